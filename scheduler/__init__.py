@@ -1,0 +1,1 @@
+"""The dispatcher: finds idle devices, runs attempts on them, judges the attempts."""

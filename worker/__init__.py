@@ -1,0 +1,1 @@
+"""What runs on a device: load a pipeline, accelerate it, measure it."""
