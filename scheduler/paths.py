@@ -1,0 +1,53 @@
+"""Every name of every file that the scheduler reads or writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SweepPaths:
+    """The files of one sweep under a root folder (by default the current one)."""
+
+    def __init__(self, root: Path, sweep: str) -> None:
+        self.checkpoints = root / "checkpoints" / sweep
+        self.logs = root / "logs" / sweep
+        self.lock = self.checkpoints / ".lock"
+        self.journal = self.logs / "journal.jsonl"
+        self.keepers = self.logs / ".keepers.log"  # empty, unless a keeper itself failed
+
+    def make_folders(self) -> None:
+        """Create both folders.
+
+        Raises:
+            OSError: they cannot be created.
+        """
+        (self.checkpoints / ".specs").mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+
+    def done(self, task: str) -> Path:
+        """Return the checkpoint: durable proof that the task is completed."""
+        return self.checkpoints / f"{task}.done"
+
+    def failed(self, task: str) -> Path:
+        """Return the record of a task that is out of attempts."""
+        return self.checkpoints / f"{task}.failed"
+
+    def results(self, task: str) -> Path:
+        """Return the worker's measurements."""
+        return self.checkpoints / f"{task}.jsonl"
+
+    def attempts(self, task: str) -> Path:
+        """Return the attempts of a task that has not ended; locked while one of them runs."""
+        return self.checkpoints / f"{task}.attempts"
+
+    def spec(self, device: str) -> Path:
+        """Return the JSON file that tells the attempt on a device its task."""
+        return self.checkpoints / ".specs" / f"{device}.json"
+
+    def log(self, task: str) -> Path:
+        """Return the log of the newest attempt."""
+        return self.logs / f"{task}.log"
+
+    def old_log(self, task: str, number: int) -> Path:
+        """Return the log of an earlier attempt."""
+        return self.logs / f"{task}.log.{number}"

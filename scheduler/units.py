@@ -1,0 +1,56 @@
+"""Durations and sizes as people write them: ``30s``, ``12h``, ``1h30m``; ``24GiB``, ``500 MB``."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", re.ASCII)
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", re.ASCII | re.IGNORECASE)
+
+
+def parse_duration(text: object) -> float:
+    """Return the seconds that ``text`` stands for.
+
+    Raises:
+        ValueError: ``text`` is not a duration; a bare number is refused, since its unit is a guess.
+    """
+    parts = _PART.findall(text) if isinstance(text, str) else []
+    if parts and not _PART.sub("", str(text)).strip():
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    raise ValueError(
+        f"{text!r} is not a duration: write a number and its unit, as in 30s, 10m or 12h"
+    )
+
+
+def parse_size(text: object) -> int:
+    """Return the bytes that ``text`` stands for.
+
+    Raises:
+        ValueError: ``text`` is not a size; a bare number is refused, since its unit is a guess.
+    """
+    if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
+        number, prefix, binary = match.groups()
+        return int(
+            float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
+        )
+    raise ValueError(f"{text!r} is not a size: write a number and its unit, as in 24GiB or 500MB")
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` in the units that matter: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if not math.isfinite(seconds):  # of a damaged line in the journal
+        return "?"
+    if seconds < 59.95:  # more would read 60.0
+        return f"{seconds:.1f} s"
+    whole = int(seconds + 0.05)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def format_size(number: float) -> str:
+    """Return ``number`` bytes in binary units: ``512 MiB``, ``23.5 GiB``."""
+    gib = number / 2**30
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{number / 2**20:.0f} MiB"
