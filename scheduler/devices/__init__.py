@@ -1,0 +1,1 @@
+"""What attempts run on: GPUs and MIG instances through NVML, or CPU slots."""

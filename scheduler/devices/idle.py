@@ -1,0 +1,173 @@
+"""Deciding whether a device is idle, from readings alone: no clock, no I/O.
+
+A device is idle when its utilisation is under the limit, enough of its memory is free and nobody
+else computes on it, for as long as the rule's ``idle_for`` says. After an attempt of our own we
+know who used it, so its memory need only be back, and no foreign process there.
+
+What NVML cannot tell (utilisation of a MIG instance, processes in a container) is not held against
+a device. But memory that no visible process accounts for belongs to somebody: another container, or
+a user whose processes the system hides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.devices.model import Process, Reading
+from scheduler.units import format_size
+
+# Between what a GPU without any process shows beside the driver's reserve (nothing) and what a CUDA
+# context alone takes (612 MiB); both measured on an H100 with driver 580. Contexts are smaller on
+# smaller GPUs.
+HIDDEN_MEMORY = 128 * 2**20
+# Drivers before 510 count their reserve as used; on an H100 it is 480 MiB.
+UNKNOWN_RESERVE = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class IdleRule:
+    """What a user demands of a device before a task is put on it."""
+
+    max_utilization: int  # percent; this much is still idle
+    min_free_memory: int  # bytes
+    idle_for: float  # seconds
+    max_hidden_memory: int = HIDDEN_MEMORY  # bytes in use that no visible process accounts for
+
+
+@dataclass(frozen=True, slots=True)
+class Idleness:
+    """The judgement on one reading."""
+
+    idle: bool
+    reason: str  # a phrase for the user: "idle", "busy: utilisation 87 % (limit 5 %)", …
+    until: float | None = None  # when it becomes idle if nothing changes; None: cannot be told
+    foreign: tuple[Process, ...] = ()  # others' processes that are visible on the device
+    # Bytes that no visible process accounts for, where they are more than the rule allows. During
+    # an attempt of our own they are foreign only if NVML lists its process.
+    hidden_memory: int = 0
+
+
+class IdleTracker:
+    """Judges the readings of one device, in the order they were taken."""
+
+    def __init__(self, rule: IdleRule) -> None:
+        self._rule = rule
+        self._quiet_since: float | None = None
+        self._visited = False  # somebody else was there since the device was last idle
+
+    def judge(
+        self, reading: Reading, now: float, own_pids: frozenset[int], *, after_own: bool
+    ) -> Idleness:
+        """Return whether the device is idle, and why not if it is not.
+
+        Args:
+            reading: what was read.
+            now: when, in seconds of a clock that does not jump.
+            own_pids: processes of our own attempts; they are never foreign.
+            after_own: the last to use the device was an attempt of ours. Its utilisation, an
+                average over the last second, and ``idle_for`` are then not waited for, unless
+                somebody else came in between.
+        """
+        foreign = _foreign(reading, own_pids)
+        if foreign:
+            self._visited = True
+        trusted = after_own and not self._visited
+        hidden = _hidden_memory(reading)
+        hidden = hidden if hidden > self._hidden_limit(reading) else 0
+        obstacle = self._obstacle(reading, own_pids, foreign, hidden, trusted=trusted)
+        if obstacle is not None:
+            self._quiet_since = None
+            return Idleness(False, obstacle, foreign=foreign, hidden_memory=hidden)
+        if self._quiet_since is None or self._quiet_since > now:
+            self._quiet_since = now
+        quiet = now - self._quiet_since
+        if not trusted and quiet < self._rule.idle_for:
+            until = self._quiet_since + self._rule.idle_for
+            return Idleness(False, f"idle for {quiet:.1f} s of {self._rule.idle_for:g} s", until)
+        self._visited = False
+        return Idleness(True, _unknowns(reading))
+
+    def _obstacle(
+        self,
+        reading: Reading,
+        own_pids: frozenset[int],
+        foreign: tuple[Process, ...],
+        hidden: int,
+        *,
+        trusted: bool,
+    ) -> str | None:
+        """Return what keeps the device from being used now, the most telling cause first."""
+        rule = self._rule
+        if reading.error is not None:
+            return f"{'lost' if reading.lost else 'in error'}: {reading.error}"
+        if foreign:
+            return f"busy: {_describe(foreign)}"
+        own = tuple(p for p in reading.processes or () if p.exists and p.pid in own_pids)
+        if own:
+            return f"busy: our own {_describe(own)}"
+        if hidden:
+            if trusted:
+                return f"busy: {format_size(hidden)} still held after our own last attempt"
+            return f"busy: {format_size(hidden)} held by processes that cannot be seen from here"
+        utilization = reading.utilization
+        if not trusted and utilization is not None and utilization > rule.max_utilization:
+            return f"busy: utilisation {utilization} % (limit {rule.max_utilization} %)"
+        return self._lack_of_memory(reading)
+
+    def _hidden_limit(self, reading: Reading) -> int:
+        if reading.used_memory is None or reading.reserved_memory is not None:
+            return self._rule.max_hidden_memory
+        return self._rule.max_hidden_memory + UNKNOWN_RESERVE
+
+    def _lack_of_memory(self, reading: Reading) -> str | None:
+        wanted = self._rule.min_free_memory
+        if reading.total_memory is not None and reading.total_memory < wanted:
+            total = format_size(reading.total_memory)
+            return f"too small: {total} in all, {format_size(wanted)} wanted (min_free_memory)"
+        if reading.free_memory is not None and reading.free_memory < wanted:
+            return f"busy: {format_size(reading.free_memory)} free of {format_size(wanted)} wanted"
+        return None
+
+
+def _foreign(reading: Reading, own_pids: frozenset[int]) -> tuple[Process, ...]:
+    """Return the processes that are others' and certainly there.
+
+    A pid that does not exist is a process in another container, or one that the driver made up
+    (0 and 4294967295 have been seen after an update): the memory in use tells which.
+    """
+    return tuple(p for p in reading.processes or () if p.exists and p.pid not in own_pids)
+
+
+def _hidden_memory(reading: Reading) -> int:
+    """Return how many bytes are in use on the device that no visible process accounts for.
+
+    Where NVML does not tell the device's memory, what it tells of processes that cannot be seen
+    must do; where it does not tell a visible process's memory, that may be all there is.
+    """
+    processes = reading.processes or ()
+    if reading.used_memory is None:
+        return sum(p.used_memory or 0 for p in processes if not p.exists)
+    visible = [p.used_memory for p in processes if p.exists]
+    if None in visible:
+        return 0
+    return max(0, reading.used_memory - reading.display_memory - sum(m or 0 for m in visible))
+
+
+def _describe(processes: tuple[Process, ...]) -> str:
+    first = processes[0]
+    who = ", ".join(w for w in (first.name, first.user and f"user {first.user}") if w)
+    text = f"process {first.pid}" + (f" ({who})" if who else "")
+    text += f" holds {format_size(first.used_memory)}" if first.used_memory else " is on it"
+    others = len(processes) - 1
+    return text + (f", and {others} other{'s' if others > 1 else ''}" if others else "")
+
+
+def _unknowns(reading: Reading) -> str:
+    """Return "idle", and what that could not be founded on."""
+    asked = {
+        "utilisation": reading.utilization,
+        "memory": reading.free_memory,
+        "processes": reading.processes,
+    }
+    missing = [name for name, value in asked.items() if value is None]
+    return f"idle ({', '.join(missing)} not known)" if missing else "idle"

@@ -1,0 +1,51 @@
+"""What the rest of the scheduler knows of a device: plain values, no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something that one attempt at a time runs on."""
+
+    id: str  # what CUDA_VISIBLE_DEVICES takes: "GPU-<uuid>", "MIG-<uuid>"; "cpu:0" for a CPU slot
+    name: str  # "NVIDIA H200", "CPU slot 0"
+    index: str  # as a user writes it: "0" in PCI bus order, "0:1" for a MIG instance, "cpu:0"
+    kind: Literal["gpu", "mig", "cpu"]
+    total_memory: int | None = None  # bytes; None where it is not known
+    parent: str | None = None  # a MIG instance's GPU, "GPU-<uuid>"
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process with a compute context on a device, as NVML lists it."""
+
+    pid: int
+    used_memory: int | None = None  # bytes of the device's memory; None where NVML does not tell
+    name: str | None = None  # the command's short name, safe to print
+    user: str | None = None
+    exists: bool = True  # False: no such process can be seen here; see `idle.IdleTracker`
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at a device. ``None`` means not known: NVML would not say."""
+
+    device_id: str
+    utilization: int | None = None  # percent of the last sampling period with a kernel running
+    free_memory: int | None = None  # bytes, as are all memories
+    total_memory: int | None = None
+    reserved_memory: int | None = None  # what the driver keeps for itself, out of total_memory
+    display_memory: int = 0  # held by processes that draw but do not compute
+    processes: tuple[Process, ...] | None = None
+    error: str | None = None  # one sentence; nothing else is known then
+    lost: bool = False  # the error is that the device is gone, until a reset or for good
+
+    @property
+    def used_memory(self) -> int | None:
+        """Bytes in somebody's use: the driver's reserve is left out where its size is known."""
+        if self.total_memory is None or self.free_memory is None:
+            return None
+        return max(0, self.total_memory - self.free_memory - (self.reserved_memory or 0))

@@ -1,0 +1,306 @@
+"""GPUs and MIG instances, through NVML.
+
+The one place where an NVML error becomes "not known" (a value that is None), "in error" or "lost".
+Calls block for as long as the driver does: about 0.15 ms for a reading, much longer while a GPU is
+being reset. One thread at a time may use an `Nvml`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from scheduler.devices.model import Device, Process, Reading
+from scheduler.devices.selection import select, visible_to_cuda
+from scheduler.devices.users import user_name
+
+_T = TypeVar("_T")
+# The binding has no types: pointers and structures of ctypes, and errors that carry a code.
+_Binding: TypeAlias = Any
+_Handle: TypeAlias = Any
+_Struct: TypeAlias = Any
+_Error: TypeAlias = Any
+
+# By the names of the binding's constants: it is imported only when NVML is opened.
+_NOT_KNOWN = (
+    "NOT_SUPPORTED",
+    "NO_PERMISSION",
+    "FUNCTION_NOT_FOUND",
+    "NO_DATA",
+    "ARGUMENT_VERSION_MISMATCH",
+    "DEPRECATED",
+    "INSUFFICIENT_SIZE",  # a process list that grew between the binding's two calls
+)
+_STALE = ("NOT_FOUND", "INVALID_ARGUMENT", "UNINITIALIZED", "GPU_NOT_FOUND")
+_LOST = {
+    "GPU_IS_LOST": "the GPU fell off the bus; reset it or reboot",
+    "RESET_REQUIRED": "the GPU needs a reset (nvidia-smi --gpu-reset)",
+}
+_UNAVAILABLE = {
+    "LIBRARY_NOT_FOUND": "no NVIDIA driver here (the library libnvidia-ml.so.1 was not found)",
+    "DRIVER_NOT_LOADED": "the NVIDIA kernel driver is not loaded",
+    "LIB_RM_VERSION_MISMATCH": (
+        "the NVIDIA driver and its library libnvidia-ml.so.1 have different versions, as after an "
+        "update without a reboot; reboot, or load the new kernel modules"
+    ),
+    "NO_PERMISSION": "no permission to talk to the NVIDIA driver (see /dev/nvidiactl)",
+    "GPU_NOT_FOUND": "the NVIDIA driver finds no GPU",
+    "GPU_IS_LOST": "a GPU fell off the bus and the NVIDIA driver does not start; reboot",
+}
+_RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older bindings lack
+_RECOVERY = (  # of NVML's recovery actions, from 1: what an XID error left to be done
+    "a reset of the GPU (nvidia-smi --gpu-reset)",
+    "a reboot",
+    "all peers to let go of it",
+    "all peers to let go of it, and a reset (nvidia-smi --gpu-reset)",
+    "its IMEX domain to be recovered",
+    "a reset of its PCI bus",
+    "a reboot",
+)
+_NO_INSTANCE = (
+    "MIG mode is on but no instance exists: create one (nvidia-smi mig -cgi … -C) or switch it off"
+)
+
+
+class NvmlUnavailable(Exception):  # noqa: N818  # it is a state of the machine, not a mistake
+    """NVML cannot be used here; the message is one phrase that says why."""
+
+
+class Nvml:
+    """An open connection to NVML.
+
+    NVML's order of devices is that of the PCI bus, CUDA's under CUDA_DEVICE_ORDER=PCI_BUS_ID.
+    """
+
+    # NVML sees GPUs that came back only when it is opened anew, which can take seconds.
+    REOPEN_AFTER = 60.0
+
+    def __init__(self, binding: _Binding) -> None:
+        self._nvml = binding
+        self._handles: dict[str, _Handle] = {}
+        self._broken: dict[str, Reading] = {}  # devices that are there but cannot be used
+        self._reopened = time.monotonic()
+        self._code_names = {
+            getattr(binding, name): name.removeprefix("NVML_ERROR_")
+            for name in dir(binding)
+            if name.startswith("NVML_ERROR_")
+        }
+
+    @classmethod
+    def open(cls) -> Nvml:
+        """Load the driver's library and connect to it.
+
+        Raises:
+            NvmlUnavailable: there is no library, no driver, no GPU, or they do not fit together.
+        """
+        import pynvml
+
+        nvml = cls(pynvml)
+        try:
+            pynvml.nvmlInit()
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as error:
+            raise nvml._unavailable(error) from error
+        if count == 0:
+            nvml.close()
+            raise NvmlUnavailable(_UNAVAILABLE["GPU_NOT_FOUND"])
+        return nvml
+
+    def close(self) -> None:
+        """Disconnect; does nothing where the driver no longer answers."""
+        self._handles.clear()
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError:
+            return
+
+    def devices(
+        self,
+        visible: str | None = None,
+        only: Sequence[int | str] | None = None,
+        exclude: Sequence[int | str] = (),
+    ) -> list[Device]:
+        """Return the devices that may be used, in NVML's order; MIG instances for their GPU.
+
+        A GPU that is lost, or in MIG mode without an instance, is among them; its readings say so.
+
+        Args:
+            visible: the CUDA_VISIBLE_DEVICES that was inherited; None where it is not set.
+            only: indices and UUIDs of the devices to use; None for all.
+            exclude: those to leave out.
+
+        Raises:
+            NvmlUnavailable: the driver no longer answers.
+            UnknownDevice: `only` or `exclude` names a device that is not here.
+        """
+        try:
+            found = self._enumerate()
+        except self._nvml.NVMLError as error:
+            raise self._unavailable(error) from error
+        chosen = select(found, only, exclude)
+        allowed = {device.id for device in visible_to_cuda(found, visible)}
+        return [device for device in chosen if device.id in allowed]
+
+    def read(self, device_id: str) -> Reading:
+        """Return a look at a device; never raises for anything that NVML does or the device is."""
+        if device_id not in self._handles:
+            self._find(device_id)
+        if device_id in self._broken:
+            return self._broken[device_id]
+        handle = self._handles.get(device_id)
+        if handle is None:
+            return Reading(device_id, error="NVML no longer finds it", lost=True)
+        try:
+            return self._read(device_id, handle)
+        except self._nvml.NVMLError as error:
+            # Asked for anew at the next reading: a handle does not outlive a reset.
+            del self._handles[device_id]
+            return self._failed(device_id, error)
+
+    def _read(self, device_id: str, handle: _Handle) -> Reading:
+        nvml = self._nvml
+        mig = device_id.startswith("MIG-")  # of a whole GPU alone: utilisation, displays, recovery
+        action = 0 if mig else self._recovery_action(handle)
+        if action:
+            needs = _RECOVERY[action - 1] if action <= len(_RECOVERY) else f"action {action}"
+            return Reading(device_id, error=f"the driver asks for {needs}")
+        rates = None if mig else self._known(nvml.nvmlDeviceGetUtilizationRates, handle)
+        memory = self._memory(handle)
+        listed = self._known(nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
+        if listed is None:  # drivers before 510
+            listed = self._known(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
+        processes = None if listed is None else tuple(_process(entry) for entry in listed)
+        return Reading(
+            device_id,
+            utilization=None if rates is None else int(rates.gpu),
+            free_memory=None if memory is None else int(memory.free),
+            total_memory=None if memory is None else int(memory.total),
+            reserved_memory=getattr(memory, "reserved", None),
+            display_memory=0 if mig else self._display_memory(handle, listed or ()),
+            processes=processes,
+        )
+
+    def _memory(self, handle: _Handle) -> _Struct | None:
+        """Return NVML's memory figures, with the driver's reserve where the driver is ≥ 510."""
+        nvml = self._nvml
+        memory = self._known(nvml.nvmlDeviceGetMemoryInfo, handle, nvml.nvmlMemory_v2)
+        return self._known(nvml.nvmlDeviceGetMemoryInfo, handle) if memory is None else memory
+
+    def _display_memory(self, handle: _Handle, computing: Iterable[_Struct]) -> int:
+        """Return how much memory processes hold that only draw, such as an X server."""
+        pids = {entry.pid for entry in computing}
+        drawing = self._known(self._nvml.nvmlDeviceGetGraphicsRunningProcesses_v3, handle)
+        return sum(p.usedGpuMemory or 0 for p in drawing or () if p.pid not in pids)
+
+    def _recovery_action(self, handle: _Handle) -> int:
+        """Return what the GPU needs after an XID error before it computes again, 0 for nothing."""
+        values = self._known(self._nvml.nvmlDeviceGetFieldValues, handle, [_RECOVERY_ACTION])
+        if values is None or values[0].nvmlReturn != self._nvml.NVML_SUCCESS:  # older drivers
+            return 0
+        return int(values[0].value.uiVal)
+
+    def _known(self, call: Callable[..., _T], *args: object) -> _T | None:
+        """Return what NVML answers, or None where it cannot or will not tell."""
+        try:
+            return call(*args)
+        except self._nvml.NVMLLibraryMismatchError:
+            return None
+        except self._nvml.NVMLError as error:
+            if self._name(error) in _NOT_KNOWN:
+                return None
+            raise
+
+    def _name(self, error: _Error) -> str:
+        return self._code_names.get(error.value, f"error {error.value}")
+
+    def _unavailable(self, error: _Error) -> NvmlUnavailable:
+        name = self._name(error)
+        return NvmlUnavailable(_UNAVAILABLE.get(name, f"NVML answers {name}"))
+
+    def _failed(self, device_id: str, error: _Error) -> Reading:
+        name = self._name(error)
+        if name in _LOST:
+            return Reading(device_id, error=_LOST[name], lost=True)
+        if name in _STALE:
+            return Reading(device_id, error="NVML no longer finds it", lost=True)
+        return Reading(device_id, error=f"NVML answers {name}")
+
+    def _find(self, device_id: str) -> None:
+        """Look for a device that NVML did not know, or no longer knew, when it was last read."""
+        try:
+            if time.monotonic() - self._reopened >= self.REOPEN_AFTER:
+                self._reopened = time.monotonic()
+                self.close()
+                self._nvml.nvmlInit()
+            self._enumerate()
+        except self._nvml.NVMLError as error:
+            self._broken[device_id] = self._failed(device_id, error)
+
+    def _enumerate(self) -> list[Device]:
+        """Return all devices there are, and remember NVML's handles of them.
+
+        By index, not by UUID: a search by UUID fails where any other GPU of the machine is lost.
+        """
+        self._handles.clear()
+        self._broken.clear()
+        found: list[Device] = []
+        for index in range(self._nvml.nvmlDeviceGetCount()):
+            try:
+                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+                found += self._usable(handle, index)
+            except self._nvml.NVMLError as error:
+                # Its UUID cannot be asked for, but a user should see that it is not forgotten.
+                device = Device(f"unreadable:{index}", "unknown GPU", str(index), "gpu")
+                self._broken[device.id] = self._failed(device.id, error)
+                found.append(device)
+        return found
+
+    def _usable(self, gpu: _Handle, index: int) -> list[Device]:
+        """Return the GPU, or its MIG instances: CUDA takes no whole GPU in MIG mode."""
+        nvml = self._nvml
+        mode = self._known(nvml.nvmlDeviceGetMigMode, gpu)
+        if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
+            return [self._device(gpu, str(index), "gpu")]
+        parent = nvml.nvmlDeviceGetUUID(gpu)
+        instances = []
+        for instance in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
+            try:
+                handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, instance)
+            except nvml.NVMLError_NotFound:  # a gap: instances keep their numbers
+                continue
+            instances.append(self._device(handle, f"{index}:{instance}", "mig", parent))
+        if not instances:
+            whole = self._device(gpu, str(index), "gpu")
+            del self._handles[whole.id]  # looked for anew, with its instances, at each reading
+            self._broken[whole.id] = Reading(whole.id, error=_NO_INSTANCE)
+            return [whole]
+        return instances
+
+    def _device(
+        self, handle: _Handle, index: str, kind: Literal["gpu", "mig"], parent: str | None = None
+    ) -> Device:
+        nvml = self._nvml
+        device_id = nvml.nvmlDeviceGetUUID(handle)
+        name = self._known(nvml.nvmlDeviceGetName, handle) or "unknown GPU"
+        memory = self._memory(handle)
+        self._handles[device_id] = handle
+        total = None if memory is None else int(memory.total)
+        return Device(device_id, name, index, kind, total, parent)
+
+
+def _process(entry: _Struct) -> Process:
+    """Return what NVML and the kernel tell of a process on a device."""
+    pid, memory = int(entry.pid), entry.usedGpuMemory
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:  # gone, hidden, in another container, or a number that never was a process
+        return Process(pid, memory, exists=False)
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    if status.get("Tgid") != str(pid) or status.get("State", "Z")[0] in "ZX":
+        # A thread's number, so a process of another container; or dead, and it holds nothing.
+        return Process(pid, memory, exists=False)
+    # The name is the process's own choice and goes to our user's terminal.
+    name = "".join(c if c.isprintable() else "?" for c in status.get("Name", ""))
+    return Process(pid, memory, name or None, user_name(int(status["Uid"].split()[0])))
