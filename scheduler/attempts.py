@@ -1,0 +1,159 @@
+"""Judging an attempt by its files, and the checkpoint that records the outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from scheduler.checkpoints import (
+    AttemptRecord,
+    LogFacts,
+    append_line,
+    attempts_for_people,
+    last_summary,
+    read_attempts,
+    read_log,
+)
+from scheduler.clock import Clock
+from scheduler.paths import SweepPaths
+from scheduler.retry import Attempt
+from scheduler.sweep import Sweep, Task
+from scheduler.verdict import DISK_ERRNOS, Exit, Kind, Verdict, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with all that proves it."""
+
+    verdict: Verdict
+    attempts: list[AttemptRecord]  # the judged one is the last
+    log: LogFacts | None
+    summary: Mapping[str, Any]
+    ended: float  # time of day
+
+    @property
+    def seconds(self) -> float:
+        """How long the attempt took."""
+        started = self.attempts[-1].started.get("started") if self.attempts else None
+        return max(0.0, self.ended - started) if isinstance(started, int | float) else 0.0
+
+
+def judge_attempt(task: str, paths: SweepPaths, sweep: Sweep, *, foreign: bool) -> Judgement:
+    """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
+
+    Args:
+        foreign: whether others' processes were on the device while it ran.
+    """
+    attempts = read_attempts(paths.attempts(task)).attempts
+    scan, facts = read_log(paths.log(task), sweep.rules)
+    last = attempts[-1] if attempts else AttemptRecord({"attempt": 0, "device": "?"})
+    ended = last.ended or {}
+    verdict = _not_started(ended)
+    if last.verdict is not None:  # judged before, by a dispatcher that died
+        verdict = read_verdict(last.verdict.get("verdict"), last.verdict.get("cause"))
+    elif verdict is None:
+        stop = read_verdict(last.stop.get("stop"), last.stop.get("cause")) if last.stop else None
+        if stop is None and ended.get("stopped"):
+            stop = Verdict(Kind.STOPPED, "its keeper was told to stop")
+        exit_ = Exit(
+            _int(ended.get("code")), _int(ended.get("signal")), bool(ended.get("oom_killed"))
+        )
+        verdict = judge(exit_, scan, stop)
+    if not verdict.completed and last.verdict is None:
+        # If there is no room for this line, a next dispatcher judges the same files again.
+        last.verdict = {"verdict": verdict.kind.value, "cause": verdict.cause, "foreign": foreign}
+        with suppress(OSError):
+            append_line(paths.attempts(task), last.verdict)
+    at = ended.get("ended")
+    summary = last_summary(paths.results(task)) if verdict.completed else {}
+    return Judgement(
+        verdict, attempts, facts, summary, float(at) if isinstance(at, int | float) else time.time()
+    )
+
+
+def _not_started(ended: Mapping[str, Any]) -> Verdict | None:
+    if "not_started" not in ended:
+        return None
+    cause, errno = str(ended["not_started"]), ended.get("errno")
+    if errno in DISK_ERRNOS:
+        return Verdict(Kind.DISK_FULL, cause)
+    if errno in (2, 8, 13, 20):  # no such program, not a program, not allowed, not a folder
+        return Verdict(Kind.WRONG_CODE, cause)
+    return Verdict(Kind.NOT_STARTED, cause)
+
+
+def checkpoint_content(
+    task: Task, sweep: Sweep, paths: SweepPaths, judgement: Judgement, why: str
+) -> dict[str, Any]:
+    """Return what the task's ``.done`` or ``.failed`` says; ``why`` is its cause in words."""
+    last = judgement.attempts[-1] if judgement.attempts else AttemptRecord({})
+    log = judgement.log
+    content: dict[str, Any] = dict(judgement.summary)
+    content |= {
+        "task": task.id,
+        "matrix": sweep.matrix(task),
+        "digest": last.started.get("digest", sweep.digest(task)),
+        "verdict": judgement.verdict.kind.value,
+        "cause": why,
+        "device": last.started.get("device"),
+        "device_name": last.started.get("device_name"),
+        "started": _iso(last.started.get("started")),
+        "ended": _iso(judgement.ended),
+        "seconds": round(judgement.seconds, 3),
+        "exit_code": (last.ended or {}).get("code"),
+        "attempts": attempts_for_people(judgement.attempts),
+        "log": {
+            "path": str(paths.log(task.id)),
+            "sha256": log.sha256,
+            "size": log.size,
+            "mtime_ns": log.mtime_ns,
+        }
+        if log
+        else None,
+        "results": str(paths.results(task.id)) if paths.results(task.id).exists() else None,
+    }
+    return content
+
+
+def read_verdict(kind: object, cause: object) -> Verdict:
+    """Return the verdict that a file records; one that no longer exists counts as a plain failure."""
+    try:
+        return Verdict(Kind(kind), str(cause))
+    except ValueError:
+        return Verdict(Kind.FAILED, str(cause))
+
+
+def past_attempt(
+    record: AttemptRecord, verdict: Verdict, clock: Clock, *, foreign: bool
+) -> Attempt:
+    """Return a judged attempt as the retry policy needs it."""
+    ended = (record.ended or {}).get("ended", record.started.get("started"))
+    return Attempt(
+        verdict,
+        record.started["device"],
+        clock.monotonic(ended),
+        free_memory=_int(record.started.get("free_memory")),
+        foreign=foreign,
+        halvings=_int(record.started.get("halvings")) or 0,
+    )
+
+
+def forget_attempts(task: str, paths: SweepPaths) -> None:
+    """Remove the attempts file of a task that has ended; call it when the checkpoint is durable."""
+    with suppress(OSError):
+        paths.attempts(task).unlink()
+
+
+def _iso(at: object) -> str | None:
+    try:
+        return datetime.fromtimestamp(at, timezone.utc).isoformat(timespec="milliseconds")  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, OSError):  # a damaged line: no time, or none near
+        return None
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) else None

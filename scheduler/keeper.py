@@ -1,0 +1,385 @@
+"""A keeper: the small process between dispatcher and worker that makes the dispatcher's death harmless.
+
+There is one keeper per device in use. It runs one attempt at a time, is the worker's parent, and lives in
+a session of its own; so when the dispatcher dies, the worker goes on, and its exit status is not lost: the
+keeper writes it to the task's attempts file before it goes. It holds, and the worker inherits,
+
+* the lock on the attempts file: while it is held, that attempt runs, whoever else is alive;
+* the lease on the device, which it inherited from the dispatcher.
+
+The kernel releases both when the last of the two processes dies. Being a subreaper, the keeper sees every
+descendant of the worker, those in sessions of their own too, and leaves none behind.
+
+It is run as a file, with nothing but the standard library: it must start in milliseconds and be small,
+since there may be one for each of 16 GPUs for days. Orders come as JSON lines on standard input, answers go
+to standard output. End of input: the dispatcher is gone or wants the device back; go when the attempt is
+over. SIGTERM: stop the attempt.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # as typing's; importing that, or contextlib, would take a third of the start
+if TYPE_CHECKING:
+    from typing import Any
+
+PR_SET_CHILD_SUBREAPER = 36
+ROOM_CHECK = 1.0  # seconds between two tries to record an end for which there is no room
+LEFTOVER_GRACE = 2.0  # seconds between TERM and KILL for what a worker that ended left behind
+# A worker begins with no signal ignored, whatever Python, a keeper, nohup or a script's `&` ignore.
+DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+
+
+class Refused(Exception):  # noqa: N818  # an answer, not an error
+    """The attempt must not be started; the argument says why."""
+
+
+class Keeper:
+    """Runs attempts one after the other on one device."""
+
+    def __init__(self) -> None:
+        self._orders = b""
+        self._dispatcher_gone = False
+        self._stop_asked = False
+        self._kernel_oom_kills = kernel_oom_kills()
+        self._identity = identity()
+        self._environment: dict[str, str] = {}  # what all attempts on this device have in common
+        self._wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)  # seen through the wake pipe
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    def serve(self) -> None:
+        """Carry out orders until the dispatcher is gone."""
+        while True:
+            order = self._next_order()
+            if order is None:
+                return
+            if "command" not in order:  # the first one
+                self._environment = order["environment"]
+                continue
+            try:
+                self._run(order)
+            except Refused as refusal:
+                self._answer({"refused": str(refusal)})
+            except OSError as error:
+                self._answer(
+                    {"failed": error.strerror, "errno": error.errno, "file": error.filename}
+                )
+
+    def _next_order(self) -> dict[str, Any] | None:
+        while b"\n" not in self._orders and not self._dispatcher_gone:
+            self._wait(None)
+            if (
+                self._stop_asked
+            ):  # nothing runs that could be stopped: the dispatcher's end has come too
+                return None
+        line, separator, self._orders = self._orders.partition(b"\n")
+        order: dict[str, Any] | None = json.loads(line) if separator else None
+        return order
+
+    def _wait(self, timeout: float | None, worker: int | None = None) -> bool:
+        """Sleep until an order, a signal or the worker's end; say whether the worker (a pidfd) has ended."""
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        if not self._dispatcher_gone:
+            poll.register(0, select.POLLIN)
+        if worker is not None:
+            poll.register(worker, select.POLLIN)
+        ended = False
+        for descriptor, _ in poll.poll(
+            None if timeout is None else max(0, int(timeout * 1000) + 1)
+        ):
+            if descriptor == worker:
+                ended = True
+            elif descriptor == self._wake:
+                self._stop_asked |= signal.SIGTERM in os.read(self._wake, 64)
+            else:
+                data = os.read(0, 1 << 20)
+                self._orders += data
+                self._dispatcher_gone |= not data
+        return ended
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        try:
+            os.write(1, json.dumps(message).encode() + b"\n")
+        except OSError:
+            return  # nobody listens any more; the attempts file has it all
+
+    def _run(self, order: dict[str, Any]) -> None:
+        record = lock_record(order["record"], order["record_size"])
+        try:
+            self._stop_asked = False
+            if os.path.lexists(order["done"]):  # a slow start: others have run the task meanwhile
+                raise Refused("completed")
+            rotate(order["log"], order["attempt"]["attempt"])
+            started = time.time()
+            stamp = {"monotonic": time.monotonic(), "started": started}
+            append(record, {**order["attempt"], **self._identity, **stamp})
+            try:
+                worker = spawn(order, self._environment | order["environment"], record)
+            except OSError as error:
+                ended = not_started(error)
+            else:
+                self._answer({"started": worker, "at": started})
+                ended = self._watch(worker, order["grace"])
+            self._record_end(record, ended)
+        finally:
+            os.close(record)
+        self._answer(ended)
+
+    def _record_end(self, record: int, ended: dict[str, Any]) -> None:
+        """Append the end, when there is room for it: a full disk must not cost finished work.
+
+        Raises:
+            OSError: there is no room, and the attempt was or is to be stopped.
+        """
+        while True:
+            try:
+                append(record, ended)
+                return
+            except OSError:
+                if self._stop_asked:
+                    raise
+            self._wait(ROOM_CHECK)
+
+    def _watch(self, worker: int, grace: float) -> dict[str, Any]:
+        """Wait until the worker and all its descendants are gone; return the record of the end."""
+        pidfd = os.pidfd_open(worker)
+        stopped = False
+        kill_at: float | None = None
+        while not self._wait(None if kill_at is None else kill_at - time.monotonic(), pidfd):
+            if self._stop_asked and not stopped:
+                stopped, kill_at = True, time.monotonic() + grace
+                send_to_all(signal.SIGTERM)
+            if kill_at is not None and time.monotonic() >= kill_at:
+                send_to_all(signal.SIGKILL)
+                kill_at = time.monotonic() + 0.1  # again, should something have been born meanwhile
+        os.close(pidfd)
+        ended_at = time.time()
+        _, status, usage = os.wait4(worker, 0)
+        leftovers = self._end_leftovers(0.0 if stopped else LEFTOVER_GRACE)
+        code = os.waitstatus_to_exitcode(status)
+        oom_kills = kernel_oom_kills() if code == -signal.SIGKILL else self._kernel_oom_kills
+        oom_killed, self._kernel_oom_kills = oom_kills > self._kernel_oom_kills, oom_kills
+        return {
+            "ended": ended_at,
+            "code": code if code >= 0 else None,
+            "signal": -code if code < 0 else None,
+            "oom_killed": oom_killed,
+            "stopped": stopped,
+            "leftovers": leftovers,
+            "peak_memory": usage.ru_maxrss * 1024,
+        }
+
+    def _end_leftovers(self, grace: float) -> int:
+        """Stop what the worker left behind, a session of its own or not; return how many there were."""
+        reap()  # those that have ended are not left behind
+        if not reap():  # any descendant alive would be a child of ours, or below one
+            return 0
+        left = descendants()
+        kill_at = time.monotonic() + grace
+        send_to_all(signal.SIGTERM)
+        while reap():  # each end is a SIGCHLD on the wake pipe
+            if time.monotonic() >= kill_at:
+                send_to_all(signal.SIGKILL)
+                kill_at = time.monotonic() + 0.1  # again, should something have been born meanwhile
+            self._wait(kill_at - time.monotonic())
+        return len(left)
+
+
+def lock_record(path: str, size: int) -> int:
+    """Open and lock the attempts file at ``path``; return its descriptor, which the worker will inherit.
+
+    Raises:
+        Refused: another attempt holds it, or it has changed since the dispatcher read it as ``size``
+            bytes: then another keeper, of a dispatcher that died, has run the task meanwhile.
+    """
+    while True:
+        record = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(record)
+            raise Refused("running") from None
+        state = os.fstat(record)
+        if state.st_nlink == 0:  # deleted between open and lock
+            os.close(record)
+            continue
+        if state.st_size != size:
+            os.close(record)
+            raise Refused("changed")
+        return record
+
+
+def append(record: int, line: dict[str, Any]) -> None:
+    """Append one whole line to the attempts file, or nothing of it (a full disk)."""
+    size = os.lseek(record, 0, os.SEEK_END)
+    data = json.dumps(line).encode() + b"\n"
+    try:
+        if os.write(record, data) != len(data):
+            raise OSError(28, "No space left on device")
+    except OSError:
+        os.ftruncate(record, size)
+        raise
+
+
+def rotate(log: str, number: int) -> None:
+    """Keep the log of an earlier attempt as ``LOG.N``, N being that attempt's number or the next free one."""
+    if not os.path.lexists(log):
+        return
+    keep = max(1, number - 1)
+    while os.path.lexists(f"{log}.{keep}"):
+        keep += 1
+    os.rename(log, f"{log}.{keep}")
+
+
+def identity() -> dict[str, Any]:
+    """Return what proves, together with the lock, that a process is this keeper."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        boot = file.read().strip()
+    return {"keeper": os.getpid(), "birth": birth(os.getpid()), "boot": boot}
+
+
+def birth(pid: int) -> int:
+    """Return when a process was started, in clock ticks since boot.
+
+    Raises:
+        OSError: there is no such process, or only its exit status is left (where process 1 does
+            not reap orphans, that is for ever).
+    """
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X"):
+        raise ProcessLookupError
+    return int(fields[19])
+
+
+def spawn(order: dict[str, Any], environment: dict[str, str], record: int) -> int:
+    """Start the worker in a session of its own, its output in the log; return its process id."""
+    log = os.open(
+        order["log"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
+    )
+    os.set_inheritable(record, True)
+    try:
+        return os.posix_spawn(
+            order["command"][0],
+            order["command"],
+            environment,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, log, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    finally:
+        os.set_inheritable(record, False)
+        os.close(log)
+
+
+def not_started(error: OSError) -> dict[str, Any]:
+    """Return the record of an attempt that never became a process."""
+    return {
+        "ended": time.time(),
+        "code": None,
+        "signal": None,
+        "not_started": f"cannot start {error.filename}: {error.strerror}",
+        "errno": error.errno,
+    }
+
+
+def descendants() -> list[int]:
+    """Return the process ids of all living descendants of this process, parents first."""
+    try:
+        found = list(_children(os.getpid()))
+        for pid in found:
+            found.extend(_children(pid))
+    except FileNotFoundError:
+        found = _descendants_by_scan()
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    children: list[int] = []
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
+                children += map(int, file.read().split())
+        except ProcessLookupError:
+            continue
+        except FileNotFoundError:
+            if pid == os.getpid():  # not a thread that ended: this kernel has no such file
+                raise
+    return children
+
+
+def _descendants_by_scan() -> list[int]:
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+            except OSError:
+                continue
+    family = {os.getpid()}
+    while True:
+        born = {pid for pid, parent in parents.items() if parent in family} - family
+        if not born:
+            return sorted(family - {os.getpid()})
+        family |= born
+
+
+def send_to_all(number: int) -> None:
+    """Send a signal to every descendant."""
+    for pid in descendants():
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def reap() -> bool:
+    """Collect ended children; say whether any child is still there."""
+    while True:
+        try:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if pid == 0:
+            return True
+
+
+def kernel_oom_kills() -> int:
+    """Return how many processes the kernel's OOM killer has ended since boot."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            for line in file:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    Keeper().serve()
+    sys.exit(0)

@@ -1,0 +1,232 @@
+"""Keepers and workers as the dispatcher sees them: started, adopted, stopped, never known by a bare pid."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scheduler import keeper as keeper_program
+from scheduler.checkpoints import AttemptRecord, is_locked
+from scheduler.devices.lease import Lease
+
+TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
+
+
+class KeeperHandle:
+    """A keeper that this dispatcher started; see keeper.py. It has the device as long as it lives."""
+
+    def __init__(
+        self, lease: Lease | None, environment: Mapping[str, str], complaints: Path
+    ) -> None:
+        """Start it.
+
+        Args:
+            lease: of its device, which it takes over.
+            environment: what all workers on its device have in common; an order adds to it.
+            complaints: where its traceback is appended, should it ever fail.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        self._answers = b""
+        pass_fds = (lease.fileno(),) if lease else ()
+        # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
+        with complaints.open("ab") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(Path(keeper_program.__file__))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+                pass_fds=pass_fds,
+                bufsize=0,
+            )
+        self.order({"environment": dict(environment)})
+        if lease is not None:
+            lease.release()  # the keeper holds it now, and holds it until the end of its attempt
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on for `receive`."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        """Send an order (see launch.py); a keeper that is gone shows in `receive`."""
+        assert self._process.stdin is not None
+        data = memoryview(json.dumps(order).encode() + b"\n")
+        with contextlib.suppress(BrokenPipeError):
+            while data:
+                data = data[self._process.stdin.write(data) or 0 :]
+
+    def receive(self) -> tuple[list[dict[str, Any]], bool]:
+        """Return the answers that have come, and whether the keeper is still there."""
+        data = os.read(self.fileno(), 1 << 16)
+        *lines, self._answers = (self._answers + data).split(b"\n")
+        return [json.loads(line) for line in lines], bool(data)
+
+    def stop(self) -> None:
+        """Ask the keeper to stop its attempt, whole tree and all."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(
+                signal.SIGTERM
+            )  # our child, not yet reaped: the pid is its own
+
+    def release(self) -> None:
+        """Let the keeper go: at once if it is idle, else when its attempt is over."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+    def reap(self) -> None:
+        """Wait for a released or dead keeper."""
+        self._process.wait()
+
+
+class AdoptedKeeper:
+    """The keeper of an attempt that another dispatcher started; its end shows on `fileno`."""
+
+    def __init__(self, pid: int, pidfd: int) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+
+    @classmethod
+    def find(cls, record: AttemptRecord) -> AdoptedKeeper | None:
+        """Return the keeper of a running attempt, or None if it is gone.
+
+        Its pid alone proves nothing: it must have been born when the record says, since this boot.
+        """
+        pid, born = record.started.get("keeper"), record.started.get("birth")
+        if not isinstance(pid, int) or not isinstance(born, int):
+            return None
+        if record.started.get("boot") != keeper_program.identity()["boot"]:
+            return None
+        try:
+            pidfd = os.pidfd_open(pid)
+        except (OSError, OverflowError):
+            return None
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if keeper_program.birth(pid) == born:
+                return cls(pid, pidfd)
+        os.close(pidfd)
+        return None
+
+    def fileno(self) -> int:
+        """Return the pidfd, which becomes readable when the keeper ends."""
+        return self._pidfd
+
+    def stop(self) -> None:
+        """Ask the keeper to stop its attempt, whole tree and all."""
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+
+    def release(self) -> None:
+        """Forget it; it goes by itself when its attempt is over."""
+        os.close(self._pidfd)
+
+
+def end_orphans(attempts_file: Path, token: str | None) -> None:
+    """End what is left of an attempt whose keeper was killed; return when nothing holds its file.
+
+    The processes are found by the token in their environment; without one, they are waited for.
+    Blocks: not for the dispatcher's loop.
+    """
+    while is_locked(attempts_file):
+        for pidfd in _carriers(token) if token else ():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+        descriptor = os.open(attempts_file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        finally:
+            os.close(descriptor)
+
+
+def _carriers(token: str) -> Iterable[int]:
+    """Yield pidfds of the processes that carry ``token``."""
+    mark = f"{TOKEN}={token}".encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            pidfd = os.pidfd_open(int(name))
+        except OSError:
+            continue
+        try:  # read after the pidfd was opened: what is signalled is what was read
+            carries = mark in Path(f"/proc/{name}/environ").read_bytes().split(b"\0")
+        except OSError:
+            carries = False
+        if carries:
+            yield pidfd
+        else:
+            os.close(pidfd)
+
+
+@functools.lru_cache
+def find_program(word: str, path: str | None) -> str | None:
+    """Return the program that a command's first word means, or None; ``python`` is this interpreter."""
+    return sys.executable if word == "python" else shutil.which(word, path=path)
+
+
+def worker_environment(
+    device_id: str, kind: str, threads: int, own: Mapping[str, str], inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """Return a worker's environment: what was inherited, then the sweep's, then the device."""
+    environment = {**inherited, "PYTHONUNBUFFERED": "1"}
+    if kind == "cpu":
+        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment |= own
+    environment |= {
+        "CUDA_VISIBLE_DEVICES": "" if kind == "cpu" else device_id,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    return environment
+
+
+def ask_worker(
+    check: Sequence[str], question: Mapping[str, Any], cwd: Path | None = None
+) -> list[str]:
+    """Ask the worker what is wrong with the tasks; return the problems, each ``key: sentence``.
+
+    Raises:
+        WorkerCheckError: it did not answer as docs/protocol.md says.
+    """
+    program = find_program(check[0], None)
+    if program is None:
+        raise WorkerCheckError(f"there is no program {check[0]!r} (worker.check)")
+    done = subprocess.run(
+        [program, *check[1:]],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+    try:
+        problems = json.loads(done.stdout)["problems"]
+        return [f"{problem['key']}: {problem['message']}" for problem in problems]
+    except (ValueError, KeyError, TypeError):
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise WorkerCheckError(
+            f"{' '.join(check)} did not answer the question what is wrong with the tasks "
+            f"(exit code {done.returncode}; it said: {said})"
+        ) from None
+
+
+class WorkerCheckError(Exception):
+    """The worker could not be asked about its tasks."""
