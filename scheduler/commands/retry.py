@@ -1,0 +1,89 @@
+"""``python -m scheduler retry``: forget failures, so that the next run tries these tasks again."""
+
+from __future__ import annotations
+
+import argparse
+
+from scheduler.checkpoints import is_locked, set_aside
+from scheduler.commands.common import UserError, add_sweep_arguments, load, lock_sweep
+from scheduler.paths import SweepPaths
+from scheduler.sweep import Sweep
+from scheduler.sweepschema import nearest
+
+EXAMPLE = """\
+example:
+  python -m scheduler retry sweeps/tiny.yaml                     forget every failure
+  python -m scheduler retry sweeps/tiny.yaml SHAPES_SD15_DDIM_6  forget this one's
+  python -m scheduler retry sweeps/tiny.yaml --force             forget completions and results too"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's arguments."""
+    add_sweep_arguments(parser)
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="these tasks only (default: all)")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="forget completions too: set aside .done and measurements",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Forget what the arguments say; print what was forgotten."""
+    sweep, paths = load(arguments)
+    tasks = arguments.tasks or [task.id for task in sweep.tasks]
+    check_names(sweep, tasks)
+    lock = lock_sweep(sweep, paths)
+    try:
+        forgotten = [task for task in tasks if forget(task, paths, force=arguments.force)]
+    except OSError as error:
+        raise UserError(f"{error.filename or paths.checkpoints}: {error.strerror}") from None
+    finally:
+        lock.release()
+    for task in forgotten:
+        print(f"{task}: will run again")
+    if not forgotten:
+        print(
+            "nothing to forget: no failure is recorded"
+            + ("" if arguments.force else " (--force: completions too)")
+        )
+    return 0
+
+
+def check_names(sweep: Sweep, names: list[str]) -> None:
+    """Refuse names that are no task's.
+
+    Raises:
+        UserError: with every one of them.
+    """
+    known = [task.id for task in sweep.tasks]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(
+            "\n".join(
+                f"{sweep.name} has no task {name!r}{nearest(name, known[:50])}" for name in unknown
+            )
+        )
+
+
+def forget(task: str, paths: SweepPaths, *, force: bool) -> bool:
+    """Forget a task's failures (and with ``force`` its completion); say whether there was anything.
+
+    Raises:
+        UserError: an attempt of it still runs.
+    """
+    if is_locked(paths.attempts(task)):
+        raise UserError(
+            f"{task}: an attempt of it still runs; the next run takes it over (--no-adopt stops it)"
+        )
+    had = False
+    for path in (paths.failed(task), paths.attempts(task)):
+        if path.exists():
+            path.unlink()
+            had = True
+    if force:
+        for path in (paths.done(task), paths.results(task)):
+            if path.exists():
+                set_aside(path)
+                had = True
+    return had

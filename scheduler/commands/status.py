@@ -1,0 +1,107 @@
+"""``python -m scheduler status``: what is done, runs, waits, failed, and why; dispatcher or none."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import Any
+
+from scheduler.commands.common import add_sweep_arguments, load
+from scheduler.live import device_table, progress_rows
+from scheduler.output import WideConsole
+from scheduler.picture import DONE, WAITING, Picture
+from scheduler.summary import MANY, figures, fill_from_checkpoints, level_table, task_table
+from scheduler.units import format_duration
+from scheduler.views import picture_of_files
+
+EXAMPLE = """\
+example:
+  python -m scheduler status sweeps/tiny.yaml
+  python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's arguments."""
+    add_sweep_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the state of the sweep's files."""
+    sweep, paths = load(arguments)
+    picture = picture_of_files(sweep, paths)
+    now = time.time()
+    if arguments.json:
+        fill_from_checkpoints(picture, paths, picture.tasks)
+        print(json.dumps(as_json(sweep.name, picture, now), indent=1))
+        return 0
+    console = WideConsole()
+    holder = picture.holder
+    if holder is None:
+        console.print(f"{sweep.name}: no dispatcher runs", highlight=False)
+    else:
+        age = format_duration(now - float(holder["at"]))
+        console.print(
+            f"{sweep.name}: a dispatcher runs (pid {holder['pid']}, for {age})", highlight=False
+        )
+    for row in progress_rows(picture, now):
+        console.print(row)
+    if picture.devices and holder is not None:
+        console.print(device_table(picture, paths, now))
+    console.print(task_table(picture, paths, now))
+    if (levels := level_table(picture)) is not None:
+        console.print(levels)
+    if len(picture.tasks) > MANY:
+        console.print(
+            "(completed and waiting tasks are only counted; --json lists them all)", highlight=False
+        )
+    console.print(figures(picture), highlight=False)
+    return 0
+
+
+def as_json(name: str, picture: Picture, now: float) -> dict[str, Any]:
+    """Return the picture as JSON; times are seconds, times of day seconds since 1970."""
+    tasks = []
+    for task, view in picture.tasks.items():
+        summary = view.summary or {}
+        tasks.append(
+            {
+                "task": task,
+                "state": view.state,
+                "attempts": view.attempts,
+                "device": view.device,
+                "started": view.started,
+                "seconds": view.seconds,
+                "cause": view.cause if view.state != DONE else None,
+                "waits": picture.why_waits(task, now) if view.state == WAITING else None,
+                "speedup": summary.get("speedup"),
+                "loss": summary.get("loss"),
+            }
+        )
+    holder = picture.holder
+    return {
+        "sweep": name,
+        "dispatcher": {"pid": holder["pid"], "since": holder["at"]} if holder else None,
+        "paused": picture.trouble,
+        "draining": picture.draining and holder is not None,
+        "counts": picture.counts,
+        "seconds_left": picture.seconds_left(now),
+        "idle_device_seconds": picture.idle_seconds,
+        "lost_device_seconds": picture.lost_seconds,
+        "median_gap_seconds": picture.median_gap(),
+        "devices": [
+            {
+                "device": device,
+                "index": view.index,
+                "name": view.name,
+                "task": view.task,
+                "idle": view.idle and view.task is None,
+                "reason": f"runs {view.task}" if view.task else view.reason,
+                "aside_until": view.aside_until if view.aside_until > now else None,
+                "aside_why": view.aside_why if view.aside_until > now else None,
+            }
+            for device, view in picture.devices.items()
+        ],
+        "tasks": tasks,
+    }

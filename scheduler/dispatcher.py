@@ -1,0 +1,458 @@
+"""The dispatcher: the event loop between the core, which decides, and the world, which does.
+
+One turn of the loop:
+
+1. sleep until a keeper answers, the clerk or the device watch posts something, a signal comes, or the
+   core's next deadline;
+2. turn what came into events, give each to the core, carry out the actions it returns: starts first;
+3. write the journal, redraw the screen.
+
+Nothing here decides. Nothing here waits for a disk or a driver: that is what the clerk (logs and
+checkpoints) and the device watch (NVML) have threads for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import selectors
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from scheduler import events as ev
+from scheduler import retry
+from scheduler.checkpoints import AttemptRecord, append_line, read_attempts
+from scheduler.clerk import Clerk
+from scheduler.clock import Clock
+from scheduler.core import Core
+from scheduler.devices.lease import LeaseHeld
+from scheduler.devices.room import Devices, describe
+from scheduler.journal import SNAPSHOT, Journal
+from scheduler.keeper import birth
+from scheduler.launch import build_order
+from scheduler.paths import SweepPaths
+from scheduler.picture import Picture
+from scheduler.processes import AdoptedKeeper, KeeperHandle, end_orphans, worker_environment
+from scheduler.records import Records
+from scheduler.recovery import Recovered
+from scheduler.sweep import Sweep
+from scheduler.verdict import Kind, Verdict
+
+SNAPSHOT_EVERY = 2000  # events; no view ever reads more
+KEEP_IDLE_KEEPER = 1.0  # seconds after which a keeper without work gives its device back
+
+
+class Face(Protocol):
+    """What shows the sweep's progress."""
+
+    def event(self, entry: Mapping[str, Any]) -> None:
+        """Show one journal event."""
+
+    def refresh(self) -> float | None:
+        """Redraw what moves by itself; return in how many seconds again, or None for never."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An attempt under way, as the dispatcher sees it."""
+
+    task: str
+    number: int
+    device: str
+    keeper: KeeperHandle | AdoptedKeeper
+    started: float  # time of day
+
+
+class Dispatcher:
+    """Runs one sweep to its end. The caller holds the sweep's lock."""
+
+    def __init__(
+        self, sweep: Sweep, paths: SweepPaths, devices: Devices, picture: Picture, face: Face
+    ) -> None:
+        self._sweep = sweep
+        self._paths = paths
+        self._devices = devices
+        self._picture = picture
+        self._face = face
+        self._clock = Clock()
+        self._journal = Journal(paths.journal)
+        self._tasks = {task.id: task for task in sweep.tasks}
+        self._attempts: dict[str, Attempt] = {}  # by task
+        self._keepers: dict[str, KeeperHandle] = {}  # by device
+        self._idle_keepers: dict[str, float] = {}  # device -> since when (monotonic)
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._selector = selectors.DefaultSelector()
+        self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._clerk = Clerk(paths.checkpoints, self._post)
+        self._records = Records(sweep, paths, self._clock, self._clerk, self._handle, self._tell)
+        self._told = 0  # events
+        self._exit_code: int | None = None
+        self._detached = False
+        self._core: Core
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def run(self, recovered: Recovered, *, adopt: bool = True) -> int:
+        """Run until the sweep is over, or is left; return the exit code."""
+        sizes = [self._sweep.args[name] for name in self._sweep.retries.on_oom]
+        policy = retry.Policy(
+            self._sweep.retries, max((size.bit_length() - 1 for size in sizes), default=0)
+        )
+        self._core = Core(recovered.seeds, policy, self._sweep.limits, time.monotonic())
+        self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakes)
+        with self._signals():
+            try:
+                self._begin(recovered)
+                self._clerk.start()
+                self._devices.connect(self._post, self._handle, self._tell)
+                for task, record in recovered.open_attempts.items():
+                    self._take_over(task, record.started["device"], adopt=adopt)
+                self._devices.start()
+                while self._exit_code is None and not self._detached:
+                    self._turn()
+                self._end()
+            finally:
+                self._journal.close()
+        return 130 if self._exit_code is None else self._exit_code
+
+    def _turn(self) -> None:
+        self._handle(ev.Tick())
+        self._release_idle_keepers()
+        self._journal.flush()
+        for key, _ in self._selector.select(self._sleep_time()):
+            key.data()
+        while not self._inbox.empty():
+            self._inbox.get()()
+
+    def _sleep_time(self) -> float | None:
+        now = time.monotonic()
+        times = [self._core.next_wake()]
+        if self._idle_keepers:
+            times.append(min(self._idle_keepers.values()) + KEEP_IDLE_KEEPER)
+        refresh = self._face.refresh()
+        times.append(None if refresh is None else now + refresh)
+        due = min((at for at in times if at is not None), default=None)
+        return None if due is None else max(0.0, due - now)
+
+    def _post(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called in the loop; safe from any thread."""
+        self._inbox.put(callback)
+        with contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
+            os.write(self._wake_in, b"\0")
+
+    def _drain_wakes(self) -> None:
+        for number in os.read(self._wake_out, 4096):
+            if number == signal.SIGINT:
+                self._handle(ev.Interrupt())
+            elif number in (signal.SIGTERM, signal.SIGHUP):
+                self._detached = True
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Route signals to the wake pipe, as their own numbers."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        old = {number: signal.signal(number, lambda *_: None) for number in numbers}
+        old_fd = signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(old_fd)
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def _handle(self, event: ev.Event) -> None:
+        for action in self._core.handle(event, time.monotonic()):
+            self._carry_out(action)
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        entry = self._journal.add(event, **facts)
+        self._picture.apply(entry)
+        self._face.event(entry)
+        self._told += 1
+        if self._told % SNAPSHOT_EVERY == 0:
+            self._journal.add(SNAPSHOT, **self._picture.snapshot())
+
+    # --- beginning and end ---------------------------------------------------------------------
+
+    def _begin(self, recovered: Recovered) -> None:
+        self._tell(
+            "dispatcher_started",
+            pid=os.getpid(),
+            birth=birth(os.getpid()),
+            tasks=len(self._tasks),
+            devices=describe(self._devices.all),
+            where=self._devices.where,
+        )
+        for task, why, kept in recovered.rejected:
+            self._tell("checkpoint_rejected", task=task, why=why, kept_as=kept.name)
+        for task in recovered.strangers:
+            self._tell("stranger", task=task)
+
+    def _take_over(self, task: str, device: str, *, adopt: bool = True) -> None:
+        """See to an attempt that has no keeper of ours (any more): adopt it, or judge what it left."""
+        record = self._last_record(task)
+        if record is None:  # a keeper has the file and has not written to it yet
+            self._await_orphans(task, None, device)
+            return
+        if record.ended is not None:
+            # Later: the core may wish to stop an attempt that is yet to be adopted.
+            self._post(partial(self._ended_unseen, task, device))
+            return
+        keeper = AdoptedKeeper.find(record)
+        if keeper is None:
+            self._await_orphans(task, str(record.started.get("token")), device)
+            return
+        number = record.started["attempt"]
+        started = record.started.get("started", time.time())
+        self._attempts[task] = Attempt(task, number, device, keeper, started)
+        self._devices.occupy(device, keeper.pid)
+        self._selector.register(keeper, selectors.EVENT_READ, partial(self._adopted_ended, task))
+        self._tell("attempt_adopted", task=task, attempt=number, device=device, started=started)
+        if not adopt:
+            self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
+        elif record.started.get("digest") != self._sweep.digest(self._tasks[task]):
+            self._stop(task, Verdict(Kind.STOPPED, "the sweep file asks for something else now"))
+
+    def _adopted_ended(self, task: str) -> None:
+        attempt = self._attempts.pop(task)
+        self._selector.unregister(attempt.keeper)
+        attempt.keeper.release()
+        self._take_over(task, attempt.device)
+
+    def _await_orphans(self, task: str, token: str | None, device: str) -> None:
+        """Judge a task's attempt, whose keeper is dead, when nothing of it lives any more."""
+
+        def wait() -> None:
+            end_orphans(self._paths.attempts(task), token)
+            self._post(partial(self._ended_unseen, task, device))
+
+        threading.Thread(target=wait, name=f"end of {task}", daemon=True).start()
+
+    def _ended_unseen(self, task: str, device: str) -> None:
+        record = self._last_record(task)
+        foreign = self._devices.visited(device)
+        self._devices.vacate(device)  # before the core may give it to the next
+        if record is None or record.verdict is not None:  # its keeper died at birth
+            verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
+            self._handle(ev.AttemptJudged(task, retry.Attempt(verdict, device, time.monotonic())))
+            return
+        end = {"ended": time.time(), **(record.ended or {})}
+        self._tell_ended(task, record.started["attempt"], device, end)
+        self._handle(ev.AttemptExited(task))
+        self._records.judge(task, foreign=foreign)
+
+    def _last_record(self, task: str) -> AttemptRecord | None:
+        return next(reversed(read_attempts(self._paths.attempts(task)).attempts), None)
+
+    def _end(self) -> None:
+        self._devices.finish()
+        for device in list(self._keepers):
+            self._release_keeper(device)
+        self._clerk.finish()
+        while not self._inbox.empty():  # what the clerk finished last
+            self._inbox.get()()
+        self._tell(
+            "dispatcher_ended", exit_code=self._exit_code, left_running=sorted(self._attempts)
+        )
+
+    # --- actions -------------------------------------------------------------------------------
+
+    def _carry_out(self, action: ev.Action) -> None:
+        match action:
+            case ev.Start():
+                self._start(action)
+            case ev.Stop():
+                self._stop(action.task, action.verdict)
+            case ev.WriteCheckpoint():
+                self._records.write(action)
+            case ev.CheckActivity():
+                self._check_activity(action.task)
+            case ev.CheckRoom():
+                self._records.check_room()
+            case ev.Waits():
+                at = self._clock.time_of_day(action.retry.at)
+                self._tell("waits", task=action.task, not_before=at, why=action.retry.why)
+            case ev.SetAside():
+                until = self._clock.time_of_day(action.until)
+                self._tell("set_aside", device=action.device, until=until, why=action.why)
+            case ev.Paused():
+                self._tell("paused", why=action.why)
+            case ev.Resumed():
+                self._tell("resumed")
+            case ev.Draining():
+                self._tell("draining", running=len(self._attempts))
+            case ev.Finish():
+                self._exit_code = action.exit_code
+
+    def _start(self, action: ev.Start) -> None:
+        task = self._tasks[action.task]
+        device = self._devices[action.device]
+        try:
+            keeper = self._keeper_for(device.id)
+            order = build_order(
+                self._sweep,
+                task,
+                action,
+                device,
+                self._paths,
+                path=self._sweep.env.get("PATH", os.environ.get("PATH")),
+                free_memory=self._devices.free_memory(device.id),
+            )
+        except LeaseHeld:
+            self._handle(ev.StartRefused(task.id))
+            return
+        except OSError as error:
+            self._handle(ev.StartRefused(task.id))
+            self._records.files_in_trouble(error)
+            self._devices.vacate(device.id)
+            return
+        last = self._last_record(task.id)  # read after the size that the keeper will compare
+        if last is not None and last.verdict is None and last.started["attempt"] >= action.number:
+            self._take_over(task.id, device.id)  # the last order of a dispatcher that died
+            return
+        self._attempts[task.id] = Attempt(task.id, action.number, device.id, keeper, time.time())
+        self._idle_keepers.pop(device.id, None)
+        self._devices.occupy(device.id, keeper.pid)
+        keeper.order(order)
+
+    def _stop(self, task: str, verdict: Verdict) -> None:
+        """Record why, then stop: whoever judges the attempt must know, should this process die now."""
+        attempt = self._attempts.get(task)
+        if attempt is None:
+            return
+        with contextlib.suppress(OSError):  # no room: it will be judged by its signal alone
+            append_line(
+                self._paths.attempts(task), {"stop": verdict.kind.value, "cause": verdict.cause}
+            )
+        self._tell("stopping", task=task, attempt=attempt.number, why=verdict.cause)
+        attempt.keeper.stop()
+
+    def _check_activity(self, task: str) -> None:
+        attempt = self._attempts.get(task)
+        if attempt is None:
+            return
+        signs = [self._devices.last_active(attempt.device)]
+        with contextlib.suppress(OSError):
+            signs.append(self._clock.monotonic(self._paths.log(task).stat().st_mtime))
+        self._handle(ev.Activity(task, max((at for at in signs if at is not None), default=0.0)))
+
+    # --- keepers -------------------------------------------------------------------------------
+
+    def _keeper_for(self, device: str) -> KeeperHandle:
+        """Return the device's keeper, started now if it has none.
+
+        Raises:
+            LeaseHeld: another dispatcher has the device.
+            OSError: no process could be started, or leases cannot be kept.
+        """
+        keeper = self._keepers.get(device)
+        if keeper is None:
+            environment = worker_environment(
+                device,
+                self._devices[device].kind,
+                self._devices.threads,
+                self._sweep.env,
+                os.environ,
+            )
+            lease = self._devices.lease(device)
+            keeper = self._keepers[device] = KeeperHandle(lease, environment, self._paths.keepers)
+            self._idle_keepers[device] = time.monotonic()
+            self._selector.register(
+                keeper, selectors.EVENT_READ, partial(self._keeper_speaks, device, keeper)
+            )
+        return keeper
+
+    def _keeper_speaks(self, device: str, keeper: KeeperHandle) -> None:
+        answers, alive = keeper.receive()
+        for answer in answers:
+            attempt = next((a for a in self._attempts.values() if a.keeper is keeper), None)
+            if attempt is not None:
+                self._answered(attempt, answer)
+        if not alive:
+            self._keeper_died(device, keeper)
+
+    def _answered(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
+        if "started" in answer:
+            attempt.started = answer["at"]
+            self._tell(
+                "attempt_started",
+                task=attempt.task,
+                attempt=attempt.number,
+                device=attempt.device,
+                started=attempt.started,
+                pid=answer["started"],
+            )
+        elif "ended" in answer:
+            self._exited(attempt, answer)
+        else:
+            self._not_taken(attempt, answer)
+
+    def _not_taken(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
+        """The keeper did not begin: the task's attempts file is in use, or cannot be written."""
+        del self._attempts[attempt.task]
+        self._idle_keepers[attempt.device] = time.monotonic()
+        if "errno" in answer:
+            self._handle(ev.StartRefused(attempt.task))
+            self._records.files_in_trouble(
+                OSError(answer["errno"], answer["failed"], answer["file"])
+            )
+            self._devices.vacate(attempt.device)
+        else:  # a keeper of a dispatcher that died got there first
+            self._take_over(attempt.task, attempt.device)
+
+    def _keeper_died(self, device: str, keeper: KeeperHandle) -> None:
+        """A keeper was killed: end what it kept, then judge the attempt as lost."""
+        self._selector.unregister(keeper)
+        del self._keepers[device]
+        self._idle_keepers.pop(device, None)
+        keeper.release()
+        keeper.reap()
+        attempt = next((a for a in self._attempts.values() if a.keeper is keeper), None)
+        if attempt is not None:
+            del self._attempts[attempt.task]
+            self._take_over(attempt.task, device)
+
+    def _release_idle_keepers(self) -> None:
+        now = time.monotonic()
+        for device, since in list(self._idle_keepers.items()):
+            if now - since >= KEEP_IDLE_KEEPER:
+                self._release_keeper(device)
+
+    def _release_keeper(self, device: str) -> None:
+        keeper = self._keepers.pop(device)
+        self._idle_keepers.pop(device, None)
+        self._selector.unregister(keeper)
+        busy = any(attempt.keeper is keeper for attempt in self._attempts.values())
+        keeper.release()
+        if not busy:
+            keeper.reap()
+
+    def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
+        """An attempt is over: offer its device first, read its log second."""
+        task, device = attempt.task, attempt.device
+        foreign = self._devices.visited(device)
+        del self._attempts[task]
+        if device in self._keepers:
+            self._idle_keepers[device] = time.monotonic()
+        self._tell_ended(task, attempt.number, device, end)
+        self._handle(ev.AttemptExited(task))
+        self._devices.vacate(device)
+        self._records.judge(task, foreign=foreign)
+
+    def _tell_ended(self, task: str, number: int, device: str, end: Mapping[str, Any]) -> None:
+        self._tell(
+            "attempt_ended",
+            task=task,
+            attempt=number,
+            device=device,
+            ended=end["ended"],
+            code=end.get("code"),
+            signal=end.get("signal"),
+            leftovers=end.get("leftovers", 0),
+        )

@@ -1,0 +1,151 @@
+"""From the end of an attempt to its durable checkpoint: the dispatcher's side of what the clerk does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scheduler import events as ev
+from scheduler.attempts import (
+    Judgement,
+    checkpoint_content,
+    forget_attempts,
+    judge_attempt,
+    past_attempt,
+)
+from scheduler.clerk import Checkpoint, Clerk
+from scheduler.clock import Clock
+from scheduler.paths import SweepPaths
+from scheduler.sweep import Sweep
+
+LONG_LOG = 1 << 18  # bytes; a shorter log is read sooner than it is handed to a thread
+
+Handle = Callable[[ev.Event], None]
+Tell = Callable[..., None]
+
+
+class Records:
+    """Has attempts judged and checkpoints written by the clerk, and tells core and journal of it."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        paths: SweepPaths,
+        clock: Clock,
+        clerk: Clerk,
+        handle: Handle,
+        tell: Tell,
+    ) -> None:
+        self._sweep = sweep
+        self._paths = paths
+        self._clock = clock
+        self._clerk = clerk
+        self._handle = handle
+        self._tell = tell
+        self._tasks = {task.id: task for task in sweep.tasks}
+        self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
+
+    def judge(self, task: str, *, foreign: bool) -> None:
+        """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
+
+        def job() -> Callable[[], None]:
+            judgement = judge_attempt(task, self._paths, self._sweep, foreign=foreign)
+            return partial(self._judged, task, judgement, foreign)
+
+        if _size(self._paths.log(task)) < LONG_LOG:
+            job()()
+        else:
+            self._clerk.submit(job)
+
+    def _judged(self, task: str, judgement: Judgement, foreign: bool) -> None:
+        self._judgements[task] = judgement
+        record, verdict = judgement.attempts[-1], judgement.verdict
+        if not verdict.completed:
+            self._tell(
+                "attempt_failed",
+                task=task,
+                attempt=record.started["attempt"],
+                device=record.started["device"],
+                verdict=verdict.kind.value,
+                cause=verdict.cause,
+                seconds=judgement.seconds,
+                foreign=foreign,
+            )
+        attempt = past_attempt(record, verdict, self._clock, foreign=foreign)
+        self._handle(ev.AttemptJudged(task, attempt))
+
+    def write(self, action: ev.WriteCheckpoint) -> None:
+        """Have a checkpoint written; the core hears of it when it is durable, or could not be written."""
+        task, paths = self._tasks[action.task], self._paths
+        judgement = self._judgements.get(task.id)
+        if judgement is None:  # given up for what an earlier dispatcher judged
+            judgement = judge_attempt(task.id, paths, self._sweep, foreign=False)
+        self._judgements[task.id] = judgement
+        self._clerk.submit(
+            Checkpoint(
+                paths.done(task.id) if action.completed else paths.failed(task.id),
+                partial(checkpoint_content, task, self._sweep, paths, judgement, action.why),
+                when_durable=partial(forget_attempts, task.id, paths),
+                written=partial(self._written, action, judgement),
+                failed=partial(self.files_in_trouble, task=task.id),
+            )
+        )
+
+    def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
+        self._judgements.pop(action.task, None)
+        device = judgement.attempts[-1].started["device"] if judgement.attempts else None
+        self._tell(
+            "completed" if action.completed else "failed",
+            task=action.task,
+            device=device,
+            attempts=len(judgement.attempts),
+            seconds=judgement.seconds,
+            **self._outcome(action, judgement),
+        )
+        self._handle(ev.CheckpointWritten(action.task))
+
+    def _outcome(self, action: ev.WriteCheckpoint, judgement: Judgement) -> dict[str, Any]:
+        if not action.completed:
+            return {"why": action.why}
+        # Should the checkpoint ever be damaged, this and the log prove it again.
+        digest = judgement.attempts[-1].started.get("digest")
+        log = judgement.log.sha256 if judgement.log else None
+        return {"summary": judgement.summary, "digest": digest, "log_sha256": log}
+
+    def files_in_trouble(self, error: OSError, task: str | None = None) -> None:
+        """Tell the core that files cannot be written (``task``: its checkpoint could not)."""
+        where = error.filename or self._paths.checkpoints
+        self._handle(ev.WriteFailed(f"{where}: {error.strerror}", task))
+
+    def check_room(self) -> None:
+        """Try whether files can be written again; the core hears of it."""
+        self._clerk.submit(self._try_to_write)
+
+    def _try_to_write(self) -> Callable[[], None]:
+        for folder in (self._paths.checkpoints, self._paths.logs):
+            error = _try_folder(folder)
+            if error is not None:
+                return partial(self.files_in_trouble, error)
+        return partial(self._handle, ev.RoomAgain())
+
+
+def _try_folder(folder: Path) -> OSError | None:
+    probe = folder / ".room"
+    try:
+        probe.write_bytes(b"\0" * 65536)
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

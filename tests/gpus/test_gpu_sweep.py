@@ -1,0 +1,254 @@
+"""Whole sweeps on GPUs: the real scheduler, the real NVML binding, the stand-in's GPUs, real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.nvml_stand_in import GIB, StandIn
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parent.parent
+
+
+class Runs:
+    """Starts schedulers in a folder, on the stand-in's GPUs."""
+
+    def __init__(self, folder: Path, gpus: StandIn) -> None:
+        self.folder = folder
+        self.witness = folder / "witness"
+        self._gate, ready = folder / "gate", folder / "ready"
+        os.mkfifo(self._gate)
+        os.mkfifo(ready)
+        self._ready = os.open(ready, os.O_RDWR)
+        self.environment = gpus.environment() | {
+            "SCHEDULER_LEASES": str(folder / "leases"),
+            "PYTHONPATH": str(REPOSITORY),
+            "GATE": str(self._gate),
+            "READY": str(ready),
+        }
+        self.running: list[subprocess.Popen[str]] = []
+
+    def sweep(self, name: str, fates: list[str], **sections: object) -> str:
+        command = ["python", "-I", "-S", str(HERE / "gpu_worker.py"), str(self.witness), "{fate}"]
+        sweep = {
+            "name": name,
+            "matrix": {"number": [0], "fate": ["none"]},
+            "exclude": [{"number": 0}],
+            "include": [{"number": n, "fate": fate} for n, fate in enumerate(fates)],
+            "worker": {"command": command, "args": {"batch_size": 4}},
+            "devices": {"idle_for": "0s"},
+            "retries": {"max_attempts": 3, "backoff": "10ms", "on_oom": {"batch_size": "halve"}},
+            **sections,
+        }
+        path = self.folder / f"{name}.yaml"
+        path.write_text(json.dumps(sweep))
+        return str(path)
+
+    def start(self, sweep: str, **environment: str) -> Run:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scheduler", sweep, "--root", str(self.folder)],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.running.append(process)
+        return Run(process)
+
+    def wait_until_ready(self) -> None:
+        """Return when a waiting worker is at the gate."""
+        assert os.read(self._ready, 1)
+
+    def open_gate(self) -> None:
+        """Let waiting workers go on, from now on."""
+        os.open(self._gate, os.O_RDWR)
+
+    def seen(self) -> list[list[str]]:
+        return [line.split() for line in self.witness.read_text().splitlines()]
+
+
+class Run:
+    """A scheduler at work, whose lines can be waited for."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._queue: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._queue.put(line)
+        self._queue.put(None)
+
+    def until(self, pattern: str) -> str:
+        while (line := self._queue.get(timeout=60)) is not None:
+            self.lines.append(line)
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"no line matches {pattern!r}:\n{''.join(self.lines)}")
+
+    def end(self) -> tuple[int, str]:
+        while (line := self._queue.get(timeout=60)) is not None:
+            self.lines.append(line)
+        return self.process.wait(), "".join(self.lines)
+
+
+@pytest.fixture
+def runs(tmp_path: Path, stand_in: StandIn):
+    runs = Runs(tmp_path, stand_in)
+    yield runs
+    runs.open_gate()
+    for process in runs.running:
+        process.kill()
+        process.wait()
+
+
+def test_64_tasks_with_faults_on_8_gpus(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(8)
+    fates = ["fine", "flaky", "oom", "killed", "fine", "orphans", "fine", "wrong"] * 8
+    code, output = runs.start(runs.sweep("eight", fates)).end()
+    assert code == 1, output  # the wrong ones
+    seen = runs.seen()
+    assert not [line for line in seen if line[0] == "shared"], "two attempts were on one GPU"
+    starts = {
+        n: [line[1] for line in seen if line[0] == "start"].count(f"{n}_{f}")
+        for n, f in enumerate(fates)
+    }
+    expected = {"fine": 1, "flaky": 2, "oom": 3, "killed": 2, "orphans": 1, "wrong": 1}
+    assert starts == {n: expected[fate] for n, fate in enumerate(fates)}, output
+    checkpoints = runs.folder / "checkpoints" / "eight"
+    assert len(list(checkpoints.glob("*.done"))) == 56
+    assert {p.stem for p in checkpoints.glob("*.failed")} == {f"{n}_wrong" for n in range(7, 64, 8)}
+    used = {line[0] for line in seen if line[0].startswith("GPU-")}
+    assert used == {gpu.uuid for gpu in stand_in.devices}
+    halved = json.loads((checkpoints / "2_oom.done").read_text())["attempts"]
+    assert [attempt["overrides"] for attempt in halved] == [
+        {},
+        {"batch_size": 2},
+        {"batch_size": 1},
+    ]
+
+
+def test_waits_for_a_gpu_that_others_use_and_says_why(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(2)
+    stand_in.set(0, processes={os.getpid(): 3 * GIB})
+    stand_in.set(1, hidden=6 * GIB)
+    run = runs.start(runs.sweep("shared", ["fine"]))
+    assert "holds 3.0 GiB" in run.until(r"GPU 0: busy")
+    assert "cannot be seen" in run.until(r"GPU 1: busy")
+    assert not runs.witness.exists()
+    stand_in.set(1, hidden=0)
+    run.until(r"started on GPU 1")
+    assert run.end()[0] == 0
+
+
+def test_two_dispatchers_never_share_a_gpu(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(2)
+    both = [runs.start(runs.sweep(name, ["fine"] * 12)) for name in ("one", "two")]
+    assert [run.end()[0] for run in both] == [0, 0]
+    seen = runs.seen()
+    assert not [line for line in seen if line[0] == "shared"]
+    assert len([line for line in seen if line[0] == "start"]) == 24
+
+
+def test_a_lease_outlives_the_dispatcher_with_its_attempt(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(1)
+    first = runs.start(runs.sweep("first", ["waits"]))
+    runs.wait_until_ready()
+    first.process.send_signal(signal.SIGKILL)
+    first.end()
+    # Not even NVML knows of the attempt: its memory is not shown.
+    for claim in (stand_in.folder / "use" / stand_in.devices[0].uuid).iterdir():
+        claim.unlink()
+    rival = runs.start(runs.sweep("rival", ["fine"]))
+    assert "leased" in rival.until("GPU 0: leased")
+    runs.open_gate()
+    assert rival.end()[0] == 0
+    code, output = runs.start(str(runs.folder / "first.yaml")).end()
+    assert code == 0, output
+    assert [line[0] for line in runs.seen() if line[1] == "0_waits"].count("start") == 1
+
+
+def test_a_gpu_lost_in_mid_run_costs_the_task_nothing(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(2)
+    run = runs.start(runs.sweep("lost", ["waits"], retries={"max_attempts": 1, "backoff": "10ms"}))
+    runs.wait_until_ready()
+    stand_in.set(0, lost=True)
+    run.until(r"stopping attempt 1.*lost")
+    run.until("attempt 2 started on GPU 1")
+    runs.open_gate()
+    code, output = run.end()
+    assert code == 0, output
+
+
+def test_an_oom_that_others_caused_is_not_charged(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(1)
+    sweep = runs.sweep("crowded", ["waits"], retries={"max_attempts": 1, "backoff": "10ms"})
+    run = runs.start(sweep)
+    runs.wait_until_ready()
+    stand_in.set(0, processes={os.getpid(): 100 * GIB})
+    run.until("others came to the device")
+    record = runs.folder / "checkpoints" / "crowded" / "0_waits.attempts"
+    worker = next(p for p in (stand_in.folder / "use" / stand_in.devices[0].uuid).iterdir())
+    log = runs.folder / "logs" / "crowded" / "0_waits.log"
+    with log.open("a") as file:
+        file.write("torch.OutOfMemoryError: CUDA out of memory.\n")
+    os.kill(int(worker.name), signal.SIGKILL)
+    run.until("will be tried again: others took the device's memory")
+    assert '"foreign": true' in record.read_text()
+    stand_in.set(0, processes={})
+    runs.open_gate()
+    code, output = run.end()
+    assert code == 0, output
+
+
+def test_mig_instances_are_devices(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(2)
+    stand_in.mig(0, 3)
+    code, output = runs.start(runs.sweep("mig", ["fine"] * 12)).end()
+    assert code == 0, output
+    seen = runs.seen()
+    assert not [line for line in seen if line[0] == "shared"]
+    used = {line[0] for line in seen if line[0].startswith(("GPU-", "MIG-"))}
+    instances = {instance.uuid for instance in stand_in.devices[0].instances.values()}
+    assert used <= instances | {stand_in.devices[1].uuid}
+    assert stand_in.devices[0].uuid not in used
+
+
+@pytest.mark.parametrize(
+    ("section", "inherited", "expected"),
+    [
+        ({"only": [1]}, None, {1}),
+        ({"exclude": [0, 1]}, None, {2}),
+        ({}, "2,0", {0, 2}),
+        ({"only": [0, 1]}, "1", {1}),
+    ],
+)
+def test_only_allowed_gpus_are_used(
+    runs: Runs,
+    stand_in: StandIn,
+    section: dict[str, object],
+    inherited: str | None,
+    expected: set[int],
+) -> None:
+    stand_in.gpus(3)
+    sweep = runs.sweep("some", ["fine"] * 9, devices={"idle_for": "0s", **section})
+    environment = {} if inherited is None else {"CUDA_VISIBLE_DEVICES": inherited}
+    code, output = runs.start(sweep, **environment).end()
+    assert code == 0, output
+    ids = [gpu.uuid for gpu in stand_in.devices]
+    used = {ids.index(line[0]) for line in runs.seen() if line[0].startswith("GPU-")}
+    assert used <= expected
+    assert used, output
