@@ -1,0 +1,150 @@
+"""Runs the dispatcher in a fork of this process, and kills it at a chosen point of its I/O.
+
+Every call by which the dispatcher touches the world is wrapped: files opened, written, synced, renamed,
+removed, locked; processes started, ordered, signalled. A point is a call site in scheduler/ and whether the
+call has happened yet. `points` runs a sweep once and lists them; `run` kills the dispatcher at one of them.
+"""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import functools
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import scheduler
+from scheduler import __main__ as command_line
+from scheduler import keeper, processes
+from scheduler.commands import run as _preload  # noqa: F401  # imported once, before the forks
+
+PACKAGE = str(Path(scheduler.__file__).parent)
+TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
+    *(
+        (os, name)
+        for name in ("open", "write", "fsync", "rename", "unlink", "mkdir", "ftruncate", "close")
+    ),
+    (fcntl, "flock"),
+    (builtins, "open"),
+    (io, "open"),
+    (subprocess.Popen, "__init__"),
+    (subprocess.Popen, "send_signal"),
+    (signal, "pidfd_send_signal"),
+    (processes.KeeperHandle, "order"),
+    (processes.KeeperHandle, "release"),
+]
+
+Point = tuple[str, str]  # (call site, "before" or "after")
+
+
+@contextmanager
+def wrapped(reached: Callable[[Point], None]) -> Iterator[None]:
+    """Call ``reached`` before and after every call that touches the world, made from scheduler/."""
+
+    def wrap(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            site = _site(name)
+            if site is None:
+                return original(*args, **kwargs)
+            reached((site, "before"))
+            result = original(*args, **kwargs)
+            reached((site, "after"))
+            return result
+
+        return wrapper
+
+    originals = [(owner, name, getattr(owner, name)) for owner, name in TOUCHES_THE_WORLD]
+    for owner, name, original in originals:
+        setattr(owner, name, wrap(name, original))
+    try:
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)
+
+
+def _site(name: str) -> str | None:
+    """Return where in scheduler/ a call comes from; None for reads and for calls from elsewhere."""
+    frame = sys._getframe(2)
+    for _ in range(4):  # pathlib and subprocess lie between
+        if frame is None:
+            return None
+        file = frame.f_code.co_filename
+        if file.startswith(PACKAGE):
+            caller = frame.f_back.f_code.co_name if frame.f_back else ""
+            return f"{file[len(PACKAGE) + 1 :]}:{frame.f_lineno} {caller} {frame.f_code.co_name} {name}"
+        if not file.endswith(("pathlib.py", "subprocess.py", "/_local.py", "contextlib.py")):
+            return None
+        frame = frame.f_back
+    return None
+
+
+def fork_dispatcher(
+    words: list[str], output: Path, reached: Callable[[Point], None] | None = None
+) -> int:
+    """Start ``python -m scheduler WORDS`` in a fork; return its process id."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 70
+    try:
+        os.setsid()
+        descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        if reached is None:
+            code = command_line.main(words)
+        else:
+            with wrapped(reached):
+                code = command_line.main(words)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(pid: int) -> int:
+    """Wait for a dispatcher; return its exit code, negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def points(words: list[str], output: Path, listing: Path) -> list[Point]:
+    """Run a sweep to its end; return every distinct point that it came by, in order."""
+
+    def reached(point: Point) -> None:
+        descriptor = _open(listing, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        _write(descriptor, f"{point[0]}\t{point[1]}\n".encode())
+        _close(descriptor)
+
+    wait(fork_dispatcher(words, output, reached))
+    lines = listing.read_text().splitlines()
+    return [(site, phase) for site, phase in (line.split("\t") for line in dict.fromkeys(lines))]
+
+
+def run_and_kill(words: list[str], output: Path, point: Point) -> int:
+    """Run a sweep until its dispatcher comes by ``point`` for the first time, and kill it there."""
+
+    def reached(here: Point) -> None:
+        if here == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return wait(fork_dispatcher(words, output, reached))
+
+
+_open, _write, _close = os.open, os.write, os.close
+assert keeper  # the keepers run as processes of their own, with the unwrapped calls

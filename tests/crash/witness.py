@@ -1,0 +1,42 @@
+"""A worker that tells a file of its own, of which the scheduler knows nothing, when it starts and ends.
+
+python -I -S witness.py FILE TASK BEHAVIOUR [SECONDS]
+"""
+
+import os
+import sys
+import time
+
+
+def main() -> int:
+    path, task, behaviour, *rest = sys.argv[1:]
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    earlier = os.pread(file, 1 << 20, 0).decode().split("\n").count(f"start {task}")
+    os.write(file, f"start {task}\n".encode())
+    for neighbour in use_gpu():
+        os.write(file, f"shares-with-{neighbour} {task}\n".encode())
+    if rest:
+        time.sleep(float(rest[0]))  # the work
+    fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)
+    os.write(file, f"end {task}\n".encode())
+    if fails:
+        print("ValueError: told to")
+        return 1
+    print("Successfully completed")
+    return 0
+
+
+def use_gpu() -> list[int]:
+    """Use this attempt's GPU of the stand-in for NVML; return the other processes that do."""
+    stand_in, gpu = os.environ.get("NVML_STAND_IN"), os.environ["CUDA_VISIBLE_DEVICES"]
+    if not stand_in or not gpu:
+        return []
+    users = f"{stand_in}/use/{gpu}"
+    with open(f"{users}/{os.getpid()}", "w") as claim:
+        claim.write(str(2**30))
+    others = [int(name) for name in os.listdir(users) if name != str(os.getpid())]
+    return [pid for pid in others if os.path.exists(f"/proc/{pid}")]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

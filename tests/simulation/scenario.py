@@ -1,0 +1,137 @@
+"""From a seed to a world and its faults, and through them to the sweep's end."""
+
+from __future__ import annotations
+
+from random import Random
+
+from scheduler.core import Core
+from scheduler.sweep import Limits, RetrySettings
+from tests.simulation.physics import GIB, End, Fate, Gpu, Nature
+from tests.simulation.world import World
+
+_BAD_ENDS = [
+    End.FAILS,
+    End.FAILS,
+    End.TRY_LATER,
+    End.SEGFAULT,
+    End.KERNEL_OOM,
+    End.NO_SUCCESS_LINE,
+    End.FAILURE_LINE,
+    End.FAILS_AFTER_SUCCESS,
+    End.DEVICE_ERROR,
+    End.DISK_FULL,
+    End.OUT_OF_MEMORY,
+]
+
+
+def build(seed: int, core: type[Core] = Core) -> World:
+    """Return the world that ``seed`` means: 1 to 8 devices, 3 to 20 tasks, their fates."""
+    rng = Random(seed)
+    slots = rng.random() < 0.3
+    timeout = rng.choice((None, 60.0, 600.0))
+    stall = rng.choice((None, 20.0))
+    halvings = rng.choice((0, 0, 1, 3))
+    gpus = [
+        Gpu(f"gpu{n}", total=rng.choice((24, 80)) * GIB, faulty=rng.random() < 0.05)
+        for n in range(rng.choice((1, 2, 2, 3, 4, 8)))
+    ]
+    roughness = rng.choice((0.0, 0.2, 0.5))
+    natures = [
+        _nature(f"t{n}", rng, roughness, timeout, stall, halvings)
+        for n in range(rng.randint(3, 20))
+    ]
+    retries = RetrySettings(
+        max_attempts=rng.choice((1, 2, 3, 3)),
+        backoff=rng.choice((0.0, 1.0, 30.0)),
+        on_oom=("batch",),
+    )
+    return World(
+        natures,
+        gpus,
+        rng,
+        slots=slots,
+        retries=retries,
+        limits=Limits(timeout, stall),
+        max_halvings=halvings,
+        core=core,
+    )
+
+
+def _nature(
+    task: str,
+    rng: Random,
+    roughness: float,
+    timeout: float | None,
+    stall: float | None,
+    halvings: int,
+) -> Nature:
+    fates = []
+    while rng.random() < roughness:
+        fates.append(_bad_fate(rng, timeout, stall))
+    if rng.random() < 0.3:
+        fates.append(Fate(rng.choice((0.5, 5.0, 50.0))))
+    nature = Nature(task, fates)
+    if rng.random() < 0.15:
+        nature.needs_halvings = rng.randint(0, halvings + 1)
+    if rng.random() < 0.1:
+        nature.needs_memory = rng.choice((40, 79, 100)) * GIB
+    if rng.random() < 0.05:
+        nature.hopeless = rng.choice([*_BAD_ENDS, End.WRONG_CODE])
+    return nature
+
+
+def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
+    seconds = rng.choice((0.1, 3.0, 30.0))
+    kind = rng.random()
+    if kind < 0.1 and timeout is not None:
+        return Fate(seconds, None, stubborn=rng.random() < 0.5)
+    if kind < 0.2 and stall is not None:
+        return Fate(seconds, None, silent=True, stubborn=rng.random() < 0.5)
+    if kind < 0.3:
+        return Fate(seconds, keeper_dies=True)
+    if kind < 0.35:
+        return Fate(seconds, does_not_start=True)
+    return Fate(seconds, rng.choice(_BAD_ENDS), silent=rng.random() < 0.2)
+
+
+def disturb(world: World, rng: Random) -> None:
+    """Let one fault happen, or one end."""
+    gpu = rng.choice(list(world.gpus.values()))
+    match rng.randrange(16):
+        case 0 | 1 | 2 | 3:
+            world.kill_dispatcher(rng.choice((0, 1, 2, 3, 5, 8)), restart=rng.random() < 0.5)
+        case 4 | 5 | 6:
+            world.start_dispatcher(adopt=rng.random() < 0.9)
+        case 7:
+            for _ in range(rng.choice((1, 2))):
+                world.interrupt()
+        case 8:
+            world.cut_power()
+        case 9:
+            world.kill_keeper(rng.randrange(8))
+        case 10:
+            world.leap(rng.choice((5.0, 100.0, 5000.0)))
+        case 11 | 12:
+            world.fill_disk(full=not world.disk_full)
+        case 13:
+            world.change_device(gpu, lost=not gpu.lost)
+        case 14:
+            world.change_device(gpu, guest=0 if gpu.guest else rng.choice((1, 60)) * GIB)
+        case 15:
+            flag = rng.choice(("faulty", "leased_away"))
+            world.change_device(gpu, **{flag: not getattr(gpu, flag)})
+
+
+def live_through(world: World, seed: int) -> int:
+    """Put the world through the seed's faults and let the sweep end; return its exit code.
+
+    Raises:
+        Broken: a promise does not hold.
+    """
+    rng = Random(f"faults of {seed}")
+    world.start_dispatcher()
+    pause = rng.choice((0.5, 5.0, 50.0))
+    for _ in range(rng.choice((0, 5, 20, 40))):
+        world.advance_to(world.now + rng.expovariate(1 / pause))
+        disturb(world, rng)
+    return world.run_to_the_end()

@@ -1,0 +1,426 @@
+"""The dispatcher's shell in the modelled world: dispatcher, records, clerk and recovery in small.
+
+What the real shell does at once happens at once here, nested calls of the core included; what it
+leaves to threads, pipes and processes comes later, in the orders in which it can come.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from scheduler import events as ev
+from scheduler.core import Core, Seed, State
+from scheduler.retry import Attempt
+from scheduler.verdict import Exit, Kind, Verdict, judge
+from tests.simulation.physics import End, Gpu, Keeper, Record
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+Callback = Callable[[], object]
+# What the clerk does; it returns what the loop is to call, and what to do after the next sync.
+Job = Callable[[], tuple[Callback, Callback | None]]
+
+
+class Killed(Exception):  # noqa: N818 (what happens to a dispatcher, not an error)
+    """The dispatcher dies here."""
+
+
+class Shell:
+    """One dispatcher, from its start to its end or death."""
+
+    def __init__(self, world: World, *, adopt: bool) -> None:
+        self.world = world
+        self.adopt = adopt
+        self.attempts: dict[str, Keeper] = {}
+        self.places: dict[str, str] = {}  # task -> the device that the core gave its attempt
+        self.adopted: set[Keeper] = set()
+        self.unjudged: set[str] = set()  # over or orphaned, and the verdict not yet with the core
+        self.unborn: set[str] = set()  # had an attempt here that left no record
+        self.exit_code: int | None = None
+        self.views = {name: _View() for name in world.gpus}
+        self._inbox: deque[Callback] = deque()
+        self._jobs: deque[Job] = deque()
+        self._clerk_works = False
+        self._depth = 0
+        seeds = [self._seed(task) for task in world.natures]
+        open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
+        self.unjudged |= set(open_attempts)
+        # Where the core must believe its attempts to run, from what it has been told.
+        self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
+        self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now)
+        self._open_attempts = open_attempts
+
+    def begin(self) -> None:
+        """Adopt what runs, judge what ended unseen, look at the devices."""
+        for task in self._open_attempts:
+            self.take_over(task, self.world.files[task].records[-1].device)
+        for gpu in self.world.gpus.values():
+            if self.world.slots:
+                self.handle(ev.DeviceIdle(gpu.name))
+            else:
+                self.handle(ev.DeviceBusy(gpu.name))
+                self.look_later(gpu)
+
+    # --- recovery.py ---------------------------------------------------------------------------
+
+    def _seed(self, task: str) -> Seed:
+        for folder, state in ((self.world.done, State.DONE), (self.world.failed, State.FAILED)):
+            if task in folder:
+                self.world.forget(task)
+                return Seed(task, state)
+        records = self.world.files[task].records
+        if not records:
+            return Seed(task)
+        last = records[-1]
+        judged = records if last.verdict is not None else records[:-1]
+        history = tuple(self._past(record) for record in judged)
+        if last.verdict is not None:
+            return Seed(task, State.WAITING, history)
+        return Seed(task, State.RUNNING, history, last.device, last.started, last.halvings)
+
+    @staticmethod
+    def _past(record: Record) -> Attempt:
+        # A verdict that was lost to a full disk counts as a plain failure.
+        verdict = record.verdict or Verdict(Kind.FAILED, "None")
+        ended = record.started if record.ended is None else record.ended
+        return Attempt(
+            verdict,
+            record.device,
+            ended,
+            free_memory=record.free_memory,
+            foreign=record.foreign,
+            halvings=record.halvings,
+        )
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """Wake up for whatever reason: tell the time, then take what was posted."""
+        self.handle(ev.Tick())
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def post(self, callback: Callback) -> None:
+        """Have the loop call ``callback`` soon, in the order of posting."""
+        self._inbox.append(callback)
+        self.world.after(self.world.soon(), self._wake)
+
+    def _wake(self) -> None:
+        if self.world.shell is self:
+            self.turn()
+
+    def handle(self, event: ev.Event) -> None:
+        """Give the core an event and carry out its actions; the dispatcher may die before each."""
+        world = self.world
+        world.note("event", event)
+        self._keep_account(event)
+        actions = self.core.handle(event, world.now)
+        world.promises.check_decided(actions)
+        self._depth += 1
+        for action in actions:
+            world.note("action", action)
+            world.maybe_kill()
+            self._carry_out(action)
+        self._depth -= 1
+        if self._depth == 0:
+            world.promises.check_settled(self)
+
+    def _keep_account(self, event: ev.Event) -> None:
+        match event:
+            case ev.DeviceIdle():
+                self.views[event.device].idle = True
+            case ev.DeviceBusy() | ev.DeviceGone():
+                self.views[event.device].idle = False
+            case ev.AttemptExited() | ev.AttemptJudged() | ev.StartRefused():
+                self.occupied.pop(event.task, None)
+            case ev.WriteFailed():
+                self.world.promises.room(there_is=False)
+            case ev.RoomAgain():
+                self.world.promises.room(there_is=True)
+
+    def interrupt(self) -> None:
+        """See Ctrl-C."""
+        self.turn()
+        self.handle(ev.Interrupt())
+
+    def _carry_out(self, action: ev.Action) -> None:
+        promises = self.world.promises
+        match action:
+            case ev.Start():
+                promises.check_start(self, action)
+                self.occupied[action.task] = action.device
+                self.views[action.device].idle = False
+                self._start(action)
+            case ev.Stop():
+                promises.check_stop(self, action)
+                self._stop(action.task, action.verdict)
+            case ev.WriteCheckpoint():
+                self._write(action)
+            case ev.CheckActivity():
+                keeper = self.attempts.get(action.task)
+                if keeper is not None:
+                    self.handle(ev.Activity(action.task, keeper.shows_life_at))
+            case ev.CheckRoom():
+                self._submit(self._try_to_write)
+            case ev.Finish():
+                promises.check_finish(self, action)
+                self.exit_code = action.exit_code
+            case _:
+                pass  # for the record
+
+    def unfinished(self) -> str:
+        """Say where the core has the tasks that have not ended."""
+        states = {task: self.core.state(task).name for task in self.world.natures}
+        open_ones = {
+            task: state for task, state in states.items() if state not in ("DONE", "FAILED")
+        }
+        return f"{open_ones}, occupied: {self.occupied}"
+
+    # --- attempts ------------------------------------------------------------------------------
+
+    def _start(self, action: ev.Start) -> None:
+        world, gpu = self.world, self.world.gpus[action.device]
+        if not world.slots and (gpu.leased_away or gpu.holders):
+            self.views[gpu.name].refused = True
+            self.handle(ev.StartRefused(action.task))
+            return
+        if world.disk_full:  # the spec file cannot be written
+            self._no_room_to_start(action.task, gpu)
+            return
+        file = world.files[action.task]
+        order = Record(
+            action.number,
+            gpu.name,
+            world.now,
+            action.halvings,
+            None if world.slots else gpu.free_memory,
+            keeper=None,  # type: ignore[arg-type]  # set by the keeper itself
+        )
+        last = file.records[-1] if file.records else None
+        if last is not None and last.verdict is None and last.number >= action.number:
+            self.take_over(action.task, gpu.name)  # the last order of a dispatcher that died
+            return
+        self._occupy(Keeper(world, gpu, action.task, order, file.lines, self), gpu.name)
+
+    def _occupy(self, keeper: Keeper, device: str) -> None:
+        self.attempts[keeper.task], self.places[keeper.task] = keeper, device
+        view = self.views[device]
+        view.keeper, view.visited = keeper, False
+        self.look_later(self.world.gpus[device])
+
+    def _no_room_to_start(self, task: str, gpu: Gpu) -> None:
+        self.handle(ev.StartRefused(task))
+        self.handle(ev.WriteFailed("no room"))
+        self._vacate(gpu.name)
+
+    def _stop(self, task: str, verdict: Verdict) -> None:
+        keeper = self.attempts.get(task)
+        if keeper is None:
+            return
+        file = self.world.files[task]
+        if not self.world.disk_full:
+            file.lines += 1
+            if file.lock is keeper:
+                file.records[-1].stop = verdict
+        self.world.maybe_kill()
+        keeper.stop()
+
+    def take_over(self, task: str, device: str) -> None:
+        """See to an attempt that has no keeper of ours (any more)."""
+        file = self.world.files[task]
+        record = file.records[-1] if file.records else None
+        if record is not None and record.ended is not None:
+            self.unjudged.add(task)
+            self.post(lambda: self._ended_unseen(task, device))
+        elif record is not None and record.keeper.alive:
+            keeper = record.keeper
+            keeper.listener = self
+            self.adopted.add(keeper)
+            self.unjudged.discard(task)
+            self._occupy(keeper, device)
+            self.world.note("adopted", task, record.number)
+            if not self.adopt:
+                self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
+        else:
+            self.unjudged.add(task)
+            orphan = record.keeper if record is not None else None
+            self.world.after(self.world.soon(1.0), lambda: self._end_orphan(task, device, orphan))
+
+    def _end_orphan(self, task: str, device: str, keeper: Keeper | None) -> None:
+        if keeper is not None:
+            keeper.worker_ends(End.KILLED)
+        if self.world.files[task].lock is not None:  # the last order of a dispatcher that died
+            self.world.after(1.0, lambda: self._end_orphan(task, device, None))
+        elif self.world.shell is self:
+            self.post(lambda: self._ended_unseen(task, device))
+
+    def _ended_unseen(self, task: str, device: str) -> None:
+        file = self.world.files[task]
+        self._vacate(device)
+        if not file.records or file.records[-1].verdict is not None:
+            self.unjudged.discard(task)
+            self.unborn.add(task)
+            verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
+            self.handle(ev.AttemptJudged(task, Attempt(verdict, device, self.world.now)))
+            return
+        self.handle(ev.AttemptExited(task))
+        self._judge(task, foreign=False)
+
+    def answered(self, keeper: Keeper, answer: str) -> None:
+        """Hear from a keeper that its attempt ended, was refused, or had no room for its record."""
+        if self.world.shell is not self:
+            return
+        self.turn()
+        if keeper in self.adopted:
+            self.keeper_died(keeper)
+            return
+        task, device = keeper.task, self.places[keeper.task]
+        foreign = self.views[device].visited
+        del self.attempts[task]
+        if answer == "ended":
+            self.unjudged.add(task)
+            self.handle(ev.AttemptExited(task))
+            self._vacate(device)
+            self._judge(task, foreign=foreign)
+        elif answer == "no room":
+            self._no_room_to_start(task, self.world.gpus[device])
+        else:
+            self.take_over(task, device)
+
+    def keeper_died(self, keeper: Keeper) -> None:
+        """See the pipe of a keeper break; or an adopted one go, whatever it went for."""
+        if self.world.shell is self:
+            self.turn()
+            del self.attempts[keeper.task]
+            self.take_over(keeper.task, self.places[keeper.task])
+
+    # --- the clerk: one job after the other, checkpoints durable once for a batch -----------------
+
+    def _submit(self, job: Job) -> None:
+        self._jobs.append(job)
+        if not self._clerk_works:
+            self._clerk_works = True
+            self.world.after(self.world.soon(), self._new_batch)
+
+    def _new_batch(self) -> None:
+        batch, self._jobs = self._jobs, deque()
+        self._work(batch, [], [])
+
+    def _work(self, batch: deque[Job], results: list[Callback], finishers: list[Callback]) -> None:
+        if self.world.shell is not self:
+            return
+        if batch:
+            result, when_durable = batch.popleft()()
+            results.append(result)
+            if when_durable is not None:
+                finishers.append(when_durable)
+            delay = self.world.rng.choice((0.0, 0.0, 0.0, 0.02, self.world.clerk_delay))
+            self.world.after(delay, lambda: self._work(batch, results, finishers))
+            return
+        for finish in finishers:
+            finish()
+        self.post(lambda: [result() for result in results])
+        self._clerk_works = bool(self._jobs)
+        if self._jobs:
+            self.world.after(self.world.soon(), self._new_batch)
+
+    def _judge(self, task: str, *, foreign: bool) -> None:
+        def job() -> tuple[Callback, None]:
+            record = self.world.files[task].records[-1]
+            verdict = record.verdict or self._verdict(record)
+            if record.verdict is None:
+                record.foreign = foreign
+                if not verdict.completed and not self.world.disk_full:
+                    record.verdict = verdict
+                    self.world.files[task].lines += 1
+            return lambda: self._judged(task, record, verdict, foreign), None
+
+        if self.world.rng.random() < 0.7:  # a short log is read at once
+            job()[0]()
+        else:
+            self._submit(job)
+
+    @staticmethod
+    def _verdict(record: Record) -> Verdict:
+        if record.not_started:
+            return Verdict(Kind.NOT_STARTED, "no process")
+        end = record.end or End.UNSEEN
+        stop = record.stop
+        if stop is None and record.was_told_to_stop:
+            stop = Verdict(Kind.STOPPED, "its keeper was told to stop")
+        return judge(end.exit if record.ended is not None else Exit(), end.scan, stop)
+
+    def _judged(self, task: str, record: Record, verdict: Verdict, foreign: bool) -> None:
+        self.unjudged.discard(task)
+        self.world.note("judged", task, record.number, verdict.kind.value)
+        past = self._past(record)
+        self.handle(
+            ev.AttemptJudged(
+                task,
+                Attempt(verdict, past.device, past.ended, past.free_memory, foreign, past.halvings),
+            )
+        )
+
+    def _write(self, action: ev.WriteCheckpoint) -> None:
+        task, world = action.task, self.world
+
+        def job() -> tuple[Callback, Callback]:
+            if world.disk_full:
+                return lambda: self.handle(ev.WriteFailed("no room", task)), lambda: None
+            world.promises.check_checkpoint(self, action)
+            (world.done if action.completed else world.failed).add(task)
+            return lambda: self.handle(ev.CheckpointWritten(task)), lambda: world.forget(task)
+
+        self._submit(job)
+
+    def _try_to_write(self) -> tuple[Callback, None]:
+        event = ev.WriteFailed("no room") if self.world.disk_full else ev.RoomAgain()
+        return lambda: self.handle(event), None
+
+    # --- devices -------------------------------------------------------------------------------
+
+    def _vacate(self, device: str) -> None:
+        self.views[device].keeper = None
+        if self.world.slots:
+            self.handle(ev.DeviceIdle(device))
+        else:
+            self.look_later(self.world.gpus[device])
+
+    def look_later(self, gpu: Gpu) -> None:
+        """Read the device a moment from now."""
+        if not self.world.slots:
+            self.world.after(self.world.soon(1.0), lambda: self._look(gpu))
+
+    def _look(self, gpu: Gpu) -> None:
+        if self.world.shell is not self:
+            return
+        self.turn()
+        view = self.views[gpu.name]
+        if gpu.lost:
+            if not view.gone:
+                view.gone = True
+                self.handle(ev.DeviceGone(gpu.name, "fallen off the bus"))
+            return
+        view.gone = False
+        if view.keeper is not None:
+            view.visited |= gpu.guest > 0
+        elif gpu.guest or any(keeper.working for keeper in gpu.holders):
+            self.handle(ev.DeviceBusy(gpu.name))
+        elif not (view.refused and (gpu.leased_away or gpu.holders)):
+            view.refused = False
+            self.handle(ev.DeviceIdle(gpu.name, gpu.free_memory, gpu.total))
+
+
+class _View:
+    """What this dispatcher knows of a device beside what it told the core."""
+
+    def __init__(self) -> None:
+        self.keeper: Keeper | None = None
+        self.idle = False  # told so last, and nothing started since
+        self.visited = False
+        self.refused = False
+        self.gone = False

@@ -1,0 +1,173 @@
+"""The simulation bites: each bug below, planted in the real core, is found within a few seeds."""
+
+import heapq
+from dataclasses import replace
+
+import pytest
+
+from scheduler import events as ev
+from scheduler.core import Core, State
+from scheduler.verdict import Kind, Verdict
+from tests.simulation.promises import Broken
+from tests.simulation.scenario import build, live_through
+
+SEEDS = 300
+
+
+class ForgetsToMarkADeviceBusy(Core):
+    def _occupy(self, task, name, started, halvings):
+        super()._occupy(task, name, started, halvings)
+        device = self._fleet[name]
+        device.attempts, device.idle = 0, True
+        self._fleet.offer(device, self._now)
+
+    def _release(self, task):
+        self._fleet[self._running[task].device].attempts = 1
+        super()._release(task)
+
+
+class DropsARetryFromTheHeap(Core):
+    def _pass_time(self):
+        if len(self._later) > 1 and self._later[0][0] <= self._now:
+            heapq.heappop(self._later)
+        super()._pass_time()
+
+
+class TakesLostForCompleted(Core):
+    def _judged(self, task, attempt):
+        if attempt.verdict.kind is Kind.LOST:
+            self._exited(task)
+            self._write(task, completed=True, why="surely it was")
+        else:
+            super()._judged(task, attempt)
+
+
+class StopsWhatItAdopts(Core):
+    def _plant(self, seed):
+        super()._plant(seed)
+        if seed.state is State.RUNNING:
+            self._stop(self._index[seed.task], Verdict(Kind.TIMEOUT, "not one of mine"))
+
+
+class StartsWhileARunningAttemptIsForgotten(Core):
+    def _plant(self, seed):
+        if seed.state is State.RUNNING:
+            seed = type(seed)(seed.task, State.WAITING, seed.history)
+        super()._plant(seed)
+
+    def _exited(self, task):
+        if task in self._running:
+            super()._exited(task)
+
+
+class WritesDoneAtTheExit(Core):
+    def _exited(self, task):
+        super()._exited(task)
+        self._write(task, completed=True, why="it has ended")
+
+    def _judged(self, task, attempt):
+        pass
+
+
+class NeverAsksAgainForAFailedWrite(Core):
+    def _room_again(self):
+        self._failed_writes.clear()
+        super()._room_again()
+
+
+class StartsAgainOnARefusedDevice(Core):
+    def _start_refused(self, task):
+        device = self._fleet[self._running[task].device]
+        super()._start_refused(task)
+        device.idle = True
+        self._fleet.offer(device, self._now)
+
+
+class ChargesForAStop(Core):
+    def _judged(self, task, attempt):
+        if attempt.verdict.kind is Kind.STOPPED:
+            attempt = replace(attempt, verdict=Verdict(Kind.FAILED, attempt.verdict.cause))
+        super()._judged(task, attempt)
+
+
+class RetriesForEver(Core):
+    def _after_failure(self, task):
+        self._history[task] = self._history[task][-1:]
+        super()._after_failure(task)
+
+
+class ForgetsThePause(Core):
+    def _pause(self, why):
+        super()._pause(why)
+        self._paused = None
+
+
+class DrainsAndStartsOn(Core):
+    def _interrupt(self):
+        super()._interrupt()
+        if self._interrupts == 1:
+            self._interrupts = 0
+
+
+class TrustsADeviceSetAside(Core):
+    def _judged(self, task, attempt):
+        super()._judged(task, attempt)
+        self._fleet[attempt.device].aside_until = 0.0
+
+
+class ForgetsToWakeForATimeout(Core):
+    def next_wake(self):
+        watches, self._watches = self._watches, []
+        wake = super().next_wake()
+        self._watches = watches
+        return wake
+
+
+class ForgetsTheWatchAfterASignOfLife(Core):
+    def _activity(self, task, at):
+        pass
+
+
+class FinishesWithAWriteUnderWay(Core):
+    def _end(self):
+        if not self._running and not self._counts[State.WAITING] and not self._finished:
+            self._finished = True
+            self._actions.append(ev.Finish(1 if self._counts[State.FAILED] else 0))
+
+
+class TakesNewsOfABusyDeviceForIdleness(Core):
+    def _device_idle(self, event):
+        free = self._fleet[event.device].attempts
+        super()._device_idle(event)
+        self._fleet[event.device].attempts = 0 if free else self._fleet[event.device].attempts
+
+
+BUGS = [
+    ForgetsToMarkADeviceBusy,
+    DropsARetryFromTheHeap,
+    TakesLostForCompleted,
+    StopsWhatItAdopts,
+    StartsWhileARunningAttemptIsForgotten,
+    WritesDoneAtTheExit,
+    NeverAsksAgainForAFailedWrite,
+    StartsAgainOnARefusedDevice,
+    ChargesForAStop,
+    RetriesForEver,
+    ForgetsThePause,
+    DrainsAndStartsOn,
+    TrustsADeviceSetAside,
+    ForgetsToWakeForATimeout,
+    ForgetsTheWatchAfterASignOfLife,
+    FinishesWithAWriteUnderWay,
+    TakesNewsOfABusyDeviceForIdleness,
+]
+
+
+@pytest.mark.parametrize("core", BUGS)
+def test_a_planted_bug_is_found(core):
+    for seed in range(SEEDS):
+        try:
+            live_through(build(seed, core), seed)
+        except Broken:
+            return
+    pytest.fail(f"{SEEDS} seeds did not find that the core {core.__name__}")

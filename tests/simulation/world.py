@@ -1,0 +1,248 @@
+"""The world in which a dispatcher lives, dies and is started again: what happens, and when."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from random import Random
+
+from scheduler.core import Core
+from scheduler.retry import Policy
+from scheduler.sweep import Limits, RetrySettings
+from tests.simulation.physics import Gpu, Keeper, Nature, Physics, Record
+from tests.simulation.promises import Broken, Promises
+from tests.simulation.shell import Killed, Shell
+
+CALM_SWEEP = 4 * 86400.0  # seconds in which a sweep must end when nothing goes wrong any more
+MAX_HAPPENINGS = 40_000
+
+
+class World(Physics):
+    """Devices, tasks and faults around one sweep; `advance` lets the next thing happen."""
+
+    def __init__(
+        self,
+        natures: list[Nature],
+        gpus: list[Gpu],
+        rng: Random,
+        *,
+        slots: bool = False,
+        retries: RetrySettings,
+        limits: Limits,
+        max_halvings: int = 0,
+        core: type[Core] = Core,
+    ) -> None:
+        super().__init__(natures, gpus, rng, slots=slots)
+        self.policy = Policy(retries, max_halvings)
+        self.max_halvings = max_halvings
+        self.limits = limits
+        self.make_core = core
+        self.clerk_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
+        self.story: deque[tuple[object, ...]] = deque(maxlen=2000)
+        self.promises = Promises(self)
+        self.shell: Shell | None = None
+        self.interrupts = 0
+        self.exit_code: int | None = None  # of the sweep, once it is over
+        self._kill_in: int | None = None  # actions until the dispatcher dies
+        self.broken = False  # a promise is, and nothing more can be learnt
+        self._restart = False  # at once, by a service manager or an impatient user
+        self._happenings: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def after(self, delay: float, do: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._happenings, (self.now + delay, self._count, do))
+
+    def note(self, *words: object) -> None:
+        self.story.append((self.now, *words))
+
+    def tell_story(self, last: int = 40) -> str:
+        """Return what happened last, one line each."""
+        lines = list(self.story)[-last:]
+        return "\n".join(f"{at:12.3f}  {' '.join(map(str, words))}" for at, *words in lines)
+
+    def worker_began(self, task: str, record: Record) -> None:
+        self.promises.worker_began(task, record)
+
+    def device_changed(self, gpu: Gpu) -> None:
+        if self.shell is not None:
+            self.shell.look_later(gpu)
+
+    def forget(self, task: str) -> None:
+        """Remove the attempts file of a task that has ended."""
+        file = self.files[task]
+        file.records.clear()
+        file.lines = 0
+
+    # --- the course of things ------------------------------------------------------------------
+
+    def advance(self) -> bool:
+        """Let the next thing happen; return False if nothing ever will."""
+        wake = self.shell.core.next_wake() if self.shell is not None else None
+        next_at = self._happenings[0][0] if self._happenings else None
+        if wake is not None and (next_at is None or wake < next_at):
+            self.now = max(self.now, wake)
+            self._live(self.shell.turn)  # type: ignore[union-attr]
+        elif next_at is not None:
+            self.now = max(self.now, next_at)
+            self._live(heapq.heappop(self._happenings)[2])
+        else:
+            return False
+        return True
+
+    def advance_to(self, time: float) -> None:
+        """Let everything happen that happens before ``time``."""
+        while self.exit_code is None:
+            wake = self.shell.core.next_wake() if self.shell is not None else None
+            due = [
+                at
+                for at in (wake, self._happenings[0][0] if self._happenings else None)
+                if at is not None
+            ]
+            if not due or min(due) > time:
+                break
+            self.advance()
+        self.now = max(self.now, time)
+
+    def _live(self, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Killed:
+            self.note("--- the dispatcher is killed")
+            self._bury()
+        except Exception:
+            self.broken = True
+            raise
+        if self.shell is not None and self.shell.exit_code is not None:
+            self.note("--- the dispatcher ends with", self.shell.exit_code)
+            if self.shell.exit_code != 130:
+                self.exit_code = self.shell.exit_code
+            self._bury()
+
+    def _bury(self) -> None:
+        assert self.shell is not None
+        dead, self.shell = self.shell, None
+        self._kill_in = None
+        if self._restart:
+            self._restart = False
+            self.after(self.soon(), self.start_dispatcher)
+        for gpu in self.gpus.values():
+            for keeper in gpu.holders:
+                if keeper.listener is dead:
+                    keeper.listener = None
+
+    def maybe_kill(self) -> None:
+        """Raise Killed if the dispatcher's time has come."""
+        if self._kill_in is not None:
+            self._kill_in -= 1
+            if self._kill_in < 0:
+                raise Killed
+
+    def run_to_the_end(self) -> int:
+        """Let no more faults happen and the sweep end; return its exit code.
+
+        Raises:
+            Broken: a promise does not hold, that every sweep ends among them.
+        """
+        self.calm()
+        deadline, count = self.now + CALM_SWEEP, 0
+        while self.exit_code is None:
+            if self.shell is None:
+                self.start_dispatcher()
+            elif not self.advance():
+                raise Broken(
+                    f"every sweep ends: nothing will ever happen again; {self.shell.unfinished()}"
+                )
+            count += 1
+            if self.now > deadline or count > MAX_HAPPENINGS:
+                raise Broken(f"every sweep ends: it still runs after {count} happenings")
+        return self.exit_code
+
+    # --- faults, and their ends ----------------------------------------------------------------
+
+    def start_dispatcher(self, *, adopt: bool = True) -> None:
+        """Start a dispatcher, if none lives and the sweep is not over."""
+        if self.shell is None and self.exit_code is None:
+            self.note("--- a dispatcher starts")
+            self.interrupts = 0
+            self.promises.new_dispatcher()
+            self.shell = Shell(self, adopt=adopt)
+            self._live(self.shell.begin)
+
+    def kill_dispatcher(self, actions: int = 0, *, restart: bool = False) -> None:
+        """Kill the dispatcher after so many more actions; at once if there are none."""
+        if self.shell is not None:
+            self._restart = restart
+            if actions:
+                self._kill_in = actions
+            else:
+                self.note("--- the dispatcher is killed")
+                self._bury()
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C."""
+        if self.shell is not None:
+            self.interrupts += 1
+            self._live(self.shell.interrupt)
+
+    def cut_power(self) -> None:
+        """End every process at once; files stay."""
+        self.note("--- power cut")
+        if self.shell is not None:
+            self._bury()
+        for keeper in self._keepers():
+            keeper.vanish()
+
+    def kill_keeper(self, choice: int) -> None:
+        """Kill one keeper that lives."""
+        if keepers := self._keepers():
+            keepers[choice % len(keepers)].kill()
+
+    def leap(self, seconds: float) -> None:
+        """Let time pass in which nothing gets the processor: a suspended virtual machine."""
+        self.note("leap", seconds)
+        self.now += seconds
+
+    def fill_disk(self, *, full: bool) -> None:
+        """Fill the disk, or make room."""
+        self.note("disk full" if full else "disk has room")
+        self.disk_full = full
+
+    def change_device(
+        self,
+        gpu: Gpu,
+        *,
+        lost: bool | None = None,
+        guest: int | None = None,
+        faulty: bool | None = None,
+        leased_away: bool | None = None,
+    ) -> None:
+        """Change a device's true state."""
+        self.note("device", gpu.name, f"{lost=} {guest=} {faulty=} {leased_away=}")
+        if self.slots:
+            gpu.faulty = gpu.faulty if faulty is None else faulty
+            return
+        gpu.lost = gpu.lost if lost is None else lost
+        gpu.faulty = gpu.faulty if faulty is None else faulty
+        gpu.leased_away = gpu.leased_away if leased_away is None else leased_away
+        if guest is not None:
+            gpu.guest = guest
+            for keeper in list(gpu.holders):
+                keeper.guest_arrived()
+        if gpu.lost:
+            for keeper in list(gpu.holders):
+                keeper.device_lost()
+        self.device_changed(gpu)
+
+    def calm(self) -> None:
+        """End all faults."""
+        self.note("--- calm")
+        self.clerk_delay = 0.1
+        self._kill_in = None
+        self.fill_disk(full=False)
+        for gpu in self.gpus.values():
+            self.change_device(gpu, lost=False, guest=0, faulty=False, leased_away=False)
+
+    def _keepers(self) -> list[Keeper]:
+        return [keeper for gpu in self.gpus.values() for keeper in gpu.holders]
