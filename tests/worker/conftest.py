@@ -1,0 +1,45 @@
+"""Tiny pipelines of the real architectures, built once for all tests."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from worker.catalogue import find_pipe, find_sched
+
+
+@pytest.fixture(scope="session", autouse=True)
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what is built out of the user's own cache, and hand it to subprocesses."""
+    before = os.environ.get("DIFFUSION_SWEEPS_CACHE")
+    os.environ.setdefault("DIFFUSION_SWEEPS_CACHE", str(tmp_path_factory.mktemp("models")))
+    yield
+    if before is None:
+        del os.environ["DIFFUSION_SWEEPS_CACHE"]
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable:
+    """Return a function that loads a tiny pipeline, once for each name."""
+    import torch
+
+    from worker.loading import load_pipeline, set_sched
+
+    torch.set_num_threads(1)
+    loaded = {}
+
+    def load_tiny(name: str, sched: str = "DDIM"):
+        pipe = find_pipe(name)
+        if name not in loaded:
+            loaded[name] = load_pipeline(
+                pipe,
+                find_sched(sched),
+                source=pipe.source,
+                weights="pretrained",
+                device="cpu",
+                dtype=torch.float32,
+            )
+        set_sched(loaded[name], find_sched(sched))
+        return loaded[name]
+
+    return load_tiny

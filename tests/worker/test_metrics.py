@@ -1,0 +1,82 @@
+"""The figures of quality and cost mean what they say."""
+
+import pytest
+import torch
+from safetensors.torch import save_file, save_model
+from torchmetrics.functional.image.lpips import _LPIPS
+
+from worker.errors import ConfigurationError
+from worker.metrics.clip import ClipScorer
+from worker.metrics.device import Meter, Reading
+from worker.metrics.lpips import Lpips
+from worker.metrics.similarity import psnr, ssim
+
+
+@pytest.fixture
+def images():
+    return torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def test_equal_images(images):
+    assert psnr(images, images) == pytest.approx([100.0] * 3)
+    assert ssim(images, images) == pytest.approx([1.0] * 3)
+
+
+def test_psnr_of_a_known_error(images):
+    other = images.clone()
+    other[1] = (other[1] - 0.1).abs()
+    wrong = (other[1] - images[1]).square().mean()
+    found = psnr(other, images)
+    assert found[0] == pytest.approx(100.0)
+    assert found[1] == pytest.approx(float(-10 * wrong.log10()), rel=1e-5)
+
+
+def test_ssim_falls_with_noise(images):
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
+    a_little, a_lot = (images + 0.1 * noise).clamp(0, 1), (images + noise).clamp(0, 1)
+    for much, little in zip(ssim(a_lot, images), ssim(a_little, images), strict=True):
+        assert much < little < 1
+
+
+def test_lpips_from_safetensors(tmp_path, images):
+    file = tmp_path / "lpips.safetensors"
+    save_model(_LPIPS(pretrained=False, net="alex", pnet_rand=True), str(file))
+    lpips = Lpips(str(file), "cpu")
+    assert lpips.distance(images, images) == [0.0] * 3
+    first, middle, last = lpips.distance(images, images.flip(0))
+    assert middle == 0
+    assert first == pytest.approx(last) != 0
+
+
+def test_lpips_weights_that_are_not(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        Lpips(str(tmp_path / "nowhere.safetensors"), "cpu")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigurationError, match="does not hold LPIPS"):
+        Lpips(str(tmp_path / "other.safetensors"), "cpu")
+    (tmp_path / "torn.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(ConfigurationError, match="does not hold LPIPS"):
+        Lpips(str(tmp_path / "torn.safetensors"), "cpu")
+
+
+def test_clip_score_is_the_cosine_whatever_the_batch(images):
+    scorer = ClipScorer("built:tiny-clip", "", "cpu")
+    captions = scorer.encode(["a cat", "a dog", "a red car"], batch=2)
+    assert captions.norm(dim=-1).tolist() == pytest.approx([1.0] * 3)
+    together = scorer.score(images, captions)
+    alone = [scorer.score(images[n : n + 1], captions[n : n + 1])[0] for n in range(3)]
+    assert together == pytest.approx(alone, abs=1e-3)
+    assert all(-100 <= score <= 100 for score in together)
+
+
+def test_clip_weights_in_a_pickle_are_refused(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    (tmp_path / "open_clip_pytorch_model.bin").touch()
+    with pytest.raises(ConfigurationError, match=r"no \.safetensors"):
+        ClipScorer(f"local-dir:{tmp_path}", "", "cpu")
+
+
+def test_a_cpu_has_no_meter():
+    meter = Meter("cpu")
+    meter.start()
+    assert meter.stop() == Reading()

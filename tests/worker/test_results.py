@@ -1,0 +1,54 @@
+"""Nothing that was measured is lost."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from worker.errors import WorkerError
+from worker.results import ResultsFile, metric
+
+
+def test_rows_come_back(tmp_path):
+    results = ResultsFile.open(tmp_path / "new" / "task.jsonl")
+    results.append({"label": "Größe ×"})
+    results.append({"summary": {}})
+    assert ResultsFile.open(results.path).rows == [{"label": "Größe ×"}, {"summary": {}}]
+
+
+def test_a_line_cut_off_anywhere_costs_only_itself(tmp_path):
+    path = tmp_path / "task.jsonl"
+    whole = b'{"n": 1}\n'
+    last = json.dumps({"n": 2, "label": "Größe"}, ensure_ascii=False).encode()
+    for length in range(1, len(last)):
+        path.write_bytes(whole + last[:length])
+        results = ResultsFile.open(path)
+        assert results.rows == [{"n": 1}]
+        assert len(results.notices) == 1
+        results.append({"n": 3})
+        assert ResultsFile.open(path).rows == [{"n": 1}, {"n": 3}]
+
+
+def test_a_whole_last_line_without_its_newline_counts(tmp_path):
+    path = tmp_path / "task.jsonl"
+    path.write_bytes(b'{"n": 1}')
+    results = ResultsFile.open(path)
+    assert results.rows == [{"n": 1}]
+    results.append({"n": 2})
+    assert ResultsFile.open(path).rows == [{"n": 1}, {"n": 2}]
+
+
+def test_a_folder_in_its_place(tmp_path):
+    with pytest.raises(WorkerError, match="is not a file"):
+        ResultsFile.open(tmp_path)
+
+
+def test_a_full_disk_says_so():
+    results = ResultsFile(Path("/dev/full"))
+    with pytest.raises(WorkerError, match="No space left"):
+        results.append({"n": 1})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_what_is_no_number_is_not_known(value):
+    assert metric("psnr", value, "dB", "higher")["value"] is None

@@ -1,0 +1,210 @@
+"""DeepCache: reuse the deep features of the UNet between steps.
+
+Xinyin Ma et al., "DeepCache: Accelerating Diffusion Models for Free", CVPR 2024. On a *full* call
+the UNet runs whole, and the feature that enters the up path at the chosen branch is kept. On the
+calls between, only the layers above the branch run.
+
+Written from the paper: the package's helper (DeepCache 0.1.1) finds the step by the timestep's
+value, which is wrong for schedulers that repeat one, keeps the output of every block alive, and
+lacks the paper's non-uniform schedule. The branches are numbered as in the package, whose images
+the tests compare with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.accelerators.base import Clock, Overrides
+from worker.untyped import Module, Passed, Pipeline, Tensor
+
+
+def full_calls(
+    calls: int,
+    cache_interval: int,
+    gate: int | None = None,
+    center: int | None = None,
+    power: float = 1.2,
+) -> frozenset[int]:
+    """Return the indices of the UNet calls that run whole.
+
+    Args:
+        calls: UNet calls that one image takes.
+        cache_interval: one call in so many is full.
+        gate: the call at which the batch is halved. The feature kept before it does not fit after
+            it, and T-GATE needs every attention at the call before it: both are full, and the
+            uniform schedule counts on from the gate.
+        center: where the paper's non-uniform schedule (section 3.3 and its appendix) lies densest;
+            without it the schedule is uniform.
+        power: how strongly the non-uniform schedule is bent; 1 is uniform.
+    """
+    if center is None:
+        start = gate if gate is not None and gate < calls else 0
+        chosen = set(range(0, start, cache_interval)) | set(range(start, calls, cache_interval))
+    else:
+        count = -(-calls // cache_interval)
+        low, high = _root(-center, power), _root(calls - center, power)
+        points = (low + (high - low) * i / count for i in range(count))
+        chosen = {0} | {min(calls - 1, max(0, int(_power(x, power)) + center)) for x in points}
+    if gate is not None:
+        chosen |= {call for call in (gate - 1, gate) if 0 <= call < calls}
+    return frozenset(chosen)
+
+
+def _root(x: float, power: float) -> float:
+    """Return the real ``power``-th root, odd around 0 (the paper bends both sides alike)."""
+    return float(abs(x) ** (1 / power) * (1 if x >= 0 else -1))
+
+
+def _power(x: float, power: float) -> float:
+    return float(abs(x) ** power * (1 if x >= 0 else -1))
+
+
+class DeepCache:
+    """DeepCache on the UNet of a Stable Diffusion pipeline."""
+
+    def __init__(
+        self,
+        cache_interval: int,
+        cache_branch_id: int = 0,
+        center: int | None = None,
+        power: float = 1.2,
+    ) -> None:
+        self.cache_interval = cache_interval
+        self.block, self.layer = divmod(cache_branch_id, 3)
+        self.center = center
+        self.power = power
+        self._overrides = Overrides()
+        self._feature: Tensor = None
+        self._full: frozenset[int] = frozenset()
+        self._clock = Clock()
+        self._skipping = False
+        self._resnets = 2
+
+    def prepare(self, pipe: Pipeline, clock: Clock) -> None:
+        """Replace ``forward`` in the blocks and layers that a call between full ones leaves out."""
+        self._clock = clock
+        unet = pipe.unet
+        depth = len(unet.down_blocks)
+        self._resnets = len(unet.down_blocks[self.block].resnets)
+        for block in unet.down_blocks[self.block + 1 :]:
+            self._pass_by_down_block(block)
+        self._pass_by(unet.mid_block)
+        for block in unet.up_blocks[: depth - 1 - self.block]:
+            self._pass_by(block)
+        self._cut_down_block(unet.down_blocks[self.block])
+        self._cut_up_block(unet.up_blocks[depth - 1 - self.block])
+
+    def install(self) -> None:
+        """Put the replacements in."""
+        self._overrides.install()
+
+    def begin(self, seed: int) -> None:
+        """Forget the last image's feature and lay out the schedule for the next image."""
+        self._feature = None
+        self._full = full_calls(
+            self._clock.calls, self.cache_interval, self._clock.gate, self.center, self.power
+        )
+
+    def step(self) -> None:
+        """Decide whether this call is full."""
+        self._skipping = self._clock.call not in self._full
+
+    def remove(self) -> None:
+        """Put every ``forward`` back and let the feature go."""
+        self._overrides.restore()
+        self._feature = None
+
+    def _pass_by(self, module: Module) -> None:
+        """Let a block below the branch hand on its input: nothing reads it."""
+        original = module.forward
+
+        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+            if self._skipping:
+                return hidden_states
+            return original(hidden_states, *args, **kwargs)
+
+        self._overrides.forward(module, forward)
+
+    def _pass_by_down_block(self, block: Module) -> None:
+        """Do the same for a down block, which also returns one residual for each of its layers."""
+        original = block.forward
+        residuals = len(block.resnets) + len(block.downsamplers or ())
+
+        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+            if self._skipping:
+                return hidden_states, (hidden_states,) * residuals
+            return original(hidden_states, *args, **kwargs)
+
+        self._overrides.forward(block, forward)
+
+    def _cut_down_block(self, block: Module) -> None:
+        """Leave out the branch's down layers from the branch on.
+
+        Their output has the right height and width and no channels, so that the concatenations on
+        the way cost nothing.
+        """
+        attentions = getattr(block, "attentions", None) or ()
+        for module in block.resnets[self.layer :]:
+            self._replace(module, lambda hidden_states: hidden_states[:, :0])
+        for module in attentions[self.layer :]:
+            self._replace(module, lambda hidden_states: (hidden_states[:, :0],))
+        for module in block.downsamplers or ():
+            self._replace(module, lambda hidden_states: hidden_states[:, :0])
+
+    def _cut_up_block(self, block: Module) -> None:
+        """Start the branch's up block at the branch, with the kept feature."""
+        attentions = getattr(block, "attentions", None) or ()
+        left_out = len(block.resnets) - 1 - self.layer
+        if left_out <= 0:
+            self._feed_block(block, lambda hidden_states, _residuals: self._kept(hidden_states))
+            return
+        self._feed_block(block, lambda _hidden_states, residuals: residuals[-1][:, :0])
+        for module in block.resnets[: left_out - 1 if not attentions else left_out]:
+            self._replace(module, lambda hidden_states: hidden_states[:, :0])
+        for module in attentions[: left_out - 1]:
+            self._replace(module, lambda hidden_states: (hidden_states[:, :0],))
+        last = attentions[left_out - 1] if attentions else block.resnets[left_out - 1]
+        self._keep_output(last)
+
+    def _replace(self, module: Module, placeholder: Callable[[Tensor], Passed]) -> None:
+        original = module.forward
+
+        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+            if self._skipping:
+                return placeholder(hidden_states)
+            return original(hidden_states, *args, **kwargs)
+
+        self._overrides.forward(module, forward)
+
+    def _keep_output(self, module: Module) -> None:
+        original = module.forward
+
+        def forward(*args: Passed, **kwargs: Passed) -> Passed:
+            if not self._skipping:
+                self._feature = original(*args, **kwargs)
+            return self._feature
+
+        self._overrides.forward(module, forward)
+
+    def _feed_block(self, block: Module, entry: Callable[[Tensor, Passed], Tensor]) -> None:
+        """Choose what enters an up block: ``entry(hidden states, residuals)`` when skipping."""
+        original = block.forward
+
+        def forward(
+            hidden_states: Tensor, res_hidden_states_tuple: Tensor, *args: Passed, **kwargs: Passed
+        ) -> Passed:
+            if self._skipping:
+                hidden_states = entry(hidden_states, res_hidden_states_tuple)
+            else:
+                self._entered(hidden_states)
+            return original(hidden_states, res_hidden_states_tuple, *args, **kwargs)
+
+        self._overrides.forward(block, forward)
+
+    def _kept(self, _hidden_states: Tensor) -> Passed:
+        return self._feature
+
+    def _entered(self, hidden_states: Tensor) -> None:
+        # the last layer of a block is a branch of its own: what is kept there is the block's input
+        if self.layer >= self._resnets:
+            self._feature = hidden_states

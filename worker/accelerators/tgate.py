@@ -1,0 +1,112 @@
+"""T-GATE: after a gate step, reuse cross-attention and drop guidance.
+
+Wentian Zhang, Haozhe Liu et al., "Faster Diffusion via Temporal Attention Decomposition", 2024.
+Before the gate (the semantics-planning phase) self-attention may be reused between steps; at the
+gate the cross-attention's outputs, averaged over the unconditional and the conditional half, are
+kept; after it (the fidelity-improving phase) they stand in for cross-attention, and the
+unconditional half is no longer computed.
+
+Written from the paper: the authors' package (tgate 1.0.0) replaces the pipeline's call and never
+undoes it, ignores attention processors and fails without guidance. Its images are what the tests
+compare these with.
+"""
+
+from __future__ import annotations
+
+from worker.accelerators.base import Clock, Overrides
+from worker.untyped import Module, Passed, Pipeline, Tensor
+
+_CROSS, _SELF = "cross", "self"
+
+
+class TGate:
+    """T-GATE on the attention modules of a pipeline's UNet.
+
+    Args:
+        gate_step: first UNet call without cross-attention and guidance; at least 1.
+        sp_interval: before the gate, compute self-attention once in so many calls.
+        fi_interval: after the gate, the same.
+        warm_up: compute self-attention in each of the first so many calls.
+    """
+
+    def __init__(
+        self, gate_step: int, sp_interval: int = 1, fi_interval: int = 1, warm_up: int = 0
+    ) -> None:
+        self.gate_step = gate_step
+        self.sp_interval = sp_interval
+        self.fi_interval = fi_interval
+        self.warm_up = warm_up
+        self._clock = Clock()
+        self._kept: dict[int, Tensor] = {}
+        self._averages = False
+        self._reuses = {_CROSS: False, _SELF: False}
+        self._keeps = {_CROSS: False, _SELF: False}
+        self._overrides = Overrides()
+
+    def prepare(self, pipe: Pipeline, clock: Clock) -> None:
+        """Replace ``forward`` of every attention in the UNet, and announce the gate."""
+        from diffusers.models.attention_processor import Attention
+
+        self._clock = clock
+        clock.gate = self.gate_step
+        # behind the gate the text acts through the kept outputs alone; SDXL's pooled embedding is
+        # the unconditional one there, as in the authors' package
+        clock.gate_half = 0
+        for index, module in enumerate(pipe.unet.modules()):
+            if isinstance(module, Attention):
+                self._gate(module, index)
+
+    def install(self) -> None:
+        """Put the replacements in."""
+        self._overrides.install()
+
+    def begin(self, seed: int) -> None:
+        """Forget the last image's attention."""
+        self._kept.clear()
+
+    def step(self) -> None:
+        """Decide which attention this call reuses, and which it keeps."""
+        call = self._clock.call
+        behind, before_gate = call >= self.gate_step, call == self.gate_step - 1
+        interval = self.fi_interval if behind else self.sp_interval
+        warm = behind or call > self.warm_up
+        self._averages = before_gate and self._clock.guided
+        self._reuses = {
+            _CROSS: behind,
+            _SELF: warm and not before_gate and call % interval != 0,
+        }
+        self._keeps = {
+            _CROSS: before_gate,
+            _SELF: self.fi_interval > 1 if before_gate else interval > 1 and call >= self.warm_up,
+        }
+
+    def remove(self) -> None:
+        """Put every ``forward`` back and let the kept outputs go."""
+        self._overrides.restore()
+        self._kept.clear()
+
+    def _gate(self, attention: Module, key: int) -> None:
+        original = attention.forward
+        kept = self._kept
+
+        def forward(
+            hidden_states: Tensor,
+            encoder_hidden_states: Tensor = None,
+            *args: Passed,
+            **kwargs: Passed,
+        ) -> Passed:
+            kind = _SELF if encoder_hidden_states is None else _CROSS
+            if self._reuses[kind] and key in kept:
+                return kept[key]
+            output = original(hidden_states, encoder_hidden_states, *args, **kwargs)
+            if self._keeps[kind]:
+                kept[key] = _mean_of_halves(output) if self._averages else output
+            return output
+
+        self._overrides.forward(attention, forward)
+
+
+def _mean_of_halves(output: Tensor) -> Tensor:
+    """Return the mean of the unconditional and the conditional half: it fits behind the gate."""
+    unconditional, conditional = output.chunk(2)
+    return (unconditional + conditional) / 2

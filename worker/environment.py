@@ -1,0 +1,77 @@
+"""On what, and with which versions, a measurement was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("torch", "diffusers", "transformers", "DeepCache", "tomesd", "open_clip_torch")
+# a ratio between rows is only honest where these agree
+SAME_MACHINE = ("device", "driver", "threads")
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Return the device, its driver, the libraries' versions and this project's commit."""
+    import torch
+
+    described: dict[str, Any] = {"device": _processor(), "driver": None, "threads": None}
+    if device.startswith("cuda"):
+        described["device"] = torch.cuda.get_device_name(device)
+        described["driver"] = _driver()
+    else:
+        described["threads"] = torch.get_num_threads()
+    described["python"] = platform.python_version()
+    described["versions"] = {name: _version(name) for name in _PACKAGES}
+    described["commit"] = _commit()
+    return described
+
+
+def _processor() -> str:
+    """Return the CPU's model name where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _driver() -> str | None:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            driver: str = pynvml.nvmlSystemGetDriverVersion()
+            return driver
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError:
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """Return the commit of a checkout; an installed package has none."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", os.fspath(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

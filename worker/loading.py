@@ -1,0 +1,146 @@
+"""Load a pipeline onto its device, with the noise scheduler of the task."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from worker.building import random_pipeline
+from worker.catalogue import Pipe, Sched
+from worker.errors import ConfigurationError, TryAgainLaterError
+from worker.settings import PipelineSettings
+from worker.sources import local_source, was_unreachable
+from worker.untyped import Dtype, Passed, Pipeline
+
+
+def load_pipeline(
+    pipe: Pipe, sched: Sched, *, source: str, weights: str, device: str, dtype: Dtype
+) -> Pipeline:
+    """Return the pipeline on ``device``, quiet, without a safety checker.
+
+    Args:
+        pipe: the catalogue's entry; its architecture decides the pipeline's class.
+        sched: the noise scheduler to set.
+        source: hub id or folder to load instead of the catalogue's.
+        weights: ``pretrained``, or ``random`` for the published configuration at full size.
+        device: a torch device.
+        dtype: a torch floating-point type.
+
+    Raises:
+        ConfigurationError: the folder or hub id holds no such pipeline as safetensors.
+        TryAgainLaterError: the hub cannot be reached and the pipeline is not in its cache.
+        torch.OutOfMemoryError: the device is too small.
+    """
+    _hush_libraries()
+    if weights == "random":
+        pipeline = random_pipeline(pipe.architecture.name, device, dtype)
+    else:
+        pipeline = _from_pretrained(pipe, local_source(source), dtype).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    set_sched(pipeline, sched)
+    return pipeline
+
+
+def _hush_libraries() -> None:
+    """Keep progress bars and advice of the libraries out of the task's log."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+    # diffusers 0.42 prefers dtype=, which older ones do not know
+    warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
+
+
+def apply_settings(pipeline: Pipeline, settings: PipelineSettings) -> None:
+    """Apply what holds for every configuration; compiling is done with each (``compose.py``)."""
+    import torch
+
+    if settings.attention == "plain":
+        from diffusers.models.attention_processor import AttnProcessor
+
+        pipeline.unet.set_attn_processor(AttnProcessor())
+    if settings.fused_qkv:
+        pipeline.fuse_qkv_projections()
+    if settings.channels_last:
+        for part in (pipeline.unet, pipeline.vae):
+            part.to(memory_format=torch.channels_last)
+    if settings.vae_slicing:
+        pipeline.vae.enable_slicing()
+
+
+def set_sched(pipeline: Pipeline, sched: Sched) -> None:
+    """Replace the pipeline's noise scheduler, keeping the model's own scheduler configuration."""
+    from diffusers import schedulers
+
+    kind = getattr(schedulers, sched.class_name)
+    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **dict(sched.options))
+
+
+def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:
+    """Load safetensors from a folder or the hub, half-precision files where there are any."""
+    kind = _pipeline_class(pipe.architecture.name)
+    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True}
+    if pipe.architecture.name != "sdxl":
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    half = {"variant": "fp16"} if options["torch_dtype"].itemsize == 2 else {}
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _require_safetensors(folder)
+        options["local_files_only"] = True
+        variants = half if any(folder.glob("unet/*.fp16.safetensors")) else {}
+        return _call_from_pretrained(kind, str(folder), options | variants)
+    if source.startswith((".", "/", "~")):
+        raise ConfigurationError(f"the model folder {source} does not exist")
+    if not half:
+        return _call_from_pretrained(kind, source, options)
+    try:
+        return _call_from_pretrained(kind, source, options | half)
+    except ConfigurationError:
+        # not every repository has half-precision files beside the full ones
+        return _call_from_pretrained(kind, source, options)
+
+
+def _pipeline_class(architecture: str) -> Passed:
+    if architecture == "sdxl":
+        from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+            StableDiffusionXLPipeline,
+        )
+
+        return StableDiffusionXLPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
+
+    return StableDiffusionPipeline
+
+
+def _require_safetensors(folder: Path) -> None:
+    if not (folder / "model_index.json").is_file():
+        raise ConfigurationError(
+            f"{folder} is not a pipeline's folder: it has no model_index.json; "
+            "give the folder that save_pretrained wrote"
+        )
+    for part in ("unet", "vae", "text_encoder"):
+        if not any((folder / part).glob("*.safetensors")):
+            raise ConfigurationError(
+                f"{folder / part} holds no .safetensors file, and other formats are not loaded; "
+                "convert it with save_pretrained(..., safe_serialization=True)"
+            )
+
+
+def _call_from_pretrained(kind: Passed, source: str, options: dict[str, Any]) -> Pipeline:
+    """Call ``kind.from_pretrained`` and say in one sentence what went wrong."""
+    remedy = "set search.models to a local folder or another hub id"
+    try:
+        return kind.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        if was_unreachable(error):
+            raise TryAgainLaterError(
+                f"the model {source} is not in the local cache and the hub could not be reached; "
+                f"try again, or {remedy}"
+            ) from error
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigurationError(f"{source} cannot be loaded: {reason}; {remedy}") from error

@@ -1,0 +1,1 @@
+"""Figures of quality and cost, one file each."""

@@ -1,0 +1,153 @@
+"""CLIP score: how well an image fits its caption, by an open_clip model.
+
+The score is 100 times the cosine between the two embeddings (Hessel et al., "CLIPScore", 2021, with
+the weight 1 instead of 2.5 that the acceleration papers use).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker.errors import ConfigurationError, TryAgainLaterError, is_out_of_memory
+from worker.sources import local_source, was_unreachable
+from worker.untyped import Tensor
+
+
+class ClipScorer:
+    """A CLIP model on a device.
+
+    Args:
+        model: a model that open_clip knows, ``local-dir:FOLDER``, or a source of the catalogue.
+        pretrained: its weights: a tag that open_clip knows, or a ``.safetensors`` file.
+        device: a torch device.
+
+    Raises:
+        ConfigurationError: open_clip knows no such model or weights.
+        TryAgainLaterError: the weights cannot be fetched.
+    """
+
+    def __init__(self, model: str, pretrained: str, device: str) -> None:
+        import open_clip
+        import torch
+
+        name = _open_clip_name(model)
+        _check_names(name, pretrained)
+        if pretrained and not pretrained.endswith(".safetensors"):
+            _fetch(name, pretrained)
+        try:
+            self._model = open_clip.create_model(
+                name, pretrained or None, device=device, weights_only=True
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            reason = str(error).strip().split("\n")[0]
+            raise ConfigurationError(
+                f"search.clip: {model} {pretrained} cannot be loaded: {reason}"
+            ) from error
+        self._model.eval()
+        self._tokenize = open_clip.get_tokenizer(name)
+        self._device = device
+        visual = self._model.visual
+        size = visual.image_size
+        self._size = (size, size) if isinstance(size, int) else tuple(size)
+        self._mean, self._std = (
+            torch.tensor(values or default, device=device).view(1, 3, 1, 1)
+            for values, default in (
+                (visual.image_mean, open_clip.OPENAI_DATASET_MEAN),
+                (visual.image_std, open_clip.OPENAI_DATASET_STD),
+            )
+        )
+
+    def encode(self, captions: Sequence[str], batch: int = 64) -> Tensor:
+        """Return one unit vector for each caption: a tensor of shape [captions, width]."""
+        import torch
+
+        with torch.inference_mode():
+            parts = [
+                self._model.encode_text(
+                    self._tokenize(list(captions[first : first + batch])).to(self._device),
+                    normalize=True,
+                )
+                for first in range(0, len(captions), batch)
+            ]
+            return torch.cat(parts)
+
+    def score(self, images: Tensor, captions: Tensor) -> list[float]:
+        """Return the score of each image against its caption.
+
+        Args:
+            images: a tensor of shape [n, 3, height, width], values from 0 to 1.
+            captions: what ``encode`` gave for them, shape [n, width].
+        """
+        import torch
+        from torch.nn.functional import interpolate
+
+        with torch.inference_mode():
+            # on the device: through PIL this would cost more than a small pipeline's own step
+            pixels = interpolate(
+                images.to(self._device, torch.float32),
+                size=self._size,
+                mode="bicubic",
+                antialias=True,
+            ).clamp(0, 1)
+            embedded = self._model.encode_image((pixels - self._mean) / self._std, normalize=True)
+            scores: list[float] = (100 * (embedded * captions).sum(dim=-1)).tolist()
+            return scores
+
+
+def _open_clip_name(model: str) -> str:
+    """Return what open_clip calls the model; a source of the catalogue becomes a local folder."""
+    if model.startswith(("built:", "package:")):
+        return f"local-dir:{local_source(model)}"
+    return model
+
+
+def _check_names(name: str, pretrained: str) -> None:
+    import open_clip
+
+    scheme, _, folder = name.partition(":")
+    if scheme == "local-dir":
+        if not any(Path(folder).glob("*.safetensors")):
+            raise ConfigurationError(f"search.clip.model: {folder} holds no .safetensors file")
+        return
+    if name not in open_clip.list_models():
+        raise ConfigurationError(
+            f"search.clip.model: open_clip knows no model {name!r}; see open_clip.list_models()"
+        )
+    if pretrained.endswith(".safetensors"):
+        if not Path(pretrained).is_file():
+            raise ConfigurationError(f"search.clip.pretrained: {pretrained} does not exist")
+    elif pretrained not in open_clip.list_pretrained_tags_by_model(name):
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+        raise ConfigurationError(
+            f"search.clip.pretrained: {name} has no weights {pretrained!r}; known: {tags}, or a "
+            ".safetensors file"
+        )
+
+
+def _fetch(name: str, tag: str) -> None:
+    """Have the weights as safetensors in the hub's cache, where open_clip prefers them.
+
+    By itself open_clip falls back on a pickle file where it finds no other.
+    """
+    import open_clip
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    repository, file = open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rsplit("/", 1)
+    wanted = f"{Path(file).stem}.safetensors" if file else "open_clip_model.safetensors"
+    remedy = "set search.clip to another model or a local .safetensors file"
+    try:
+        hf_hub_download(repository, wanted)
+    except (OSError, ValueError) as error:
+        if was_unreachable(error):
+            raise TryAgainLaterError(
+                f"the CLIP weights {name} {tag} are not in the local cache and the hub could not "
+                f"be reached; try again, or {remedy}"
+            ) from error
+        raise ConfigurationError(
+            f"search.clip: {repository} offers no {wanted}; {remedy}"
+        ) from error
