@@ -1,0 +1,68 @@
+"""Scenes and captions: how many there are, and that the split holds."""
+
+import pytest
+import torch
+
+from worker.shapes.grammar import (
+    Column,
+    alter_scenes,
+    captions_of,
+    draw_scenes,
+    held_out_captions,
+    is_held_out,
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_there_are_tens_of_thousands_of_captions():
+    scenes = draw_scenes(100_000, seeded())
+    assert len(set(captions_of(scenes))) > 50_000
+
+
+def test_the_same_seed_draws_the_same_scenes():
+    assert torch.equal(draw_scenes(100, seeded(3)), draw_scenes(100, seeded(3)))
+    assert not torch.equal(draw_scenes(100, seeded(3)), draw_scenes(100, seeded(4)))
+
+
+def test_a_caption_says_all_that_a_scene_is():
+    scenes = torch.unique(draw_scenes(5_000, seeded()), dim=0)
+    assert len(set(captions_of(scenes))) == len(scenes)
+
+
+def test_no_held_out_combination_is_drawn_for_training():
+    assert not is_held_out(draw_scenes(5_000, seeded())).any()
+    assert is_held_out(draw_scenes(5_000, seeded(), held_out=True)).all()
+
+
+def test_training_and_held_out_captions_are_disjoint():
+    training = set(captions_of(draw_scenes(20_000, seeded())))
+    assert training.isdisjoint(held_out_captions(5_000))
+
+
+def test_training_shows_every_pair_of_values_of_a_held_out_combination():
+    scenes = draw_scenes(20_000, seeded())
+    for pair in (
+        (Column.COLOUR, Column.SHAPE),
+        (Column.SHAPE, Column.BACKGROUND),
+        (Column.COLOUR, Column.BACKGROUND),
+    ):
+        seen = len(torch.unique(scenes[:, list(pair)], dim=0))
+        # no object has the colour of its background
+        assert seen == (56 if pair == (Column.COLOUR, Column.BACKGROUND) else 64)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_an_altered_scene_differs_in_one_attribute_and_stays_on_its_side(held_out):
+    scenes = draw_scenes(2_000, seeded(), held_out=held_out)
+    altered = alter_scenes(scenes, seeded(1), held_out=held_out)
+    assert ((altered != scenes).sum(1) == 1).all()
+    assert (is_held_out(altered) == held_out).all()
+
+
+def test_fewer_held_out_captions_are_the_first_of_more():
+    captions = held_out_captions(200)
+    assert len(set(captions)) == 200
+    assert held_out_captions(50) == captions[:50]

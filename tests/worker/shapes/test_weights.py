@@ -1,0 +1,82 @@
+"""The weights that ship: few enough, and as good as the model card says."""
+
+import pytest
+import torch
+
+from worker import search
+from worker.catalogue import find_pipe, find_sched
+from worker.plan import Task
+from worker.results import ResultsFile, value_of
+from worker.settings import Search
+from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
+from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions
+from worker.shapes.quality import Scorer, generate, share_ranked_first
+from worker.shapes.raster import draw_pictures
+from worker.sources import local_source
+
+STEPS = 25
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Scorer(SCORER_FOLDER)
+
+
+def test_all_weights_together_are_small_and_nothing_else_is_there():
+    files = [path for path in SCORER_FOLDER.parent.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".txt"}
+    assert sum(path.stat().st_size for path in files) <= 16_000_000
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_the_catalogue_leads_to_the_weights(name):
+    pipe = find_pipe(name)
+    assert local_source(pipe.source) == str(PIPELINE_FOLDERS[name])
+    assert local_source(pipe.clip[0]) == str(SCORER_FOLDER)
+
+
+def test_the_captions_that_ship_are_held_out_ones():
+    from worker.prompts import load_captions
+
+    shipped = load_captions(find_pipe("SHAPES_SD15").captions, 0, 256)
+    assert shipped == held_out_captions(256)
+
+
+def test_the_scorer_finds_the_caption_of_a_held_out_picture(judge):
+    generator = torch.Generator().manual_seed(11)
+    scenes = torch.unique(draw_scenes(256, generator, held_out=True), dim=0)
+    scenes = scenes[torch.randperm(len(scenes), generator=generator)]
+    similarities = judge.similarities(draw_pictures(scenes, generator), captions_of(scenes))
+    assert share_ranked_first(similarities) >= 0.9
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_a_generator_draws_held_out_captions(load, judge, name):
+    captions = held_out_captions(32, seed=1)
+    guidance = find_pipe(name).architecture.guidance_scale
+    pictures = generate(load(name), captions, STEPS, guidance, batch_size=8)
+    similarities = judge.similarities(pictures, captions)
+    assert share_ranked_first(similarities, among=32) >= 0.75
+    assert similarities.diagonal().mean() > 3 * similarities.mean()
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_a_search_sees_quality_fall_with_acceleration(name, tmp_path):
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": [2, 10]}}],
+        "controls": {"fewer_steps": [10, 2], "guidance_off": [], "null_arm": False},
+        "timing": {"warmup": 0, "repeats": 1, "block": 8},
+    }
+    request = search.Request(
+        task=Task(find_pipe(name), find_sched("DDIM"), 20),
+        search=Search.model_validate(section),
+        num_samples=16,
+        batch_size=16,
+    )
+    results = ResultsFile.open(tmp_path / "results.jsonl")
+    search.run(request, results, "cpu", lambda _line: None)
+    rows = {row["label"]: row for row in results.rows if "label" in row}
+    for weak, strong in (("DeepCache 2/0", "DeepCache 10/0"), ("10 steps", "2 steps")):
+        assert value_of(rows[weak], "psnr") > value_of(rows[strong], "psnr") + 3
+        loss = value_of(rows[strong], "quality_loss")
+        assert loss > max(0.01, value_of(rows[weak], "quality_loss"))

@@ -1,0 +1,188 @@
+"""The generators: a UNet and its text encoders, trained together to find the noise in latents."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from worker.shapes import models
+from worker.shapes.autoencoder import encode
+from worker.shapes.grammar import draw_scenes
+from worker.shapes.pool import choose, draw_pool, tokens_of
+from worker.shapes.raster import IMAGE_SIZE
+from worker.shapes.training import Objective, Recipe
+from worker.shapes.vocabulary import save_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DiffusionPipeline
+    from open_clip import CLIP
+    from transformers import CLIPTokenizer
+
+#: Share of captions that are left out, so that guidance has an unguided side.
+_CAPTION_DROPOUT = 0.1
+#: Noise is found at every level, but the levels where it is least hidden count no more than this
+#: signal-to-noise ratio: Hang et al. 2023 (arXiv 2303.09556), min-SNR with gamma 5.
+_SIGNAL_TO_NOISE_CAP = 5.0
+
+
+class Denoiser(nn.Module):
+    """What is trained of a pipeline: everything but the autoencoder."""
+
+    name: str
+
+    @abstractmethod
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+        """Predict the noise in latents.
+
+        Args:
+            noisy: latents, shape (n, 4, 16, 16).
+            timesteps: shape (n,).
+            tokens: captions, shape (n, 32).
+            dropped: which captions to leave out, bool of shape (n,).
+
+        Returns:
+            Shape of `noisy`.
+        """
+
+    @abstractmethod
+    def pipeline(self, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
+        """These models as a pipeline of diffusers."""
+
+
+class SD15Denoiser(Denoiser):
+    """The trained models of a StableDiffusionPipeline. A caption left out is an empty one."""
+
+    name = "sd15"
+    empty: Tensor
+
+    def __init__(self, tokenizer: CLIPTokenizer, scorer: CLIP) -> None:
+        super().__init__()
+        self.unet = models.build_sd15_unet()
+        self.text_encoder = models.build_sd15_text_encoder(tokenizer)
+        models.begin_as_scorer(self.text_encoder, scorer)
+        empty = torch.tensor(tokenizer("", padding="max_length").input_ids)
+        self.register_buffer("empty", empty, persistent=False)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+        tokens = torch.where(dropped[:, None], self.empty, tokens)
+        text = self.text_encoder(tokens).last_hidden_state
+        predicted: Tensor = self.unet(noisy, timesteps, text).sample
+        return predicted
+
+    def pipeline(self, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
+        from diffusers import PNDMScheduler, StableDiffusionPipeline
+
+        return StableDiffusionPipeline(
+            vae=vae,
+            text_encoder=self.text_encoder,
+            tokenizer=tokenizer,
+            unet=self.unet,
+            scheduler=PNDMScheduler.from_config(models.NOISE),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+
+
+class SDXLDenoiser(Denoiser):
+    """The trained models of a StableDiffusionXLPipeline. A caption left out is all zeros."""
+
+    name = "sdxl"
+    time_ids: Tensor
+
+    def __init__(self, tokenizer: CLIPTokenizer, scorer: CLIP) -> None:
+        super().__init__()
+        self.unet = models.build_sdxl_unet()
+        self.text_encoder, self.text_encoder_2 = models.build_sdxl_text_encoders(tokenizer)
+        models.begin_as_scorer(self.text_encoder_2, scorer)
+        # Original size, corner of the crop, wanted size: what the pipeline says by default.
+        size = torch.tensor([IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE])
+        self.register_buffer("time_ids", size.float(), persistent=False)
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+        first = self.text_encoder(tokens, output_hidden_states=True)
+        second = self.text_encoder_2(tokens, output_hidden_states=True)
+        text = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+        added = {
+            "text_embeds": second.text_embeds.masked_fill(dropped[:, None], 0),
+            "time_ids": self.time_ids.expand(len(tokens), -1),
+        }
+        text = text.masked_fill(dropped[:, None, None], 0)
+        predicted: Tensor = self.unet(noisy, timesteps, text, added_cond_kwargs=added).sample
+        return predicted
+
+    def pipeline(self, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
+        from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+
+        return StableDiffusionXLPipeline(
+            vae=vae,
+            text_encoder=self.text_encoder,
+            text_encoder_2=self.text_encoder_2,
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer,
+            unet=self.unet,
+            scheduler=EulerDiscreteScheduler.from_config(models.NOISE),
+            force_zeros_for_empty_prompt=True,
+            add_watermarker=False,
+        )
+
+
+def objective(
+    model: Denoiser,
+    vae: AutoencoderKL,
+    tokenizer: CLIPTokenizer,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+) -> Objective[Denoiser]:
+    """Find the noise in the noisy latents of pictures, given their captions."""
+    from diffusers import DDPMScheduler
+
+    generator = torch.Generator().manual_seed(seed)
+    scenes = draw_scenes(recipe.pool_size, generator)
+    tokens = tokens_of(scenes, tokenizer, device)
+    latents = encode(vae.to(device), draw_pool(scenes, generator, device))
+    signal = DDPMScheduler.from_config(models.NOISE).alphas_cumprod.to(device)
+    ratio = signal / (1 - signal)
+    weights = ratio.clamp(max=_SIGNAL_TO_NOISE_CAP) / ratio
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        chosen = choose(len(tokens), recipe.batch_size, generator)
+        timesteps = choose(len(signal), recipe.batch_size, generator)
+        noise = torch.randn(len(chosen), *models.LATENT_SHAPE, generator=generator, device=device)
+        shares = torch.rand(len(chosen), generator=generator, device=device)
+        return latents[chosen], tokens[chosen], timesteps, noise, shares < _CAPTION_DROPOUT
+
+    def loss(model: Denoiser, *drawn: Tensor) -> Tensor:
+        clean, captions, timesteps, noise, dropped = drawn
+        kept = signal[timesteps][:, None, None, None]
+        noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
+        predicted = model(noisy, timesteps, captions, dropped)
+        error = (predicted.float() - noise).square().mean((1, 2, 3))
+        weighted: Tensor = weights[timesteps] * error
+        return weighted.mean()
+
+    return Objective(model.name, model.to(device), draw, loss)
+
+
+def save(model: Denoiser, vae: AutoencoderKL, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Write the folder that diffusers loads with `from_pretrained`, weights in half precision.
+
+    Only the files are halved: the configurations go on saying float32, which is what a loader
+    gives that is not asked for a precision.
+    """
+    model.pipeline(vae, tokenizer).save_pretrained(folder)
+    for path in folder.rglob("*.safetensors"):
+        tensors = {name: value.half() for name, value in load_file(path).items()}
+        save_file(tensors, path, metadata={"format": "pt"})
+    # The tokenizer's own way of saving differs between versions and cannot be read by all.
+    for tokenizer_folder in folder.glob("tokenizer*"):
+        for path in tokenizer_folder.iterdir():
+            path.unlink()
+        save_tokenizer(tokenizer_folder)

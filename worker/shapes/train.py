@@ -1,0 +1,148 @@
+"""Train everything: `python -m worker.shapes.train --out build/shapes`.
+
+Four parts, one after the other: the scorer, the autoencoder, the two generators. Each keeps its
+state in the folder, so that the same command goes on where it was stopped. The trained weights are
+in `<out>/weights`, where this package keeps its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from worker.shapes import autoencoder, denoisers, quality, scorer
+from worker.shapes.grammar import alter_scenes, captions_of, draw_scenes, held_out_captions
+from worker.shapes.raster import draw_pictures
+from worker.shapes.training import Recipe, fit
+from worker.shapes.vocabulary import load_tokenizer, save_tokenizer
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+RECIPES = {
+    "scorer": Recipe(steps=2500, batch_size=2048, pool_size=2**17, learning_rate=1e-3),
+    "vae": Recipe(steps=2450, batch_size=128, pool_size=2**16, learning_rate=1e-3),
+    "sd15": Recipe(steps=4500, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
+    "sdxl": Recipe(steps=4500, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
+}
+
+#: Captions leave little open, so little guidance is needed; much of it oversaturates.
+_GUIDANCE = 3.0
+
+_DENOISERS = {"sd15": denoisers.SD15Denoiser, "sdxl": denoisers.SDXLDenoiser}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.shapes.train",
+        description=__doc__.split("\n\n")[1],
+        epilog="example: python -m worker.shapes.train --out build/shapes",
+    )
+    parser.add_argument("--out", type=Path, default=Path("build/shapes"), help="folder to fill")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--part", choices=list(RECIPES), help="train only this part")
+    parser.add_argument("--steps", type=int, help="steps of each part, instead of its recipe's")
+    parser.add_argument("--batch-size", type=int, help="likewise")
+    parser.add_argument("--pool-size", type=int, help="likewise")
+    options = parser.parse_args(arguments)
+
+    given = {name: getattr(options, name) for name in ("steps", "batch_size", "pool_size")}
+    changes = {name: value for name, value in given.items() if value is not None}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    _silence_progress_bars()
+    for part in [options.part] if options.part else RECIPES:
+        train(part, replace(RECIPES[part], **changes), options.out, options.seed, device)
+    return 0
+
+
+def train(part: str, recipe: Recipe, out: Path, seed: int, device: torch.device) -> None:
+    """Train one part, write its weights under `out`, and print how good they are."""
+    save_tokenizer(out / "tokenizer")
+    tokenizer = load_tokenizer(out / "tokenizer")
+    state = out / f"{part}.safetensors"
+    torch.manual_seed(seed)
+    if part == "scorer":
+        clip = fit(scorer.objective(tokenizer, recipe, seed, device), recipe, state, seed)
+        scorer.save(clip, out / "weights" / part, tokenizer)
+        _report_scorer(quality.Scorer(out / "weights" / part, device))
+    elif part == "vae":
+        vae = fit(autoencoder.objective(recipe, seed, device), recipe, state, seed)
+        autoencoder.save(vae, out / part, seed)
+        _report_autoencoder(vae, device)
+    else:
+        from diffusers import AutoencoderKL
+
+        vae = AutoencoderKL.from_pretrained(out / "vae")
+        judge = quality.Scorer(out / "weights" / "scorer")
+        model = _DENOISERS[part](tokenizer, judge.model)
+        task = denoisers.objective(model, vae, tokenizer, recipe, seed=seed, device=device)
+        trained = fit(task, recipe, state, seed)
+        denoisers.save(trained, vae, tokenizer, out / "weights" / part)
+        _report_generator(part, out / "weights", device)
+
+
+def _silence_progress_bars() -> None:
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def _report_scorer(judge: quality.Scorer) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scenes = draw_scenes(1024, generator, held_out=True)
+    scenes = torch.unique(scenes, dim=0)
+    scenes = scenes[torch.randperm(len(scenes), generator=generator)]
+    altered = alter_scenes(scenes, generator, held_out=True)
+    pictures = draw_pictures(scenes, generator)
+    right = judge.similarities(pictures, captions_of(scenes))
+    wrong = judge.similarities(pictures, captions_of(altered)).diagonal()
+    print(
+        f"scorer: of {len(scenes)} held-out pictures, {quality.share_ranked_first(right):.1%} "
+        f"have their caption first among 32; {(right.diagonal() > wrong).float().mean():.1%} "
+        f"prefer it to one that differs in one attribute; mean similarity "
+        f"{right.diagonal().mean():.3f}, to all captions {right.mean():.3f}",
+        flush=True,
+    )
+
+
+def _report_autoencoder(vae: AutoencoderKL, device: torch.device) -> None:
+    generator = torch.Generator().manual_seed(1)
+    pictures = draw_pictures(draw_scenes(256, generator, held_out=True), generator, device)
+    with torch.no_grad():
+        rebuilt = vae.decode(vae.encode(pictures).latent_dist.mode()).sample
+    error = (rebuilt.clamp(-1, 1) - pictures).square().mean((1, 2, 3))
+    print(
+        f"vae: {(10 * (4 / error).log10()).mean():.1f} dB on 256 held-out pictures",
+        flush=True,
+    )
+
+
+def _report_generator(part: str, weights: Path, device: torch.device) -> None:
+    from diffusers import DDIMScheduler, DiffusionPipeline
+
+    pipeline = DiffusionPipeline.from_pretrained(weights / part).to(device)
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    captions = held_out_captions(64)
+    pictures = quality.generate(pipeline, captions, steps=25, guidance=_GUIDANCE)
+    similarities = quality.Scorer(weights / "scorer", device).similarities(pictures, captions)
+    print(
+        f"{part}: of {len(captions)} generated pictures, "
+        f"{quality.share_ranked_first(similarities):.1%} have their caption first among 32; "
+        f"mean similarity {similarities.diagonal().mean():.3f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
