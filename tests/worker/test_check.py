@@ -1,0 +1,118 @@
+"""``python -m worker check``: all problems at once, fast, without torch."""
+
+import json
+import subprocess
+import sys
+
+from worker.checking import find_problems
+
+TINY = "package:captions/tiny.txt"
+GOOD = {"pipe": "TINY_SD15", "sched": "DDIM", "steps": 4}
+
+
+def check(question: str, *options: str):
+    return subprocess.run(
+        [sys.executable, *options, "-m", "worker", "check"],
+        input=question,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_answers_on_standard_output_without_torch():
+    tasks = [{"id": "a", "matrix": GOOD}, {"id": "b", "matrix": GOOD | {"sched": "DDMI"}}]
+    done = check(json.dumps({"tasks": tasks, "args": {}, "search": None}), "-X", "importtime")
+    assert done.returncode == 0
+    (problem,) = json.loads(done.stdout)["problems"]
+    assert problem["key"] == "matrix.sched"
+    assert "did you mean DDIM?" in problem["message"]
+    for heavy in ("torch", "diffusers", "transformers", "numpy"):
+        assert f" {heavy}\n" not in done.stderr
+
+
+def test_a_question_that_is_none():
+    for question in ("", "[]", "{}", '{"tasks": [1]}', "\x00"):
+        done = check(question)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+
+
+def test_every_problem_at_once_and_each_once():
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": 0}}, {"tome": {"ratio": [0.5, 2.0]}}],
+        "contrls": {},
+        "weights": "rndom",
+    }
+    tasks = [GOOD | {"pipe": "SDLX"}, GOOD | {"pipe": "SDLX", "step": 3}, GOOD | {"steps": 0}]
+    keys = [key for key, _ in find_problems(tasks, {"num_sample": 3, "seed": -1}, section)]
+    assert sorted(keys) == [
+        "matrix.pipe",
+        "matrix.step",
+        "matrix.steps",
+        "search.configurations.0.deepcache.cache_interval",
+        "search.configurations.1.tome.ratio.1",
+        "search.contrls",
+        "search.weights",
+        "worker.args.num_sample",
+        "worker.args.seed",
+    ]
+
+
+def test_configuration_that_cannot_be(tmp_path):
+    section = {"configurations": [{"deepcache": {"cache_interval": 3, "cache_branch_id": 10}}]}
+    assert find_problems([GOOD], {}, section) == []
+    (problem,) = find_problems([GOOD | {"pipe": "TINY_SDXL"}], {}, section)
+    assert problem[0] == "search.configurations.0"
+    assert "branches 0 to 8" in problem[1]
+
+
+def test_missing_axis_and_too_few_steps():
+    assert [key for key, _ in find_problems([{"pipe": "SD15", "sched": "DDIM"}], {}, None)] == [
+        "matrix.steps"
+    ]
+    (problem,) = find_problems([GOOD | {"sched": "PNDM", "steps": 1}], {}, None)
+    assert "takes 2 to 999 steps, found 1" in problem[1]
+
+
+def test_captions_are_counted(tmp_path):
+    file = tmp_path / "few.txt"
+    file.write_text("one\ntwo\n")
+    (problem,) = find_problems([GOOD], {"num_samples": 3}, {"captions": str(file)})
+    assert problem[0] == "search.captions"
+    assert "has 2 captions" in problem[1]
+
+
+def test_folders_and_names_of_models():
+    section = {"models": {"SDLX": "some/repository", "SDXL": "./nowhere"}}
+    problems = dict(find_problems([GOOD], {}, section))
+    assert "did you mean SDXL" in problems["search.models.SDLX"]
+    assert "does not exist" in problems["search.models.SDXL"]
+
+
+def test_a_hundred_thousand_tasks():
+    tasks = [GOOD | {"steps": n % 1000, "seed": n} for n in range(100_000)]
+    (problem,) = find_problems(tasks, {}, None)
+    assert problem == ("matrix.steps", "expected a whole number from 1 on, found 0")
+
+
+def test_random_weights_are_for_published_architectures():
+    (problem,) = find_problems([GOOD], {}, {"weights": "random"})
+    assert problem[0] == "search.weights"
+    assert (
+        find_problems([GOOD | {"pipe": "SDXL"}], {}, {"weights": "random", "captions": TINY}) == []
+    )
+
+
+def test_files_that_are_not_there():
+    section = {"lpips": "no.safetensors", "clip": {"model": "x", "pretrained": "no.safetensors"}}
+    keys = [key for key, _ in find_problems([GOOD], {}, section)]
+    assert keys == ["search.clip.pretrained", "search.lpips"]
+
+
+def test_sections_that_are_no_mapping():
+    assert find_problems([GOOD], {}, [1]) == [("search", "expected keys with values, found [1]")]
+    (problem,) = find_problems([GOOD], {}, {"configurations": [{"deepcache": 3}]})
+    assert problem == (
+        "search.configurations.0.deepcache",
+        "expected keys with values, found 3",
+    )

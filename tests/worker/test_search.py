@@ -1,0 +1,389 @@
+"""One task from beginning to end: measured, stopped, resumed, out of memory."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from worker import rig, rows, search
+from worker.accelerators import compose
+from worker.catalogue import find_pipe, find_sched
+from worker.errors import ConfigurationError, WorkerError
+from worker.metrics.device import Meter, Reading
+from worker.plan import Task
+from worker.results import ResultsFile
+from worker.search import Request
+from worker.settings import Search
+
+SECTION = {
+    "configurations": [
+        {"deepcache": {"cache_interval": 2}},
+        {"tome": {"ratio": 0.5}},
+        {"tgate": {"gate_step": 2}},
+    ],
+    "controls": {"fewer_steps": [2], "guidance_off": [0.5], "null_arm": True},
+    "timing": {"repeats": 2, "block": 2, "warmup": 1},
+}
+LABELS = [
+    "baseline",
+    "baseline, other seeds",
+    "2 steps",
+    "guidance off after 2",
+    "DeepCache 2/0",
+    "ToMe 0.5/1",
+    "T-GATE 2",
+]
+COMMAND = [sys.executable, "-m", "worker", "search"]
+FLAGS = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+FLAGS += ["--num-samples", "3", "--batch-size", "2"]
+
+
+def request(section=SECTION, num_samples=3, batch_size=2, steps=4):
+    task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), steps)
+    return Request(task, Search.model_validate(section), num_samples, batch_size)
+
+
+def measure(path, say=lambda _line: None, **changes):
+    return search.run(request(**changes), ResultsFile.open(path), "cpu", say)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def labels(path):
+    return [row["label"] for row in read(path) if "label" in row]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, model_cache):
+    """Return the results file of a task that ran as a scheduler runs it, and what it printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    spec = folder / "spec.json"
+    spec.write_text(json.dumps({"task": "t", "matrix": {}, "args": {}, "search": SECTION}))
+    results = folder / "t.jsonl"
+    environment = os.environ | {
+        "SWEEP_TASK": "t",
+        "SWEEP_SPEC": str(spec),
+        "SWEEP_RESULTS": str(results),
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    done = subprocess.run([*COMMAND, *FLAGS], env=environment, capture_output=True, text=True)
+    return results, done
+
+
+def test_a_task_as_a_scheduler_runs_it(finished):
+    path, done = finished
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Successfully completed"
+    for pattern in ("Traceback", "RuntimeError", "CUDA out of memory"):
+        assert pattern not in done.stdout + done.stderr
+    assert labels(path) == LABELS
+
+
+def test_rows_say_all_that_the_schema_promises(finished):
+    path, _ = finished
+    measured = read(path)[:-1]
+    assert [row["role"] for row in measured] == ["baseline", *["control"] * 3, *["candidate"] * 3]
+    for row in measured:
+        assert row["status"] == "measured"
+        assert row["environment"]["threads"] == 1
+        assert "worker search --pipe TINY_SD15" in row["reproduce"]["command"]
+        again = Search.model_validate(row["reproduce"]["search"])
+        assert again == Search.model_validate(SECTION)
+        for metric in row["metrics"]:
+            assert set(metric) == {"name", "value", "low", "high", "unit", "better"}
+        assert rows.value_of(row, "clip_score") is not None
+        assert (rows.value_of(row, "speedup") is None) == (row["role"] == "baseline")
+    assert measured[4]["configuration"]["accelerators"] == {
+        "deepcache": {"cache_interval": 2, "cache_branch_id": 0}
+    }
+
+
+def test_the_last_line_is_the_summary(finished):
+    path, _ = finished
+    summary = read(path)[-1]["summary"]
+    # three prompts in batches of two: two timed batches for each of seven configurations
+    assert summary["images_generated"] == 7 * 4
+    assert summary["configurations"] == 7
+    assert summary["out_of_memory"] == []
+
+
+def test_a_finished_task_measures_nothing_again(finished, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(finished[0].read_bytes())
+    torch.set_num_threads(1)
+    said = []
+    measure(path, said.append)
+    assert "task: 7 configurations, 7 of them measured before" in said
+    assert labels(path) == LABELS
+
+
+def test_a_killed_task_goes_on_where_it_was(tmp_path):
+    path = tmp_path / "t.jsonl"
+    section = tmp_path / "search.yaml"
+    section.write_text(json.dumps({"search": SECTION}))
+    command = [*COMMAND, *FLAGS, "--results", str(path), "--search", str(section)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as worker:
+        for line in worker.stdout:
+            if line.startswith("2 steps:"):
+                worker.send_signal(signal.SIGKILL)
+    assert worker.returncode == -signal.SIGKILL
+    before = path.read_bytes()
+    path.write_bytes(before + b'{"role": "candi')
+    torch.set_num_threads(1)
+    said = []
+    summary = measure(path, said.append)
+    assert any("cut off" in notice for notice in ResultsFile.open(path).notices)
+    assert path.read_bytes().startswith(before)
+    whole = [json.loads(line) for line in path.read_bytes().splitlines() if line[-1:] == b"}"]
+    assert [row["label"] for row in whole if "label" in row] == LABELS
+    assert summary["images_generated"] == 7 * 4
+
+
+def test_a_changed_grid_leaves_the_rest_alone(tmp_path):
+    path = tmp_path / "t.jsonl"
+    small = SECTION | {"controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False}}
+    measure(path, section=small | {"configurations": [{"deepcache": {"cache_interval": 2}}]})
+    measure(path, section=small | {"configurations": [{"deepcache": {"cache_interval": [2, 3]}}]})
+    assert labels(path) == ["baseline", "DeepCache 2/0", "DeepCache 3/0"]
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 1}, {"num_samples": 2}])
+def test_a_changed_setting_measures_again_with_its_own_baseline(tmp_path, change):
+    path = tmp_path / "t.jsonl"
+    small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
+    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    measure(path, section=small)
+    measure(path, section=small, **change)
+    assert labels(path) == ["baseline", "baseline"]
+
+
+def test_a_baseline_of_another_machine_is_not_used(tmp_path):
+    path = tmp_path / "t.jsonl"
+    small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
+    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    measure(path, section=small)
+    row = read(path)[0]
+    row["environment"]["device"] = "another"
+    path.write_text(json.dumps(row) + "\n")
+    measure(path, section=small)
+    assert labels(path) == ["baseline", "baseline"]
+
+
+class TooLarge:
+    """An accelerator that needs more memory than there is."""
+
+    def __init__(self, **_parameters):
+        pass
+
+    def prepare(self, pipe, clock):
+        pass
+
+    def install(self):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+
+    def begin(self, seed):
+        pass
+
+    def step(self):
+        pass
+
+    def remove(self):
+        pass
+
+
+def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"tome": TooLarge})
+    path = tmp_path / "t.jsonl"
+    said = []
+    summary = measure(path, said.append)
+    assert summary["out_of_memory"] == ["ToMe 0.5/1"]
+    status = {row["label"]: row["status"] for row in read(path)[:-1]}
+    assert status["ToMe 0.5/1"] == "out of memory"
+    assert status["T-GATE 2"] == "measured"
+    text = path.read_text() + "\n".join(said)
+    assert "CUDA out of memory" not in text
+    assert "RuntimeError" not in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        ("--pipe SDLX --sched DDIM --steps 4", 2, "did you mean SDXL"),
+        ("--pipe TINY_SD15 --sched DDMI --steps 4", 2, "did you mean DDIM"),
+        ("--pipe TINY_SD15 --sched PNDM --steps 1", 2, "takes 2 to 999 steps"),
+        ("--pipe TINY_SD15 --sched DDIM --steps 0", 2, "whole number from 1 on"),
+        ("--pipe TINY_SD15 --sched DDIM --steps 4 --search nowhere.yaml", 2, "cannot be read"),
+    ],
+)
+def test_mistakes_get_one_sentence(tmp_path, flags, code, words):
+    done = subprocess.run(
+        [*COMMAND, *flags.split(), "--results", str(tmp_path / "r.jsonl")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_too_few_captions(tmp_path):
+    file = tmp_path / "c.txt"
+    file.write_text("one\ntwo\n")
+    with pytest.raises(ConfigurationError, match="has 2 captions, but the task needs 3"):
+        measure(tmp_path / "r.jsonl", section=SECTION | {"captions": str(file)})
+
+
+def test_a_model_folder_without_safetensors(tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"holds no \.safetensors file"):
+        measure(tmp_path / "r.jsonl", section={"models": {"TINY_SD15": str(tmp_path)}})
+
+
+def test_a_scorer_that_open_clip_does_not_know(tmp_path):
+    section = {"clip": {"model": "ViT-g-15", "pretrained": "laion2b_s34b_b88k"}}
+    with pytest.raises(ConfigurationError, match=r"search\.clip\.model"):
+        measure(tmp_path / "r.jsonl", section=section)
+    section = {"clip": {"model": "ViT-g-14", "pretrained": "nothing"}}
+    with pytest.raises(ConfigurationError, match="laion2b_s34b_b88k"):
+        measure(tmp_path / "r.jsonl", section=section)
+
+
+def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
+    path = tmp_path / "r.jsonl"
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": 2}}],
+        "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False},
+        "timing": {"repeats": 1, "warmup": 0},
+        "stability": {"num_samples": 2, "batch_sizes": [1], "seeds": [9], "prompts": ["long"]},
+    }
+    wanted = replace(request(section), confirm=2)
+    summary = search.run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
+    studies = [row.get("study") for row in read(path)[:-1]]
+    assert studies[:3] == [None, None, "confirmation"]
+    assert {"batch size 1", "seed 9", "long prompts"} <= set(studies)
+    confirmed = next(row for row in read(path) if row.get("study") == "confirmation")
+    assert confirmed["settings"]["first_prompt"] == 3
+    assert confirmed["label"] == "baseline (confirmation)"
+    assert set(summary["stability"]) <= {"DeepCache 2/0"}
+    assert summary["confirmation"]["configurations"] >= 1
+
+
+def test_plan_says_what_is_left_out():
+    command = [sys.executable, "-m", "worker", "plan", "--pipe", "SDXL", "--sched", "DDIM"]
+    done = subprocess.run([*command, "--steps", "10"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "candidate  T-GATE 4" in done.stdout
+    done = subprocess.run([*command, "--steps", "1"], capture_output=True, text=True)
+    assert "so it is measured as 'baseline'" in done.stdout
+
+
+def test_an_accelerator_that_leaves_something_behind_is_noticed(tmp_path, monkeypatch):
+    class Leaking(TooLarge):
+        def prepare(self, pipe, clock):
+            self.unet = pipe.unet
+
+        def install(self):
+            with torch.no_grad():
+                self.unet.conv_in.weight.mul_(3)
+
+    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": Leaking})
+    section = SECTION | {"timing": {"repeats": 1, "block": 4, "warmup": 0}}
+    with pytest.raises(WorkerError, match="an accelerator was not undone"):
+        measure(tmp_path / "r.jsonl", section=section)
+
+
+def test_a_baseline_that_does_not_fit_ends_the_attempt(tmp_path):
+    """With the real allocator's real words, which a scheduler's judgement looks for."""
+    section = tmp_path / "search.yaml"
+    section.write_text(json.dumps({"image_size": 65536, "timing": {"warmup": 0}}))
+    path = tmp_path / "r.jsonl"
+    done = subprocess.run(
+        [*COMMAND, *FLAGS, "--results", str(path), "--search", str(section)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30)),
+    )
+    assert done.returncode == 1
+    assert "can't allocate memory" in done.stderr
+    assert "Successfully completed" not in done.stdout
+    assert labels(path) == [] if path.exists() else True
+
+
+class DisturbedOnce(Meter):
+    """A meter that sees another process during the first stretch."""
+
+    stretches = 0
+
+    def stop(self):
+        self.stretches += 1
+        return Reading(spoiled="another process used the GPU" if self.stretches == 2 else None)
+
+
+def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(rig, "Meter", DisturbedOnce)
+    small = {"configurations": [], "timing": {"repeats": 2, "warmup": 1}}
+    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    measure(tmp_path / "r.jsonl", section=small)
+    (row,) = read(tmp_path / "r.jsonl")[:-1]
+    assert rows.value_of(row, "batches_retaken") == 1
+    assert rows.value_of(row, "timed_batches") == 2
+    assert rows.value_of(row, "batches_disturbed") is None
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"attention": "plain"}, {"channels_last": True}, {"fused_qkv": True}, {"vae_slicing": True}],
+)
+def test_settings_change_no_image_and_suit_every_accelerator(tmp_path, settings):
+    """What is no trade-off gives the same images, but for rounding."""
+    section = SECTION | {"controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False}}
+    section |= {"timing": {"repeats": 1, "warmup": 0, "block": 3}}
+    measure(tmp_path / "plain.jsonl", section=section, num_samples=2)
+    measure(tmp_path / "set.jsonl", section=section | {"settings": settings}, num_samples=2)
+    for before, after in zip(
+        read(tmp_path / "plain.jsonl"), read(tmp_path / "set.jsonl"), strict=True
+    ):
+        if "summary" not in before:
+            assert before["label"] == after["label"]
+            assert before["settings"]["digest"] != after["settings"]["digest"]
+            scores = [rows.value_of(row, "clip_score") for row in (before, after)]
+            assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({}, "the data set phiyodr/coco2017 is not in the local cache"),
+        ({"captions": "package:captions/tiny.txt"}, "the CLIP weights ViT-g-14"),
+        (
+            {"captions": "package:captions/tiny.txt", "clip": {"model": "built:tiny-clip"}},
+            "the model stabilityai/stable-diffusion-xl-base-1.0",
+        ),
+    ],
+)
+def test_what_the_hub_cannot_give_now_may_come_later(tmp_path, section, words):
+    file = tmp_path / "search.yaml"
+    file.write_text(json.dumps(section))
+    flags = ["--pipe", "SDXL", "--sched", "DDIM", "--steps", "4", "--search", str(file)]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        [*COMMAND, *flags, "--results", str(tmp_path / "r.jsonl")],
+        capture_output=True,
+        text=True,
+        env=os.environ | offline,
+    )
+    assert done.returncode == 75
+    assert words in done.stderr
+    for pattern in ("Traceback", "RuntimeError"):
+        assert pattern not in done.stdout + done.stderr

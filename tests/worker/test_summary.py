@@ -1,0 +1,94 @@
+"""What a task's rows say together."""
+
+import pytest
+
+from worker.results import metric
+from worker.summary import beats_fewer_steps, bound, frontier, spread, summarise
+
+
+def row(label, speed=None, loss=None, role="candidate", spread_of=0.0, images=32, **configuration):
+    metrics = [metric("clip_score", 30.0, "", "higher"), metric("images", 8, "", None)]
+    metrics.append(metric("images_scored", images, "", None))
+    if speed is not None:
+        metrics.append(metric("speedup", speed, "×", "higher", low=speed * 0.99, high=speed * 1.01))
+        low, high = loss - spread_of, loss + spread_of
+        metrics.append(metric("quality_loss", loss, "", "lower", low=low, high=high))
+    return {
+        "label": label,
+        "role": role,
+        "status": "measured",
+        "configuration": {"accelerators": {}} | configuration,
+        "metrics": metrics,
+    }
+
+
+BASELINE = row("baseline", role="baseline")
+HALF = row("25 steps", 2.0, 0.02, "control", steps=25)
+THIRD = row("15 steps", 3.0, 0.06, "control", steps=15)
+NULL = row("other seeds", 1.1, -0.05, "control", seeds=1)
+
+
+def labels(rows):
+    return [item["label"] for item in rows]
+
+
+def test_frontier_leaves_out_what_another_beats_and_the_null_arm():
+    good, beaten = row("good", 2.5, 0.01), row("beaten", 1.5, 0.03)
+    found = frontier([BASELINE, NULL, HALF, THIRD, good, beaten])
+    assert labels(found) == ["baseline", "good", "15 steps"]
+
+
+def test_without_quality_there_is_no_frontier():
+    bare = [item | {"metrics": []} for item in (BASELINE, HALF)]
+    assert frontier(bare) == []
+
+
+@pytest.mark.parametrize(
+    ("speed", "loss", "apart", "said"),
+    [
+        # fewer steps give 2.5x at a loss of 4 %
+        (2.6, 0.04, 0.0, "yes"),
+        (2.4, 0.04, 0.0, "no"),
+        (2.5, 0.04, 0.0, "cannot tell yet"),
+        (2.6, 0.04, 0.02, "cannot tell yet"),
+        (3.2, 0.5, 0.0, "yes"),
+        (2.9, 0.5, 0.0, "no"),
+        (1.05, -0.01, 0.0, "yes"),
+    ],
+)
+def test_against_fewer_steps_at_equal_loss(speed, loss, apart, said):
+    candidate = row("candidate", speed, loss, spread_of=apart)
+    assert beats_fewer_steps(candidate, [BASELINE, HALF, THIRD, candidate]) == said
+
+
+def test_against_fewer_steps_that_were_not_measured():
+    assert beats_fewer_steps(row("candidate", 2.0, 0.0), [BASELINE]) == "cannot tell yet"
+
+
+def test_an_open_bound_names_the_images_that_would_decide():
+    said = bound(row("candidate", 2.0, 0.04, spread_of=0.02), 0.05)
+    assert said["answer"] == "cannot tell yet"
+    assert said["images"] == pytest.approx(128, abs=1)
+    assert bound(row("candidate", 2.0, 0.04, spread_of=0.01), 0.05) == {"answer": "within"}
+
+
+def test_a_handful_of_images_decides_nothing():
+    few = row("candidate", 5.0, 0.001, images=15)
+    assert bound(few, 0.05) == {"answer": "cannot tell yet", "images": 16}
+    assert beats_fewer_steps(few, [BASELINE, HALF, few]) == "cannot tell yet"
+
+
+def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
+    sure, perhaps = row("sure", 2.0, 0.01), row("perhaps", 3.0, 0.04, spread_of=0.02)
+    summary = summarise([BASELINE, sure, perhaps], 0.05)
+    assert (summary["best"], summary["speedup"], summary["loss"]) == ("sure", 2.0, 0.01)
+    assert summarise([BASELINE, perhaps], 0.05)["best"] == "perhaps"
+    assert "best" not in summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05)
+
+
+def test_spread_between_studies():
+    studies = {
+        name: [BASELINE | {"study": name}, row(f"fast ({name})", speed, loss) | {"study": name}]
+        for name, speed, loss in (("seed 1", 2.0, 0.01), ("seed 2", 2.2, 0.03))
+    }
+    assert spread(studies) == {"fast": {"speedup": [2.0, 2.2], "quality_loss": [0.01, 0.03]}}

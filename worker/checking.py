@@ -1,0 +1,139 @@
+"""What is wrong with a sweep's tasks: all of it at once, before anything runs. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worker.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
+from worker.errors import ConfigurationError, WorkerError, nearest
+from worker.plan import refused_grids, unfit
+from worker.prompts import COCO, load_captions
+from worker.settings import Search, read_search
+from worker.sources import local_source
+
+Problem = tuple[str, str]
+
+# flag -> (least value, default where there is one)
+_NUMBERS = {
+    "steps": (1, None),
+    "num_samples": (1, 32),
+    "batch_size": (1, 4),
+    "seed": (0, 0),
+    "confirm": (0, 0),
+}
+_FLAGS = ("pipe", "sched", *_NUMBERS)
+
+
+def find_problems(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], section: object
+) -> list[Problem]:
+    """Return every problem once, as (key of the sweep file, sentence).
+
+    Args:
+        tasks: the matrix values of each task.
+        args: ``worker.args``, the flags that all tasks share; the matrix goes before them.
+        section: the search section, or None.
+    """
+    search, problems = read_search(section)
+    found = dict.fromkeys(problems)
+    found |= dict.fromkeys(_names(tasks, args))
+    pipes: dict[str, Pipe] = {}
+    scheds: dict[str, Sched] = {}
+    for key, value in dict.fromkeys(_values(tasks, args)):
+        axis = key.rpartition(".")[2]
+        try:
+            if axis == "pipe":
+                pipes[str(value)] = find_pipe(str(value))
+            elif axis == "sched":
+                scheds[str(value)] = find_sched(str(value))
+            elif axis in _NUMBERS:
+                _number(axis, value)
+        except (WorkerError, ValueError) as error:
+            found[key, str(error)] = None
+    found |= dict.fromkeys(_steps(tasks, args, scheds))
+    if search is not None:
+        found |= dict.fromkeys(_in_search(search, list(pipes.values()), _most_images(tasks, args)))
+    return list(found)
+
+
+def _names(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield axes and arguments that are no flags, and flags that are missing."""
+    for name in args:
+        if name not in _FLAGS:
+            yield f"worker.args.{name}", f"not a setting of a task; {nearest(name, _FLAGS)}"
+    for names in dict.fromkeys(frozenset(task) for task in tasks):
+        for name in sorted(names.difference(_FLAGS)):
+            yield f"matrix.{name}", f"not an axis of a task; {nearest(name, _FLAGS)}"
+        for name in ("pipe", "sched", "steps"):
+            if name not in names and name not in args:
+                yield f"matrix.{name}", "this axis is missing: every task needs pipe, sched, steps"
+
+
+def _values(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]
+) -> Iterator[tuple[str, object]]:
+    """Yield every value with its key; lists and mappings as text, so that they can be compared."""
+    for where, mapping in (("worker.args", args), *(("matrix", task) for task in tasks)):
+        for name, value in mapping.items():
+            plain = value if isinstance(value, (str, int, float)) else repr(value)
+            yield f"{where}.{name}", plain
+
+
+def _number(axis: str, value: object) -> int:
+    """Return a flag's whole number.
+
+    Raises:
+        ValueError: it is none, or too small.
+    """
+    least = _NUMBERS[axis][0]
+    text = str(value)
+    if isinstance(value, bool) or not text.isdecimal() or int(text) < least:
+        raise ValueError(f"expected a whole number from {least} on, found {value!r}")
+    return int(text)
+
+
+def _steps(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], scheds: Mapping[str, Sched]
+) -> Iterator[Problem]:
+    """Yield numbers of steps that a task's noise scheduler does not take."""
+    for task in tasks:
+        sched = scheds.get(str(task.get("sched", args.get("sched"))))
+        steps = str(task.get("steps", args.get("steps")))
+        if sched is not None and steps.isdecimal() and int(steps) > 0:
+            try:
+                sched.check_steps(int(steps))
+            except ConfigurationError as error:
+                yield "matrix.steps", str(error)
+
+
+def _most_images(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> int:
+    counts = {str(task.get("num_samples", args.get("num_samples", 32))) for task in tasks}
+    return max((int(count) for count in counts if count.isdecimal()), default=0)
+
+
+def _in_search(search: Search, pipes: Sequence[Pipe], images: int) -> Iterator[Problem]:
+    """Yield what is wrong with the section for these pipes, though each key by itself is right."""
+    for architecture in dict.fromkeys(pipe.architecture for pipe in pipes):
+        for index, reason in refused_grids(search, architecture):
+            yield f"search.configurations.{index}", reason
+    for pipe in pipes:
+        unfitness = unfit(pipe, search)
+        if unfitness is not None:
+            yield "search.weights", unfitness
+    pretrained = search.clip.pretrained if search.clip else ""
+    for key, file in (("clip.pretrained", pretrained), ("lpips", search.lpips or "")):
+        if file.endswith(".safetensors") and not Path(file).is_file():
+            yield f"search.{key}", f"the file {file} does not exist"
+    for name, source in search.models.items():
+        if name not in PIPES:
+            yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
+        elif source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
+            yield f"search.models.{name}", f"the folder {source} does not exist"
+    for captions in dict.fromkeys(search.captions or pipe.captions for pipe in pipes):
+        if captions != COCO:
+            try:
+                load_captions(local_source(captions), 0, images)
+            except WorkerError as error:
+                yield "search.captions", str(error).removeprefix("search.captions: ")

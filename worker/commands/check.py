@@ -1,0 +1,41 @@
+"""``python -m worker check``: say what is wrong with a sweep's tasks, without importing torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+_EXAMPLE = """example:
+  echo '{"tasks": [{"id": "t", "matrix": {"pipe": "SDXL", "sched": "DDMI", "steps": 50}}],
+         "args": {"num_samples": 32}, "search": null}' | python -m worker check
+
+It answers {"problems": [{"key": "matrix.sched", "message": "…"}]} and exits 0.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags: there are none, all comes by standard input."""
+    parser.epilog = _EXAMPLE
+
+
+def run(_arguments: argparse.Namespace) -> int:
+    """Answer on standard output; the exit code is 2 where the question cannot be read."""
+    try:
+        question = json.load(sys.stdin)
+        tasks = [task["matrix"] for task in question["tasks"]]
+        args, section = question.get("args") or {}, question.get("search")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        print(
+            f"error: expected a JSON object with tasks, args and search ({error!r}); "
+            "see python -m worker check --help",
+            file=sys.stderr,
+        )
+        return 2
+    from worker.checking import find_problems
+
+    problems = find_problems(tasks, args, section)
+    answer = {"problems": [{"key": key, "message": message} for key, message in problems]}
+    json.dump(answer, sys.stdout, ensure_ascii=False)
+    print()
+    return 0

@@ -1,0 +1,181 @@
+"""``python -m worker search``: measure one task."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from worker.catalogue import PIPES, SCHEDS, find_pipe, find_sched
+from worker.errors import ConfigurationError, WorkerError
+from worker.settings import Search, read_search
+
+_EXAMPLE = """example:
+  python -m worker search --pipe TINY_SD15 --sched DDIM --steps 10 --num-samples 8 --batch-size 4
+
+A scheduler names the results file, the task and its search section by the environment variables
+SWEEP_RESULTS, SWEEP_TASK and SWEEP_SPEC; the flags --results and --search do the same by hand.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the flags."""
+    parser.epilog = _EXAMPLE
+    parser.add_argument("--pipe", required=True, help=f"one of {', '.join(PIPES)}")
+    parser.add_argument("--sched", required=True, help=f"one of {', '.join(SCHEDS)}")
+    parser.add_argument("--steps", required=True, type=_positive, help="inference steps")
+    parser.add_argument("--num-samples", type=_positive, default=32, help="images (default 32)")
+    parser.add_argument("--batch-size", type=_positive, default=4, help="at once (default 4)")
+    parser.add_argument("--seed", type=_natural, default=0, help="of the first image (default 0)")
+    parser.add_argument(
+        "--confirm",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="measure the frontier again on N other prompts (default: not)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="append the measurements to this file (default $SWEEP_RESULTS or results.jsonl)",
+    )
+    parser.add_argument(
+        "--search", type=Path, help="a YAML file with the search section (default: by the pipe)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the task and return the exit code."""
+    try:
+        return _run(arguments)
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr, flush=True)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from worker.plan import Task
+
+    task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
+    task.sched.check_steps(task.steps)
+    search = read_section(arguments.search)
+
+    from worker.results import ResultsFile
+
+    path = arguments.results or Path(os.environ.get("SWEEP_RESULTS") or "results.jsonl")
+    results = ResultsFile.open(path)
+    for notice in results.notices:
+        _say(notice)
+
+    from worker.search import Request
+    from worker.search import run as run_search
+
+    device = _device()
+    request = Request(
+        task=task,
+        search=search,
+        num_samples=arguments.num_samples,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        confirm=arguments.confirm,
+        command=_command(arguments),
+    )
+    name = os.environ.get("SWEEP_TASK") or f"{task.pipe.name} {task.sched.name} {task.steps}"
+    _say(f"task {name} on {device}, results in {path}")
+    summary = run_search(request, results, device, _say)
+    _say(f"summary: {json.dumps(summary, ensure_ascii=False)}")
+    _say("Successfully completed")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _device() -> str:
+    """Return the first visible GPU, or the CPU with as many threads as the environment grants."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads) > 0:
+        torch.set_num_threads(int(threads))
+    return "cpu"
+
+
+def read_section(file: Path | None) -> Search:
+    """Read the section from the file given by hand, or from the scheduler's, or take defaults."""
+    section: Any = None
+    origin = "the search section"
+    spec = os.environ.get("SWEEP_SPEC")
+    if file is not None:
+        section, origin = _read_yaml(file), str(file)
+    elif spec:
+        try:
+            section = json.loads(Path(spec).read_text(encoding="utf-8")).get("search")
+        except (OSError, ValueError, AttributeError) as error:
+            raise ConfigurationError(f"SWEEP_SPEC: {spec} cannot be read: {error}") from error
+        origin = spec
+    search, problems = read_search(section)
+    if search is None:
+        lines = "".join(f"\n  {key}: {message}" for key, message in problems)
+        raise ConfigurationError(f"{origin} is not a search section:{lines}")
+    return search
+
+
+def _read_yaml(file: Path) -> object:
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"--search: {file} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--search: {file} is not YAML: {error}") from error
+    # a whole sweep file will do as well
+    return content["search"] if isinstance(content, dict) and "search" in content else content
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command line that repeats the task."""
+    words = ["python", "-m", "worker", "search"]
+    for flag in (
+        "pipe",
+        "sched",
+        "steps",
+        "num_samples",
+        "batch_size",
+        "seed",
+        "confirm",
+        "search",
+    ):
+        value = getattr(arguments, flag)
+        if value is not None:
+            words += [f"--{flag.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, found {text!r}")
+    return number

@@ -1,0 +1,353 @@
+"""From a task and its search section to the configurations to measure.
+
+Configurations that cannot differ from another are recognised and measured once; those that cannot
+be right are refused with the reason. Both happen before any device is touched: no torch here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from worker.catalogue import Architecture, Pipe, Sched
+from worker.settings import ConfigurationGrid, PipelineSettings, Search
+
+Role = Literal["baseline", "control", "candidate"]
+Parameters = Mapping[str, Any]
+
+NAMES = {
+    "deepcache": "DeepCache",
+    "tome": "ToMe",
+    "tgate": "T-GATE",
+    "guidance_cutoff": "guidance off",
+}
+_TOME_DEFAULTS = {
+    "sx": 2,
+    "sy": 2,
+    "use_rand": True,
+    "merge_attn": True,
+    "merge_crossattn": False,
+    "merge_mlp": False,
+}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What is done to the pipeline: accelerators with their parameters, steps, seeds."""
+
+    accelerators: Mapping[str, Parameters] = field(default_factory=dict)
+    steps: int | None = None
+    """Steps instead of the task's (the control "fewer steps")."""
+    seeds: int = 0
+    """Which set of seeds; 1 gives other starting latents (the null arm)."""
+
+    @property
+    def role(self) -> Role:
+        """Whether this is the baseline, a control or a candidate."""
+        if self.steps is not None or self.seeds or "guidance_cutoff" in self.accelerators:
+            return "control"
+        return "candidate" if self.accelerators else "baseline"
+
+    @property
+    def label(self) -> str:
+        """A short name, e.g. ``DeepCache 3/0 + T-GATE 10``."""
+        if self.steps is not None:
+            return f"{self.steps} steps"
+        if self.seeds:
+            return "baseline, other seeds"
+        parts = [
+            _label(name, self.accelerators[name]) for name in NAMES if name in self.accelerators
+        ]
+        return " + ".join(parts) or "baseline"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the configuration as it stands in a results file."""
+        described: dict[str, Any] = {
+            "accelerators": {name: dict(values) for name, values in self.accelerators.items()}
+        }
+        if self.steps is not None:
+            described["steps"] = self.steps
+        if self.seeds:
+            described["seeds"] = self.seeds
+        return described
+
+    @property
+    def key(self) -> str:
+        """A text that is equal for equal configurations."""
+        return json.dumps(self.as_json(), sort_keys=True)
+
+
+def _label(name: str, values: Parameters) -> str:
+    if name == "deepcache":
+        text = f"DeepCache {values['cache_interval']}/{values['cache_branch_id']}"
+        if "center" not in values:
+            return text
+        bent = f" power {values['power']}" if "power" in values else ""
+        return f"{text} non-uniform around {values['center']}{bent}"
+    if name == "tome":
+        text = f"ToMe {values['ratio']}/{values['max_downsample']}"
+        changed = [f"{key} {values[key]}" for key in _TOME_DEFAULTS if key in values]
+        return " ".join([text, *changed])
+    if name == "tgate":
+        text = f"T-GATE {values['gate_step']}"
+        keys = (("sp_interval", "sp", 1), ("fi_interval", "fi", 1), ("warm_up", "warm-up", 0))
+        return text + "".join(
+            f" {word} {values[key]}" for key, word, off in keys if values[key] != off
+        )
+    return f"guidance off after {values['step']}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a plan depends on."""
+
+    pipe: Pipe
+    sched: Sched
+    steps: int
+
+    @property
+    def calls(self) -> int:
+        """UNet calls for one image."""
+        return self.sched.calls(self.steps)
+
+    def at(self, amount: int | float) -> int:
+        """Turn an amount in steps, or a fraction of the task's steps, into UNet calls."""
+        steps = amount if isinstance(amount, int) else max(1, round(self.steps * amount))
+        return self.sched.order * steps
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A configuration that is not measured, and why."""
+
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, the baseline first, and what is left out."""
+
+    configurations: tuple[Configuration, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def make_plan(task: Task, search: Search) -> Plan:
+    """Return the configurations to measure, in order: baseline, controls, candidates."""
+    guided = guidance_scale(task.pipe, search) > 1
+    chosen: dict[str, Configuration] = {Configuration().key: Configuration()}
+    left_out: list[LeftOut] = []
+    wanted = itertools.chain(_controls(task, search), _candidates(task, search))
+    for configuration in wanted:
+        refusal = refuse(configuration.accelerators, task.pipe.architecture, search.settings)
+        if refusal is not None:
+            left_out.append(LeftOut(configuration.label, refusal))
+            continue
+        simplest, because = simplify(configuration, task, guided)
+        twin = chosen.get(simplest.key)
+        if twin is None:
+            chosen[simplest.key] = simplest
+        else:
+            reason = "; ".join([*because, f"so it is measured as {twin.label!r}"])
+            left_out.append(LeftOut(configuration.label, reason))
+    return Plan(tuple(chosen.values()), tuple(left_out))
+
+
+def unfit(pipe: Pipe, search: Search) -> str | None:
+    """Return why a search section cannot be right for a pipe, or None."""
+    if search.weights == "random" and not pipe.is_published:
+        return (
+            f"random builds the published architecture at full size, and {pipe.name} is a small "
+            "likeness of it: leave weights out, or name SD15, SD21 or SDXL"
+        )
+    return None
+
+
+def guidance_scale(pipe: Pipe, search: Search) -> float:
+    """Return the guidance scale of the task."""
+    chosen = search.guidance_scale
+    return pipe.architecture.guidance_scale if chosen is None else chosen
+
+
+def default_grids(architecture: Architecture) -> list[ConfigurationGrid]:
+    """Return what is tried where the search section names no configurations."""
+    first = min(architecture.attention_downsamples)
+    three, half = {"cache_interval": 3}, {"ratio": 0.5, "max_downsample": first}
+    gate = {"gate_step": 0.4}
+    grids: list[dict[str, Any]] = [
+        {"deepcache": {"cache_interval": [2, 3, 5]}},
+        {"tome": {"ratio": [0.3, 0.5], "max_downsample": first}},
+        {"tgate": gate},
+        {"deepcache": three, "tgate": gate},
+        {"deepcache": three, "tome": half},
+        {"deepcache": three, "tome": half, "tgate": gate},
+    ]
+    return [ConfigurationGrid.model_validate(grid) for grid in grids]
+
+
+def refuse(
+    accelerators: Mapping[str, Parameters],
+    architecture: Architecture,
+    settings: PipelineSettings,
+) -> str | None:
+    """Return why these accelerators cannot be right on that UNet, or None."""
+    if "tome" in accelerators and settings.compile:
+        return (
+            "ToMe chooses tokens by their values, which cannot be compiled into the UNet: set "
+            "search.settings.compile to false or leave ToMe out"
+        )
+    branch = accelerators.get("deepcache", {}).get("cache_branch_id", 0)
+    if branch >= architecture.branches:
+        return (
+            f"cache_branch_id {branch} does not exist: a UNet of the {architecture.name} "
+            f"architecture has branches 0 to {architecture.branches - 1}"
+        )
+    tgate = accelerators.get("tgate", {})
+    reuses = max(tgate.get("sp_interval", 1), tgate.get("fi_interval", 1)) > 1
+    if "tome" in accelerators and reuses:
+        return (
+            "ToMe draws new merges at every call, so self-attention kept by T-GATE would land on "
+            "the wrong tokens: use sp_interval 1 and fi_interval 1 beside ToMe"
+        )
+    return None
+
+
+def refused_grids(search: Search, architecture: Architecture) -> Iterator[tuple[int, str]]:
+    """Yield the index of each grid that holds an impossible configuration, and the reason."""
+    for index, grid in enumerate(search.configurations or ()):
+        reasons = (refuse(point, architecture, search.settings) for point in _expand(grid))
+        yield from ((index, reason) for reason in dict.fromkeys(reasons) if reason is not None)
+
+
+def _controls(task: Task, search: Search) -> Iterator[Configuration]:
+    if search.controls.null_arm:
+        yield Configuration(seeds=1)
+    for amount in search.controls.fewer_steps:
+        steps = amount if isinstance(amount, int) else max(1, round(task.steps * amount))
+        yield Configuration(steps=max(steps, task.sched.min_steps))
+    for amount in search.controls.guidance_off:
+        yield Configuration({"guidance_cutoff": {"step": task.at(amount)}})
+
+
+def _candidates(task: Task, search: Search) -> Iterator[Configuration]:
+    grids = search.configurations
+    for grid in default_grids(task.pipe.architecture) if grids is None else grids:
+        for accelerators in _expand(grid):
+            if "tgate" in accelerators:
+                accelerators["tgate"]["gate_step"] = task.at(accelerators["tgate"]["gate_step"])
+            yield Configuration(accelerators)
+
+
+def _expand(grid: ConfigurationGrid) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yield every combination of a grid's values, as accelerators with parameters."""
+    axes = [
+        [(name, key, value) for value in (values if isinstance(values, list) else [values])]
+        for name, section in grid
+        if section is not None
+        for key, values in section
+        if values is not None
+    ]
+    for point in itertools.product(*axes):
+        accelerators: dict[str, dict[str, Any]] = {}
+        for name, key, value in point:
+            if not (name == "tome" and _TOME_DEFAULTS.get(key) == value):
+                accelerators.setdefault(name, {})[key] = value
+        yield accelerators
+
+
+def simplify(
+    configuration: Configuration, task: Task, guided: bool
+) -> tuple[Configuration, list[str]]:
+    """Return the simplest configuration that does the same, and what made it simpler."""
+    if configuration.steps is not None:
+        if configuration.steps >= task.steps:
+            return Configuration(), [f"the task itself has only {task.steps} steps"]
+        return configuration, []
+    because: list[str] = []
+    simpler: dict[str, Parameters] = {}
+    for name, values in configuration.accelerators.items():
+        kept, reason = _SIMPLER[name](dict(values), task, guided)
+        if reason is not None:
+            because.append(reason)
+        if kept is not None:
+            simpler[name] = kept
+    return Configuration(simpler, seeds=configuration.seeds), because
+
+
+def _simpler_deepcache(
+    values: dict[str, Any], task: Task, _guided: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    if values["cache_interval"] == 1:
+        return None, "with cache_interval 1 DeepCache reuses nothing"
+    because = []
+    if "power" in values and "center" not in values:
+        del values["power"]
+        because.append("power only bends the non-uniform schedule, which center chooses")
+    if values["cache_interval"] > task.calls:
+        values["cache_interval"] = task.calls
+        because.append(f"only the first of {task.calls} UNet calls is full either way")
+    return values, "; ".join(because) or None
+
+
+def _simpler_tome(
+    values: dict[str, Any], task: Task, _guided: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    levels = task.pipe.architecture.attention_downsamples
+    reached = [level for level in levels if level <= values["max_downsample"]]
+    if values["ratio"] == 0:
+        return None, "with ratio 0 ToMe merges nothing"
+    if not reached:
+        return None, (
+            f"with max_downsample {values['max_downsample']} ToMe merges nothing: attention starts "
+            f"at downsample {min(levels)} here"
+        )
+    if not (
+        values.get("merge_attn", True)
+        or values.get("merge_crossattn", False)
+        or values.get("merge_mlp", False)
+    ):
+        return None, "ToMe merges nothing where merge_attn, merge_crossattn and merge_mlp are off"
+    if max(reached) != values["max_downsample"]:
+        reason = f"there is no attention between downsample {max(reached)} and "
+        reason += str(values["max_downsample"])
+        return values | {"max_downsample": max(reached)}, reason
+    return values, None
+
+
+def _simpler_tgate(
+    values: dict[str, Any], task: Task, _guided: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    gate, warm_up = values["gate_step"], values["warm_up"]
+    planning = range(warm_up + 1, min(gate - 1, task.calls))
+    if all(call % values["sp_interval"] == 0 for call in planning):
+        values |= {"sp_interval": 1, "warm_up": 0}
+    if all(call % values["fi_interval"] == 0 for call in range(gate, task.calls)):
+        values["fi_interval"] = 1
+    if gate < task.calls:
+        return values, None
+    reason = f"gate_step {gate} is not before the last of {task.calls} UNet calls"
+    if values["sp_interval"] == 1:
+        return None, reason
+    # at the gate itself self-attention is computed; one behind the end is like any other
+    return values | {"gate_step": min(gate, task.calls + 1)}, reason
+
+
+def _simpler_guidance(
+    values: dict[str, Any], task: Task, guided: bool
+) -> tuple[dict[str, Any] | None, str | None]:
+    if not guided:
+        return None, "the pipeline runs without guidance anyway"
+    if values["step"] >= task.calls:
+        return None, f"guidance would end after the last of {task.calls} UNet calls"
+    return values, None
+
+
+_SIMPLER = {
+    "deepcache": _simpler_deepcache,
+    "tome": _simpler_tome,
+    "tgate": _simpler_tgate,
+    "guidance_cutoff": _simpler_guidance,
+}

@@ -1,0 +1,108 @@
+"""The pipeline and the scorer of a task: loaded when first needed, shared by all its studies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
+
+from worker.evaluation import Bench
+from worker.loading import apply_settings, load_pipeline
+from worker.metrics.clip import ClipScorer
+from worker.metrics.device import Meter
+from worker.metrics.lpips import Lpips
+from worker.plan import Task
+from worker.prompts import load_captions
+from worker.settings import Search
+from worker.studies import Study
+from worker.untyped import Pipeline
+
+
+@dataclass
+class Rig:
+    """What is loaded on the device. A finished task that is asked again loads nothing."""
+
+    task: Task
+    search: Search
+    device: str
+    say: Callable[[str], None]
+    evaluating: float = 0.0
+    """Seconds of evaluation so far."""
+    in_pipeline: float = 0.0
+    """Seconds of them in the pipeline itself; the rest is the evaluation's own overhead."""
+    _pipeline: Pipeline = None
+    _scorer: ClipScorer | None = None
+    _lpips: Lpips | None = None
+    _meter: Meter | None = field(default=None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._pipeline = self._scorer = self._lpips = self._meter = None
+
+    def bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
+        """Return the bench of a study; what is cheapest to fail comes first.
+
+        Raises:
+            WorkerError: captions, scorer or pipeline cannot be had.
+        """
+        captions = load_captions(settings["captions"], study.first_prompt, study.captions)
+        prompts = study.prompts(captions)
+        embedded = None
+        if settings["clip"] is not None:
+            embedded = self._load_scorer(*settings["clip"]).encode(prompts)
+        if settings["lpips"] is not None and self._lpips is None:
+            self._lpips = Lpips(settings["lpips"], self.device)
+        return Bench(
+            pipeline=self._load_pipeline(settings),
+            sched=self.task.sched,
+            steps=self.task.steps,
+            prompts=prompts,
+            batch_size=study.batch_size,
+            image_size=settings["image_size"],
+            guidance_scale=settings["guidance_scale"],
+            scorer=self._scorer,
+            captions=embedded,
+            lpips=self._lpips,
+            seed=study.seed + study.first_prompt,
+            warmup=self.search.timing.warmup,
+            repeats=self.search.timing.repeats,
+            meter=self._load_meter(),
+            compiled=self.search.settings.compile,
+        )
+
+    def _load_scorer(self, model: str, pretrained: str) -> ClipScorer:
+        if self._scorer is None:
+            self.say(f"loading the scorer {model} {pretrained}".rstrip())
+            self._scorer = ClipScorer(model, pretrained, self.device)
+        return self._scorer
+
+    def _load_pipeline(self, settings: Mapping[str, Any]) -> Pipeline:
+        if self._pipeline is None:
+            import torch
+
+            self.say(f"loading {self.task.pipe.name} from {settings['source']}")
+            self._pipeline = load_pipeline(
+                self.task.pipe,
+                self.task.sched,
+                source=settings["source"],
+                weights=settings["weights"],
+                device=self.device,
+                dtype=getattr(torch, settings["dtype"]),
+            )
+            apply_settings(self._pipeline, self.search.settings)
+        return self._pipeline
+
+    def _load_meter(self) -> Meter:
+        if self._meter is None:
+            self._meter = Meter(self.device)
+        return self._meter

@@ -1,0 +1,123 @@
+"""From samples to the rows of a results file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from worker import statistics
+from worker.evaluation import Samples
+from worker.results import Row, metric, value_of
+
+
+def make_row(samples: Samples, baseline: Samples, batch_size: int) -> Row:
+    """Return one measurement as a row; ``baseline`` is what it was interleaved with."""
+    configuration = samples.configuration
+    row: Row = {
+        "role": configuration.role,
+        "label": configuration.label,
+        "configuration": configuration.as_json(),
+        "status": "measured",
+        "metrics": [],
+        "files": [],
+    }
+    if samples.out_of_memory:
+        return row | {"status": "out of memory"}
+    row["metrics"] = [
+        *_times(samples, batch_size),
+        *(_against(samples, baseline) if samples is not baseline else ()),
+        *_quality(samples),
+    ]
+    return row
+
+
+def _times(samples: Samples, batch_size: int) -> list[Row]:
+    seconds = samples.seconds
+    low, median, high = (statistics.percentile(seconds, share) for share in (25, 50, 75))
+    metrics = [
+        metric("seconds_per_image", median / batch_size, "s", "lower"),
+        metric("seconds_per_batch", median, "s", "lower"),
+        metric("seconds_per_batch_p95", statistics.percentile(seconds, 95), "s", "lower"),
+        metric("seconds_per_batch_iqr", high - low, "s", "lower"),
+        metric("images_per_second", batch_size / median, "1/s", "higher"),
+        metric("timed_batches", len(seconds), "", None),
+        metric("images", samples.images, "", None),
+    ]
+    if samples.setup_seconds is not None:
+        metrics.append(metric("seconds_setup", samples.setup_seconds, "s", "lower"))
+    if samples.cold_seconds is not None:
+        metrics.append(metric("seconds_cold_batch", samples.cold_seconds, "s", "lower"))
+    joules = [reading.joules for reading in samples.readings if reading.joules is not None]
+    if joules:
+        total, images = sum(joules), samples.images
+        metrics += [
+            metric("energy_per_image", total / images, "J", "lower"),
+            metric("mean_power", total / sum(seconds), "W", None),
+        ]
+    used = [item.utilization for item in samples.readings if item.utilization is not None]
+    if used:
+        metrics.append(metric("gpu_utilization", sum(used) / len(used), "%", None))
+    if samples.retaken:
+        metrics.append(metric("batches_retaken", samples.retaken, "", None))
+    spoiled = sum(reading.spoiled is not None for reading in samples.readings)
+    if spoiled:
+        metrics.append(metric("batches_disturbed", spoiled, "", None))
+    if samples.peak_memory is not None:
+        metrics.append(metric("peak_memory", samples.peak_memory, "B", "lower"))
+    return metrics
+
+
+def _against(samples: Samples, baseline: Samples) -> list[Row]:
+    """Return what compares a configuration with its baseline, pair by pair."""
+    gain = statistics.speedup(baseline.seconds, samples.seconds)
+    metrics = [metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)]
+    if samples.peak_memory is not None and baseline.peak_memory is not None:
+        added = samples.peak_memory - baseline.peak_memory
+        metrics.append(metric("memory_added", added, "B", "lower"))
+    if samples.clip and baseline.clip:
+        loss = statistics.relative_loss(baseline.clip, samples.clip)
+        metrics.append(
+            metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
+        )
+        metrics.append(metric("efficiency", gain.value / (1 + loss.value), "", "higher"))
+    return metrics
+
+
+def _quality(samples: Samples) -> list[Row]:
+    metrics = []
+    if samples.clip:
+        metrics.append(metric("images_scored", len(samples.clip), "", None))
+    for name, values, unit, better in (
+        ("clip_score", samples.clip, "", "higher"),
+        ("psnr", samples.psnr, "dB", "higher"),
+        ("ssim", samples.ssim, "", "higher"),
+        ("lpips", samples.lpips, "", "lower"),
+    ):
+        if values:
+            estimate = statistics.mean(values)
+            metrics.append(
+                metric(name, estimate.value, unit, better, low=estimate.low, high=estimate.high)
+            )
+    return metrics
+
+
+def images_of(row: Row) -> int:
+    """Return how many images a row's measurement made."""
+    return int(value_of(row, "images") or 0)
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """Return one line for the log."""
+    if row["status"] != "measured":
+        return f"{row['label']}: {row['status']} on the device; the next configuration follows"
+    words = [f"{value_of(row, 'seconds_per_image'):.3f} s/image"]
+    for name, form in (
+        ("speedup", "{:.2f}x"),
+        ("clip_score", "CLIP {:.2f}"),
+        ("quality_loss", "loss {:+.2%}"),
+        ("psnr", "PSNR {:.1f} dB"),
+    ):
+        value = value_of(row, name)
+        if value is not None:
+            words.append(form.format(value))
+    return f"{row['label']}: {', '.join(words)}"

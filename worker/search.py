@@ -1,0 +1,204 @@
+"""One task: configurations in, measurements out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from worker import environment, rows
+from worker.errors import ConfigurationError
+from worker.evaluation import Bench, evaluate
+from worker.plan import Configuration, Plan, Task, guidance_scale, make_plan, unfit
+from worker.results import ResultsFile, Row
+from worker.rig import Rig
+from worker.settings import Search
+from worker.studies import Study, confirmation, stability
+from worker.summary import frontier, in_words, spread, summarise
+
+Say = Callable[[str], None]
+Known = dict[tuple[str, str], Row]
+"""Rows that hold, by the digest of their settings and their configuration."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to measure, and with how many images."""
+
+    task: Task
+    search: Search
+    num_samples: int
+    batch_size: int
+    seed: int = 0
+    confirm: int = 0
+    """So many other prompts on which the frontier is measured again."""
+    command: str = ""
+    """The command that repeats this task by hand."""
+
+
+def settings_of(request: Request, study: Study, device: str) -> dict[str, Any]:
+    """Return everything that a measurement depends on beside its configuration.
+
+    What only chooses configurations or studies (the grids, the controls, the bound) is not in it:
+    a changed grid leaves the measurements alone that it still contains.
+    """
+    task, search = request.task, request.search
+    pipe = task.pipe
+    clip = (search.clip.model, search.clip.pretrained) if search.clip else pipe.clip
+    return {
+        "pipe": pipe.name,
+        "source": search.models.get(pipe.name, pipe.source),
+        "weights": search.weights,
+        "sched": task.sched.name,
+        "steps": task.steps,
+        "image_size": search.image_size or pipe.image_size,
+        "guidance_scale": guidance_scale(pipe, search),
+        "dtype": search.dtype or ("float16" if device.startswith("cuda") else "float32"),
+        "captions": search.captions or pipe.captions,
+        "clip": list(clip) if search.weights == "pretrained" else None,
+        "lpips": search.lpips if search.weights == "pretrained" else None,
+        "num_samples": study.count,
+        "first_prompt": study.first_prompt,
+        "prompts": study.length,
+        "batch_size": study.batch_size,
+        "seed": study.seed,
+        "pipeline": search.settings.model_dump(),
+        "timing": search.timing.model_dump(exclude={"block"}),
+    }
+
+
+def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[str, Any]:
+    """Measure what is not measured yet, append it, and return the task's summary.
+
+    Raises:
+        WorkerError: the task cannot be run (see its subclasses), or the results not be written.
+        torch.OutOfMemoryError: the baseline does not fit on the device.
+    """
+    reason = unfit(request.task.pipe, request.search)
+    if reason is not None:
+        raise ConfigurationError(f"search.weights: {reason}")
+    here = environment.describe(device)
+    known = _still_holding(results.rows, here)
+    own = Study("", request.num_samples, request.batch_size, seed=request.seed)
+    plan = make_plan(request.task, request.search)
+    _announce(plan, say)
+    with Rig(request.task, request.search, device, say) as rig:
+        task = _Measuring(request, results, device, here, known, rig, say)
+        measured = task.measure(own, plan.configurations)
+        summary = summarise(measured, request.search.max_loss)
+        best = _worth_repeating(plan, measured)
+        if request.confirm:
+            again = task.measure(confirmation(own, request.confirm), best)
+            summary["confirmation"] = summarise(again, request.search.max_loss)
+            measured = measured + again
+        if request.search.stability is not None:
+            studies = list(stability(own, request.search.stability))
+            varied = {study.name: task.measure(study, best) for study in studies}
+            summary["stability"] = spread(varied)
+            measured = measured + [row for part in varied.values() for row in part]
+        if rig.evaluating:
+            summary["overhead"] = 1 - rig.in_pipeline / rig.evaluating
+    summary["images_generated"] = sum(rows.images_of(row) for row in measured)
+    results.append({"summary": summary})
+    for line in in_words(summary):
+        say(line)
+    return summary
+
+
+@dataclass(frozen=True)
+class _Measuring:
+    """What all studies of a task share."""
+
+    request: Request
+    results: ResultsFile
+    device: str
+    here: Mapping[str, Any]
+    known: Known
+    rig: Rig
+    say: Say
+
+    def measure(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
+        """Return a row for each configuration, measuring those that have none yet."""
+        settings = settings_of(self.request, study, self.device)
+        digest = _digest(settings)
+        missing = [item for item in wanted if (digest, item.key) not in self.known]
+        done = len(wanted) - len(missing)
+        self.say(
+            f"{study.name or 'task'}: {len(wanted)} configurations, {done} of them measured before"
+        )
+        stamp = {
+            "settings": settings | {"digest": digest},
+            "environment": dict(self.here),
+            "reproduce": {
+                "command": self.request.command,
+                "search": self.request.search.model_dump(mode="json", exclude_defaults=True),
+            },
+        }
+        if missing:
+            bench = self.rig.bench(settings, study)
+            for block in _blocks(missing, self.request.search.timing.block):
+                for row in self._block(bench, block):
+                    self._keep(row | stamp | ({"study": study.name} if study.name else {}), digest)
+        return [self.known[digest, item.key] for item in wanted]
+
+    def _block(self, bench: Bench, block: list[Configuration]) -> Iterator[Row]:
+        self.say(f"measuring {', '.join(item.label for item in block)}")
+        start = time.monotonic()
+        measured = evaluate(bench, block, lambda done: self.say(f"  {done}"))
+        self.rig.evaluating += time.monotonic() - start
+        self.rig.in_pipeline += sum(samples.spent for samples in measured)
+        for samples in measured:
+            yield rows.make_row(samples, measured[0], bench.batch_size)
+
+    def _keep(self, row: Row, digest: str) -> None:
+        key = (digest, json.dumps(row["configuration"], sort_keys=True))
+        if key in self.known:
+            return  # the baseline, measured again beside its block
+        if "study" in row:
+            row = row | {"label": f"{row['label']} ({row['study']})"}
+        self.results.append(row)
+        self.known[key] = row
+        self.say(rows.in_words(row))
+
+
+def _digest(settings: Mapping[str, Any]) -> str:
+    text = json.dumps(settings, sort_keys=True).encode()
+    return hashlib.sha256(text).hexdigest()[:16]
+
+
+def _still_holding(existing: Sequence[Row], here: Mapping[str, Any]) -> Known:
+    """Return the rows that were measured on this machine; the newest of each.
+
+    A ratio to a baseline of another GPU or another driver would mean nothing.
+    """
+    known: Known = {}
+    for row in existing:
+        try:
+            same = all(row["environment"][key] == here[key] for key in environment.SAME_MACHINE)
+            key = (row["settings"]["digest"], json.dumps(row["configuration"], sort_keys=True))
+        except (KeyError, TypeError):
+            continue  # a summary, or not one of ours
+        if same:
+            known[key] = row
+    return known
+
+
+def _announce(plan: Plan, say: Say) -> None:
+    for item in plan.left_out:
+        say(f"left out: {item.label}: {item.reason}")
+
+
+def _blocks(missing: Sequence[Configuration], size: int) -> Iterator[list[Configuration]]:
+    """Yield the baseline with up to ``size`` others, again and again."""
+    others = [item for item in missing if item.role != "baseline"]
+    for first in range(0, max(1, len(others)), size):
+        yield [Configuration(), *others[first : first + size]]
+
+
+def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]:
+    """Return the baseline and what lies on the frontier (everything, where there is none)."""
+    best = {row["label"] for row in frontier(measured)} or {row["label"] for row in measured}
+    return [item for item in plan.configurations if item.role == "baseline" or item.label in best]

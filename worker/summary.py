@@ -1,0 +1,172 @@
+"""What a task's rows say together: the bound, the frontier, and whether fewer steps do as well."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worker import statistics
+from worker.results import Row, value_of
+from worker.statistics import Estimate
+
+
+def summarise(rows: Sequence[Row], max_loss: float) -> dict[str, Any]:
+    """Return the summary of a finished task; its keys stand at the top of the checkpoint.
+
+    Args:
+        rows: one row for each configuration of the plan.
+        max_loss: the relative loss of quality that is allowed.
+    """
+    measured = [row for row in rows if row["status"] == "measured"]
+    candidates = [row for row in measured if row["role"] == "candidate"]
+    summary: dict[str, Any] = {
+        "images_generated": sum(int(value_of(row, "images") or 0) for row in measured),
+        "configurations": len(rows),
+        "out_of_memory": [row["label"] for row in rows if row["status"] == "out of memory"],
+        "max_loss": max_loss,
+        "frontier": [row["label"] for row in frontier(measured)],
+    }
+    if any(_estimate(row, "quality_loss") for row in candidates):
+        summary["bound"] = {row["label"]: bound(row, max_loss) for row in candidates}
+        summary["beats_fewer_steps"] = {
+            row["label"]: beats_fewer_steps(row, measured) for row in candidates
+        }
+    best = _best(candidates, max_loss)
+    if best is not None:
+        summary |= {
+            "best": best["label"],
+            "speedup": value_of(best, "speedup"),
+            "loss": value_of(best, "quality_loss"),
+        }
+    return summary
+
+
+def bound(row: Row, max_loss: float) -> dict[str, Any]:
+    """Return the answer to the bound, and how many images would probably decide an open one."""
+    loss = _estimate(row, "quality_loss")
+    if loss is None:
+        return {"answer": "cannot tell yet", "images": None}
+    said = statistics.answer(loss, max_loss)
+    if _scored_enough(row):
+        if said != "cannot tell yet":
+            return {"answer": said}
+        images = int(value_of(row, "images_scored") or 0)
+        return {"answer": said, "images": statistics.images_to_decide(loss, max_loss, images)}
+    return {"answer": "cannot tell yet", "images": statistics.FEWEST_IMAGES}
+
+
+def frontier(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows that no other beats in both speed-up and quality, the slowest first.
+
+    The null arm is left out: it is the baseline with other latents, not a way to be faster. Where
+    no quality was measured there is no frontier.
+    """
+    points = [
+        (row, 1.0 if row["role"] == "baseline" else value_of(row, "speedup"), _loss(row))
+        for row in rows
+        if "seeds" not in row["configuration"]
+    ]
+    known = [(row, speed, loss) for row, speed, loss in points if None not in (speed, loss)]
+    kept = [
+        (row, speed)
+        for row, speed, loss in known
+        if not any(
+            (other_speed >= speed and other_loss <= loss)  # type: ignore[operator]
+            and (other_speed > speed or other_loss < loss)  # type: ignore[operator]
+            for _, other_speed, other_loss in known
+        )
+    ]
+    if len(known) < 2:
+        return []
+    return [row for row, _ in sorted(kept, key=lambda item: item[1] or 0.0)]
+
+
+def beats_fewer_steps(row: Row, rows: Sequence[Row]) -> str:
+    """Say whether a configuration is faster than fewer steps are at the same loss.
+
+    The worse ends of the row's intervals must win for a "yes", its better ends lose for a "no".
+    """
+    speed, loss = _estimate(row, "speedup"), _estimate(row, "quality_loss")
+    steps = [other for other in rows if "steps" in other["configuration"]]
+    if not steps or speed is None or loss is None or None in (speed.low, loss.low):
+        return "cannot tell yet"
+    if not _scored_enough(row):
+        return "cannot tell yet"
+    curve = [(0.0, 1.0), *((_loss(other), value_of(other, "speedup")) for other in steps)]
+    if speed.low > _speed_at(loss.high, curve):  # type: ignore[arg-type, operator]
+        return "yes"
+    return "no" if speed.high < _speed_at(loss.low, curve) else "cannot tell yet"  # type: ignore[arg-type, operator]
+
+
+def _speed_at(loss: float, curve: Sequence[tuple[float, float]]) -> float:
+    """Return the best speed-up on a curve of (loss, speed-up) within a loss, straight between."""
+    ordered = sorted(curve, key=lambda point: point[1])
+    reached = [speed for at, speed in ordered if at <= loss]
+    for (low_loss, low_speed), (high_loss, high_speed) in itertools.pairwise(ordered):
+        if low_loss <= loss < high_loss:
+            share = (loss - low_loss) / (high_loss - low_loss)
+            reached.append(low_speed + share * (high_speed - low_speed))
+    return max(reached, default=1.0)
+
+
+def _best(candidates: Sequence[Row], max_loss: float) -> Row | None:
+    """Return the fastest candidate that keeps the bound; else one that may keep it."""
+    speed = [(row, bound(row, max_loss)["answer"], _loss(row)) for row in candidates]
+    sure = [row for row, said, _ in speed if said == "within"]
+    likely = [row for row, _, loss in speed if loss is None or loss <= max_loss]
+    return max(sure or likely, key=lambda row: value_of(row, "speedup") or 0.0, default=None)
+
+
+def _loss(row: Row) -> float | None:
+    return 0.0 if row["role"] == "baseline" and _scored(row) else value_of(row, "quality_loss")
+
+
+def _scored(row: Row) -> bool:
+    return value_of(row, "clip_score") is not None
+
+
+def _scored_enough(row: Row) -> bool:
+    return (value_of(row, "images_scored") or 0) >= statistics.FEWEST_IMAGES
+
+
+def _estimate(row: Row, name: str) -> Estimate | None:
+    for metric in row["metrics"]:
+        if metric["name"] == name and metric["value"] is not None:
+            return Estimate(metric["value"], metric["low"], metric["high"])
+    return None
+
+
+def in_words(summary: dict[str, Any]) -> list[str]:
+    """Return the summary as lines for the log."""
+    lines = []
+    if summary["frontier"]:
+        lines.append(f"frontier: {', '.join(summary['frontier'])}")
+    for label, said in summary.get("bound", {}).items():
+        more = said.get("images")
+        hint = f" (about {more} images might decide)" if more else ""
+        steps = summary["beats_fewer_steps"][label]
+        lines.append(
+            f"{label}: loss within {summary['max_loss']:.0%}: {said['answer']}{hint}; "
+            f"better than fewer steps: {steps}"
+        )
+    return lines
+
+
+def spread(studies: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    """Return how far each configuration's figures lie apart between studies.
+
+    Args:
+        studies: the rows of each study, in the same order of configurations.
+
+    Returns:
+        For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``.
+    """
+    apart: dict[str, Any] = {}
+    for same in zip(*studies.values(), strict=True):
+        label = same[0]["label"].removesuffix(f" ({same[0]['study']})")
+        for name in ("speedup", "quality_loss"):
+            values = [value for row in same if (value := value_of(row, name)) is not None]
+            if values:
+                apart.setdefault(label, {})[name] = [min(values), max(values)]
+    return apart
