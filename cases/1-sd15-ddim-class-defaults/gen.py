@@ -1,0 +1,10 @@
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+pipe = StableDiffusionPipeline.from_pretrained(
+    "stable-diffusion-v1-5/stable-diffusion-v1-5", torch_dtype=torch.float16
+)
+pipe.scheduler = DDIMScheduler()  # its own defaults, not the model's betas
+pipe = pipe.to("cuda")
+image = pipe("a photo of an astronaut riding a horse", num_inference_steps=50).images[0]
+image.save("astronaut.png")

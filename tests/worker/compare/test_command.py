@@ -1,0 +1,201 @@
+"""The command line: tables, JSON, languages, relaxed scores, exit codes, mistakes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[3]
+CASES = ROOT / "cases"
+PROGRAM = """\
+import torch
+from diffusers import {scheduler}, StableDiffusionPipeline
+from DeepCache import DeepCacheSDHelper
+
+pipe = StableDiffusionPipeline.from_pretrained("{model}", torch_dtype=torch.float16).to("cuda")
+pipe.scheduler = {scheduler}.from_config(pipe.scheduler.config)
+helper = DeepCacheSDHelper(pipe=pipe)
+helper.set_params(cache_interval={interval}, cache_branch_id=0)
+helper.enable()
+pipe("a cat", num_inference_steps={steps})
+"""
+USUAL = {
+    "model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
+    "scheduler": "DDIMScheduler",
+    "interval": 4,
+    "steps": 50,
+}
+
+
+def pair(folder: Path, **changes: Any) -> list[str]:
+    """Write the usual program and a changed one; return their paths."""
+    (folder / "gt.py").write_text(PROGRAM.format(**USUAL))
+    (folder / "gen.py").write_text(PROGRAM.format(**USUAL | changes))
+    return [str(folder / "gt.py"), str(folder / "gen.py")]
+
+
+def relaxed(files: list[str], capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, Any]:
+    code = main(["compare", *files, "--json", "--relaxed", *more])
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    report["exit"] = code
+    report["by_name"] = {item["field"]: item for item in report["fields"]}
+    return report
+
+
+def test_json_has_the_promised_fields(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *pair(tmp_path, steps=30), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    by_name = {item["field"]: item for item in report["fields"]}
+    assert {"pipeline", "model_id", "scheduler", "steps", "accelerators"} <= set(by_name)
+    assert by_name["steps"] == {"field": "steps", "expected": 50, "found": 30, "match": False}
+    assert by_name["accelerators"]["found"]["deepcache"]["cache_interval"] == 4
+    assert report["matched"] == report["total"] - 1 == len(by_name) - 1
+
+
+def test_the_table_in_english(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *pair(tmp_path, steps=30)]) == 1
+    table = capsys.readouterr().out
+    assert "stable-diffusion-v1-5/stable-diffusion-v1-5" in table
+    assert "17 of 18 fields match, 1 mismatch" in table
+
+
+def test_the_table_in_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *pair(tmp_path, steps=30), "--lang", "zh"]) == 1
+    table = capsys.readouterr().out
+    assert "推理步数" in table
+    assert "17 个匹配" in table
+
+
+def test_chinese_on_a_terminal_that_has_only_ascii(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "compare", *pair(tmp_path), "--lang", "zh"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_does_not_parse_leaves_the_other_findings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path)
+    (tmp_path / "gen.py").write_text("pipe = StableDiffusionPipeline(\n")
+    assert main(["compare", *files, "--json"]) == 2
+    printed = capsys.readouterr()
+    by_name = {item["field"]: item for item in json.loads(printed.out)["fields"]}
+    assert by_name["steps"] == {"field": "steps", "expected": 50, "found": None, "match": None}
+    assert "gen.py does not parse: line 1" in printed.err
+
+
+@pytest.mark.parametrize("name", ["missing.py", ".", "/dev/zero"])
+def test_a_file_that_cannot_be_read(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path)
+    assert main(["compare", files[0], str(tmp_path / name)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_two_files_without_a_pipeline_do_not_match(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.py").write_text("print('hello')\n")
+    assert main(["compare", str(tmp_path / "a.py"), str(tmp_path / "a.py")]) == 3
+    assert "the file builds no pipeline" in capsys.readouterr().out
+
+
+def test_a_text_cannot_move_the_cursor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = pair(tmp_path)
+    text = (tmp_path / "gen.py").read_text().replace("a cat", "\\x1b[2J\\x1b[1;1H[bold]all match")
+    (tmp_path / "gen.py").write_text(text)
+    assert main(["compare", *files]) == 1
+    printed = capsys.readouterr().out
+    assert "\x1b[2J" not in printed
+    assert "[bold]all match" in printed
+
+
+def test_relaxed_takes_an_alias_of_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path, model="runwayml/stable-diffusion-v1-5")
+    assert main(["compare", *files, "--json"]) == 1
+    capsys.readouterr()
+    report = relaxed(files, capsys)
+    assert report["exit"] == 0
+    assert report["score"] == 1
+    assert report["by_name"]["model_id"]["why"] == "two ids of one model"
+
+
+def test_relaxed_takes_an_equivalent_scheduler(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = relaxed(pair(tmp_path, scheduler="EulerDiscreteScheduler"), capsys)
+    assert report["by_name"]["scheduler"]["match"] is True
+    report = relaxed(pair(tmp_path, scheduler="UniPCMultistepScheduler"), capsys)
+    assert report["by_name"]["scheduler"]["score"] == 0
+
+
+def test_relaxed_gives_part_of_the_credit_per_parameter(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = relaxed(pair(tmp_path, interval=3), capsys)
+    accelerators = report["by_name"]["accelerators"]
+    # One of three parameters is a quarter off.
+    assert accelerators["score"] == pytest.approx((0.75 + 1 + 1) / 3)
+    assert "cache_interval: off by 25%" in accelerators["why"]
+    assert report["exit"] == 1
+    assert 0.9 < report["score"] < 1
+
+
+def test_relaxed_takes_near_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert relaxed(pair(tmp_path, steps=49), capsys)["exit"] == 0
+    assert relaxed(pair(tmp_path, steps=49), capsys, "--tolerance", "0.01")["exit"] == 1
+
+
+def test_weights_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "weights.yaml"
+    files = pair(tmp_path, scheduler="UniPCMultistepScheduler")
+    weights.write_text("scheduler: 0\nscheduler_args: 0\n")
+    assert relaxed(files, capsys, "--weights", str(weights))["score"] == 1
+    weights.write_text("scheduler: 1000\n")
+    assert relaxed(files, capsys, "--weights", str(weights))["score"] < 0.05
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("shceduler: 1\n", "did you mean scheduler?"),
+        ("scheduler: -1\n", "at least 0"),
+        ("scheduler: many\n", "at least 0"),
+        ("scheduler: .nan\n", "at least 0"),
+        ("- scheduler\n", "must map fields to weights"),
+        ("scheduler: [\n", "is not YAML"),
+        ("", "must map fields to weights"),
+    ],
+)
+def test_a_mistake_in_the_weights(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "weights.yaml"
+    weights.write_text(content)
+    code = main(["compare", *pair(tmp_path), "--relaxed", "--weights", str(weights)])
+    printed = capsys.readouterr().err
+    assert code == 2
+    assert message in printed
+    assert len(printed.splitlines()) == 1
+
+
+def test_weights_without_relaxed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", *pair(tmp_path), "--weights", "w.yaml"]) == 2
+    assert "--relaxed" in capsys.readouterr().err

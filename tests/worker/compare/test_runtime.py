@@ -1,0 +1,237 @@
+"""Pipelines built for real, apart, from tiny models: what is compared are the objects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.__main__ import main
+from worker.compare import judge, objects, runtime, sandbox
+from worker.compare.extract import extract
+from worker.compare.report import plain
+from worker.errors import ConfigurationError
+from worker.loading import local_source
+
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MODELS = {SD15: "built:sd15"}
+LIMITS = sandbox.Limits(seconds=120)
+START = f"""
+import tomesd, tgate, torch
+from DeepCache import DeepCacheSDHelper
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained("{SD15}").to("cuda")
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+helper = DeepCacheSDHelper(pipe=pipe)
+helper.set_params(cache_interval=3, cache_branch_id=1)
+"""
+CALL = "pipe(['a cat', 'a dog'], num_inference_steps=6).images[0].save('x.png')\n"
+REFERENCE = START + "helper.enable()\ntomesd.apply_patch(pipe, ratio=0.4)\n" + CALL
+# The text names nothing that is on: the parameters come from a file that it writes itself.
+DISGUISED = (
+    START.replace("cache_interval=3", "cache_interval=int(open('n').read())").replace(
+        "import tomesd", "open('n', 'w').write('3')\nimport tomesd"
+    )
+    + "getattr(helper, ''.join(['en', 'able']))()\ntomesd.apply_patch(pipe.unet, 0.4)\n"
+    + CALL
+)
+# What is done to the pipeline, one step after the other, each told by a call of its own.
+STEPS = {
+    "other scheduler": (
+        "pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config)\n",
+        "pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)\n",
+    ),
+    "other weights": (
+        "weight = pipe.unet.conv_in.weight.detach()\nweight.mul_(1.01)\n",
+        "weight.div_(1.01)\n",
+    ),
+    "no accelerator": ("helper.disable()\ntomesd.remove_patch(pipe)\n", ""),
+    "own wrapper": (
+        "own = pipe.unet.forward\npipe.unet.forward = lambda *a, **k: own(*a, **k)\n",
+        "pipe.unet.forward = own\n",
+    ),
+    "tgate": (
+        "pipe = tgate.TgateSDDeepCacheLoader(pipe)\n"
+        "pipe.tgate('a cat', gate_step=3, num_inference_steps=6)\n",
+        "",
+    ),
+}
+
+
+def frames_of(program: str) -> list[dict[str, Any]]:
+    folders = {SD15: local_source("built:sd15")}
+    outcome = sandbox.run_apart(program.encode(), {"models": folders}, LIMITS)
+    assert outcome.code == 0, outcome.output
+    return [frame for frame in outcome.frames if frame["kind"] == "call"]
+
+
+@pytest.fixture(scope="module")
+def described(model_cache: None) -> dict[str, dict[str, Any]]:
+    """Return the description of the reference and of every step after it."""
+    program = REFERENCE
+    for name, (change, back) in STEPS.items():
+        program += change + ("" if name == "tgate" else CALL) + back
+    return dict(zip(["reference", *STEPS], frames_of(program), strict=True))
+
+
+def differences(described: dict[str, dict[str, Any]], name: str) -> dict[str, str]:
+    """Return the paths at which a step's objects differ from the reference's, and how."""
+    items = objects.compare(described["reference"], described[name])
+    assert sum(objects.counts(items).values()) == len(items)
+    return {item.path: item.kind for item in items if item.kind != "match"}
+
+
+def test_the_fields_of_what_was_built(described: dict[str, dict[str, Any]]) -> None:
+    fields = described["reference"]["fields"]
+    assert fields["pipeline"] == "StableDiffusionPipeline"
+    assert fields["model_id"] == SD15
+    assert fields["scheduler"] == "DDIMScheduler"
+    assert (fields["steps"], fields["batch"], fields["device"]) == (6, 2, "cuda")
+    assert fields["accelerators"]["deepcache"] == {
+        "cache_interval": 3,
+        "cache_branch_id": 1,
+        "skip_mode": "uniform",
+    }
+    assert fields["accelerators"]["tome"]["ratio"] == 0.4
+
+
+def test_another_scheduler_is_another_object(described: dict[str, dict[str, Any]]) -> None:
+    found = differences(described, "other scheduler")
+    assert found["scheduler.class"] == "mismatch"
+    assert found["scheduler.sigmas"] == "only right"
+    assert found["scheduler.final_alpha_cumprod"] == "only left"
+    assert not [path for path in found if path.startswith("unet")]
+
+
+def test_other_weights_are_found(described: dict[str, dict[str, Any]]) -> None:
+    assert differences(described, "other weights") == {"unet.conv_in.weight": "mismatch"}
+
+
+def test_an_accelerator_that_was_taken_off_is_off(described: dict[str, dict[str, Any]]) -> None:
+    assert described["no accelerator"]["fields"]["accelerators"] == {}
+    assert described["no accelerator"]["unknown"] == []
+    found = differences(described, "no accelerator")
+    assert found["accelerators.deepcache.cache_interval"] == "only left"
+    assert found["accelerators.tome.ratio"] == "only left"
+
+
+def test_a_wrapper_of_its_own_is_no_known_accelerator(
+    described: dict[str, dict[str, Any]],
+) -> None:
+    assert described["own wrapper"]["fields"]["accelerators"] == {}
+    (change,) = described["own wrapper"]["unknown"]
+    assert change.startswith("unet: forward is")
+
+
+def test_the_call_s_own_arguments_count_for_tgate(described: dict[str, dict[str, Any]]) -> None:
+    found = described["tgate"]["fields"]["accelerators"]
+    assert found["tgate"] == {"gate_step": 3, "sp_interval": 1, "fi_interval": 1, "warm_up": 0}
+    assert found["deepcache"]["cache_interval"] == 3
+
+
+def test_accelerators_are_found_by_what_they_changed(
+    described: dict[str, dict[str, Any]],
+) -> None:
+    """The same objects from another text, which then fails: both are told."""
+    built = runtime.build((DISGUISED + "raise ValueError('too late')\n").encode(), MODELS, LIMITS)
+    assert built.description is not None, built.output
+    items = objects.compare(described["reference"], built.description)
+    assert [item for item in items if item.kind != "match"] == []
+    assert built.problem == "it fails: ValueError: too late"
+
+
+def test_a_pipeline_that_is_never_called_is_compared_all_the_same() -> None:
+    built = runtime.build(START.encode(), MODELS, LIMITS)
+    assert built.problem is None, built.output
+    assert plain(built.findings.fields["scheduler"]) == "DDIMScheduler"
+    assert plain(built.findings.fields["steps"]) == "no call"
+    with pytest.raises(judge.UnsuitableError, match="never calls"):
+        judge.subject_of(built, MODELS)
+
+
+def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) -> None:
+    frames = [described["reference"], {"kind": "end", "error": None}]
+    ran = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    assert runtime.contradictions(extract(REFERENCE.encode()), ran.findings) == []
+    assert runtime.contradictions(extract(DISGUISED.encode()), ran.findings) == []
+    other = REFERENCE.replace("helper.enable()", "helper.enable(); helper.disable()")
+    assert runtime.contradictions(extract(other.encode()), ran.findings) == ["accelerators"]
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        {},
+        {"fields": None, "objects": {}, "tensors": {}},
+        {"fields": {}, "objects": [], "tensors": {}},
+        {"fields": {"steps": {"a": {"b": {"c": {"d": {"e": {"f": {}}}}}}}}, "objects": {}},
+    ],
+)
+def test_a_description_that_is_none_breaks_nothing(
+    description: dict[str, Any],
+) -> None:
+    frames = [{"kind": "call", **description}, {"kind": "end", "error": None}]
+    built = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    assert built.description is None
+    assert built.problem is not None
+
+
+@pytest.fixture
+def models_file(tmp_path: Path) -> str:
+    file = tmp_path / "models.yaml"
+    file.write_text(f"{SD15}: built:sd15\n")
+    return str(file)
+
+
+def test_the_command_compares_objects(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gt.py").write_text(REFERENCE)
+    (tmp_path / "gen.py").write_text(REFERENCE.replace(CALL, STEPS["other weights"][0] + CALL))
+    files = [str(tmp_path / "gt.py"), str(tmp_path / "gen.py")]
+    assert main(["compare", *files]) == 0
+    capsys.readouterr()
+    # the text could not tell: the objects do
+    assert main(["compare", *files, "--hybrid", "--models", models_file, "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["matched"] == report["total"]
+    assert report["objects"]["mismatched"] == 1
+    assert report["objects"]["differences"][0]["path"] == "unet.conv_in.weight"
+    assert report["objects"]["problem"] is None
+
+
+def test_hybrid_runs_nothing_that_the_text_refutes(
+    tmp_path: Path, models_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gt.py").write_text(REFERENCE)
+    (tmp_path / "gen.py").write_text(REFERENCE.replace("enable", "disable"))
+    monkeypatch.setattr(sandbox, "run_apart", None)
+    files = [str(tmp_path / "gt.py"), str(tmp_path / "gen.py")]
+    assert main(["compare", *files, "--hybrid", "--models", models_file]) == 1
+
+
+def test_a_reference_that_does_not_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gt.py").write_text("raise SystemExit('no')\n")
+    files = [str(tmp_path / "gt.py"), str(tmp_path / "gt.py")]
+    assert main(["compare", *files, "--runtime"]) == 2
+    assert "gt.py cannot be built: it fails: SystemExit: no" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a\n", "must map model ids"),
+        ("a: 1\n", "must map to a folder's name"),
+        ("a: [\n", "is not YAML"),
+        ("a: ./missing\n", "does not exist"),
+    ],
+)
+def test_a_mistake_in_the_models_file(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigurationError, match=message):
+        runtime.read_models(str(file))

@@ -1,0 +1,265 @@
+"""Hostile programs, run apart for real: none breaks the judge, none gets out, none stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.compare.sandbox import Limits, Outcome, read_frames, run_apart
+
+LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
+BRIEF = Limits(seconds=2, memory=2**30, processes=16, file_size=2**24)
+
+
+def run(program: str, limits: Limits = LIMITS) -> Outcome:
+    return run_apart(program.encode(), {"models": {}}, limits)
+
+
+def error_of(outcome: Outcome) -> str | None:
+    """Return what the program failed with, as its harness told it."""
+    assert [frame["kind"] for frame in outcome.frames] == ["end"]
+    return outcome.frames[0]["error"]
+
+
+def needs(outcome: Outcome, what: str) -> None:
+    if not outcome.confined[what]:
+        pytest.skip(f"this system allows no namespace for {what}")
+
+
+def test_a_program_that_runs_through() -> None:
+    outcome = run("print('hello')")
+    assert (outcome.ended, outcome.code, outcome.output) == ("ended", 0, "hello\n")
+    assert error_of(outcome) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        ("import sys; sys.exit(3)", "exited with code 3"),
+        ("import os; os._exit(4)", "exited with code 4"),
+        ("raise ValueError('no')", "exited with code 1"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("import os; os.kill(os.getpid(), 9)", "SIGKILL"),
+    ],
+)
+def test_a_program_that_ends_badly(program: str, words: str) -> None:
+    assert words in run(program).in_words
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "while True: pass",
+        "import time; time.sleep(10 ** 6)",
+        "while True: print('x' * 10 ** 5)",
+        "import signal\nfor number in set(signal.Signals) - {9, 19}:\n"
+        " signal.signal(number, signal.SIG_IGN)\nwhile True: pass",
+    ],
+    ids=["busy", "asleep", "printing", "deaf"],
+)
+def test_a_program_that_hangs_is_stopped(program: str) -> None:
+    outcome = run(program, BRIEF)
+    assert outcome.ended == "time"
+    assert len(outcome.output) < 2**17
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os\nwhile True:\n try: os.fork()\n except OSError: pass",
+        "import os, time\nfor turn in range(1000):\n if os.fork() == 0: time.sleep(1000)\n",
+    ],
+    ids=["bomb", "brood"],
+)
+def test_a_program_that_forks_without_end_is_stopped(program: str) -> None:
+    outcome = run(program)
+    assert outcome.ended in ("processes", "ended")
+    if outcome.ended == "ended":  # the kernel refused a fork before we came to count
+        assert outcome.code != 0
+
+
+def test_memory_is_limited() -> None:
+    outcome = run("x = []\nwhile True: x.append(bytearray(2 ** 22))")
+    assert outcome.ended == "memory" or error_of(outcome) == "MemoryError: "
+
+
+def test_files_are_limited_in_size() -> None:
+    outcome = run("with open('x', 'wb') as file:\n while True: file.write(b'0' * 2 ** 20)")
+    assert "File too large" in str(error_of(outcome))
+
+
+def test_nothing_that_it_started_survives(tmp_path: Path) -> None:
+    mark = f"judged-{secrets.token_hex(8)}"
+    outcome = run(
+        "import os, subprocess, sys\n"
+        f"os.environ['MARK'] = {mark!r}\n"
+        "code = 'import time; time.sleep(600)'\n"
+        "for turn in range(3):\n"
+        " subprocess.Popen([sys.executable, '-c', code], start_new_session=True)\n"
+    )
+    assert outcome.ended == "ended"
+    assert mark.encode() not in b"".join(_environments())
+
+
+def _environments() -> list[bytes]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            found.append((process / "environ").read_bytes())
+        except OSError:
+            continue
+    return found
+
+
+def test_its_home_is_a_scratch_folder_that_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "a secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    outcome = run(
+        "import json, os\nopen(os.path.expanduser('~/written'), 'w').write('x')\n"
+        "print(json.dumps([os.getcwd(), os.path.expanduser('~'), dict(os.environ)]))"
+    )
+    folder, home, environment = json.loads(outcome.output)
+    assert os.path.realpath(folder) == os.path.realpath(home)
+    assert not Path(folder).exists()
+    assert "secret" not in json.dumps(environment)
+    assert not [name for name in environment if "TOKEN" in name or "KEY" in name]
+    assert environment["HF_HUB_OFFLINE"] == "1"
+
+
+def test_it_has_no_network() -> None:
+    outcome = run("import socket\nsocket.create_connection(('192.0.2.1', 80), timeout=1)")
+    needs(outcome, "network")
+    assert "unreachable" in str(error_of(outcome))
+
+
+def test_it_writes_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    outcome = run(f"import os\nos.remove({str(tmp_path / 'precious')!r})")
+    needs(outcome, "files")
+    assert "Read-only file system" in str(error_of(outcome))
+    assert (tmp_path / "precious").exists()
+
+
+def test_it_does_not_see_what_is_hidden(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("the answer")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inner").write_text("the answer")
+    hidden = [str(tmp_path / "file"), str(tmp_path / "folder"), str(tmp_path / "missing")]
+    program = (
+        f"import os\nprint(repr(open({hidden[0]!r}).read()), os.listdir({hidden[1]!r}))"
+    ).encode()
+    outcome = run_apart(program, {"models": {}}, LIMITS, hidden)
+    needs(outcome, "files")
+    assert outcome.output == "'' []\n"
+
+
+def test_it_cannot_make_the_files_writable_again(tmp_path: Path) -> None:
+    outcome = run(
+        "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.unshare(0x10020000)\n"
+        "libc.mount(None, b'/', None, 32 | 4096, None)\n"
+        f"open({str(tmp_path / 'x')!r}, 'w')"
+    )
+    needs(outcome, "files")
+    assert "Read-only file system" in str(error_of(outcome))
+
+
+def test_it_reaches_no_kernel_setting_and_no_disk() -> None:
+    outcome = run(
+        "import os\n"
+        "opened = []\n"
+        "for path in ['/proc/sys/kernel/core_pattern', '/proc/sysrq-trigger', '/sys/power/state']"
+        " + ['/dev/' + name for name in os.listdir('/dev') if name[:2] in ('sd', 'vd', 'nv')"
+        " and not name.startswith('nvidia')] + ['/dev/mem', '/dev/kmsg']:\n"
+        " try: opened.append((path, os.open(path, os.O_WRONLY)))\n"
+        " except OSError: pass\n"
+        "print(opened)"
+    )
+    needs(outcome, "files")
+    assert outcome.output == "[]\n"
+
+
+def test_it_sees_no_other_process() -> None:
+    outcome = run(
+        "import os\nos.kill(os.getppid(), 9)\n"
+        "try: os.kill(-1, 9)\nexcept ProcessLookupError: print('alone')\n"
+    )
+    needs(outcome, "processes")
+    assert (outcome.ended, outcome.code, outcome.output) == ("ended", 0, "alone\n")
+
+
+def test_writing_to_every_descriptor_is_noticed() -> None:
+    forged = json.dumps({"kind": "end", "error": None})
+    outcome = run(
+        "import os\nfor descriptor in range(3, 64):\n"
+        f" try: os.write(descriptor, b'{forged}')\n"
+        " except OSError: pass\n"
+    )
+    assert outcome.tampered
+
+
+def test_printing_a_verdict_is_printing() -> None:
+    outcome = run('print(\'{"kind": "call", "fields": {}}\')')
+    assert error_of(outcome) is None
+    assert not outcome.tampered
+
+
+def test_closing_every_descriptor_leaves_no_result() -> None:
+    outcome = run("import os\nos.closerange(0, 64)")
+    assert outcome.frames == []
+    assert outcome.ended == "ended"
+
+
+def test_flooding_the_result_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.compare.sandbox.MAX_RESULT", 2**20)
+    outcome = run(
+        "import os\nfor descriptor in range(3, 64):\n try:\n"
+        "  while True: os.write(descriptor, b'x' * 2 ** 16)\n except OSError: pass"
+    )
+    assert outcome.ended == "result"
+    assert outcome.frames == []
+
+
+def test_the_judge_s_death_ends_the_program(tmp_path: Path) -> None:
+    """A judge that is killed leaves no program running."""
+    mark = f"judged-{secrets.token_hex(8)}"
+    script = (
+        "from worker.compare.sandbox import Limits, run_apart\n"
+        f'run_apart(b\'import subprocess, sys\\nsubprocess.run([sys.executable, "-c",'
+        f' "import os, time; time.sleep(600)"], env={{"MARK": "{mark}"}})\','
+        " {'models': {}}, Limits(seconds=300))\n"
+    )
+    judge = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=Path(__file__).resolve().parents[3]
+    )
+    while not any(mark.encode() in environment for environment in _environments()):
+        assert judge.poll() is None
+    judge.send_signal(signal.SIGKILL)
+    judge.wait()
+    while any(mark.encode() in environment for environment in _environments()):
+        pass  # the test's own time limit ends a program that stays
+
+
+@pytest.mark.parametrize(
+    ("data", "count", "tampered"),
+    [
+        (b"", 0, False),
+        (b'word 2\n{}word 8\n{"a": 1}', 2, False),
+        (b"word 2\n{}garbage", 1, True),
+        (b"word 9\n{}", 0, True),
+        (b"other 2\n{}", 0, True),
+        (b"word 2\n[]", 0, True),
+        (b"word -2\n{}", 0, True),
+        (b"word 99999999999999999999999\n{}", 0, True),
+        (b"word 200000\n" + b"[" * 200000, 0, True),
+    ],
+)
+def test_only_whole_frames_with_the_word_count(data: bytes, count: int, tampered: bool) -> None:
+    frames, noticed = read_frames(data, "word")
+    assert (len(frames), noticed) == (count, tampered)

@@ -1,0 +1,270 @@
+"""``python -m worker compare``: does this file do what the reference does?"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from worker.compare import match, objects, report, source
+from worker.compare.extract import FIELDS, Findings, extract
+from worker.compare.values import Unknown
+from worker.errors import WorkerError
+
+EXAMPLE = """\
+example:
+  python -m worker compare reference.py generated.py --lang zh
+  python -m worker compare reference.py generated.py --hybrid --models models.yaml
+
+Without --runtime or --hybrid nothing of either file is executed. With one of them both run apart,
+without network and with limits, up to their last pipeline call, which is recorded and not made.
+
+exit codes: 0 every field matches, 1 one does not, 3 none mismatches but some cannot be known
+without running, 2 a usage error, or a file that cannot be read or does not parse."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("reference", metavar="GT.py", help="the file that does what is asked")
+    parser.add_argument("generated", metavar="GEN.py", help="the file to be judged")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--lang", choices=sorted(report.TEXTS), default="en", help="table language")
+    parser.add_argument(
+        "--relaxed",
+        action="store_true",
+        help="accept aliases, equivalent noise schedulers and near numbers; print a score",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="YAML: weight of each field in the score")
+    parser.add_argument(
+        "--tolerance",
+        type=_fraction,
+        default=0.05,
+        metavar="X",
+        help="relative difference of numbers that --relaxed accepts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runtime", action="store_true", help="build both pipelines and compare the objects"
+    )
+    parser.add_argument(
+        "--hybrid",
+        action="store_true",
+        help="compare the objects only where the text matched or could not tell",
+    )
+    parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=600.0,
+        metavar="S",
+        help="seconds for each program (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the two files and return the exit code."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    relaxed: match.Relaxed | None = None
+    try:
+        if arguments.weights and not arguments.relaxed:
+            raise UsageError("--weights gives the weights of --relaxed; give both")
+        if arguments.relaxed:
+            weights = read_weights(arguments.weights) if arguments.weights else match.WEIGHTS
+            relaxed = match.Relaxed(arguments.tolerance, weights)
+        models = _models(arguments)
+    except (UsageError, WorkerError) as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    errors: dict[str, str] = {}
+    sides = [_read(path, errors) for path in (arguments.reference, arguments.generated)]
+    matches = match.compare(sides[0], sides[1], relaxed)
+    compared: Compared | None = None
+    if not errors and (arguments.runtime or (arguments.hybrid and exit_code(matches) != 1)):
+        compared = _objects(arguments, sides, models, errors)
+        if compared is not None:
+            sides = [compared.expected, compared.found]
+            matches = match.compare(sides[0], sides[1], relaxed)
+    _print(arguments, Judged(sides, matches, compared), relaxed, errors)
+    for path, message in errors.items():
+        print(f"compare: {report.printable(path)} {report.printable(message)}", file=sys.stderr)
+    if errors:
+        return 2
+    different = compared is not None and (compared.problem or compared.differences)
+    return 1 if different else exit_code(matches)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What building both pipelines showed."""
+
+    expected: Findings
+    found: Findings
+    items: list[objects.Item]
+    problem: str | None
+
+    @property
+    def differences(self) -> list[objects.Item]:
+        """The paths at which the objects differ."""
+        return [item for item in self.items if item.kind != "match"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything there is to print."""
+
+    sides: list[Findings]
+    matches: list[match.FieldMatch]
+    compared: Compared | None
+
+
+def _models(arguments: argparse.Namespace) -> dict[str, str]:
+    if not (arguments.runtime or arguments.hybrid):
+        if arguments.models:
+            raise UsageError("--models is for --runtime and --hybrid; give one of them")
+        return {}
+    if arguments.runtime and arguments.hybrid:
+        raise UsageError("give --runtime or --hybrid, not both")
+    from worker.compare.runtime import read_models
+
+    return read_models(arguments.models)
+
+
+def _objects(
+    arguments: argparse.Namespace,
+    sides: list[Findings],
+    models: dict[str, str],
+    errors: dict[str, str],
+) -> Compared | None:
+    """Build both pipelines; None, and a message in ``errors``, if the reference does not build."""
+    from worker.compare import runtime, sandbox
+
+    built = []
+    limits = sandbox.Limits(seconds=arguments.timeout)
+    for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
+        try:
+            runtime.fetch(side, models)
+        except WorkerError as error:
+            errors[path] = f"cannot be built: {error}"
+            return None
+        hidden = [] if path == arguments.reference else [arguments.reference]
+        built.append(runtime.build(source.read_source(path), models, limits, hidden))
+        if path == arguments.reference and built[0].problem is not None:
+            errors[path] = (
+                f"cannot be built: {built[0].problem}. Models come from --models or the local cache"
+            )
+            return None
+    for line in sandbox.unprotected(built[1].confined):
+        print(f"compare: {line}", file=sys.stderr)
+    left, right = built[0].description, built[1].description
+    items = objects.compare(left, right) if left is not None and right is not None else []
+    return Compared(built[0].findings, built[1].findings, items, built[1].problem)
+
+
+class UsageError(Exception):
+    """A mistake on the command line or in the weights file."""
+
+
+def exit_code(matches: list[match.FieldMatch]) -> int:
+    """Return 0 if every field matches, 1 if one does not, 3 if some are unknown."""
+    answers = {item.match for item in matches}
+    if False in answers:
+        return 1
+    return 3 if None in answers else 0
+
+
+def _read(path: str, errors: dict[str, str]) -> Findings:
+    try:
+        return extract(source.read_source(path))
+    except source.SourceError as error:
+        errors[path] = str(error)
+        return Findings(dict.fromkeys(FIELDS, Unknown("")))
+
+
+def _print(
+    arguments: argparse.Namespace,
+    judged: Judged,
+    relaxed: match.Relaxed | None,
+    errors: dict[str, str],
+) -> None:
+    sides, matches, compared = judged.sides, judged.matches, judged.compared
+    score = match.total_score(matches, relaxed.weights) if relaxed else None
+    if arguments.json:
+        extra: dict[str, Any] = {
+            "notes": {"expected": sides[0].notes, "found": sides[1].notes},
+        }
+        if relaxed:
+            extra["score"] = score
+        if compared is not None:
+            extra["objects"] = report.objects_as_json(compared.items, compared.problem)
+        if errors:
+            extra["errors"] = errors
+        print(report.as_json(matches, extra, scored=relaxed is not None))
+        return
+    texts = report.TEXTS[arguments.lang]
+    # In a pipe or a file nothing wraps at 80 columns: grep must find an id in one piece.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    report.print_table(console, matches, arguments.lang, scored=relaxed is not None)
+    if relaxed:
+        text = texts["no_score"] if score is None else texts["total_score"].format(score=score)
+        console.print(Text(text))
+    if compared is not None:
+        report.print_objects(console, compared.items, compared.problem, arguments.lang)
+    for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
+        for note in side.notes:
+            line = texts["note"].format(file=report.printable(path), text=report.printable(note))
+            console.print(Text(line))
+
+
+def read_weights(path: str) -> dict[str, float]:
+    """Return the weight of every field: the file's, or the default where it names none.
+
+    Raises:
+        UsageError: the file cannot be read, or does not map fields to numbers of at least 0.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(source.decode(source.read_source(path)))
+    except source.SourceError as error:
+        raise UsageError(f"{path} {error}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} must map fields to weights, as in `accelerators: 4`")
+    weights = dict(match.WEIGHTS)
+    for name, weight in content.items():
+        if name not in FIELDS:
+            near = difflib.get_close_matches(str(name), FIELDS, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; valid are {', '.join(FIELDS)}"
+            raise UsageError(f"{path}: there is no field {name!r}{hint}")
+        is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+        if not is_number or not 0 <= weight < float("inf"):
+            raise UsageError(f"{path}: the weight of {name} must be a number of at least 0")
+        weights[name] = float(weight)
+    return weights
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value

@@ -1,0 +1,204 @@
+"""``python -m worker evaluate``: how fast and how good is what a file builds?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from worker.errors import WorkerError
+
+EXAMPLE = """\
+example:
+  python -m worker evaluate generated.py --target-speedup 1.8 --max-loss 0.05
+
+The file runs apart (see docs/judging.md) up to its pipeline call. What it built is measured with
+and without its accelerators, interleaved, by the search's own evaluation.
+
+exit codes: 0 the target is met, or none was given; 1 it is not met, or the file does not run;
+3 it cannot be told yet, or what the file builds cannot be measured; 2 a usage error."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.epilog = EXAMPLE
+    parser.add_argument("file", metavar="GEN.py", help="the file to be judged")
+    parser.add_argument("--target-speedup", type=_positive, metavar="X", help="demanded speed-up")
+    parser.add_argument("--max-loss", type=_share, metavar="X", help="largest relative CLIP loss")
+    parser.add_argument("--latency", type=_positive, metavar="S", help="seconds for one call")
+    parser.add_argument("--json", action="store_true", help="print JSON alone")
+    add_effort(parser)
+
+
+def add_effort(parser: argparse.ArgumentParser) -> None:
+    """Declare how to run and measure; ``judge`` has the same."""
+    parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
+    parser.add_argument(
+        "--timeout",
+        type=_positive,
+        default=600.0,
+        metavar="S",
+        help="seconds for the file to build its pipeline (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--num-samples", type=_whole, default=32, help="captions scored (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=_whole, help="images at once (default: the file's)")
+    parser.add_argument(
+        "--repeats", type=_whole, default=10, help="timed calls at least (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first image (default: 0)")
+    parser.add_argument("--captions", help="coco2017, or a .txt, .tsv or .jsonl file")
+    parser.add_argument(
+        "--clip", metavar="MODEL[:WEIGHTS]", help="the scorer, as open_clip names it"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge the file and return the exit code."""
+    try:
+        return _run(arguments)
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from worker.compare import judge, runtime, sandbox, source
+    from worker.compare.extract import extract
+    from worker.errors import ConfigurationError
+
+    models = runtime.read_models(arguments.models)
+    target = judge.Target(arguments.target_speedup, arguments.max_loss, arguments.latency)
+    try:
+        program = source.read_source(arguments.file)
+        read = extract(program)
+    except source.SourceError as error:
+        raise ConfigurationError(f"{arguments.file} {error}") from error
+    runtime.fetch(read, models)
+    built = runtime.build(program, models, sandbox.Limits(seconds=arguments.timeout))
+    for line in sandbox.unprotected(built.confined):
+        print(f"evaluate: {line}", file=sys.stderr)
+    problem = built.problem
+    lies = runtime.contradictions(read, built.findings) if problem is None else []
+    if lies:
+        problem = f"what it builds is not what is written in it: {', '.join(lies)}"
+    if problem is not None:
+        return _finish(arguments, {"file": arguments.file, "problem": problem, "passed": False})
+    try:
+        subject = judge.subject_of(built, models)
+        say = _quiet if arguments.json else _say
+        measured = judge.measure(subject, effort_of(arguments), device(), say)
+    except judge.UnsuitableError as error:
+        answer = {"file": arguments.file, "problem": f"not measured: {error}", "passed": None}
+        return _finish(arguments, answer)
+    verdict = judge.verdict(measured, target)
+    return _finish(arguments, {"file": arguments.file} | judge.as_json(subject, measured, verdict))
+
+
+def effort_of(arguments: argparse.Namespace) -> Any:  # judge.Effort, imported late
+    """Return how carefully to measure, by the command line."""
+    from worker.compare.judge import Effort
+
+    clip = None
+    if arguments.clip:
+        model, _, weights = arguments.clip.rpartition(":")
+        source = arguments.clip.startswith(("built:", "package:", "local-dir:"))
+        clip = (arguments.clip, "") if source or not model else (model, weights)
+    return Effort(
+        num_samples=arguments.num_samples,
+        batch_size=arguments.batch_size,
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        captions=arguments.captions,
+        clip=clip,
+    )
+
+
+def device() -> str:
+    """Return the first visible GPU, or the CPU."""
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _finish(arguments: argparse.Namespace, answer: Mapping[str, Any]) -> int:
+    if arguments.json:
+        print(json.dumps(answer, indent=2))
+    elif "problem" in answer:
+        from worker.compare.report import printable
+
+        print(f"{answer['file']}: {printable(str(answer['problem']))}")
+    else:
+        for line in in_words(answer):
+            print(line)
+    return {True: 0, False: 1, None: 3}[answer["passed"]]
+
+
+def in_words(answer: Mapping[str, Any]) -> list[str]:
+    """Return the answer in lines for people."""
+    from worker.rows import in_words as row_in_words
+
+    what = answer["configuration"]
+    lines = [
+        f"configuration: {what['model_id']}, {what['scheduler']}, {what['steps']} steps, "
+        f"{what['image_size']} px, batch {what['batch']}, guidance {what['guidance']}, "
+        f"{what['dtype']}",
+        f"accelerators: {answer['label'] if answer['accelerators'] else 'none'}",
+        *(f"  {remark}" for remark in answer["remarks"]),
+        row_in_words(answer["baseline"]),
+    ]
+    if answer["accelerators"]:
+        lines.append(row_in_words(answer["candidate"]))
+    lines.append(f"speed-up {_interval(answer['speedup'], '{:.2f}')}")
+    if answer["relative_loss"] is not None:
+        lines.append(f"relative loss {_interval(answer['relative_loss'], '{:+.2%}')}")
+    lines += [f"{name}: {said}" for name, said in answer["answers"].items()]
+    if answer["answers"]:
+        words = {True: "passed", False: "not passed", None: "cannot tell yet"}
+        lines.append(f"{words[answer['passed']]}, achievement {answer['achievement']:.2f}")
+    return lines
+
+
+def _interval(estimate: Mapping[str, float | None], form: str) -> str:
+    text = form.format(estimate["value"])
+    if estimate["low"] is None or estimate["high"] is None:
+        return text
+    return f"{text} ({form.format(estimate['low'])} to {form.format(estimate['high'])})"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _quiet(line: str) -> None:
+    """Say nothing: standard output is for the JSON."""
+
+
+def _positive(text: str) -> float:
+    return _number(text, 0.0, 1e9)
+
+
+def _share(text: str) -> float:
+    return _number(text, -1e-12, 1.0)
+
+
+def _number(text: str, above: float, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not above < value <= most:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from {max(above, 0):g} to {most:g}"
+        )
+    return value
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
+    return int(text)

@@ -1,0 +1,137 @@
+"""One case: a reference, a generated file, perhaps a target; judged in three stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.compare import judge, match, objects, runtime, sandbox, source
+from worker.compare.extract import Findings, extract
+from worker.errors import ConfigurationError
+
+Answer = dict[str, Any]
+"""``stage`` (text, objects, measured), ``passed``, ``achievement``, ``problem``, ``mismatches``,
+and ``measured`` (see ``judge.as_json``) where that stage was reached."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A case as it lies on disk, read."""
+
+    folder: Path
+    reference: bytes
+    generated: bytes
+    asked: Findings
+    target: judge.Target | None
+
+    @classmethod
+    def read(cls, folder: Path) -> Case:
+        """Read a case's folder.
+
+        Raises:
+            ConfigurationError: a file is missing, or the reference or the target is not valid.
+        """
+        programs = []
+        for name in ("gt.py", "gen.py"):
+            try:
+                programs.append(source.read_source(str(folder / name)))
+            except source.SourceError as error:
+                raise ConfigurationError(f"{folder / name} {error}") from error
+        target = folder / "target.yaml"
+        try:
+            asked = extract(programs[0])
+        except source.SourceError as error:
+            raise ConfigurationError(f"{folder / 'gt.py'} {error}") from error
+        wanted = judge.read_target(target) if target.exists() else None
+        return cls(folder, programs[0], programs[1], asked, wanted)
+
+
+def judge_case(
+    case: Case, models: Mapping[str, str], limits: sandbox.Limits, effort: judge.Effort
+) -> Answer:
+    """Judge a case: its text, then its objects, then, if there is a target, its speed and quality.
+
+    Raises:
+        WorkerError: the reference cannot be built, or nothing can be measured here.
+    """
+    try:
+        read = extract(case.generated)
+    except source.SourceError as error:
+        return _answer("text", passed=False, problem=str(error))
+    wrong = _mismatches(case.asked, read)
+    if wrong:
+        return _answer("text", passed=False, mismatches=wrong)
+    expected, found = _build_both(case, read, models, limits)
+    if found.description is None or found.problem is not None:
+        return _answer("objects", passed=False, problem=found.problem)
+    wrong = [
+        *_mismatches(expected.findings, found.findings),
+        *(
+            item.path
+            for item in objects.compare(expected.description or {}, found.description)
+            if item.kind != "match"
+        ),
+    ]
+    if wrong:
+        return _answer("objects", passed=False, mismatches=wrong[:100])
+    if case.target is None:
+        return _answer("objects", passed=True)
+    return _measure(found, models, effort, case.target)
+
+
+def _mismatches(expected: Findings, found: Findings) -> list[str]:
+    return [item.field for item in match.compare(expected, found) if item.match is False]
+
+
+def _build_both(
+    case: Case, read: Findings, models: Mapping[str, str], limits: sandbox.Limits
+) -> tuple[runtime.Built, runtime.Built]:
+    runtime.fetch(case.asked, models)
+    expected = runtime.build(case.reference, models, limits)
+    if expected.description is None or expected.problem is not None:
+        raise ConfigurationError(
+            f"{case.folder / 'gt.py'} cannot be built: {expected.problem}. Models come from "
+            "--models or the local cache"
+        )
+    runtime.fetch(read, models)
+    found = runtime.build(case.generated, models, limits, hidden=[case.folder])
+    for line in sandbox.unprotected(found.confined):
+        print(line)
+    return expected, found
+
+
+def _measure(
+    found: runtime.Built, models: Mapping[str, str], effort: judge.Effort, target: judge.Target
+) -> Answer:
+    import torch
+
+    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    try:
+        subject = judge.subject_of(found, models)
+        measured = judge.measure(subject, effort, device, lambda _line: None)
+    except judge.UnsuitableError as error:
+        return _answer("measured", passed=None, problem=f"not measured: {error}")
+    verdict = judge.verdict(measured, target)
+    answer = _answer("measured", passed=verdict.passed)
+    return answer | {
+        "achievement": verdict.achievement,
+        "measured": judge.as_json(subject, measured, verdict),
+    }
+
+
+def _answer(
+    stage: str,
+    *,
+    passed: bool | None,
+    problem: str | None = None,
+    mismatches: list[str] | None = None,
+) -> Answer:
+    return {
+        "stage": stage,
+        "passed": passed,
+        "achievement": 1.0 if passed else 0.0,
+        "problem": problem,
+        "mismatches": mismatches or [],
+    }

@@ -1,0 +1,303 @@
+"""Stand between the judge and a program that nobody vouches for: limits, namespaces, the kill.
+
+Run as a script of its own (``python -I -S jail.py CONFIG``), with the standard library alone, so
+that it is up in milliseconds and holds nothing of the judge's. It starts the program, watches it,
+and ends it together with everything it started. What it has to say goes over a descriptor that the
+program never has.
+
+CONFIG is a JSON object: ``command``, ``environment``, ``folder`` (the program's home, the only
+place that it may write), ``hidden`` (files and folders that it may not see), ``seconds``,
+``memory`` (bytes), ``processes``, ``file_size`` (bytes), and the descriptors ``result`` (handed to
+the program), ``status`` (ours) and ``control`` (its end says that the judge is gone).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from typing import Any
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_NEW_MOUNTS, _NEW_IPC, _NEW_USER, _NEW_PIDS, _NEW_NETWORK = (
+    0x00020000,
+    0x08000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
+_BIND, _MOVE, _RECURSIVE, _PRIVATE = 0x1000, 0x2000, 0x4000, 0x40000
+_SYS_MOUNT_SETATTR = 442  # the same number on every architecture
+_AT_RECURSIVE, _ATTR_READ_ONLY = 0x8000, 0x1
+_SET_SUBREAPER, _SET_DEATH_SIGNAL, _SET_DUMPABLE = 36, 1, 4
+_NO_NEW_PRIVILEGES, _DROP_BOUNDING = 38, 24
+_LAST_CAPABILITY = 63
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # a mount of the program's own
+_DEVICES = frozenset({"null", "zero", "full", "random", "urandom"})
+_INSIDE_ID = 1000  # not root in its own namespace: an execve leaves the program no capability
+_POLL_SECONDS = 0.05
+_THREADS = 32  # for each process: the kernel's own limits count threads
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("user_namespace", ctypes.c_uint64),
+    )
+
+
+def _succeeds(result: int) -> bool:
+    return result == 0
+
+
+def _enter_namespaces() -> dict[str, bool]:
+    """Leave the network, the other processes and the mounts behind, as far as the system allows."""
+    user, group = os.geteuid(), os.getegid()
+    wanted = _NEW_NETWORK | _NEW_PIDS | _NEW_MOUNTS | _NEW_IPC
+    for flags in (_NEW_USER | wanted, wanted, _NEW_USER | _NEW_NETWORK, _NEW_NETWORK):
+        if not _succeeds(_LIBC.unshare(flags)):
+            continue
+        if flags & _NEW_USER:
+            _write("/proc/self/setgroups", "deny")
+            _write("/proc/self/uid_map", f"{_INSIDE_ID} {user} 1")
+            _write("/proc/self/gid_map", f"{_INSIDE_ID} {group} 1")
+        return {
+            "network": bool(flags & _NEW_NETWORK),
+            "processes": bool(flags & _NEW_PIDS),
+            "files": bool(flags & _NEW_MOUNTS),
+        }
+    return {"network": False, "processes": False, "files": False}
+
+
+def _write(path: str, text: str) -> bool:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError:
+        return False
+    return True
+
+
+def _mount(source: str | None, target: str, kind: str | None, flags: int) -> bool:
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
+    return _succeeds(_LIBC.mount(*encoded, flags, None))
+
+
+def _set_read_only(path: str, flags: int, *, read_only: bool) -> bool:
+    attributes = _MountAttributes()
+    if read_only:
+        attributes.set = _ATTR_READ_ONLY
+    else:
+        attributes.clear = _ATTR_READ_ONLY
+    size = ctypes.sizeof(attributes)
+    at_here = -100
+    return _succeeds(
+        _LIBC.syscall(
+            _SYS_MOUNT_SETATTR, at_here, os.fsencode(path), flags, ctypes.byref(attributes), size
+        )
+    )
+
+
+def _seal_files(folder: str, hidden: list[str]) -> bool:
+    """Make everything read-only but the program's own folder; cover what it may not see."""
+    if not _mount(None, "/", None, _RECURSIVE | _PRIVATE):
+        return False
+    for path in hidden:
+        if os.path.isdir(path):
+            _mount("none", path, "tmpfs", 0)
+        elif os.path.exists(path):
+            _mount("/dev/null", path, None, _BIND)
+    return (
+        _mount(folder, folder, None, _BIND)
+        and _replace_devices(folder)
+        and _set_read_only("/", _AT_RECURSIVE, read_only=True)
+        and _set_read_only(folder, 0, read_only=False)
+        and _set_read_only(_SHARED_MEMORY, 0, read_only=False)
+    )
+
+
+def _replace_devices(folder: str) -> bool:
+    """Leave of /dev only what does no harm, and GPUs.
+
+    A disk's device may be written on a read-only mount by whoever owns it: by root, even without
+    capabilities.
+    """
+    new = os.path.join(folder, ".dev")
+    os.mkdir(new)
+    if not _mount("none", new, "tmpfs", 0):
+        return False
+    for name in os.listdir("/dev"):
+        source, target = f"/dev/{name}", f"{new}/{name}"
+        if name not in _DEVICES and not name.startswith("nvidia"):
+            continue
+        if os.path.isdir(source):
+            os.mkdir(target)
+        else:
+            with open(target, "w", encoding="ascii"):
+                pass
+        _mount(source, target, None, _BIND | _RECURSIVE)
+    os.symlink("/proc/self/fd", f"{new}/fd")
+    os.mkdir(f"{new}/shm")
+    _mount("none", f"{new}/shm", "tmpfs", 0)
+    moved = _mount(new, "/dev", None, _MOVE)
+    os.rmdir(new)
+    return moved
+
+
+def _renew_proc(processes: int) -> None:
+    """Mount a /proc that shows the program's own processes alone, if the system allows it."""
+    if not _succeeds(_LIBC.unshare(_NEW_MOUNTS)) or not _mount("proc", "/proc", "proc", 0):
+        return
+    _write("/proc/sys/kernel/pid_max", str(max(301, processes * _THREADS)))
+    # Its kernel settings are the machine's, and root could write them without any capability.
+    if not _set_read_only("/proc", 0, read_only=True):
+        os._exit(126)
+
+
+def _mind(config: dict[str, Any], confined: dict[str, bool], report: int) -> None:
+    """Start the program and report how it ended; never returns.
+
+    In a process namespace this process is the first: a program in its place would be deaf to most
+    signals, its own among them. With it everything in the namespace ends.
+    """
+    os.setsid()
+    _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    _LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the program runs as the same user: it may not trace us
+    if confined["processes"] and confined["files"]:
+        _renew_proc(config["processes"])
+    program = os.fork()
+    if program == 0:
+        _become_program(config, confined)
+    os.close(config["result"])
+    while True:
+        process, status = os.waitpid(-1, 0)
+        if process == program:
+            os.write(report, str(status).encode())
+            os._exit(0)
+
+
+def _become_program(config: dict[str, Any], confined: dict[str, bool]) -> None:
+    """Turn the present process into the program; never returns."""
+    for capability in range(_LAST_CAPABILITY + 1):
+        _LIBC.prctl(_DROP_BOUNDING, capability, 0, 0, 0)
+    _LIBC.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    seconds = config["seconds"]
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: config["file_size"],
+        resource.RLIMIT_DATA: config["memory"],
+        resource.RLIMIT_CPU: int(seconds * (os.cpu_count() or 1)) + 1,
+        resource.RLIMIT_NOFILE: 4096,
+    }
+    if confined["processes"]:
+        # Counted per user and namespace: outside of one it would count the user's other programs.
+        limits[resource.RLIMIT_NPROC] = config["processes"] * _THREADS
+    for limit, value in limits.items():
+        _, hard = resource.getrlimit(limit)
+        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(limit, (allowed, allowed))
+    os.chdir(config["folder"])
+    os.set_inheritable(config["result"], True)
+    command = config["command"]
+    os.execve(command[0], command, config["environment"])  # noqa: S606  # no shell is wanted
+
+
+def _descendants(root: int) -> list[int]:
+    """Return the processes below one, oldest first."""
+    found: list[int] = []
+    waiting = [root]
+    while waiting and len(found) < 10_000:
+        process = waiting.pop()
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{process}/task"):
+                with open(f"/proc/{process}/task/{task}/children", encoding="ascii") as file:
+                    children = [int(word) for word in file.read().split()]
+                found.extend(children)
+                waiting.extend(children)
+    return found
+
+
+def _memory_of(processes: list[int]) -> int:
+    """Return the bytes that these processes hold in memory, shared pages counted once."""
+    pages = 0
+    for process in processes:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            with open(f"/proc/{process}/statm", encoding="ascii") as file:
+                words = file.read().split()
+            pages += int(words[1]) - int(words[2])
+    return pages * resource.getpagesize()
+
+
+def _watch(child: int, config: dict[str, Any]) -> str:
+    """Wait until the program ends by itself or must be ended; say which."""
+    descriptor = os.pidfd_open(child)
+    deadline = time.monotonic() + config["seconds"]
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    waiting.register(config["control"], select.POLLIN | select.POLLHUP)
+    while True:
+        ready = {fd for fd, _ in waiting.poll(_POLL_SECONDS * 1000)}
+        if descriptor in ready:
+            return "ended"
+        if config["control"] in ready:
+            return "abandoned"
+        if time.monotonic() > deadline:
+            return "time"
+        processes = _descendants(os.getpid())
+        if len(processes) > config["processes"]:
+            return "processes"
+        if _memory_of(processes) > config["memory"]:
+            return "memory"
+
+
+def _end_everything(child: int) -> None:
+    """Kill the program and all that it started, and wait until none of it is left."""
+    while True:
+        for process in {child, *_descendants(os.getpid())}:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        try:
+            # Orphans come to us, a subreaper, so that waiting for our children is waiting for all.
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def main() -> int:
+    """Run the program of the configuration to its end."""
+    config = json.loads(sys.argv[1])
+    os.set_inheritable(config["status"], False)
+    os.set_inheritable(config["control"], False)
+    _LIBC.prctl(_SET_SUBREAPER, 1, 0, 0, 0)
+    confined = _enter_namespaces()
+    confined["files"] = confined["files"] and _seal_files(config["folder"], config["hidden"])
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            _mind(config, confined, writing)
+        finally:
+            os._exit(127)
+    os.close(config["result"])
+    os.close(writing)
+    outcome = _watch(child, config)
+    _end_everything(child)
+    told = os.read(reading, 20)
+    status = int(told) if told.isdigit() else None
+    report = {"outcome": outcome, "confined": confined, "status": status}
+    with os.fdopen(config["status"], "w", encoding="ascii") as file:
+        json.dump(report, file)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

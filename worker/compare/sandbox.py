@@ -1,0 +1,349 @@
+"""Run a program apart: in a process of its own, with limits, and a private way for its result.
+
+The program may crash, hang, print, fork, exit or lie: none of it reaches the judge's own process.
+What it says of itself comes as frames over a pipe, each opened by a word that only its harness was
+told; standard output is kept for people and never read as a result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+JAIL = Path(__file__).with_name("jail.py")
+HARNESS = "worker.compare.inside"
+STAND_INS = Path(__file__).with_name("stand_ins")
+MAX_OUTPUT = 64 * 2**10  # of what a program prints, its first and last half this much
+MAX_RESULT = 128 * 2**20
+_GRACE = 10.0  # seconds beyond the limit after which the jail itself is taken to hang
+# What a program is told of its surroundings; everything else (tokens, keys, proxies) stays out.
+_KEPT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_HOME",
+    "OMP_NUM_THREADS",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
+    "TZ",
+)
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
+# Where people keep secrets, below their home; covered where the system allows it, and with them
+# /run, where services that would do root's bidding have their sockets.
+_SECRETS = (
+    ".ssh",
+    ".aws",
+    ".gnupg",
+    ".netrc",
+    ".git-credentials",
+    ".config/gcloud",
+    ".docker",
+    ".kube",
+    ".pypirc",
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use.
+
+    Attributes:
+        seconds: of wall-clock time.
+        memory: bytes, of all its processes together.
+        processes: at the same time.
+        file_size: bytes of one file.
+    """
+
+    seconds: float = 600.0
+    memory: int = 32 * 2**30
+    processes: int = 32
+    file_size: int = 2**30
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a program ended.
+
+    Attributes:
+        ended: ``ended`` by itself; or by us, for ``time``, ``memory``, ``processes``, ``result``
+            (too much of it), ``abandoned`` or ``jail`` (which failed itself).
+        code: its exit code, negative for a signal, None if unknown.
+        frames: what its harness sent, decoded.
+        tampered: whether something else than frames came over the result pipe.
+        output: the first and last of what it printed.
+        confined: whether it was kept from ``network``, ``files`` and other ``processes``.
+    """
+
+    ended: str
+    code: int | None
+    frames: list[dict[str, Any]]
+    tampered: bool
+    output: str
+    confined: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def in_words(self) -> str:
+        """Say how it ended."""
+        words = {
+            "time": "it was stopped: it took too long",
+            "memory": "it was stopped: it took too much memory",
+            "processes": "it was stopped: it started too many processes",
+            "result": "it was stopped: it sent too much",
+            "abandoned": "it was stopped",
+            "jail": "it could not be run apart",
+        }
+        if self.ended != "ended":
+            return words[self.ended]
+        if self.code is not None and self.code < 0:
+            try:
+                return f"it was killed by {signal.Signals(-self.code).name}"
+            except ValueError:
+                return f"it was killed by signal {-self.code}"
+        if self.code is None:
+            return "it ended without a trace"
+        return f"it exited with code {self.code}"
+
+
+def run_apart(
+    program: bytes,
+    request: dict[str, Any],
+    limits: Limits,
+    hidden: Sequence[str] = (),
+) -> Outcome:
+    """Run a program's bytes under the harness, apart, and return how it ended.
+
+    Args:
+        program: the file's bytes; they are copied into the scratch folder.
+        request: handed to the harness as JSON; ``program`` (the copy's path) is added.
+        limits: what it may use.
+        hidden: files and folders that it may not see, beside those where people keep secrets.
+    """
+    with tempfile.TemporaryDirectory(prefix="judged-", ignore_cleanup_errors=True) as scratch:
+        path = Path(scratch) / "program.py"
+        path.write_bytes(program)
+        word = secrets.token_hex(16)
+        full = request | {"program": str(path), "word": word}
+        return _run(Path(scratch), full, limits, hidden)
+
+
+def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequence[str]) -> Outcome:
+    result, result_end = os.pipe()
+    status, status_end = os.pipe()
+    control_end, control = os.pipe()
+    config = {
+        "command": [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-m", HARNESS],
+        "environment": _environment(scratch),
+        "folder": str(scratch),
+        "hidden": [*hidden, *_secret_places()],
+        "seconds": limits.seconds,
+        "memory": limits.memory,
+        "processes": limits.processes,
+        "file_size": limits.file_size,
+        "result": result_end,
+        "status": status_end,
+        "control": control_end,
+    }
+    theirs = (result_end, status_end, control_end)
+    try:
+        jail = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(JAIL), json.dumps(config)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=theirs,
+            start_new_session=True,
+        )
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    try:
+        return _listen(jail, request | {"result": result_end}, (result, status, control), limits)
+    finally:
+        for descriptor in (result, status, control):
+            os.close(descriptor)
+        jail.kill()
+        jail.wait()
+
+
+def _hub_home() -> Path:
+    chosen = os.environ.get("HF_HOME")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(chosen) if chosen else cache / "huggingface"
+
+
+def _secret_places() -> list[str]:
+    """Return the places that no program may see."""
+    tokens = [_hub_home() / "token", _hub_home() / "stored_tokens"]
+    if "HF_TOKEN_PATH" in os.environ:
+        tokens.append(Path(os.environ["HF_TOKEN_PATH"]))
+    at_home = [Path.home() / name for name in _SECRETS]
+    return ["/run", *map(str, [*tokens, *at_home])]
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    from worker.building import cache_folder
+
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    # Building a pipeline computes next to nothing; a pool as wide as a large machine would only
+    # run into the limit on threads.
+    return (
+        dict.fromkeys(_POOLS, "4")
+        | kept
+        | {
+            "HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            "USER": "judged",
+            "LOGNAME": "judged",
+            "PYTHONPATH": os.pathsep.join([str(STAND_INS), str(ROOT)]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONIOENCODING": "utf-8:backslashreplace",
+            "HF_HOME": str(_hub_home()),
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "DIFFUSERS_VERBOSITY": "error",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "PYTHONWARNINGS": "ignore",
+            "DIFFUSION_SWEEPS_CACHE": str(cache_folder()),
+            "MPLBACKEND": "Agg",
+        }
+    )
+
+
+class _Capped:
+    """The first and last bytes of a stream of any length."""
+
+    def __init__(self, limit: int) -> None:
+        self.half = limit // 2
+        self.first = b""
+        self.last = b""
+        self.length = 0
+
+    def add(self, data: bytes) -> None:
+        self.length += len(data)
+        room = self.half - len(self.first)
+        self.first += data[:room] if room > 0 else b""
+        rest = data[room:] if room > 0 else data
+        self.last = (self.last + rest)[-self.half :]
+
+    def text(self) -> str:
+        left_out = self.length - len(self.first) - len(self.last)
+        gap = f"\n… {left_out} bytes left out …\n".encode() if left_out else b""
+        return (self.first + gap + self.last).decode("utf-8", "backslashreplace")
+
+
+def _listen(
+    jail: subprocess.Popen[bytes],
+    request: dict[str, Any],
+    pipes: tuple[int, int, int],
+    limits: Limits,
+) -> Outcome:
+    """Give the program its request and read all that comes back, until everything is closed."""
+    result, status, control = pipes
+    stdin, stdout = jail.stdin, jail.stdout
+    if stdin is None or stdout is None:
+        raise RuntimeError("the jail was started without pipes")
+    try:
+        stdin.write(json.dumps(request).encode())
+        stdin.close()
+    except BrokenPipeError:
+        pass
+    output = _Capped(MAX_OUTPUT)
+    frames, said = bytearray(), bytearray()
+    sinks: dict[int, Callable[[bytes], object]] = {
+        stdout.fileno(): output.add,
+        result: frames.extend,
+        status: said.extend,
+    }
+    selector = selectors.DefaultSelector()
+    for descriptor in sinks:
+        selector.register(descriptor, selectors.EVENT_READ)
+    deadline = time.monotonic() + limits.seconds + _GRACE
+    too_much = False
+    while selector.get_map():
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        for key, _ in selector.select(remaining):
+            data = os.read(key.fd, 2**16)
+            if data:
+                sinks[key.fd](data)
+            else:
+                selector.unregister(key.fd)
+        if len(frames) > MAX_RESULT:
+            too_much = True
+            frames.clear()
+            os.write(control, b"end it")  # the jail ends the program and all that it started
+    selector.close()
+    return _outcome(bytes(said), bytes(frames), output.text(), request["word"], too_much=too_much)
+
+
+def _outcome(said: bytes, frames: bytes, output: str, word: str, *, too_much: bool) -> Outcome:
+    decoded, tampered = read_frames(frames, word)
+    if too_much:
+        return Outcome("result", None, [], True, output)
+    try:
+        report = json.loads(said)
+    except ValueError:
+        return Outcome("jail", None, decoded, tampered, output)
+    status = report["status"]
+    code = None if status is None else os.waitstatus_to_exitcode(status)
+    return Outcome(report["outcome"], code, decoded, tampered, output, report["confined"])
+
+
+def write_frame(descriptor: int, word: str, content: dict[str, Any]) -> None:
+    """Send one frame: the word, the length in bytes, the content as JSON."""
+    data = json.dumps(content).encode()
+    message = f"{word} {len(data)}\n".encode() + data
+    while message:
+        message = message[os.write(descriptor, message) :]
+
+
+def read_frames(data: bytes, word: str) -> tuple[list[dict[str, Any]], bool]:
+    """Return the frames at the beginning of ``data``, and whether anything else follows them."""
+    frames: list[dict[str, Any]] = []
+    prefix = word.encode() + b" "
+    position = 0
+    while position < len(data):
+        end = data.find(b"\n", position, position + len(prefix) + 20)
+        head = data[position:end] if end >= 0 else b""
+        length = head[len(prefix) :]
+        if not head.startswith(prefix) or not length.isdigit():
+            return frames, True
+        position = end + 1 + int(length)
+        try:
+            content = json.loads(data[end + 1 : position])
+        except (ValueError, RecursionError):
+            return frames, True
+        if position > len(data) or not isinstance(content, dict):
+            return frames, True
+        frames.append(content)
+    return frames, False
+
+
+def unprotected(confined: dict[str, bool]) -> list[str]:
+    """Say from what a program could not be kept."""
+    sentences = {
+        "network": "this system allows no network namespace: the program had the network",
+        "files": "this system allows no mount namespace: the program could write other files",
+        "processes": "this system allows no process namespace: it saw other processes",
+    }
+    return [sentence for name, sentence in sentences.items() if not confined.get(name, True)]

@@ -1,0 +1,1 @@
+"""Modules that stand for packages while a program is judged; on its path before all others."""

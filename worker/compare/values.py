@@ -1,0 +1,342 @@
+"""What a name may stand for while a file is read without being run.
+
+Constants stand for themselves (``None``, ``bool``, numbers, ``str``, ``bytes``, and tuples of
+values). Everything that can change is a ``Thing`` with slots, so that one journal can undo and
+join every change. What the file's text does not tell is ``Unknown``, and stays so through every
+operation.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+Value: TypeAlias = object
+Slots: TypeAlias = "dict[Any, Value]"  # keys are constants, or the markers below
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A value that cannot be known without running the file.
+
+    ``key`` is set where two unknown values are still certain to be the same on one machine: the
+    same model's default scheduler, the same choice by ``torch.cuda.is_available()``.
+    """
+
+    why: str
+    key: Hashable = None
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING = _Missing()  # no value in this slot
+OPEN = "\0open"  # a dictionary's slot that says: there may be entries nobody knows of
+BASE = "\0base"  # a configuration's slot: whose values hold where no entry is
+ITEMS = "items"  # a list's one slot: the tuple of its values, or Unknown
+
+
+class Names(dict[Any, Value]):
+    """The slots of a scope. A name bound on one path only is taken as bound: else it would fail."""
+
+
+class Thing:
+    """Something that can change. Its identity is the Python object's."""
+
+    def __init__(self, slots: Slots | None = None) -> None:
+        self.slots: Slots = {} if slots is None else slots
+
+    def twin(self, slots: Slots) -> Thing:
+        """Return a thing of the same kind with other slots."""
+        return type(self)(slots)
+
+
+class ListThing(Thing):
+    """A list (or a set, or a deque: nothing here needs the difference)."""
+
+    @staticmethod
+    def of(items: tuple[Value, ...] | Unknown) -> ListThing:
+        return ListThing({ITEMS: items})
+
+
+class DictThing(Thing):
+    """A dictionary; its slots are its entries, and OPEN or BASE."""
+
+
+class Pipeline(Thing):
+    """A diffusers pipeline: class, model_id, scheduler, dtype, device, components, settings."""
+
+
+class Component(Thing):
+    """A part of a pipeline, or a model loaded by itself: what was patched, is recorded on it."""
+
+
+class Scheduler(Thing):
+    """A noise scheduler: class, BASE (whose configuration), and its arguments under their names."""
+
+
+class SchedulerConfig(Thing):
+    """A noise scheduler's configuration: BASE and arguments, without the class."""
+
+
+class Helper(Thing):
+    """A DeepCacheSDHelper: its pipe and its params."""
+
+
+class Call(Thing):
+    """What the file's latest pipeline call did: one slot per field."""
+
+
+class ClassThing(Thing):
+    """A class that the file defines; its slots are its namespace."""
+
+    def __init__(
+        self, slots: Slots, name: str = "", bases: tuple[Value, ...] = (), is_data: bool = False
+    ) -> None:
+        super().__init__(slots)
+        self.name = name
+        self.bases = bases
+        self.is_data = is_data
+
+    def twin(self, slots: Slots) -> Thing:
+        return ClassThing(slots, self.name, self.bases, self.is_data)
+
+    @property
+    def is_enum(self) -> bool:
+        """Whether its members are the same only as themselves."""
+        return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.bases)
+
+    def has_own(self, names: set[str], depth: int = 0) -> bool:
+        """Whether the class, or one that it inherits from, has one of these methods, or may."""
+        if names & set(self.slots):
+            return True
+        return any(
+            base.has_own(names, depth + 1)
+            if isinstance(base, ClassThing) and depth < 20
+            else base != Lib("builtins.object")
+            for base in self.bases
+        )
+
+
+class Instance(Thing):
+    """An object of a class that the file defines; its slots are its attributes."""
+
+    def __init__(self, slots: Slots, cls: ClassThing) -> None:
+        super().__init__(slots)
+        self.cls = cls
+
+    def twin(self, slots: Slots) -> Thing:
+        return Instance(slots, self.cls)
+
+
+@dataclass(frozen=True)
+class Lib:
+    """A name of a module that is not executed here: ``diffusers.DDIMScheduler``."""
+
+    path: str
+
+    @property
+    def root(self) -> str:
+        return self.path.partition(".")[0]
+
+    @property
+    def last(self) -> str:
+        return self.path.rpartition(".")[2]
+
+    @property
+    def owner(self) -> str:
+        """The last name but one: the class of a method."""
+        return Lib(self.path.rpartition(".")[0]).last
+
+
+@dataclass(eq=False)
+class Scope:
+    """Names, and the scope in which a name not found here is looked up."""
+
+    names: Names = field(default_factory=Names)
+    parent: Scope | None = None
+    is_class: bool = False
+    redirected: dict[str, Scope] = field(default_factory=dict)  # by global and nonlocal
+    stars: list[str] = field(default_factory=list)  # modules imported with *
+    function: Function | None = None
+    receiver: Value = None  # the object that the running method belongs to
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function or lambda of the file, with its defaults as they were when it was defined."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    scope: Scope
+    defaults: tuple[Value, ...] = ()
+    keyword_defaults: tuple[Value, ...] = ()  # MISSING: has none
+    kind: str = "function"  # or static, class, property, manager
+    owner: ClassThing | None = None
+
+    @property
+    def name(self) -> str:
+        return getattr(self.node, "name", "<lambda>")
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A method taken from a value: ``pipe.to``, ``helper.enable``, ``names.append``."""
+
+    receiver: Value
+    method: str | Function
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """``functools.partial``: a callable with arguments already given."""
+
+    function: Value
+    positional: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Super:
+    """``super()`` inside a method."""
+
+    receiver: Value
+    after: ClassThing
+
+
+# Packages whose names stand for what they are; a name of any other may be any value.
+MODELLED = frozenset(
+    {"diffusers", "DeepCache", "tomesd", "tgate", "torch", "transformers", "builtins", "typing"}
+)
+
+
+def is_symbol(value: Value) -> bool:
+    """Whether a value is a class, function or constant of a package that is known."""
+    return isinstance(value, Lib) and value.root in MODELLED
+
+
+CONSTANTS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
+
+
+def is_constant(value: Value) -> bool:
+    """Whether a value is wholly known and immutable."""
+    if isinstance(value, tuple):
+        return all(is_constant(item) for item in value)
+    return isinstance(value, CONSTANTS)
+
+
+def same(left: Value, right: Value) -> bool:
+    """Whether two values are certainly the same (``True`` and ``1`` are not)."""
+    if left is right:
+        return True
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, Unknown) and isinstance(right, Unknown):
+        return left.key is not None and left.key == right.key
+    if isinstance(left, (Lib, *CONSTANTS)):
+        return type(left) is type(right) and left == right
+    return False
+
+
+def join(
+    left: Value, right: Value, why: Unknown, joined: dict[tuple[int, int], Value] | None = None
+) -> Value:
+    """Return what is known of a value that is ``left`` on one path and ``right`` on the other."""
+    if same(left, right):
+        return left
+    joined = {} if joined is None else joined  # each pair once: what is joined may hold itself
+    pair = (id(left), id(right))
+    if pair in joined:
+        return joined[pair]
+    if isinstance(left, Thing) and isinstance(right, Thing) and _alike(left, right):
+        slots: Slots = type(left.slots)()
+        result = joined[pair] = left.twin(slots)
+        for key in left.slots | right.slots:
+            one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
+            slots[key] = join(one, other, why, joined)
+        return result
+    choice: Hashable = None
+    if why.key is not None and _is_plain(left) and _is_plain(right):
+        choice = (why.key, _plain(left), _plain(right))
+    return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
+
+
+def _alike(left: Thing, right: Thing) -> bool:
+    """Whether two things are of one kind, so that they can be joined slot by slot."""
+    if isinstance(left, ClassThing):
+        return False
+    return type(left) is type(right) and getattr(left, "cls", None) is getattr(right, "cls", None)
+
+
+def _is_plain(value: Value) -> bool:
+    return is_constant(value) or isinstance(value, Lib) or getattr(value, "key", None) is not None
+
+
+def _plain(value: Value) -> Hashable:
+    if isinstance(value, Unknown):
+        return value.key
+    return (type(value).__name__, repr(value))
+
+
+def clone(value: Value, deep: bool = True, made: dict[int, Value] | None = None) -> Value:
+    """Return a copy that later changes do not reach; of the outermost object alone if not deep."""
+    made = {} if made is None else made
+    if id(value) in made:
+        return made[id(value)]
+    if isinstance(value, tuple):
+        return tuple(clone(item, deep, made) for item in value) if deep else value
+    if not isinstance(value, Thing) or isinstance(value, ClassThing):
+        return value
+    if not deep:
+        return value.twin(type(value.slots)(value.slots))
+    slots: Slots = type(value.slots)()
+    result = made[id(value)] = value.twin(slots)
+    for key, item in value.slots.items():
+        slots[key] = clone(item, deep, made)
+    return result
+
+
+def truth(value: Value) -> bool | Unknown:
+    """Return whether a value counts as true, or why that is not known."""
+    if isinstance(value, Unknown):
+        return value
+    if isinstance(value, ListThing):
+        items = value.slots[ITEMS]
+        return items if isinstance(items, Unknown) else bool(items)
+    if isinstance(value, DictThing):
+        entries = [key for key in value.slots if key not in (OPEN, BASE)]
+        if not entries and len(value.slots) > 0:
+            return Unknown("a dictionary whose entries are not known")
+        return bool(entries)
+    if isinstance(value, (tuple, *CONSTANTS)):
+        return bool(value)
+    if isinstance(value, Lib) and "." in value.path and not is_symbol(value):
+        return Unknown(f"{value.path}, which is set elsewhere")  # config.USE_TOME
+    if isinstance(value, Lib) and value.root == "torch" and not value.last[:1].isupper():
+        return Unknown(f"{value.path}, which is torch's")  # torch.version.cuda
+    if isinstance(value, Instance) and value.cls.has_own({"__bool__", "__len__"}):
+        return Unknown(f"whether an object of {value.cls.name} counts as true")
+    return True
+
+
+def reachable(values: list[Value]) -> list[Thing]:
+    """Return the things that a function given these values could change."""
+    seen: dict[int, Thing] = {}
+    waiting = list(values)
+    while waiting and len(seen) < 500:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if isinstance(value, tuple):
+            waiting.extend(value)
+        elif isinstance(
+            value, (Pipeline, Component, Helper, Scheduler, Instance, DictThing, ListThing)
+        ):
+            seen[id(value)] = value
+            waiting.extend(value.slots.values())
+        elif isinstance(value, Bound):
+            waiting.append(value.receiver)
+    return list(seen.values())
