@@ -1,0 +1,159 @@
+"""DeepCache and T-GATE of this house beside the published packages, in the same run.
+
+    python benchmarks/against_packages.py --pipe SDXL --batch-size 2 --out packages.jsonl
+    python benchmarks/against_packages.py --pipe TINY_SD15 --steps 10 --rounds 3 --device cpu
+
+Both arms make the same images (the largest difference of a pixel is printed), turn by turn; the
+ratio is package / house, above 1 where the house is faster. T-GATE's package (pip install
+tgate==1.0.0) is no dependency of this project; without it its arm is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+from worker import environment, statistics
+from worker.accelerators.compose import Accelerated
+from worker.catalogue import find_pipe, find_sched
+from worker.loading import load_pipeline
+
+PROMPTS = ["a brown dog on a porch", "a red bicycle at a wall", "a train on a bridge", "a fox"]
+
+
+@contextmanager
+def house(pipeline, accelerators: dict, steps: int) -> Iterator[Callable]:
+    with Accelerated(pipeline, accelerators) as accelerated:
+        yield lambda **call: pipeline(**call, **accelerated.begin(steps, seed=0)).images
+
+
+@contextmanager
+def deepcache_package(pipeline, parameters: dict) -> Iterator[Callable]:
+    from DeepCache import DeepCacheSDHelper
+
+    helper = DeepCacheSDHelper(pipe=pipeline)
+    helper.set_params(**parameters)
+    helper.enable()
+    try:
+        yield lambda **call: pipeline(**call).images
+    finally:
+        helper.disable()
+        forget(pipeline)
+
+
+@contextmanager
+def tgate_package(pipeline, parameters: dict) -> Iterator[Callable]:
+    import tgate
+
+    is_sdxl = "XL" in type(pipeline).__name__
+    loader = tgate.TgateSDXLLoader if is_sdxl else tgate.TgateSDLoader
+    loader(pipeline)
+    try:
+        yield lambda **call: pipeline.tgate(**call, **parameters).images
+    finally:
+        forget(pipeline)
+
+
+def forget(pipeline) -> None:
+    """Remove what the packages leave in the modules' dictionaries."""
+    for module in pipeline.unet.modules():
+        vars(module).pop("forward", None)
+        vars(module).pop("cache", None)
+
+
+def compare(pipeline, name: str, ours: Callable, theirs: Callable, call: dict, rounds: int) -> dict:
+    """Time both arms turn by turn, after one untimed round."""
+    seconds: dict[str, list[float]] = {"house": [], "package": []}
+    images = {}
+    for turn in range(rounds + 1):
+        order = [("house", ours), ("package", theirs)]
+        for arm, enter in order if turn % 2 else reversed(order):
+            generators = [torch.Generator("cpu").manual_seed(n) for n in range(len(call["prompt"]))]
+            with torch.inference_mode(), enter() as generate:
+                wait(pipeline)
+                start = time.perf_counter()
+                images[arm] = generate(**call, generator=generators, output_type="pt")
+                wait(pipeline)
+                if turn:
+                    seconds[arm].append(time.perf_counter() - start)
+    ratio = statistics.speedup(seconds["package"], seconds["house"])
+    return {
+        "accelerator": name,
+        "house_seconds": statistics.percentile(seconds["house"], 50),
+        "package_seconds": statistics.percentile(seconds["package"], 50),
+        "package_over_house": [ratio.low, ratio.value, ratio.high],
+        "largest_difference": float((images["house"] - images["package"]).abs().max()),
+        "rounds": rounds,
+    }
+
+
+def wait(pipeline) -> None:
+    if pipeline.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pipe", required=True)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--out", type=Path, help="append the results to this file")
+    arguments = parser.parse_args()
+    pipe = find_pipe(arguments.pipe)
+    on_gpu = arguments.device.startswith("cuda")
+    pipeline = load_pipeline(
+        pipe,
+        find_sched("DDIM"),
+        source=pipe.source,
+        weights="pretrained" if pipe.source.startswith("built:") else "random",
+        device=arguments.device,
+        dtype=torch.float16 if on_gpu else torch.float32,
+    )
+    call = {
+        "prompt": [PROMPTS[n % len(PROMPTS)] for n in range(arguments.batch_size)],
+        "num_inference_steps": arguments.steps,
+        "height": pipe.image_size,
+        "width": pipe.image_size,
+        "guidance_scale": pipe.architecture.guidance_scale,
+    }
+    cache = {"cache_interval": 3, "cache_branch_id": 0}
+    gate = {"gate_step": max(1, arguments.steps // 5), "sp_interval": 1, "fi_interval": 1}
+    gate |= {"warm_up": 0}
+    arms = [("deepcache", cache, deepcache_package), ("tgate", gate, tgate_package)]
+    for name, parameters, package in arms:
+        try:
+            found = compare(
+                pipeline,
+                name,
+                lambda: house(pipeline, {name: parameters}, arguments.steps),  # noqa: B023  # called at once
+                lambda: package(pipeline, parameters),  # noqa: B023  # called at once
+                call,
+                arguments.rounds,
+            )
+        except ImportError as error:
+            print(f"{name}: left out, its package is not installed ({error})")
+            continue
+        found |= {"pipe": pipe.name, "steps": arguments.steps, "batch_size": arguments.batch_size}
+        found |= {"parameters": parameters, "environment": environment.describe(arguments.device)}
+        print(json.dumps(found), flush=True)
+        if arguments.out:
+            with arguments.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

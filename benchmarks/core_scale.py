@@ -1,0 +1,118 @@
+"""How the cost of a decision grows: the core alone, up to 1,000,000 tasks on 10,000 devices.
+
+    python benchmarks/core_scale.py
+
+Each row is one sweep in a process of its own, on one core: every device falls idle, every attempt
+exits, is judged and checkpointed; one task in twenty fails its first attempt and is tried again
+after a back-off, and timeouts and stalls are watched. The clock is simulated; the seconds are those
+of the processor. Making the tasks' ids is not counted, planting them in the core is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scheduler import events as ev  # noqa: E402  (the folder above must be importable first)
+from scheduler.core import Core, Seed, State  # noqa: E402
+from scheduler.retry import Attempt, Policy  # noqa: E402
+from scheduler.sweep import Limits, RetrySettings  # noqa: E402
+from scheduler.verdict import Kind, Verdict  # noqa: E402
+
+TASKS = (1_000, 10_000, 100_000, 1_000_000)
+DEVICES = 10_000
+FAILS = 20  # one task in so many fails its first attempt
+COMPLETED = Verdict(Kind.COMPLETED, "exit code 0, success line found, no failure pattern")
+FAILED = Verdict(Kind.FAILED, "exit code 1")
+
+
+def run_sweep(tasks: int, devices: int) -> tuple[float, int]:
+    """Run one simulated sweep to its end; return its processor seconds and its attempts."""
+    ids = [f"task{number}" for number in range(tasks)]
+    begun = time.process_time()
+    now = 0.0
+    limits = Limits(timeout=86400.0, stall=1800.0)
+    core = Core((Seed(task) for task in ids), Policy(RetrySettings(backoff=30.0)), limits, now)
+    running: list[
+        tuple[float, int, ev.Start]
+    ] = []  # heap: (when it ends, attempt, what was started)
+    attempts = 0
+    for number in range(devices):
+        for action in core.handle(ev.DeviceIdle(f"gpu{number}"), now):
+            if isinstance(action, ev.Start):
+                attempts += 1
+                heapq.heappush(running, (now + duration(attempts), attempts, action))
+    finish: ev.Finish | None = None
+    while finish is None:
+        wake = core.next_wake()
+        if running and (wake is None or running[0][0] <= wake):
+            now, attempt, start = heapq.heappop(running)
+            failed = start.number == 1 and attempt % FAILS == 0
+            told: list[ev.Event] = [
+                ev.AttemptExited(start.task),
+                ev.DeviceIdle(start.device),
+                ev.AttemptJudged(
+                    start.task, Attempt(FAILED if failed else COMPLETED, start.device, now)
+                ),
+            ]
+        else:
+            assert wake is not None
+            now, told = wake, [ev.Tick()]
+        for event in told:
+            for action in core.handle(event, now):
+                if isinstance(action, ev.Start):
+                    attempts += 1
+                    heapq.heappush(running, (now + duration(attempts), attempts, action))
+                elif isinstance(action, ev.WriteCheckpoint):
+                    told.append(ev.CheckpointWritten(action.task))
+                elif isinstance(action, ev.CheckActivity):
+                    told.append(ev.Activity(action.task, now))
+                elif isinstance(action, ev.Finish):
+                    finish = action
+    seconds = time.process_time() - begun
+    assert finish.exit_code == 0
+    assert core.count(State.DONE) == tasks
+    return seconds, attempts
+
+
+def duration(attempt: int) -> float:
+    """Return a duration between 100 s and 4,100 s, spread without a random generator's cost."""
+    return 100.0 + (attempt * 2654435761 % 4000)
+
+
+def main() -> int:
+    """Print the table, or, with --tasks, run one row and print its figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--devices", type=int, default=DEVICES)
+    parser.add_argument("--tasks", type=int, help="only this many tasks, in this process")
+    options = parser.parse_args()
+    if options.tasks is not None:
+        figures = run_sweep(options.tasks, options.devices)
+        print(*figures, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return 0
+    print(f"Python {platform.python_version()}, {options.devices:,} devices, one core")
+    print(f"{'tasks':>10} {'attempts':>10} {'seconds':>8} {'µs per task':>12} {'peak memory':>12}")
+    for tasks in TASKS:
+        row = ["--tasks", str(tasks), "--devices", str(options.devices)]
+        output = subprocess.check_output([sys.executable, __file__, *row], text=True)
+        seconds, attempts, memory = map(float, output.split())
+        print(
+            f"{tasks:>10,} {attempts:>10,.0f} {seconds:>8.2f} {seconds / tasks * 1e6:>12.1f}"
+            f" {memory:>8.0f} MiB"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""Does quality really fall with acceleration, and does speed really rise on a CPU?
+
+    python benchmarks/shapes_curves.py --out shapes-results
+    python benchmarks/shapes_curves.py --out shapes-results --table
+
+The trained miniatures at 50 and at 20 steps of DDIM on held-out captions: DeepCache from interval 2
+to 10, fewer steps down to 3, and the null arm (the baseline from other seeds), paired and
+interleaved with the baseline. Every measurement is appended as it is made; the same command goes on
+behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from worker import search
+from worker.catalogue import find_pipe, find_sched
+from worker.plan import Task
+from worker.results import ResultsFile, Row
+from worker.settings import Search
+
+PIPES = ("SHAPES_SD15", "SHAPES_SDXL")
+TASKS = ((50, 32, 8), (20, 64, 4))  # steps, images, batch size
+SECTION = {
+    "configurations": [{"deepcache": {"cache_interval": [2, 3, 5, 10]}}],
+    "controls": {"fewer_steps": [25, 10, 5, 3], "guidance_off": [], "null_arm": True},
+    # all in one block: every row is paired with the same run of the baseline
+    "timing": {"block": 16, "repeats": 4},
+}
+COLUMNS = ("speedup", "quality_loss", "psnr", "ssim")
+
+
+def measure(pipe: str, steps: int, images: int, batch_size: int, out: Path) -> None:
+    results = ResultsFile.open(out / f"{pipe}-{steps}.jsonl")
+    if results.rows and "summary" in results.rows[-1]:
+        return
+    request = search.Request(
+        task=Task(find_pipe(pipe), find_sched("DDIM"), steps),
+        search=Search.model_validate(SECTION),
+        num_samples=images,
+        batch_size=batch_size,
+        command="python benchmarks/shapes_curves.py",
+    )
+    search.run(request, results, "cpu", lambda line: print(f"{pipe}: {line}", flush=True))
+
+
+def table(out: Path) -> str:
+    """Return what was measured as Markdown, one table for each pipeline."""
+    lines = []
+    for file in sorted(out.glob("*.jsonl")):
+        rows = [row for row in ResultsFile.open(file).rows if "metrics" in row]
+        if not rows:
+            continue
+        settings, machine = rows[0]["settings"], rows[0]["environment"]
+        lines += [
+            f"### {settings['pipe']}, {settings['steps']} steps\n",
+            f"{settings['num_samples']} images, batch {settings['batch_size']}, {settings['sched']}"
+            f"; {machine['device']}\n",
+            "| configuration | " + " | ".join(COLUMNS) + " |",
+            "|---" * (1 + len(COLUMNS)) + "|",
+            *(f"| {row['label']} | {' | '.join(_cells(row))} |" for row in rows),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _cells(row: Row) -> list[str]:
+    found = {item["name"]: item for item in row["metrics"]}
+    return [_cell(found[name]) if name in found else "" for name in COLUMNS]
+
+
+def _cell(item: dict) -> str:
+    if item["value"] is None:
+        return ""
+    form = "{:.1%}" if item["name"] == "quality_loss" else "{:.2f}"
+    value = form.format(item["value"])
+    if item.get("low") is None:
+        return value
+    return f"{value} ({form.format(item['low'])} to {form.format(item['high'])})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results files")
+    parser.add_argument("--pipe", choices=PIPES, help="only this one")
+    parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
+    options = parser.parse_args()
+    if not options.table:
+        for pipe in [options.pipe] if options.pipe else PIPES:
+            for steps, images, batch_size in TASKS:
+                measure(pipe, steps, images, batch_size, options.out)
+    print(table(options.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
