@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from scheduler.ancestry import own_processes
 from scheduler.devices.cpu import cpu_slots, threads_per_slot
 from scheduler.devices.idle import Idleness, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml, NvmlUnavailable
+from scheduler.devices.owners import with_owners
 from scheduler.devices.watch import INTERVAL, DeviceWatch
 from scheduler.events import DeviceBusy, DeviceGone, DeviceIdle, Event
 from scheduler.sweep import DeviceSettings
@@ -118,7 +118,8 @@ class Devices:
         """An attempt of ours begins on the device, under that keeper."""
         view = self._views.get(device)
         if view is not None:
-            view.keeper, view.last_active, view.visited = keeper, time.monotonic(), False
+            view.keeper, view.last_active = keeper, time.monotonic()
+            view.visited = view.hidden_before = False
 
     def vacate(self, device: str) -> None:
         """Our attempt on the device is over: have it looked at, or offer it at once."""
@@ -155,13 +156,8 @@ class Devices:
     def _judge(self, reading: Reading) -> None:
         device, now = reading.device_id, time.monotonic()
         view = self._views[device]
+        reading, own = with_owners(reading, view.keeper)
         view.reading = reading
-        keepers = frozenset({view.keeper} if view.keeper is not None else ())
-        own = (
-            own_processes((p.pid for p in reading.processes or ()), keepers)
-            if keepers
-            else frozenset()
-        )
         idleness = view.tracker.judge(reading, now, own, after_own=view.ours_last)
         if reading.error is not None:
             if not view.gone:
@@ -199,9 +195,11 @@ class Devices:
         view = self._views[device]
         if reading.utilization:
             view.last_active = now
-        # Memory that is nobody's in sight is foreign only where NVML shows us our own process.
+        # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
+        # twice in a row: a child of the worker may have ended between the reading's parts.
         hidden = idleness.hidden_memory if own else 0
-        if (idleness.foreign or hidden) and not view.visited:
+        lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
+        if (idleness.foreign or lasting) and not view.visited:
             view.visited = True
             processes = [{"pid": p.pid, "name": p.name, "user": p.user} for p in idleness.foreign]
             self._tell("foreign_process", device=device, processes=processes, hidden_memory=hidden)
@@ -238,6 +236,7 @@ class _View:
         self.vacated = 0.0  # when the last of ours ended
         self.last_active = 0.0
         self.visited = False
+        self.hidden_before = False  # during our attempt, at the last reading
         self.refused = False
         self.gone = False
         self.shown: tuple[bool, str] | None = None
