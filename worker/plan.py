@@ -205,9 +205,14 @@ def refuse(
             f"cache_branch_id {branch} does not exist: a UNet of the {architecture.name} "
             f"architecture has branches 0 to {architecture.branches - 1}"
         )
-    tgate = accelerators.get("tgate", {})
+    tgate, tome = accelerators.get("tgate", {}), accelerators.get("tome", {})
+    if tgate and tome.get("merge_crossattn", False):
+        return (
+            "ToMe draws new merges at every call, so cross-attention kept by T-GATE would land on "
+            "the wrong tokens: leave merge_crossattn off beside T-GATE"
+        )
     reuses = max(tgate.get("sp_interval", 1), tgate.get("fi_interval", 1)) > 1
-    if "tome" in accelerators and reuses:
+    if tome and reuses:
         return (
             "ToMe draws new merges at every call, so self-attention kept by T-GATE would land on "
             "the wrong tokens: use sp_interval 1 and fi_interval 1 beside ToMe"

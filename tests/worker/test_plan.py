@@ -99,6 +99,13 @@ def test_reused_self_attention_beside_tome_is_refused(interval):
     assert "wrong tokens" in made.left_out[0].reason
 
 
+def test_merged_cross_attention_beside_tgate_is_refused():
+    tome = {"ratio": 0.5, "merge_crossattn": [False, True]}
+    made = plan([{"tome": tome, "tgate": {"gate_step": 10}}])
+    assert labels(made) == ["baseline", "ToMe 0.5/1 + T-GATE 10"]
+    assert "wrong tokens" in made.left_out[0].reason
+
+
 def test_branch_that_the_unet_lacks_is_refused():
     made = plan([{"deepcache": {"cache_interval": 3, "cache_branch_id": [8, 9]}}], pipe="SDXL")
     assert labels(made) == ["baseline", "DeepCache 3/8"]
