@@ -157,6 +157,23 @@ def test_tgate_halves_the_batch_and_leaves_out_cross_attention(load, name):
     assert set(cross) == {1, 2, 3}
 
 
+def test_tgate_refreshes_deep_self_attention_whenever_deepcache_runs_it(load):
+    """Counted by calls alone, it would be kept over full calls, in which nothing else is old."""
+    pipeline = load("TINY_SD15")
+    computed, calls = [], []
+    deep = pipeline.unet.mid_block.attentions[0].transformer_blocks[0].attn1
+    hooks = [
+        pipeline.unet.register_forward_pre_hook(lambda *_: calls.append(1)),
+        deep.to_q.register_forward_hook(lambda *_: computed.append(len(calls) - 1)),
+    ]
+    both = {"deepcache": {"cache_interval": 5}, "tgate": {"gate_step": 18, "sp_interval": 2}}
+    with Accelerated(pipeline, both) as accelerated:
+        generate(pipeline, accelerated, steps=20)
+    for hook in hooks:
+        hook.remove()
+    assert computed == sorted(full_calls(20, 5, gate=18)) == [0, 5, 10, 15, 17, 18]
+
+
 def test_tgate_works_without_guidance(load):
     pipeline = load("TINY_SD15")
     plain = generate(pipeline, guided=False)

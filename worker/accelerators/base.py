@@ -25,6 +25,9 @@ class Clock:
     """The call from which on classifier-free guidance is dropped and the batch is halved."""
     gate_half: int = 1
     """Which half of the conditioning goes on after the gate: 0 unconditional, 1 conditional."""
+    full: frozenset[int] | None = None
+    """The calls in which the UNet runs whole, where others leave its deep layers out; None where
+    every call is whole."""
     guided: bool = True
     """Whether the pipeline's call uses classifier-free guidance at all."""
 

@@ -104,6 +104,7 @@ class DeepCache:
         self._full = full_calls(
             self._clock.calls, self.cache_interval, self._clock.gate, self.center, self.power
         )
+        self._clock.full = self._full if len(self._full) < self._clock.calls else None
 
     def step(self) -> None:
         """Decide whether this call is full."""

@@ -27,6 +27,9 @@ class TGate:
         sp_interval: before the gate, compute self-attention once in so many calls.
         fi_interval: after the gate, the same.
         warm_up: compute self-attention in each of the first so many calls.
+
+    Beside DeepCache, self-attention is also computed in every call in which the UNet runs whole:
+    the deep layers run in no other, so what they kept would be old by whole cache intervals.
     """
 
     def __init__(
@@ -70,10 +73,11 @@ class TGate:
         behind, before_gate = call >= self.gate_step, call == self.gate_step - 1
         interval = self.fi_interval if behind else self.sp_interval
         warm = behind or call > self.warm_up
+        refreshed = self._clock.full is not None and call in self._clock.full
         self._averages = before_gate and self._clock.guided
         self._reuses = {
             _CROSS: behind,
-            _SELF: warm and not before_gate and call % interval != 0,
+            _SELF: warm and not before_gate and not refreshed and call % interval != 0,
         }
         self._keeps = {
             _CROSS: before_gate,
