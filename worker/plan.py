@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from worker.catalogue import Architecture, Pipe, Sched
@@ -24,6 +25,7 @@ NAMES = {
     "tgate": "T-GATE",
     "guidance_cutoff": "guidance off",
 }
+_PIXELS_PER_LATENT = 8  # of the autoencoder of every Stable Diffusion
 _TOME_DEFAULTS = {
     "sx": 2,
     "sy": 2,
@@ -107,6 +109,8 @@ class Task:
     pipe: Pipe
     sched: Sched
     steps: int
+    image_size: int | None = None
+    """Pixels; None: the pipe's own."""
 
     @property
     def calls(self) -> int:
@@ -117,6 +121,10 @@ class Task:
         """Turn an amount in steps, or a fraction of the task's steps, into UNet calls."""
         steps = amount if isinstance(amount, int) else max(1, round(self.steps * amount))
         return self.sched.order * steps
+
+    def side(self, downsample: int) -> int:
+        """Return the height and width of the latent image where it is downsampled so much."""
+        return -(-(self.image_size or self.pipe.image_size) // (_PIXELS_PER_LATENT * downsample))
 
 
 @dataclass(frozen=True)
@@ -137,12 +145,15 @@ class Plan:
 
 def make_plan(task: Task, search: Search) -> Plan:
     """Return the configurations to measure, in order: baseline, controls, candidates."""
+    task = replace(task, image_size=search.image_size)
     guided = guidance_scale(task.pipe, search) > 1
     chosen: dict[str, Configuration] = {Configuration().key: Configuration()}
     left_out: list[LeftOut] = []
     wanted = itertools.chain(_controls(task, search), _candidates(task, search))
     for configuration in wanted:
-        refusal = refuse(configuration.accelerators, task.pipe.architecture, search.settings)
+        accelerators = configuration.accelerators
+        refusal = refuse(accelerators, task.pipe.architecture, search.settings)
+        refusal = refusal or misfit(accelerators, task)
         if refusal is not None:
             left_out.append(LeftOut(configuration.label, refusal))
             continue
@@ -217,6 +228,21 @@ def refuse(
             "ToMe draws new merges at every call, so self-attention kept by T-GATE would land on "
             "the wrong tokens: use sp_interval 1 and fi_interval 1 beside ToMe"
         )
+    return None
+
+
+def misfit(accelerators: Mapping[str, Parameters], task: Task) -> str | None:
+    """Return why these accelerators cannot be right for a task of that size, or None."""
+    tome = accelerators.get("tome", {})
+    reached = _reached(tome, task) if tome else []
+    for key in ("sx", "sy"):
+        stride = tome.get(key, _TOME_DEFAULTS[key])
+        small = [level for level in reached if stride > task.side(level)]
+        if small:
+            return (
+                f"ToMe keeps one token in {key} {stride}, and at downsample {small[0]} the latent "
+                f"image has only {task.side(small[0])} in a row"
+            )
     return None
 
 
@@ -297,29 +323,63 @@ def _simpler_deepcache(
     return values, "; ".join(because) or None
 
 
+def _reached(tome: Parameters, task: Task) -> list[int]:
+    """Return where ToMe finds transformer blocks, by how much the latent image is downsampled."""
+    levels = task.pipe.architecture.attention_downsamples
+    return [level for level in levels if level <= tome["max_downsample"]]
+
+
+def _mergeable(tome: Parameters, task: Task, level: int) -> tuple[int, int]:
+    """Return how many tokens there are, and how many of them can be merged into another.
+
+    One token in each field of ``sx`` times ``sy`` stays (tomesd 0.1.3, ``merge.py``).
+    """
+    side = task.side(level)
+    wide, high = (side // tome.get(key, _TOME_DEFAULTS[key]) for key in ("sx", "sy"))
+    return side * side, side * side - wide * high
+
+
+def merged(tome: Parameters, task: Task) -> dict[int, int]:
+    """Return how many tokens ToMe merges at each downsample at which it merges any."""
+    counts = {}
+    for level in _reached(tome, task):
+        tokens, mergeable = _mergeable(tome, task, level)
+        counts[level] = min(int(tokens * tome["ratio"]), mergeable)
+    return {level: count for level, count in counts.items() if count}
+
+
 def _simpler_tome(
     values: dict[str, Any], task: Task, _guided: bool
 ) -> tuple[dict[str, Any] | None, str | None]:
-    levels = task.pipe.architecture.attention_downsamples
-    reached = [level for level in levels if level <= values["max_downsample"]]
+    reached = _reached(values, task)
     if values["ratio"] == 0:
         return None, "with ratio 0 ToMe merges nothing"
     if not reached:
         return None, (
             f"with max_downsample {values['max_downsample']} ToMe merges nothing: attention starts "
-            f"at downsample {min(levels)} here"
+            f"at downsample {min(task.pipe.architecture.attention_downsamples)} here"
         )
+    sx, sy = (values.get(key, _TOME_DEFAULTS[key]) for key in ("sx", "sy"))
+    if not merged(values, task):
+        return None, f"with ratio {values['ratio']}, sx {sx} and sy {sy} ToMe merges nothing here"
     if not (
         values.get("merge_attn", True)
         or values.get("merge_crossattn", False)
         or values.get("merge_mlp", False)
     ):
         return None, "ToMe merges nothing where merge_attn, merge_crossattn and merge_mlp are off"
+    because = []
     if max(reached) != values["max_downsample"]:
-        reason = f"there is no attention between downsample {max(reached)} and "
-        reason += str(values["max_downsample"])
-        return values | {"max_downsample": max(reached)}, reason
-    return values, None
+        between = f"{max(reached)} and {values['max_downsample']}"
+        because.append(f"there is no attention between downsample {between}")
+        values["max_downsample"] = max(reached)
+    shares = (_mergeable(values, task, level) for level in reached)
+    most = max(mergeable / tokens for tokens, mergeable in shares)
+    most = math.ceil(most * 1e4) / 1e4  # rounded up, so that it is still all that can be merged
+    if values["ratio"] > most:
+        because.append(f"sx {sx} and sy {sy} leave at most {most} of the tokens to be merged")
+        values["ratio"] = most
+    return values, "; ".join(because) or None
 
 
 def _simpler_tgate(

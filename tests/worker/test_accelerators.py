@@ -261,6 +261,8 @@ def simplified(name, accelerators):
         ("TINY_SDXL", {"tome": {"ratio": 0.5, "max_downsample": 1}}),
         ("TINY_SDXL", {"tome": {"ratio": 0.5, "max_downsample": 8}}),
         ("TINY_SDXL", {"tome": {"ratio": 0.5, "max_downsample": 2, "merge_attn": False}}),
+        ("TINY_SD15", {"tome": {"ratio": 0.5, "max_downsample": 1, "sx": 1, "sy": 1}}),
+        ("TINY_SD15", {"tome": {"ratio": 0.7, "max_downsample": 1, "sx": 3, "sy": 1}}),
         ("TINY_SD15", {"tgate": {"gate_step": STEPS}}),
         ("TINY_SDXL", {"tgate": {"gate_step": STEPS + 4}}),
         ("TINY_SD15", {"tgate": {"gate_step": STEPS + 4, "sp_interval": 2}}),
@@ -281,4 +283,5 @@ def test_what_the_plan_takes_for_the_same_makes_the_same_images(load, name, acce
     for wanted in (accelerators, simpler):
         with Accelerated(load(name), wanted) as accelerated:
             images.append(generate(load(name), accelerated))
-    assert torch.equal(*images)
+    # where ToMe merges nothing it still sorts the tokens, which moves the last bits
+    torch.testing.assert_close(*images, rtol=0, atol=1e-5)
