@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar, Union, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
+from typing_extensions import Self
 
 from worker.errors import nearest
 
@@ -25,7 +26,8 @@ Steps = Union[Positive, Annotated[float, Field(gt=0, lt=1)]]  # noqa: UP007
 class Section(BaseModel):
     """A part of the section: unknown keys are errors, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # YAML has words for what is no number (.nan, .inf), and JSON, which results are kept in, none
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class DeepCacheGrid(Section):
@@ -102,7 +104,7 @@ class PipelineSettings(Section):
     Attributes:
         attention: torch's fused attention, or the plain formula.
         channels_last: keep the UNet's and the VAE's weights in that memory format.
-        fused_qkv: compute query, key and value in one product.
+        fused_qkv: compute query, key and value in one product; needs fused attention.
         compile: compile the UNet as a whole, once for each configuration.
         vae_slicing: decode one image at a time.
     """
@@ -112,6 +114,12 @@ class PipelineSettings(Section):
     fused_qkv: bool = False
     compile: bool = False
     vae_slicing: bool = False
+
+    @model_validator(mode="after")
+    def _can_stand_together(self) -> Self:
+        if self.attention == "plain" and self.fused_qkv:
+            raise ValueError("fused_qkv brings fused attention along: set attention to fused")
+        return self
 
 
 class Stability(Section):
@@ -179,6 +187,8 @@ def _sentence(detail: ErrorDetails, path: list[str | int]) -> str:
         return f"unknown key; {nearest(str(path[-1]), _fields(path[:-1]))}"
     if detail["type"] == "missing":
         return "this key is required"
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
     if detail["type"] in {"model_type", "dict_type"}:
         return f"expected keys with values, found {detail['input']!r}"
     return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {detail['input']!r}"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from worker.catalogue import PIPES, find_pipe, find_sched
 from worker.errors import ConfigurationError
 from worker.plan import Configuration, Task, make_plan, refuse, simplify
-from worker.settings import PipelineSettings, Search
+from worker.settings import PipelineSettings, Search, read_search
 
 
 def plan(configurations, pipe="SD15", sched="DDIM", steps=50, **more):
@@ -42,6 +42,7 @@ def test_lists_are_axes():
         ({"tome": {"ratio": 0.0}}, "SD15", "ratio 0"),
         ({"tome": {"ratio": 0.5, "max_downsample": 1}}, "SDXL", "starts at downsample 2"),
         ({"tome": {"ratio": 0.5, "merge_attn": False}}, "SD15", "merges nothing"),
+        ({"tome": {"ratio": 0.5, "sx": 1, "sy": 1}}, "SD15", "sx 1 and sy 1"),
         ({"tgate": {"gate_step": 50}}, "SD15", "not before the last of 50"),
         ({"tgate": {"gate_step": 80}}, "SD15", "not before the last of 50"),
     ],
@@ -79,6 +80,11 @@ def test_configurations_that_do_nothing_are_the_baseline(configuration, pipe, wo
             {"deepcache": {"cache_interval": 3}},
             "SDXL",
         ),
+        (
+            {"tome": {"ratio": 0.6, "sy": 1}},
+            {"tome": {"ratio": 0.75, "sy": 1}},
+            "SD15",
+        ),
     ],
 )
 def test_configurations_that_cannot_differ_are_measured_once(one, other, pipe):
@@ -104,6 +110,20 @@ def test_merged_cross_attention_beside_tgate_is_refused():
     made = plan([{"tome": tome, "tgate": {"gate_step": 10}}])
     assert labels(made) == ["baseline", "ToMe 0.5/1 + T-GATE 10"]
     assert "wrong tokens" in made.left_out[0].reason
+
+
+@pytest.mark.parametrize(("size", "stride", "fits"), [(64, 8, True), (64, 9, False), (72, 9, True)])
+def test_strides_of_tome_must_fit_into_the_latent_image(size, stride, fits):
+    tome = {"ratio": 0.5, "sx": stride}
+    made = plan([{"tome": tome}], pipe="TINY_SD15", image_size=size)
+    assert len(made.configurations) == 1 + fits
+    assert fits or "only 8 in a row" in made.left_out[0].reason
+
+
+def test_strides_are_held_against_the_smallest_image_that_is_reached():
+    tome = {"ratio": 0.5, "max_downsample": [1, 2, 4, 8], "sy": 4}
+    made = plan([{"tome": tome}], pipe="TINY_SD15")
+    assert labels(made)[1:] == ["ToMe 0.5/1 sy 4", "ToMe 0.5/2 sy 4"]
 
 
 def test_branch_that_the_unet_lacks_is_refused():
@@ -168,6 +188,29 @@ def test_tome_is_refused_where_the_unet_is_compiled():
     made = plan([{"tome": {"ratio": 0.5}}], settings={"compile": True})
     assert labels(made) == ["baseline"]
     assert "cannot be compiled" in made.left_out[0].reason
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "words"),
+    [
+        ({"guidance_scale": float("inf")}, "search.guidance_scale", "finite number, found inf"),
+        ({"max_loss": float("nan")}, "search.max_loss", "finite number, found nan"),
+        (
+            {"configurations": [{"deepcache": {"cache_interval": 2, "power": float("inf")}}]},
+            "search.configurations.0.deepcache.power",
+            "finite number, found inf",
+        ),
+        (
+            {"settings": {"attention": "plain", "fused_qkv": True}},
+            "search.settings",
+            "fused_qkv brings fused attention along: set attention to fused",
+        ),
+    ],
+)
+def test_what_can_be_no_setting_is_said_before_anything_is_measured(section, key, words):
+    search, problems = read_search(section)
+    assert search is None
+    assert [(found, words in said) for found, said in problems] == [(key, True)]
 
 
 def one_or_many(values):
