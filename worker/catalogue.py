@@ -23,19 +23,31 @@ class Architecture:
     """By how much the latent image is downsampled where transformer blocks sit."""
     guidance_scale: float
     """The default of the pipeline's class."""
+    layers: int = 2
+    """Resnets of each down block."""
 
     @property
     def branches(self) -> int:
-        """Number of DeepCache branches: two resnets and a downsampler for each down block."""
+        """How many numbers DeepCache's branches have.
+
+        The package gives every down block three (two resnets and the downsampler), also one that
+        has fewer layers: the last of its numbers then are one branch (``same_branch``).
+        """
         return 3 * self.blocks
+
+    def same_branch(self, branch: int) -> int:
+        """Return the lowest number of the branch that has this number."""
+        block, layer = divmod(branch, 3)
+        return 3 * block + min(layer, self.layers)
 
 
 SD15 = Architecture("sd15", blocks=4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
 SD21 = Architecture("sd21", blocks=4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
 SDXL = Architecture("sdxl", blocks=3, attention_downsamples=(2, 4), guidance_scale=5.0)
-# the trained miniatures have fewer resolutions and need less guidance (docs/shapes.md)
-SHAPES_SD15 = Architecture("sd15", blocks=3, attention_downsamples=(1, 2, 4), guidance_scale=3.0)
-SHAPES_SDXL = Architecture("sdxl", blocks=3, attention_downsamples=(2, 4), guidance_scale=3.0)
+# the trained miniatures have fewer resolutions and layers, and need less guidance
+# (docs/shapes.md)
+SHAPES_SD15 = Architecture("sd15", 3, attention_downsamples=(1, 2, 4), guidance_scale=3.0, layers=1)
+SHAPES_SDXL = Architecture("sdxl", 3, attention_downsamples=(2, 4), guidance_scale=3.0, layers=1)
 
 
 @dataclass(frozen=True)

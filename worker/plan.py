@@ -320,6 +320,11 @@ def _simpler_deepcache(
     if values["cache_interval"] > task.calls:
         values["cache_interval"] = task.calls
         because.append(f"only the first of {task.calls} UNet calls is full either way")
+    branch = values["cache_branch_id"]
+    same = task.pipe.architecture.same_branch(branch)
+    if same != branch:
+        values["cache_branch_id"] = same
+        because.append(f"a block of {task.pipe.name} has fewer layers, so {branch} is branch {same}")
     return values, "; ".join(because) or None
 
 

@@ -68,6 +68,11 @@ def test_configurations_that_do_nothing_are_the_baseline(configuration, pipe, wo
             {"deepcache": {"cache_interval": 3, "power": 1.4}},
             "SD15",
         ),
+        (
+            {"deepcache": {"cache_interval": 3, "cache_branch_id": 4}},
+            {"deepcache": {"cache_interval": 3, "cache_branch_id": 5}},
+            "SHAPES_SD15",
+        ),
         ({"tgate": {"gate_step": 10}}, {"tgate": {"gate_step": 0.2}}, "SD15"),
         ({"tgate": {"gate_step": 10}}, {"tgate": {"gate_step": 10, "warm_up": 3}}, "SD15"),
         (

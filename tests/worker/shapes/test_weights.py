@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from worker import search
+from worker.accelerators.compose import Accelerated
 from worker.catalogue import find_pipe, find_sched
 from worker.plan import Task
 from worker.results import ResultsFile, value_of
@@ -58,6 +59,27 @@ def test_a_generator_draws_held_out_captions(load, judge, name):
     similarities = judge.similarities(pictures, captions)
     assert share_ranked_first(similarities, among=32) >= 0.75
     assert similarities.diagonal().mean() > 3 * similarities.mean()
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_branches_of_deepcache_that_the_catalogue_calls_the_same_are(load, name):
+    pipeline, architecture = load(name), find_pipe(name).architecture
+    drawn = {}
+    for branch in range(architecture.branches):
+        deepcache = {"cache_interval": 2, "cache_branch_id": branch}
+        with Accelerated(pipeline, {"deepcache": deepcache}) as accelerated:
+            images = pipeline(
+                "a red circle",
+                num_inference_steps=2,
+                generator=torch.Generator().manual_seed(0),
+                output_type="pt",
+                **accelerated.begin(calls=2, seed=0),
+            ).images
+        drawn.setdefault(images.numpy().tobytes(), []).append(branch)
+    called_same = {}
+    for branch in range(architecture.branches):
+        called_same.setdefault(architecture.same_branch(branch), []).append(branch)
+    assert list(drawn.values()) == list(called_same.values())
 
 
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
