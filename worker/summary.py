@@ -59,11 +59,14 @@ def bound(row: Row, max_loss: float) -> dict[str, Any]:
 def frontier(rows: Sequence[Row]) -> list[Row]:
     """Return the rows that no other beats in both speed-up and quality, the slowest first.
 
+    A gain of quality counts only where its whole interval is one. Else it is a tie with the
+    baseline, or chance would let configurations stand that are slower than it.
+
     The null arm is left out: it is the baseline with other latents, not a way to be faster. Where
     no quality was measured there is no frontier.
     """
     points = [
-        (row, 1.0 if row["role"] == "baseline" else value_of(row, "speedup"), _loss(row))
+        (row, 1.0 if row["role"] == "baseline" else value_of(row, "speedup"), _proven_loss(row))
         for row in rows
         if "seeds" not in row["configuration"]
     ]
@@ -120,6 +123,15 @@ def _best(candidates: Sequence[Row], max_loss: float) -> Row | None:
 
 def _loss(row: Row) -> float | None:
     return 0.0 if row["role"] == "baseline" and _scored(row) else value_of(row, "quality_loss")
+
+
+def _proven_loss(row: Row) -> float | None:
+    """Return the loss, or 0 where it is a gain that may be chance."""
+    loss, estimate = _loss(row), _estimate(row, "quality_loss")
+    if loss is None or estimate is None or loss >= 0:
+        return loss
+    surely = _scored_enough(row) and estimate.high is not None and estimate.high < 0
+    return loss if surely else 0.0
 
 
 def _scored(row: Row) -> bool:

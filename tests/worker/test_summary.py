@@ -38,6 +38,17 @@ def test_frontier_leaves_out_what_another_beats_and_the_null_arm():
     assert labels(found) == ["baseline", "good", "15 steps"]
 
 
+def test_a_gain_of_quality_that_may_be_chance_is_a_tie_with_the_baseline():
+    slower = row("slower", 0.9, -0.01, spread_of=0.02)
+    assert labels(frontier([BASELINE, slower])) == ["baseline"]
+    assert labels(frontier([BASELINE, row("slower", 0.9, -0.01, images=15)])) == ["baseline"]
+    surely = row("surely better", 0.9, -0.01, spread_of=0.005)
+    assert labels(frontier([BASELINE, surely])) == ["surely better", "baseline"]
+    faster = row("faster", 1.5, -0.01, spread_of=0.02)
+    fastest = row("fastest", 2.0, -0.001, spread_of=0.02)
+    assert labels(frontier([BASELINE, faster, fastest])) == ["fastest"]
+
+
 def test_without_quality_there_is_no_frontier():
     bare = [item | {"metrics": []} for item in (BASELINE, HALF)]
     assert frontier(bare) == []
