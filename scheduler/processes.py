@@ -7,6 +7,7 @@ import fcntl
 import functools
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler import keeper as keeper_program
-from scheduler.checkpoints import AttemptRecord, is_locked
+from scheduler.checkpoints import AttemptRecord
 from scheduler.devices.lease import Lease
 
 TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
@@ -140,21 +141,30 @@ class AdoptedKeeper:
 
 
 def end_orphans(attempts_file: Path, token: str | None) -> None:
-    """End what is left of an attempt whose keeper was killed; return when nothing holds its file.
+    """End what is left of an attempt whose keeper was killed; return when nothing of it lives.
 
-    The processes are found by the token in their environment; without one, they are waited for.
-    Blocks: not for the dispatcher's loop.
+    Its processes are found by the token in their environment, not by the lock on its file: Python's
+    subprocess, for one, closes what a child would inherit. A holder of the lock without the token is
+    waited for. Blocks: not for the dispatcher's loop.
     """
-    while is_locked(attempts_file):
-        for pidfd in _carriers(token) if token else ():
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.close(pidfd)
-        descriptor = os.open(attempts_file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        finally:
-            os.close(descriptor)
+    while token and _end_carriers(token):
+        pass  # one may have been born while we looked
+    with contextlib.suppress(FileNotFoundError), attempts_file.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _end_carriers(token: str) -> bool:
+    """Kill all processes that carry ``token`` and see them end; say whether there were any."""
+    pidfds = list(_carriers(token))
+    for pidfd in pidfds:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    for pidfd in pidfds:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        poll.poll()
+        os.close(pidfd)
+    return bool(pidfds)
 
 
 def _carriers(token: str) -> Iterable[int]:

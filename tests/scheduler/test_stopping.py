@@ -195,6 +195,26 @@ def test_keeper_and_dispatcher_killed_together(box: Box) -> None:
     assert not alive(box.testimony("start")[0]["pid"])
 
 
+def test_what_an_attempt_left_is_ended_before_the_next_begins(box: Box) -> None:
+    """Dispatcher, keeper and worker are dead; a child of the worker is not, and holds no lock."""
+    box.write({"a": ["helper; gate; ok", "gate; ok"]})
+    first = box.start()
+    open_gate = box.reach_gate("a")
+    first.kill()
+    os.kill(box.attempt("a")["keeper"], signal.SIGKILL)
+    os.kill(box.testimony("start")[0]["pid"], signal.SIGKILL)
+    box.wait_for_end_of_attempt("a")
+    open_gate()
+    child = box.testimony("child")[0]["child"]
+    assert alive(child)
+    second = box.start()
+    open_gate = box.reach_gate("a")
+    assert not alive(child)
+    open_gate()
+    assert second.end().code == 0
+    assert box.starts("a") == 2
+
+
 # --- what workers leave behind -------------------------------------------------------------------
 
 

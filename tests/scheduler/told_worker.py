@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -68,6 +69,15 @@ def leave_family_behind():
         os.read(ready_out, 1)
 
 
+def start_helper():
+    """Start a child as most programs do, by subprocess: it inherits no descriptor but the standard ones."""
+    code = "import signal; print(flush=True); signal.pause()"
+    command = [sys.executable, "-I", "-S", "-c", code, FOLDER]
+    helper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    helper.stdout.readline()
+    testify("child", child=helper.pid)
+
+
 def do(word, argument):
     if word == "gate":
         wait_at_gate()
@@ -91,6 +101,8 @@ def do(word, argument):
             signal.pause()
     elif word == "family":
         leave_family_behind()
+    elif word == "helper":
+        start_helper()
     elif word == "fits":
         if batch_size() > int(argument):
             print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
