@@ -1,0 +1,102 @@
+"""The frontier of the tiny sweep, drawn from its results.
+
+    python -m scheduler sweeps/tiny.yaml
+    python benchmarks/shapes_frontier.py checkpoints/tiny
+
+Speed-up and loss are relative to a task's own baseline, so every task has its own frontier; that of
+the sweep is all of them, and what stands on it is counted by tasks. Any other sweep of this
+project's worker will do as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from worker.plan import NAMES
+from worker.results import ResultsFile, Row
+from worker.summary import frontier
+
+
+def frontiers(folder: Path) -> dict[str, list[Row]]:
+    """Return the frontier of each task, by the task's id."""
+    found = {}
+    for file in sorted(folder.glob("*.jsonl")):
+        rows = [row for row in ResultsFile.open(file).rows if row.get("status") == "measured"]
+        found[file.stem] = frontier(rows)
+    return found
+
+
+def kind(row: Row) -> str:
+    """What a configuration is made of, whatever its parameters."""
+    configuration = row["configuration"]
+    if "steps" in configuration:
+        return "fewer steps"
+    used = [words for name, words in NAMES.items() if name in configuration["accelerators"]]
+    return " + ".join(used) or "baseline"
+
+
+def table(found: dict[str, list[Row]]) -> str:
+    """Return the frontiers as Markdown, the slowest configuration of each task first."""
+    lines = ["| task | on its frontier | speed-up | CLIP loss |", "|---|---|---|---|"]
+    for task, rows in found.items():
+        for number, row in enumerate(rows):
+            cells = [_cell(row, "speedup", "{:.2f}"), _cell(row, "quality_loss", "{:.1%}")]
+            lines.append(
+                f"| {task if number == 0 else ''} | {row['label']} | {' | '.join(cells)} |"
+            )
+    return "\n".join(lines)
+
+
+def counted(found: dict[str, list[Row]]) -> str:
+    """Return one sentence: what stands on the frontiers of how many tasks."""
+    tasks = Counter(name for rows in found.values() for name in {kind(row) for row in rows})
+    said = ", ".join(f"{name} in {count}" for name, count in sorted(tasks.items(), key=_most_first))
+    return f"On the frontiers of {len(found)} tasks: {said}."
+
+
+def lasted(folder: Path) -> str | None:
+    """Return how long the sweep took, by its checkpoints; None where a task has none."""
+    done = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.done")]
+    if not done or len(done) < len(list(folder.glob("*.jsonl"))):
+        return None
+    begun = min(datetime.fromisoformat(item["started"]) for item in done)
+    ended = max(datetime.fromisoformat(item["ended"]) for item in done)
+    return f"From the first start to the last end: {(ended - begun).total_seconds():.0f} s."
+
+
+def _most_first(item: tuple[str, int]) -> tuple[int, str]:
+    return -item[1], item[0]
+
+
+def _cell(row: Row, name: str, form: str) -> str:
+    """A figure with its interval; the baseline has none."""
+    item = next((item for item in row["metrics"] if item["name"] == name), None)
+    if item is None:
+        return ""
+    value, low, high = (form.format(item[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="the sweep's checkpoints, e.g. checkpoints/tiny")
+    folder = parser.parse_args().folder
+    found = frontiers(folder)
+    if not any(found.values()):
+        print(f"{folder} holds no results with a frontier; run the sweep first", file=sys.stderr)
+        return 1
+    print(table(found), counted(found), lasted(folder) or "", sep="\n\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
