@@ -8,7 +8,7 @@ of ``pipe.tgate()`` count.
 from __future__ import annotations
 
 from worker.compare.arguments import Arguments
-from worker.compare.attributes import component
+from worker.compare.attributes import change, component
 from worker.compare.knowledge import (
     DEEPCACHE_DEFAULTS,
     TGATE_DEEPCACHE_DEFAULTS,
@@ -33,9 +33,12 @@ def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
         unet = _unet(machine, given.get("model", 0))
         if isinstance(unet, Component):
             machine.store.put(unet.slots, "tome", None)
+        else:
+            change(machine, unet, "remove_patch")
         return given.get("model", 0)
     if name.startswith("Tgate") and name.endswith("Loader"):
         return _load_tgate(machine, name, given)
+    machine.taint([*given.positional, *given.keywords.values()], function.path)
     return Unknown(f"the result of {function.path}")
 
 
@@ -49,12 +52,13 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
             raise Raised("TypeError", f"set_params takes no {min(unexpected)}")
         store.put(helper.slots, "params", DictThing(dict(values)))
         return None
+    unet = _unet(machine, helper.slots.get("pipe"))
     if method not in ("enable", "disable"):
+        change(machine, unet, method)
         return Unknown(f"the result of the helper's {method}")
     if "pipe" not in helper.slots:
         # enable() has a parameter for the pipe, but never reads it.
         raise Raised("AttributeError", "DeepCacheSDHelper was made without its pipe")
-    unet = _unet(machine, helper.slots["pipe"])
     if not isinstance(unet, Component):
         return None
     enabled = unet.slots.get("deepcache")
@@ -85,6 +89,8 @@ def _apply_tome(machine: Machine, given: Arguments) -> Value:
     unet = _unet(machine, model)
     if isinstance(unet, Component):
         machine.store.put(unet.slots, "tome", DictThing(dict(values)))
+    else:
+        change(machine, unet, "apply_patch")
     return model
 
 
@@ -147,6 +153,10 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
             "so stale attention is reused"
         )
         found["tgate"] = DictThing({"left over": True})
+    for part in (unet, pipe.slots.get("transformer")):
+        changed = part.slots.get("changed") if isinstance(part, Component) else None
+        if isinstance(changed, Unknown):  # it may well be an accelerator, or undo one
+            return Unknown(changed.why, None if found else changed.key)
     return DictThing(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worker.compare import pure
 from worker.compare.arguments import Arguments
+from worker.compare.knowledge import PARTS, PLAIN_ATTRIBUTES
 from worker.compare.machine import Abandoned, Machine, Raised
 from worker.compare.values import (
     BASE,
@@ -19,16 +20,19 @@ from worker.compare.values import (
     Instance,
     Lib,
     ListThing,
+    Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
     Scope,
     Slots,
     Super,
+    Thing,
     Unknown,
     Value,
     is_constant,
     is_symbol,
+    key_of,
 )
 
 COMPONENTS = frozenset(
@@ -51,11 +55,16 @@ COMPONENTS = frozenset(
 UNSEEN = frozenset({"safety_checker", "feature_extractor"})  # they never touch the denoising
 PACKAGES = frozenset({"diffusers", "DeepCache", "tomesd", "tgate"})  # whose names are modelled
 PIPE = "\0pipe"  # pipe.components' slot: the pipeline they belong to
+DICT_METHODS = frozenset(
+    ["copy", "get", "items", "keys", "pop", "setdefault", "to_dict", "update", "values"]
+)
 OWN = "\0own "  # before the names of attributes that the file itself gave to an object
 
 
 def read(machine: Machine, owner: Value, name: str) -> Value:
     """Return ``owner.name``."""
+    if isinstance(owner, Part) and name not in PLAIN_ATTRIBUTES and owner.name != "config":
+        return owner.inner(name)
     if isinstance(owner, Unknown):
         return Unknown(owner.why)
     if isinstance(owner, Lib):
@@ -83,11 +92,13 @@ def _or_unknown(found: Value, name: str) -> Value:
     return Unknown(f"the attribute {name}") if found is MISSING else found
 
 
-def _read_library_object(machine: Machine, owner: Value, name: str) -> Value:
-    if isinstance(owner, (Pipeline, Component)) and OWN + name in owner.slots:
-        return owner.slots[OWN + name]
+def _read_library_object(machine: Machine, owner: Thing, name: str) -> Value:
     if isinstance(owner, Pipeline):
+        if OWN + name in owner.slots:
+            return owner.slots[OWN + name]
         if name in COMPONENTS:
+            if has_part(owner, name) is False:
+                raise Raised("AttributeError", f"{owner.slots['class']} has no {name}")
             return component(machine, owner, name)
         if name == "components":
             return DictThing({PIPE: owner, OPEN: Unknown("a pipeline's components")})
@@ -96,16 +107,24 @@ def _read_library_object(machine: Machine, owner: Value, name: str) -> Value:
         if name == "deepcache":
             return owner.slots.get("helper", Unknown("the attribute deepcache"))
     elif isinstance(owner, Scheduler) and name == "config":
-        return SchedulerConfig({key: owner.slots[key] for key in owner.slots if key != "class"})
+        entries = {key: owner.slots[key] for key in owner.slots if key != "class"}
+        return SchedulerConfig(entries, owner)
     elif isinstance(owner, SchedulerConfig) and name in owner.slots:
         return owner.slots[name]
-    elif isinstance(owner, SchedulerConfig) and name not in ("get", "copy", "items", "to_dict"):
-        return Unknown("a value of the model's scheduler configuration")
+    elif isinstance(owner, SchedulerConfig):
+        unknown = Unknown("a value of the model's scheduler configuration")
+        return Bound(owner, name) if name in DICT_METHODS else unknown
     elif isinstance(owner, Helper) and name in owner.slots:
         return owner.slots[name]
-    elif name == "config":
-        return Unknown("the configuration of a model")
-    return Bound(owner, name)
+    if name in PLAIN_ATTRIBUTES:
+        return Unknown(f"the attribute {name}")
+    return Part(f"the attribute {name}", owner=owner, name=name, own=True)
+
+
+def has_part(pipe: Pipeline, name: str) -> bool | None:
+    """Whether a pipeline has this part; None for a class whose parts are not known."""
+    known = PARTS.get(str(pipe.slots["class"]))
+    return True if name in pipe.slots else None if known is None else name in known
 
 
 def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
@@ -188,19 +207,68 @@ def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
         raise Abandoned(f"the file changes {owner.path}.{name} itself")
     if isinstance(owner, Lib):
         store.put(machine.overridden, f"{owner.path}.{name}", value)
-    elif isinstance(owner, Pipeline) and name == "scheduler":
-        store.put(owner.slots, name, value)
-    elif isinstance(owner, Pipeline) and name in COMPONENTS:
-        store.put(owner.slots, name, value)
-        replaced = owner.slots["replaced"]
-        if value is not None and name not in UNSEEN and isinstance(replaced, DictThing):
-            store.put(replaced.slots, name, value)
-    elif isinstance(owner, (Pipeline, Component)):
-        store.put(owner.slots, OWN + name, value)
+    elif isinstance(owner, Pipeline):
+        _write_pipeline(machine, owner, name, value)
     elif isinstance(owner, Instance):
         store.put(owner.slots, name, _written(owner, name, value))
     elif isinstance(owner, (Helper, ClassThing)):
         store.put(owner.slots, name, value)
+    else:
+        change(machine, owner, name, value)
+
+
+def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -> None:
+    store = machine.store
+    if name == "scheduler":
+        store.put(pipe.slots, name, value)
+    elif name in COMPONENTS:
+        store.put(pipe.slots, name, value)
+        replaced = pipe.slots["replaced"]
+        if value is None:
+            value = Unknown(f"{name} is taken away", name)
+        if name not in UNSEEN and isinstance(replaced, DictThing):
+            store.put(replaced.slots, name, value)
+    else:
+        store.put(pipe.slots, OWN + name, value)
+        if not isinstance(value, Helper):  # people keep it there
+            change(machine, pipe, name, value)
+
+
+def delete(machine: Machine, owner: Value, name: str) -> None:
+    """Do ``del owner.name``."""
+    if isinstance(owner, Instance):
+        machine.store.drop(owner.slots, name)
+    else:
+        write(machine, owner, name, Unknown(f"{name} is deleted", ("deleted", name)))
+
+
+def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
+    """Note that something was done to an object of a library that may change what it does.
+
+    Two files that do the same with the same plain values are still alike.
+
+    Args:
+        machine: the reader.
+        owner: the object, or something inside of it.
+        name: the attribute that was set, or the method called.
+        by: what it was set to, or the arguments.
+    """
+    keys = tuple(map(key_of, by))
+    what = Unknown(f"what {name} changes", None if None in keys else (name, keys))
+    settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
+    if isinstance(settings, DictThing) and not name.startswith("__"):
+        machine.store.put(settings.slots, name, what)
+    elif isinstance(owner, (Component, Scheduler)):
+        slot = "changed" if isinstance(owner, Component) else OPEN
+        before = owner.slots.get(slot)
+        if isinstance(before, Unknown):
+            both = before.key is not None and what.key is not None
+            what = Unknown(what.why, (before.key, what.key) if both else None)
+        machine.store.put(owner.slots, slot, what)
+    elif isinstance(owner, Part) and not owner.name.startswith("_"):
+        change(machine, owner.owner, owner.name or name, Unknown(what.why))
+    else:  # from __dict__ and the like any attribute can be reached
+        machine.taint([owner], what.why)
 
 
 def _written(owner: Instance, name: str, value: Value) -> Value:
@@ -237,7 +305,9 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
 
 def write_item(machine: Machine, container: Value, key: Value, value: Value) -> None:
     """Do ``container[key] = value``."""
-    if isinstance(container, DictThing):
+    if isinstance(container, SchedulerConfig) and container.of is not None:
+        change(machine, container.of, "config", key, value)
+    elif isinstance(container, (DictThing, SchedulerConfig)):
         if is_constant(key) or is_symbol(key):
             machine.store.put(container.slots, key, value)
         else:
@@ -251,6 +321,21 @@ def write_item(machine: Machine, container: Value, key: Value, value: Value) -> 
             machine.store.put(container.slots, ITEMS, tuple(changed))
         else:
             machine.store.put(container.slots, ITEMS, Unknown("a list changed at an unknown place"))
+    else:
+        change(machine, container, "an element", key, value)
+
+
+def delete_item(machine: Machine, container: Value, key: Value) -> None:
+    """Do ``del container[key]``."""
+    if isinstance(container, DictThing) and is_constant(key):
+        if key in container.slots:
+            machine.store.drop(container.slots, key)
+        elif OPEN not in container.slots:
+            raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
+    elif isinstance(container, ListThing):
+        machine.store.put(container.slots, ITEMS, Unknown("a list changed by del"))
+    else:
+        change(machine, container, "an element", key)
 
 
 def absorb(slots: Slots, value: Value) -> None:

@@ -18,6 +18,7 @@ from worker.compare.values import (
     Lib,
     ListThing,
     Names,
+    Part,
     Partial,
     Pipeline,
     Scheduler,
@@ -25,6 +26,7 @@ from worker.compare.values import (
     Value,
     clone,
     is_constant,
+    key_of,
 )
 
 # What the machine is, not what the file says: unknown, yet the same for two files on one machine.
@@ -150,6 +152,8 @@ def _module(machine: Machine, given: Arguments) -> Value:
 
 def _type(machine: Machine, given: Arguments) -> Value:
     owner = given.get("", 0)
+    if isinstance(owner, (Pipeline, Component, Scheduler)):
+        return attributes.read(machine, owner, "__class__")
     return owner.cls if isinstance(owner, Instance) else Unknown("a type")
 
 
@@ -162,11 +166,25 @@ def _setattr(machine: Machine, given: Arguments) -> Value:
     return None
 
 
+def _delattr(machine: Machine, given: Arguments) -> Value:
+    owner, name = given.get("", 0), given.get("", 1)
+    if isinstance(name, str):
+        attributes.delete(machine, owner, name)
+    else:
+        machine.taint([owner], "an attribute chosen at run time")
+    return None
+
+
 def _hasattr(machine: Machine, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
-    if isinstance(owner, (Pipeline, Component, Scheduler)) and isinstance(name, str):
-        # A method that is asked for by name is one that the writer knows of.
-        return Unknown("hasattr of a pipeline") if name.startswith("_") else True
+    if isinstance(owner, Pipeline) and isinstance(name, str):
+        if attributes.OWN + name in owner.slots:
+            return True
+        has_part = attributes.has_part(owner, name) if name in attributes.COMPONENTS else None
+        if has_part is not None:
+            return has_part
+        cls = key_of(owner.slots["class"])
+        return Unknown(f"whether the pipeline has {name}", (cls, name) if cls else None)
     if isinstance(owner, Instance) and isinstance(name, str):
         return name in owner.slots or attributes.find(owner.cls, name) is not MISSING
     return Unknown("the result of hasattr")
@@ -176,10 +194,14 @@ def _getattr(machine: Machine, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if not isinstance(name, str):
         return Unknown("an attribute chosen at run time")
+    has_default = len(given.positional) > 2
+    may_lack = has_default and isinstance(owner, Pipeline) and name in attributes.COMPONENTS
+    if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
+        return Part(f"whether the pipeline has {name}", owner=owner, name=name)
     try:
         return attributes.read(machine, owner, name)
     except Raised:
-        if len(given.positional) < 3:
+        if not has_default:
             raise
         return given.positional[2]
 
@@ -220,6 +242,7 @@ _FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
     "__import__": _module,
     "type": _type,
     "setattr": _setattr,
+    "delattr": _delattr,
     "hasattr": _hasattr,
     "getattr": _getattr,
     "isinstance": _isinstance,

@@ -15,6 +15,7 @@ from worker.compare import (
 )
 from worker.compare.arguments import Arguments, bind, is_generator
 from worker.compare.evaluator import Evaluator
+from worker.compare.knowledge import NEUTRAL_PART_METHODS
 from worker.compare.machine import Abandoned, Done, Raised, describe
 from worker.compare.values import (
     MISSING,
@@ -28,6 +29,7 @@ from worker.compare.values import (
     Lib,
     ListThing,
     Names,
+    Part,
     Partial,
     Pipeline,
     Scheduler,
@@ -38,18 +40,25 @@ from worker.compare.values import (
     Value,
 )
 
-# Functions of these modules may be given a pipeline without any suspicion that they change it.
-HARMLESS = frozenset(
+# Modules whose functions call no pipeline of their own accord, but may change what they are given.
+TOOLKITS = frozenset(
     [
+        "accelerate",
+        "diffusers",
+        "huggingface_hub",
+        "numpy",
+        "safetensors",
         "torch",
         "torchvision",
-        "numpy",
+        "transformers",
+    ]
+)
+# Functions of these modules may be given a pipeline without any suspicion that they change it.
+HARMLESS = TOOLKITS | frozenset(
+    [
         "PIL",
         "tqdm",
         "matplotlib",
-        "transformers",
-        "diffusers",
-        "accelerate",
         "rich",
         "builtins",
         "math",
@@ -93,8 +102,6 @@ HARMLESS = frozenset(
         "cv2",
         "psutil",
         "pynvml",
-        "huggingface_hub",
-        "safetensors",
         "asyncio",
         "threading",
         "concurrent",
@@ -102,6 +109,7 @@ HARMLESS = frozenset(
         "subprocess",
     ]
 )
+OBSERVERS = frozenset(["builtins", "gc", "inspect", "logging", "pprint", "rich", "sys", "warnings"])
 MAX_CALLS = 30  # calls within calls
 
 
@@ -127,6 +135,8 @@ class Caller(Evaluator):
             return self._call_library(function, arguments)
         if isinstance(function, Bound):
             return self._call_bound(function, arguments)
+        if isinstance(function, Part):
+            return self._call_part(function, arguments)
         if isinstance(function, Function):
             return self.call_function(function, arguments)
         if isinstance(function, ClassThing):
@@ -141,6 +151,8 @@ class Caller(Evaluator):
             method = attributes.find(function.cls, "__call__")
             if isinstance(method, Function):
                 return self.call_function(method, arguments.with_first(function), function)
+        if isinstance(function, Component):  # a model is run: the result is the file's own matter
+            return Unknown("what a model returns")
         if isinstance(function, Super):
             return Unknown("super")
         if function is None or isinstance(function, (str, int, float, tuple)):
@@ -173,11 +185,21 @@ class Caller(Evaluator):
             return known
         if function.root == "transformers" and function.last in ("from_pretrained", "from_config"):
             return self._load_component(function.owner, arguments)
-        if function.root in HARMLESS:
-            given = [*arguments.positional, *arguments.keywords.values()]
-            self.may_call(given, function.path)
+        if function.root in HARMLESS and not function.last.startswith("__"):
+            self._give_to(function, arguments)
             return Unknown(f"the result of {function.path.removeprefix('builtins.')}")
         return self._call_unknown(function, arguments)
+
+    def _give_to(self, function: Lib, arguments: Arguments) -> None:
+        """Do what a function of a well-known module may do to its arguments, or with them."""
+        given = [*arguments.positional, *arguments.keywords.values()]
+        if function.root in TOOLKITS and function.path != "torch.save":
+            library_objects = (Pipeline, Component, Scheduler, Part)
+            self.taint([v for v in given if isinstance(v, library_objects)], function.path)
+        if function.root not in OBSERVERS:
+            self.may_call(given, function.path)
+        else:
+            self.may_call([v for v in given if not isinstance(v, Pipeline)], function.path)
 
     def _call_diffusers(self, function: Lib, arguments: Arguments) -> Value:
         name, method = function.last, ""
@@ -191,6 +213,7 @@ class Caller(Evaluator):
             return schedulers.build(self, name, method, arguments)
         if method in ("from_pretrained", "from_single_file"):
             return self._load_component(name, arguments)
+        self._give_to(function, arguments)
         plain = [*arguments.positional, *arguments.keywords.values()]
         key = (function.path, tuple(map(repr, plain)), tuple(arguments.keywords))
         certain = not method and arguments.open is None
@@ -210,16 +233,6 @@ class Caller(Evaluator):
         self.spend(pure.size(receiver))
         if isinstance(method, Function):
             return self.call_function(method, arguments.with_first(receiver), receiver)
-        if isinstance(receiver, Pipeline):
-            return pipelines.call_method(self, receiver, method, arguments)
-        if isinstance(receiver, Component):
-            return pipelines.call_component(self, receiver, method, arguments)
-        if isinstance(receiver, Helper):
-            return accelerators.call_helper(self, receiver, method, arguments)
-        if isinstance(receiver, Scheduler):
-            if method == "from_config" and isinstance(receiver.slots["class"], str):
-                return schedulers.build(self, receiver.slots["class"], method, arguments)
-            return Unknown(f"the result of the scheduler's {method}")
         if isinstance(receiver, (DictThing, SchedulerConfig)):
             return containers.dict_method(self, receiver, method, arguments)
         if isinstance(receiver, ListThing):
@@ -232,6 +245,21 @@ class Caller(Evaluator):
             if not arguments.keywords:
                 return pure.text_method(receiver, method, arguments.positional)
         return Unknown(f"the result of {method}")
+
+    def _call_part(self, part: Part, arguments: Arguments) -> Value:
+        """Call a method of a library's object, or something found inside of one."""
+        owner, method = part.owner, part.name
+        if part.own and isinstance(owner, Pipeline):
+            return pipelines.call_method(self, owner, method, arguments)
+        if part.own and isinstance(owner, Component):
+            return pipelines.call_component(self, owner, method, arguments)
+        if part.own and isinstance(owner, Helper):
+            return accelerators.call_helper(self, owner, method, arguments)
+        if part.own and isinstance(owner, Scheduler):
+            return schedulers.call_method(self, owner, method, arguments)
+        if method not in NEUTRAL_PART_METHODS:
+            attributes.change(self, part, method)
+        return part.inner()
 
     def call_function(
         self, function: Function, arguments: Arguments, receiver: Value = None

@@ -22,6 +22,7 @@ from worker.compare.values import (
     Scope,
     Unknown,
     Value,
+    element,
     is_constant,
     is_symbol,
     truth,
@@ -139,7 +140,7 @@ class Evaluator(Machine):
                 raise Raised("ValueError", "a sequence of another length is unpacked")
         for place, target in enumerate(targets):
             if isinstance(items, Unknown):
-                self.assign(target, items, scope)
+                self.assign(target, element(items), scope)
             elif star is None or place < star:
                 self.assign(target, items[place], scope)
             else:
@@ -363,7 +364,7 @@ class Evaluator(Machine):
         first, rest = generators[0], generators[1:]
         items = pure.iterate(self.evaluate(first.iter, scope))
         failed: Unknown | None = None
-        for item in (items, items) if isinstance(items, Unknown) else items:
+        for item in (element(items),) * 2 if isinstance(items, Unknown) else items:
             self.spend()
             self.assign(first.target, item, scope)
             answers = [truth(self.evaluate(test, scope)) for test in first.ifs]

@@ -273,6 +273,30 @@ CALLS: dict[str, CallSignature] = {
         4.5,
     ),
 }
+_SD_PARTS = frozenset(
+    [
+        "feature_extractor",
+        "image_encoder",
+        "safety_checker",
+        "scheduler",
+        "text_encoder",
+        "tokenizer",
+        "unet",
+        "vae",
+    ]
+)
+_SDXL_PARTS = _SD_PARTS - {"safety_checker"} | {"text_encoder_2", "tokenizer_2"}
+# The parts of the pipeline classes that are met most; those of any other class are not known.
+PARTS: dict[str, frozenset[str]] = {
+    _SD: _SD_PARTS,
+    "StableDiffusionImg2ImgPipeline": _SD_PARTS,
+    "StableDiffusionInpaintPipeline": _SD_PARTS,
+    "StableDiffusionControlNetPipeline": _SD_PARTS | {"controlnet"},
+    _SDXL: _SDXL_PARTS,
+    "StableDiffusionXLImg2ImgPipeline": _SDXL_PARTS,
+    "StableDiffusionXLInpaintPipeline": _SDXL_PARTS,
+    "StableDiffusionXLControlNetPipeline": _SDXL_PARTS | {"controlnet"},
+}
 # Call arguments that change neither what is computed nor how fast.
 NEUTRAL_CALL = frozenset(
     [
@@ -342,6 +366,51 @@ NEUTRAL_METHODS = frozenset(
         "upcast_vae",
         "requires_grad_",
     ]
+)
+# Methods of a pipeline's parts, and of what is inside of these, that change nothing either.
+NEUTRAL_PART_METHODS = frozenset(
+    [
+        "buffers",
+        "children",
+        "decode",
+        "detach",
+        "disable_slicing",
+        "disable_tiling",
+        "element_size",
+        "enable_gradient_checkpointing",
+        "enable_slicing",
+        "enable_tiling",
+        "encode",
+        "eval",
+        "forward",
+        "get",
+        "get_memory_footprint",
+        "items",
+        "keys",
+        "modules",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "num_parameters",
+        "numel",
+        "parameters",
+        "requires_grad_",
+        "save_pretrained",
+        "set_attention_slice",
+        "size",
+        "state_dict",
+        "values",
+        "zero_grad",
+    ]
+)
+# Methods of a noise scheduler that leave what it computes in the next call as it is.
+NEUTRAL_SCHEDULER_METHODS = frozenset(
+    ["add_noise", "get_velocity", "save_pretrained", "scale_model_input", "set_timesteps", "step"]
+)
+# Attributes with plain values: what is done with such a value does not reach its owner.
+PLAIN_ATTRIBUTES = frozenset(
+    ["_execution_device", "device", "dtype", "in_channels", "ndim", "shape", "vae_scale_factor"]
 )
 # What a method undoes.
 UNDOES = {

@@ -21,8 +21,10 @@ from worker.compare.values import (
     Lib,
     ListThing,
     Names,
+    Part,
     Partial,
     Pipeline,
+    Scheduler,
     Scope,
     Thing,
     Unknown,
@@ -35,10 +37,11 @@ MAX_STEPS = 150_000
 MAX_DEPTH = 150
 
 
-# What unknown code can change of the objects it is given; their class and weights it cannot.
+# What unknown code can change of the objects it is given; a pipeline's class and model it cannot.
 CHANGEABLE: dict[type[Thing], tuple[str, ...]] = {
     Pipeline: ("scheduler", "dtype", "device", "settings", "replaced", "tgated"),
-    Component: ("deepcache", "tome", "compile", "layout"),
+    Component: ("changed",),
+    Scheduler: (OPEN,),
     Helper: ("params",),
 }
 
@@ -110,10 +113,13 @@ class Machine(ABC):
                     put(thing.slots, slot, unknown)
 
     def may_call(self, given: list[Value], why: str) -> None:
-        """Follow the functions of the file that something else is given, and may call."""
+        """Follow the functions and pipelines that something else is given, and may call."""
         for value in given:
-            if isinstance(value, (Function, Partial)) or (
-                isinstance(value, Bound) and isinstance(value.method, Function)
+            method = getattr(value, "method", getattr(value, "name", ""))
+            if (
+                isinstance(value, (Function, Partial, Pipeline))
+                or (isinstance(value, Bound) and isinstance(method, Function))
+                or (isinstance(value, Part) and method in ("__call__", "tgate"))
             ):
                 unknown = Arguments(open=Unknown(f"given by {why}"))
                 self.branch(Unknown(why), partial(self._called, value, unknown), lambda: NEXT)

@@ -103,8 +103,6 @@ def _equal_entries(expected: DictThing, found: DictThing, depth: int) -> bool | 
         return None
     answers: list[bool | None] = []
     for key in expected.slots | found.slots:
-        if key == OPEN:
-            continue
         if key in expected.slots and key in found.slots:
             answers.append(equal(expected.slots[key], found.slots[key], depth + 1))
             continue

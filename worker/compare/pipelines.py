@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from worker.compare import accelerators, schedulers
 from worker.compare.arguments import Arguments
-from worker.compare.attributes import COMPONENTS, PIPE, UNSEEN, write
+from worker.compare.attributes import COMPONENTS, PIPE, UNSEEN, change, write
 from worker.compare.knowledge import (
     CALL_DEFAULTS,
     CALLS,
     NEUTRAL_CALL,
     NEUTRAL_METHODS,
+    NEUTRAL_PART_METHODS,
     UNDOES,
     CallSignature,
     canonical_id,
@@ -24,12 +25,14 @@ from worker.compare.values import (
     DictThing,
     Lib,
     ListThing,
+    Part,
     Pipeline,
     Slots,
     Unknown,
     Value,
     clone,
     is_symbol,
+    key_of,
     same,
 )
 
@@ -189,6 +192,14 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
     if method in ("to", "cuda", "cpu", "half", "float"):
         _move(machine, pipe, method, given)
         return pipe
+    if method == "register_modules":
+        for name, value in given.keywords.items():
+            write(machine, pipe, name, value)
+        if given.open is not None:
+            machine.taint([pipe], given.open.why)
+        return None
+    if method.startswith("_"):
+        change(machine, pipe, method, *given.positional, *given.keywords.values())
     if method in NEUTRAL_METHODS or not isinstance(settings, DictThing):
         return Unknown(f"the result of {method}")
     if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
@@ -199,14 +210,27 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
     if undone is not None:
         store.drop(settings.slots, undone)
     else:
-        arguments = dict(given.keywords)
-        arguments.update({str(place): value for place, value in enumerate(given.positional)})
-        store.put(settings.slots, method, DictThing(dict(arguments)) if arguments else True)
-    return None
+        _record_setting(machine, settings, method, given)
+    return Unknown(f"the result of {method}")
+
+
+def _record_setting(machine: Machine, settings: DictThing, method: str, given: Arguments) -> None:
+    arguments: Slots = dict(given.keywords)
+    arguments.update({str(place): value for place, value in enumerate(given.positional)})
+    if given.open is not None:
+        arguments[OPEN] = given.open
+    entry: Value = DictThing(arguments) if arguments else True
+    if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
+        entry = Unknown(f"what {method} comes to when it is called again")
+    machine.store.put(settings.slots, method, entry)
 
 
 def _move(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> None:
     store = machine.store
+    for part in pipe.slots.values():
+        if isinstance(part, Component):
+            store.drop(part.slots, "dtype")
+            store.drop(part.slots, "device")
     if method in ("cuda", "cpu"):
         store.put(pipe.slots, "device", method)
     elif method in ("half", "float"):
@@ -232,10 +256,16 @@ def call_component(machine: Machine, part: Component, method: str, given: Argume
         store.put(part.slots, "compile", given.get("mode") or "default")
     elif method == "fuse_qkv_projections":
         store.put(part.slots, "fused", True)
+    elif method in ("cuda", "cpu"):
+        store.put(part.slots, "device", method)
+        return part
     elif method in ("to", "half", "float", "bfloat16"):
         layout = given.get("memory_format")
         if layout is not None:
             store.put(part.slots, "layout", layout.last if isinstance(layout, Lib) else layout)
+        place = given.get("device", None, next(iter(given.positional), None))
+        if method == "to" and isinstance(place, (str, int)):
+            store.put(part.slots, "device", device_name(place))
         dtypes = [value for value in given.positional if isinstance(value, Lib)]
         dtype = given.get("dtype", None, dtypes[0] if dtypes else None)
         if method != "to" or dtype is not None:
@@ -247,7 +277,10 @@ def call_component(machine: Machine, part: Component, method: str, given: Argume
         return part
     elif method == "eval":
         return part
-    return Unknown(f"the result of {method}")
+    elif method not in NEUTRAL_PART_METHODS:
+        keywords = [item for pair in given.keywords.items() for item in pair]
+        change(machine, part, method, *given.positional, *keywords)
+    return Part(f"the result of {method}", owner=part)
 
 
 def call_pipeline(
@@ -281,7 +314,9 @@ def pipeline_fields(pipe: Pipeline) -> Slots:
     if isinstance(found, DictThing):
         for part_name, part in parts.items():
             if isinstance(part, Component):
-                for key in ("compile", "layout", "fused", "dtype"):
+                if "changed" in part.slots:
+                    found.slots[part_name] = part.slots["changed"]
+                for key in ("compile", "layout", "fused", "dtype", "device"):
                     if key in part.slots and not same(part.slots[key], pipe.slots.get(key)):
                         found.slots[f"{part_name} {key}"] = part.slots[key]
     return {

@@ -21,6 +21,7 @@ from worker.compare.values import (
     SchedulerConfig,
     Unknown,
     Value,
+    element,
     is_constant,
     is_symbol,
     truth,
@@ -302,12 +303,14 @@ def index(container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
     for operand in (container, key):
         if isinstance(operand, Unknown):
-            return Unknown(operand.why)
+            return element(operand)
     if isinstance(container, (DictThing, SchedulerConfig)):
         if isinstance(key, (*CONSTANTS, tuple)) and is_constant(key) and key in container.slots:
             return container.slots[key]
         return Unknown("a dictionary entry that is not known")
     items = _plain(container)
+    if isinstance(items, Unknown):
+        return element(items)
     if isinstance(items, (tuple, str, bytes)) and isinstance(key, (int, slice)):
         result = known(operator.getitem, items, key)
         keep = isinstance(container, ListThing) and isinstance(key, slice)

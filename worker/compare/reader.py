@@ -17,9 +17,11 @@ from worker.compare.values import (
     Function,
     Instance,
     ListThing,
+    Part,
     Scope,
     Unknown,
     Value,
+    element,
     truth,
 )
 
@@ -113,6 +115,8 @@ class Reader(Definer):
         elif isinstance(present, DictThing) and isinstance(node.op, ast.BitOr):
             containers.dict_method(self, present, "update", Arguments([operand]))
         else:
+            if isinstance(present, Part):  # a tensor changes in place
+                attributes.change(self, present, "an operation in place", operand)
             self.assign(node.target, pure.binary(node.op, present, operand), scope)
         return NEXT
 
@@ -142,7 +146,7 @@ class Reader(Definer):
 
         if isinstance(items, Unknown) or len(items) > MAX_ROUNDS:
             why = items if isinstance(items, Unknown) else Unknown("a long loop")
-            return self._loop_of_unknown_length(why, lambda: turn(Unknown(why.why)))
+            return self._loop_of_unknown_length(why, lambda: turn(element(why)))
         return self._loop([partial(turn, item) for item in items], node.orelse, scope)
 
     def _loop(
@@ -336,11 +340,11 @@ class Reader(Definer):
         for target in node.targets:
             if isinstance(target, ast.Name):
                 self.store.drop(scope.redirected.get(target.id, scope).names, target.id)
+            elif isinstance(target, ast.Attribute):
+                attributes.delete(self, self.evaluate(target.value, scope), target.attr)
             elif isinstance(target, ast.Subscript):
                 container = self.evaluate(target.value, scope)
-                if isinstance(container, DictThing):
-                    key = self.evaluate(target.slice, scope)
-                    containers.dict_method(self, container, "pop", Arguments([key]))
+                attributes.delete_item(self, container, self.evaluate(target.slice, scope))
         return NEXT
 
 

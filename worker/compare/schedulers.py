@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from worker.compare.arguments import Arguments
-from worker.compare.knowledge import SCHEDULER_DEFAULTS, canonical_id, model_of
+from worker.compare.attributes import change
+from worker.compare.knowledge import (
+    NEUTRAL_SCHEDULER_METHODS,
+    SCHEDULER_DEFAULTS,
+    canonical_id,
+    model_of,
+)
 from worker.compare.machine import Machine
 from worker.compare.values import (
     BASE,
@@ -14,6 +20,7 @@ from worker.compare.values import (
     Slots,
     Unknown,
     Value,
+    key_of,
     same,
 )
 
@@ -74,6 +81,16 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
     return Scheduler(slots)
 
 
+def call_method(machine: Machine, scheduler: Scheduler, method: str, given: Arguments) -> Value:
+    """Call a method of a noise scheduler."""
+    if method == "from_config" and isinstance(scheduler.slots["class"], str):
+        return build(machine, scheduler.slots["class"], method, given)
+    if method not in NEUTRAL_SCHEDULER_METHODS:
+        keywords = [item for pair in given.keywords.items() for item in pair]
+        change(machine, scheduler, method, *given.positional, *keywords)
+    return Unknown(f"the result of the scheduler's {method}")
+
+
 def _add_arguments(slots: Slots, given: Arguments) -> None:
     for key, value in given.keywords.items():
         if key not in _LOADING:
@@ -106,8 +123,9 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
         why = scheduler if isinstance(scheduler, Unknown) else Unknown("not a diffusers scheduler")
         return why, why
     name, base = scheduler.slots["class"], scheduler.slots[BASE]
-    if OPEN in scheduler.slots:
-        return name, Unknown("arguments that are not known")
+    unknown = scheduler.slots.get(OPEN)
+    if isinstance(unknown, Unknown):
+        return name, unknown
     entries: Slots = {
         key: scheduler.slots[key] for key in scheduler.slots if key not in ("class", BASE)
     }
@@ -137,10 +155,12 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
         if canonical_id(base) != canonical_id(model_id):
             entries["config"] = base
     elif not same(base, model_id):
-        unknown = base if isinstance(base, Unknown) else model_id
-        entries["config"] = unknown if isinstance(unknown, Unknown) else Unknown("the model's id")
+        place = base if isinstance(base, Unknown) else model_id
+        entries["config"] = place if isinstance(place, Unknown) else Unknown("the model's id")
     if not certain:
-        entries[OPEN] = Unknown("the model's own scheduler configuration")
+        whose = ("scheduler configuration", key_of(name), key_of(base))
+        key = None if None in whose else whose
+        entries[OPEN] = Unknown("the model's own scheduler configuration", key)
     return name, DictThing(entries)
 
 

@@ -29,6 +29,27 @@ class Unknown:
     key: Hashable = None
 
 
+@dataclass(frozen=True)
+class Part(Unknown):
+    """Something inside an object of a library: what is done to it may change that object.
+
+    ``name`` is the attribute that was read last, ``own`` says that the owner itself has it.
+    """
+
+    owner: Thing = field(kw_only=True, compare=False)
+    name: str = field(default="", kw_only=True)
+    own: bool = field(default=False, kw_only=True)
+
+    def inner(self, name: str = "") -> Part:
+        """Return what is found inside of it, or what one of its methods returns."""
+        return Part(self.why, owner=self.owner, name=name)
+
+
+def element(of: Unknown) -> Unknown:
+    """Return an element of something that is not known; two of them need not be the same."""
+    return of.inner() if isinstance(of, Part) else Unknown(of.why)
+
+
 class _Missing:
     def __repr__(self) -> str:
         return "MISSING"
@@ -81,6 +102,13 @@ class Scheduler(Thing):
 
 class SchedulerConfig(Thing):
     """A noise scheduler's configuration: BASE and arguments, without the class."""
+
+    def __init__(self, slots: Slots, of: Scheduler | None = None) -> None:
+        super().__init__(slots)
+        self.of = of  # whose it is: what changes the one changes the other
+
+    def twin(self, slots: Slots) -> Thing:
+        return SchedulerConfig(slots, self.of)
 
 
 class Helper(Thing):
@@ -258,9 +286,12 @@ def join(
             one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
             slots[key] = join(one, other, why, joined)
         return result
+    part = next((side for side in (left, right) if isinstance(side, Part)), None)
+    if part is not None:
+        return part.inner()
     choice: Hashable = None
-    if why.key is not None and _is_plain(left) and _is_plain(right):
-        choice = (why.key, _plain(left), _plain(right))
+    if why.key is not None and (left_key := key_of(left)) and (right_key := key_of(right)):
+        choice = (why.key, left_key, right_key)
     return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
 
 
@@ -271,14 +302,12 @@ def _alike(left: Thing, right: Thing) -> bool:
     return type(left) is type(right) and getattr(left, "cls", None) is getattr(right, "cls", None)
 
 
-def _is_plain(value: Value) -> bool:
-    return is_constant(value) or isinstance(value, Lib) or getattr(value, "key", None) is not None
-
-
-def _plain(value: Value) -> Hashable:
+def key_of(value: Value) -> Hashable:
+    """Return what two values have in common that are certainly the same, None if nothing has."""
     if isinstance(value, Unknown):
         return value.key
-    return (type(value).__name__, repr(value))
+    plain = is_constant(value) or isinstance(value, Lib)
+    return (type(value).__name__, repr(value)) if plain else None
 
 
 def clone(value: Value, deep: bool = True, made: dict[int, Value] | None = None) -> Value:
@@ -339,4 +368,8 @@ def reachable(values: list[Value]) -> list[Thing]:
             waiting.extend(value.slots.values())
         elif isinstance(value, Bound):
             waiting.append(value.receiver)
+        elif isinstance(value, Part):
+            waiting.append(value.owner)
+        elif isinstance(value, SchedulerConfig):
+            waiting.append(value.of)
     return list(seen.values())
