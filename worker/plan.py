@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from worker.accelerators.deepcache import full_calls
 from worker.catalogue import Architecture, Pipe, Sched
 from worker.settings import ConfigurationGrid, PipelineSettings, Search
 
@@ -147,7 +148,7 @@ def make_plan(task: Task, search: Search) -> Plan:
     """Return the configurations to measure, in order: baseline, controls, candidates."""
     task = replace(task, image_size=search.image_size)
     guided = guidance_scale(task.pipe, search) > 1
-    chosen: dict[str, Configuration] = {Configuration().key: Configuration()}
+    chosen = {effect(Configuration(), task): Configuration()}
     left_out: list[LeftOut] = []
     wanted = itertools.chain(_controls(task, search), _candidates(task, search))
     for configuration in wanted:
@@ -158,10 +159,13 @@ def make_plan(task: Task, search: Search) -> Plan:
             left_out.append(LeftOut(configuration.label, refusal))
             continue
         simplest, because = simplify(configuration, task, guided)
-        twin = chosen.get(simplest.key)
+        does = effect(simplest, task)
+        twin = chosen.get(does)
         if twin is None:
-            chosen[simplest.key] = simplest
+            chosen[does] = simplest
         else:
+            if twin != simplest:
+                because.append("the same calls of the UNet are full and the same tokens are merged")
             reason = "; ".join([*because, f"so it is measured as {twin.label!r}"])
             left_out.append(LeftOut(configuration.label, reason))
     return Plan(tuple(chosen.values()), tuple(left_out))
@@ -233,6 +237,14 @@ def refuse(
 
 def misfit(accelerators: Mapping[str, Parameters], task: Task) -> str | None:
     """Return why these accelerators cannot be right for a task of that size, or None."""
+    center = accelerators.get("deepcache", {}).get("center")
+    if center is not None:
+        if center >= task.calls:
+            return f"center {center} is not one of the {task.calls} UNet calls"
+        try:
+            _full(accelerators, task)
+        except ValueError as error:
+            return str(error)
     tome = accelerators.get("tome", {})
     reached = _reached(tome, task) if tome else []
     for key in ("sx", "sy"):
@@ -299,8 +311,9 @@ def simplify(
         return configuration, []
     because: list[str] = []
     simpler: dict[str, Parameters] = {}
+    full = _full(configuration.accelerators, task)
     for name, values in configuration.accelerators.items():
-        kept, reason = _SIMPLER[name](dict(values), task, guided)
+        kept, reason = _SIMPLER[name](dict(values), _Context(task, guided, full))
         if reason is not None:
             because.append(reason)
         if kept is not None:
@@ -308,11 +321,55 @@ def simplify(
     return Configuration(simpler, seeds=configuration.seeds), because
 
 
-def _simpler_deepcache(
-    values: dict[str, Any], task: Task, _guided: bool
-) -> tuple[dict[str, Any] | None, str | None]:
+def effect(configuration: Configuration, task: Task) -> str:
+    """Return a text that is equal for configurations that do the same, however they are named."""
+    accelerators = dict(configuration.accelerators)
+    if "deepcache" in accelerators:
+        branch = accelerators["deepcache"]["cache_branch_id"]
+        accelerators["deepcache"] = {"branch": branch, "full": sorted(_full(accelerators, task))}
+    if "tome" in accelerators:
+        named = accelerators["tome"]
+        others = {key: named[key] for key in _TOME_DEFAULTS if key in named}
+        accelerators["tome"] = {"merged": merged(named, task), **others}
+    return replace(configuration, accelerators=accelerators).key
+
+
+def _full(accelerators: Mapping[str, Parameters], task: Task) -> frozenset[int]:
+    """Return the calls in which the UNet runs whole; without DeepCache it always does."""
+    if "deepcache" not in accelerators:
+        return frozenset(range(task.calls))
+    values = accelerators["deepcache"]
+    gates = (("tgate", "gate_step"), ("guidance_cutoff", "step"))
+    gate = next((accelerators[name][key] for name, key in gates if name in accelerators), None)
+    schedule = {key: values[key] for key in ("center", "power") if key in values}
+    return full_calls(task.calls, values["cache_interval"], gate, **schedule)
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What decides beside an accelerator's own parameters whether they make a difference."""
+
+    task: Task
+    guided: bool
+    full: frozenset[int]
+    """The calls in which the UNet runs whole."""
+
+    @property
+    def reuses(self) -> bool:
+        """Whether DeepCache does anything."""
+        return len(self.full) < self.task.calls
+
+
+_Simpler = tuple[dict[str, Any] | None, str | None]
+"""The parameters that do the same, or None where nothing is done, and what was made simpler."""
+
+
+def _simpler_deepcache(values: dict[str, Any], context: _Context) -> _Simpler:
+    task = context.task
     if values["cache_interval"] == 1:
         return None, "with cache_interval 1 DeepCache reuses nothing"
+    if not context.reuses:
+        return None, f"each of the {task.calls} UNet calls is full, so DeepCache reuses nothing"
     because = []
     if "power" in values and "center" not in values:
         del values["power"]
@@ -324,7 +381,9 @@ def _simpler_deepcache(
     same = task.pipe.architecture.same_branch(branch)
     if same != branch:
         values["cache_branch_id"] = same
-        because.append(f"a block of {task.pipe.name} has fewer layers, so {branch} is branch {same}")
+        because.append(
+            f"a block of {task.pipe.name} has fewer layers, so {branch} is branch {same}"
+        )
     return values, "; ".join(because) or None
 
 
@@ -353,9 +412,8 @@ def merged(tome: Parameters, task: Task) -> dict[int, int]:
     return {level: count for level, count in counts.items() if count}
 
 
-def _simpler_tome(
-    values: dict[str, Any], task: Task, _guided: bool
-) -> tuple[dict[str, Any] | None, str | None]:
+def _simpler_tome(values: dict[str, Any], context: _Context) -> _Simpler:
+    task = context.task
     reached = _reached(values, task)
     if values["ratio"] == 0:
         return None, "with ratio 0 ToMe merges nothing"
@@ -387,14 +445,16 @@ def _simpler_tome(
     return values, "; ".join(because) or None
 
 
-def _simpler_tgate(
-    values: dict[str, Any], task: Task, _guided: bool
-) -> tuple[dict[str, Any] | None, str | None]:
+def _simpler_tgate(values: dict[str, Any], context: _Context) -> _Simpler:
+    task = context.task
     gate, warm_up = values["gate_step"], values["warm_up"]
-    planning = range(warm_up + 1, min(gate - 1, task.calls))
+    # beside DeepCache self-attention is computed in every full call, whatever the intervals say
+    refreshed = context.full if context.reuses else frozenset()
+    planning = set(range(warm_up + 1, min(gate - 1, task.calls))) - refreshed
     if all(call % values["sp_interval"] == 0 for call in planning):
         values |= {"sp_interval": 1, "warm_up": 0}
-    if all(call % values["fi_interval"] == 0 for call in range(gate, task.calls)):
+    improving = set(range(gate, task.calls)) - refreshed
+    if all(call % values["fi_interval"] == 0 for call in improving):
         values["fi_interval"] = 1
     if gate < task.calls:
         return values, None
@@ -405,13 +465,11 @@ def _simpler_tgate(
     return values | {"gate_step": min(gate, task.calls + 1)}, reason
 
 
-def _simpler_guidance(
-    values: dict[str, Any], task: Task, guided: bool
-) -> tuple[dict[str, Any] | None, str | None]:
-    if not guided:
+def _simpler_guidance(values: dict[str, Any], context: _Context) -> _Simpler:
+    if not context.guided:
         return None, "the pipeline runs without guidance anyway"
-    if values["step"] >= task.calls:
-        return None, f"guidance would end after the last of {task.calls} UNet calls"
+    if values["step"] >= context.task.calls:
+        return None, f"guidance would end after the last of {context.task.calls} UNet calls"
     return values, None
 
 

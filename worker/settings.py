@@ -36,7 +36,7 @@ class DeepCacheGrid(Section):
     cache_interval: OneOrMany[Positive]
     cache_branch_id: OneOrMany[Whole] = 0
     center: OneOrMany[Whole] | None = None
-    power: OneOrMany[Annotated[float, Field(gt=1)]] | None = None
+    power: OneOrMany[Annotated[float, Field(gt=1, le=4)]] | None = None
 
 
 class ToMeGrid(Section):

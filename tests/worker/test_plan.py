@@ -98,6 +98,35 @@ def test_configurations_that_cannot_differ_are_measured_once(one, other, pipe):
     assert len(made.left_out) == 1
 
 
+def test_schedules_with_the_same_full_calls_are_measured_once():
+    alone = {"cache_interval": 50, "center": [10, 15], "power": [1.2, 1.4, 2.0]}
+    made = plan([{"deepcache": alone}, {"deepcache": {"cache_interval": [50, 70]}}])
+    assert len(made.configurations) == 2
+    assert len(made.left_out) == 7
+    assert "the same calls of the UNet are full" in made.left_out[0].reason
+
+
+def test_deepcache_is_off_where_the_gate_makes_every_call_full():
+    both = {"deepcache": {"cache_interval": 2}, "tgate": {"gate_step": 1}}
+    made = plan([{"tgate": {"gate_step": 1}}, both], steps=2)
+    assert labels(made) == ["baseline", "T-GATE 1"]
+    assert "each of the 2 UNet calls is full" in made.left_out[0].reason
+
+
+def test_a_center_that_is_no_call_is_left_out():
+    made = plan([{"deepcache": {"cache_interval": 5, "center": [15, 50]}}])
+    assert labels(made) == ["baseline", "DeepCache 5/0 non-uniform around 15"]
+    assert made.left_out[0].reason == "center 50 is not one of the 50 UNet calls"
+
+
+def test_a_schedule_that_cannot_be_bent_is_left_out():
+    made = plan([{"deepcache": {"cache_interval": 2, "center": 25}}])
+    assert labels(made) == ["baseline"]
+    assert "no non-uniform schedule around UNet call 25 has 25 full calls" in (
+        made.left_out[0].reason
+    )
+
+
 def test_gate_behind_the_end_with_sp_interval_is_not_the_baseline():
     made = plan([{"tgate": {"gate_step": 60, "sp_interval": 5}}])
     assert len(made.configurations) == 2

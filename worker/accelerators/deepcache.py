@@ -33,30 +33,49 @@ def full_calls(
         gate: the call at which the batch is halved. The feature kept before it does not fit after
             it, and T-GATE needs every attention at the call before it: both are full, and the
             uniform schedule counts on from the gate.
-        center: where the paper's non-uniform schedule (section 3.3 and its appendix) lies densest;
-            without it the schedule is uniform.
-        power: how strongly the non-uniform schedule is bent; 1 is uniform.
+        center: around which call the paper's non-uniform schedule is bent; without it the schedule
+            is uniform.
+        power: how strongly it is bent.
+
+    Raises:
+        ValueError: no non-uniform schedule has so many full calls.
     """
-    if center is None:
-        start = gate if gate is not None and gate < calls else 0
-        chosen = set(range(0, start, cache_interval)) | set(range(start, calls, cache_interval))
+    # a gate behind the last call is never reached, so nothing is done for it
+    reached = gate if gate is not None and gate < calls else None
+    if center is not None:
+        chosen = _bent(calls, -(-calls // cache_interval), center, power)
     else:
-        count = -(-calls // cache_interval)
-        low, high = _root(-center, power), _root(calls - center, power)
-        points = (low + (high - low) * i / count for i in range(count))
-        chosen = {0} | {min(calls - 1, max(0, int(_power(x, power)) + center)) for x in points}
-    if gate is not None:
-        chosen |= {call for call in (gate - 1, gate) if 0 <= call < calls}
+        start = reached or 0
+        chosen = set(range(0, start, cache_interval)) | set(range(start, calls, cache_interval))
+    if reached is not None:
+        chosen |= {call for call in (reached - 1, reached) if call >= 0}
     return frozenset(chosen)
 
 
-def _root(x: float, power: float) -> float:
-    """Return the real ``power``-th root, odd around 0 (the paper bends both sides alike)."""
-    return float(abs(x) ** (1 / power) * (1 if x >= 0 else -1))
+def _bent(calls: int, count: int, center: int, power: float) -> set[int]:
+    """Return the ``count`` full calls of the non-uniform schedule (section 3.3 of the paper).
 
+    Points that lie evenly between the ``power``-th roots of the first and the last call, counted
+    from the center, raised to that power again. As in the authors' released pipelines
+    (``sample_from_quad_center``, in the wheel of DeepCache 0.1.1), whose published numbers these
+    are, a negative number's root is its principal one, which is complex; and the power is lowered
+    until the points are so many different calls.
 
-def _power(x: float, power: float) -> float:
-    return float(abs(x) ** power * (1 if x >= 0 else -1))
+    Raises:
+        ValueError: they never are.
+    """
+    while power > 1:
+        low, high = complex(-center) ** (1 / power), complex(calls - center) ** (1 / power)
+        points = (low + (high - low) * n / count for n in range(count + 1))
+        inner = sorted({int((point**power).real) for point in points})[1:-1]
+        chosen = {0, *(call + center for call in inner)}
+        if len(chosen) == count:
+            return chosen
+        power -= 0.02
+    raise ValueError(
+        f"no non-uniform schedule around UNet call {center} has {count} full calls of {calls}: "
+        "choose a smaller center or another interval"
+    )
 
 
 class DeepCache:
