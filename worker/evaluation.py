@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 from worker.accelerators.compose import Accelerated
 from worker.catalogue import Sched
-from worker.errors import WorkerError, is_out_of_memory
+from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
 from worker.metrics.device import Meter, Reading
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.plan import Configuration
+from worker.results import NOT_NUMBERS, OUT_OF_MEMORY
 from worker.untyped import Pipeline, Tensor
 
 # two sets of seeds never meet: no task has so many prompts
@@ -115,7 +116,8 @@ class Samples:
     ssim: list[float] = field(default_factory=list)
     lpips: list[float] = field(default_factory=list)
     images: int = 0
-    out_of_memory: bool = False
+    failure: str | None = None
+    """Why there is no measurement, as a row's ``status`` says it."""
 
 
 def evaluate(
@@ -129,10 +131,12 @@ def evaluate(
         progress: told what has been done, in a few words, after every batch.
 
     Returns:
-        Samples for each configuration. One that ran out of memory is marked and has none.
+        Samples for each configuration. One that failed (it ran out of memory, or its images are no
+        numbers) is marked and measured no further.
 
     Raises:
         torch.OutOfMemoryError: the baseline itself does not fit.
+        ConfigurationError: the baseline's own images are no numbers.
     """
     block = [Samples(configuration) for configuration in configurations]
     for samples in block:
@@ -144,7 +148,7 @@ def evaluate(
         # whoever goes first finds the device cooler and the caches colder: take turns
         for turn in range(len(block)):
             samples = block[(turn + number) % len(block)]
-            if not samples.out_of_memory:
+            if samples.failure is None:
                 images[id(samples)] = _timed(bench, samples, indices)
         if scored:
             _score(bench, block, images, indices)
@@ -182,7 +186,9 @@ def _warm_up(bench: Bench, samples: Samples) -> None:
     indices = _batches(bench)[0]
     for run in range(bench.warmup):
         _, seconds, _ = _generate(bench, samples, indices)
-        if run == 0 and not samples.out_of_memory:
+        if samples.failure is not None:
+            return
+        if run == 0:
             samples.cold_seconds = seconds
 
 
@@ -217,6 +223,10 @@ def _generate(bench: Bench, samples: Samples, indices: list[int]) -> tuple[Tenso
         if on_gpu:
             peak = torch.cuda.max_memory_allocated(bench.pipeline.device)
             samples.peak_memory = max(peak, samples.peak_memory or 0)
+        # random weights may overflow, and nothing is said of their images
+        if bench.scorer is not None and not torch.isfinite(images).all():
+            _has_no_images(bench, samples)
+            return None, seconds, reading
         return images, seconds, reading
     # outside the handler: the error's traceback would keep the tensors alive
     if on_gpu:
@@ -270,7 +280,17 @@ def _ran_out_of_memory(samples: Samples, error: BaseException) -> None:
     """
     if not samples.configuration.accelerators or not is_out_of_memory(error):
         raise error
-    samples.out_of_memory = True
+    samples.failure = OUT_OF_MEMORY
+
+
+def _has_no_images(bench: Bench, samples: Samples) -> None:
+    """Mark a configuration whose images hold no numbers; without the baseline's own nothing goes."""
+    if samples.configuration.role == "baseline":
+        raise ConfigurationError(
+            f"the baseline's images are not numbers in {bench.pipeline.dtype}: set search.dtype to "
+            "float32, or to bfloat16 where the device computes with it"
+        )
+    samples.failure = NOT_NUMBERS
 
 
 def _score(

@@ -14,6 +14,10 @@ from worker.errors import WorkerError
 
 Row = dict[str, Any]
 
+# what a row's ``status`` says where nothing was measured
+OUT_OF_MEMORY = "out of memory"
+NOT_NUMBERS = "images are not numbers"
+
 
 @dataclass
 class ResultsFile:

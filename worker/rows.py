@@ -21,8 +21,8 @@ def make_row(samples: Samples, baseline: Samples, batch_size: int) -> Row:
         "metrics": [],
         "files": [],
     }
-    if samples.out_of_memory:
-        return row | {"status": "out of memory"}
+    if samples.failure is not None:
+        return row | {"status": samples.failure}
     row["metrics"] = [
         *_times(samples, batch_size),
         *(_against(samples, baseline) if samples is not baseline else ()),
@@ -109,7 +109,7 @@ def images_of(row: Row) -> int:
 def in_words(row: Mapping[str, Any]) -> str:
     """Return one line for the log."""
     if row["status"] != "measured":
-        return f"{row['label']}: {row['status']} on the device; the next configuration follows"
+        return f"{row['label']}: {row['status']}; the next configuration follows"
     words = [f"{value_of(row, 'seconds_per_image'):.3f} s/image"]
     for name, form in (
         ("speedup", "{:.2f}x"),

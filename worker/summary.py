@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker import statistics
-from worker.results import Row, value_of
+from worker.results import NOT_NUMBERS, OUT_OF_MEMORY, Row, value_of
 from worker.statistics import Estimate
 
 
@@ -23,7 +23,8 @@ def summarise(rows: Sequence[Row], max_loss: float) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "images_generated": sum(int(value_of(row, "images") or 0) for row in measured),
         "configurations": len(rows),
-        "out_of_memory": [row["label"] for row in rows if row["status"] == "out of memory"],
+        "out_of_memory": _with_status(rows, OUT_OF_MEMORY),
+        "not_numbers": _with_status(rows, NOT_NUMBERS),
         "max_loss": max_loss,
         "frontier": [row["label"] for row in frontier(measured)],
     }
@@ -38,8 +39,13 @@ def summarise(rows: Sequence[Row], max_loss: float) -> dict[str, Any]:
             "best": best["label"],
             "speedup": value_of(best, "speedup"),
             "loss": value_of(best, "quality_loss"),
+            "within": bound(best, max_loss)["answer"] == "within",
         }
     return summary
+
+
+def _with_status(rows: Sequence[Row], status: str) -> list[str]:
+    return [row["label"] for row in rows if row["status"] == status]
 
 
 def bound(row: Row, max_loss: float) -> dict[str, Any]:
@@ -114,10 +120,13 @@ def _speed_at(loss: float, curve: Sequence[tuple[float, float]]) -> float:
 
 
 def _best(candidates: Sequence[Row], max_loss: float) -> Row | None:
-    """Return the fastest candidate that keeps the bound; else one that may keep it."""
-    speed = [(row, bound(row, max_loss)["answer"], _loss(row)) for row in candidates]
-    sure = [row for row, said, _ in speed if said == "within"]
-    likely = [row for row, _, loss in speed if loss is None or loss <= max_loss]
+    """Return the fastest candidate that keeps the bound; else one that may keep it.
+
+    Where no quality was measured nothing is best: the fastest way to a picture is to make none.
+    """
+    scored = [(row, loss) for row in candidates if (loss := _loss(row)) is not None]
+    sure = [row for row, _ in scored if bound(row, max_loss)["answer"] == "within"]
+    likely = [row for row, loss in scored if loss <= max_loss]
     return max(sure or likely, key=lambda row: value_of(row, "speedup") or 0.0, default=None)
 
 

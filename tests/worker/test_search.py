@@ -215,6 +215,35 @@ def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkey
     assert "RuntimeError" not in text
 
 
+class NoNumbers(TooLarge):
+    """An accelerator that overflows."""
+
+    def prepare(self, pipe, clock):
+        self.unet = pipe.unet
+
+    def install(self):
+        self.hook = self.unet.register_forward_hook(lambda _module, _in, out: (out[0] * torch.nan,))
+
+    def remove(self):
+        self.hook.remove()
+
+
+def test_images_that_are_not_numbers_are_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": NoNumbers})
+    path = tmp_path / "t.jsonl"
+    summary = measure(path)
+    status = {row["label"]: row["status"] for row in read(path)[:-1]}
+    assert status["DeepCache 2/0"] == "images are not numbers"
+    assert status["T-GATE 2"] == "measured"
+    assert summary["not_numbers"] == ["DeepCache 2/0"]
+    assert summary.get("best") != "DeepCache 2/0"
+
+
+def test_a_baseline_that_overflows_is_a_mistake_of_the_section(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"not numbers in torch\.float16"):
+        measure(tmp_path / "t.jsonl", section={"dtype": "float16", "guidance_scale": 1e6})
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "words"),
     [

@@ -93,8 +93,19 @@ def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
     sure, perhaps = row("sure", 2.0, 0.01), row("perhaps", 3.0, 0.04, spread_of=0.02)
     summary = summarise([BASELINE, sure, perhaps], 0.05)
     assert (summary["best"], summary["speedup"], summary["loss"]) == ("sure", 2.0, 0.01)
-    assert summarise([BASELINE, perhaps], 0.05)["best"] == "perhaps"
+    assert summary["within"] is True
+    summary = summarise([BASELINE, perhaps], 0.05)
+    assert (summary["best"], summary["within"]) == ("perhaps", False)
     assert "best" not in summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05)
+
+
+def test_what_was_not_scored_is_never_the_best():
+    unscored = row("fast", 9.0, 0.0)
+    unscored["metrics"] = [item for item in unscored["metrics"] if item["name"] == "speedup"]
+    failed = row("faster", role="candidate") | {"status": "images are not numbers", "metrics": []}
+    summary = summarise([BASELINE, unscored, failed], 0.05)
+    assert "best" not in summary
+    assert summary["not_numbers"] == ["faster"]
 
 
 def test_spread_between_studies():
