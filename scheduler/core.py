@@ -145,8 +145,7 @@ class Core:
             case DeviceIdle():
                 self._device_idle(event)
             case DeviceBusy():
-                self._fleet[event.device].idle = False
-                self._look_again = True  # a task may no longer wait for it in vain
+                self._withhold(event.device)
             case DeviceGone():
                 self._device_gone(event)
             case StartRefused():
@@ -226,8 +225,8 @@ class Core:
         running = self._running.pop(task)
         device = self._fleet[running.device]
         device.attempts -= 1
-        if self._fleet.offer(device, self._now):  # it was seen idle under the attempt already
-            self._look_again = True
+        self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
+        self._look_again = True
 
     def _exited(self, task: int) -> None:
         if self._state[task] is State.RUNNING:
@@ -293,13 +292,17 @@ class Core:
             picky, self._picky = self._picky, {}
             for task, retry in picky.items():  # some may have become hopeless
                 self._queue(task, retry)
-        device.idle = True
+        device.idle = device.within_reach = True
         self._fleet.offer(device, self._now)
         self._look_again = True
 
+    def _withhold(self, name: str) -> None:
+        device = self._fleet[name]
+        device.idle = device.within_reach = False
+        self._look_again = True  # a task may no longer wait for it in vain
+
     def _device_gone(self, event: DeviceGone) -> None:
-        self._fleet[event.device].idle = False
-        self._look_again = True
+        self._withhold(event.device)
         for task, running in self._running.items():
             if running.device == event.device:
                 self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
@@ -357,7 +360,9 @@ class Core:
 
     def _start_refused(self, task: int) -> None:
         """Put the task back where it was; its device counts as busy until it is seen idle again."""
+        device = self._running[task].device
         self._release(task)
+        self._withhold(device)
         self._move(task, State.WAITING)
         history = self._history.get(task)
         if history is None:

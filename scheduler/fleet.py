@@ -27,13 +27,16 @@ class Device:
     free_memory: int | None = None
     total_memory: int | None = None
     idle: bool = False  # was last said to be, and nothing was started on it since
+    within_reach: bool = (
+        False  # was not said to be busy, gone or refused since it was last said to be idle
+    )
     attempts: int = (
         0  # of ours on it; after a dispatcher's death more than one can wait for its end
     )
     aside_until: float = 0.0
     times_aside: int = 0
     queued: bool = False  # stands in the heap of idle devices
-    # The suspicious failures since its last completion: task -> whether the error was the device's own.
+    # The suspicious failures since its last completion: task -> whether any was the device's own error.
     failures: dict[int, bool] = field(default_factory=dict)
     first_failure: float = 0.0
 
@@ -113,7 +116,9 @@ class Fleet:
         if retry.avoid == device.name:
             return not any(
                 other is not device
-                and (other.idle or other.attempts)  # a device that others use may never be ours
+                and (
+                    other.within_reach or other.attempts
+                )  # a device that others use may never be free
                 and other.aside_until <= now
                 and other.has_more_than(retry.above_memory)
                 for other in self._by_ordinal
@@ -139,7 +144,8 @@ class Fleet:
         device = self[attempt.device]
         if not device.failures:
             device.first_failure = attempt.ended
-        device.failures[task] = attempt.verdict.kind is Kind.DEVICE_ERROR
+        is_own = attempt.verdict.kind is Kind.DEVICE_ERROR
+        device.failures[task] = is_own or device.failures.get(task, False)
         own_error = sum(device.failures.values()) >= SUSPECT_AFTER - 1
         outlier = len(device.failures) >= SUSPECT_AFTER and any(
             at >= device.first_failure
