@@ -55,6 +55,7 @@ class Rig:
         Raises:
             WorkerError: captions, scorer or pipeline cannot be had.
         """
+        meter = self._load_meter()  # before anything uses the device
         captions = load_captions(settings["captions"], study.first_prompt, study.captions)
         prompts = study.prompts(captions)
         embedded = None
@@ -76,7 +77,7 @@ class Rig:
             seed=study.seed + study.first_prompt,
             warmup=self.search.timing.warmup,
             repeats=self.search.timing.repeats,
-            meter=self._load_meter(),
+            meter=meter,
             compiled=self.search.settings.compile,
         )
 

@@ -57,6 +57,9 @@ def _times(samples: Samples, batch_size: int) -> list[Row]:
     used = [item.utilization for item in samples.readings if item.utilization is not None]
     if used:
         metrics.append(metric("gpu_utilization", sum(used) / len(used), "%", None))
+    clocks = [item.clock for item in samples.readings if item.clock is not None]
+    if clocks:
+        metrics.append(metric("gpu_clock", sum(clocks) / len(clocks), "MHz", None))
     if samples.retaken:
         metrics.append(metric("batches_retaken", samples.retaken, "", None))
     spoiled = sum(reading.spoiled is not None for reading in samples.readings)

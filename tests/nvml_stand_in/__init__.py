@@ -54,6 +54,11 @@ class Section:
     reserved: int = 600 * 2**20  # the driver's; all memory is in bytes
     hidden: int = 0  # memory held by processes that are not listed
     utilization: int = 0  # percent
+    energy: int = 0  # millijoules
+    clock: int = 1980  # MHz
+    throttle: int = 0  # nvmlClocksEventReason…, added up
+    violation: int = 0  # nanoseconds lost to heat
+    used: tuple[int, int] = (0, 0)  # a process that computed in the last second, percent
     processes: dict[int, int | None] = field(default_factory=dict)  # pid: memory; None: not told
     displays: dict[int, int | None] = field(default_factory=dict)  # drawing, not computing
     phantoms: dict[int, int | None] = field(default_factory=dict)  # listed, but not there
@@ -71,6 +76,8 @@ class Section:
         lines += [f"recovery {self.recovery}", f"lost {int(self.lost)}"] + [
             "mig_mode"
         ] * self.mig_mode
+        lines += [f"energy {self.energy}", f"clock {self.clock}", f"throttle {self.throttle}"]
+        lines += [f"violation {self.violation}", "used {} {}".format(*self.used)]
         lists = {"process": self.processes, "display": self.displays, "phantom": self.phantoms}
         for kind, processes in lists.items():
             lines += [f"{kind} {pid} {'-' if m is None else m}" for pid, m in processes.items()]

@@ -21,6 +21,12 @@ enum {
 typedef struct { bytes_t total, free, used; } MemoryV1;
 typedef struct { unsigned version; bytes_t total, reserved, free, used; } MemoryV2;
 typedef struct { unsigned gpu, memory; } Utilization;
+typedef struct { unsigned long long reference, violation; } ViolationTime;
+typedef struct {
+    unsigned pid;
+    unsigned long long time;
+    unsigned multiprocessors, memory, encoder, decoder;
+} ProcessUse;
 typedef struct { unsigned pid; bytes_t memory; } ProcessV1;
 typedef struct { unsigned pid; bytes_t memory; unsigned gpu_instance, compute_instance; } ProcessV2;
 typedef struct {
@@ -225,6 +231,37 @@ EXPORT int nvmlDeviceGetUtilizationRates(Handle handle, Utilization *rates)
     ON_DEVICE(
         if (instance_of(handle) >= 0 || device->mig_mode) code = NOT_SUPPORTED;
         else *rates = (Utilization){device->utilization, 0});
+}
+
+EXPORT int nvmlDeviceGetTotalEnergyConsumption(Handle handle, unsigned long long *millijoules)
+{
+    ON_DEVICE(
+        if (instance_of(handle) >= 0) code = NOT_SUPPORTED;
+        else *millijoules = device->energy);
+}
+EXPORT int nvmlDeviceGetClockInfo(Handle handle, int type, unsigned *megahertz)
+{
+    (void)type;
+    ON_DEVICE(*megahertz = device->clock);
+}
+EXPORT int nvmlDeviceGetCurrentClocksThrottleReasons(Handle handle, unsigned long long *reasons)
+{
+    ON_DEVICE(*reasons = device->throttle);
+}
+EXPORT int nvmlDeviceGetViolationStatus(Handle handle, int policy, ViolationTime *lost)
+{
+    enum { THERMAL = 1 };
+    ON_DEVICE(*lost = (ViolationTime){0, policy == THERMAL ? device->violation : 0});
+}
+EXPORT int nvmlDeviceGetProcessUtilization(Handle handle, ProcessUse *list, unsigned *size,
+                                           unsigned long long since)
+{
+    ON_DEVICE(
+        unsigned room = list ? *size : 0;
+        *size = device->user ? 1 : 0;
+        if (*size == 0) code = NOT_FOUND;
+        else if (room < 1) code = INSUFFICIENT_SIZE;
+        else *list = (ProcessUse){device->user, since + 1, device->user_percent, 0, 0, 0});
 }
 
 EXPORT int nvmlDeviceGetFieldValues(Handle handle, int count, FieldValue *values)

@@ -77,6 +77,11 @@ static Section *apply(Section *s, const char *word, const char *arguments)
     else if (strcmp(word, "hidden") == 0) s->hidden = number;
     else if (strcmp(word, "utilization") == 0) s->utilization = (unsigned)number;
     else if (strcmp(word, "recovery") == 0) s->recovery = (unsigned)number;
+    else if (strcmp(word, "energy") == 0) s->energy = number;
+    else if (strcmp(word, "clock") == 0) s->clock = (unsigned)number;
+    else if (strcmp(word, "throttle") == 0) s->throttle = number;
+    else if (strcmp(word, "violation") == 0) s->violation = number;
+    else if (strcmp(word, "used") == 0) sscanf(arguments, "%u %u", &s->user, &s->user_percent);
     else if (strcmp(word, "lost") == 0) s->lost = (int)number;
     else if (strcmp(word, "mig_mode") == 0) s->mig_mode = 1;
     else if (strcmp(word, "process") == 0) add_process(s, arguments, COMPUTES);

@@ -18,6 +18,11 @@
  *   total BYTES, reserved BYTES
  *   hidden BYTES             memory held by processes that are not listed
  *   utilization PERCENT
+ *   energy MILLIJOULES       used since the driver was loaded
+ *   clock MHZ                of the multiprocessors
+ *   throttle BITS            why the clocks are low at this moment (nvmlClocksEventReason…)
+ *   violation NANOSECONDS    for how long heat has slowed the GPU down since the driver was loaded
+ *   used PID PERCENT         that process used the multiprocessors in the last second
  *   process PID BYTES        listed, and holding memory ("-": NVML does not tell how much)
  *   display PID BYTES        the same, but only drawing
  *   phantom PID BYTES        listed, though there is no such process and no memory is held
@@ -40,7 +45,8 @@ typedef struct { unsigned pid; bytes_t memory; enum { COMPUTES, DRAWS, PHANTOM }
 typedef struct {
     char uuid[96], name[96];
     bytes_t total, reserved, hidden;
-    unsigned utilization, recovery;
+    unsigned utilization, recovery, clock, user, user_percent;
+    unsigned long long energy, throttle, violation;
     int exists, lost, mig_mode;
     Process processes[MAX_PROCESSES];
     int process_count;

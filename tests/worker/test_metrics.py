@@ -1,10 +1,16 @@
 """The figures of quality and cost mean what they say."""
 
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
+from tests.nvml_stand_in import StandIn, build
 from worker.errors import ConfigurationError
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
@@ -74,6 +80,91 @@ def test_clip_weights_in_a_pickle_are_refused(tmp_path):
     (tmp_path / "open_clip_pytorch_model.bin").touch()
     with pytest.raises(ConfigurationError, match=r"no \.safetensors"):
         ClipScorer(f"local-dir:{tmp_path}", "", "cpu")
+
+
+@pytest.fixture(scope="module")
+def nvml_library(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def metered(tmp_path, nvml_library):
+    """Return a function that runs lines of Python beside a meter of the second of two GPUs."""
+    stand_in = StandIn(tmp_path, nvml_library)
+    gpus = stand_in.gpus(2)
+    environment = stand_in.environment() | {"CUDA_VISIBLE_DEVICES": gpus[1].uuid}
+    preamble = """
+        import os, sys
+        from pathlib import Path
+        from tests.nvml_stand_in import StandIn, use_gpu
+        from worker.metrics.device import Meter
+        stand_in = StandIn(Path(os.environ["NVML_STAND_IN"]), Path(sys.argv[1]))
+        stand_in.gpus(2)
+    """
+
+    def run(lines):
+        code = textwrap.dedent(preamble) + textwrap.dedent(lines) + "\nprint(repr(meter.stop()))"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(nvml_library)],
+            cwd=Path(__file__).parents[2],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        return eval(done.stdout, {"Reading": Reading})
+
+    return run
+
+
+def test_a_meter_reads_its_own_gpu(metered):
+    read = metered("""
+        stand_in.set(1, energy=5_000_000, utilization=90, clock=1900, violation=70)
+        meter = Meter("cuda:0")
+        use_gpu(2**30)
+        meter.start()
+        stand_in.set(1, energy=5_012_500)
+        stand_in.set(0, energy=9_000_000)
+    """)
+    assert read == Reading(joules=12.5, utilization=90.0, clock=1900.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "why"),
+    [
+        ("", "stand_in.set(1, processes={1: 2**20})", "another process used the GPU (pid 1)"),
+        ("stand_in.set(1, processes={1: 2**20})", "", "another process used the GPU (pid 1)"),
+        ("stand_in.set(0, processes={1: 2**20})", "", None),
+        ("", "stand_in.set(1, used=(1, 40))", "another process used the GPU (pid 1)"),
+        ("", "stand_in.set(1, used=(os.getpid(), 99))", None),
+        ("", "stand_in.set(1, violation=5000)", "the GPU was too hot"),
+        ("stand_in.set(1, violation=5000)", "", None),
+        ("", "stand_in.set(1, throttle=0x20)", "the GPU was too hot"),
+        ("", "stand_in.set(1, throttle=0x80)", "the GPU was braked by its power supply"),
+        ("", "stand_in.set(1, throttle=0x4)", None),  # at its power limit
+        ("", "stand_in.set(1, fails={'nvmlDevice': 999})", None),
+    ],
+)
+def test_a_stretch_that_something_disturbed_does_not_count(metered, before, during, why):
+    read = metered(f"""
+        {before}
+        meter = Meter("cuda:0")
+        use_gpu(2**30)
+        meter.start()
+        {during}
+    """)
+    assert read.spoiled == why
+
+
+def test_in_a_container_the_process_that_came_with_us_is_us(metered):
+    read = metered("""
+        stand_in.set(1, processes={1: 2**20})
+        meter = Meter("cuda:0")
+        stand_in.set(1, processes={1: 2**20, 2: 2**30})
+        meter.start()
+        stand_in.set(1, processes={2: 2**30, 3: 2**20})
+    """)
+    assert read.spoiled == "another process used the GPU (pid 3)"
 
 
 def test_a_cpu_has_no_meter():

@@ -1,13 +1,15 @@
 """What the device itself tells of a timed stretch: energy, use, and whether the time counts.
 
-Through NVML. A stretch during which another process came to the GPU, or the GPU slowed itself down
+Through NVML. A stretch during which another process was on the GPU, or the GPU slowed itself down
 for heat or a failing supply, does not count and is taken again. A GPU at its power limit does
-count: that is how a large GPU normally runs.
+count: that is how a large GPU normally runs. What NVML counts by itself (energy, time lost to heat,
+use by each process) covers the whole stretch; the rest is read at its end.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 
 from worker.untyped import Passed
@@ -20,6 +22,8 @@ class Reading:
     joules: float | None = None
     utilization: float | None = None
     """Percent of the last sampling period in which a kernel ran."""
+    clock: float | None = None
+    """MHz of the multiprocessors at the end."""
     spoiled: str | None = None
     """Why the stretch does not count."""
 
@@ -27,52 +31,48 @@ class Reading:
 class Meter:
     """A meter for one GPU; on a CPU, or where NVML does not answer, it knows nothing.
 
+    Make it before anything uses the GPU, and start it only when this process does: in a container
+    NVML may know this process by another id, which is then the one that came in between.
+
     Args:
         device: a torch device.
     """
 
     def __init__(self, device: str) -> None:
-        self._handle: Passed = None
-        self._before: float | None = None
-        if device.startswith("cuda"):
-            self._open(device)
-        # processes that are here from the start: this one, under whatever id a container gives it
-        self._ours = self._processes()
+        self._handle = _open(device) if device.startswith("cuda") else None
+        self._there_before = self._processes()
+        self._ours: frozenset[int] = frozenset()
+        self._started_at = 0
+        self._joules_before: float | None = None
+        self._hot_before: int | None = None
 
     def start(self) -> None:
         """Begin a stretch."""
-        self._before = self._joules()
+        if not self._ours:
+            self._ours = self._own()
+        self._started_at = time.time_ns() // 1000
+        self._hot_before = self._hot()
+        self._joules_before = self._joules()
 
     def stop(self) -> Reading:
         """End the stretch."""
-        after = self._joules()
-        known = after is not None and self._before is not None
+        before, after = self._joules_before, self._joules()
+        rates = self._ask("nvmlDeviceGetUtilizationRates")
         return Reading(
-            joules=after - self._before if known else None,  # type: ignore[operator]
-            utilization=self._utilization(),
-            spoiled=self._spoiled(),
+            joules=None if before is None or after is None else after - before,
+            utilization=None if rates is None else float(rates.gpu),
+            clock=self._clock(),
+            spoiled=self._foreign() or self._slowed(),
         )
 
-    def _open(self, device: str) -> None:
-        import pynvml
-        import torch
-
-        # by UUID: NVML does not know of CUDA_VISIBLE_DEVICES, so its numbers are other GPUs'
-        uuid = str(torch.cuda.get_device_properties(device).uuid).removeprefix("GPU-")
-        try:
-            pynvml.nvmlInit()
-            self._handle = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
-        except pynvml.NVMLError:
-            self._handle = None
-
-    def _ask(self, function: str) -> Passed:
+    def _ask(self, function: str, *arguments: int) -> Passed:
         """Return NVML's answer, or None where it has none."""
         if self._handle is None:
             return None
         import pynvml
 
         try:
-            return getattr(pynvml, function)(self._handle)
+            return getattr(pynvml, function)(self._handle, *arguments)
         except (pynvml.NVMLError, AttributeError):
             return None
 
@@ -80,18 +80,36 @@ class Meter:
         millijoules = self._ask("nvmlDeviceGetTotalEnergyConsumption")
         return None if millijoules is None else millijoules / 1000
 
-    def _utilization(self) -> float | None:
-        rates = self._ask("nvmlDeviceGetUtilizationRates")
-        return None if rates is None else float(rates.gpu)
+    def _clock(self) -> float | None:
+        megahertz = self._ask("nvmlDeviceGetClockInfo", 1)  # NVML_CLOCK_SM
+        return None if megahertz is None else float(megahertz)
+
+    def _hot(self) -> int | None:
+        """Return for how many nanoseconds altogether heat has slowed the GPU down."""
+        lost = self._ask("nvmlDeviceGetViolationStatus", 1)  # NVML_PERF_POLICY_THERMAL
+        return None if lost is None else int(lost.violationTime)
 
     def _processes(self) -> frozenset[int]:
         running = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
-        return frozenset(process.pid for process in running) | {os.getpid()}
+        return frozenset(process.pid for process in running)
 
-    def _spoiled(self) -> str | None:
+    def _own(self) -> frozenset[int]:
+        listed, own = self._processes(), frozenset({os.getpid()})
+        return own if own <= listed else own | (listed - self._there_before)
+
+    def _foreign(self) -> str | None:
         foreign = self._processes() - self._ours
-        if foreign:
-            return f"another process used the GPU (pid {min(foreign)})"
+        if self._ours == {os.getpid()}:
+            # it may have come and gone; only where NVML's ids are those that are seen from here
+            used = self._ask("nvmlDeviceGetProcessUtilization", self._started_at) or ()
+            seen = {sample.pid for sample in used if sample.timeStamp and sample.smUtil}
+            foreign |= seen - self._ours
+        return f"another process used the GPU (pid {min(foreign)})" if foreign else None
+
+    def _slowed(self) -> str | None:
+        hot = self._hot()
+        if hot is not None and self._hot_before is not None and hot > self._hot_before:
+            return "the GPU was too hot"
         reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         if not reasons:
             return None
@@ -103,3 +121,26 @@ class Meter:
             ("braked by its power supply", pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown),
         )
         return next((f"the GPU was {why}" for why, bit in slowed if reasons & bit), None)
+
+
+def _open(device: str) -> Passed:
+    """Return NVML's handle of a torch device, or None where there is none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetHandleByUUID(_uuid(device))
+    except pynvml.NVMLError:
+        return None
+
+
+def _uuid(device: str) -> str:
+    """Return the device's UUID: NVML does not know of CUDA_VISIBLE_DEVICES and counts otherwise."""
+    number = int(device.partition(":")[2] or 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if number < len(visible) and visible[number].startswith(("GPU-", "MIG-")):
+        return visible[number]
+    import torch
+
+    uuid = str(torch.cuda.get_device_properties(device).uuid)
+    return f"GPU-{uuid.removeprefix('GPU-')}"
