@@ -17,6 +17,7 @@ from scheduler.verdict import Exit, LogScan, Rules, Verdict
 
 GIB = 2**30
 GRACE = 10.0  # seconds between TERM and KILL
+LINE_EVERY = 7.0  # seconds between two lines of a worker's log
 RULES = Rules()
 
 
@@ -87,7 +88,7 @@ class Gpu:
 
 @dataclass
 class Record:
-    """One attempt in its task's attempts file."""
+    """One attempt in its task's attempts file; ``started`` is its monotonic time, good within one boot."""
 
     number: int
     device: str
@@ -95,7 +96,9 @@ class Record:
     halvings: int
     free_memory: int | None
     keeper: Keeper
-    ended: float | None = None
+    started_at: float = 0.0  # time of day
+    boot: int = 0
+    ended: float | None = None  # time of day
     end: End | None = None
     not_started: bool = False
     was_told_to_stop: bool = False
@@ -132,11 +135,18 @@ class Physics:
         self.slots = slots  # CPU slots: no leases, no guests, no polling
         self.rng = rng
         self.now = 1000.0
+        # How far the time of day is ahead, and since when: anybody may set it at any time.
+        self.clock_settings = [(0.0, 0.0)]
+        self.boot = 0
         self.disk_full = False
         self.done: set[str] = set()
         self.failed: set[str] = set()
         self.files: dict[str, AttemptsFile] = {nature.task: AttemptsFile() for nature in natures}
         self.attempts_made: dict[str, int] = dict.fromkeys(self.natures, 0)
+
+    def time_of_day(self, at: float) -> float:
+        """Return what the clock on the wall showed at ``at``."""
+        return at + next(ahead for since, ahead in reversed(self.clock_settings) if since <= at)
 
     def after(self, delay: float, do: Callable[[], None]) -> None:
         """Let something happen ``delay`` seconds from now."""
@@ -205,7 +215,8 @@ class Keeper:
             self._answer("no room")
         else:
             file.lock = self
-            self._order.started = world.now
+            self._order.started, self._order.started_at = world.now, world.time_of_day(world.now)
+            self._order.boot = world.boot
             file.records.append(self._order)
             file.lines += 1
             self._spawn()
@@ -243,7 +254,9 @@ class Keeper:
         """When the worker last wrote to its log; 0 if it has none yet."""
         if self.fate is None:
             return 0.0
-        return self._order.started if self.fate.silent else self._world.now
+        started = self._order.started
+        lines = 0 if self.fate.silent else (self._world.now - started) // LINE_EVERY
+        return started + lines * LINE_EVERY
 
     def worker_ends(self, end: End) -> None:
         """End the worker, if it still works; the keeper records it if it lives."""
@@ -266,7 +279,7 @@ class Keeper:
             self._world.after(1.0, lambda: self._ended(end))
         else:
             record, self._order.end = self._order, end
-            record.ended = self._world.now
+            record.ended = self._world.time_of_day(self._world.now)
             record.was_told_to_stop = self._stop_asked
             self._world.files[self.task].lines += 1
             self._world.note("ended", self.task, record.number, end.name)

@@ -97,7 +97,7 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
 def disturb(world: World, rng: Random) -> None:
     """Let one fault happen, or one end."""
     gpu = rng.choice(list(world.gpus.values()))
-    match rng.randrange(16):
+    match rng.randrange(17):
         case 0 | 1 | 2 | 3:
             world.kill_dispatcher(rng.choice((0, 1, 2, 3, 5, 8)), restart=rng.random() < 0.5)
         case 4 | 5 | 6:
@@ -120,6 +120,8 @@ def disturb(world: World, rng: Random) -> None:
         case 15:
             flag = rng.choice(("faulty", "leased_away"))
             world.change_device(gpu, **{flag: not getattr(gpu, flag)})
+        case 16:
+            world.set_clock(rng.choice((-5000.0, -5.0, 5.0, 5000.0)))
 
 
 def live_through(world: World, seed: int) -> int:

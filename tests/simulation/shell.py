@@ -14,6 +14,7 @@ from scheduler import events as ev
 from scheduler.core import Core, Seed, State
 from scheduler.retry import Attempt
 from scheduler.verdict import Exit, Kind, Verdict, judge
+from tests.simulation.obligations import Obligations
 from tests.simulation.physics import End, Gpu, Keeper, Record
 
 if TYPE_CHECKING:
@@ -38,20 +39,22 @@ class Shell:
         self.attempts: dict[str, Keeper] = {}
         self.places: dict[str, str] = {}  # task -> the device that the core gave its attempt
         self.adopted: set[Keeper] = set()
+        self._logs: dict[Keeper, tuple[float | None, float]] = {}  # as last seen, and since when
         self.unjudged: set[str] = set()  # over or orphaned, and the verdict not yet with the core
-        self.unborn: set[str] = set()  # had an attempt here that left no record
         self.exit_code: int | None = None
         self.views = {name: _View() for name in world.gpus}
         self._inbox: deque[Callback] = deque()
         self._jobs: deque[Job] = deque()
         self._clerk_works = False
-        self._depth = 0
         seeds = [self._seed(task) for task in world.natures]
         open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
         self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
         self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now)
+        self._obligations = Obligations(
+            seeds, world.policy.settings, world.max_halvings, world.limits
+        )
         self._open_attempts = open_attempts
 
     def begin(self) -> None:
@@ -80,17 +83,22 @@ class Shell:
         history = tuple(self._past(record) for record in judged)
         if last.verdict is not None:
             return Seed(task, State.WAITING, history)
-        return Seed(task, State.RUNNING, history, last.device, last.started, last.halvings)
+        same_boot = last.boot == self.world.boot
+        started = last.started if same_boot else self._monotonic(last.started_at)
+        return Seed(task, State.RUNNING, history, last.device, started, last.halvings)
 
-    @staticmethod
-    def _past(record: Record) -> Attempt:
+    def _monotonic(self, at: float) -> float:
+        """Return the core's time of a time of day, as clock.py does."""
+        return self.world.now - max(0.0, self.world.time_of_day(self.world.now) - at)
+
+    def _past(self, record: Record) -> Attempt:
         # A verdict that was lost to a full disk counts as a plain failure.
         verdict = record.verdict or Verdict(Kind.FAILED, "None")
-        ended = record.started if record.ended is None else record.ended
+        ended = record.started_at if record.ended is None else record.ended
         return Attempt(
             verdict,
             record.device,
-            ended,
+            self._monotonic(ended),
             free_memory=record.free_memory,
             foreign=record.foreign,
             halvings=record.halvings,
@@ -118,16 +126,13 @@ class Shell:
         world = self.world
         world.note("event", event)
         self._keep_account(event)
+        self._obligations.told(event, world.now)
         actions = self.core.handle(event, world.now)
-        world.promises.check_decided(actions)
-        self._depth += 1
+        self._obligations.decided(actions, world.now, self.core.next_wake())
         for action in actions:
             world.note("action", action)
             world.maybe_kill()
             self._carry_out(action)
-        self._depth -= 1
-        if self._depth == 0:
-            world.promises.check_settled(self)
 
     def _keep_account(self, event: ev.Event) -> None:
         match event:
@@ -137,10 +142,6 @@ class Shell:
                 self.views[event.device].idle = False
             case ev.AttemptExited() | ev.AttemptJudged() | ev.StartRefused():
                 self.occupied.pop(event.task, None)
-            case ev.WriteFailed():
-                self.world.promises.room(there_is=False)
-            case ev.RoomAgain():
-                self.world.promises.room(there_is=True)
 
     def interrupt(self) -> None:
         """See Ctrl-C."""
@@ -163,7 +164,7 @@ class Shell:
             case ev.CheckActivity():
                 keeper = self.attempts.get(action.task)
                 if keeper is not None:
-                    self.handle(ev.Activity(action.task, keeper.shows_life_at))
+                    self.handle(ev.Activity(action.task, self._last_sign(keeper)))
             case ev.CheckRoom():
                 self._submit(self._try_to_write)
             case ev.Finish():
@@ -217,6 +218,14 @@ class Shell:
         self.handle(ev.WriteFailed("no room"))
         self._vacate(gpu.name)
 
+    def _last_sign(self, keeper: Keeper) -> float:
+        """Return when the log was last seen to have changed: its own times are those of day."""
+        log, (seen, at) = keeper.shows_life_at, self._logs.get(keeper, (None, self.world.now))
+        if log != seen:
+            at = self.world.now
+        self._logs[keeper] = log, at
+        return at
+
     def _stop(self, task: str, verdict: Verdict) -> None:
         keeper = self.attempts.get(task)
         if keeper is None:
@@ -263,7 +272,6 @@ class Shell:
         self._vacate(device)
         if not file.records or file.records[-1].verdict is not None:
             self.unjudged.discard(task)
-            self.unborn.add(task)
             verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
             self.handle(ev.AttemptJudged(task, Attempt(verdict, device, self.world.now)))
             return
@@ -371,7 +379,7 @@ class Shell:
         def job() -> tuple[Callback, Callback]:
             if world.disk_full:
                 return lambda: self.handle(ev.WriteFailed("no room", task)), lambda: None
-            world.promises.check_checkpoint(self, action)
+            world.promises.check_checkpoint(action)
             (world.done if action.completed else world.failed).add(task)
             return lambda: self.handle(ev.CheckpointWritten(task)), lambda: world.forget(task)
 

@@ -7,9 +7,11 @@ import pytest
 
 from scheduler import events as ev
 from scheduler.core import Core, State
+from scheduler.fleet import ASIDE
 from scheduler.verdict import Kind, Verdict
 from tests.simulation.promises import Broken
 from tests.simulation.scenario import build, live_through
+from tests.simulation.shell import Shell
 
 SEEDS = 300
 
@@ -142,6 +144,130 @@ class TakesNewsOfABusyDeviceForIdleness(Core):
         self._fleet[event.device].attempts = 0 if free else self._fleet[event.device].attempts
 
 
+class RetriesAnOomAnywhere(Core):
+    def _queue(self, task, retry):
+        if self._fleet.can_have_more_than(retry.above_memory):
+            retry = replace(retry, above_memory=None)
+        super()._queue(task, retry)
+
+
+class ComesBackToADeviceInError(Core):
+    def _queue(self, task, retry):
+        super()._queue(task, replace(retry, avoid=None))
+
+
+class FliesFromADeviceJustReleased(Core):
+    def _release(self, task):
+        self._fleet[self._running[task].device].within_reach = False
+        super()._release(task)
+
+
+class NeverBacksOff(Core):
+    def _pass_time(self):
+        self._later = [(0.0, task, retry) for _, task, retry in self._later]
+        super()._pass_time()
+
+
+class SleepsThroughARetry(Core):
+    def next_wake(self):
+        later, self._later = self._later, []
+        wake = super().next_wake()
+        self._later = later
+        return wake
+
+
+class CountsTheTimeoutFromTheAdoption(Core):
+    def _plant(self, seed):
+        super()._plant(replace(seed, started=self._now) if seed.state is State.RUNNING else seed)
+
+
+class LeavesWorkOnALostDevice(Core):
+    def _device_gone(self, event):
+        self._withhold(event.device)
+
+
+class StopsEveryoneForALostDevice(Core):
+    def _device_gone(self, event):
+        super()._device_gone(event)
+        for task in self._running:
+            self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
+
+
+class IgnoresTheSecondInterrupt(Core):
+    def _interrupt(self):
+        if self._interrupts == 0:
+            super()._interrupt()
+
+
+class NeverSetsADeviceAside(Core):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self._fleet.failed_on = lambda *_: None
+
+
+class SetsADeviceAsideAtOnce(Core):
+    def _judged(self, task, attempt):
+        super()._judged(task, attempt)
+        device = self._fleet[attempt.device]
+        if device.failures and device.aside_until <= self._now:
+            device.aside_until = self._now + ASIDE
+            heapq.heappush(self._fleet._asides, (device.aside_until, device.ordinal))
+            self._actions.append(ev.SetAside(device.name, device.aside_until, "one is enough"))
+
+
+class NeverBringsADeviceBack(Core):
+    def _pass_time(self):
+        self._fleet._asides.clear()
+        super()._pass_time()
+
+
+class ChargesForMemoryThatOthersTook(Core):
+    def _judged(self, task, attempt):
+        super()._judged(task, replace(attempt, foreign=False))
+
+
+class ForgetsTheHalving(Core):
+    def _start(self, task, device):
+        super()._start(task, device)
+        self._actions[-1] = replace(self._actions[-1], halvings=0)
+        self._running[task].halvings = 0
+
+
+class SaysNotWhyATaskWaits(Core):
+    def _after_failure(self, task):
+        super()._after_failure(task)
+        if isinstance(self._actions[-1], ev.Waits):
+            self._actions.pop()
+
+
+class PrefersWhatWasNeverTried(Core):
+    def _pick(self, device):
+        fresh = self._next_fresh()
+        if fresh is None:
+            return super()._pick(device)
+        self._untried[fresh] = False
+        return fresh
+
+
+class NeverLooksAgainForAPickyTask(Core):
+    def _match_picky(self):
+        pass
+
+
+class ResumesBeforeAllIsWritten(Core):
+    def _resume(self):
+        writes, self._writes = self._writes, {}
+        super()._resume()
+        self._writes = writes
+
+
+class ReportsSuccessWhateverFailed(Core):
+    def _end(self):
+        super()._end()
+        if self._finished and ev.Finish(1) in self._actions:
+            self._actions[-1] = ev.Finish(0)
+
+
 BUGS = [
     ForgetsToMarkADeviceBusy,
     DropsARetryFromTheHeap,
@@ -160,14 +286,45 @@ BUGS = [
     ForgetsTheWatchAfterASignOfLife,
     FinishesWithAWriteUnderWay,
     TakesNewsOfABusyDeviceForIdleness,
+    RetriesAnOomAnywhere,
+    ComesBackToADeviceInError,
+    FliesFromADeviceJustReleased,
+    NeverBacksOff,
+    SleepsThroughARetry,
+    CountsTheTimeoutFromTheAdoption,
+    LeavesWorkOnALostDevice,
+    StopsEveryoneForALostDevice,
+    IgnoresTheSecondInterrupt,
+    NeverSetsADeviceAside,
+    SetsADeviceAsideAtOnce,
+    NeverBringsADeviceBack,
+    ChargesForMemoryThatOthersTook,
+    ForgetsTheHalving,
+    SaysNotWhyATaskWaits,
+    PrefersWhatWasNeverTried,
+    NeverLooksAgainForAPickyTask,
+    ResumesBeforeAllIsWritten,
+    ReportsSuccessWhateverFailed,
 ]
 
 
 @pytest.mark.parametrize("core", BUGS)
 def test_a_planted_bug_is_found(core):
+    assert _is_found(core), f"{SEEDS} seeds did not find that the core {core.__name__}"
+
+
+def test_a_shell_that_trusts_the_time_of_day_is_found(monkeypatch):
+    def last_sign(shell, keeper):
+        return shell._monotonic(shell.world.time_of_day(keeper.shows_life_at))
+
+    monkeypatch.setattr(Shell, "_last_sign", last_sign)
+    assert _is_found(Core)
+
+
+def _is_found(core):
     for seed in range(SEEDS):
         try:
             live_through(build(seed, core), seed)
         except Broken:
-            return
-    pytest.fail(f"{SEEDS} seeds did not find that the core {core.__name__}")
+            return True
+    return False

@@ -44,7 +44,7 @@ def test_the_schedules_reach_every_kind_of_trouble():
             if words[0] == "judged":
                 met.add(words[3])
     wanted = {
-        "--- power cut", "--- the dispatcher is killed", "adopted", "leap",
+        "--- power cut", "--- the dispatcher is killed", "adopted", "leap", "clock",
         "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckRoom", "Waits", "SetAside",
         "Paused", "Resumed", "Draining", "Finish", "StartRefused", "WriteFailed", "RoomAgain",
         "DeviceGone", *(kind.value for kind in Kind),

@@ -91,6 +91,10 @@ class SweepMachine(RuleBasedStateMachine):
     def leap(self, seconds):
         self.world.leap(seconds)
 
+    @rule(seconds=st.sampled_from((-5000.0, 5000.0)))
+    def set_clock(self, seconds):
+        self.world.set_clock(seconds)
+
     @rule(full=st.booleans())
     def fill_disk(self, full):
         self.world.fill_disk(full=full)

@@ -166,7 +166,6 @@ class World(Physics):
         if self.shell is None and self.exit_code is None:
             self.note("--- a dispatcher starts")
             self.interrupts = 0
-            self.promises.new_dispatcher()
             self.shell = Shell(self, adopt=adopt)
             self._live(self.shell.begin)
 
@@ -189,6 +188,7 @@ class World(Physics):
     def cut_power(self) -> None:
         """End every process at once; files stay."""
         self.note("--- power cut")
+        self.boot += 1
         if self.shell is not None:
             self._bury()
         for keeper in self._keepers():
@@ -203,6 +203,11 @@ class World(Physics):
         """Let time pass in which nothing gets the processor: a suspended virtual machine."""
         self.note("leap", seconds)
         self.now += seconds
+
+    def set_clock(self, seconds: float) -> None:
+        """Set the time of day forward or back; no process notices."""
+        self.note("clock", seconds)
+        self.clock_settings.append((self.now, self.clock_settings[-1][1] + seconds))
 
     def fill_disk(self, *, full: bool) -> None:
         """Fill the disk, or make room."""
