@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +23,20 @@ from scheduler.clock import Clock
 from scheduler.paths import SweepPaths
 from scheduler.retry import Attempt
 from scheduler.sweep import Sweep, Task
-from scheduler.verdict import DISK_ERRNOS, Exit, Kind, Verdict, judge
+from scheduler.verdict import Exit, Kind, Verdict, judge
+
+# No such program, not a program, not allowed, a command line too long: the same the next time.
+WRONG_PROGRAM = frozenset(
+    {
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ENOEXEC,
+        errno.EACCES,
+        errno.E2BIG,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +56,38 @@ class Judgement:
         return max(0.0, self.ended - started) if isinstance(started, int | float) else 0.0
 
 
-def judge_attempt(task: str, paths: SweepPaths, sweep: Sweep, *, foreign: bool) -> Judgement:
+def attempts_of(
+    task: str, paths: SweepPaths, known: AttemptRecord | None = None
+) -> list[AttemptRecord]:
+    """Return a task's attempts, the last completed by what is known of it.
+
+    The file may have been removed, or have had no room for a line.
+    """
+    attempts = read_attempts(paths.attempts(task)).attempts
+    if known is None:
+        return attempts
+    if not attempts or attempts[-1].started["attempt"] != known.started["attempt"]:
+        return [*attempts, known]
+    last = attempts[-1]
+    last.ended, last.stop = last.ended or known.ended, last.stop or known.stop
+    return attempts
+
+
+def judge_attempt(
+    task: str,
+    paths: SweepPaths,
+    sweep: Sweep,
+    known: AttemptRecord | None = None,
+    *,
+    foreign: bool,
+) -> Judgement:
     """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
 
     Args:
+        known: what the dispatcher knows of the attempt, should its file have been removed.
         foreign: whether others' processes were on the device while it ran.
     """
-    attempts = read_attempts(paths.attempts(task)).attempts
+    attempts = attempts_of(task, paths, known)
     scan, facts = read_log(paths.log(task), sweep.rules)
     last = attempts[-1] if attempts else AttemptRecord({"attempt": 0, "device": "?"})
     ended = last.ended or {}
@@ -63,6 +102,8 @@ def judge_attempt(task: str, paths: SweepPaths, sweep: Sweep, *, foreign: bool) 
             _int(ended.get("code")), _int(ended.get("signal")), bool(ended.get("oom_killed"))
         )
         verdict = judge(exit_, scan, stop)
+        if facts is None and verdict.kind is Kind.NO_SUCCESS_LINE:
+            verdict = Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
     if not verdict.completed and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
         last.verdict = {"verdict": verdict.kind.value, "cause": verdict.cause, "foreign": foreign}
@@ -78,10 +119,8 @@ def judge_attempt(task: str, paths: SweepPaths, sweep: Sweep, *, foreign: bool) 
 def _not_started(ended: Mapping[str, Any]) -> Verdict | None:
     if "not_started" not in ended:
         return None
-    cause, errno = str(ended["not_started"]), ended.get("errno")
-    if errno in DISK_ERRNOS:
-        return Verdict(Kind.DISK_FULL, cause)
-    if errno in (2, 8, 13, 20):  # no such program, not a program, not allowed, not a folder
+    cause = str(ended["not_started"])
+    if ended.get("errno") in WRONG_PROGRAM:
         return Verdict(Kind.WRONG_CODE, cause)
     return Verdict(Kind.NOT_STARTED, cause)
 

@@ -27,7 +27,8 @@ from typing import Any, Protocol
 
 from scheduler import events as ev
 from scheduler import retry
-from scheduler.checkpoints import AttemptRecord, append_line, read_attempts
+from scheduler.attempts import attempts_of
+from scheduler.checkpoints import AttemptRecord, append_line
 from scheduler.clerk import Clerk
 from scheduler.clock import Clock
 from scheduler.core import Core
@@ -66,7 +67,8 @@ class Attempt:
     number: int
     device: str
     keeper: KeeperHandle | AdoptedKeeper
-    started: float  # time of day
+    record: AttemptRecord  # as its file should have it, should that be removed
+    begun: bool  # the keeper has recorded it
 
 
 class Dispatcher:
@@ -112,7 +114,7 @@ class Dispatcher:
                 self._clerk.start()
                 self._devices.connect(self._post, self._handle, self._tell)
                 for task, record in recovered.open_attempts.items():
-                    self._take_over(task, record.started["device"], adopt=adopt)
+                    self._take_over(task, record.started["device"], record, adopt=adopt)
                 self._devices.start()
                 while self._exit_code is None and not self._detached:
                     self._turn()
@@ -194,23 +196,29 @@ class Dispatcher:
         for task in recovered.strangers:
             self._tell("stranger", task=task)
 
-    def _take_over(self, task: str, device: str, *, adopt: bool = True) -> None:
-        """See to an attempt that has no keeper of ours (any more): adopt it, or judge what it left."""
-        record = self._last_record(task)
+    def _take_over(
+        self, task: str, device: str, known: AttemptRecord | None = None, *, adopt: bool = True
+    ) -> None:
+        """See to an attempt that has no keeper of ours (any more): adopt it, or judge what it left.
+
+        Args:
+            known: what is known of it, should its file have been removed.
+        """
+        record = self._last_record(task, known)
         if record is None:  # a keeper has the file and has not written to it yet
-            self._await_orphans(task, None, device)
+            self._await_orphans(task, device, None)
             return
         if record.ended is not None:
             # Later: the core may wish to stop an attempt that is yet to be adopted.
-            self._post(partial(self._ended_unseen, task, device))
+            self._post(partial(self._ended_unseen, task, device, record))
             return
         keeper = AdoptedKeeper.find(record)
         if keeper is None:
-            self._await_orphans(task, str(record.started.get("token")), device)
+            self._await_orphans(task, device, record)
             return
         number = record.started["attempt"]
         started = record.started.get("started", time.time())
-        self._attempts[task] = Attempt(task, number, device, keeper, started)
+        self._attempts[task] = Attempt(task, number, device, keeper, record, begun=True)
         self._devices.occupy(device, keeper.pid)
         self._selector.register(keeper, selectors.EVENT_READ, partial(self._adopted_ended, task))
         self._tell("attempt_adopted", task=task, attempt=number, device=device, started=started)
@@ -223,19 +231,20 @@ class Dispatcher:
         attempt = self._attempts.pop(task)
         self._selector.unregister(attempt.keeper)
         attempt.keeper.release()
-        self._take_over(task, attempt.device)
+        self._take_over(task, attempt.device, attempt.record)
 
-    def _await_orphans(self, task: str, token: str | None, device: str) -> None:
+    def _await_orphans(self, task: str, device: str, known: AttemptRecord | None) -> None:
         """Judge a task's attempt, whose keeper is dead, when nothing of it lives any more."""
+        token = known.started.get("token") if known is not None else None
 
         def wait() -> None:
-            end_orphans(self._paths.attempts(task), token)
-            self._post(partial(self._ended_unseen, task, device))
+            end_orphans(self._paths.attempts(task), token if isinstance(token, str) else None)
+            self._post(partial(self._ended_unseen, task, device, known))
 
         threading.Thread(target=wait, name=f"end of {task}", daemon=True).start()
 
-    def _ended_unseen(self, task: str, device: str) -> None:
-        record = self._last_record(task)
+    def _ended_unseen(self, task: str, device: str, known: AttemptRecord | None) -> None:
+        record = self._last_record(task, known)
         foreign = self._devices.visited(device)
         self._devices.vacate(device)  # before the core may give it to the next
         if record is None or record.verdict is not None:  # its keeper died at birth
@@ -245,10 +254,10 @@ class Dispatcher:
         end = {"ended": time.time(), **(record.ended or {})}
         self._tell_ended(task, record.started["attempt"], device, end)
         self._handle(ev.AttemptExited(task))
-        self._records.judge(task, foreign=foreign)
+        self._records.judge(task, record, foreign=foreign)
 
-    def _last_record(self, task: str) -> AttemptRecord | None:
-        return next(reversed(read_attempts(self._paths.attempts(task)).attempts), None)
+    def _last_record(self, task: str, known: AttemptRecord | None = None) -> AttemptRecord | None:
+        return next(reversed(attempts_of(task, self._paths, known)), None)
 
     def _end(self) -> None:
         self._devices.finish()
@@ -316,7 +325,10 @@ class Dispatcher:
         if last is not None and last.verdict is None and last.started["attempt"] >= action.number:
             self._take_over(task.id, device.id)  # the last order of a dispatcher that died
             return
-        self._attempts[task.id] = Attempt(task.id, action.number, device.id, keeper, time.time())
+        record = AttemptRecord(dict(order["attempt"]))
+        self._attempts[task.id] = Attempt(
+            task.id, action.number, device.id, keeper, record, begun=False
+        )
         self._idle_keepers.pop(device.id, None)
         self._devices.occupy(device.id, keeper.pid)
         keeper.order(order)
@@ -326,10 +338,9 @@ class Dispatcher:
         attempt = self._attempts.get(task)
         if attempt is None:
             return
-        with contextlib.suppress(OSError):  # no room: it will be judged by its signal alone
-            append_line(
-                self._paths.attempts(task), {"stop": verdict.kind.value, "cause": verdict.cause}
-            )
+        attempt.record.stop = {"stop": verdict.kind.value, "cause": verdict.cause}
+        with contextlib.suppress(OSError):  # no room: a next dispatcher would see its signal alone
+            append_line(self._paths.attempts(task), attempt.record.stop)
         self._tell("stopping", task=task, attempt=attempt.number, why=verdict.cause)
         attempt.keeper.stop()
 
@@ -379,13 +390,14 @@ class Dispatcher:
 
     def _answered(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
         if "started" in answer:
-            attempt.started = answer["at"]
+            attempt.record.started["started"] = answer["at"]
+            attempt.begun = True
             self._tell(
                 "attempt_started",
                 task=attempt.task,
                 attempt=attempt.number,
                 device=attempt.device,
-                started=attempt.started,
+                started=answer["at"],
                 pid=answer["started"],
             )
         elif "ended" in answer:
@@ -416,7 +428,7 @@ class Dispatcher:
         attempt = next((a for a in self._attempts.values() if a.keeper is keeper), None)
         if attempt is not None:
             del self._attempts[attempt.task]
-            self._take_over(attempt.task, device)
+            self._take_over(attempt.task, device, attempt.record if attempt.begun else None)
 
     def _release_idle_keepers(self) -> None:
         now = time.monotonic()
@@ -440,10 +452,11 @@ class Dispatcher:
         del self._attempts[task]
         if device in self._keepers:
             self._idle_keepers[device] = time.monotonic()
+        attempt.record.ended = dict(end)
         self._tell_ended(task, attempt.number, device, end)
         self._handle(ev.AttemptExited(task))
         self._devices.vacate(device)
-        self._records.judge(task, foreign=foreign)
+        self._records.judge(task, attempt.record, foreign=foreign)
 
     def _tell_ended(self, task: str, number: int, device: str, end: Mapping[str, Any]) -> None:
         self._tell(

@@ -124,20 +124,29 @@ class Keeper:
             if os.path.lexists(order["done"]):  # a slow start: others have run the task meanwhile
                 raise Refused("completed")
             rotate(order["log"], order["attempt"]["attempt"])
-            started = time.time()
-            stamp = {"monotonic": time.monotonic(), "started": started}
-            append(record, {**order["attempt"], **self._identity, **stamp})
+            log = open_log(order["log"])
             try:
-                worker = spawn(order, self._environment | order["environment"], record)
-            except OSError as error:
-                ended = not_started(error)
-            else:
-                self._answer({"started": worker, "at": started})
-                ended = self._watch(worker, order["grace"])
-            self._record_end(record, ended)
+                ended = self._attempt(order, record, log)
+            finally:
+                os.close(log)
         finally:
             os.close(record)
         self._answer(ended)
+
+    def _attempt(self, order: dict[str, Any], record: int, log: int) -> dict[str, Any]:
+        """Record the attempt, run it, record its end; return that."""
+        started = time.time()
+        stamp = {"monotonic": time.monotonic(), "started": started}
+        append(record, {**order["attempt"], **self._identity, **stamp})
+        try:
+            worker = spawn(order["command"], self._environment | order["environment"], record, log)
+        except OSError as error:
+            ended = not_started(error)
+        else:
+            self._answer({"started": worker, "at": started})
+            ended = self._watch(worker, order["grace"])
+        self._record_end(record, ended)
+        return ended
 
     def _record_end(self, record: int, ended: dict[str, Any]) -> None:
         """Append the end, when there is room for it: a full disk must not cost finished work.
@@ -266,16 +275,23 @@ def birth(pid: int) -> int:
     return int(fields[19])
 
 
-def spawn(order: dict[str, Any], environment: dict[str, str], record: int) -> int:
-    """Start the worker in a session of its own, its output in the log; return its process id."""
-    log = os.open(
-        order["log"], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644
-    )
+def open_log(path: str) -> int:
+    """Create the attempt's log; return its descriptor."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+    return os.open(path, flags, 0o644)
+
+
+def spawn(command: list[str], environment: dict[str, str], record: int, log: int) -> int:
+    """Start the worker in a session of its own, its output in the log; return its process id.
+
+    Raises:
+        OSError: the program cannot be started; our own files are no reason for that.
+    """
     os.set_inheritable(record, True)
     try:
         return os.posix_spawn(
-            order["command"][0],
-            order["command"],
+            command[0],
+            command,
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -288,7 +304,6 @@ def spawn(order: dict[str, Any], environment: dict[str, str], record: int) -> in
         )
     finally:
         os.set_inheritable(record, False)
-        os.close(log)
 
 
 def not_started(error: OSError) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,11 +17,14 @@ from scheduler.attempts import (
     judge_attempt,
     past_attempt,
 )
+from scheduler.checkpoints import AttemptRecord
 from scheduler.clerk import Checkpoint, Clerk
 from scheduler.clock import Clock
 from scheduler.paths import SweepPaths
 from scheduler.sweep import Sweep
 
+# Too many open files, too many processes, no memory.
+_NO_FILE_S_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 LONG_LOG = 1 << 18  # bytes; a shorter log is read sooner than it is handed to a thread
 
 Handle = Callable[[ev.Event], None]
@@ -48,11 +52,11 @@ class Records:
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
 
-    def judge(self, task: str, *, foreign: bool) -> None:
+    def judge(self, task: str, known: AttemptRecord, *, foreign: bool) -> None:
         """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
 
         def job() -> Callable[[], None]:
-            judgement = judge_attempt(task, self._paths, self._sweep, foreign=foreign)
+            judgement = judge_attempt(task, self._paths, self._sweep, known, foreign=foreign)
             return partial(self._judged, task, judgement, foreign)
 
         if _size(self._paths.log(task)) < LONG_LOG:
@@ -117,18 +121,25 @@ class Records:
 
     def files_in_trouble(self, error: OSError, task: str | None = None) -> None:
         """Tell the core that files cannot be written (``task``: its checkpoint could not)."""
-        where = error.filename or self._paths.checkpoints
-        self._handle(ev.WriteFailed(f"{where}: {error.strerror}", task))
+        where = error.filename or self._paths.checkpoints  # a write does not name its file
+        why = (
+            str(error.strerror) if error.errno in _NO_FILE_S_FAULT else f"{where}: {error.strerror}"
+        )
+        self._handle(ev.WriteFailed(why, task))
 
     def check_room(self) -> None:
         """Try whether files can be written again; the core hears of it."""
         self._clerk.submit(self._try_to_write)
 
     def _try_to_write(self) -> Callable[[], None]:
+        try:
+            self._paths.make_folders()  # somebody may have removed them
+        except OSError as error:
+            return partial(self.files_in_trouble, error)
         for folder in (self._paths.checkpoints, self._paths.logs):
-            error = _try_folder(folder)
-            if error is not None:
-                return partial(self.files_in_trouble, error)
+            trouble = _try_folder(folder)
+            if trouble is not None:
+                return partial(self.files_in_trouble, trouble)
         return partial(self._handle, ev.RoomAgain())
 
 

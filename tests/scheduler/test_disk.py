@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -9,9 +10,14 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scheduler.clerk import Clerk
+from scheduler.clock import Clock
+from scheduler.records import Records
+from scheduler.sweepfile import read_sweep
 from tests.scheduler.box import Box
 
 Mount = Callable[..., None]
@@ -109,6 +115,52 @@ def test_a_sweep_that_is_paused_can_be_left_and_resumed(box: Box, mount: Mount) 
     filler.unlink()
     assert box.run().code == 0
     assert (box.starts("a"), box.starts("b")) == (1, 1)
+
+
+def test_folders_removed_in_mid_run_are_made_again_and_cost_nothing(box: Box) -> None:
+    told = {"a": ["gate; ok", "ok"], "b": "ok"}
+    box.write(told, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
+    running = box.start()
+    open_gate = box.reach_gate("a")
+    shutil.rmtree(box.paths.logs)
+    shutil.rmtree(box.paths.checkpoints)
+    open_gate()
+    running.wait_for("paused: .*No such file or directory")
+    ended = running.end()
+    assert ended.code == 0, ended.out
+    assert "lost: exit code 0, but its log, which had to prove it, is gone" in ended.out
+    assert (box.starts("a"), box.starts("b")) == (2, 1)
+
+
+def test_an_attempts_file_removed_in_mid_run_costs_nothing(box: Box) -> None:
+    box.write({"a": "gate; ok", "b": ["helper; gate; ok", "ok"]}, retries={"max_attempts": 1})
+    running = box.start()
+    gates = [box.reach_gate("a"), box.reach_gate("b")]
+    keeper = box.attempt("b")["keeper"]
+    for task in ("a", "b"):
+        box.paths.attempts(task).unlink()
+    os.kill(keeper, signal.SIGKILL)
+    running.wait_for("b: attempt 1 on cpu:[01]: lost")
+    for open_gate in gates:
+        open_gate()
+    ended = running.end()
+    assert ended.code == 0, ended.out
+    assert box.done("a")["exit_code"] == 0
+    assert box.done("a")["attempts"][0]["device"].startswith("cpu:")
+    assert (box.starts("a"), box.starts("b")) == (1, 2)
+
+
+def test_what_no_disk_is_to_blame_for_names_no_file(box: Box) -> None:
+    told: list[Any] = []
+    sweep = read_sweep(box.write({"a": "ok"}))
+    clerk = Clerk(box.paths.checkpoints, told.append)
+    records = Records(sweep, box.paths, Clock(), clerk, told.append, told.append)
+    records.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
+    records.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
+    assert [event.reason for event in told] == [
+        "Too many open files",
+        f"{box.paths.checkpoints}: No space left on device",
+    ]
 
 
 def test_a_disk_that_is_full_from_the_start(box: Box, mount: Mount) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from scheduler import keeper as keeper_program
+from scheduler.attempts import WRONG_PROGRAM
 from scheduler.checkpoints import AttemptRecord, read_attempts
 from scheduler.processes import AdoptedKeeper
 
@@ -149,10 +150,18 @@ def test_a_task_whose_record_is_locked_or_has_changed_is_not_started(keeper: Kee
     assert not (keeper.folder / "started").exists()
 
 
-def test_a_program_that_cannot_be_started(keeper: Keeper) -> None:
-    keeper.order("", command=["/no/such/program"])
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["/no/such/program"], "cannot start /no/such/program: No such file"),
+        (["/bin/true", "x" * 200_000], "cannot start /bin/true: Argument list too long"),
+    ],
+)
+def test_a_program_that_cannot_be_started(keeper: Keeper, command: list[str], why: str) -> None:
+    keeper.order("", command=command)
     ended = keeper.answer()
-    assert ended["not_started"].startswith("cannot start /no/such/program: No such file")
+    assert ended["not_started"].startswith(why)
+    assert ended["errno"] in WRONG_PROGRAM
     assert not read_attempts(keeper.record).open
 
 
@@ -160,7 +169,8 @@ def test_a_program_that_cannot_be_started(keeper: Keeper) -> None:
 def test_files_that_cannot_be_written(keeper: Keeper, what: str) -> None:
     keeper.order("true", **{what: str(keeper.folder / "no" / "folder")})
     answer = keeper.answer()
-    assert answer.get("errno") == 2
+    assert (answer["failed"], answer["errno"]) == ("No such file or directory", 2)
+    assert not read_attempts(keeper.record).attempts  # the task is not to blame
     keeper.order("exit 0")
     keeper.answer()
     assert keeper.answer()["code"] == 0  # it is still of use
