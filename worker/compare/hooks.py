@@ -24,11 +24,13 @@ class Recorder:
     """Records the pipelines of one process.
 
     Args:
-        send: sends one frame.
+        send: sends one frame, of a kind.
         models: model ids and the local folders that stand for them.
     """
 
-    def __init__(self, send: Callable[[dict[str, Any]], None], models: Mapping[str, str]) -> None:
+    def __init__(
+        self, send: Callable[[str, dict[str, Any]], None], models: Mapping[str, str]
+    ) -> None:
         self._send = send
         self._models = models
         self._ids: dict[int, tuple[Passed, str]] = {}  # by the denoiser; kept alive beside it
@@ -143,7 +145,7 @@ class Recorder:
         description = describe(
             pipe, arguments, defaults or {}, model_id=model_id, device=device, tgate=tgate
         )
-        self._send({"kind": kind, **description})
+        self._send(kind, description)
 
 
 def _has_variant(folder: str, variant: str | None) -> bool:

@@ -19,7 +19,7 @@ import os
 import runpy
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -62,9 +62,9 @@ def main() -> int:
 
     own = os.getpid()
 
-    def send(content: dict[str, Any]) -> None:
+    def send(kind: str, content: Mapping[str, Any]) -> None:
         if os.getpid() == own:  # a child of the program is not the program
-            write_frame(descriptor, word, content)
+            write_frame(descriptor, word, kind, content)
 
     from worker.compare.hooks import Recorder
 
@@ -72,7 +72,7 @@ def main() -> int:
     sys.meta_path.insert(0, _AfterImport("diffusers", recorder.install))
     error, code = _run(request["program"])
     recorder.finish()
-    send({"kind": "end", "error": error})
+    send("end", {"error": error})
     return code
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from worker.compare import match, sandbox, source
+from worker.compare import description, match, sandbox, source
 from worker.compare.extract import CALL_FIELDS, FIELDS, NOT_CALLED, Findings
 from worker.compare.values import DictThing, ListThing, Unknown, Value
 from worker.errors import ConfigurationError, TryAgainLaterError
@@ -24,7 +24,7 @@ class Built:
 
     Attributes:
         findings: the fields, as the static reading names them; unknown where it built nothing.
-        description: see ``describe.py``; None where it built nothing.
+        description: see ``description.py``; None where it built nothing.
         problem: why it did not run through, in one sentence; None if it did.
         confined: what it was kept from.
         output: the first and last of what it printed.
@@ -53,52 +53,44 @@ def build(
 
 def interpret(outcome: sandbox.Outcome) -> Built:
     """Return what came of a run: whatever its frames say, they are only data."""
-    problem = _problem(outcome)
-    described = [frame for frame in outcome.frames if frame.get("kind") in ("call", "built")]
-    description = described[-1] if described and not outcome.tampered else None
-    if description is not None:
-        try:
-            findings = _findings(description)
-        except (KeyError, TypeError, AttributeError):
-            description, problem = None, "it sent a description that cannot be read"
-    if description is None:
-        problem = problem or "it builds no pipeline"
-        findings = Findings(dict.fromkeys(FIELDS, Unknown("the program built nothing")))
-    return Built(findings, description, problem, outcome.confined, outcome.output)
-
-
-def _problem(outcome: sandbox.Outcome) -> str | None:
     if outcome.tampered:
-        return "it wrote to the channel that its result takes"
+        return _nothing(outcome, "it wrote to the channel that its result takes")
+    described = [frame for frame in outcome.frames if frame.kind in ("call", "built")]
+    endings = [frame for frame in outcome.frames if frame.kind == "end"]
+    try:
+        told = description.read(described[-1].kind, described[-1].content) if described else None
+        error = description.read("end", endings[0].content)["error"] if endings else None
+    except ValueError as wrong:
+        return _nothing(outcome, f"it sent a description that cannot be read: {wrong}")
+    problem = _problem(outcome, error)
+    if told is None:
+        return _nothing(outcome, problem or "it builds no pipeline")
+    return Built(_findings(told["fields"]), told, problem, outcome.confined, outcome.output)
+
+
+def _nothing(outcome: sandbox.Outcome, problem: str) -> Built:
+    findings = Findings(dict.fromkeys(FIELDS, Unknown("the program built nothing")))
+    return Built(findings, None, problem, outcome.confined, outcome.output)
+
+
+def _problem(outcome: sandbox.Outcome, error: str | None) -> str | None:
     if outcome.ended != "ended":
         return outcome.in_words
-    error = next(
-        (frame.get("error") for frame in outcome.frames if frame.get("kind") == "end"), None
-    )
     if error is not None:
         return f"it fails: {error}"
     return None if outcome.code == 0 else outcome.in_words
 
 
-def _findings(description: Mapping[str, Any]) -> Findings:
-    """Turn a description's fields into findings; whatever a program may have put there."""
-    told = description["fields"]
-    if not isinstance(description["objects"], dict) or not isinstance(description["tensors"], dict):
-        raise TypeError("objects and tensors are no mappings")
-    fields: dict[str, Value] = {}
-    for name in FIELDS:
-        missing = NOT_CALLED if name in CALL_FIELDS else None
-        fields[name] = _value(told.get(name, missing))
-    return Findings(fields)
+def _findings(told: Mapping[str, Any]) -> Findings:
+    missing = {name: NOT_CALLED if name in CALL_FIELDS else None for name in FIELDS}
+    return Findings({name: _value(told.get(name, missing[name])) for name in FIELDS})
 
 
-def _value(told: object, depth: int = 0) -> Value:
-    if depth > 5:
-        return Unknown("a value nested too deeply")
+def _value(told: Any) -> Value:  # what a description's field may hold
     if isinstance(told, dict):
-        return DictThing({str(key): _value(item, depth + 1) for key, item in told.items()})
+        return DictThing({key: _value(item) for key, item in told.items()})
     if isinstance(told, list):
-        return ListThing.of(tuple(_value(item, depth + 1) for item in told))
+        return ListThing.of(tuple(_value(item) for item in told))
     return told[:_MAX_TEXT] if isinstance(told, str) else told
 
 

@@ -1,8 +1,8 @@
 """Run a program apart: in a process of its own, with limits, and a private way for its result.
 
 The program may crash, hang, print, fork, exit or lie: none of it reaches the judge's own process.
-What it says of itself comes as frames over a pipe, each opened by a word that only its harness was
-told; standard output is kept for people and never read as a result.
+What it says of itself comes as frames over a pipe, each opened by a word that its harness was told;
+standard output is kept for people and never read as a result.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ JAIL = Path(__file__).with_name("jail.py")
 HARNESS = "worker.compare.inside"
 STAND_INS = Path(__file__).with_name("stand_ins")
 MAX_OUTPUT = 64 * 2**10  # of what a program prints, its first and last half this much
-MAX_RESULT = 128 * 2**20
+MAX_FRAME = 16 * 2**20  # several times what the largest pipelines need to be described
+MAX_RESULT = 64 * 2**20  # of all frames that are kept; the newest are
 _GRACE = 10.0  # seconds beyond the limit after which the jail itself is taken to hang
 # What a program is told of its surroundings; everything else (tokens, keys, proxies) stays out.
 _KEPT = (
@@ -76,14 +78,22 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """One thing that a harness told: its kind, and JSON that nobody has looked at yet."""
+
+    kind: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a program ended.
 
     Attributes:
         ended: ``ended`` by itself; or by us, for ``time``, ``memory``, ``processes``, ``result``
-            (too much of it), ``abandoned`` or ``jail`` (which failed itself).
+            (too much of it, or none), ``abandoned`` or ``jail`` (which failed itself).
         code: its exit code, negative for a signal, None if unknown.
-        frames: what its harness sent, decoded.
+        frames: what its harness sent; the newest, where there was more than can be kept.
         tampered: whether something else than frames came over the result pipe.
         output: the first and last of what it printed.
         confined: whether it was kept from ``network``, ``files`` and other ``processes``.
@@ -91,7 +101,7 @@ class Outcome:
 
     ended: str
     code: int | None
-    frames: list[dict[str, Any]]
+    frames: list[Frame]
     tampered: bool
     output: str
     confined: dict[str, bool] = field(default_factory=dict)
@@ -103,7 +113,7 @@ class Outcome:
             "time": "it was stopped: it took too long",
             "memory": "it was stopped: it took too much memory",
             "processes": "it was stopped: it started too many processes",
-            "result": "it was stopped: it sent too much",
+            "result": "it was stopped: it sent too much, or what is no result",
             "abandoned": "it was stopped",
             "jail": "it could not be run apart",
         }
@@ -266,18 +276,17 @@ def _listen(
         stdin.close()
     except BrokenPipeError:
         pass
-    output = _Capped(MAX_OUTPUT)
-    frames, said = bytearray(), bytearray()
+    output, frames, said = _Capped(MAX_OUTPUT), FrameReader(request["word"]), bytearray()
     sinks: dict[int, Callable[[bytes], object]] = {
         stdout.fileno(): output.add,
-        result: frames.extend,
+        result: frames.add,
         status: said.extend,
     }
     selector = selectors.DefaultSelector()
     for descriptor in sinks:
         selector.register(descriptor, selectors.EVENT_READ)
     deadline = time.monotonic() + limits.seconds + _GRACE
-    too_much = False
+    ending = False
     while selector.get_map():
         remaining = deadline - time.monotonic()
         if remaining <= 0:
@@ -288,55 +297,90 @@ def _listen(
                 sinks[key.fd](data)
             else:
                 selector.unregister(key.fd)
-        if len(frames) > MAX_RESULT:
-            too_much = True
-            frames.clear()
+        if frames.broken and not ending:
+            ending = True
             os.write(control, b"end it")  # the jail ends the program and all that it started
     selector.close()
-    return _outcome(bytes(said), bytes(frames), output.text(), request["word"], too_much=too_much)
+    return _outcome(bytes(said), frames, output.text())
 
 
-def _outcome(said: bytes, frames: bytes, output: str, word: str, *, too_much: bool) -> Outcome:
-    decoded, tampered = read_frames(frames, word)
-    if too_much:
-        return Outcome("result", None, [], True, output)
+def _outcome(said: bytes, frames: FrameReader, output: str) -> Outcome:
+    told, tampered = list(frames.frames), frames.tampered
     try:
         report = json.loads(said)
     except ValueError:
-        return Outcome("jail", None, decoded, tampered, output)
+        return Outcome("jail", None, told, tampered, output)
     status = report["status"]
     code = None if status is None else os.waitstatus_to_exitcode(status)
-    return Outcome(report["outcome"], code, decoded, tampered, output, report["confined"])
+    ended = "result" if frames.broken else report["outcome"]
+    return Outcome(ended, code, told, tampered, output, report["confined"])
 
 
-def write_frame(descriptor: int, word: str, content: dict[str, Any]) -> None:
-    """Send one frame: the word, the length in bytes, the content as JSON."""
+def write_frame(descriptor: int, word: str, kind: str, content: Mapping[str, Any]) -> None:
+    """Send one frame: the word, the kind, the length in bytes, the content as JSON."""
     data = json.dumps(content).encode()
-    message = f"{word} {len(data)}\n".encode() + data
+    message = f"{word} {kind} {len(data)}\n".encode() + data
     while message:
         message = message[os.write(descriptor, message) :]
 
 
-def read_frames(data: bytes, word: str) -> tuple[list[dict[str, Any]], bool]:
-    """Return the frames at the beginning of ``data``, and whether anything else follows them."""
-    frames: list[dict[str, Any]] = []
-    prefix = word.encode() + b" "
-    position = 0
-    while position < len(data):
-        end = data.find(b"\n", position, position + len(prefix) + 20)
-        head = data[position:end] if end >= 0 else b""
-        length = head[len(prefix) :]
-        if not head.startswith(prefix) or not length.isdigit():
-            return frames, True
-        position = end + 1 + int(length)
-        try:
-            content = json.loads(data[end + 1 : position])
-        except (ValueError, RecursionError):
-            return frames, True
-        if position > len(data) or not isinstance(content, dict):
-            return frames, True
-        frames.append(content)
-    return frames, False
+class FrameReader:
+    """Takes a stream apart into frames, within bounds, and looks into none of them.
+
+    Attributes:
+        frames: the newest whole ones.
+        broken: whether something that is no frame came, or too large a one; the rest is ignored.
+    """
+
+    _HEAD = 40  # bytes for kind and length
+
+    def __init__(self, word: str) -> None:
+        self.frames: deque[Frame] = deque()
+        self.broken = False
+        self._opening = word.encode() + b" "
+        self._rest = bytearray()
+        self._size = 0
+
+    @property
+    def tampered(self) -> bool:
+        """Whether something else than whole frames has come."""
+        return self.broken or bool(self._rest)
+
+    def add(self, data: bytes) -> None:
+        """Take what has come next."""
+        if self.broken:
+            return
+        self._rest += data
+        while self._rest and not self.broken and self._take_one():
+            pass
+
+    def _take_one(self) -> bool:
+        """Move a frame from the stream to the frames, if it is there as a whole."""
+        end = self._rest.find(b"\n", 0, len(self._opening) + self._HEAD)
+        if end < 0:
+            self.broken = len(self._rest) >= len(self._opening) + self._HEAD
+            return False
+        head = bytes(self._rest[:end])
+        parts = head.removeprefix(self._opening).split(b" ")
+        if not head.startswith(self._opening) or len(parts) != 2 or not parts[1].isdigit():
+            self.broken = True
+            return False
+        length = int(parts[1])
+        if length > MAX_FRAME:
+            self.broken = True
+            return False
+        if len(self._rest) < end + 1 + length:
+            return False
+        kind = parts[0].decode("ascii", "replace")
+        self._keep(Frame(kind, bytes(self._rest[end + 1 : end + 1 + length])))
+        del self._rest[: end + 1 + length]
+        return True
+
+    def _keep(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._size += len(frame.content)
+        while self._size > MAX_RESULT:
+            self._size -= len(self.frames.popleft().content)
 
 
 def unprotected(confined: dict[str, bool]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from worker.__main__ import main
-from worker.compare import judge, objects, runtime, sandbox
+from worker.compare import description, judge, objects, runtime, sandbox
 from worker.compare.extract import extract
 from worker.compare.report import plain
 from worker.errors import ConfigurationError
@@ -64,7 +64,9 @@ def frames_of(program: str) -> list[dict[str, Any]]:
     folders = {SD15: local_source("built:sd15")}
     outcome = sandbox.run_apart(program.encode(), {"models": folders}, LIMITS)
     assert outcome.code == 0, outcome.output
-    return [frame for frame in outcome.frames if frame["kind"] == "call"]
+    return [
+        description.read("call", frame.content) for frame in outcome.frames if frame.kind == "call"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -151,31 +153,103 @@ def test_a_pipeline_that_is_never_called_is_compared_all_the_same() -> None:
         judge.subject_of(built, MODELS)
 
 
+def told(described: object) -> runtime.Built:
+    """Return what the judge makes of a program that tells this."""
+    frames = [
+        sandbox.Frame("call", json.dumps(described).encode()),
+        sandbox.Frame("end", b'{"error": null}'),
+    ]
+    return runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+
+
 def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) -> None:
-    frames = [described["reference"], {"kind": "end", "error": None}]
-    ran = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    ran = told(described["reference"])
     assert runtime.contradictions(extract(REFERENCE.encode()), ran.findings) == []
     assert runtime.contradictions(extract(DISGUISED.encode()), ran.findings) == []
     other = REFERENCE.replace("helper.enable()", "helper.enable(); helper.disable()")
     assert runtime.contradictions(extract(other.encode()), ran.findings) == ["accelerators"]
 
 
+@pytest.mark.parametrize("told_instead", [{}, [], None, "call", {"fields": None}])
+def test_a_description_that_is_none_breaks_nothing(told_instead: object) -> None:
+    built = told(told_instead)
+    assert built.description is None
+    assert "cannot be read" in str(built.problem)
+
+
 @pytest.mark.parametrize(
-    "description",
+    ("path", "value"),
     [
-        {},
-        {"fields": None, "objects": {}, "tensors": {}},
-        {"fields": {}, "objects": [], "tensors": {}},
-        {"fields": {"steps": {"a": {"b": {"c": {"d": {"e": {"f": {}}}}}}}}, "objects": {}},
+        ("tensors unet.conv_in.weight", 1),
+        ("tensors unet.conv_in.weight values", "no base64"),
+        ("tensors unet.conv_in.weight values", "AAAA"),
+        ("tensors unet.conv_in.weight shape", [-1]),
+        ("objects class", {}),
+        ("objects", None),
+        ("fields settings", None),
+        ("fields scheduler_args", 5),
+        ("fields accelerators", {"deepcache": 7}),
+        ("fields accelerators", {"deepcache": {"cache_interval": {"a": [[[]]]}}}),
+        ("fields height", "abc"),
+        ("fields steps", 10**400),
+        ("fields steps", True),
+        ("fields guidance", float("nan")),
+        ("unknown", [1]),
     ],
 )
-def test_a_description_that_is_none_breaks_nothing(
-    description: dict[str, Any],
+def test_a_description_that_lies_in_its_form_is_none(
+    path: str, value: object, described: dict[str, dict[str, Any]]
 ) -> None:
-    frames = [{"kind": "call", **description}, {"kind": "end", "error": None}]
-    built = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    """The program shares its process with what describes it, and can send anything."""
+    changed = json.loads(json.dumps(described["reference"]))
+    *inner, last = path.split(" ")
+    place = changed
+    for key in inner:
+        place = place[key]
+    place[last] = value
+    built = told(changed)
     assert built.description is None
-    assert built.problem is not None
+    assert "cannot be read" in str(built.problem)
+
+
+@pytest.mark.parametrize("ending", ["", "null", "[]", '{"error": 5}'])
+def test_an_ending_that_is_none_is_a_problem(ending: str) -> None:
+    frames = [sandbox.Frame("end", ending.encode())]
+    built = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    assert "cannot be read" in str(built.problem)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 1_000_000}, "1000000 steps"),
+        ({"images_per_prompt": 20_000}, "40000 images"),
+        ({"batch": 0}, "0 images"),
+        ({"height": 4096, "width": 4096, "steps": 500}, "too large"),
+        ({"height": 0, "width": 0}, "image_size"),
+        ({"guidance": None}, "guidance"),
+        ({"accelerators": {"deepcache": {}}}, "deepcache.cache_interval"),
+        ({"accelerators": {"deepcache": {"cache_interval": "3"}}}, "deepcache.cache_interval"),
+        ({"accelerators": {"tgate": {"gate_step": None}}}, "tgate.gate_step"),
+        ({"accelerators": {"tome": {"ratio": "x"}}}, "tome.ratio"),
+        ({"accelerators": {"magic": {}}}, "magic"),
+        ({"scheduler_args": {"num_train_timesteps": "x"}}, "its pipeline fails: TypeError"),
+        ({"scheduler_args": {"beta_schedule": "x"}}, "its pipeline fails: NotImplementedError"),
+        ({"scheduler_args": {"num_train_timesteps": 3}}, "its pipeline fails"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    changes: dict[str, Any], words: str, described: dict[str, dict[str, Any]]
+) -> None:
+    changed = described["reference"] | {"fields": described["reference"]["fields"] | changes}
+    effort = judge.Effort(num_samples=2, repeats=1, warmup=0)
+
+    def measure() -> None:
+        subject = judge.subject_of(told(changed), MODELS)
+        judge.measure(subject, effort, "cpu", lambda _line: None)
+
+    with pytest.raises(judge.UnsuitableError, match=words):
+        measure()
 
 
 @pytest.fixture
@@ -191,9 +265,9 @@ def test_the_command_compares_objects(
     (tmp_path / "gt.py").write_text(REFERENCE)
     (tmp_path / "gen.py").write_text(REFERENCE.replace(CALL, STEPS["other weights"][0] + CALL))
     files = [str(tmp_path / "gt.py"), str(tmp_path / "gen.py")]
-    assert main(["compare", *files]) == 0
+    assert main(["compare", *files]) == 3
     capsys.readouterr()
-    # the text could not tell: the objects do
+    # the text cannot tell: the objects do
     assert main(["compare", *files, "--hybrid", "--models", models_file, "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["matched"] == report["total"]

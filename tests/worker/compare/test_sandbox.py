@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.compare.sandbox import Limits, Outcome, read_frames, run_apart
+from worker.compare.sandbox import MAX_FRAME, FrameReader, Limits, Outcome, run_apart
 
 LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
 BRIEF = Limits(seconds=2, memory=2**30, processes=16, file_size=2**24)
@@ -24,8 +24,9 @@ def run(program: str, limits: Limits = LIMITS) -> Outcome:
 
 def error_of(outcome: Outcome) -> str | None:
     """Return what the program failed with, as its harness told it."""
-    assert [frame["kind"] for frame in outcome.frames] == ["end"]
-    return outcome.frames[0]["error"]
+    assert [frame.kind for frame in outcome.frames] == ["end"]
+    error: str | None = json.loads(outcome.frames[0].content)["error"]
+    return error
 
 
 def needs(outcome: Outcome, what: str) -> None:
@@ -216,8 +217,7 @@ def test_closing_every_descriptor_leaves_no_result() -> None:
     assert outcome.ended == "ended"
 
 
-def test_flooding_the_result_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.compare.sandbox.MAX_RESULT", 2**20)
+def test_flooding_the_result_is_stopped() -> None:
     outcome = run(
         "import os\nfor descriptor in range(3, 64):\n try:\n"
         "  while True: os.write(descriptor, b'x' * 2 ** 16)\n except OSError: pass"
@@ -246,20 +246,35 @@ def test_the_judge_s_death_ends_the_program(tmp_path: Path) -> None:
         pass  # the test's own time limit ends a program that stays
 
 
+@pytest.mark.parametrize("step", [1, 7, 2**20])
 @pytest.mark.parametrize(
-    ("data", "count", "tampered"),
+    ("data", "kinds", "tampered"),
     [
-        (b"", 0, False),
-        (b'word 2\n{}word 8\n{"a": 1}', 2, False),
-        (b"word 2\n{}garbage", 1, True),
-        (b"word 9\n{}", 0, True),
-        (b"other 2\n{}", 0, True),
-        (b"word 2\n[]", 0, True),
-        (b"word -2\n{}", 0, True),
-        (b"word 99999999999999999999999\n{}", 0, True),
-        (b"word 200000\n" + b"[" * 200000, 0, True),
+        (b"", [], False),
+        (b'word end 2\n{}word call 8\n{"a": 1}', ["end", "call"], False),
+        (b"word end 2\n{}garbage", ["end"], True),
+        (b"word end 9\n{}", [], True),
+        (b"word end", [], True),
+        (b"other end 2\n{}", [], True),
+        (b"word end -2\n{}", [], True),
+        (b"word end\n{}", [], True),
+        (b"word end 99999999999999999999999\n{}", [], True),
+        (f"word call {MAX_FRAME + 1}\n".encode(), [], True),
     ],
 )
-def test_only_whole_frames_with_the_word_count(data: bytes, count: int, tampered: bool) -> None:
-    frames, noticed = read_frames(data, "word")
-    assert (len(frames), noticed) == (count, tampered)
+def test_only_whole_frames_with_the_word_count(
+    data: bytes, kinds: list[str], tampered: bool, step: int
+) -> None:
+    reader = FrameReader("word")
+    for start in range(0, len(data), step):
+        reader.add(data[start : start + step])
+    assert ([frame.kind for frame in reader.frames], reader.tampered) == (kinds, tampered)
+
+
+def test_of_more_frames_than_can_be_kept_the_newest_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.compare.sandbox.MAX_RESULT", 10)
+    reader = FrameReader("word")
+    for number in range(100):
+        reader.add(b"word call 4\n%04d" % number)
+    assert [frame.content for frame in reader.frames] == [b"0098", b"0099"]
+    assert not reader.tampered
