@@ -22,7 +22,8 @@ class Case:
 
     folder: Path
     reference: bytes
-    generated: bytes
+    generated: bytes | str
+    """The generated file, or, where it cannot be read, why not."""
     asked: Findings
     target: judge.Target | None
 
@@ -31,21 +32,23 @@ class Case:
         """Read a case's folder.
 
         Raises:
-            ConfigurationError: a file is missing, or the reference or the target is not valid.
+            ConfigurationError: it is no folder, or its reference or target is missing or not valid.
         """
-        programs = []
-        for name in ("gt.py", "gen.py"):
-            try:
-                programs.append(source.read_source(str(folder / name)))
-            except source.SourceError as error:
-                raise ConfigurationError(f"{folder / name} {error}") from error
-        target = folder / "target.yaml"
+        if not folder.is_dir():
+            raise ConfigurationError(f"{folder} is no folder; a case is one, with gt.py and gen.py")
         try:
-            asked = extract(programs[0])
+            reference = source.read_source(str(folder / "gt.py"))
+            asked = extract(reference)
         except source.SourceError as error:
             raise ConfigurationError(f"{folder / 'gt.py'} {error}") from error
+        generated: bytes | str
+        try:
+            generated = source.read_source(str(folder / "gen.py"))
+        except source.SourceError as error:
+            generated = f"gen.py {error}"
+        target = folder / "target.yaml"
         wanted = judge.read_target(target) if target.exists() else None
-        return cls(folder, programs[0], programs[1], asked, wanted)
+        return cls(folder, reference, generated, asked, wanted)
 
 
 def judge_case(
@@ -56,6 +59,8 @@ def judge_case(
     Raises:
         WorkerError: the reference cannot be built, or nothing can be measured here.
     """
+    if isinstance(case.generated, str):
+        return _answer("text", passed=False, problem=case.generated)
     try:
         read = extract(case.generated)
     except source.SourceError as error:
@@ -63,7 +68,7 @@ def judge_case(
     wrong = _mismatches(case.asked, read)
     if wrong:
         return _answer("text", passed=False, mismatches=wrong)
-    expected, found = _build_both(case, read, models, limits)
+    expected, found = _build_both(case, case.generated, read, models, limits)
     if found.description is None or found.problem is not None:
         return _answer("objects", passed=False, problem=found.problem)
     wrong = [
@@ -86,7 +91,11 @@ def _mismatches(expected: Findings, found: Findings) -> list[str]:
 
 
 def _build_both(
-    case: Case, read: Findings, models: Mapping[str, str], limits: sandbox.Limits
+    case: Case,
+    generated: bytes,
+    read: Findings,
+    models: Mapping[str, str],
+    limits: sandbox.Limits,
 ) -> tuple[runtime.Built, runtime.Built]:
     runtime.fetch(case.asked, models)
     expected = runtime.build(case.reference, models, limits)
@@ -96,7 +105,7 @@ def _build_both(
             "--models or the local cache"
         )
     runtime.fetch(read, models)
-    found = runtime.build(case.generated, models, limits, hidden=[case.folder])
+    found = runtime.build(generated, models, limits, hidden=[case.folder])
     for line in sandbox.unprotected(found.confined):
         print(line)
     return expected, found

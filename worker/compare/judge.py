@@ -12,20 +12,30 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from worker import rows, statistics
 from worker.catalogue import PIPES, SD15, SDXL, Pipe, find_sched
 from worker.compare import source
 from worker.compare.report import plain
 from worker.compare.runtime import Built
-from worker.errors import ConfigurationError
-from worker.plan import Configuration, Parameters, Task, refuse, simplify
+from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
+from worker.plan import Configuration, Task, refuse, simplify
 from worker.results import Row
-from worker.settings import PipelineSettings, Search, read_search
+from worker.settings import ConfigurationGrid, PipelineSettings, Search, read_search
+
+if TYPE_CHECKING:
+    from worker.evaluation import Bench, Samples
 
 Say = Callable[[str], None]
 _ARCHITECTURES = {"StableDiffusionPipeline": SD15, "StableDiffusionXLPipeline": SDXL}
+# What is still measured: a file may ask for more than a device gets done in a day.
+MAX_STEPS = 1000  # as many as these models were trained on
+MAX_BATCH = 64
+MAX_WORK = 100 * 16 * 1024**2  # steps times pixels of all images of one call
+_CAPPED_RATIO = 0.75  # tomesd merges no more, whatever is asked
 
 
 class UnsuitableError(Exception):
@@ -96,6 +106,10 @@ def subject_of(built: Built, models: Mapping[str, str]) -> Subject:
     unknown = built.description.get("unknown")
     if unknown:
         raise UnsuitableError(f"its UNet is changed in a way not known here ({unknown[0]})")
+    batch = fields["batch"] * fields["images_per_prompt"]
+    _refuse_excess(fields["steps"], batch, fields["height"] * fields["width"])
+    if not isinstance(fields["guidance"], (int, float)):
+        raise UnsuitableError("its guidance is not a number")
     if fields["height"] != fields["width"]:
         raise UnsuitableError(f"its images are not square ({fields['width']}×{fields['height']})")
     model_id = fields["model_id"]
@@ -117,14 +131,29 @@ def subject_of(built: Built, models: Mapping[str, str]) -> Subject:
     return Subject(
         task,
         place,
-        fields["scheduler_args"],
+        built.description["fields"]["scheduler_args"],  # with its infinities, which JSON lacks
         configuration,
         str(fields["dtype"]),
         float(fields["guidance"]),
-        fields["batch"] * fields["images_per_prompt"],
+        batch,
         compiled,
         tuple(remarks),
     )
+
+
+def _refuse_excess(steps: int, batch: int, pixels: int) -> None:
+    """Raise UnsuitableError if one call is more than can be measured, or nothing at all."""
+    if steps > MAX_STEPS:
+        raise UnsuitableError(f"its call takes {steps} steps; at most {MAX_STEPS} are measured")
+    if not 1 <= batch <= MAX_BATCH:
+        raise UnsuitableError(
+            f"its call makes {batch} images at once; from 1 to {MAX_BATCH} are measured"
+        )
+    if steps * batch * pixels > MAX_WORK:
+        raise UnsuitableError(
+            f"its call is too large to be measured ({steps} steps of {batch} images of {pixels} "
+            f"pixels, {steps * batch * pixels / MAX_WORK:.1f} times the limit)"
+        )
 
 
 def _configuration(
@@ -135,7 +164,7 @@ def _configuration(
     Raises:
         UnsuitableError: they are broken, or cannot be right on this UNet.
     """
-    chosen: dict[str, Parameters] = {}
+    chosen: dict[str, dict[str, Any]] = {}
     for name, given in fields["accelerators"].items():
         parameters = dict(given)
         if "broken" in parameters:
@@ -144,14 +173,33 @@ def _configuration(
             raise UnsuitableError("its plain call reuses what an earlier call through T-GATE left")
         if parameters.pop("skip_mode", "uniform") != "uniform":
             raise UnsuitableError("DeepCache's helper has no other skip_mode than uniform")
-        if name == "tgate":
-            parameters["gate_step"] = task.at(parameters["gate_step"])
-        chosen[name] = parameters
+        chosen[name] = _checked(name, parameters)
+    if "tgate" in chosen:
+        chosen["tgate"]["gate_step"] = task.at(chosen["tgate"]["gate_step"])
     refusal = refuse(chosen, task.pipe.architecture, PipelineSettings(compile=compiled))
     if refusal is not None:
         raise UnsuitableError(refusal)
     configuration, because = simplify(Configuration(chosen), task, guided=fields["guidance"] > 1)
     return configuration, list(because)
+
+
+def _checked(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return an accelerator's parameters, all of them, as the search has them.
+
+    Raises:
+        UnsuitableError: the search knows no such accelerator, or not with these.
+    """
+    ratio = parameters.get("ratio")
+    if name == "tome" and isinstance(ratio, (int, float)):
+        parameters["ratio"] = min(ratio, _CAPPED_RATIO)
+    try:
+        grid = ConfigurationGrid.model_validate({name: parameters})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UnsuitableError(f"it cannot be measured: {place}: {first['msg']}") from error
+    checked: dict[str, Any] = getattr(grid, name).model_dump(exclude_none=True)
+    return checked
 
 
 @dataclass(frozen=True)
@@ -173,12 +221,9 @@ def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured
 
     Raises:
         WorkerError: the model, the scorer or the captions cannot be had.
-        UnsuitableError: the accelerated pipeline does not fit on the device.
-        torch.OutOfMemoryError: the baseline does not.
+        UnsuitableError: the pipeline fails, or with its accelerators does not fit on the device.
+        torch.OutOfMemoryError: the baseline does not fit.
     """
-    from diffusers import schedulers
-
-    from worker.evaluation import evaluate
     from worker.rig import Rig
     from worker.search import Request, settings_of
     from worker.studies import Study
@@ -194,12 +239,10 @@ def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured
         wanted.append(subject.configuration)
     with Rig(subject.task, search, device, say) as rig:
         bench = rig.bench(settings_of(request, study, device), study)
-        kind = getattr(schedulers, subject.task.sched.class_name)
-        bench.pipeline.scheduler = kind.from_config(dict(subject.scheduler))
-        samples = evaluate(bench, wanted, lambda done: say(f"  {done}"))
+        samples = _evaluate(subject, bench, wanted, say)
     baseline, candidate = samples[0], samples[-1]
-    if candidate.out_of_memory:
-        raise UnsuitableError("it does not fit into the device's memory")
+    if candidate.failure is not None:
+        raise UnsuitableError(f"what it builds cannot be measured here: {candidate.failure}")
     loss = None
     if baseline.clip:
         loss = statistics.relative_loss(baseline.clip, candidate.clip)
@@ -210,6 +253,33 @@ def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured
         loss,
         statistics.percentile(candidate.seconds, 50),
     )
+
+
+def _evaluate(
+    subject: Subject, bench: Bench, wanted: list[Configuration], say: Say
+) -> list[Samples]:
+    """Evaluate with the program's own noise scheduler; what fails then is the program's doing.
+
+    Raises:
+        UnsuitableError: the pipeline fails.
+        torch.OutOfMemoryError: the baseline does not fit on the device.
+    """
+    from diffusers import schedulers
+
+    from worker.evaluation import evaluate
+
+    kind = getattr(schedulers, subject.task.sched.class_name)
+    try:
+        bench.pipeline.scheduler = kind.from_config(dict(subject.scheduler))
+        return evaluate(bench, wanted, lambda done: say(f"  {done}"))
+    except ConfigurationError as error:
+        raise UnsuitableError(str(error)) from error
+    except WorkerError:
+        raise
+    except Exception as error:  # whatever diffusers makes of this configuration
+        if is_out_of_memory(error) or "CUDA error" in str(error):
+            raise
+        raise UnsuitableError(f"its pipeline fails: {type(error).__name__}: {error}") from error
 
 
 def _search(subject: Subject, effort: Effort, dtype: str) -> Search:

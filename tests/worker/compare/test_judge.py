@@ -216,10 +216,46 @@ def test_what_a_judged_file_raises_is_no_failure_of_the_judge(
     assert summary(results)["stage"] == "objects"
 
 
-@pytest.mark.parametrize("missing", ["gt.py", "gen.py"])
-def test_a_case_without_its_files(
-    missing: str, case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_case_without_its_reference_is_a_mistake(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (case / missing).unlink()
+    (case / "gt.py").unlink()
     assert main(["judge", str(case), "--results", str(tmp_path / "r.jsonl")]) == 2
-    assert missing in capsys.readouterr().err
+    assert "gt.py" in capsys.readouterr().err
+
+
+def test_a_file_is_no_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("about these cases")
+    flags = ["--results", str(tmp_path / "r.jsonl")]
+    assert main(["judge", str(tmp_path / "README.md"), *flags]) == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wrong", ["missing", "too large", "a folder"])
+def test_a_generated_file_that_cannot_be_read_is_a_result(
+    wrong: str, case: Path, tmp_path: Path
+) -> None:
+    (case / "gen.py").unlink()
+    if wrong == "too large":
+        (case / "gen.py").write_text("#" * (17 * 2**20))
+    elif wrong == "a folder":
+        (case / "gen.py").mkdir()
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--results", str(results)]) == 0
+    found = summary(results)
+    assert (found["stage"], found["passed"], found["achievement"]) == ("text", False, 0)
+    assert "gen.py" in json.loads(results.read_text().splitlines()[0])["verdict"]["problem"]
+
+
+def test_infinities_of_a_noise_scheduler_are_measured(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DPM-Solver's own configuration holds one."""
+    (tmp_path / "gen.py").write_text(
+        PROGRAM.replace("DDIMScheduler", "DPMSolverMultistepScheduler")
+    )
+    flags = ["--models", models_file, "--json", *QUICK]
+    code = main(["evaluate", str(tmp_path / "gen.py"), *flags])
+    report = json.loads(capsys.readouterr().out)
+    assert (code, report.get("problem")) == (0, None)
+    assert report["configuration"]["scheduler"] == "DPMSolverMultistepScheduler"
