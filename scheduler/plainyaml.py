@@ -1,11 +1,14 @@
 """Reads YAML as plain data: text, numbers, true/false, lists, mappings with texts as keys.
 
-What YAML would let pass silently, or turn into something that a command line or JSON cannot hold,
-is told with its line: a key written twice, a key that is no text, a text with a NUL byte.
+What YAML would let pass silently, or turn into something else than it looks like or than a command line
+or JSON can hold, is told with its line: a key written twice, a key that is no text, a text with a NUL
+byte, `on` (which is true), `1:30` (which is 90), `.nan`.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from typing import Any, TextIO
 
@@ -16,6 +19,9 @@ try:
 except ImportError:
     from yaml import SafeLoader  # type: ignore[assignment]
 
+_AS_IT_LOOKS = re.compile(
+    r"true|false|[-+]?(0|[1-9][\d_]*)|[-+]?[\d_]*\.[\d_]*([eE][-+]?\d+)?", re.I
+)
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # in a command line, an environment or a file name
 _DEEPEST = 100  # levels; libyaml's loader recurses in C, and would die of thousands
 _MERGE = "tag:yaml.org,2002:merge"
@@ -38,6 +44,18 @@ class _Loader(SafeLoader):
             self.complain(node, f"{text!r} holds a character that no command line can hold")
         return text
 
+    def construct_value(self, node: yaml.ScalarNode) -> bool | int | float:
+        text = str(node.value)
+        value: bool | int | float = yaml.SafeLoader.yaml_constructors[node.tag](self, node)
+        if not math.isfinite(value):
+            self.complain(
+                node, f"{text} is no number that JSON can hold; as a text, put it in quotes"
+            )
+        elif not _AS_IT_LOOKS.fullmatch(text):
+            means = json.dumps(value)
+            self.complain(node, f"{text} means {means} in YAML; write {means}, or put it in quotes")
+        return value
+
     def construct_unique_mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         written: set[str] = set()
         for key_node, _ in node.value:
@@ -59,7 +77,7 @@ class _Loader(SafeLoader):
         self.problems.append(f"line {node.start_mark.line + 1}: {what}")
 
 
-_CORE = ("null", "bool", "int", "float", "seq")
+_CORE = ("null", "seq")
 _Loader.yaml_constructors = {
     tag: constructor
     for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
@@ -67,6 +85,8 @@ _Loader.yaml_constructors = {
 }
 for _tag in ("str", "timestamp"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_text)
+for _tag in ("bool", "int", "float"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _Loader.construct_value)
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_unique_mapping)
 
 

@@ -102,7 +102,7 @@ class Sweep:
             for axis, value in self.matrix(task).items():
                 words += flag(axis, value)
         for name, value in {**self.args, **overrides}.items():
-            words += flag(name, fill_placeholders(value, fill) if isinstance(value, str) else value)
+            words += flag(name, _filled(value, fill))
         return words
 
     def spec(self, task: Task, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,12 +125,22 @@ def task_id(values: Sequence[Scalar], globbed: Sequence[bool]) -> str:
 
 def flag(name: str, value: Any) -> list[str]:
     """Return ``--name value`` as words; true is the bare flag, false nothing, a list several words."""
-    option = "--" + name.replace("_", "-")
     if isinstance(value, bool):
-        return [option] if value else []
+        return [option(name)] if value else []
     if isinstance(value, list | tuple):
-        return [option, *map(str, value)]
-    return [option, str(value)]
+        return [option(name), *map(str, value)]
+    return [option(name), str(value)]
+
+
+def option(name: str) -> str:
+    """Return how an axis or argument is spelt on the command line: ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_filled(part, values) for part in value]
+    return fill_placeholders(value, values) if isinstance(value, str) else value
 
 
 def fill_placeholders(text: str, values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import glob
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,18 @@ from pydantic import ValidationError
 
 from scheduler import plainyaml
 from scheduler import sweep as plain
-from scheduler.sweepschema import GlobSection, SweepSection, nearest, sentences, without_faults
+from scheduler.sweepschema import (
+    GlobSection,
+    SweepSection,
+    hides_the_worker,
+    nearest,
+    sentences,
+    without_faults,
+)
 from scheduler.verdict import Rules
 
 _UNSAFE = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")  # in a file's name
+_MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
 _MAX_NAME = 200  # bytes; file systems allow 255, and the longest suffix must fit too
 
 
@@ -43,15 +52,17 @@ def read_sweep(path: Path) -> plain.Sweep:
         SweepError: with all the mistakes of the file.
     """
     content, problems = _load(path)
+    worker_known = True
     try:
         model = SweepSection.model_validate(content)
     except ValidationError as error:
         problems += sentences(content, error)
+        worker_known = not hides_the_worker(content, error)
         try:  # look on at what is left without the faulty entries, to report all mistakes at once
             model = SweepSection.model_validate(without_faults(content, error))
         except ValidationError:
             raise SweepError(path, problems) from None
-    reader = _Reader(path, model)
+    reader = _Reader(path, model, worker_known=worker_known)
     sweep = reader.sweep()
     if problems or reader.problems:
         raise SweepError(path, problems + reader.problems, sweep)
@@ -87,13 +98,14 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
 class _Reader:
     """Expands the matrix and checks what the types alone do not say, collecting every problem."""
 
-    def __init__(self, path: Path, model: SweepSection) -> None:
+    def __init__(self, path: Path, model: SweepSection, *, worker_known: bool) -> None:
         self.problems: list[str] = []
         self._refused: set[plain.Scalar] = set()  # values that cannot be part of a file name
         self._model = model
         self._name = model.name if model.name is not None else path.stem
         self._axes = tuple(model.matrix)
         self._globbed = [isinstance(axis, GlobSection) for axis in model.matrix.values()]
+        self._worker_known = worker_known  # else the default stands in, and must not be judged by
 
     def sweep(self) -> plain.Sweep:
         model = self._model
@@ -101,10 +113,13 @@ class _Reader:
         tasks = self._tasks()
         self._check_placeholders()
         self._check_halved()
+        self._check_flags()
         command = tuple(model.worker.command)
         check = tuple(model.worker.check) if model.worker.check else None
         if command == plain.DEFAULT_COMMAND and check is None:
             check = plain.DEFAULT_CHECK
+        if not self._worker_known:
+            check = None
         return plain.Sweep(
             name=self._name,
             axes=self._axes,
@@ -133,6 +148,12 @@ class _Reader:
         excluded = [dict(rule) for rule in self._model.exclude]
         for index, rule in enumerate(excluded):
             self._check_rule(f"exclude[{index}]", rule, columns)
+        count = math.prod(len(column) for column in columns)
+        if count > _MOST_TASKS:
+            self.problems.append(
+                f"matrix: its axes make {count:,} tasks; a sweep has at most {_MOST_TASKS:,}"
+            )
+            return []
         points = [
             values for values in itertools.product(*columns)
             if not any(self._matches(values, rule) for rule in excluded)
@@ -241,17 +262,28 @@ class _Reader:
         texts = [
             (f"worker.command[{i}]", word) for i, word in enumerate(self._model.worker.command)
         ]
-        texts += [
-            (f"worker.args.{key}", text)
-            for key, text in self._model.worker.args.items()
-            if isinstance(text, str)
-        ]
+        for key, value in self._model.worker.args.items():
+            if isinstance(value, list):
+                texts += [(f"worker.args.{key}[{i}]", str(part)) for i, part in enumerate(value)]
+            else:
+                texts.append((f"worker.args.{key}", str(value)))
         for key, text in texts:
             for match in plain.PLACEHOLDER.finditer(text):
                 if match[1] is not None and match[1] not in known:
                     self.problems.append(
                         f"{key}: no axis fills {match[0]}{nearest(match[1], known)}"
                     )
+
+    def _check_flags(self) -> None:
+        """Refuse a flag that would stand twice: the task would run with another value than its id says."""
+        own = self._worker_known and tuple(self._model.worker.command) == plain.DEFAULT_COMMAND
+        givers = {plain.option(axis): f"matrix.{axis}" for axis in self._axes if own}
+        for name in self._model.worker.args:
+            giver = givers.setdefault(plain.option(name), f"worker.args.{name}")
+            if giver != f"worker.args.{name}":
+                self.problems.append(
+                    f"worker.args.{name}: {giver} gives {plain.option(name)} already; remove one of them"
+                )
 
     def _check_halved(self) -> None:
         for name in self._model.retries.on_oom:

@@ -137,8 +137,11 @@ class SweepSection(_Section):
     search: Any = None
 
 
+_MISSING = {
+    "matrix": "is missing; it names the axes and their values, as in {pipe: [SD15], steps: [20, 50]}",
+    "glob": 'is missing; it is a pattern of paths, as in {glob: "cases/*"}',
+}
 _EXPECTED = {
-    "missing": "is missing",
     "too_short": "is empty; it needs at least one entry",
     "string_too_short": "is empty; it needs at least one character",
     "string_type": "must be text",
@@ -159,7 +162,8 @@ def sentences(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
         kind, got = finding["type"], finding["input"]
         if kind == "missing":
             location.append(str(finding["loc"][-1]))
-        if kind == "extra_forbidden":
+            what = _MISSING[str(location[-1])]
+        elif kind == "extra_forbidden":
             what = _unknown_key(location)
         elif got is None:
             what = "is empty; give it a value or remove it"
@@ -179,6 +183,12 @@ def _spell(location: Sequence[str | int]) -> str:
         for part in location
     ]
     return "".join(parts).removeprefix(".")
+
+
+def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
+    """Say whether a fault leaves open which program the worker is: what it would say is not known then."""
+    found = [tuple(_existing(content, f["loc"])) for f in error.errors(include_url=False)]
+    return any(path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",)) for path in found)
 
 
 def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def parse_duration(text: object) -> float:
     """
     parts = _PART.findall(text) if isinstance(text, str) else []
     if parts and not _PART.sub("", str(text)).strip():
-        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        return _finite(sum(float(number) * _SECONDS[unit] for number, unit in parts))
     raise ValueError(
         f"{text!r} is not a duration: write a number and its unit, as in 30s, 10m or 12h"
     )
@@ -32,10 +32,15 @@ def parse_size(text: object) -> int:
     """
     if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
         number, prefix, binary = match.groups()
-        return int(
-            float(number) * (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
-        )
+        unit = (1024 if binary else 1000) ** " kmgt".index(prefix.lower() or " ")
+        return int(_finite(float(number) * unit))
     raise ValueError(f"{text!r} is not a size: write a number and its unit, as in 24GiB or 500MB")
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError("is too large a number")
+    return number
 
 
 def format_duration(seconds: float) -> str:

@@ -82,6 +82,12 @@ def test_placeholders_in_a_command_of_one_s_own(tmp_path: Path) -> None:
     assert sweep.check is None
 
 
+def test_placeholders_in_lists_and_an_argument_of_an_axis_s_name(tmp_path: Path) -> None:
+    text = "matrix: {x: [1]}\nworker: {command: [run], args: {x: ['{x}', '{{', 2], y: '{task}'}}"
+    sweep = read(tmp_path, text)
+    assert sweep.argv(sweep.tasks[0], {}, "", "") == [*("run", "--x", "1", "{", "2"), "--y", "1"]
+
+
 def test_the_digest_covers_what_runs_and_nothing_else(tmp_path: Path) -> None:
     def digest(text: str) -> str:
         sweep = read(tmp_path, text)
@@ -135,12 +141,17 @@ def test_the_sweeps_that_ship(name: str) -> None:
         ("matrix:\n\tp: [a]", "line 2, column 1: is not valid YAML: found character "),
         (b"matrix: \xff", "is not text in UTF-8; a sweep is a YAML file"),
         (b"\x00", "is not valid YAML: "),
-        ("matrix: " + "[" * 100_000, "is nested too deeply to be a sweep"),
         ("- " * 100_000, "is nested too deeply to be a sweep"),
         ("matrix: !!python/name:os.system {}", "line 1, column 9: is not valid YAML: could not "),
         ("a: &a [*a]", "line 1, column 4: is not valid YAML: "),
         ("matrix: {p: [" + "9" * 5000 + "]}", "is not valid YAML: "),
-        ("name: x", "matrix: is missing"),
+        ("name: x", "matrix: is missing; it names the axes and their values, as in {pipe: "),
+        ("matrix: {p: {}}", "matrix.p.glob: is missing; it is a pattern of paths, as in {glob: "),
+        ("matrix: {p: [a,\non]}", "line 2: on means true in YAML; write true, or put it in quotes"),
+        ("matrix: {p: [1:30]}", "line 1: 1:30 means 90 in YAML; write 90, or put it in quotes"),
+        ("matrix: {p: [010]}", "line 1: 010 means 8 in YAML; write 8, or put it in quotes"),
+        ("matrix: {p: [.nan]}", "line 1: .nan is no number that JSON can hold; as a text, put it in"),
+        (f"matrix: {{p: &p {list(range(400))}, q: *p, r: *p}}", "matrix: its axes make 64,000,000 ta"),
         ("matrix: [a]", "matrix: must be a mapping, as in {key: value}"),
         ("matrix: {}", "matrix: is empty; it needs at least one entry"),
         ("matrix: {p: a}", "matrix.p: must be a list, as in [a, b], not 'a'"),
@@ -162,6 +173,12 @@ def test_one_mistake(tmp_path: Path, text: str | bytes, said: str) -> None:
     assert problems(tmp_path, text)[0].startswith(said)
 
 
+def test_lists_in_lists_in_lists(tmp_path: Path) -> None:
+    """Newer versions of libyaml find this one themselves."""
+    (problem,) = problems(tmp_path, "matrix: " + "[" * 100_000)
+    assert "nest" in problem
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -173,6 +190,9 @@ def test_one_mistake(tmp_path: Path, text: str | bytes, said: str) -> None:
         ("worker: {command: []}", "worker.command: is empty; it needs at least one entry"),
         ("worker: {command: [x, '{q}']}", "worker.command[1]: no axis fills {q}; known: p, task"),
         ("worker: {args: {x: '{tsak}'}}", "worker.args.x: no axis fills {tsak}; did you mean task?"),
+        ("worker: {args: {x: [1, '{tsak}']}}", "worker.args.x[1]: no axis fills {tsak}; did you mean t"),
+        ("worker: {args: {p: b}}", "worker.args.p: matrix.p gives --p already; remove one of them"),
+        ("worker: {args: {a_b: 1, a-b: 2}}", "worker.args.a-b: worker.args.a_b gives --a-b already; "),
         ("worker: {args: {x: {}}}", "worker.args.x: must be text, a number, true/false or a list"),
         ("worker: {args: {a b: 1}}", "worker.args['a b']: is no name that can be used here"),
         ("worker: {env: {A=B: 1}}", "worker.env['A=B']: is no name that can be used here"),
@@ -180,6 +200,8 @@ def test_one_mistake(tmp_path: Path, text: str | bytes, said: str) -> None:
         ("devices: {max_utilization: five}", "devices.max_utilization: must be a whole number, not"),
         ("devices: {max_utilization: 101}", "devices.max_utilization: must be at most 100, not 101"),
         ("devices: {min_free_memory: 24}", "devices.min_free_memory: 24 is not a size: write a num"),
+        ("devices: {min_free_memory: " + "9" * 400 + "GiB}", "devices.min_free_memory: is too large a n"),
+        ("limits: {timeout: " + "9" * 400 + "h}", "limits.timeout: is too large a number"),
         ("devices: {idle_for: 3}", "devices.idle_for: 3 is not a duration: write a number and its"),
         ("devices: {only: [true]}", "devices.only[0]: must be a device's index or UUID, not True"),
         ("retries: {max_attempts: 0}", "retries.max_attempts: must be at least 1, not 0"),
@@ -287,13 +309,42 @@ def test_the_worker_s_objections_stand_beside_our_own(box: Box) -> None:
     [
         (["./no-such-check"], "there is no program './no-such-check' (worker.check)"),
         (["false"], "false did not answer the question what is wrong with the tasks (exit code 1"),
+        (["./no-format"], "./no-format cannot be started (worker.check): Exec format error"),
+        (["./no-text"], "./no-text did not answer the question what is wrong with the tasks"),
     ],
 )
 def test_a_worker_that_cannot_be_asked(box: Box, check: list[str], said: str) -> None:
+    (box.folder / "no-format").write_text("cat\n")
+    (box.folder / "no-text").write_text("#!/bin/sh\nprintf '\\377'; printf '\\377' >&2\n")
+    for name in ("no-format", "no-text"):
+        (box.folder / name).chmod(0o755)
     box.write({"a": "ok"}, worker={"check": check})
     ended = box.run()
     assert ended.code == 2
     assert said in ended.err
+
+
+def test_the_worker_is_asked_in_its_own_environment(box: Box) -> None:
+    (box.folder / "bin").mkdir()
+    check = box.folder / "bin" / "my-check"
+    check.write_text(
+        '#!/bin/sh\nread _; echo "{\\"problems\\": [{\\"key\\": \\"n\\", \\"message\\": \\"$N\\"}]}"\n'
+    )
+    check.chmod(0o755)
+    path = f"{check.parent}:{os.environ['PATH']}"
+    box.write({"a": "ok"}, worker={"check": ["my-check"], "env": {"PATH": path, "N": 7}})
+    ended = box.run()
+    assert (ended.code, ended.err) == (2, f"{box.file}: n: 7\n")
+
+
+@pytest.mark.parametrize("worker", ["{command: python x.py}", "{comand: [python, x.py]}", "3"])
+def test_the_default_worker_is_not_asked_in_the_place_of_one_that_is_misspelt(
+    box: Box, worker: str
+) -> None:
+    box.write_text(f"matrix: {{case: [a]}}\nworker: {worker}\n")
+    ended = box.run()
+    assert ended.code == 2
+    assert ended.err.count(f"{box.file}: ") == 1, ended.err
 
 
 def test_our_worker_is_asked_about_pipes_and_scheds(box: Box) -> None:
