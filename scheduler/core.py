@@ -50,6 +50,7 @@ from scheduler.sweep import Limits
 from scheduler.units import format_duration
 from scheduler.verdict import Kind, Verdict
 
+LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
 ROOM_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
 
 
@@ -205,7 +206,8 @@ class Core:
         if self._limits.timeout is not None:
             heapq.heappush(self._watches, (started + self._limits.timeout, task, started, True))
         if self._limits.stall is not None:
-            heapq.heappush(self._watches, (started + self._limits.stall, task, started, False))
+            look = started + self._limits.stall / LOOKS_PER_STALL
+            heapq.heappush(self._watches, (look, task, started, False))
         if len(self._watches) > 64 + 4 * len(self._running):  # mostly of attempts that have ended
             self._watches = [w for w in self._watches if self._watched(w[1], w[2]) is not None]
             heapq.heapify(self._watches)
@@ -406,10 +408,11 @@ class Core:
             limit = format_duration(stall)
             self._stop(
                 task,
-                Verdict(Kind.STALLED, f"no output and no GPU activity for {limit} (limits.stall)"),
+                Verdict(Kind.STALLED, f"no output and no computing for {limit} (limits.stall)"),
             )
         else:
-            heapq.heappush(self._watches, (due, task, running.started, False))
+            look = min(due, self._now + stall / LOOKS_PER_STALL)
+            heapq.heappush(self._watches, (look, task, running.started, False))
 
     def _stop(self, task: int, verdict: Verdict) -> None:
         running = self._running[task]

@@ -37,6 +37,7 @@ from scheduler.devices.room import Devices, describe
 from scheduler.journal import SNAPSHOT, Journal
 from scheduler.keeper import birth
 from scheduler.launch import build_order
+from scheduler.life import Life
 from scheduler.paths import SweepPaths
 from scheduler.picture import Picture
 from scheduler.processes import AdoptedKeeper, KeeperHandle, end_orphans, worker_environment
@@ -68,6 +69,7 @@ class Attempt:
     device: str
     keeper: KeeperHandle | AdoptedKeeper
     record: AttemptRecord  # as its file should have it, should that be removed
+    life: Life
     begun: bool  # the keeper has recorded it
 
 
@@ -218,7 +220,8 @@ class Dispatcher:
             return
         number = record.started["attempt"]
         started = record.started.get("started", time.time())
-        self._attempts[task] = Attempt(task, number, device, keeper, record, begun=True)
+        life = Life(self._paths.log(task), keeper.pid)
+        self._attempts[task] = Attempt(task, number, device, keeper, record, life, begun=True)
         self._devices.occupy(device, keeper.pid)
         self._selector.register(keeper, selectors.EVENT_READ, partial(self._adopted_ended, task))
         self._tell("attempt_adopted", task=task, attempt=number, device=device, started=started)
@@ -326,8 +329,9 @@ class Dispatcher:
             self._take_over(task.id, device.id)  # the last order of a dispatcher that died
             return
         record = AttemptRecord(dict(order["attempt"]))
+        life = Life(self._paths.log(task.id), keeper.pid)
         self._attempts[task.id] = Attempt(
-            task.id, action.number, device.id, keeper, record, begun=False
+            task.id, action.number, device.id, keeper, record, life, begun=False
         )
         self._idle_keepers.pop(device.id, None)
         self._devices.occupy(device.id, keeper.pid)
@@ -348,10 +352,8 @@ class Dispatcher:
         attempt = self._attempts.get(task)
         if attempt is None:
             return
-        signs = [self._devices.last_active(attempt.device)]
-        with contextlib.suppress(OSError):
-            signs.append(self._clock.monotonic(self._paths.log(task).stat().st_mtime))
-        self._handle(ev.Activity(task, max((at for at in signs if at is not None), default=0.0)))
+        at = attempt.life.look(time.monotonic(), self._devices.last_active(attempt.device))
+        self._handle(ev.Activity(task, at))
 
     # --- keepers -------------------------------------------------------------------------------
 

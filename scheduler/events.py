@@ -78,7 +78,7 @@ class RoomAgain:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """When the attempt last wrote to its log or used its GPU (the answer to CheckActivity)."""
+    """When the attempt last wrote to its log or computed (the answer to CheckActivity)."""
 
     task: str
     at: float

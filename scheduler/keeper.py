@@ -197,7 +197,7 @@ class Keeper:
         reap()  # those that have ended are not left behind
         if not reap():  # any descendant alive would be a child of ours, or below one
             return 0
-        left = descendants()
+        left = descendants(os.getpid())
         kill_at = time.monotonic() + grace
         send_to_all(signal.SIGTERM)
         while reap():  # each end is a SIGCHLD on the wake pipe
@@ -317,14 +317,13 @@ def not_started(error: OSError) -> dict[str, Any]:
     }
 
 
-def descendants() -> list[int]:
-    """Return the process ids of all living descendants of this process, parents first."""
-    try:
-        found = list(_children(os.getpid()))
-        for pid in found:
-            found.extend(_children(pid))
-    except FileNotFoundError:
-        found = _descendants_by_scan()
+def descendants(ancestor: int) -> list[int]:
+    """Return the process ids of all living descendants of a process, parents first."""
+    if not os.path.exists("/proc/thread-self/children"):  # a kernel without this file
+        return _descendants_by_scan(ancestor)
+    found = list(_children(ancestor))
+    for pid in found:
+        found.extend(_children(pid))
     return found
 
 
@@ -338,15 +337,12 @@ def _children(pid: int) -> list[int]:
         try:
             with open(f"/proc/{pid}/task/{thread}/children") as file:
                 children += map(int, file.read().split())
-        except ProcessLookupError:
+        except OSError:  # a thread that ended
             continue
-        except FileNotFoundError:
-            if pid == os.getpid():  # not a thread that ended: this kernel has no such file
-                raise
     return children
 
 
-def _descendants_by_scan() -> list[int]:
+def _descendants_by_scan(ancestor: int) -> list[int]:
     parents: dict[int, int] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -355,17 +351,17 @@ def _descendants_by_scan() -> list[int]:
                     parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
             except OSError:
                 continue
-    family = {os.getpid()}
+    family = {ancestor}
     while True:
         born = {pid for pid, parent in parents.items() if parent in family} - family
         if not born:
-            return sorted(family - {os.getpid()})
+            return sorted(family - {ancestor})
         family |= born
 
 
 def send_to_all(number: int) -> None:
     """Send a signal to every descendant."""
-    for pid in descendants():
+    for pid in descendants(os.getpid()):
         try:
             os.kill(pid, number)
         except (ProcessLookupError, PermissionError):

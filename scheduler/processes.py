@@ -153,6 +153,16 @@ def end_orphans(attempts_file: Path, token: str | None) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def cpu_time(keeper: int) -> float:
+    """Return the CPU time that a keeper and all processes below it have used, in seconds."""
+    ticks = 0
+    for pid in (keeper, *keeper_program.descendants(keeper)):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            ticks += sum(map(int, fields[11:15]))  # its own, and its children's that have ended
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _end_carriers(token: str) -> bool:
     """Kill all processes that carry ``token`` and see them end; say whether there were any."""
     pidfds = list(_carriers(token))

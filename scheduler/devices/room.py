@@ -118,7 +118,7 @@ class Devices:
         """An attempt of ours begins on the device, under that keeper."""
         view = self._views.get(device)
         if view is not None:
-            view.keeper, view.last_active = keeper, time.monotonic()
+            view.keeper, view.last_active = keeper, None
             view.visited = view.hidden_before = False
 
     def vacate(self, device: str) -> None:
@@ -138,9 +138,12 @@ class Devices:
         return view.reading.free_memory if view and view.reading else None
 
     def last_active(self, device: str) -> float | None:
-        """Return when the device was last seen computing for us (monotonic), None if never."""
+        """Return when the device was last seen computing for us (monotonic).
+
+        None if it cannot be told: NVML does not say, or others use it too.
+        """
         view = self._views.get(device)
-        return view.last_active if view and self._watch is not None else None
+        return view.last_active if view else None
 
     def visited(self, device: str) -> bool:
         """Say whether others' processes came to the device during our present attempt."""
@@ -193,11 +196,13 @@ class Devices:
         self, device: str, reading: Reading, idleness: Idleness, own: frozenset[int], now: float
     ) -> None:
         view = self._views[device]
-        if reading.utilization:
-            view.last_active = now
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
         # twice in a row: a child of the worker may have ended between the reading's parts.
         hidden = idleness.hidden_memory if own else 0
+        if reading.utilization is None or idleness.foreign or hidden:
+            view.last_active = None
+        elif reading.utilization or view.last_active is None:
+            view.last_active = now
         lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
         if (idleness.foreign or lasting) and not view.visited:
             view.visited = True
@@ -234,7 +239,7 @@ class _View:
         self.keeper: int | None = None  # of our attempt on it
         self.ours_last = False  # the last to use it was an attempt of ours
         self.vacated = 0.0  # when the last of ours ended
-        self.last_active = 0.0
+        self.last_active: float | None = None  # when it was last seen to compute; None: not known
         self.visited = False
         self.hidden_before = False  # during our attempt, at the last reading
         self.refused = False

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 GIB = 2**30
@@ -50,6 +51,11 @@ def act(fate: str, *, first: bool, batch_size: int) -> int:
         child = subprocess.Popen(["setsid", "sh", "-c", claim], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
+    if fate == "computes":
+        while time.process_time() < 2.0:
+            pass
+    if fate == "hangs":
+        signal.pause()
     if fate == "waits":
         with open(os.environ["READY"], "w") as ready:
             ready.write("!")

@@ -227,6 +227,31 @@ def test_mig_instances_are_devices(runs: Runs, stand_in: StandIn) -> None:
     assert stand_in.devices[0].uuid not in used
 
 
+def test_a_mig_instance_that_computes_in_silence_is_no_stall(runs: Runs, stand_in: StandIn) -> None:
+    """NVML tells no utilisation of MIG instances."""
+    stand_in.gpus(1)
+    stand_in.mig(0, 2)
+    retries = {"max_attempts": 1}
+    sweep = runs.sweep("mig", ["computes", "hangs"], limits={"stall": "1s"}, retries=retries)
+    code, output = runs.start(sweep).end()
+    assert code == 1, output
+    checkpoints = runs.folder / "checkpoints" / "mig"
+    assert (checkpoints / "0_computes.done").exists(), output
+    assert json.loads((checkpoints / "1_hangs.failed").read_text())["verdict"] == "stalled"
+
+
+def test_a_neighbour_s_work_is_not_taken_for_ours(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(1)
+    retries = {"max_attempts": 1}
+    sweep = runs.sweep("stalls", ["hangs"], limits={"stall": "3s"}, retries=retries)
+    run = runs.start(sweep)
+    run.until("attempt 1 started")
+    stand_in.set(0, processes={os.getpid(): 3 * GIB}, utilization=97)
+    code, output = run.end()
+    assert code == 1, output
+    assert "no output and no computing for 3" in output
+
+
 @pytest.mark.parametrize(
     ("section", "inherited", "expected"),
     [
