@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# what torch, cuBLAS, cuDNN and a compiler that wraps their errors say when memory runs out
+_OUT_OF_MEMORY = re.compile(
+    r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
+    r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory"
+)
 
 
 class WorkerError(Exception):
@@ -24,6 +32,21 @@ class TryAgainLaterError(WorkerError):
     exit_code = 75
 
 
+class OutOfMemoryError(WorkerError):
+    """The device's memory does not suffice for what nothing goes without.
+
+    The sentence holds the library's own words and this class's name, by which a scheduler tells
+    the kind of the failure.
+    """
+
+    def __init__(self, what: str, error: BaseException) -> None:
+        reason = str(error).strip().split("\n")[0]
+        super().__init__(
+            f"{what} does not fit into the device's memory; a smaller batch_size or image_size may "
+            f"(OutOfMemoryError: {reason})"
+        )
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``known`` as the end of a sentence, its entry nearest to ``word`` first.
 
@@ -41,6 +64,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Say whether an error means that the device's memory did not suffice."""
     import torch
 
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or (
-        "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or bool(
+        _OUT_OF_MEMORY.search(str(error))
     )

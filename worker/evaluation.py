@@ -7,15 +7,18 @@ minute of the machine. A single unpaired run of each side can be wrong by a fift
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from worker.accelerators.compose import Accelerated
 from worker.catalogue import Sched
-from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
+from worker.errors import ConfigurationError, OutOfMemoryError, is_out_of_memory
+from worker.guard import Guard
+from worker.memory import Memory
 from worker.metrics.device import Meter, Reading
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
@@ -25,10 +28,12 @@ from worker.untyped import Pipeline, Tensor
 
 # two sets of seeds never meet: no task has so many prompts
 _SEEDS_APART = 1_000_000
-# kernels may add up in another order from run to run, which moves single pixels a little
-_ROUNDING = 0.02
+# enough for text, UNet, noise scheduler and decoder to act together, and for little time
+_STEPS_TO_COMPARE = 2
 # how often a disturbed batch is timed before its time is taken as it is
 _ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
 class Scorer(Protocol):
@@ -62,8 +67,8 @@ class Bench:
     meter: Meter
     compiled: bool = False
     """Whether the UNet is compiled, for every configuration alike."""
+    guard: Guard = field(default_factory=Guard)
     _accelerated: dict[str, Accelerated] = field(default_factory=dict)
-    _first_images: list[Tensor] = field(default_factory=list)
 
     def accelerated(self, configuration: Configuration) -> Accelerated:
         """Return the pipeline's context for a configuration, the same one each time."""
@@ -73,23 +78,6 @@ class Bench:
                 self.pipeline, configuration.accelerators, self.compiled
             )
         return self._accelerated[key]
-
-    def baseline_is_unchanged(self, images: Tensor) -> None:
-        """Compare the baseline's first batch with what it was in the first block.
-
-        Raises:
-            WorkerError: the images differ by more than rounding: an accelerator left something
-                behind, and no ratio from here on would mean anything.
-        """
-        if not self._first_images:
-            self._first_images.append(images.cpu())
-            return
-        apart = (images.cpu() - self._first_images[0]).abs().mean().item()
-        if apart > _ROUNDING:
-            raise WorkerError(
-                f"the baseline's images changed within the task (by {apart:.3f} of the range of a "
-                "pixel on average): an accelerator was not undone; please report this"
-            )
 
 
 @dataclass
@@ -110,7 +98,7 @@ class Samples:
     retaken: int = 0
     """Batches that were timed again because something disturbed them."""
     peak_memory: int | None = None
-    """Bytes of device memory at most; None on a CPU."""
+    """Bytes of device memory at most, warm-ups apart; None on a CPU."""
     clip: list[float] = field(default_factory=list)
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
@@ -135,11 +123,15 @@ def evaluate(
         numbers) is marked and measured no further.
 
     Raises:
-        torch.OutOfMemoryError: the baseline itself does not fit.
+        OutOfMemoryError: the baseline itself does not fit.
         ConfigurationError: the baseline's own images are no numbers.
+        WorkerError: an accelerator left something behind.
     """
     block = [Samples(configuration) for configuration in configurations]
-    for samples in block:
+    baseline = block[0]
+    _warm_up(bench, baseline)
+    _check_unchanged(bench, baseline)
+    for samples in block[1:]:
         _warm_up(bench, samples)
     batches = _batches(bench)
     for number, indices in enumerate(batches):
@@ -152,10 +144,31 @@ def evaluate(
                 images[id(samples)] = _timed(bench, samples, indices)
         if scored:
             _score(bench, block, images, indices)
-        if number == 0:
-            bench.baseline_is_unchanged(images[id(block[0])])
         progress(f"batch {number + 1} of {len(batches)}")
+    _check_unchanged(bench, baseline)
     return block
+
+
+def _check_unchanged(bench: Bench, baseline: Samples) -> None:
+    """Hold the pipeline against what it was before the first accelerator was made ready.
+
+    Raises:
+        WorkerError: an accelerator left something behind.
+    """
+    steps = min(bench.steps, max(_STEPS_TO_COMPARE, bench.sched.min_steps))
+    batch = _generate(bench, baseline, _batches(bench)[0], steps)
+    assert batch is not None, "the baseline is made or raises"
+    bench.guard.check(bench.pipeline, batch.images)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One call of the pipeline."""
+
+    images: Tensor
+    seconds: float
+    reading: Reading
+    peak_memory: int | None
 
 
 def _batches(bench: Bench) -> list[list[int]]:
@@ -175,81 +188,110 @@ def _batches(bench: Bench) -> list[list[int]]:
 
 def _warm_up(bench: Bench, samples: Samples) -> None:
     """Run the configuration untimed; the first run tells what a cold start costs."""
-    start = time.perf_counter()
-    try:
-        with bench.accelerated(samples.configuration):
-            pass
-    except (RuntimeError, MemoryError) as error:
-        _ran_out_of_memory(samples, error)
-        return
-    samples.setup_seconds = time.perf_counter() - start
-    indices = _batches(bench)[0]
+    samples.setup_seconds = _fitting(bench, samples, lambda: _set_up(bench, samples.configuration))
     for run in range(bench.warmup):
-        _, seconds, _ = _generate(bench, samples, indices)
         if samples.failure is not None:
             return
-        if run == 0:
-            samples.cold_seconds = seconds
+        batch = _generate(bench, samples, _batches(bench)[0])
+        if batch is not None and run == 0:
+            samples.cold_seconds = batch.seconds
+
+
+def _set_up(bench: Bench, configuration: Configuration) -> float:
+    """Put the accelerators in and out once, and return the seconds that it took."""
+    start = time.perf_counter()
+    with bench.accelerated(configuration):
+        pass
+    return time.perf_counter() - start
 
 
 def _timed(bench: Bench, samples: Samples, indices: list[int]) -> Tensor:
     """Make and time one batch; take it again where something else disturbed the device."""
-    for attempt in range(_ATTEMPTS):
-        images, seconds, reading = _generate(bench, samples, indices)
-        if images is None:
-            return None
-        if reading.spoiled is None or attempt == _ATTEMPTS - 1:
+    batch = _generate(bench, samples, indices)
+    for _ in range(_ATTEMPTS - 1):
+        if batch is None or batch.reading.spoiled is None:
             break
         samples.retaken += 1
-    samples.seconds.append(seconds)
-    samples.readings.append(reading)
+        batch = _generate(bench, samples, indices)
+    if batch is None:
+        return None
+    samples.seconds.append(batch.seconds)
+    samples.readings.append(batch.reading)
     samples.images += len(indices)
-    return images
+    if batch.peak_memory is not None:
+        samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
+    return batch.images
 
 
-def _generate(bench: Bench, samples: Samples, indices: list[int]) -> tuple[Tensor, float, Reading]:
-    """Make one batch of images; return them (None where memory ran out), seconds and reading."""
+def _generate(
+    bench: Bench, samples: Samples, indices: list[int], steps: int | None = None
+) -> _Batch | None:
+    """Make one batch of images, in ``steps`` steps instead of the configuration's own if given.
+
+    Returns:
+        The batch, or None where the configuration failed; it is marked with the reason.
+
+    Raises:
+        WorkerError: the baseline failed.
+    """
     import torch
 
-    on_gpu = bench.pipeline.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats(bench.pipeline.device)
+    batch = _fitting(bench, samples, lambda: _call(bench, samples.configuration, indices, steps))
+    if batch is None:
+        return None
+    samples.spent += batch.seconds
+    # random weights may overflow, and nothing is said of their images
+    if bench.scorer is not None and not torch.isfinite(batch.images).all():
+        _has_no_images(bench, samples)
+        return None
+    return batch
+
+
+def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
+    """Do something with a configuration, or mark it as too large and leave the device clean.
+
+    Raises:
+        OutOfMemoryError: it is the baseline that does not fit: nothing could be compared with it.
+    """
+    import torch
+
+    vae = bench.pipeline.vae
+    dtype = vae.dtype
     try:
-        images, seconds, reading = _call(bench, samples.configuration, indices)
+        return act()
     except (RuntimeError, MemoryError) as error:
-        _ran_out_of_memory(samples, error)
-    else:
-        samples.spent += seconds
-        if on_gpu:
-            peak = torch.cuda.max_memory_allocated(bench.pipeline.device)
-            samples.peak_memory = max(peak, samples.peak_memory or 0)
-        # random weights may overflow, and nothing is said of their images
-        if bench.scorer is not None and not torch.isfinite(images).all():
-            _has_no_images(bench, samples)
-            return None, seconds, reading
-        return images, seconds, reading
-    # outside the handler: the error's traceback would keep the tensors alive
-    if on_gpu:
+        if not is_out_of_memory(error):
+            raise
+        failure = OutOfMemoryError("the baseline", error)
+    # only here, where the error is gone: the frames in its traceback kept the call's tensors alive
+    gc.collect()
+    # SDXL's call casts it to float32 for decoding, and back only where that succeeds
+    with torch.inference_mode():
+        vae.to(dtype)
+    if bench.pipeline.device.type == "cuda":
         torch.cuda.empty_cache()
-    return None, 0.0, Reading()
+    if samples.configuration.role == "baseline":
+        raise failure
+    samples.failure = OUT_OF_MEMORY
+    return None
 
 
 def _call(
-    bench: Bench, configuration: Configuration, indices: list[int]
-) -> tuple[Tensor, float, Reading]:
+    bench: Bench, configuration: Configuration, indices: list[int], steps: int | None
+) -> _Batch:
     """Call the pipeline once, timed from a quiet device to a quiet device."""
     import torch
 
-    steps = configuration.steps or bench.steps
+    steps = steps or configuration.steps or bench.steps
     first = bench.seed + _SEEDS_APART * configuration.seeds
     # one CPU generator for each prompt: the same latents whatever the batch size or the device
     generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
-    wait = torch.cuda.synchronize if bench.pipeline.device.type == "cuda" else _no_wait
+    memory = Memory(bench.pipeline)
     with torch.inference_mode(), bench.accelerated(configuration) as accelerated:
         arguments = accelerated.begin(
             bench.sched.calls(steps), seed=first + indices[0], guided=bench.guidance_scale > 1
         )
-        wait()
+        memory.start()
         bench.meter.start()
         start = time.perf_counter()
         images = bench.pipeline(
@@ -263,24 +305,10 @@ def _call(
             return_dict=False,
             **arguments,
         )[0]
-        wait()
+        memory.wait()
         seconds = time.perf_counter() - start
         reading = bench.meter.stop()
-    return images, seconds, reading
-
-
-def _no_wait() -> None:
-    """A CPU has finished when the call returns."""
-
-
-def _ran_out_of_memory(samples: Samples, error: BaseException) -> None:
-    """Mark a configuration that does not fit; raise the error where it is anything else.
-
-    The baseline's own is raised as well: nothing could be compared with it.
-    """
-    if not samples.configuration.accelerators or not is_out_of_memory(error):
-        raise error
-    samples.failure = OUT_OF_MEMORY
+    return _Batch(images, seconds, reading, memory.peak())
 
 
 def _has_no_images(bench: Bench, samples: Samples) -> None:

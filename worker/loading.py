@@ -11,7 +11,7 @@ from worker.catalogue import Pipe, Sched
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.settings import PipelineSettings
 from worker.sources import local_source, was_unreachable
-from worker.untyped import Dtype, Passed, Pipeline
+from worker.untyped import Dtype, Module, Passed, Pipeline
 
 
 def load_pipeline(
@@ -77,6 +77,14 @@ def set_sched(pipeline: Pipeline, sched: Sched) -> None:
 
     kind = getattr(schedulers, sched.class_name)
     pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **dict(sched.options))
+
+
+def modules_of(pipeline: Pipeline) -> dict[str, Module]:
+    """Return the parts of a pipeline that have weights, by name."""
+    import torch
+
+    parts = pipeline.components.items()
+    return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
 
 
 def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:

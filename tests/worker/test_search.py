@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 
 from worker import rig, rows, search
 from worker.accelerators import compose
 from worker.catalogue import find_pipe, find_sched
-from worker.errors import ConfigurationError, WorkerError
+from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
 from worker.metrics.device import Meter, Reading
 from worker.plan import Task
 from worker.results import ResultsFile
@@ -30,6 +31,7 @@ SECTION = {
     "controls": {"fewer_steps": [2], "guidance_off": [0.5], "null_arm": True},
     "timing": {"repeats": 2, "block": 2, "warmup": 1},
 }
+NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 LABELS = [
     "baseline",
     "baseline, other seeds",
@@ -151,7 +153,7 @@ def test_a_killed_task_goes_on_where_it_was(tmp_path):
 
 def test_a_changed_grid_leaves_the_rest_alone(tmp_path):
     path = tmp_path / "t.jsonl"
-    small = SECTION | {"controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False}}
+    small = SECTION | {"controls": NO_CONTROLS}
     measure(path, section=small | {"configurations": [{"deepcache": {"cache_interval": 2}}]})
     measure(path, section=small | {"configurations": [{"deepcache": {"cache_interval": [2, 3]}}]})
     assert labels(path) == ["baseline", "DeepCache 2/0", "DeepCache 3/0"]
@@ -161,7 +163,7 @@ def test_a_changed_grid_leaves_the_rest_alone(tmp_path):
 def test_a_changed_setting_measures_again_with_its_own_baseline(tmp_path, change):
     path = tmp_path / "t.jsonl"
     small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
-    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    small["controls"] = NO_CONTROLS
     measure(path, section=small)
     measure(path, section=small, **change)
     assert labels(path) == ["baseline", "baseline"]
@@ -170,7 +172,7 @@ def test_a_changed_setting_measures_again_with_its_own_baseline(tmp_path, change
 def test_a_baseline_of_another_machine_is_not_used(tmp_path):
     path = tmp_path / "t.jsonl"
     small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
-    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    small["controls"] = NO_CONTROLS
     measure(path, section=small)
     row = read(path)[0]
     row["environment"]["device"] = "another"
@@ -213,6 +215,69 @@ def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkey
     text = path.read_text() + "\n".join(said)
     assert "CUDA out of memory" not in text
     assert "RuntimeError" not in text
+
+
+class TooLargeToDecode(TooLarge):
+    """An accelerator under which the images cannot be decoded for want of memory."""
+
+    def prepare(self, pipe, clock):
+        self.vae = pipe.vae
+
+    def install(self):
+        self.vae.decode = lambda *_arguments, **_options: TooLarge.install(self)
+
+    def remove(self):
+        del self.vae.decode
+
+
+def test_half_decoded_images_leave_the_decoder_as_it_was(tmp_path, monkeypatch):
+    """In half precision SDXL's pipeline decodes in single precision, and casts back afterwards."""
+    too_large = {"tome": TooLargeToDecode}
+    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | too_large)
+    section = {
+        "configurations": [
+            {"tome": {"ratio": 0.5, "max_downsample": 2}},
+            {"tgate": {"gate_step": 1}},
+        ],
+        "controls": NO_CONTROLS,
+        "dtype": "float16",
+        "timing": {"repeats": 1},
+    }
+    task = Task(find_pipe("TINY_SDXL"), find_sched("DDIM"), 2)
+    results = ResultsFile.open(tmp_path / "r.jsonl")
+    search.run(Request(task, Search.model_validate(section), 1, 1), results, "cpu", lambda _: None)
+    status = {row["label"]: row["status"] for row in results.rows if "label" in row}
+    assert status == {"baseline": "measured", "ToMe 0.5/2": "out of memory", "T-GATE 1": "measured"}
+
+
+def test_a_control_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
+    set_timesteps = DDIMScheduler.set_timesteps
+
+    def set_few(self, steps, *arguments, **options):
+        if steps == 3:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+        set_timesteps(self, steps, *arguments, **options)
+
+    monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_few)
+    section = SECTION | {"controls": NO_CONTROLS | {"fewer_steps": [3]}}
+    summary = measure(tmp_path / "t.jsonl", section=section)
+    assert summary["out_of_memory"] == ["3 steps"]
+    assert summary["configurations"] == 5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes",
+        "InductorError: OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB",
+    ],
+)
+def test_memory_runs_out_in_many_words(words):
+    assert is_out_of_memory(RuntimeError(words))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
 
 
 class NoNumbers(TooLarge):
@@ -291,7 +356,7 @@ def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
     path = tmp_path / "r.jsonl"
     section = {
         "configurations": [{"deepcache": {"cache_interval": 2}}],
-        "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False},
+        "controls": NO_CONTROLS,
         "timing": {"repeats": 1, "warmup": 0},
         "stability": {"num_samples": 2, "batch_sizes": [1], "seeds": [9], "prompts": ["long"]},
     }
@@ -316,19 +381,37 @@ def test_plan_says_what_is_left_out():
     assert "so it is measured as 'baseline'" in done.stdout
 
 
-def test_an_accelerator_that_leaves_something_behind_is_noticed(tmp_path, monkeypatch):
+@torch.no_grad()
+def change_a_weight(unet):
+    unet.conv_in.weight.mul_(1.001)
+
+
+def leave_a_hook(unet):
+    unet.mid_block.register_forward_hook(lambda *_: None)
+
+
+def change_a_setting(unet):
+    unet.conv_norm_out.eps = 1e3
+
+
+@pytest.mark.parametrize("warmup", [0, 1])
+@pytest.mark.parametrize("leave", [change_a_weight, leave_a_hook, change_a_setting])
+def test_an_accelerator_that_leaves_something_behind_is_noticed(
+    tmp_path, monkeypatch, leave, warmup
+):
     class Leaking(TooLarge):
         def prepare(self, pipe, clock):
             self.unet = pipe.unet
 
         def install(self):
-            with torch.no_grad():
-                self.unet.conv_in.weight.mul_(3)
+            leave(self.unet)
 
     monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": Leaking})
-    section = SECTION | {"timing": {"repeats": 1, "block": 4, "warmup": 0}}
+    section = SECTION | {"configurations": [{"deepcache": {"cache_interval": 2}}]}
+    section |= {"controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": warmup}}
     with pytest.raises(WorkerError, match="an accelerator was not undone"):
-        measure(tmp_path / "r.jsonl", section=section)
+        measure(tmp_path / "r.jsonl", section=section, num_samples=2)
+    assert not (tmp_path / "r.jsonl").exists()
 
 
 def test_a_baseline_that_does_not_fit_ends_the_attempt(tmp_path):
@@ -344,7 +427,10 @@ def test_a_baseline_that_does_not_fit_ends_the_attempt(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30)),
     )
     assert done.returncode == 1
-    assert "can't allocate memory" in done.stderr
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("error: the baseline does not fit into the device's memory")
+    assert "OutOfMemoryError" in sentence
+    assert "can't allocate memory" in sentence
     assert "Successfully completed" not in done.stdout
     assert labels(path) == [] if path.exists() else True
 
@@ -356,13 +442,13 @@ class DisturbedOnce(Meter):
 
     def stop(self):
         self.stretches += 1
-        return Reading(spoiled="another process used the GPU" if self.stretches == 2 else None)
+        return Reading(spoiled="another process used the GPU" if self.stretches == 3 else None)
 
 
 def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
     monkeypatch.setattr(rig, "Meter", DisturbedOnce)
     small = {"configurations": [], "timing": {"repeats": 2, "warmup": 1}}
-    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    small["controls"] = NO_CONTROLS
     measure(tmp_path / "r.jsonl", section=small)
     (row,) = read(tmp_path / "r.jsonl")[:-1]
     assert rows.value_of(row, "batches_retaken") == 1
@@ -376,7 +462,7 @@ def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
 )
 def test_settings_change_no_image_and_suit_every_accelerator(tmp_path, settings):
     """What is no trade-off gives the same images, but for rounding."""
-    section = SECTION | {"controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False}}
+    section = SECTION | {"controls": NO_CONTROLS}
     section |= {"timing": {"repeats": 1, "warmup": 0, "block": 3}}
     measure(tmp_path / "plain.jsonl", section=section, num_samples=2)
     measure(tmp_path / "set.jsonl", section=section | {"settings": settings}, num_samples=2)
