@@ -6,8 +6,9 @@ and ends it together with everything it started. What it has to say goes over a 
 program never has.
 
 CONFIG is a JSON object: ``command``, ``environment``, ``folder`` (the program's home, the only
-place that it may write), ``hidden`` (files and folders that it may not see), ``seconds``,
-``memory`` (bytes), ``processes``, ``file_size`` (bytes), and the descriptors ``result`` (handed to
+place that it may write, with the program in it), ``hidden`` (files and folders that it may not
+see), ``seconds``, ``memory`` (bytes), ``disk`` (bytes of all files that it writes), ``processes``,
+``file_size`` (bytes), and the descriptors ``result`` (handed to
 the program), ``status`` (ours) and ``control`` (its end says that the judge is gone).
 """
 
@@ -42,6 +43,10 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108  # a mount of the program's own
 _DEVICES = frozenset({"null", "zero", "full", "random", "urandom"})
 _INSIDE_ID = 1000  # not root in its own namespace: an execve leaves the program no capability
 _POLL_SECONDS = 0.05
+_DETACH = 2
+_MAX_FILES = 100_000  # that it may write: each costs the kernel memory of its own
+# A judge that is told to end by these closes ``control`` as it goes; that ends the program in order.
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _THREADS = 32  # for each process: the kernel's own limits count threads
 
 
@@ -61,6 +66,7 @@ def _succeeds(result: int) -> bool:
 def _enter_namespaces() -> dict[str, bool]:
     """Leave the network, the other processes and the mounts behind, as far as the system allows."""
     user, group = os.geteuid(), os.getegid()
+    alone = True
     wanted = _NEW_NETWORK | _NEW_PIDS | _NEW_MOUNTS | _NEW_IPC
     for flags in (_NEW_USER | wanted, wanted, _NEW_USER | _NEW_NETWORK, _NEW_NETWORK):
         if not _succeeds(_LIBC.unshare(flags)):
@@ -69,12 +75,15 @@ def _enter_namespaces() -> dict[str, bool]:
             _write("/proc/self/setgroups", "deny")
             _write("/proc/self/uid_map", f"{_INSIDE_ID} {user} 1")
             _write("/proc/self/gid_map", f"{_INSIDE_ID} {group} 1")
+            # In a user namespace of its own the program would have every capability again.
+            alone = _write("/proc/sys/user/max_user_namespaces", "0")
         return {
             "network": bool(flags & _NEW_NETWORK),
             "processes": bool(flags & _NEW_PIDS),
             "files": bool(flags & _NEW_MOUNTS),
+            "rights": alone,
         }
-    return {"network": False, "processes": False, "files": False}
+    return {"network": False, "processes": False, "files": False, "rights": alone}
 
 
 def _write(path: str, text: str) -> bool:
@@ -89,6 +98,12 @@ def _write(path: str, text: str) -> bool:
 def _mount(source: str | None, target: str, kind: str | None, flags: int) -> bool:
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     return _succeeds(_LIBC.mount(*encoded, flags, None))
+
+
+def _mount_memory(target: str, size: int) -> bool:
+    """Mount an empty folder of at most ``size`` bytes, kept in memory."""
+    options = f"size={size},nr_inodes={_MAX_FILES},mode=700".encode()
+    return _succeeds(_LIBC.mount(b"none", os.fsencode(target), b"tmpfs", 0, options))
 
 
 def _set_read_only(path: str, flags: int, *, read_only: bool) -> bool:
@@ -106,25 +121,42 @@ def _set_read_only(path: str, flags: int, *, read_only: bool) -> bool:
     )
 
 
-def _seal_files(folder: str, hidden: list[str]) -> bool:
+def _seal_files(folder: str, hidden: list[str], disk: int) -> bool:
     """Make everything read-only but the program's own folder; cover what it may not see."""
     if not _mount(None, "/", None, _RECURSIVE | _PRIVATE):
         return False
-    for path in hidden:
-        if os.path.isdir(path):
-            _mount("none", path, "tmpfs", 0)
-        elif os.path.exists(path):
-            _mount("/dev/null", path, None, _BIND)
+    covered = [_cover(path) for path in hidden]  # the others too where one cannot be
     return (
-        _mount(folder, folder, None, _BIND)
-        and _replace_devices(folder)
+        _renew_folder(folder, disk)
+        and _replace_devices(folder, disk)
         and _set_read_only("/", _AT_RECURSIVE, read_only=True)
         and _set_read_only(folder, 0, read_only=False)
         and _set_read_only(_SHARED_MEMORY, 0, read_only=False)
+        and all(covered)
     )
 
 
-def _replace_devices(folder: str) -> bool:
+def _cover(path: str) -> bool:
+    if os.path.isdir(path):
+        return _mount_memory(path, 2**20)
+    return not os.path.exists(path) or _mount("/dev/null", path, None, _BIND)
+
+
+def _renew_folder(folder: str, disk: int) -> bool:
+    """Put the program into an empty folder that can hold so much and goes with its mount."""
+    kept = {}
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name), "rb") as file:
+            kept[name] = file.read()
+    if not _mount_memory(folder, disk):
+        return False
+    for name, content in kept.items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(content)
+    return True
+
+
+def _replace_devices(folder: str, disk: int) -> bool:
     """Leave of /dev only what does no harm, and GPUs.
 
     A disk's device may be written on a read-only mount by whoever owns it: by root, even without
@@ -132,7 +164,7 @@ def _replace_devices(folder: str) -> bool:
     """
     new = os.path.join(folder, ".dev")
     os.mkdir(new)
-    if not _mount("none", new, "tmpfs", 0):
+    if not _mount_memory(new, 2**20):
         return False
     for name in os.listdir("/dev"):
         source, target = f"/dev/{name}", f"{new}/{name}"
@@ -146,9 +178,10 @@ def _replace_devices(folder: str) -> bool:
         _mount(source, target, None, _BIND | _RECURSIVE)
     os.symlink("/proc/self/fd", f"{new}/fd")
     os.mkdir(f"{new}/shm")
-    _mount("none", f"{new}/shm", "tmpfs", 0)
-    moved = _mount(new, "/dev", None, _MOVE)
-    os.rmdir(new)
+    shared = _mount_memory(f"{new}/shm", disk)
+    moved = shared and _mount(new, "/dev", None, _MOVE)
+    if moved:
+        os.rmdir(new)
     return moved
 
 
@@ -205,6 +238,8 @@ def _become_program(config: dict[str, Any], confined: dict[str, bool]) -> None:
         allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit, (allowed, allowed))
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
     os.chdir(config["folder"])
     os.set_inheritable(config["result"], True)
     command = config["command"]
@@ -226,18 +261,67 @@ def _descendants(root: int) -> list[int]:
     return found
 
 
-def _memory_of(processes: list[int]) -> int:
-    """Return the bytes that these processes hold in memory, shared pages counted once."""
-    pages = 0
+def _memory_of(processes: list[int], config: dict[str, Any], confined: dict[str, bool]) -> int:
+    """Return the bytes of memory that these processes hold, at least.
+
+    What two of them share counts for each, and a file in memory counts where it lies and where it
+    is mapped: rather twice than never.
+    """
+    used = sum(_resident(process) for process in processes) + _nameless_files(processes)
+    if confined["files"]:
+        for folder in (config["folder"], _SHARED_MEMORY):
+            room = os.statvfs(folder)
+            used += (room.f_blocks - room.f_bfree) * room.f_frsize
+    if confined["processes"]:  # with it comes an IPC namespace: all segments are the program's
+        used += _segments()
+    return used
+
+
+def _resident(process: int) -> int:
+    """Return a process's bytes in memory without those of files on a disk."""
+    with contextlib.suppress(OSError, ValueError):
+        with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as file:
+            words = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
+        return sum(int(size) for _, size, _ in words) * 1024
+    return 0
+
+
+def _nameless_files(processes: list[int]) -> int:
+    """Return the bytes of the files in memory (memfd) that these processes hold open."""
+    sizes: dict[int, int] = {}
     for process in processes:
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            with open(f"/proc/{process}/statm", encoding="ascii") as file:
-                words = file.read().split()
-            pages += int(words[1]) - int(words[2])
-    return pages * resource.getpagesize()
+        with contextlib.suppress(OSError):
+            for name in os.listdir(f"/proc/{process}/fd"):
+                with contextlib.suppress(OSError):
+                    found = os.stat(f"/proc/{process}/fd/{name}")
+                    if found.st_dev == _NAMELESS:
+                        sizes[found.st_ino] = found.st_blocks * 512
+    return sum(sizes.values())
 
 
-def _watch(child: int, config: dict[str, Any]) -> str:
+def _nameless_device() -> int:
+    descriptor = os.memfd_create("")
+    try:
+        return os.fstat(descriptor).st_dev
+    finally:
+        os.close(descriptor)
+
+
+_NAMELESS = _nameless_device()
+
+
+def _segments() -> int:
+    """Return the bytes of System V shared memory: it stays when no process has it mapped."""
+    try:
+        with open("/proc/sysvipc/shm", encoding="ascii") as file:
+            titles, *rows = (line.split() for line in file)
+    except OSError:  # this kernel has none
+        return 0
+    place = titles.index("rss")
+    return sum(int(row[place]) for row in rows)
+
+
+def _watch(child: int, config: dict[str, Any], confined: dict[str, bool]) -> str:
     """Wait until the program ends by itself or must be ended; say which."""
     descriptor = os.pidfd_open(child)
     deadline = time.monotonic() + config["seconds"]
@@ -255,7 +339,7 @@ def _watch(child: int, config: dict[str, Any]) -> str:
         processes = _descendants(os.getpid())
         if len(processes) > config["processes"]:
             return "processes"
-        if _memory_of(processes) > config["memory"]:
+        if _memory_of(processes, config, confined) > config["memory"]:
             return "memory"
 
 
@@ -272,14 +356,34 @@ def _end_everything(child: int) -> None:
             return
 
 
+def _remove(folder: str, parent: int) -> None:
+    """Remove the program's folder in place of a judge that is gone.
+
+    Args:
+        folder: its path.
+        parent: the folder around it, opened before everything became read-only.
+    """
+    import shutil
+
+    _LIBC.umount2(os.fsencode(folder), _DETACH)
+    os.fchdir(parent)
+    shutil.rmtree(os.path.basename(folder), ignore_errors=True)
+
+
 def main() -> int:
     """Run the program of the configuration to its end."""
     config = json.loads(sys.argv[1])
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    parent = os.open(os.path.dirname(config["folder"]), os.O_RDONLY | os.O_DIRECTORY)
     os.set_inheritable(config["status"], False)
     os.set_inheritable(config["control"], False)
     _LIBC.prctl(_SET_SUBREAPER, 1, 0, 0, 0)
     confined = _enter_namespaces()
-    confined["files"] = confined["files"] and _seal_files(config["folder"], config["hidden"])
+    _LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the program may be of the same user
+    confined["files"] = confined["files"] and _seal_files(
+        config["folder"], config["hidden"], config["disk"]
+    )
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -289,8 +393,10 @@ def main() -> int:
             os._exit(127)
     os.close(config["result"])
     os.close(writing)
-    outcome = _watch(child, config)
+    outcome = _watch(child, config, confined)
     _end_everything(child)
+    if outcome == "abandoned":
+        _remove(config["folder"], parent)
     told = os.read(reading, 20)
     status = int(told) if told.isdigit() else None
     report = {"outcome": outcome, "confined": confined, "status": status}

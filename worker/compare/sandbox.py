@@ -44,6 +44,7 @@ _KEPT = (
     "HUGGINGFACE_HUB_CACHE",
     "TZ",
 )
+_JAIL_KEPT = ("LD_LIBRARY_PATH",)  # without which some interpreters do not start
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
 # Where people keep secrets, below their home; covered where the system allows it, and with them
 # /run, where services that would do root's bidding have their sockets.
@@ -60,19 +61,30 @@ _SECRETS = (
 )
 
 
+def default_memory() -> int:
+    """Return half of what the machine has free, in bytes, and no more than 32 GiB."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        sizes = dict(line.split(":") for line in file)
+    free = int(sizes["MemAvailable"].split()[0]) * 1024
+    return min(32 * 2**30, free // 2)
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a program may use.
 
     Attributes:
         seconds: of wall-clock time.
-        memory: bytes, of all its processes together.
+        memory: bytes, of all its processes together and of the files that they keep in memory.
+        disk: bytes of all files that it writes. Where the system allows a mount namespace these are
+            kept in memory, and count there as well.
         processes: at the same time.
         file_size: bytes of one file.
     """
 
     seconds: float = 600.0
-    memory: int = 32 * 2**30
+    memory: int = field(default_factory=default_memory)
+    disk: int = 2 * 2**30
     processes: int = 32
     file_size: int = 2**30
 
@@ -162,6 +174,7 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
         "hidden": [*hidden, *_secret_places()],
         "seconds": limits.seconds,
         "memory": limits.memory,
+        "disk": limits.disk,
         "processes": limits.processes,
         "file_size": limits.file_size,
         "result": result_end,
@@ -172,6 +185,7 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
     try:
         jail = subprocess.Popen(
             [sys.executable, "-I", "-S", str(JAIL), json.dumps(config)],
+            env={name: os.environ[name] for name in _JAIL_KEPT if name in os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -387,7 +401,11 @@ def unprotected(confined: dict[str, bool]) -> list[str]:
     """Say from what a program could not be kept."""
     sentences = {
         "network": "this system allows no network namespace: the program had the network",
-        "files": "this system allows no mount namespace: the program could write other files",
-        "processes": "this system allows no process namespace: it saw other processes",
+        "files": "this system allows no mount namespace: the program could write other files, fill "
+        "the disk, and read the reference and whatever secrets this user's files hold",
+        "processes": "this system allows no process namespace: the program could end this user's "
+        "other processes, this one too, and read what their environments hold, tokens as well",
+        "rights": "this system forbids no further user namespaces: the program could gain rights in "
+        "one of its own",
     }
     return [sentence for name, sentence in sentences.items() if not confined.get(name, True)]

@@ -12,7 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from worker.compare.sandbox import MAX_FRAME, FrameReader, Limits, Outcome, run_apart
+from worker.compare.sandbox import (
+    MAX_FRAME,
+    FrameReader,
+    Limits,
+    Outcome,
+    run_apart,
+    unprotected,
+)
 
 LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
 BRIEF = Limits(seconds=2, memory=2**30, processes=16, file_size=2**24)
@@ -89,6 +96,43 @@ def test_a_program_that_forks_without_end_is_stopped(program: str) -> None:
 def test_memory_is_limited() -> None:
     outcome = run("x = []\nwhile True: x.append(bytearray(2 ** 22))")
     assert outcome.ended == "memory" or error_of(outcome) == "MemoryError: "
+
+
+HOARDS = {
+    "shared mapping": "import mmap\nx = mmap.mmap(-1, 2 ** 31)\n"
+    "for place in range(0, 2 ** 31, 4096): x[place] = 1",
+    "nameless files": "import os\nopen_files = [os.memfd_create(str(n)) for n in range(200)]\n"
+    "for file in open_files: os.write(file, bytes(2 ** 23))",
+    "shared memory": "for n in range(100): open(f'/dev/shm/{n}', 'wb').write(bytes(2 ** 23))",
+    "files": "for n in range(200): open(f'{n}', 'wb').write(bytes(2 ** 23))",
+    "segments": "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.shmat.restype = ctypes.c_void_p\n"
+    "for n in range(20):\n"
+    " place = libc.shmat(libc.shmget(0, 2 ** 26, 0o1600), None, 0)\n"
+    " ctypes.memset(place, 1, 2 ** 26)\n libc.shmdt(ctypes.c_void_p(place))",
+}
+
+
+@pytest.mark.parametrize("hoard", HOARDS)
+def test_no_kind_of_memory_escapes_the_limit(hoard: str) -> None:
+    """The program then waits, so that the limit must find what it holds."""
+    outcome = run(
+        HOARDS[hoard] + "\nimport time; time.sleep(600)",
+        Limits(seconds=20, memory=2**29, processes=16, file_size=2**24),
+    )
+    if hoard == "segments":
+        needs(outcome, "processes")
+    elif hoard in ("files", "shared memory"):
+        needs(outcome, "files")
+    assert outcome.ended == "memory"
+
+
+def test_all_files_together_are_limited() -> None:
+    outcome = run(
+        "for n in range(100): open(f'{n}', 'wb').write(bytes(2 ** 20))",
+        Limits(seconds=20, memory=2**29, disk=2**25, processes=16, file_size=2**24),
+    )
+    needs(outcome, "files")
+    assert "No space left on device" in str(error_of(outcome))
 
 
 def test_files_are_limited_in_size() -> None:
@@ -171,6 +215,22 @@ def test_it_cannot_make_the_files_writable_again(tmp_path: Path) -> None:
     assert "Read-only file system" in str(error_of(outcome))
 
 
+def test_it_cannot_have_capabilities_in_a_namespace_of_its_own() -> None:
+    outcome = run(
+        "import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+        "print([libc.unshare(flags) for flags in (0x10000000, 0x10020000, 0x20000)])\n"
+        "print([line for line in open('/proc/self/status') if line.startswith('CapEff')])"
+    )
+    needs(outcome, "rights")
+    assert outcome.output == "[-1, -1, -1]\n['CapEff:\\t0000000000000000\\n']\n"
+
+
+def test_what_cannot_be_hidden_is_said() -> None:
+    outcome = run_apart(b"", {"models": {}}, LIMITS, ["/proc/self/fd/0"])  # a pipe
+    assert not outcome.confined["files"]
+    assert "the reference" in " ".join(unprotected(outcome.confined))
+
+
 def test_it_reaches_no_kernel_setting_and_no_disk() -> None:
     outcome = run(
         "import os\n"
@@ -226,9 +286,12 @@ def test_flooding_the_result_is_stopped() -> None:
     assert outcome.frames == []
 
 
-def test_the_judge_s_death_ends_the_program(tmp_path: Path) -> None:
-    """A judge that is killed leaves no program running."""
-    mark = f"judged-{secrets.token_hex(8)}"
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_judge_s_death_ends_the_program_and_leaves_nothing(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    """Nor had anybody but the judge its secrets. SIGTERM goes to all, as a scheduler sends it."""
+    mark, token = (f"judged-{secrets.token_hex(8)}" for _ in range(2))
     script = (
         "from worker.compare.sandbox import Limits, run_apart\n"
         f'run_apart(b\'import subprocess, sys\\nsubprocess.run([sys.executable, "-c",'
@@ -236,14 +299,56 @@ def test_the_judge_s_death_ends_the_program(tmp_path: Path) -> None:
         " {'models': {}}, Limits(seconds=300))\n"
     )
     judge = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=Path(__file__).resolve().parents[3]
+        [sys.executable, "-c", script],
+        cwd=Path(__file__).resolve().parents[3],
+        env=os.environ | {"HF_TOKEN": token, "TMPDIR": str(tmp_path)},
     )
     while not any(mark.encode() in environment for environment in _environments()):
         assert judge.poll() is None
-    judge.send_signal(signal.SIGKILL)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert sum(token.encode() in environment for environment in _environments()) == 1
+    children = Path(f"/proc/{judge.pid}/task/{judge.pid}/children").read_text().split()
+    for process in [judge.pid, *map(int, children)] if number == signal.SIGTERM else [judge.pid]:
+        os.kill(process, number)
     judge.wait()
     while any(mark.encode() in environment for environment in _environments()):
         pass  # the test's own time limit ends a program that stays
+    while list(tmp_path.iterdir()):
+        pass
+
+
+# What a container's default profile does: no namespaces for anybody.
+NO_NAMESPACES = r"""
+import ctypes, platform, struct
+libc = ctypes.CDLL(None)
+number = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+rules = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50001), (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+program = struct.pack("HxxxxxxP", len(rules), ctypes.addressof(code))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, program) == 0
+from worker.compare.sandbox import Limits, run_apart, unprotected
+limits = Limits(seconds=60, memory=2**29, processes=16, file_size=2**24)
+for judged in (b"print(1)", HOARD):
+    outcome = run_apart(judged, {"models": {}}, limits)
+    print(outcome.ended, *sorted(name for name, kept in outcome.confined.items() if kept))
+print(*unprotected(outcome.confined), sep="\n")
+"""
+
+
+def test_without_namespaces_the_limits_hold_and_the_rest_is_said() -> None:
+    hoard = (HOARDS["nameless files"] + "\nimport time; time.sleep(600)").encode()
+    done = subprocess.run(
+        [sys.executable, "-c", NO_NAMESPACES.replace("HOARD", repr(hoard))],
+        cwd=Path(__file__).resolve().parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, second, *said = done.stdout.splitlines()
+    assert (first, second) == ("ended rights", "memory rights")
+    assert len(said) == 3
+    assert "tokens" in done.stdout
+    assert "the reference" in done.stdout
 
 
 @pytest.mark.parametrize("step", [1, 7, 2**20])
