@@ -28,12 +28,13 @@ from typing import Any, Protocol
 from scheduler import events as ev
 from scheduler import retry
 from scheduler.attempts import attempts_of
-from scheduler.checkpoints import AttemptRecord, append_line
+from scheduler.checkpoints import AttemptRecord, append_line, read_object, set_aside, why_not_done
 from scheduler.clerk import Clerk
 from scheduler.clock import Clock
 from scheduler.core import Core
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.room import Devices, describe
+from scheduler.hold import Hold
 from scheduler.journal import SNAPSHOT, Journal
 from scheduler.keeper import birth
 from scheduler.launch import build_order
@@ -81,6 +82,7 @@ class Dispatcher:
     ) -> None:
         self._sweep = sweep
         self._paths = paths
+        self._hold = Hold(paths.lock)
         self._devices = devices
         self._picture = picture
         self._face = face
@@ -306,6 +308,8 @@ class Dispatcher:
         task = self._tasks[action.task]
         device = self._devices[action.device]
         try:
+            if self._must_leave():
+                return
             keeper = self._keeper_for(device.id)
             order = build_order(
                 self._sweep,
@@ -354,6 +358,19 @@ class Dispatcher:
             return
         at = attempt.life.look(time.monotonic(), self._devices.last_active(attempt.device))
         self._handle(ev.Activity(task, at))
+
+    def _must_leave(self) -> bool:
+        """Say whether another dispatcher has the sweep, since somebody removed the lock file: it judges.
+
+        Raises:
+            OSError: the lock cannot be taken anew.
+        """
+        if self._hold.is_ours():
+            return False
+        if self._exit_code is None:
+            self._exit_code = 3
+            self._tell("sweep_lost")
+        return True
 
     # --- keepers -------------------------------------------------------------------------------
 
@@ -417,8 +434,28 @@ class Dispatcher:
                 OSError(answer["errno"], answer["failed"], answer["file"])
             )
             self._devices.vacate(attempt.device)
+        elif answer["refused"] == "completed":
+            self._found_done(attempt)
         else:  # a keeper of a dispatcher that died got there first
             self._take_over(attempt.task, attempt.device)
+
+    def _found_done(self, attempt: Attempt) -> None:
+        """A task that was to run has a ``.done``: of another dispatcher, or put back by its user."""
+        path = self._paths.done(attempt.task)
+        digest = self._sweep.digest(self._tasks[attempt.task])
+        done = read_object(path)
+        why = why_not_done(done, digest, None)
+        if done is not None and why is None:
+            verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
+            self._records.found(attempt.task, done)
+            past = retry.Attempt(verdict, attempt.device, time.monotonic())
+            self._handle(ev.AttemptJudged(attempt.task, past))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                kept = set_aside(path).name
+                self._tell("checkpoint_rejected", task=attempt.task, why=why, kept_as=kept)
+            self._handle(ev.StartRefused(attempt.task))
+        self._devices.vacate(attempt.device)
 
     def _keeper_died(self, device: str, keeper: KeeperHandle) -> None:
         """A keeper was killed: end what it kept, then judge the attempt as lost."""
@@ -450,6 +487,9 @@ class Dispatcher:
     def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
         """An attempt is over: offer its device first, read its log second."""
         task, device = attempt.task, attempt.device
+        with contextlib.suppress(OSError):  # no room for a lock: what ended is judged all the same
+            if self._must_leave():
+                return
         foreign = self._devices.visited(device)
         del self._attempts[task]
         if device in self._keepers:

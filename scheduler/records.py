@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,25 @@ class Records:
         attempt = past_attempt(record, verdict, self._clock, foreign=foreign)
         self._handle(ev.AttemptJudged(task, attempt))
 
+    def found(self, task: str, done: Mapping[str, Any]) -> None:
+        """Tell of a task whose ``.done`` others have written; nothing is left to be judged or written."""
+        seconds, attempts = done.get("seconds"), done.get("attempts")
+        self._tell(
+            "completed",
+            task=task,
+            device=done.get("device"),
+            attempts=len(attempts) if isinstance(attempts, list) else 0,
+            seconds=seconds if isinstance(seconds, int | float) else 0.0,
+            summary=done,
+        )
+
     def write(self, action: ev.WriteCheckpoint) -> None:
         """Have a checkpoint written; the core hears of it when it is durable, or could not be written."""
         task, paths = self._tasks[action.task], self._paths
         judgement = self._judgements.get(task.id)
+        if judgement is None and action.completed:  # it was not judged here but found
+            self._handle(ev.CheckpointWritten(task.id))
+            return
         if judgement is None:  # given up for what an earlier dispatcher judged
             judgement = judge_attempt(task.id, paths, self._sweep, foreign=False)
         self._judgements[task.id] = judgement

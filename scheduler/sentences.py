@@ -84,6 +84,9 @@ _TELLERS: dict[str, Callable[[Entry, Picture], str | None]] = {
     "checkpoint_rejected": lambda e, p: (
         f"{e['task']}: its checkpoint does not hold: {e['why']}; kept as {e['kept_as']}, runs again"
     ),
+    "sweep_lost": lambda e, p: (
+        "another dispatcher has the sweep, for its lock file was removed; this one leaves"
+    ),
     "stranger": lambda e, p: f"{e['task']}: still runs, but is no longer in the sweep; left alone",
     "attempt_started": _started,
     "attempt_adopted": lambda e, p: (

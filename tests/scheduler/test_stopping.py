@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -164,6 +165,56 @@ def test_an_attempt_of_a_task_no_longer_in_the_sweep_is_left_alone(box: Box) -> 
     box.write({"a": "gate; ok"})
     assert box.run().code == 0
     assert box.starts("a") == 1
+
+
+# --- locks and checkpoints that others remove or bring ------------------------------------------
+
+
+def test_a_dispatcher_whose_lock_file_was_removed_leaves_the_sweep_to_the_next(box: Box) -> None:
+    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    first = box.start()
+    open_gate = box.reach_gate("a")
+    box.paths.lock.unlink()
+    second = box.start()
+    second.wait_for("a: attempt 1 still runs on cpu:0; taken over")
+    open_gate()
+    ended = first.end()
+    assert ended.code == 3
+    assert "another dispatcher has the sweep, for its lock file was removed" in ended.out
+    assert second.end().code == 0
+    assert (box.starts("a"), box.starts("b")) == (1, 1)
+    assert len(box.done("a")["attempts"]) == 1
+
+
+def test_a_lock_file_that_was_removed_is_made_anew(box: Box) -> None:
+    box.write({"a": "gate; ok", "b": "gate; ok"}, devices={"cpu_slots": 1})
+    running = box.start()
+    open_gate = box.reach_gate("a")
+    box.paths.lock.unlink()
+    open_gate()
+    open_gate = box.reach_gate("b")
+    assert box.run().code == 3
+    open_gate()
+    assert running.end().code == 0
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_a_checkpoint_that_appears_in_mid_run(box: Box, holds: bool) -> None:
+    box.write({"a": "ok", "b": "ok"}, devices={"cpu_slots": 1})
+    assert box.run().code == 0
+    content = box.paths.done("b").read_bytes()
+    assert box.run("retry", box.file, "--force").code == 0
+    box.tell({"a": "gate; ok"})
+    running = box.start()
+    open_gate = box.reach_gate("a")
+    box.paths.done("b").write_bytes(content if holds else content[:40])
+    open_gate()
+    ended = running.end()
+    assert ended.code == 0, ended.out
+    assert ("b: its checkpoint does not hold: it is damaged" in ended.out) is not holds
+    assert re.search(r"^b +completed", ended.out, re.M)
+    assert box.starts("b") == (1 if holds else 2)
+    assert box.states() == {"a": "completed", "b": "completed"}
 
 
 # --- keepers killed ------------------------------------------------------------------------------
