@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections import deque
@@ -17,12 +18,20 @@ from rich.text import Text
 
 from scheduler.output import reader_may_leave
 from scheduler.paths import SweepPaths
-from scheduler.picture import DONE, FAILED, RUNNING, WAITING, Picture
-from scheduler.sentences import clock_time, device_label, sentence
+from scheduler.picture import DONE, FAILED, RUNNING, WAITING, DeviceView, Picture
+from scheduler.sentences import clock_time, sentence
 from scheduler.units import format_duration
 
-RECENT = 8  # events shown below the devices
+RECENT = 8  # events shown below the devices, where there is room
+FEWEST = 3  # of them, before devices are left out for want of room
 REDRAW = 1.0  # seconds
+# Events that stay on the terminal, above the screen: whoever comes back next day must find them.
+LASTING = {
+    *("checkpoint_rejected", "stranger", "attempt_failed", "failed", "stopping"),
+    *("foreign_process", "set_aside", "paused", "resumed"),
+}
+# What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
 class PlainFace:
@@ -62,11 +71,15 @@ class LiveFace:
     def event(self, entry: Mapping[str, Any]) -> None:
         """Show the event among the last ones."""
         text = sentence(entry, self._picture)
-        if text is not None:
-            self._recent.append(
-                Text(f"{clock_time(entry['at'])} {text}", overflow="ellipsis", no_wrap=True)
-            )
-            self._drawn = min(self._drawn, time.monotonic() - REDRAW + 0.1)
+        if text is None:
+            return
+        line = f"{clock_time(entry['at'])} {text}"
+        if entry["event"] in LASTING:
+            with reader_may_leave():
+                self._live.console.print(Text(line))
+        else:
+            self._recent.append(_line(line))
+        self._drawn = min(self._drawn, time.monotonic() - REDRAW + 0.1)
 
     def refresh(self) -> float:
         """Redraw once a second, or soon after an event; return in how many seconds again."""
@@ -84,36 +97,57 @@ class LiveFace:
             self._live.stop()
 
     def _render(self, now: float) -> Group:
+        """Return what fits on the terminal, most important first: progress, some events, the devices."""
+        size = self._live.console.size
+        top = progress_rows(self._picture, now, size.width)
+        room = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
+        events = min(room - 1, max(FEWEST, room - len(self._picture.devices)))
+        recent = list(self._recent)[-events:] if events > 0 else []
         return Group(
-            *progress_rows(self._picture, now),
-            device_table(self._picture, self._paths, now),
-            *self._recent,
+            *top, device_table(self._picture, self._paths, now, most=room - len(recent)), *recent
         )
 
 
-def progress_rows(picture: Picture, now: float) -> list[Table | Text]:
-    """Return the bar over all tasks with counts and the time left, and a line on trouble if there is any."""
+def progress_rows(picture: Picture, now: float, width: int) -> list[Table | Text]:
+    """Return the bar over all tasks with counts and the time left, and a line on trouble if there is any.
+
+    Each takes one line of ``width`` columns; the bar gives way to the words.
+    """
     counts, total = picture.counts, len(picture.tasks)
     over = counts[DONE] + counts[FAILED]
-    left = picture.seconds_left(now)
     words = [f"{over}/{total} tasks", f"{counts[RUNNING]} running", f"{counts[WAITING]} waiting"]
     if counts[FAILED]:
         words.append(f"{counts[FAILED]} failed")
-    words.append("no estimate yet" if left is None else f"about {format_duration(left)} left")
+    if over < total:
+        left = picture.seconds_left(now)
+        words.append("no estimate yet" if left is None else f"about {format_duration(left)} left")
+    text = _line(" · ".join(words))
     row = Table.grid(padding=(0, 1))
-    row.add_row(ProgressBar(total=max(1, total), completed=over, width=30), " · ".join(words))
+    bar = min(30, width - text.cell_len - 1)
+    if bar >= 5:
+        row.add_row(ProgressBar(total=max(1, total), completed=over, width=bar), text)
+    else:
+        row.add_row(text)
     rows: list[Table | Text] = [row]
-    if picture.trouble:
-        rows.append(Text(f"paused: {picture.trouble}", style="bold red"))
-    if picture.draining:
+    if picture.holder is not None and picture.trouble:
+        rows.append(_line(f"paused: {picture.trouble}", "bold red"))
+    if picture.holder is not None and picture.draining:
         rows.append(
-            Text("draining: nothing new is started; Ctrl-C again stops what runs", style="yellow")
+            _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")
         )
     return rows
 
 
-def device_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
-    """Return a row per device: what runs on it, how far it seems to be, and its log's last line."""
+def _line(text: str, style: str = "") -> Text:
+    """Return a text that takes one line, cut where there is no more room."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def device_table(picture: Picture, paths: SweepPaths, now: float, most: int | None = None) -> Table:
+    """Return a row per device: what runs on it, how far it seems to be, and its log's last line.
+
+    Of more than ``most`` devices, those that run nothing are left out first, and a row counts the rest.
+    """
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("device", no_wrap=True)
     table.add_column("task", no_wrap=True)
@@ -122,15 +156,15 @@ def device_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
     table.add_column("log", no_wrap=True, overflow="ellipsis", ratio=1)
     recent = picture.durations
     typical = sum(recent) / len(recent) if recent else None
-    for device in picture.devices.values():
+    for device in _chosen(picture, most):
         if device.task is None:
             aside = device.aside_until > now
             why = f"set aside until {clock_time(device.aside_until)}" if aside else device.reason
-            table.add_row(device_label(device), Text("–"), "", "", Text(why, style="dim"))
+            table.add_row(device.label, Text("–"), "", "", Text(why, style="dim"))
             continue
         view = picture.tasks.get(device.task)
         age = now - view.started if view is not None and view.started else 0.0
-        # Without a word from the worker, the mean of the tasks before is the best guess of its length.
+        # The scheduler knows nothing of a task's parts: the mean of the tasks before is its best guess.
         bar = (
             ProgressBar(total=typical, completed=min(age, typical * 0.99), width=12)
             if typical
@@ -139,13 +173,25 @@ def device_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
         number = f" (attempt {view.attempts})" if view is not None and view.attempts > 1 else ""
         line = last_line(paths.log(device.task))
         table.add_row(
-            device_label(device),
+            device.label,
             Text(device.task + number),
             format_duration(age),
             bar,
             Text(line, style="dim"),
         )
+    left_out = len(picture.devices) - table.row_count
+    if left_out:
+        table.add_row("…", Text(f"{left_out} more devices", style="dim"), "", "", "")
     return table
+
+
+def _chosen(picture: Picture, most: int | None) -> list[DeviceView]:
+    devices = list(picture.devices.values())
+    if most is None or len(devices) <= most:
+        return devices
+    busy_first = sorted(devices, key=lambda device: device.task is None)
+    kept = busy_first[: max(0, most - 1)]  # the last row counts the others
+    return [device for device in devices if any(device is one for one in kept)]
 
 
 def last_line(path: os.PathLike[str]) -> str:
@@ -156,12 +202,12 @@ def last_line(path: os.PathLike[str]) -> str:
             lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
     except OSError:
         return ""
-    line = next((line for line in reversed(lines) if line.strip()), "")
-    return "".join(c for c in line.strip() if c.isprintable())
+    plain = (_ESCAPE.sub("", line).strip() for line in reversed(lines))
+    return "".join(c for c in next(filter(None, plain), "") if c.isprintable())
 
 
 def make_face(picture: Picture, paths: SweepPaths, *, plain: bool) -> PlainFace | LiveFace:
     """Return the live screen if standard output is a terminal (and ``plain`` is not asked for)."""
     if plain or not sys.stdout.isatty():
         return PlainFace(picture)
-    return LiveFace(picture, paths, Console())
+    return LiveFace(picture, paths, Console(highlight=False, markup=False, emoji=False))

@@ -1,13 +1,31 @@
-"""Standard output, whose reader may leave before the end (``| head``, a terminal that was closed)."""
+"""Standard output, which may be closed, lack letters, or lose its reader (``| head``)."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
 
-from rich.console import Console
+
+def open_streams() -> None:
+    """Make the standard streams fit to be used, before any file is opened.
+
+    A closed one (``>&-``) leads nowhere from now on: the next file to be opened would get its number,
+    and what is meant for a terminal would be written into it. What an encoding lacks becomes ``?``.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It gets the lowest free number, which is this one.
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 @contextlib.contextmanager
@@ -24,14 +42,3 @@ def discard_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
-
-
-class WideConsole(Console):
-    """A console that does not fold tables at 80 columns when its output goes to a file."""
-
-    def __init__(self) -> None:
-        super().__init__(width=None if sys.stdout.isatty() else 180)
-
-    def on_broken_pipe(self) -> None:
-        """Leave it to the caller; rich's own way is to exit with 1."""
-        raise BrokenPipeError

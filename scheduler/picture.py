@@ -25,6 +25,7 @@ class TaskView:
     cause: str | None = None  # of the last failure
     waits: str | None = None  # why it waits, if for anything but a device
     not_before: float = 0.0
+    rejected: str | None = None  # why its checkpoint does not hold
     summary: Mapping[str, Any] | None = None
 
 
@@ -40,6 +41,11 @@ class DeviceView:
     aside_until: float = 0.0
     aside_why: str = ""
     free_since: float | None = None  # when it fell free, while a task waited; to measure the gap
+
+    @property
+    def label(self) -> str:
+        """How people call it: ``GPU 0``, ``GPU 0:1`` (a MIG instance), ``cpu:0``."""
+        return self.index if self.index.startswith("cpu") else f"GPU {self.index}"
 
 
 @dataclass
@@ -89,7 +95,8 @@ class Picture:
         """Return why a waiting task waits, in words."""
         view = self.tasks[task]
         if self.holder is None:
-            return "no dispatcher runs"
+            rejected = f"; its checkpoint does not hold: {view.rejected}" if view.rejected else ""
+            return f"no dispatcher runs{rejected}"
         if self.trouble:
             return f"the sweep is paused: {self.trouble}"
         if self.draining:
@@ -102,7 +109,7 @@ class Picture:
         if not usable:
             return "every device is set aside or gone"
         if all(d.task is not None or not d.idle for d in usable):
-            others = [f"{d.index} {d.reason}" for d in usable if d.task is None]
+            others = [f"{d.label} {d.reason}" for d in usable if d.task is None]
             return "no idle device" + (
                 f" ({'; '.join(others[:4])})" if others else ": all run other tasks"
             )
@@ -150,7 +157,11 @@ class Picture:
         name = entry.get("event")
         if not isinstance(at, int | float) or not isinstance(name, str):
             return
-        self._pass_time(at)
+        if (
+            name != "dispatcher_started"
+        ):  # before it there was none, whatever the one before it told
+            self._pass_time(at)
+        self._last = at
         handler = getattr(self, f"_on_{name}", None)
         if handler is not None:
             try:
@@ -163,7 +174,6 @@ class Picture:
             free = sum(1 for d in self.devices.values() if d.idle and d.task is None)
             if free and self._some_could_start(at):
                 self.idle_seconds += free * (at - self._last)
-        self._last = at
 
     def _some_could_start(self, at: float) -> bool:
         if self.trouble or self.draining:
@@ -221,7 +231,11 @@ class Picture:
     def _on_attempt_ended(self, entry: Mapping[str, Any], at: float) -> None:
         device = self._device(entry["device"])
         device.task = None
-        device.free_since = float(entry["ended"]) if self._some_could_start(at) else None
+        if self._some_could_start(at):  # and somebody was there to start it
+            since = float(self.holder["at"]) if self.holder else at
+            device.free_since = max(float(entry["ended"]), since)
+        else:
+            device.free_since = None
         if device.index.startswith("cpu:"):
             device.idle = True
         self.move(entry["task"], ENDED)

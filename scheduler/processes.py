@@ -219,24 +219,30 @@ def worker_environment(
 
 
 def ask_worker(
-    check: Sequence[str], question: Mapping[str, Any], cwd: Path | None = None
+    check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
 ) -> list[str]:
     """Ask the worker what is wrong with the tasks; return the problems, each ``key: sentence``.
 
     Raises:
         WorkerCheckError: it did not answer as docs/protocol.md says.
     """
-    program = find_program(check[0], None)
+    program = find_program(check[0], environment.get("PATH"))
     if program is None:
         raise WorkerCheckError(f"there is no program {check[0]!r} (worker.check)")
-    done = subprocess.run(
-        [program, *check[1:]],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [program, *check[1:]],
+            input=json.dumps(question),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise WorkerCheckError(
+            f"{check[0]} cannot be started (worker.check): {error.strerror}"
+        ) from None
     try:
         problems = json.loads(done.stdout)["problems"]
         return [f"{problem['key']}: {problem['message']}" for problem in problems]

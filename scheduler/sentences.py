@@ -12,11 +12,6 @@ from scheduler.units import format_duration, format_size
 Entry = Mapping[str, Any]
 
 
-def device_label(device: DeviceView) -> str:
-    """Return how people call the device: ``GPU 0``, ``GPU 0:1`` (a MIG instance), ``cpu:0``."""
-    return device.index if device.index.startswith("cpu") else f"GPU {device.index}"
-
-
 def clock_time(at: float) -> str:
     """Return a time of day as hours, minutes and seconds, local time."""
     try:
@@ -35,7 +30,7 @@ def sentence(entry: Entry, picture: Picture) -> str | None:
 
 def _on(entry: Entry, picture: Picture) -> str:
     name = str(entry.get("device"))
-    return device_label(picture.devices.get(name) or DeviceView(index=name))
+    return (picture.devices.get(name) or DeviceView(index=name)).label
 
 
 def _started(entry: Entry, picture: Picture) -> str:
@@ -50,12 +45,18 @@ def _completed(entry: Entry, picture: Picture) -> str:
 
 def figures_of(summary: Mapping[str, Any]) -> str:
     """Return speed-up and loss of a worker's summary, or an empty text if it has none."""
-    parts = []
-    if isinstance(speedup := summary.get("speedup"), int | float):
-        parts.append(f"{speedup:.2f}×")
-    if isinstance(loss := summary.get("loss"), int | float):
-        parts.append(f"loss {loss:+.2%}")
-    return ", ".join(parts)
+    speedup, loss = speedup_and_loss(summary)
+    return ", ".join(text for text in (speedup, loss and f"loss {loss}") if text)
+
+
+def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return both as texts, empty where there is none; ``?`` where it is open whether the loss is allowed."""
+    speedup, loss = summary.get("speedup"), summary.get("loss")
+    mark = "?" if summary.get("within") is False else ""
+    return (
+        f"{speedup:.2f}×{mark}" if isinstance(speedup, int | float) else "",
+        f"{loss:+.2%}{mark}" if isinstance(loss, int | float) else "",
+    )
 
 
 def _failed_attempt(entry: Entry, picture: Picture) -> str:

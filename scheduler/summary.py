@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.text import Text
 from scheduler.checkpoints import read_object
 from scheduler.paths import SweepPaths
 from scheduler.picture import DONE, FAILED, RUNNING, WAITING, Picture, TaskView
-from scheduler.sentences import device_label
+from scheduler.sentences import speedup_and_loss
 from scheduler.units import format_duration
 
 MANY = 200  # tasks; of more, the completed ones are only counted
@@ -34,6 +34,19 @@ def fill_from_checkpoints(picture: Picture, paths: SweepPaths, tasks: Iterable[s
         view.summary = content if view.state == DONE else None
         if view.state == FAILED:
             view.cause = str(content.get("cause") or "")
+
+
+def closing(picture: Picture, paths: SweepPaths, now: float) -> Iterator[Table | str]:
+    """Yield what ends a run, and `status`: tasks, pass rates where there are any, figures."""
+    tasks = task_table(picture, paths, now)
+    if tasks.row_count:
+        yield tasks
+    left_out = len(picture.tasks) - tasks.row_count
+    if left_out:
+        yield f"({left_out} more tasks are only counted; `status --json` lists them all)"
+    if (levels := level_table(picture, paths)) is not None:
+        yield levels
+    yield figures(picture)
 
 
 def task_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
@@ -59,15 +72,14 @@ def _cells(view: TaskView, picture: Picture, now: float) -> list[Text]:
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
     seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
     device = picture.devices.get(view.device) if view.device else None
-    summary = view.summary or {}
-    speedup, loss = summary.get("speedup"), summary.get("loss")
+    speedup, loss = speedup_and_loss(view.summary or {})
     return [
         Text(view.state, style=style),
         Text(str(view.attempts or "")),
-        Text(device_label(device) if device else view.device or ""),
+        Text(device.label if device else view.device or ""),
         Text(format_duration(seconds) if seconds is not None else ""),
-        Text(f"{speedup:.2f}×" if isinstance(speedup, int | float) else ""),
-        Text(f"{loss:+.2%}" if isinstance(loss, int | float) else ""),
+        Text(speedup),
+        Text(loss),
     ]
 
 
@@ -76,20 +88,26 @@ def _cause(name: str, view: TaskView, picture: Picture, now: float) -> str:
         return view.cause or ""
     if view.state == WAITING:
         return picture.why_waits(name, now)
+    if view.state == RUNNING and picture.holder is None:
+        return "runs on without a dispatcher; the same command takes it over"
     return ""
 
 
-def level_table(picture: Picture) -> Table | None:
+def level_table(picture: Picture, paths: SweepPaths) -> Table | None:
     """Return pass rate and mean achievement per level, where workers' summaries speak of passing.
 
     Their keys: ``passed`` (true, false, or null: cannot tell), ``level``, ``achievement`` (0 to 1).
     """
+    completed = [name for name, view in picture.tasks.items() if view.state == DONE]
+    # One worker made them all: if it says nothing of passing in the first, the others need not be read.
+    fill_from_checkpoints(picture, paths, completed[:1])
+    if not any("passed" in (picture.tasks[name].summary or {}) for name in completed[:1]):
+        return None
+    fill_from_checkpoints(picture, paths, completed[1:])
     levels: dict[str, list[Mapping[str, Any]]] = {}
     for view in picture.tasks.values():
         if view.summary is not None and "passed" in view.summary:
             levels.setdefault(str(view.summary.get("level", "")), []).append(view.summary)
-    if not levels:
-        return None
     table = Table(box=None, pad_edge=False)
     for column in ("level", "passed", "rate", "not known", "achievement"):
         table.add_column(column, justify="left" if column == "level" else "right")

@@ -1,1 +1,1 @@
-"""The scheduler's verbs, one per file: ``add_arguments(parser)`` and ``run(arguments) -> exit code``."""
+"""The scheduler's verbs, one per file, each ``run(arguments) -> exit code``."""

@@ -1,14 +1,14 @@
-"""What several verbs share: the sweep's argument, its reading, its lock, the pictures of its files."""
+"""What several verbs share: the sweep's reading, its lock."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+import fcntl
 
 from filelock import FileLock, Timeout
 
 from scheduler.paths import SweepPaths
-from scheduler.sweep import Sweep
+from scheduler.sweep import DeviceSettings, Sweep
 from scheduler.sweepfile import SweepError, read_sweep
 
 
@@ -18,18 +18,6 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         self.exit_code = exit_code
         super().__init__(message)
-
-
-def add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add SWEEP and --root."""
-    parser.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="the sweep file")
-    parser.add_argument(
-        "--root",
-        metavar="DIR",
-        type=Path,
-        default=Path(),
-        help="where checkpoints/ and logs/ lie (default: the current folder)",
-    )
 
 
 def load(arguments: argparse.Namespace) -> tuple[Sweep, SweepPaths]:
@@ -49,10 +37,11 @@ def lock_sweep(sweep: Sweep, paths: SweepPaths) -> FileLock:
     """Take the sweep for this process, until it dies.
 
     Raises:
-        UserError: another dispatcher holds it (exit code 3), or the folders cannot be written.
+        UserError: another dispatcher holds it (exit code 3), or the folders cannot be written or locked.
     """
     try:
         paths.make_folders()
+        _try_to_lock(paths)
         lock = FileLock(paths.lock)
         lock.acquire(blocking=False)
     except Timeout:
@@ -67,3 +56,33 @@ def lock_sweep(sweep: Sweep, paths: SweepPaths) -> FileLock:
             "(--root DIR puts them elsewhere)"
         ) from None
     return lock
+
+
+def _try_to_lock(paths: SweepPaths) -> None:
+    """Make sure that the kernel keeps locks here; filelock would get by with a file that no crash removes.
+
+    Raises:
+        UserError: it does not; nothing that is promised would hold.
+        OSError: the file cannot be opened.
+    """
+    with paths.lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another dispatcher's; filelock will say so
+        except OSError as error:
+            raise UserError(
+                f"{paths.checkpoints}: this file system keeps no locks (flock: {error.strerror}); "
+                "put checkpoints on another one (--root DIR)"
+            ) from None
+
+
+def refuse_named_gpus(settings: DeviceSettings, why: str) -> None:
+    """Refuse to use CPU slots in the place of the GPUs that a sweep names.
+
+    Raises:
+        UserError: the sweep names some.
+    """
+    if settings.only:
+        names = ", ".join(map(str, settings.only))
+        raise UserError(f"devices.only: names {names}, but no GPU is known: {why}")

@@ -5,38 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from pathlib import Path
 
 from rich.table import Table
-from rich.text import Text
 
-from scheduler.commands.common import UserError
+from scheduler.commands.common import UserError, refuse_named_gpus
+from scheduler.console import WideConsole
 from scheduler.devices.idle import IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml, NvmlUnavailable
 from scheduler.devices.room import idle_rule
 from scheduler.devices.selection import UnknownDevice
-from scheduler.output import WideConsole
 from scheduler.sweep import DeviceSettings
 from scheduler.sweepfile import SweepError, read_sweep
 from scheduler.units import format_size
-
-EXAMPLE = """\
-example:
-  python -m scheduler devices
-  python -m scheduler devices sweeps/sdxl.yaml    by that sweep's rules (devices: …)"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this verb's arguments."""
-    parser.add_argument(
-        "sweep",
-        metavar="SWEEP.yaml",
-        type=Path,
-        nargs="?",
-        help="judge by this sweep's devices section",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             os.environ.get("CUDA_VISIBLE_DEVICES"), settings.only or None, settings.exclude
         )
     except NvmlUnavailable as why:
+        refuse_named_gpus(settings, str(why))
         print(f"{why}; a sweep would use {settings.cpu_slots} CPU slot(s)")
         return 0
     except UnknownDevice as error:
@@ -64,11 +47,11 @@ def run(arguments: argparse.Namespace) -> int:
         memory = f"{_size(reading.free_memory)} of {_size(reading.total_memory)}"
         table.add_row(
             device.index,
-            Text(device.name),
+            device.name,
             device.id,
             memory,
             "yes" if idle else "no",
-            Text(reason),
+            reason,
         )
     WideConsole().print(table)
     return 0

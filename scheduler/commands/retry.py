@@ -5,27 +5,10 @@ from __future__ import annotations
 import argparse
 
 from scheduler.checkpoints import is_locked, set_aside
-from scheduler.commands.common import UserError, add_sweep_arguments, load, lock_sweep
+from scheduler.commands.common import UserError, load, lock_sweep
 from scheduler.paths import SweepPaths
 from scheduler.sweep import Sweep
 from scheduler.sweepschema import nearest
-
-EXAMPLE = """\
-example:
-  python -m scheduler retry sweeps/tiny.yaml                     forget every failure
-  python -m scheduler retry sweeps/tiny.yaml SHAPES_SD15_DDIM_6  forget this one's
-  python -m scheduler retry sweeps/tiny.yaml --force             forget completions and results too"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this verb's arguments."""
-    add_sweep_arguments(parser)
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help="these tasks only (default: all)")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="forget completions too: set aside .done and measurements",
-    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,9 +18,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_names(sweep, tasks)
     lock = lock_sweep(sweep, paths)
     try:
+        refuse_running(tasks, paths)
         forgotten = [task for task in tasks if forget(task, paths, force=arguments.force)]
-    except OSError as error:
-        raise UserError(f"{error.filename or paths.checkpoints}: {error.strerror}") from None
     finally:
         lock.release()
     for task in forgotten:
@@ -66,16 +48,25 @@ def check_names(sweep: Sweep, names: list[str]) -> None:
         )
 
 
-def forget(task: str, paths: SweepPaths, *, force: bool) -> bool:
-    """Forget a task's failures (and with ``force`` its completion); say whether there was anything.
+def refuse_running(tasks: list[str], paths: SweepPaths) -> None:
+    """Refuse tasks of which an attempt still runs, before anything is forgotten.
 
     Raises:
-        UserError: an attempt of it still runs.
+        UserError: with every one of them.
     """
-    if is_locked(paths.attempts(task)):
+    running = [task for task in tasks if is_locked(paths.attempts(task))]
+    if running:
         raise UserError(
-            f"{task}: an attempt of it still runs; the next run takes it over (--no-adopt stops it)"
+            "\n".join(
+                f"{task}: an attempt of it still runs; the next run takes it over (--no-adopt stops it)"
+                for task in running
+            )
+            + "\nnothing was forgotten"
         )
+
+
+def forget(task: str, paths: SweepPaths, *, force: bool) -> bool:
+    """Forget a task's failures (and with ``force`` its completion); say whether there was anything."""
     had = False
     for path in (paths.failed(task), paths.attempts(task)):
         if path.exists():

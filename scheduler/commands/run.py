@@ -8,42 +8,21 @@ import shlex
 import time
 
 from scheduler.clock import Clock
-from scheduler.commands.common import UserError, add_sweep_arguments, lock_sweep
+from scheduler.commands.common import UserError, lock_sweep, refuse_named_gpus
+from scheduler.console import WideConsole
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.room import Devices
 from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatcher import Dispatcher
 from scheduler.live import make_face
-from scheduler.output import WideConsole, reader_may_leave
+from scheduler.output import reader_may_leave
 from scheduler.paths import SweepPaths
-from scheduler.picture import Picture
 from scheduler.processes import WorkerCheckError, ask_worker, find_program
 from scheduler.recovery import recover
-from scheduler.summary import figures, level_table, task_table
+from scheduler.summary import closing
 from scheduler.sweep import Sweep
 from scheduler.sweepfile import SweepError, read_sweep
 from scheduler.views import first_picture
-
-EXAMPLE = """\
-example:
-  python -m scheduler sweeps/tiny.yaml              run it; run it again to go on after anything
-  python -m scheduler sweeps/tiny.yaml --dry-run    print the plan, start nothing
-
-exit codes: 0 every task completed, 1 some failed for good, 2 wrong command line or sweep file,
-3 another dispatcher holds the sweep, 130 interrupted.
-Ctrl-C once: start nothing new, let running attempts end; twice: stop them. All of it can be resumed."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this verb's arguments."""
-    add_sweep_arguments(parser)
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and start nothing")
-    parser.add_argument(
-        "--no-adopt",
-        action="store_true",
-        help="stop attempts that an earlier dispatcher left running",
-    )
-    parser.add_argument("--plain", action="store_true", help="print lines even on a terminal")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -58,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         devices.check_leases()
         recovered = recover(sweep, paths, Clock())
-        picture = first_picture(recovered)
+        picture = first_picture(recovered, paths)
         face = make_face(picture, paths, plain=arguments.plain)
         try:
             code = Dispatcher(sweep, paths, devices, picture, face).run(
@@ -74,10 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         lock.release()
     with reader_may_leave():
         console = WideConsole()
-        console.print(task_table(picture, paths, time.time()))
-        if (levels := level_table(picture)) is not None:
-            console.print(levels)
-        console.print(figures(picture), highlight=False)
+        for part in closing(picture, paths, time.time()):
+            console.print(part)
     return code
 
 
@@ -113,7 +90,9 @@ def problems_of_worker(sweep: Sweep) -> list[str]:
     tasks = [{"id": task.id, "matrix": sweep.matrix(task)} for task in sweep.tasks]
     try:
         return ask_worker(
-            sweep.check, {"tasks": tasks, "args": dict(sweep.args), "search": sweep.search}
+            sweep.check,
+            {"tasks": tasks, "args": dict(sweep.args), "search": sweep.search},
+            {**os.environ, **sweep.env},
         )
     except WorkerCheckError as error:
         return [str(error)]
@@ -129,6 +108,8 @@ def open_devices(sweep: Sweep) -> Devices:
         devices = Devices(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except UnknownDevice as error:
         raise UserError(str(error)) from None
+    if devices.nvml is None:
+        refuse_named_gpus(sweep.devices, devices.where)
     if not devices.all:
         raise UserError(
             "no device is left to use: devices.only, devices.exclude and CUDA_VISIBLE_DEVICES "
@@ -140,7 +121,7 @@ def open_devices(sweep: Sweep) -> Devices:
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: Devices) -> None:
     """Print what would be run where; change nothing."""
     recovered = recover(sweep, paths, Clock(), change=False)
-    picture = Picture(first_picture(recovered).tasks)
+    picture = first_picture(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; {devices.where}")
     for device in devices.all:
         print(f"  device {device.index}: {device.name}")

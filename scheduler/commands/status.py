@@ -7,24 +7,13 @@ import json
 import time
 from typing import Any
 
-from scheduler.commands.common import add_sweep_arguments, load
+from scheduler.commands.common import load
+from scheduler.console import WideConsole
 from scheduler.live import device_table, progress_rows
-from scheduler.output import WideConsole
 from scheduler.picture import DONE, WAITING, Picture
-from scheduler.summary import MANY, figures, fill_from_checkpoints, level_table, task_table
+from scheduler.summary import closing, fill_from_checkpoints
 from scheduler.units import format_duration
 from scheduler.views import picture_of_files
-
-EXAMPLE = """\
-example:
-  python -m scheduler status sweeps/tiny.yaml
-  python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this verb's arguments."""
-    add_sweep_arguments(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,24 +28,16 @@ def run(arguments: argparse.Namespace) -> int:
     console = WideConsole()
     holder = picture.holder
     if holder is None:
-        console.print(f"{sweep.name}: no dispatcher runs", highlight=False)
+        console.print(f"{sweep.name}: no dispatcher runs")
     else:
         age = format_duration(now - float(holder["at"]))
-        console.print(
-            f"{sweep.name}: a dispatcher runs (pid {holder['pid']}, for {age})", highlight=False
-        )
-    for row in progress_rows(picture, now):
+        console.print(f"{sweep.name}: a dispatcher runs (pid {holder['pid']}, for {age})")
+    for row in progress_rows(picture, now, console.width):
         console.print(row)
     if picture.devices and holder is not None:
         console.print(device_table(picture, paths, now))
-    console.print(task_table(picture, paths, now))
-    if (levels := level_table(picture)) is not None:
-        console.print(levels)
-    if len(picture.tasks) > MANY:
-        console.print(
-            "(completed and waiting tasks are only counted; --json lists them all)", highlight=False
-        )
-    console.print(figures(picture), highlight=False)
+    for part in closing(picture, paths, now):
+        console.print(part)
     return 0
 
 

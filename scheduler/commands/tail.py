@@ -6,33 +6,14 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from scheduler.commands.common import UserError, add_sweep_arguments, load
+from scheduler.commands.common import UserError, load
 from scheduler.commands.retry import check_names
 
-EXAMPLE = """\
-example:
-  python -m scheduler tail sweeps/tiny.yaml SHAPES_SD15_DDIM_6 -f"""
 LOOK_AGAIN = 0.2  # seconds
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this verb's arguments."""
-    add_sweep_arguments(parser)
-    parser.add_argument("task", metavar="TASK", help="the task's id")
-    parser.add_argument(
-        "-f", "--follow", action="store_true", help="go on as the log grows; Ctrl-C ends it"
-    )
-    parser.add_argument(
-        "-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (default: all)"
-    )
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
-    return int(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,43 +34,77 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def follow(log: Path, lines: int | None, *, forever: bool) -> None:
-    """Copy the log to standard output; go on with the next attempt's log when it takes the name."""
+    """Copy the log to standard output, and then those of the attempts that follow, each to its end."""
     out = sys.stdout.buffer
-    first = True
-    while True:
-        try:
-            file = log.open("rb")
-        except FileNotFoundError:
+    for number, file in enumerate(_logs(log)):
+        if number:
+            out.write(b"==> next attempt <==\n")
+        elif lines is not None:
+            file.seek(_start_of_last(file.read(), lines))
+        while True:
+            over = _is_replaced(log, file)
+            while chunk := file.read(1 << 16):
+                out.write(chunk)
+            out.flush()
+            if not forever:
+                return
+            if over:
+                break
             time.sleep(LOOK_AGAIN)
-            continue
-        with file:
-            if not first:
-                out.write(b"==> next attempt <==\n")
-            elif lines is not None:
-                file.seek(_start_of_last(file.read(), lines))
-            first = False
-            inode = os.fstat(file.fileno()).st_ino
-            while True:
-                replaced = forever and _replaced(log, inode)
-                while chunk := file.read(1 << 16):
-                    out.write(chunk)
-                out.flush()
-                if not forever:
-                    return
-                if replaced:
-                    break
-                time.sleep(LOOK_AGAIN)
 
 
-def _replaced(log: Path, inode: int) -> bool:
+def _logs(log: Path) -> Iterator[BinaryIO]:
+    """Yield the newest attempt's log, then each that follows; a short attempt's has its number by then."""
+    passed = max(_kept(log), default=0)
+    file: BinaryIO | None = None
+    while True:
+        later = [number for number in _kept(log) if number > passed]
+        following = _open(_old(log, later[0]) if later else log)
+        if following is None:
+            time.sleep(LOOK_AGAIN)
+        elif file is not None and os.path.sameopenfile(file.fileno(), following.fileno()):
+            following.close()
+            passed = later[0] if later else passed
+        elif not later and any(number > passed for number in _kept(log)):
+            following.close()  # renamed meanwhile, or no longer the next one
+        else:
+            # Only now: as long as a file is open, no other gets its inode.
+            if file is not None:
+                file.close()
+            file = following
+            passed = later[0] if later else passed
+            yield file
+
+
+def _kept(log: Path) -> list[int]:
+    """Return the numbers under which logs of earlier attempts are kept, the oldest first."""
+    names = os.listdir(log.parent) if log.parent.exists() else []
+    ends = [name.removeprefix(f"{log.name}.") for name in names if name.startswith(f"{log.name}.")]
+    return sorted(int(end) for end in ends if end.isdecimal())
+
+
+def _old(log: Path, number: int) -> Path:
+    return log.with_name(f"{log.name}.{number}")
+
+
+def _open(path: Path) -> BinaryIO | None:
     try:
-        return log.stat().st_ino != inode
+        return path.open("rb")
+    except FileNotFoundError:
+        return None
+
+
+def _is_replaced(log: Path, file: BinaryIO) -> bool:
+    try:
+        return not os.path.samestat(log.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False  # renamed; the next attempt's log comes soon
 
 
 def _start_of_last(content: bytes, lines: int) -> int:
-    position = len(content.rstrip(b"\n"))
+    if lines == 0:
+        return len(content)
+    position = len(content) - content.endswith(b"\n")
     for _ in range(lines):
         position = content.rfind(b"\n", 0, position)
         if position < 0:

@@ -22,7 +22,7 @@ from scheduler.live import device_table, progress_rows
 from scheduler.paths import SweepPaths
 from scheduler.processes import AdoptedKeeper
 from scheduler.recovery import Recovered, recover
-from scheduler.summary import figures, task_table
+from scheduler.summary import closing
 from scheduler.sweep import Sweep
 from scheduler.sweepfile import read_sweep
 from scheduler.verdict import Kind
@@ -101,10 +101,9 @@ class Case:
         if self.shown % every:
             return {}
         picture = picture_of_files(self.sweep, self.paths)
-        task_table(picture, self.paths, 2e9)
         device_table(picture, self.paths, 2e9)
-        progress_rows(picture, 2e9)
-        figures(picture)
+        progress_rows(picture, 2e9, 80)
+        list(closing(picture, self.paths, 2e9))
         status = as_json("box", picture, 2e9)
         json.dumps(status)
         return {task["task"]: task["state"] for task in status["tasks"]}

@@ -24,7 +24,7 @@ def test_every_task_completed(box: Box) -> None:
 
 
 def test_a_done_file_says_what_proved_it(box: Box) -> None:
-    summary = {"summary": {"images_generated": 32, "speedup": 2.5, "loss": 0.01}}
+    summary = {"summary": {"images_generated": 32, "speedup": 2.5, "loss": 0.01, "within": False}}
     box.write({"a": ["kill 9", f"results {json.dumps(summary)}; print hello; ok"]})
     ended = box.run()
     assert ended.code == 0
@@ -41,8 +41,8 @@ def test_a_done_file_says_what_proved_it(box: Box) -> None:
     assert done["images_generated"] == 32  # the worker's summary, at the top level
     assert [attempt["attempt"] for attempt in done["attempts"]] == [1, 2]
     assert done["attempts"][0]["signal"] == 9
-    assert "2.50×" in ended.out
-    assert "+1.00%" in ended.out
+    assert "2.50×?, loss +1.00%?" in ended.out  # whether that loss is allowed is open
+    assert "2.50×?  +1.00%?" in ended.out
 
 
 def test_a_second_run_starts_nothing(box: Box) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scheduler.box import REPOSITORY, Box
+from scheduler.commands.tail import _start_of_last
+from tests.scheduler.box import PATIENCE, REPOSITORY, Box
 
 VERBS = ("run", "status", "tail", "retry", "devices")
 
@@ -66,15 +68,70 @@ def test_status_says_what_a_backing_off_task_waits_for(box: Box) -> None:
     assert box.status()["tasks"][0]["waits"] == "no dispatcher runs"
 
 
-def test_status_of_a_dispatcher_that_was_killed(box: Box) -> None:
-    box.write({"a": "gate; ok"})
+@pytest.mark.parametrize(
+    ("number", "journal"),
+    [(signal.SIGTERM, "kept"), (signal.SIGKILL, "kept"), (signal.SIGKILL, "removed")],
+)
+def test_status_of_what_a_dispatcher_left_running(box: Box, number: int, journal: str) -> None:
+    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
     running = box.start()
     open_gate = box.reach_gate("a")
-    running.kill()
+    running.send(number)
+    running.process.wait(PATIENCE)
+    if journal == "removed":
+        box.paths.journal.unlink()
     status = box.status()
     assert status["dispatcher"] is None
+    assert status["counts"]["running"] == 1
+    a, b = status["tasks"]
+    assert (a["state"], a["attempts"], a["device"]) == ("running", 1, "cpu:0")
+    assert a["started"] > 0
+    assert (b["state"], b["waits"]) == ("waiting", "no dispatcher runs")
+    assert [device["task"] for device in status["devices"]] == ["a"] * (journal == "kept")
+    said = box.run("status", box.file).out
+    assert "runs on without a dispatcher; the same command takes it over" in said
     open_gate()
     box.wait_for_end_of_attempt("a")
+    status = box.status()
+    assert [task["state"] for task in status["tasks"]] == ["waiting", "waiting"]
+    assert [device["task"] for device in status["devices"]] == [None] * (journal == "kept")
+
+
+def test_status_knows_that_the_sweep_file_has_changed(box: Box) -> None:
+    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
+    box.run()
+    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 2}})
+    status = box.status()
+    assert {task["state"] for task in status["tasks"]} == {"waiting"}
+    assert "its checkpoint does not hold: the sweep file asks for" in status["tasks"][0]["waits"]
+    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
+    assert box.states() == {"a": "completed", "b": "failed", "c": "completed"}
+
+
+def test_status_of_a_sweep_that_is_over(box: Box) -> None:
+    box.write({"a": "ok"}, name="a :smile: [red]x")
+    box.run()
+    said = box.run("status", box.file).out
+    assert "a :smile: [red]x: no dispatcher runs" in said
+    assert "1/1 tasks" in said
+    assert "left" not in said
+
+
+def test_many_tasks_are_counted_and_their_pass_rate_is_that_of_all(box: Box) -> None:
+    summary = '{"summary": {"passed": true, "level": "L1", "achievement": 1}}'
+    box.write({"x": "ok"})
+    box.write_text(f"""\
+name: box
+matrix: {{n: {list(range(201))}}}
+worker: {{command: [/bin/sh, -c, 'echo "$0" > $SWEEP_RESULTS; echo Successfully completed', '{{{summary}}}']}}
+devices: {{cpu_slots: 4}}
+""")
+    first = box.run()
+    assert first.code == 0
+    box.paths.done("7").unlink()
+    for said in (first.out, box.run().out, box.run("status", box.file).out):
+        assert "(201 more tasks are only counted; `status --json` lists them all)" in said
+        assert "L1     201 of 201  100%" in said
 
 
 @pytest.mark.parametrize("damage", ["remove", "empty", "garbage", "cut", "strange"])
@@ -144,6 +201,49 @@ def test_tail_follows_across_attempts(box: Box) -> None:
     assert tail.end().code == 130
 
 
+def test_tail_follows_attempts_that_are_shorter_than_a_glance(box: Box) -> None:
+    attempts = [
+        "print 1; gate; exit 1",
+        *(f"print {n}; exit 1" for n in range(2, 6)),
+        "print 6; ok",
+    ]
+    box.write({"a": attempts}, retries={"max_attempts": 6})
+    before = box.start("tail", box.file, "a", "-f")
+    running = box.start()
+    open_gate = box.reach_gate("a")
+    amid = box.start("tail", box.file, "a", "-f")
+    for tail in (before, amid):
+        tail.wait_for("^1$")
+    open_gate()
+    assert running.end().code == 0
+    for tail in (before, amid):
+        tail.wait_for("^Successfully completed$")
+        tail.send(signal.SIGINT)
+        lines = [line for line in tail.end().out.split() if line.isdecimal()]
+        assert lines == ["1", "2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines", "rest"),
+    [
+        *((b"abc", 0, b""), (b"", 0, b""), (b"abc\n", 0, b""), (b"a\nb", 1, b"b")),
+        *((b"", 1, b""), (b"a\n\n\n", 1, b"\n"), (b"a\nb\n", 1, b"b\n"), (b"a\nb", 9, b"a\nb")),
+    ],
+)
+def test_the_last_lines(content: bytes, lines: int, rest: bytes) -> None:
+    assert content[_start_of_last(content, lines) :] == rest
+    assert _start_of_last(content, lines) <= len(
+        content
+    )  # what is appended next is not jumped over
+
+
+def test_tail_of_a_log_that_is_a_folder(box: Box) -> None:
+    box.write({"a": "ok"})
+    box.paths.log("a").mkdir(parents=True)
+    ended = box.run("tail", box.file, "a")
+    assert (ended.code, ended.err) == (2, f"{box.paths.log('a')}: Is a directory\n")
+
+
 # --- retry ---------------------------------------------------------------------------------------
 
 
@@ -189,16 +289,19 @@ def test_retry_while_a_dispatcher_holds_the_sweep(box: Box) -> None:
 
 
 def test_retry_of_a_task_whose_attempt_still_runs(box: Box) -> None:
-    box.write({"a": "gate; ok"})
+    box.write({"0": "exit 2", "a": "gate; ok"})
     running = box.start()
     open_gate = box.reach_gate("a")
+    running.wait_for("0: failed for good")
     running.kill()
     ended = box.run("retry", box.file)
     assert ended.code == 2
     assert "a: an attempt of it still runs; the next run takes it over" in ended.err
+    assert "nothing was forgotten" in ended.err
+    assert box.states() == {"0": "failed", "a": "running"}
     open_gate()
-    assert box.run().code == 0
-    assert box.starts() == 1
+    assert box.run().code == 1
+    assert box.starts() == 2
 
 
 # --- devices -------------------------------------------------------------------------------------
@@ -213,6 +316,15 @@ def test_devices_without_nvml(box: Box) -> None:
     assert "a sweep would use 3 CPU slot(s)" in box.run("devices", box.file).out
 
 
+@pytest.mark.parametrize("words", [[], ["--dry-run"], ["devices"]])
+def test_gpus_that_a_sweep_names_are_not_replaced_by_cpu_slots(box: Box, words: list[str]) -> None:
+    box.write({"a": "ok"}, devices={"only": [7]})
+    ended = box.run(*words[-1:], box.file) if words == ["devices"] else box.run(box.file, *words)
+    assert ended.code == 2
+    assert ended.err.startswith("devices.only: names 7, but no GPU is known: no NVIDIA driver here")
+    assert box.files() == []
+
+
 # --- the command line ----------------------------------------------------------------------------
 
 
@@ -224,17 +336,24 @@ def test_every_verb_has_help_with_an_example(box: Box, verb: str) -> None:
     assert "\nexample:\n  python -m scheduler " in ended.out
 
 
-def test_help_names_every_verb_and_imports_nothing_heavy(box: Box) -> None:
+@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+def test_help_imports_nothing_heavy(box: Box, words: list[str]) -> None:
     code = (
-        "import sys\nfrom scheduler.__main__ import main\n"
-        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"import sys\nfrom scheduler.commandline import main\n"
+        f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
         "print(*sorted(set(sys.modules) & {'torch', 'pydantic', 'rich', 'yaml', 'worker'}))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=box.environment, capture_output=True, text=True
     )
-    assert all(f"\n  {verb} " in done.stdout for verb in VERBS)
+    assert "example:" in done.stdout
     assert done.stdout.endswith("\n\n"), "modules that --help must not wait for"
+
+
+def test_help_names_every_verb_and_what_run_takes(box: Box) -> None:
+    said = box.run("--help").out
+    for part in (*VERBS, "--root", "--dry-run", "--no-adopt"):
+        assert f"\n  {part} " in said
 
 
 @pytest.mark.parametrize(
@@ -247,7 +366,13 @@ def test_help_names_every_verb_and_imports_nothing_heavy(box: Box) -> None:
         (["status", "."], "is a folder; a sweep is a YAML file"),
         (["tail", "box.yaml"], "the following arguments are required: TASK"),
         (["tail", "box.yaml", "a", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
-        (["box.yaml", "--dryrun"], "unrecognized arguments: --dryrun"),
+        (["box.yaml", "--dryrun"], "there is no option '--dryrun'; did you mean --dry-run?"),
+        (["status", "box.yaml", "--jsn=1"], "there is no option '--jsn'; did you mean --json?"),
+        (["status", "box.yaml", "a", "b"], "too many arguments: a b"),
+        (
+            ["report", "box.yaml"],
+            "there is no verb 'report'; known: run, status, tail, retry, devices",
+        ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),
     ],
 )
@@ -294,6 +419,140 @@ def test_a_reader_that_has_seen_enough(box: Box, verb: str) -> None:
     assert "BrokenPipe" not in done.stderr, done.stderr
     if verb == "run":
         assert box.states() == {"a": "completed", "b": "completed"}
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "--dry-run"]])
+def test_a_full_disk_behind_standard_output(box: Box, words: list[str]) -> None:
+    box.write({"a": "ok"})
+    done = _with_output(box, "/dev/full", words)
+    assert (done.returncode, done.stderr) == (2, "standard output: No space left on device\n")
+
+
+def test_a_full_disk_behind_standard_output_stops_no_sweep(box: Box) -> None:
+    box.write({"a": "ok"})
+    done = _with_output(box, "/dev/full", ["run"])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert box.states() == {"a": "completed"}
+
+
+def _with_output(box: Box, to: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+    verb, *options = words
+    with open(to, "w") as output:
+        return subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "scheduler",
+                verb,
+                str(box.file),
+                "--root",
+                str(box.root),
+                *options,
+            ],
+            cwd=box.folder,
+            env=box.environment,
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        *((["status"], ">&-"), (["run", "--dry-run"], ">&-"), (["run", "--help"], ">&-")),
+        *((["run"], ">&- 2>&-"), (["run"], "<&- >&- 2>&-")),
+    ],
+)
+def test_closed_standard_streams(box: Box, words: list[str], closed: str) -> None:
+    box.write({"a": "print to the log; ok"})
+    verb, *options = words
+    done = subprocess.run(
+        [
+            *("/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "scheduler"),
+            *(verb, str(box.file), "--root", str(box.root), *options),
+        ],
+        cwd=box.folder,
+        env=box.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    if words == ["run"]:
+        assert box.states() == {"a": "completed"}
+        assert box.log("a") == "to the log\nSuccessfully completed\n"
+        assert len(box.journal("completed")) == 1
+
+
+def test_an_encoding_that_lacks_letters(box: Box) -> None:
+    summary = {"summary": {"speedup": 2.5}}
+    box.write({"ä": f"results {json.dumps(summary)}; ok"})
+    ended = box.run(PYTHONIOENCODING="ascii")
+    assert ended.code == 0
+    assert "?: completed in " in ended.out
+    assert "2.50?" in ended.out
+    assert box.run("status", box.file, PYTHONIOENCODING="ascii").code == 0
+
+
+@pytest.mark.parametrize("words", [["status"], ["run", "--dry-run"], ["run"], ["retry"]])
+def test_a_file_where_the_folder_should_be(box: Box, words: list[str]) -> None:
+    box.write({"a": "ok"})
+    box.paths.checkpoints.parent.mkdir()
+    box.paths.checkpoints.write_text("")
+    ended = box.run(words[0], box.file, *words[1:])
+    assert ended.code == 2
+    assert str(box.paths.checkpoints) in ended.err
+    assert ended.err.count("\n") == 1 + str(box.paths.checkpoints).count("\n")
+
+
+def test_ctrl_c_while_modules_are_loaded(box: Box) -> None:
+    box.write({"a": "ok"})
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "scheduler", "status", str(box.file)],
+        cwd=box.folder,
+        env=box.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.endswith("yaml.error\n"):  # among the first of many
+            process.send_signal(signal.SIGINT)
+            break
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait(PATIENCE) == 130
+
+
+def test_ctrl_c_while_the_worker_is_asked(box: Box) -> None:
+    box.write({"a": "gate; ok"})
+    check = ["/bin/sh", "-c", f'exec cat "{box.folder}/gate a"']
+    box.write({"a": "ok"}, worker={"check": check})
+    running = box.start()
+    box.reach_gate("a")
+    running.send(signal.SIGINT)
+    ended = running.end()
+    assert (ended.code, ended.out, ended.err) == (130, "", "")
+
+
+NO_FLOCK = """\
+#include <errno.h>
+int flock(int fd, int operation) { errno = ENOSYS; return -1; }
+"""
+
+
+def test_a_file_system_that_keeps_no_locks(box: Box, tmp_path: Path) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler (cc) to take flock away with")
+    source, library = tmp_path / "no_flock.c", tmp_path / "no_flock.so"
+    source.write_text(NO_FLOCK)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
+    box.write({"a": "ok"})
+    ended = box.run(LD_PRELOAD=str(library))
+    assert ended.code == 2
+    assert "this file system keeps no locks (flock: Function not implemented); put" in ended.err
+    assert box.starts() == 0
 
 
 def test_a_sweep_from_another_folder_with_root(box: Box, tmp_path: Path) -> None:
