@@ -70,6 +70,7 @@ def attempts_of(
         return [*attempts, known]
     last = attempts[-1]
     last.ended, last.stop = last.ended or known.ended, last.stop or known.stop
+    last.foreign = last.foreign or known.foreign
     return attempts
 
 
@@ -78,14 +79,11 @@ def judge_attempt(
     paths: SweepPaths,
     sweep: Sweep,
     known: AttemptRecord | None = None,
-    *,
-    foreign: bool,
 ) -> Judgement:
     """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
 
     Args:
         known: what the dispatcher knows of the attempt, should its file have been removed.
-        foreign: whether others' processes were on the device while it ran.
     """
     attempts = attempts_of(task, paths, known)
     scan, facts = read_log(paths.log(task), sweep.rules)
@@ -106,7 +104,7 @@ def judge_attempt(
             verdict = Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
     if not verdict.completed and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
-        last.verdict = {"verdict": verdict.kind.value, "cause": verdict.cause, "foreign": foreign}
+        last.verdict = {"verdict": verdict.kind.value, "cause": verdict.cause}
         with suppress(OSError):
             append_line(paths.attempts(task), last.verdict)
     at = ended.get("ended")
@@ -166,9 +164,7 @@ def read_verdict(kind: object, cause: object) -> Verdict:
         return Verdict(Kind.FAILED, str(cause))
 
 
-def past_attempt(
-    record: AttemptRecord, verdict: Verdict, clock: Clock, *, foreign: bool
-) -> Attempt:
+def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> Attempt:
     """Return a judged attempt as the retry policy needs it."""
     ended = (record.ended or {}).get("ended", record.started.get("started"))
     return Attempt(
@@ -176,7 +172,7 @@ def past_attempt(
         record.started["device"],
         clock.monotonic(ended),
         free_memory=_int(record.started.get("free_memory")),
-        foreign=foreign,
+        foreign=record.foreign is not None,
         halvings=_int(record.started.get("halvings")) or 0,
     )
 

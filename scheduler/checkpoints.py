@@ -225,6 +225,9 @@ class AttemptRecord:
     started: dict[str, Any]
     ended: dict[str, Any] | None = None
     stop: dict[str, Any] | None = None
+    foreign: dict[str, Any] | None = (
+        None  # others' processes that came to the device, and their memory
+    )
     verdict: dict[str, Any] | None = None
 
 
@@ -256,6 +259,8 @@ def read_attempts(path: Path) -> AttemptsFile:
                 last.verdict = line
             elif "stop" in line:
                 last.stop = line
+            elif "foreign" in line:
+                last.foreign = line
     return found
 
 
@@ -293,7 +298,12 @@ def attempts_for_people(attempts: Sequence[AttemptRecord]) -> list[dict[str, Any
     return [
         {
             key: value
-            for key, value in {**a.started, **(a.ended or {}), **(a.verdict or {})}.items()
+            for key, value in {
+                **a.started,
+                **(a.foreign or {}),
+                **(a.ended or {}),
+                **(a.verdict or {}),
+            }.items()
             if key not in hidden
         }
         for a in attempts

@@ -116,7 +116,7 @@ class Dispatcher:
             try:
                 self._begin(recovered)
                 self._clerk.start()
-                self._devices.connect(self._post, self._handle, self._tell)
+                self._devices.connect(self._post, self._handle, self._tell, self._others_came)
                 for task, record in recovered.open_attempts.items():
                     self._take_over(task, record.started["device"], record, adopt=adopt)
                 self._devices.start()
@@ -224,7 +224,7 @@ class Dispatcher:
         started = record.started.get("started", time.time())
         life = Life(self._paths.log(task), keeper.pid)
         self._attempts[task] = Attempt(task, number, device, keeper, record, life, begun=True)
-        self._devices.occupy(device, keeper.pid)
+        self._devices.occupy(device, keeper.pid, visited=record.foreign is not None)
         self._selector.register(keeper, selectors.EVENT_READ, partial(self._adopted_ended, task))
         self._tell("attempt_adopted", task=task, attempt=number, device=device, started=started)
         if not adopt:
@@ -250,7 +250,6 @@ class Dispatcher:
 
     def _ended_unseen(self, task: str, device: str, known: AttemptRecord | None) -> None:
         record = self._last_record(task, known)
-        foreign = self._devices.visited(device)
         self._devices.vacate(device)  # before the core may give it to the next
         if record is None or record.verdict is not None:  # its keeper died at birth
             verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
@@ -259,7 +258,7 @@ class Dispatcher:
         end = {"ended": time.time(), **(record.ended or {})}
         self._tell_ended(task, record.started["attempt"], device, end)
         self._handle(ev.AttemptExited(task))
-        self._records.judge(task, record, foreign=foreign)
+        self._records.judge(task, record)
 
     def _last_record(self, task: str, known: AttemptRecord | None = None) -> AttemptRecord | None:
         return next(reversed(attempts_of(task, self._paths, known)), None)
@@ -347,10 +346,24 @@ class Dispatcher:
         if attempt is None:
             return
         attempt.record.stop = {"stop": verdict.kind.value, "cause": verdict.cause}
-        with contextlib.suppress(OSError):  # no room: a next dispatcher would see its signal alone
-            append_line(self._paths.attempts(task), attempt.record.stop)
+        self._record(attempt, attempt.record.stop)
         self._tell("stopping", task=task, attempt=attempt.number, why=verdict.cause)
         attempt.keeper.stop()
+
+    def _others_came(self, device: str, processes: list[dict[str, Any]], hidden: int) -> None:
+        """Record that others came to the device of an attempt of ours, and who."""
+        attempt = next((a for a in self._attempts.values() if a.device == device), None)
+        if attempt is None:  # its keeper was killed: these are its own processes, being ended
+            return
+        attempt.record.foreign = {"foreign": processes, "hidden_memory": hidden}
+        if attempt.begun:  # before that, the keeper would refuse a file that has changed
+            self._record(attempt, attempt.record.foreign)
+        self._tell("foreign_process", device=device, processes=processes, hidden_memory=hidden)
+
+    def _record(self, attempt: Attempt, line: Mapping[str, Any]) -> None:
+        """Add a line to the record of an attempt, for whoever judges it should this process die."""
+        with contextlib.suppress(OSError):  # no room: this process at least knows
+            append_line(self._paths.attempts(attempt.task), line)
 
     def _check_activity(self, task: str) -> None:
         attempt = self._attempts.get(task)
@@ -411,6 +424,8 @@ class Dispatcher:
         if "started" in answer:
             attempt.record.started["started"] = answer["at"]
             attempt.begun = True
+            if attempt.record.foreign is not None:
+                self._record(attempt, attempt.record.foreign)
             self._tell(
                 "attempt_started",
                 task=attempt.task,
@@ -490,7 +505,6 @@ class Dispatcher:
         with contextlib.suppress(OSError):  # no room for a lock: what ended is judged all the same
             if self._must_leave():
                 return
-        foreign = self._devices.visited(device)
         del self._attempts[task]
         if device in self._keepers:
             self._idle_keepers[device] = time.monotonic()
@@ -498,7 +512,7 @@ class Dispatcher:
         self._tell_ended(task, attempt.number, device, end)
         self._handle(ev.AttemptExited(task))
         self._devices.vacate(device)
-        self._records.judge(task, attempt.record, foreign=foreign)
+        self._records.judge(task, attempt.record)
 
     def _tell_ended(self, task: str, number: int, device: str, end: Mapping[str, Any]) -> None:
         self._tell(

@@ -216,7 +216,9 @@ def lock_record(path: str, size: int) -> int:
             bytes: then another keeper, of a dispatcher that died, has run the task meanwhile.
     """
     while True:
-        record = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        # Appending, since the dispatcher adds lines of its own while the attempt runs.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        record = os.open(path, flags, 0o644)
         try:
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

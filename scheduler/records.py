@@ -52,19 +52,19 @@ class Records:
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
 
-    def judge(self, task: str, known: AttemptRecord, *, foreign: bool) -> None:
+    def judge(self, task: str, known: AttemptRecord) -> None:
         """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
 
         def job() -> Callable[[], None]:
-            judgement = judge_attempt(task, self._paths, self._sweep, known, foreign=foreign)
-            return partial(self._judged, task, judgement, foreign)
+            judgement = judge_attempt(task, self._paths, self._sweep, known)
+            return partial(self._judged, task, judgement)
 
         if _size(self._paths.log(task)) < LONG_LOG:
             job()()
         else:
             self._clerk.submit(job)
 
-    def _judged(self, task: str, judgement: Judgement, foreign: bool) -> None:
+    def _judged(self, task: str, judgement: Judgement) -> None:
         self._judgements[task] = judgement
         record, verdict = judgement.attempts[-1], judgement.verdict
         if not verdict.completed:
@@ -76,9 +76,9 @@ class Records:
                 verdict=verdict.kind.value,
                 cause=verdict.cause,
                 seconds=judgement.seconds,
-                foreign=foreign,
+                foreign=record.foreign is not None,
             )
-        attempt = past_attempt(record, verdict, self._clock, foreign=foreign)
+        attempt = past_attempt(record, verdict, self._clock)
         self._handle(ev.AttemptJudged(task, attempt))
 
     def found(self, task: str, done: Mapping[str, Any]) -> None:
@@ -101,7 +101,7 @@ class Records:
             self._handle(ev.CheckpointWritten(task.id))
             return
         if judgement is None:  # given up for what an earlier dispatcher judged
-            judgement = judge_attempt(task.id, paths, self._sweep, foreign=False)
+            judgement = judge_attempt(task.id, paths, self._sweep)
         self._judgements[task.id] = judgement
         self._clerk.submit(
             Checkpoint(

@@ -167,7 +167,7 @@ def _recorded_attempt(record: AttemptRecord, clock: Clock) -> Attempt:
     # A verdict for which there was no room counts as a plain failure: attempts must not go uncounted.
     line: Mapping[str, Any] = record.verdict or {"cause": "its verdict could not be recorded"}
     verdict = read_verdict(line.get("verdict"), line.get("cause"))
-    return past_attempt(record, verdict, clock, foreign=bool(line.get("foreign")))
+    return past_attempt(record, verdict, clock)
 
 
 def _number(value: object) -> int | None:

@@ -21,6 +21,7 @@ from scheduler.sweep import DeviceSettings
 MEMORY_BACK = 5.0  # seconds within which the memory of an ended process is surely free again
 
 Post = Callable[[Callable[[], None]], None]
+OthersCame = Callable[[str, list[dict[str, Any]], int], None]
 
 
 def idle_rule(settings: DeviceSettings) -> IdleRule:
@@ -57,6 +58,7 @@ class Devices:
         self._post: Post
         self._emit: Callable[[Event], None]
         self._tell: Callable[..., None]
+        self._others_came: OthersCame
 
     def __getitem__(self, device: str) -> Device:
         return self._by_id[device]
@@ -70,15 +72,24 @@ class Devices:
         if self.nvml is not None:
             check_folder(self._leases)
 
-    def connect(self, post: Post, emit: Callable[[Event], None], tell: Callable[..., None]) -> None:
+    def connect(
+        self,
+        post: Post,
+        emit: Callable[[Event], None],
+        tell: Callable[..., None],
+        others_came: OthersCame,
+    ) -> None:
         """Say where changes go.
 
         Args:
             post: has a function called in the dispatcher's loop.
             emit: gives an event to the core.
             tell: puts an event into the journal.
+            others_came: hears, once for an attempt, of the processes that came to its device, and
+                of memory (bytes) that belongs to none in sight.
         """
         self._post, self._emit, self._tell = post, emit, tell
+        self._others_came = others_came
 
     def start(self) -> None:
         """Begin to look at the devices; attempts taken over are occupying theirs by now."""
@@ -114,12 +125,12 @@ class Devices:
             self._show(device, idle=False, reason=str(held))
             raise
 
-    def occupy(self, device: str, keeper: int) -> None:
-        """An attempt of ours begins on the device, under that keeper."""
+    def occupy(self, device: str, keeper: int, *, visited: bool = False) -> None:
+        """An attempt of ours begins on the device, under that keeper, or goes on (``visited`` before)."""
         view = self._views.get(device)
         if view is not None:
             view.keeper, view.last_active = keeper, None
-            view.visited = view.hidden_before = False
+            view.visited, view.hidden_before = visited, False
 
     def vacate(self, device: str) -> None:
         """Our attempt on the device is over: have it looked at, or offer it at once."""
@@ -144,11 +155,6 @@ class Devices:
         """
         view = self._views.get(device)
         return view.last_active if view else None
-
-    def visited(self, device: str) -> bool:
-        """Say whether others' processes came to the device during our present attempt."""
-        view = self._views.get(device)
-        return view is not None and view.visited
 
     # --- readings ------------------------------------------------------------------------------
 
@@ -207,7 +213,7 @@ class Devices:
         if (idleness.foreign or lasting) and not view.visited:
             view.visited = True
             processes = [{"pid": p.pid, "name": p.name, "user": p.user} for p in idleness.foreign]
-            self._tell("foreign_process", device=device, processes=processes, hidden_memory=hidden)
+            self._others_came(device, processes, hidden)
 
     def _still_refused(self, device: str, view: _View) -> bool:
         """Try a lease that was refused before; without this, a task would be sent there every second."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.devices.users import user_name
 from tests.nvml_stand_in import GIB, StandIn
 
 HERE = Path(__file__).parent
@@ -200,6 +201,9 @@ def test_an_oom_that_others_caused_is_not_charged(runs: Runs, stand_in: StandIn)
     runs.wait_until_ready()
     stand_in.set(0, processes={os.getpid(): 100 * GIB})
     run.until("others came to the device")
+    run.process.kill()  # the next dispatcher must know of it
+    run = runs.start(sweep)
+    run.until("0_waits: attempt 1 still runs on GPU 0; taken over")
     record = runs.folder / "checkpoints" / "crowded" / "0_waits.attempts"
     worker = next(p for p in (stand_in.folder / "use" / stand_in.devices[0].uuid).iterdir())
     log = runs.folder / "logs" / "crowded" / "0_waits.log"
@@ -207,11 +211,29 @@ def test_an_oom_that_others_caused_is_not_charged(runs: Runs, stand_in: StandIn)
         file.write("torch.OutOfMemoryError: CUDA out of memory.\n")
     os.kill(int(worker.name), signal.SIGKILL)
     run.until("will be tried again: others took the device's memory")
-    assert '"foreign": true' in record.read_text()
+    assert f'"foreign": [{{"pid": {os.getpid()}, ' in record.read_text()
     stand_in.set(0, processes={})
     runs.open_gate()
     code, output = run.end()
     assert code == 0, output
+
+
+def test_who_came_to_the_device_is_recorded_with_the_completion(
+    runs: Runs, stand_in: StandIn
+) -> None:
+    stand_in.gpus(1)
+    run = runs.start(runs.sweep("visited", ["waits"]))
+    runs.wait_until_ready()
+    stand_in.set(0, processes={os.getpid(): 3 * GIB}, hidden=5 * GIB)
+    run.until("others came to the device")
+    runs.open_gate()
+    code, output = run.end()
+    assert code == 0, output
+    done = json.loads((runs.folder / "checkpoints" / "visited" / "0_waits.done").read_text())
+    [attempt] = done["attempts"]
+    [visitor] = attempt["foreign"]
+    assert visitor["pid"] == os.getpid()
+    assert visitor["user"] == user_name(os.getuid())
 
 
 def test_mig_instances_are_devices(runs: Runs, stand_in: StandIn) -> None:
