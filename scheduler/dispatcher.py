@@ -162,7 +162,11 @@ class Dispatcher:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         """Route signals to the wake pipe, as their own numbers."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if (
+            signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        ):  # as under nohup, where it goes on
+            numbers.append(signal.SIGHUP)
         old = {number: signal.signal(number, lambda *_: None) for number in numbers}
         old_fd = signal.set_wakeup_fd(self._wake_in, warn_on_full_buffer=False)
         try:

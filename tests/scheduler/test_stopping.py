@@ -86,6 +86,20 @@ def test_a_running_attempt_is_taken_over_and_its_exit_known(
     assert box.done("a")["exit_code"] == 0
 
 
+def test_nohup_keeps_the_dispatcher_as_well(box: Box) -> None:
+    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        running = box.start()
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    open_gate = box.reach_gate("a")
+    running.send(signal.SIGHUP)
+    open_gate()
+    assert running.end().code == 0
+    assert (box.starts("a"), box.starts("b")) == (1, 1)
+
+
 def test_attempts_that_end_while_no_dispatcher_runs_are_judged_by_the_next(box: Box) -> None:
     box.write({"a": "gate; ok", "b": "gate; exit 2"})
     first = box.start()
