@@ -12,6 +12,7 @@ from worker.plan import refused_grids, unfit
 from worker.prompts import COCO, load_captions
 from worker.settings import Search, read_search
 from worker.sources import local_source
+from worker.studies import Study, confirmation, stability
 
 Problem = tuple[str, str]
 
@@ -54,7 +55,8 @@ def find_problems(
             found[key, str(error)] = None
     found |= dict.fromkeys(_steps(tasks, args, scheds))
     if search is not None:
-        found |= dict.fromkeys(_in_search(search, list(pipes.values()), _most_images(tasks, args)))
+        count = _most_captions(tasks, args, search)
+        found |= dict.fromkeys(_in_search(search, list(pipes.values()), count))
     return list(found)
 
 
@@ -108,12 +110,28 @@ def _steps(
                 yield "matrix.steps", str(error)
 
 
-def _most_images(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> int:
-    counts = {str(task.get("num_samples", args.get("num_samples", 32))) for task in tasks}
-    return max((int(count) for count in counts if count.isdecimal()), default=0)
+def _most_captions(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], search: Search
+) -> int:
+    """Return how many captions the task that needs most reads for all its studies."""
+    wanted = {
+        tuple(_given(task, args, name) for name in ("num_samples", "confirm")) for task in tasks
+    }
+    return max((_captions(search, *counts) for counts in wanted), default=0)
 
 
-def _in_search(search: Search, pipes: Sequence[Pipe], images: int) -> Iterator[Problem]:
+def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
+    text = str(task.get(name, args.get(name, _NUMBERS[name][1])))
+    return int(text) if text.isdecimal() else 0
+
+
+def _captions(search: Search, num_samples: int, confirm: int) -> int:
+    own = Study("", num_samples, batch_size=1)
+    studies = (own, *confirmation(own, confirm), *stability(own, search.stability))
+    return max(study.end for study in studies)
+
+
+def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Problem]:
     """Yield what is wrong with the section for these pipes, though each key by itself is right."""
     for architecture in dict.fromkeys(pipe.architecture for pipe in pipes):
         for index, reason in refused_grids(search, architecture):
@@ -134,6 +152,6 @@ def _in_search(search: Search, pipes: Sequence[Pipe], images: int) -> Iterator[P
     for captions in dict.fromkeys(search.captions or pipe.captions for pipe in pipes):
         if captions != COCO:
             try:
-                load_captions(local_source(captions), 0, images)
+                load_captions(local_source(captions), count)
             except WorkerError as error:
                 yield "search.captions", str(error).removeprefix("search.captions: ")

@@ -13,14 +13,13 @@ COCO = "coco2017"
 _COCO_ON_THE_HUB = "phiyodr/coco2017"
 
 
-def load_captions(source: str, start: int, count: int) -> list[str]:
-    """Return ``count`` captions, from number ``start`` on.
+def load_captions(source: str, count: int) -> list[str]:
+    """Return the first ``count`` captions.
 
     Args:
         source: ``coco2017`` (the first caption of each image of the validation split), or a file:
             ``.txt`` with a caption on each line, ``.tsv`` with a header and a column ``caption``,
             ``.jsonl`` with a ``caption`` (or ``captions``, whose first is taken) in each object.
-        start: number of captions to leave out at the beginning.
         count: number of captions wanted.
 
     Raises:
@@ -28,13 +27,13 @@ def load_captions(source: str, start: int, count: int) -> list[str]:
         TryAgainLaterError: the data set cannot be reached.
     """
     name = source if source == COCO else local_source(source)
-    captions = _coco(start + count) if source == COCO else _from_file(Path(name))
-    if len(captions) < start + count:
+    captions = _coco(count) if source == COCO else _from_file(Path(name))
+    if len(captions) < count:
         raise ConfigurationError(
-            f"{name} has {len(captions)} captions, but the task needs {start + count}; "
-            "lower num_samples or give search.captions a longer file"
+            f"{name} has {len(captions)} captions, but the task needs {count}; "
+            "lower num_samples, confirm or search.stability, or give search.captions a longer file"
         )
-    return captions[start : start + count]
+    return captions[:count]
 
 
 def _from_file(path: Path) -> list[str]:

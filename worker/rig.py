@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
 from typing_extensions import Self
 
+from worker.errors import OutOfMemoryError, is_out_of_memory
 from worker.evaluation import Bench
 from worker.loading import apply_settings, load_pipeline
 from worker.metrics.clip import ClipScorer
@@ -23,7 +24,7 @@ from worker.untyped import Pipeline
 
 @dataclass
 class Rig:
-    """What is loaded on the device. A finished task that is asked again loads nothing."""
+    """What is loaded. A finished task that is asked again loads nothing but captions."""
 
     task: Task
     search: Search
@@ -33,6 +34,7 @@ class Rig:
     """Seconds of evaluation so far."""
     in_pipeline: float = 0.0
     """Seconds of them in the pipeline itself; the rest is the evaluation's own overhead."""
+    _captions: Sequence[str] = ()
     _pipeline: Pipeline = None
     _scorer: ClipScorer | None = None
     _lpips: Lpips | None = None
@@ -49,15 +51,32 @@ class Rig:
     ) -> None:
         self._pipeline = self._scorer = self._lpips = self._meter = None
 
+    def prompts(self, source: str, study: Study) -> list[str]:
+        """Return a study's prompts; captions are read again only where more are needed.
+
+        Raises:
+            WorkerError: the captions cannot be had.
+        """
+        if len(self._captions) < study.end:
+            self._captions = load_captions(source, study.end)
+        return study.prompts(self._captions)
+
     def bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
         """Return the bench of a study; what is cheapest to fail comes first.
 
         Raises:
-            WorkerError: captions, scorer or pipeline cannot be had.
+            WorkerError: captions, scorer or pipeline cannot be had, or do not fit on the device.
         """
+        try:
+            return self._bench(settings, study)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryError(f"{self.task.pipe.name} with its scorer", error) from error
+
+    def _bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
         meter = self._load_meter()  # before anything uses the device
-        captions = load_captions(settings["captions"], study.first_prompt, study.captions)
-        prompts = study.prompts(captions)
+        prompts = self.prompts(settings["captions"], study)
         embedded = None
         if settings["clip"] is not None:
             embedded = self._load_scorer(*settings["clip"]).encode(prompts)

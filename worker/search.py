@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker import environment, rows
-from worker.errors import ConfigurationError
-from worker.evaluation import Bench, evaluate
+from worker.errors import ConfigurationError, OutOfMemoryError
+from worker.evaluation import Bench, Samples, evaluate
 from worker.plan import Configuration, Plan, Task, guidance_scale, make_plan, unfit
-from worker.results import ResultsFile, Row
+from worker.results import OUT_OF_MEMORY, ResultsFile, Row
 from worker.rig import Rig
 from worker.settings import Search
 from worker.studies import Study, confirmation, stability
@@ -75,7 +75,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
 
     Raises:
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
-        torch.OutOfMemoryError: the baseline does not fit on the device.
+        OutOfMemoryError: the pipeline or its baseline does not fit on the device.
     """
     reason = unfit(request.task.pipe, request.search)
     if reason is not None:
@@ -83,22 +83,26 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
     here = environment.describe(device)
     known = _still_holding(results.rows, here)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
+    again = list(confirmation(own, request.confirm))
+    varied = list(stability(own, request.search.stability))
     plan = make_plan(request.task, request.search)
     _announce(plan, say)
     with Rig(request.task, request.search, device, say) as rig:
+        # a file that is too short for the last study is to fail before the first
+        source = settings_of(request, own, device)["captions"]
+        rig.prompts(source, max((own, *again, *varied), key=lambda study: study.end))
         task = _Measuring(request, results, device, here, known, rig, say)
         measured = task.measure(own, plan.configurations)
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
-        if request.confirm:
-            again = task.measure(confirmation(own, request.confirm), best)
-            summary["confirmation"] = summarise(again, request.search.max_loss)
-            measured = measured + again
-        if request.search.stability is not None:
-            studies = list(stability(own, request.search.stability))
-            varied = {study.name: task.measure(study, best) for study in studies}
-            summary["stability"] = spread(varied)
-            measured = measured + [row for part in varied.values() for row in part]
+        for study in again:
+            confirmed = task.measure(study, best)
+            summary[study.name] = summarise(confirmed, request.search.max_loss)
+            measured = measured + confirmed
+        if varied:
+            found = {study.name: task.measure(study, best) for study in varied}
+            summary["stability"] = spread(found)
+            measured = measured + [row for part in found.values() for row in part]
         if rig.evaluating:
             summary["overhead"] = 1 - rig.in_pipeline / rig.evaluating
     summary["images_generated"] = sum(rows.images_of(row) for row in measured)
@@ -123,6 +127,8 @@ class _Measuring:
     def measure(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return a row for each configuration, measuring those that have none yet."""
         settings = settings_of(self.request, study, self.device)
+        # their text as well: the same file may hold others tomorrow
+        settings["prompts_digest"] = _digest(self.rig.prompts(settings["captions"], study))
         digest = _digest(settings)
         missing = [item for item in wanted if (digest, item.key) not in self.known]
         done = len(wanted) - len(missing)
@@ -140,14 +146,20 @@ class _Measuring:
         if missing:
             bench = self.rig.bench(settings, study)
             for block in _blocks(missing, self.request.search.timing.block):
-                for row in self._block(bench, block):
+                for row in self._block(bench, block, study):
                     self._keep(row | stamp | ({"study": study.name} if study.name else {}), digest)
         return [self.known[digest, item.key] for item in wanted]
 
-    def _block(self, bench: Bench, block: list[Configuration]) -> Iterator[Row]:
+    def _block(self, bench: Bench, block: list[Configuration], study: Study) -> Iterator[Row]:
         self.say(f"measuring {', '.join(item.label for item in block)}")
         start = time.monotonic()
-        measured = evaluate(bench, block, lambda done: self.say(f"  {done}"))
+        try:
+            measured = evaluate(bench, block, lambda done: self.say(f"  {done}"))
+        except OutOfMemoryError:
+            if not study.name:
+                raise
+            # the task itself is measured; that this study does not fit is its result
+            measured = [Samples(item, failure=OUT_OF_MEMORY) for item in block]
         self.rig.evaluating += time.monotonic() - start
         self.rig.in_pipeline += sum(samples.spent for samples in measured)
         for samples in measured:
@@ -164,8 +176,8 @@ class _Measuring:
         self.say(rows.in_words(row))
 
 
-def _digest(settings: Mapping[str, Any]) -> str:
-    text = json.dumps(settings, sort_keys=True).encode()
+def _digest(content: Mapping[str, Any] | Sequence[str]) -> str:
+    text = json.dumps(content, sort_keys=True).encode()
     return hashlib.sha256(text).hexdigest()[:16]
 
 

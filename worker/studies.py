@@ -28,12 +28,14 @@ class Study:
     length: Length = "as given"
 
     @property
-    def captions(self) -> int:
-        """How many captions the study reads."""
-        return self.count * (_CAPTIONS_IN_A_LONG_PROMPT if self.length == "long" else 1)
+    def end(self) -> int:
+        """Number of the first caption behind those that the study reads."""
+        each = _CAPTIONS_IN_A_LONG_PROMPT if self.length == "long" else 1
+        return self.first_prompt + self.count * each
 
     def prompts(self, captions: Sequence[str]) -> list[str]:
-        """Return the study's prompts, made from its captions."""
+        """Return the study's prompts, made from its captions among all of them."""
+        captions = captions[self.first_prompt : self.end]
         if self.length == "short":
             return [" ".join(caption.split()[:_SHORT_WORDS]) for caption in captions]
         if self.length == "long":
@@ -41,16 +43,20 @@ class Study:
         return list(captions)
 
 
-def confirmation(own: Study, count: int) -> Study:
-    """Return the study that measures what was best again, on other prompts and other latents.
+def confirmation(own: Study, count: int) -> Iterator[Study]:
+    """Yield the study that measures what was best again, on other prompts and other latents.
 
     What is the best of hundreds on some prompts owes part of that to chance.
     """
-    return replace(own, name="confirmation", first_prompt=own.first_prompt + own.count, count=count)
+    if count:
+        first = own.first_prompt + own.count
+        yield replace(own, name="confirmation", first_prompt=first, count=count)
 
 
-def stability(own: Study, wanted: Stability) -> Iterator[Study]:
+def stability(own: Study, wanted: Stability | None) -> Iterator[Study]:
     """Yield one study for each batch size, seed and length of prompts."""
+    if wanted is None:
+        return
     base = replace(own, count=wanted.num_samples)
     for batch_size in wanted.batch_sizes:
         yield replace(base, name=f"batch size {batch_size}", batch_size=batch_size)

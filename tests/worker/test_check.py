@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from worker.checking import find_problems
 
 TINY = "package:captions/tiny.txt"
@@ -80,6 +82,21 @@ def test_captions_are_counted(tmp_path):
     (problem,) = find_problems([GOOD], {"num_samples": 3}, {"captions": str(file)})
     assert problem[0] == "search.captions"
     assert "has 2 captions" in problem[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "section", "needed"),
+    [
+        ({"num_samples": 2, "confirm": 1}, {}, 3),
+        ({"num_samples": 1}, {"stability": {"num_samples": 1, "prompts": ["long"]}}, 8),
+    ],
+)
+def test_captions_of_later_studies_are_counted(tmp_path, args, section, needed):
+    file = tmp_path / "few.txt"
+    file.write_text("one\ntwo\n")
+    (problem,) = find_problems([GOOD], args, section | {"captions": str(file)})
+    assert problem[0] == "search.captions"
+    assert f"the task needs {needed}" in problem[1]
 
 
 def test_folders_and_names_of_models():

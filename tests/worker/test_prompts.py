@@ -15,8 +15,8 @@ def test_text_tsv_and_json_lines(tmp_path):
     rows = [{"caption": "a cat"}, {"captions": ["ein Größenvergleich", "another"]}]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     for name in ("c.txt", "c.tsv", "c.jsonl"):
-        assert load_captions(str(tmp_path / name), 0, 2) == wanted
-        assert load_captions(str(tmp_path / name), 1, 1) == wanted[1:]
+        assert load_captions(str(tmp_path / name), 2) == wanted
+        assert load_captions(str(tmp_path / name), 1) == wanted[:1]
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_text_tsv_and_json_lines(tmp_path):
 def test_what_is_wrong_with_a_file(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
-        load_captions(str(tmp_path / name), 0, 2)
+        load_captions(str(tmp_path / name), 2)
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
-        load_captions(str(tmp_path / "c.txt"), 0, 1)
+        load_captions(str(tmp_path / "c.txt"), 1)

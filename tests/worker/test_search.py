@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler
 
 from worker import rig, rows, search
 from worker.accelerators import compose
@@ -333,8 +333,48 @@ def test_mistakes_get_one_sentence(tmp_path, flags, code, words):
 def test_too_few_captions(tmp_path):
     file = tmp_path / "c.txt"
     file.write_text("one\ntwo\n")
+    section = SECTION | {"captions": str(file)}
     with pytest.raises(ConfigurationError, match="has 2 captions, but the task needs 3"):
-        measure(tmp_path / "r.jsonl", section=SECTION | {"captions": str(file)})
+        measure(tmp_path / "r.jsonl", section=section)
+    # for the confirmation as well, before anything is measured
+    wanted = replace(request(section, num_samples=2), confirm=2)
+    with pytest.raises(ConfigurationError, match="has 2 captions, but the task needs 4"):
+        search.run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+def test_other_captions_in_the_same_file_are_measured_again(tmp_path):
+    file = tmp_path / "c.txt"
+    section = {"captions": str(file), "configurations": [], "controls": NO_CONTROLS}
+    section["timing"] = {"repeats": 1, "warmup": 0}
+    for text in ("a cat", "a house", "a house"):
+        file.write_text(text)
+        measure(tmp_path / "r.jsonl", section=section, num_samples=1)
+    assert labels(tmp_path / "r.jsonl") == ["baseline", "baseline"]
+
+
+def test_a_study_that_does_not_fit_is_a_result_of_its_own(tmp_path, monkeypatch):
+    decode = AutoencoderKL.decode
+
+    def decode_few(self, latents, *arguments, **options):
+        if len(latents) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+        return decode(self, latents, *arguments, **options)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", decode_few)
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": 2}}],
+        "controls": NO_CONTROLS,
+        "timing": {"repeats": 1, "warmup": 0},
+        "stability": {"num_samples": 1, "batch_sizes": [4, 1], "seeds": [], "prompts": []},
+    }
+    path, said = tmp_path / "r.jsonl", []
+    summary = measure(path, said.append, section=section, num_samples=2)
+    status = {row["label"]: row["status"] for row in read(path)[:-1]}
+    assert status["baseline (batch size 4)"] == "out of memory"
+    assert status["baseline (batch size 1)"] == "measured"
+    assert "DeepCache 2/0" in summary["stability"]
+    assert "CUDA out of memory" not in "".join(said)
 
 
 def test_a_model_folder_without_safetensors(tmp_path):

@@ -1,5 +1,7 @@
 """The weights that ship: few enough, and as good as the model card says."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -10,8 +12,18 @@ from worker.plan import Task
 from worker.results import ResultsFile, value_of
 from worker.settings import Search
 from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
-from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions
-from worker.shapes.quality import Scorer, generate, share_ranked_first
+from worker.shapes.grammar import (
+    captions_of,
+    draw_scenes,
+    held_out_captions,
+    held_out_scenes,
+)
+from worker.shapes.quality import (
+    Scorer,
+    generate,
+    share_of_relations_kept,
+    share_ranked_first,
+)
 from worker.shapes.raster import draw_pictures
 from worker.sources import local_source
 
@@ -39,7 +51,7 @@ def test_the_catalogue_leads_to_the_weights(name):
 def test_the_captions_that_ship_are_held_out_ones():
     from worker.prompts import load_captions
 
-    shipped = load_captions(find_pipe("SHAPES_SD15").captions, 0, 256)
+    shipped = load_captions(find_pipe("SHAPES_SD15").captions, 256)
     assert shipped == held_out_captions(256)
 
 
@@ -53,12 +65,19 @@ def test_the_scorer_finds_the_caption_of_a_held_out_picture(judge):
 
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
 def test_a_generator_draws_held_out_captions(load, judge, name):
-    captions = held_out_captions(32, seed=1)
+    scenes = held_out_scenes(32, seed=1)
+    captions = captions_of(scenes)
     guidance = find_pipe(name).architecture.guidance_scale
     pictures = generate(load(name), captions, STEPS, guidance, batch_size=8)
     similarities = judge.similarities(pictures, captions)
     assert share_ranked_first(similarities, among=32) >= 0.75
-    assert similarities.diagonal().mean() > 3 * similarities.mean()
+    real = draw_pictures(scenes, torch.Generator().manual_seed(1))
+    right = similarities.diagonal().mean()
+    assert right > 0.9 * judge.similarities(real, captions).diagonal().mean()
+    assert right > 3 * similarities.mean()
+    # by chance it would be a half: what SHAPES_SD15 has not learnt stands in docs/shapes.md
+    least, most = {"SHAPES_SD15": (0.3, 0.8), "SHAPES_SDXL": (0.9, 1.0)}[name]
+    assert least <= share_of_relations_kept(judge, pictures, scenes) <= most
 
 
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
@@ -82,23 +101,42 @@ def test_branches_of_deepcache_that_the_catalogue_calls_the_same_are(load, name)
     assert list(drawn.values()) == list(called_same.values())
 
 
-@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
-def test_a_search_sees_quality_fall_with_acceleration(name, tmp_path):
+def measure(name, path, num_samples, batch_size, intervals, **controls):
+    """Rows by their labels, of 20 steps of DDIM: enough that few of them are seen to be too few."""
     section = {
-        "configurations": [{"deepcache": {"cache_interval": [2, 10]}}],
-        "controls": {"fewer_steps": [10, 2], "guidance_off": [], "null_arm": False},
+        "configurations": [{"deepcache": {"cache_interval": intervals}}],
+        "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False} | controls,
         "timing": {"warmup": 0, "repeats": 1, "block": 8},
     }
     request = search.Request(
         task=Task(find_pipe(name), find_sched("DDIM"), 20),
         search=Search.model_validate(section),
-        num_samples=16,
-        batch_size=16,
+        num_samples=num_samples,
+        batch_size=batch_size,
     )
-    results = ResultsFile.open(tmp_path / "results.jsonl")
+    results = ResultsFile.open(path)
     search.run(request, results, "cpu", lambda _line: None)
-    rows = {row["label"]: row for row in results.rows if "label" in row}
-    for weak, strong in (("DeepCache 2/0", "DeepCache 10/0"), ("10 steps", "2 steps")):
-        assert value_of(rows[weak], "psnr") > value_of(rows[strong], "psnr") + 3
-        loss = value_of(rows[strong], "quality_loss")
-        assert loss > max(0.01, value_of(rows[weak], "quality_loss"))
+    return {row["label"]: row for row in results.rows if "label" in row}
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_the_less_deepcache_computes_the_farther_pictures_are_from_the_baseline(name, tmp_path):
+    rows = measure(name, tmp_path / "results.jsonl", 8, 8, [2, 3, 5, 10])
+    psnr = [value_of(rows[f"DeepCache {interval}/0"], "psnr") for interval in (2, 3, 5, 10)]
+    assert all(nearer > farther + 2 for nearer, farther in pairwise(psnr))
+
+
+@pytest.mark.parametrize("name", PIPELINE_FOLDERS)
+def test_strong_acceleration_loses_more_than_other_latents_do(name, tmp_path):
+    rows = measure(
+        name, tmp_path / "results.jsonl", 48, 16, [5, 10], fewer_steps=[3], null_arm=True
+    )
+    losses = {
+        label: next(item for item in row["metrics"] if item["name"] == "quality_loss")
+        for label, row in rows.items()
+        if label != "baseline"
+    }
+    for strong in ("DeepCache 10/0", "3 steps"):
+        assert losses[strong]["value"] > losses["baseline, other seeds"]["high"]
+        assert losses[strong]["value"] > losses["DeepCache 5/0"]["value"] + 0.01
+        assert losses[strong]["low"] > 0
