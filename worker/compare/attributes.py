@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from worker.compare import pure
 from worker.compare.arguments import Arguments
 from worker.compare.knowledge import PARTS, PLAIN_ATTRIBUTES
@@ -30,6 +32,7 @@ from worker.compare.values import (
     Thing,
     Unknown,
     Value,
+    digest,
     is_constant,
     is_symbol,
     key_of,
@@ -142,7 +145,7 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
             return found
         bound = Bound(owner.cls if found.kind == "class" else owner, found)
         return machine.call(bound, Arguments()) if found.kind == "property" else bound
-    dynamic = find(owner.cls, "__getattr__") is not MISSING or has_unknown_base(owner.cls)
+    dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
     dynamic = dynamic or OPEN in owner.slots
     if found is MISSING and not dynamic:
         raise Raised("AttributeError", f"{owner.cls.name} has no attribute {name}")
@@ -150,37 +153,29 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
 
 
 def _read_super(owner: Super, name: str) -> Value:
-    for base in owner.after.bases:
-        found = find(base, name) if isinstance(base, ClassThing) else MISSING
-        if isinstance(found, Function):
-            return Bound(owner.receiver, found)
-        if found is not MISSING:
-            return found
-    return Lib("builtins.object." + name)
+    cls = owner.receiver if isinstance(owner.receiver, ClassThing) else owner.after
+    if isinstance(owner.receiver, Instance):
+        cls = owner.receiver.cls
+    order = (cls, *cls.lineage)
+    after = order.index(owner.after) + 1 if owner.after in order else 0
+    found = _find_in(order[after:], name)
+    if isinstance(found, Function):
+        return Bound(owner.receiver, found)
+    return Lib("builtins.object." + name) if found is MISSING else found
 
 
-def find(cls: ClassThing, name: str, depth: int = 0) -> Value:
-    """Return a class's attribute, its bases searched depth first; MISSING if there is none."""
-    if name in cls.slots:
-        return cls.slots[name]
-    for base in cls.bases:
-        if isinstance(base, ClassThing) and depth < 20:
-            found = find(base, name, depth + 1)
-            if found is not MISSING:
-                return found
-        elif isinstance(base, Lib) and base.root == "diffusers":
-            return Lib(f"{base.path}.{name}")
+def find(cls: ClassThing, name: str) -> Value:
+    """Return a class's attribute, its own or inherited; MISSING if there is none."""
+    return _find_in((cls, *cls.lineage), name)
+
+
+def _find_in(classes: Sequence[Value], name: str) -> Value:
+    for cls in classes:
+        if isinstance(cls, ClassThing) and name in cls.slots:
+            return cls.slots[name]
+        if isinstance(cls, Lib) and cls.root == "diffusers":
+            return Lib(f"{cls.path}.{name}")
     return MISSING
-
-
-def has_unknown_base(cls: ClassThing, depth: int = 0) -> bool:
-    """Whether a class inherits from something that the file does not define."""
-    return any(
-        (has_unknown_base(base, depth + 1) if depth < 20 else True)
-        if isinstance(base, ClassThing)
-        else base != Lib("builtins.object")
-        for base in cls.bases
-    )
 
 
 def super_of(scope: Scope) -> Value:
@@ -263,7 +258,7 @@ def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
         before = owner.slots.get(slot)
         if isinstance(before, Unknown):
             both = before.key is not None and what.key is not None
-            what = Unknown(what.why, (before.key, what.key) if both else None)
+            what = Unknown(what.why, digest(before.key, what.key) if both else None)
         machine.store.put(owner.slots, slot, what)
     elif isinstance(owner, Part) and not owner.name.startswith("_"):
         change(machine, owner.owner, owner.name or name, Unknown(what.why))
@@ -284,6 +279,7 @@ def _written(owner: Instance, name: str, value: Value) -> Value:
 
 def read_item(machine: Machine, container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
+    machine.spend(pure.size(key))
     if isinstance(container, Instance):
         method = find(container.cls, "__getitem__")
         if isinstance(method, Function):
@@ -305,6 +301,7 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
 
 def write_item(machine: Machine, container: Value, key: Value, value: Value) -> None:
     """Do ``container[key] = value``."""
+    machine.spend(pure.size(key))
     if isinstance(container, SchedulerConfig) and container.of is not None:
         change(machine, container.of, "config", key, value)
     elif isinstance(container, (DictThing, SchedulerConfig)):

@@ -27,6 +27,7 @@ from worker.compare.values import (
     clone,
     is_constant,
     key_of,
+    shallow,
 )
 
 # What the machine is, not what the file says: unknown, yet the same for two files on one machine.
@@ -231,8 +232,8 @@ _FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
     "os.fspath": _first,
     "os.path.expanduser": _expand_user,
     "typing.cast": lambda machine, given: given.get("val", 1),
-    "copy.copy": lambda machine, given: clone(given.get("", 0), deep=False),
-    "copy.deepcopy": lambda machine, given: clone(given.get("", 0)),
+    "copy.copy": lambda machine, given: shallow(given.get("", 0)),
+    "copy.deepcopy": lambda machine, given: clone(given.get("", 0), machine.spend),
     "functools.partial": _partial,
     "dataclasses.field": _field,
     "dataclasses.asdict": _attributes_of,

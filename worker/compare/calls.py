@@ -19,6 +19,7 @@ from worker.compare.knowledge import NEUTRAL_PART_METHODS
 from worker.compare.machine import Abandoned, Done, Raised, describe
 from worker.compare.values import (
     MISSING,
+    SLOT,
     Bound,
     ClassThing,
     Component,
@@ -130,7 +131,8 @@ class Caller(Evaluator):
         Raises:
             Raised: the call certainly raises.
         """
-        self.spend(2 + sum(map(pure.size, arguments.positional)))
+        given = len(arguments.positional) + len(arguments.keywords)
+        self.spend(2 + SLOT * given + sum(map(pure.size, arguments.positional)))
         if isinstance(function, Lib):
             return self._call_library(function, arguments)
         if isinstance(function, Bound):
@@ -241,6 +243,7 @@ class Caller(Evaluator):
             return self.call(receiver, arguments)
         if isinstance(receiver, str):
             if method == "format":
+                self.spend(len(receiver) / 5)
                 return pure.text_format(receiver, arguments.positional, arguments.keywords)
             if not arguments.keywords:
                 return pure.text_method(receiver, method, arguments.positional)
@@ -306,7 +309,7 @@ class Caller(Evaluator):
     def _instantiate(self, cls: ClassThing, arguments: Arguments) -> Value:
         if cls.is_enum:
             return self._enum_member(cls, arguments)
-        for base in cls.bases:
+        for base in cls.lineage:
             if isinstance(base, Lib) and base.root == "diffusers":
                 return self._call_diffusers(base, arguments)
         instance = Instance(Names(), cls)
@@ -325,6 +328,7 @@ class Caller(Evaluator):
 
     def _enum_member(self, cls: ClassThing, arguments: Arguments) -> Value:
         wanted = arguments.get("value", 0)
+        self.spend(SLOT * len(cls.slots))
         for member in cls.slots.values():
             if isinstance(member, Instance) and member.slots.get("value") == wanted:
                 return member
@@ -332,12 +336,9 @@ class Caller(Evaluator):
 
     def _fill_data(self, instance: Instance, cls: ClassThing, arguments: Arguments) -> None:
         """Do what the ``__init__`` of a dataclass or named tuple does."""
-        lineage = [cls]
-        for base in cls.bases:
-            if isinstance(base, ClassThing):
-                lineage.insert(0, base)
         fields: dict[str, Value] = {}
-        for member in lineage:
+        lineage = [base for base in (cls, *cls.lineage) if isinstance(base, ClassThing)]
+        for member in reversed(lineage):
             names = member.slots.get("\0fields", ())
             for name in names if isinstance(names, tuple) else ():
                 fields[str(name)] = member.slots.get(name, Unknown("a field without a value"))

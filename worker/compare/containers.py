@@ -11,14 +11,15 @@ from worker.compare.machine import Machine
 from worker.compare.values import (
     BASE,
     ITEMS,
+    MAX_LENGTH,
     OPEN,
     DictThing,
     ListThing,
     SchedulerConfig,
     Unknown,
     Value,
-    clone,
     is_constant,
+    shallow,
     truth,
 )
 
@@ -214,7 +215,7 @@ def list_method(machine: Machine, values: ListThing, method: str, given: Argumen
     """Call a list's method."""
     items = values.slots[ITEMS]
     if method == "copy":
-        return clone(values, deep=False)
+        return shallow(values)
     if method in ("index", "count", "union", "intersection", "difference"):
         return Unknown(f"the result of {method}")
     changed: Value = Unknown(f"a list changed by {method}")
@@ -225,7 +226,7 @@ def list_method(machine: Machine, values: ListThing, method: str, given: Argumen
         if method == "pop":
             result = items[-1] if items and not given.positional else changed
             changed = items[:-1] if items and not given.positional else changed
-    if isinstance(changed, tuple) and len(changed) > pure.MAX_LENGTH:
+    if isinstance(changed, tuple) and len(changed) > MAX_LENGTH:
         changed = Unknown("a very long list")
     machine.store.put(values.slots, ITEMS, changed)
     return result

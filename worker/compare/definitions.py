@@ -8,8 +8,9 @@ from functools import partial
 from worker.compare import attributes, pure
 from worker.compare.arguments import Arguments
 from worker.compare.calls import Caller
-from worker.compare.machine import NEXT, Done
+from worker.compare.machine import NEXT, Abandoned, Done, Raised
 from worker.compare.values import (
+    MISSING,
     ClassThing,
     Function,
     Instance,
@@ -21,6 +22,27 @@ from worker.compare.values import (
     is_constant,
     truth,
 )
+
+MAX_LINEAGE = 60  # classes that one inherits from
+DATA_CLASSES = (Lib("typing.NamedTuple"), Lib("pydantic.BaseModel"))
+
+
+def linearize(bases: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    """Return what a class with these bases inherits from, in Python's order; None if it has none.
+
+    C3: a class stands before its own bases, and bases stand in the order in which they are given.
+    """
+    waiting = [(base, *base.lineage) if isinstance(base, ClassThing) else (base,) for base in bases]
+    waiting.append(bases)
+    order: list[Value] = []
+    while waiting := [line for line in waiting if line]:
+        later = {id(cls) for line in waiting for cls in line[1:]}
+        first = next((line[0] for line in waiting if id(line[0]) not in later), MISSING)
+        if first is MISSING or len(order) > MAX_LINEAGE:
+            return None if first is MISSING else tuple(order)
+        order.append(first)
+        waiting = [line[1:] if line[0] is first else line for line in waiting]
+    return tuple(order)
 
 
 class Definer(Caller):
@@ -63,10 +85,15 @@ class Definer(Caller):
         decorators = [self.evaluate(item, scope) for item in node.decorator_list]
         decorators = [getattr(item, "function", item) for item in decorators]
         is_data = any(getattr(item, "last", "") == "dataclass" for item in decorators)
-        is_data = is_data or any(getattr(base, "is_data", False) for base in bases)
-        is_data = is_data or Lib("typing.NamedTuple") in bases or Lib("pydantic.BaseModel") in bases
+        lineage = linearize(bases)
+        if lineage is None:
+            raise Raised("TypeError", f"the bases of {node.name} have no order")
+        if len(lineage) > MAX_LINEAGE:
+            raise Abandoned(f"{node.name} inherits from more classes than can be followed")
+        is_data = is_data or any(getattr(base, "is_data", False) for base in lineage)
+        is_data = is_data or any(base in lineage for base in DATA_CLASSES)
         inner = Scope(Names(), scope, is_class=True)
-        cls = ClassThing({}, node.name, bases, is_data)
+        cls = ClassThing({}, node.name, lineage, is_data)
         self.run_block(node.body, inner)
         for name, value in inner.names.items():
             member = value

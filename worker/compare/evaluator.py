@@ -12,8 +12,10 @@ from worker.compare import attributes, containers, pure
 from worker.compare.arguments import Arguments
 from worker.compare.machine import MAX_DEPTH, NEXT, Abandoned, Done, Machine, Raised
 from worker.compare.values import (
+    MAX_LENGTH,
     MISSING,
     OPEN,
+    SLOT,
     DictThing,
     Function,
     Lib,
@@ -26,6 +28,7 @@ from worker.compare.values import (
     is_constant,
     is_symbol,
     truth,
+    weight,
 )
 
 BUILTIN_NAMES = frozenset(dir(builtins))
@@ -107,6 +110,7 @@ class Evaluator(Machine):
             target = inner.redirected.get(name, inner)
             if name in target.names and (target is scope or not target.is_class):
                 return target.names[name]
+            self.spend(SLOT * len(inner.stars))
             for module in inner.stars:
                 brings = STAR_NAMES.get(module.partition(".")[0])
                 if brings is None:
@@ -132,6 +136,7 @@ class Evaluator(Machine):
             self.assign(target.value, value, scope)
 
     def _unpack(self, targets: list[ast.expr], value: Value, scope: Scope) -> None:
+        self.spend(pure.size(value))
         items = pure.iterate(value)
         star = next((i for i, item in enumerate(targets) if isinstance(item, ast.Starred)), None)
         if not isinstance(items, Unknown):
@@ -203,8 +208,9 @@ class Evaluator(Machine):
             chain.append(chain[-1].left)
         value = self.evaluate(chain[-1].left, scope)
         for link in reversed(chain):
-            self.spend()
-            value = pure.binary(link.op, value, self.evaluate(link.right, scope))
+            operand = self.evaluate(link.right, scope)
+            self.spend(1 + pure.size(value) + pure.size(operand))
+            value = pure.binary(link.op, value, operand)
         return value
 
     def _logical(self, node: ast.BoolOp, scope: Scope, place: int = 0) -> Value:
@@ -253,7 +259,7 @@ class Evaluator(Machine):
                 pieces.append(piece)
             else:
                 unknown = Unknown(piece.why if isinstance(piece, Unknown) else "a text")
-        if sum(map(len, pieces)) > pure.MAX_LENGTH:
+        if sum(map(len, pieces)) > MAX_LENGTH:
             return Unknown("a very long text")
         return unknown or "".join(pieces)
 
@@ -262,6 +268,7 @@ class Evaluator(Machine):
         value = self.evaluate(part.value if isinstance(part, ast.FormattedValue) else part, scope)
         if not isinstance(part, ast.FormattedValue):
             return value
+        self.spend(pure.size(value))
         layout = "" if part.format_spec is None else self.evaluate(part.format_spec, scope)
         return pure.text(value, part.conversion, layout) if isinstance(layout, str) else layout
 
@@ -276,8 +283,8 @@ class Evaluator(Machine):
                 items.extend(inner)
             else:
                 items.append(value)
-        size = pure.weight(tuple(items))
-        return tuple(items) if size <= pure.MAX_LENGTH else Unknown("a very long list")
+        size = weight(tuple(items))
+        return tuple(items) if size <= MAX_LENGTH else Unknown("a very long list")
 
     def _dict(self, node: ast.Dict, scope: Scope) -> Value:
         entries = DictThing()

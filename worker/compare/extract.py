@@ -93,7 +93,7 @@ def extract(data: bytes) -> Findings:
     except Abandoned as error:
         fields = dict.fromkeys(FIELDS, Unknown(str(error)))
         reader.note(str(error))
-    except RecursionError:
+    except (RecursionError, MemoryError):
         fields = dict.fromkeys(FIELDS, Unknown("the file is nested too deeply to be followed"))
     room = [MAX_VALUES]
     return Findings({name: _told(fields[name], room) for name in FIELDS}, list(reader.notes))
@@ -168,7 +168,7 @@ def _read_uncalled(reader: Reader) -> None:
     for value in list(reader.module.names.values()):
         if isinstance(value, Function) and id(value.node) not in reader.entered:
             _try(reader, value, None)
-        elif isinstance(value, ClassThing) and value.bases == () and not value.is_data:
+        elif isinstance(value, ClassThing) and value.lineage == () and not value.is_data:
             _read_class(reader, value)
 
 

@@ -12,6 +12,7 @@ from worker.compare.store import Pending, Store
 from worker.compare.values import (
     ITEMS,
     OPEN,
+    SLOT,
     Bound,
     Component,
     DictThing,
@@ -73,34 +74,35 @@ class Machine(ABC):
     """What every part of the reader shares: the store, the paths, the budget, the findings."""
 
     def __init__(self) -> None:
-        self.store = Store()
+        self.store = Store(self.spend)
         self.world = Names()  # call: the latest pipeline call
         self.overridden = Names()  # attributes that the file sets on modules and library classes
         self.built: list[Pipeline] = []
         self.entered: set[int] = set()  # ids of function and class nodes that some path used
         self.notes: dict[str, None] = {}  # in order, each once
         self.module = Scope()
-        self.steps = 0
+        self.steps = 0.0
         self.depth = 0
 
     @abstractmethod
     def call(self, function: Value, arguments: Arguments) -> Value:
         """Call a value and return what it returns."""
 
-    def spend(self, steps: int = 1) -> None:
+    def spend(self, steps: float = 1) -> None:
         """Count work.
 
         Raises:
             Abandoned: the budget is used up.
         """
         self.steps += steps
-        if self.steps + self.store.scanned // 8 > MAX_STEPS:
+        if self.steps > MAX_STEPS:
             raise Abandoned("the file does more than can be followed without running it")
 
     def taint(self, values: list[Value], why: str) -> None:
         """Forget of everything reachable what code that cannot be read may have changed."""
         put, unknown = self.store.put, Unknown(f"may be changed by {why}")
         for thing in reachable(values):
+            self.spend(SLOT * len(thing.slots))
             if isinstance(thing, ListThing):
                 put(thing.slots, ITEMS, unknown)
             elif isinstance(thing, DictThing):
@@ -130,6 +132,7 @@ class Machine(ABC):
 
     def forget_names(self, why: str) -> None:
         """Forget every name of the module: code that cannot be read may have set it."""
+        self.spend(SLOT * len(self.module.names))
         for name in list(self.module.names):
             self.store.put(self.module.names, name, Unknown(f"may be changed by {why}"))
 
@@ -165,7 +168,7 @@ class Machine(ABC):
             return right
         if left.kind == right.kind:
             store.merge(mark, delta, why)
-            return Done(left.kind, join(left.value, right.value, why))
+            return Done(left.kind, join(left.value, right.value, why, self.spend))
         if left.kind != "next":
             store.pending.append(Pending(left.kind, mark, delta, left.value, why))
             return right
@@ -181,7 +184,7 @@ class Machine(ABC):
         for path in waiting:
             if path.kind in kinds:
                 self.store.merge(path.mark, path.delta, path.why)
-                value = join(value, path.value, path.why)
+                value = join(value, path.value, path.why, self.spend)
             else:
                 self.store.pending.append(path)
         return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.compare import accelerators, schedulers
+from worker.compare import accelerators, pure, schedulers
 from worker.compare.arguments import Arguments
 from worker.compare.attributes import COMPONENTS, PIPE, UNSEEN, change, write
 from worker.compare.knowledge import (
@@ -34,6 +34,7 @@ from worker.compare.values import (
     is_symbol,
     key_of,
     same,
+    shallow,
 )
 
 # Keywords of from_pretrained that choose files or save memory, but not what the pipeline is.
@@ -179,7 +180,7 @@ def _from_parts(machine: Machine, name: str, source: Pipeline | None, given: Arg
             pipe.slots[slot] = source.slots[slot]
     if "scheduler" not in given.keywords:
         pipe.slots["scheduler"] = source.slots["scheduler"]
-    pipe.slots["replaced"] = clone(source.slots["replaced"], deep=False)
+    pipe.slots["replaced"] = shallow(source.slots["replaced"])
     return pipe
 
 
@@ -289,8 +290,11 @@ def call_pipeline(
     """Record a pipeline's call: the configuration as it is now, and the call's arguments."""
     if isinstance(pipe, Unknown):
         slots = _unknown_pipeline(pipe)
-        slots.update(_call_fields(pipe, pipe, _call_values(machine, pipe, given), given.open))
+        slots.update(
+            _call_fields(machine, pipe, pipe, _call_values(machine, pipe, given), given.open)
+        )
     else:
+        machine.spend(pure.size(pipe.slots["settings"]) + pure.size(pipe.slots["replaced"]))
         slots = pipeline_fields(pipe)
         values = _call_values(machine, slots["pipeline"], given)
         tgate: dict[str, Value] | None = None
@@ -298,7 +302,9 @@ def call_pipeline(
             tgate = accelerators.tgate_arguments(pipe.slots["tgate"], values)
             machine.store.put(pipe.slots, "tgated", True)
         slots["accelerators"] = accelerators.findings(machine, pipe, tgate)
-        slots.update(_call_fields(slots["pipeline"], slots["model_id"], values, given.open))
+        slots.update(
+            _call_fields(machine, slots["pipeline"], slots["model_id"], values, given.open)
+        )
     machine.store.put(machine.world, "call", Call(slots))
     return Unknown("the pipeline's output")
 
@@ -366,13 +372,13 @@ def _signature(cls: Value) -> CallSignature:
 
 
 def _call_fields(
-    cls: Value, model_id: Value, values: dict[str, Value], missing: Unknown | None
+    machine: Machine, cls: Value, model_id: Value, values: dict[str, Value], missing: Unknown | None
 ) -> Slots:
     """Return the fields that a call's arguments give; ``missing``: there may be more of them."""
     signature = _signature(cls)
 
     def argument(name: str, default: Value) -> Value:
-        value = clone(values.pop(name, None))
+        value = clone(values.pop(name, None), machine.spend)
         if isinstance(value, Lib) and not is_symbol(value):
             value = Unknown(f"{value.path} is set elsewhere")
         return (missing or default) if value is None else value
@@ -403,7 +409,7 @@ def _call_fields(
         "negative_prompt": argument("negative_prompt", None),
     }
     options = {
-        name: clone(value)
+        name: clone(value, machine.spend)
         for name, value in values.items()
         if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
     }

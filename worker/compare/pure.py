@@ -13,7 +13,9 @@ from worker.compare.values import (
     BASE,
     CONSTANTS,
     ITEMS,
+    MAX_LENGTH,
     OPEN,
+    SLOT,
     DictThing,
     Instance,
     Lib,
@@ -25,11 +27,11 @@ from worker.compare.values import (
     is_constant,
     is_symbol,
     truth,
+    weight,
 )
 
 Raw: TypeAlias = Any  # what Python itself has for a constant; every operation takes some of them
 
-MAX_LENGTH = 100_000
 MAX_BITS = 4_096
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
@@ -128,29 +130,16 @@ def bounded(result: Raw) -> Value:
     return result
 
 
-def weight(value: Value, limit: int = MAX_LENGTH) -> int:
-    """Return the size of a text, or of everything inside a tuple; counting stops at the limit."""
-    if isinstance(value, (str, bytes)):
-        return len(value)
-    if not isinstance(value, (tuple, list)):
-        return 1
-    total = len(value)
-    for item in value:
-        if total > limit:
-            break
-        if isinstance(item, (tuple, str, bytes)):
-            total += weight(item, limit - total)
-    return total
-
-
-def size(value: Value) -> int:
+def size(value: Value) -> float:
     """Return what making or searching a value costs, in steps of the budget."""
     if isinstance(value, (str, bytes)):
-        return len(value) // 1000
+        return len(value) / 1000
     if isinstance(value, DictThing):
-        return len(value.slots) // 10
+        return SLOT * len(value.slots)
     items = _plain(value)
-    return len(items) // 10 if isinstance(items, tuple) else 0
+    if not isinstance(items, tuple):
+        return 0
+    return SLOT * len(items) + sum(size(item) for item in items if isinstance(item, tuple))
 
 
 def binary(op: ast.operator, left: Value, right: Value) -> Value:

@@ -101,6 +101,7 @@ class Reader(Definer):
     def _annotated(self, node: ast.AnnAssign, scope: Scope) -> Done:
         if scope.is_class and isinstance(node.target, ast.Name):
             fields = scope.names.get("\0fields", ())
+            self.spend(pure.size(fields))
             if isinstance(fields, tuple) and node.target.id not in fields:
                 scope.names["\0fields"] = (*fields, node.target.id)
         if node.value is not None:

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from worker.compare.values import MISSING, Names, Slots, Unknown, Value, join
+from worker.compare.values import MISSING, SLOT, Names, Slots, Spend, Unknown, Value, join
 
 Location: TypeAlias = "tuple[int, Hashable]"
 # The slots object stands in the entry too, so that its id cannot be given to another meanwhile.
@@ -27,10 +27,10 @@ class Pending:
 class Store:
     """The journal of all slots' changes."""
 
-    def __init__(self) -> None:
+    def __init__(self, spend: Spend) -> None:
         self.journal: list[tuple[Slots, Hashable, Value]] = []
         self.pending: list[Pending] = []
-        self.scanned = 0  # journal entries read for joins; the machine's budget counts them
+        self.spend = spend
 
     def mark(self) -> int:
         return len(self.journal)
@@ -56,6 +56,7 @@ class Store:
         """Undo everything since ``mark`` and return it; paths waiting since then stay valid."""
         for waiting in self.pending[pending_from:]:
             if waiting.mark > mark:
+                self.spend(SLOT * len(waiting.delta))
                 waiting.delta = self._since(mark, waiting.mark) | waiting.delta
                 waiting.mark = mark
         delta = self._since(mark, len(self.journal))
@@ -69,6 +70,7 @@ class Store:
 
     def apply(self, delta: Delta) -> None:
         """Make the changes that a rollback returned."""
+        self.spend(SLOT * len(delta))
         for slots, key, value in delta.values():
             self.set(slots, key, value)
 
@@ -78,6 +80,7 @@ class Store:
         Returns whether the present state changed by it.
         """
         before = self._values_at(mark)
+        self.spend(SLOT * (len(before) + len(delta)))
         changed = False
         for location in [*delta, *(key for key in before if key not in delta)]:
             slots, key, other = delta.get(location) or before[location]
@@ -85,7 +88,7 @@ class Store:
             if isinstance(slots, Names) and MISSING in (present, other):
                 joined = other if present is MISSING else present
             else:
-                joined = join(present, other, why)
+                joined = join(present, other, why, self.spend)
             if joined is not present:
                 self.set(slots, key, joined)
                 changed = True
@@ -94,7 +97,7 @@ class Store:
     def _values_at(self, mark: int) -> Delta:
         """Return the value at ``mark`` of every slot changed since."""
         values: Delta = {}
-        self.scanned += len(self.journal) - mark
+        self.spend(SLOT * (len(self.journal) - mark))
         for slots, key, old in self.journal[mark:]:
             values.setdefault((id(slots), key), (slots, key, old))
         return values
@@ -102,7 +105,7 @@ class Store:
     def _since(self, mark: int, until: int) -> Delta:
         """Return the value at ``until`` of every slot changed between ``mark`` and ``until``."""
         later = self._values_at(until)
-        self.scanned += until - mark
+        self.spend(SLOT * (until - mark))
         changes: Delta = {}
         for slots, key, _ in self.journal[mark:until]:
             location = (id(slots), key)

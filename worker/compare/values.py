@@ -9,7 +9,8 @@ operation.
 from __future__ import annotations
 
 import ast
-from collections.abc import Hashable
+import hashlib
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -58,6 +59,9 @@ class _Missing:
 MISSING = _Missing()  # no value in this slot
 OPEN = "\0open"  # a dictionary's slot that says: there may be entries nobody knows of
 BASE = "\0base"  # a configuration's slot: whose values hold where no entry is
+MAX_LENGTH = 100_000  # of a text, or of all that is in a tuple
+MAX_KEY = 1_000  # of what is compared by its text
+SLOT = 1 / 8  # what reading or writing one slot costs, in steps of the reader's budget
 ITEMS = "items"  # a list's one slot: the tuple of its values, or Unknown
 
 
@@ -123,31 +127,33 @@ class ClassThing(Thing):
     """A class that the file defines; its slots are its namespace."""
 
     def __init__(
-        self, slots: Slots, name: str = "", bases: tuple[Value, ...] = (), is_data: bool = False
+        self, slots: Slots, name: str = "", lineage: tuple[Value, ...] = (), is_data: bool = False
     ) -> None:
         super().__init__(slots)
         self.name = name
-        self.bases = bases
+        self.lineage = lineage  # what it inherits from, in the order in which Python searches it
         self.is_data = is_data
 
     def twin(self, slots: Slots) -> Thing:
-        return ClassThing(slots, self.name, self.bases, self.is_data)
+        return ClassThing(slots, self.name, self.lineage, self.is_data)
 
     @property
     def is_enum(self) -> bool:
         """Whether its members are the same only as themselves."""
-        return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.bases)
+        return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.lineage)
 
-    def has_own(self, names: set[str], depth: int = 0) -> bool:
-        """Whether the class, or one that it inherits from, has one of these methods, or may."""
-        if names & set(self.slots):
-            return True
+    @property
+    def has_unknown_base(self) -> bool:
+        """Whether it inherits from something that the file does not define."""
         return any(
-            base.has_own(names, depth + 1)
-            if isinstance(base, ClassThing) and depth < 20
-            else base != Lib("builtins.object")
-            for base in self.bases
+            not isinstance(base, ClassThing) and base != Lib("builtins.object")
+            for base in self.lineage
         )
+
+    def may_have(self, *names: str) -> bool:
+        """Whether the class has one of these attributes, or inherits one, or may."""
+        own = (base for base in (self, *self.lineage) if isinstance(base, ClassThing))
+        return self.has_unknown_base or any(name in base.slots for base in own for name in names)
 
 
 class Instance(Thing):
@@ -256,6 +262,21 @@ def is_constant(value: Value) -> bool:
     return isinstance(value, CONSTANTS)
 
 
+def weight(value: Value, limit: int = MAX_LENGTH) -> int:
+    """Return the size of a text, or of everything inside a tuple; counting stops at the limit."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if not isinstance(value, (tuple, list)):
+        return 1
+    total = len(value)
+    for item in value:
+        if total > limit:
+            break
+        if isinstance(item, (tuple, str, bytes)):
+            total += weight(item, limit - total)
+    return total
+
+
 def same(left: Value, right: Value) -> bool:
     """Whether two values are certainly the same (``True`` and ``1`` are not)."""
     if left is right:
@@ -269,8 +290,15 @@ def same(left: Value, right: Value) -> bool:
     return False
 
 
+Spend: TypeAlias = "Callable[[float], None]"  # counts work, and raises when there was too much
+
+
 def join(
-    left: Value, right: Value, why: Unknown, joined: dict[tuple[int, int], Value] | None = None
+    left: Value,
+    right: Value,
+    why: Unknown,
+    spend: Spend,
+    joined: dict[tuple[int, int], Value] | None = None,
 ) -> Value:
     """Return what is known of a value that is ``left`` on one path and ``right`` on the other."""
     if same(left, right):
@@ -282,16 +310,17 @@ def join(
     if isinstance(left, Thing) and isinstance(right, Thing) and _alike(left, right):
         slots: Slots = type(left.slots)()
         result = joined[pair] = left.twin(slots)
+        spend(1 + SLOT * (len(left.slots) + len(right.slots)))
         for key in left.slots | right.slots:
             one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
-            slots[key] = join(one, other, why, joined)
+            slots[key] = join(one, other, why, spend, joined)
         return result
     part = next((side for side in (left, right) if isinstance(side, Part)), None)
     if part is not None:
         return part.inner()
     choice: Hashable = None
     if why.key is not None and (left_key := key_of(left)) and (right_key := key_of(right)):
-        choice = (why.key, left_key, right_key)
+        choice = digest(why.key, left_key, right_key)
     return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
 
 
@@ -306,25 +335,38 @@ def key_of(value: Value) -> Hashable:
     """Return what two values have in common that are certainly the same, None if nothing has."""
     if isinstance(value, Unknown):
         return value.key
-    plain = is_constant(value) or isinstance(value, Lib)
-    return (type(value).__name__, repr(value)) if plain else None
+    if weight(value, MAX_KEY) > MAX_KEY or not (is_constant(value) or isinstance(value, Lib)):
+        return None
+    return (type(value).__name__, repr(value))
 
 
-def clone(value: Value, deep: bool = True, made: dict[int, Value] | None = None) -> Value:
-    """Return a copy that later changes do not reach; of the outermost object alone if not deep."""
+def digest(*keys: Hashable) -> str:
+    """Return one key for several, never larger however often keys are made of keys."""
+    return hashlib.sha256(repr(keys).encode()).hexdigest()
+
+
+def shallow(value: Value) -> Value:
+    """Return a copy of the outermost object alone."""
+    if not isinstance(value, Thing) or isinstance(value, ClassThing):
+        return value
+    return value.twin(type(value.slots)(value.slots))
+
+
+def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> Value:
+    """Return a copy that later changes do not reach."""
     made = {} if made is None else made
     if id(value) in made:
         return made[id(value)]
     if isinstance(value, tuple):
-        return tuple(clone(item, deep, made) for item in value) if deep else value
+        spend(SLOT * len(value))
+        return tuple(clone(item, spend, made) for item in value)
     if not isinstance(value, Thing) or isinstance(value, ClassThing):
         return value
-    if not deep:
-        return value.twin(type(value.slots)(value.slots))
     slots: Slots = type(value.slots)()
     result = made[id(value)] = value.twin(slots)
+    spend(1 + SLOT * len(value.slots))
     for key, item in value.slots.items():
-        slots[key] = clone(item, deep, made)
+        slots[key] = clone(item, spend, made)
     return result
 
 
@@ -336,17 +378,17 @@ def truth(value: Value) -> bool | Unknown:
         items = value.slots[ITEMS]
         return items if isinstance(items, Unknown) else bool(items)
     if isinstance(value, DictThing):
-        entries = [key for key in value.slots if key not in (OPEN, BASE)]
-        if not entries and len(value.slots) > 0:
+        entries = len(value.slots) - (OPEN in value.slots) - (BASE in value.slots)
+        if not entries and value.slots:
             return Unknown("a dictionary whose entries are not known")
-        return bool(entries)
+        return entries > 0
     if isinstance(value, (tuple, *CONSTANTS)):
         return bool(value)
     if isinstance(value, Lib) and "." in value.path and not is_symbol(value):
         return Unknown(f"{value.path}, which is set elsewhere")  # config.USE_TOME
     if isinstance(value, Lib) and value.root == "torch" and not value.last[:1].isupper():
         return Unknown(f"{value.path}, which is torch's")  # torch.version.cuda
-    if isinstance(value, Instance) and value.cls.has_own({"__bool__", "__len__"}):
+    if isinstance(value, Instance) and value.cls.may_have("__bool__", "__len__"):
         return Unknown(f"whether an object of {value.cls.name} counts as true")
     return True
 

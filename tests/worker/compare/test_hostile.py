@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LOAD = "from diffusers import StableDiffusionPipeline as S\np = S.from_pretrained('a/b')\n"
 CALL = "\np('a', num_inference_steps=30)\n"
 MEMORY = 1 << 30
+TURNS = "for i in range(900):\n for j in range(900):\n"
 
 # Programs that parse; the reader must end by itself, whatever it finds.
 HEAVY = {
@@ -61,6 +63,35 @@ HEAVY = {
     "splits of a long text": "s = 'a ' * 40000\n" + "x = s.split()\n" * 5000,
     "thousands of decorators": "@p.x\n" * 30000 + "def f(): pass",
     "a lone surrogate": "p('\\ud800')",
+    "searches in a deep family of classes": "class A0: pass\nclass B0: pass\n"
+    + "".join(
+        f"class A{i}(A{i - 1}): pass\nclass B{i}(A{i}, B{i - 1}): pass\n" for i in range(1, 25)
+    )
+    + "b = B24()\n"
+    + TURNS
+    + "  hasattr(b, 'z')\n",
+    "a class of nine thousand bases": "".join(f"class A{i}: pass\n" for i in range(9000))
+    + f"class B({','.join(f'A{i}' for i in range(9000))}): pass\n",
+    "copies in a list of copies": "import copy\nl = [[]]\n"
+    + TURNS
+    + "  l.append(copy.deepcopy(l))\n",
+    "copies of a large object": "import copy\nclass A: pass\na = A()\n"
+    + "".join(f"a.x{i} = a\n" for i in range(9000))
+    + f"l = []\n{TURNS}  l.append(copy.deepcopy(a))\n",
+    "names that unknown code may change": "import os\n"
+    + "".join(f"x{i} = {i}\n" for i in range(9000))
+    + f"{TURNS}  if os.getenv('A'): exec('')\n",
+    "texts of a long list": f"l = list(range(9999)) * 9\n{TURNS}  f'{{l}}'\n  '%s' % (tuple(l),)\n",
+    "a long key": f"t = tuple(range(9999)) * 9\nd = {{}}\n{TURNS}  d[t] = 1\n",
+    "a long template": f"s = '{{}}' * 30000\n{TURNS}  s.format(1)\n",
+    "unknown choices of long values": "import torch\nt = tuple(range(9999))\n"
+    + f"{TURNS}  x = t if torch.cuda.is_available() else 1\n",
+    "keys made of keys": "import torch\nx = 1\n"
+    + f"{TURNS}  x = x if torch.cuda.is_available() else j\n  p.unet.use(j)\n",
+    "calls with thousands of settings": "".join(f"p.enable_{i}()\n" for i in range(9000))
+    + f"{TURNS}  p('a')\n",
+    "a data class of thousands of fields": "from dataclasses import dataclass\n@dataclass\nclass A:\n"
+    + "".join(f" x{i}: int = {i}\n" for i in range(20000)),
     "one text of nine million letters": "x = '" + "a" * 9_000_000 + "'",
 }
 # Files that are no Python, or more of it than is worth reading.
@@ -84,8 +115,10 @@ REFUSED = {
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", HEAVY)
 def test_a_heavy_program_gets_a_verdict(name: str) -> None:
+    begin = time.process_time()
     findings = extract((LOAD + HEAVY[name] + CALL).encode())
     assert findings.fields
+    assert time.process_time() - begin < 10
 
 
 @pytest.mark.timeout(60)
@@ -111,6 +144,7 @@ def test_every_one_of_them_within_a_gigabyte_and_a_minute(tmp_path: Path) -> Non
     files = []
     for number, data in enumerate(
         [
+            (LOAD + CALL).encode(),
             *((LOAD + body + CALL).encode() for body in HEAVY.values()),
             *(d for d, _ in REFUSED.values()),
         ]
@@ -120,7 +154,7 @@ def test_every_one_of_them_within_a_gigabyte_and_a_minute(tmp_path: Path) -> Non
     script = (
         "import sys\n"
         "from worker.__main__ import main\n"
-        "codes = [main(['compare', path, path, '--json']) for path in sys.argv[1:]]\n"
+        "codes = [main(['compare', sys.argv[1], path, '--json']) for path in sys.argv[1:]]\n"
         "print(codes, 'torch' in sys.modules, file=sys.stderr)\n"
     )
     done = subprocess.run(
@@ -133,7 +167,7 @@ def test_every_one_of_them_within_a_gigabyte_and_a_minute(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr[-2000:]
     codes, torch_imported = done.stderr.splitlines()[-1].rsplit(" ", 1)
     assert torch_imported == "False"
-    assert set(json.loads(codes)) <= {0, 2, 3}
+    assert set(json.loads(codes)) <= {0, 1, 2, 3}
 
 
 def test_nothing_of_a_file_is_executed(tmp_path: Path) -> None:
