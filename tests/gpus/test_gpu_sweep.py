@@ -1,4 +1,5 @@
-"""Whole sweeps on GPUs: the real scheduler, the real NVML binding, the stand-in's GPUs, real workers."""
+"""Whole sweeps on GPUs: the real scheduler, the real NVML binding, the stand-in's GPUs; the workers are
+processes that do as they are told (gpu_worker.py)."""
 
 from __future__ import annotations
 
