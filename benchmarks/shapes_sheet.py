@@ -23,36 +23,28 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from worker.catalogue import find_pipe, find_sched
 from worker.loading import load_pipeline
 from worker.shapes import SCORER_FOLDER
-from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions
-from worker.shapes.quality import Scorer, generate, share_ranked_first
+from worker.shapes.grammar import captions_of, draw_scenes, has_two_objects, held_out_scenes
+from worker.shapes.quality import (
+    Scorer,
+    generate,
+    share_of_relations_kept,
+    share_ranked_first,
+)
 from worker.shapes.raster import draw_pictures
 
-OPPOSITES = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 STEPS = 25
 COLUMNS, CELL_WIDTH, CELL_HEIGHT = 8, 150, 112
 
 
-def opposite(caption: str) -> str | None:
-    """The caption with its relation turned round, or None for a picture of one object."""
-    for relation, other in OPPOSITES.items():
-        if f" {relation} a " in caption:
-            return caption.replace(f" {relation} a ", f" {other} a ")
-    return None
-
-
-def describe(name: str, judge: Scorer, pictures: Tensor, captions: list[str]) -> str:
-    """One line of figures for pictures and their captions."""
-    similarities = judge.similarities(pictures, captions)
-    pairs = [(i, other) for i, caption in enumerate(captions) if (other := opposite(caption))]
-    right = similarities.diagonal()[[i for i, _ in pairs]]
-    subset = pictures[[i for i, _ in pairs]]
-    turned = judge.similarities(subset, [other for _, other in pairs]).diagonal()
-    kept = (right > turned).float().mean()
+def describe(name: str, judge: Scorer, pictures: Tensor, scenes: Tensor) -> str:
+    """One line of figures for pictures and the scenes that they should show."""
+    similarities = judge.similarities(pictures, captions_of(scenes))
     return (
-        f"{name}: {len(captions)} pictures, {share_ranked_first(similarities):.1%} have their "
+        f"{name}: {len(scenes)} pictures, {share_ranked_first(similarities):.1%} have their "
         f"caption first among 32; similarity to it {similarities.diagonal().mean():.3f}, to others "
-        f"{_off_diagonal(similarities):.3f}; of {len(pairs)} with two objects, {kept:.1%} prefer "
-        "their relation to its opposite"
+        f"{_off_diagonal(similarities):.3f}; of {has_two_objects(scenes).sum()} with two objects, "
+        f"{share_of_relations_kept(judge, pictures, scenes):.1%} prefer their relation to its "
+        "opposite"
     )
 
 
@@ -98,9 +90,10 @@ def main() -> int:
     generator = torch.Generator().manual_seed(1)
     scenes = torch.unique(draw_scenes(1024, generator, held_out=True), dim=0)
     scenes = scenes[torch.randperm(len(scenes), generator=generator)]
-    print(describe("real", judge, draw_pictures(scenes, generator), captions_of(scenes)))
+    print(describe("real", judge, draw_pictures(scenes, generator), scenes))
 
-    captions = held_out_captions(options.images)
+    scenes = held_out_scenes(options.images)
+    captions = captions_of(scenes)
     pictures: list[Tensor] = []
     for half, name in enumerate(("SHAPES_SD15", "SHAPES_SDXL")):
         pipe = find_pipe(name)
@@ -114,7 +107,7 @@ def main() -> int:
         )
         guidance = options.guidance or pipe.architecture.guidance_scale
         drawn = generate(pipeline, captions, STEPS, guidance)
-        print(describe(f"{name} at guidance {guidance}", judge, drawn, captions), flush=True)
+        print(describe(f"{name} at guidance {guidance}", judge, drawn, scenes), flush=True)
         pictures += drawn[half::2].unbind()
     # one pipeline has the even captions, the other the odd ones: together each caption once
     numbers = [*range(0, len(captions), 2), *range(1, len(captions), 2)]

@@ -31,6 +31,7 @@ POSITIONS = (
     "in the bottom left corner",
     "in the bottom right corner",
 )
+#: Each beside its opposite.
 RELATIONS = ("left of", "right of", "above", "below")
 
 #: One object in three scenes, two in the others.
@@ -126,13 +127,28 @@ def captions_of(scenes: Tensor) -> list[str]:
     return [_caption(row) for row in scenes.tolist()]
 
 
-def held_out_captions(count: int, seed: int = 0) -> list[str]:
-    """Distinct captions of held-out scenes; a smaller count gives the beginning of a larger one."""
+def held_out_scenes(count: int, seed: int = 0) -> Tensor:
+    """Distinct held-out scenes; a smaller count gives the beginning of a larger one."""
     generator = torch.Generator().manual_seed(seed)
-    captions: dict[str, None] = {}
-    while len(captions) < count:
-        captions.update(dict.fromkeys(captions_of(draw_scenes(1024, generator, held_out=True))))
-    return list(captions)[:count]
+    scenes: dict[tuple[int, ...], None] = {}
+    while len(scenes) < count:
+        drawn = draw_scenes(1024, generator, held_out=True).tolist()
+        scenes.update(dict.fromkeys(map(tuple, drawn)))
+    return torch.tensor(list(scenes)[:count])
+
+
+def held_out_captions(count: int, seed: int = 0) -> list[str]:
+    """The captions of `held_out_scenes`."""
+    return captions_of(held_out_scenes(count, seed))
+
+
+def turn_round(scenes: Tensor) -> Tensor:
+    """Put every relation of two objects into its opposite; scenes of one object stay as they are."""
+    turned = scenes.clone()
+    relation = turned[:, Column.PLACE] - len(POSITIONS)
+    opposite = len(POSITIONS) + (relation ^ 1)
+    turned[:, Column.PLACE] = torch.where(relation >= 0, opposite, turned[:, Column.PLACE])
+    return turned
 
 
 def words() -> list[str]:

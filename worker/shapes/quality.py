@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from worker.shapes.grammar import captions_of, has_two_objects, turn_round
+
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
@@ -54,6 +56,22 @@ def share_ranked_first(similarities: Tensor, among: int = 32) -> float:
     count = len(similarities)
     columns = (torch.arange(count)[:, None] + torch.arange(among)) % count
     return (similarities.gather(1, columns).argmax(1) == 0).float().mean().item()
+
+
+def share_of_relations_kept(judge: Scorer, pictures: Tensor, scenes: Tensor) -> float:
+    """Share of the pictures of two objects that prefer their relation to its opposite.
+
+    Ranking among random captions does not tell: few of them hold the same two objects.
+
+    Args:
+        judge: the scorer.
+        pictures: shape (n, 3, 64, 64), values from -1 to 1.
+        scenes: what they should show, shape (n, 8), at least one of them of two objects.
+    """
+    two = has_two_objects(scenes)
+    right = judge.similarities(pictures[two], captions_of(scenes[two])).diagonal()
+    turned = judge.similarities(pictures[two], captions_of(turn_round(scenes[two]))).diagonal()
+    return (right > turned).float().mean().item()
 
 
 def generate(

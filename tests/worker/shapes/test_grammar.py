@@ -8,8 +8,10 @@ from worker.shapes.grammar import (
     alter_scenes,
     captions_of,
     draw_scenes,
+    has_two_objects,
     held_out_captions,
     is_held_out,
+    turn_round,
 )
 
 
@@ -66,3 +68,17 @@ def test_fewer_held_out_captions_are_the_first_of_more():
     captions = held_out_captions(200)
     assert len(set(captions)) == 200
     assert held_out_captions(50) == captions[:50]
+
+
+def test_a_scene_turned_round_has_the_opposite_relation():
+    scenes = draw_scenes(1_000, seeded())
+    scenes = scenes[has_two_objects(scenes)]
+    opposites = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+    for caption, turned in zip(captions_of(scenes), captions_of(turn_round(scenes)), strict=True):
+        (relation,) = (word for word in opposites if f" {word} a " in caption)
+        assert turned == caption.replace(f" {relation} a ", f" {opposites[relation]} a ")
+
+
+def test_a_scene_of_one_object_cannot_be_turned_round():
+    scenes = draw_scenes(1_000, seeded())
+    assert torch.equal((turn_round(scenes) != scenes).any(1), has_two_objects(scenes))
