@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +70,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare the two files and return the exit code."""
+    try:
+        return _run(arguments)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever it is: its exit code is no verdict
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        what = report.printable(f"{type(error).__name__}: {error}")
+        where = f"{os.path.basename(place.filename)}, line {place.lineno}"
+        print(f"compare: the comparison itself failed: {what} ({where})", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     relaxed: match.Relaxed | None = None

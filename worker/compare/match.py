@@ -156,8 +156,11 @@ def _is_number(value: Value) -> TypeGuard[int | float]:
 
 def _credit_value(expected: Value, found: Value, tolerance: float) -> tuple[float | None, str]:
     if _is_number(expected) and _is_number(found):
-        size = max(abs(expected), abs(found))
-        difference = abs(expected - found) / size if size else 0.0
+        try:
+            size = max(abs(expected), abs(found))
+            difference = abs(expected - found) / size if size else 0.0
+        except OverflowError:  # a whole number that no float can hold
+            difference = 1.0
         if difference <= tolerance:
             return 1.0, f"within {tolerance:.0%}"
         return max(0.0, 1.0 - difference), f"off by {difference:.0%}"

@@ -32,7 +32,7 @@ from worker.compare.values import (
 
 Raw: TypeAlias = Any  # what Python itself has for a constant; every operation takes some of them
 
-MAX_BITS = 4_096
+MAX_BITS = 1_000  # of a whole number: those that are kept fit a float
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,

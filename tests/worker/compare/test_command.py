@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from worker.__main__ import main
+from worker.compare import match
+from worker.compare.extract import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = ROOT / "cases"
@@ -199,3 +201,37 @@ def test_a_mistake_in_the_weights(
 def test_weights_without_relaxed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *pair(tmp_path), "--weights", "w.yaml"]) == 2
     assert "--relaxed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-0x" + "f" * 300, "1e308"])
+def test_a_number_that_no_float_can_hold(
+    number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path)
+    text = (tmp_path / "gen.py").read_text()
+    text = text.replace("config)", f"config, steps_offset={number})")
+    (tmp_path / "gen.py").write_text(text.replace("_steps=50", f"_steps={number}"))
+    assert main(["compare", *files]) in (1, 3)
+    capsys.readouterr()
+    assert relaxed(files, capsys)["exit"] in (1, 3)
+    assert capsys.readouterr().err == ""
+
+
+def test_whole_numbers_beyond_every_float_are_far_apart() -> None:
+    fields = dict.fromkeys(FIELDS, None) | {"steps": 10**400}
+    found = match.Findings(fields | {"steps": 0.5})
+    (steps,) = [
+        item
+        for item in match.compare(match.Findings(fields), found, match.Relaxed(0.05, match.WEIGHTS))
+        if item.field == "steps"
+    ]
+    assert (steps.match, steps.score) == (False, 0)
+
+
+def test_a_failure_of_the_comparison_is_no_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(match, "compare", None)
+    assert main(["compare", *pair(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("compare: the comparison itself failed: TypeError")
