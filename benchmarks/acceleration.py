@@ -1,201 +1,226 @@
 """What the accelerators give at the real models' size, on one GPU.
 
 Random weights of the published configurations: speed, memory and energy need no download, and the
-quality columns stay empty. One command, in as many visits as it takes:
+quality columns stay empty. One command, in as many calls as it takes:
 
-    python benchmarks/acceleration.py --out acceleration-results --budget 360
-    python benchmarks/acceleration.py --out acceleration-results --table
+    python benchmarks/acceleration.py --out acceleration-results --budget 540 --write docs/results.md
 
-Every measurement is appended as it is made; the next visit goes on behind it. --budget (seconds) is
-when to start nothing new: leave as much of a visit behind it as a block takes, four minutes for
-SDXL on a fast GPU. --tiny tries the whole thing on a CPU with the tiny pipelines.
+Each visit (the baseline and up to four configurations, interleaved) is a process of its own, and
+its measurements are on disk when it ends; a later call goes on behind it. --budget is how many
+seconds a call may take: a visit is started only if what it took last time on this machine (or a
+guess) still fits, and is stopped when the budget ends. --first keeps to the first list, about 22
+minutes on an H200. --tiny tries the whole thing on a CPU with the tiny pipelines.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import acceleration_report
+
 from worker import search
 from worker.catalogue import find_pipe, find_sched
+from worker.errors import ConfigurationError
 from worker.plan import Task
-from worker.results import ResultsFile, value_of
+from worker.results import ResultsFile
 from worker.settings import Search
 
-CONTROLS = {"fewer_steps": [25, 15], "guidance_off": [], "null_arm": False}
+ALL_BUT_DONE = 75  # as the worker says it: try again later
+
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+FEWER_STEPS = NO_CONTROLS | {"fewer_steps": [0.5, 0.3]}
 DEEPCACHE_3 = {"deepcache": {"cache_interval": 3}}
 DEEPCACHE_5 = {"deepcache": {"cache_interval": 5}}
-TGATE = {"tgate": {"gate_step": 10}}
+TGATE = {"tgate": {"gate_step": 0.2}}  # 10 of 50 steps
 TWICE = [DEEPCACHE_3, DEEPCACHE_5, TGATE]
+COMPILED = {"settings": {"compile": True}}
 
 
 @dataclass(frozen=True)
 class Visit:
-    """One task of the benchmark, with a results file of its own."""
+    """What one process measures, with a results file of its own."""
 
     name: str
     pipe: str
-    sched: str
-    steps: int
     batch_size: int
-    section: dict
+    section: dict = field(default_factory=dict)
+    sched: str = "DDIM"
+    steps: int = 50
     rounds: int = 10
+    guess: float = 200
+    """Seconds that it may take where it was never measured."""
+    packages: bool = False
+    """Compare with the published packages instead."""
 
 
 def tome(pipe: str) -> dict:
-    return {"tome": {"ratio": 0.5, "max_downsample": 2 if pipe.endswith("SDXL") else 1}}
+    return {"tome": {"ratio": 0.5, "max_downsample": 2 if pipe == "SDXL" else 1}}
+
+
+def of(configurations: list, controls: dict = NO_CONTROLS, **more) -> dict:
+    return {"configurations": configurations, "controls": controls, **more}
+
+
+TASKS = (("SDXL", 2), ("SD15", 4))
 
 
 def first_visits() -> Iterator[Visit]:
-    """The table of the accelerators, then three of them again, then compiled ones."""
-    tasks = (("SDXL", 2), ("SD15", 4))
-    for pipe, batch in tasks:
-        everything = [
-            *TWICE,
-            tome(pipe),
-            DEEPCACHE_3 | TGATE,
-            DEEPCACHE_3 | TGATE | tome(pipe),
-        ]
-        section = {"configurations": everything, "controls": CONTROLS}
-        yield Visit(f"{pipe}-eager", pipe, "DDIM", 50, batch, section)
-        again = {"configurations": TWICE, "controls": NO_CONTROLS}
-        yield Visit(f"{pipe}-again", pipe, "DDIM", 50, batch, again)
-    for pipe, batch in tasks:
-        compiled = {
-            "configurations": [DEEPCACHE_3],
-            "controls": NO_CONTROLS,
-            "settings": {"compile": True},
-        }
-        yield Visit(f"{pipe}-compiled", pipe, "DDIM", 50, batch, compiled)
+    """The table of the accelerators, three of them again, the packages, and compiled ones."""
+    for pipe, batch in TASKS:
+        combined = [TGATE, tome(pipe), DEEPCACHE_3 | TGATE, DEEPCACHE_3 | TGATE | tome(pipe)]
+        yield Visit(f"{pipe}-cached", pipe, batch, of([DEEPCACHE_3, DEEPCACHE_5], FEWER_STEPS))
+        yield Visit(f"{pipe}-combined", pipe, batch, of(combined))
+        yield Visit(f"{pipe}-again", pipe, batch, of(TWICE))
+        yield Visit(f"{pipe}-packages", pipe, batch, packages=True)
+    for pipe, batch in TASKS:
+        yield Visit(f"{pipe}-compiled", pipe, batch, of([DEEPCACHE_3], **COMPILED), guess=350)
 
 
 def later_visits() -> Iterator[Visit]:
     """As time on the machine allows."""
-    for pipe, batch in (("SDXL", 2), ("SD15", 4)):
-        section = {
-            "configurations": [TGATE],
-            "controls": {"fewer_steps": [], "guidance_off": [10], "null_arm": True},
-            "settings": {"compile": True},
-        }
-        yield Visit(f"{pipe}-compiled-tgate", pipe, "DDIM", 50, batch, section)
-    gate = {"tgate": {"gate_step": 10, "sp_interval": 5, "warm_up": 2}}
-    for pipe, batch in (("SDXL", 2), ("SD15", 4)):
-        more = [
-            {"deepcache": {"cache_interval": [2, 8, 10]}},
-            {"deepcache": {"cache_interval": [3, 5], "cache_branch_id": [1, 2]}},
-            gate,
-        ]
-        section = {
-            "configurations": more,
-            "controls": {"fewer_steps": [20, 10], "guidance_off": [10], "null_arm": True},
-        }
-        yield Visit(f"{pipe}-more", pipe, "DDIM", 50, batch, section)
-    both = [DEEPCACHE_3, DEEPCACHE_5, TGATE, DEEPCACHE_3 | TGATE]
-    for name, pipe, sched, steps, batch in (
-        ("SD21-eager", "SD21", "DDIM", 50, 4),
-        ("SDXL-dpm", "SDXL", "DPMSolverMultistep", 50, 2),
-        ("SD15-25", "SD15", "DDIM", 25, 4),
-        ("SDXL-1", "SDXL", "DDIM", 50, 1),
-        ("SD15-1", "SD15", "DDIM", 50, 1),
+    rest = NO_CONTROLS | {"guidance_off": [0.2], "null_arm": True}
+    waiting = {"tgate": {"gate_step": 0.2, "sp_interval": 5, "warm_up": 2}}
+    for pipe, batch in TASKS:
+        yield Visit(f"{pipe}-compiled-tgate", pipe, batch, of([TGATE], **COMPILED), guess=400)
+        intervals = [{"deepcache": {"cache_interval": [2, 8, 10]}}]
+        yield Visit(f"{pipe}-intervals", pipe, batch, of(intervals))
+        branches = [{"deepcache": {"cache_interval": [3, 5], "cache_branch_id": [1, 2]}}]
+        yield Visit(f"{pipe}-branches", pipe, batch, of(branches))
+        steps = rest | {"fewer_steps": [0.4, 0.2]}
+        yield Visit(f"{pipe}-controls", pipe, batch, of([], steps))
+        yield Visit(f"{pipe}-tgate-intervals", pipe, batch, of([waiting]))
+    both = [DEEPCACHE_3, TGATE, DEEPCACHE_3 | TGATE]
+    for name, pipe, batch, sched, steps in (
+        ("SD21", "SD21", 4, "DDIM", 50),
+        ("SD21-dpm-25-1", "SD21", 1, "DPMSolverMultistep", 25),
+        ("SDXL-dpm", "SDXL", 2, "DPMSolverMultistep", 50),
+        ("SD15-25", "SD15", 4, "DDIM", 25),
+        ("SDXL-1", "SDXL", 1, "DDIM", 50),
+        ("SD15-1", "SD15", 1, "DDIM", 50),
     ):
-        section = {
-            "configurations": [*both, tome(pipe)],
-            "controls": CONTROLS | {"fewer_steps": [0.5, 0.3]},
-        }
-        yield Visit(name, pipe, sched, steps, batch, section)
+        section = of([*both, tome(pipe)])
+        yield Visit(name, pipe, batch, section, sched=sched, steps=steps)
+        section = of([DEEPCACHE_5], FEWER_STEPS)
+        yield Visit(f"{name}-steps", pipe, batch, section, sched=sched, steps=steps)
 
 
-class BudgetSpentError(Exception):
-    """Nothing new is to be started."""
+def measure(visit: Visit, out: Path, tiny: bool) -> None:
+    """Measure one visit in this process."""
+    device, steps = ("cpu", visit.steps // 10) if tiny else ("cuda:0", visit.steps)
+    name, rounds = (f"TINY_{visit.pipe}", 2) if tiny else (visit.pipe, visit.rounds)
+    results = ResultsFile.open(out / f"{visit.name}.jsonl")
+    if visit.packages:
+        import against_packages
 
-
-def measure(visit: Visit, out: Path, deadline: float, tiny: bool) -> None:
+        for found in against_packages.measure(name, steps, visit.batch_size, rounds, device):
+            print(json.dumps(found), flush=True)
+            results.append(found)
+        return
     section = visit.section | {
         "captions": "package:captions/tiny.txt",
-        "timing": {"repeats": 2 if tiny else visit.rounds, "warmup": 1, "block": 4},
+        "timing": {"repeats": rounds, "warmup": 1, "block": 4},
     }
     if not tiny:
         section |= {"weights": "random", "dtype": "float16"}
-    name = f"TINY_{visit.pipe}" if tiny else visit.pipe
-    task = Task(find_pipe(name), find_sched(visit.sched), visit.steps)
     request = search.Request(
-        task=task,
+        task=Task(find_pipe(name), find_sched(visit.sched), steps),
         search=Search.model_validate(section),
-        num_samples=visit.batch_size if tiny else visit.batch_size * visit.rounds,
+        num_samples=visit.batch_size * rounds,
         batch_size=visit.batch_size,
-        command=f"python benchmarks/acceleration.py # {visit.name}",
+        command=f"python benchmarks/acceleration.py --out {out} --only {visit.name}",
     )
-    results = ResultsFile.open(out / f"{visit.name}.jsonl")
-    if results.rows and "summary" in results.rows[-1]:
-        return
 
     def say(line: str) -> None:
-        if line.startswith("measuring") and time.monotonic() > deadline:
-            raise BudgetSpentError
         if not line.startswith("  "):
             print(f"{time.strftime('%H:%M:%S')} {visit.name}: {line}", flush=True)
 
-    import torch
-
-    search.run(request, results, "cpu" if tiny else "cuda:0", say)
-    if not tiny:
-        torch.cuda.empty_cache()
+    search.run(request, results, device, say)
 
 
-def table(out: Path) -> str:
-    """Return what was measured as Markdown, one table for each results file."""
-    parts = []
-    for file in sorted(out.glob("*.jsonl")):
-        rows = [row for row in ResultsFile.open(file).rows if "metrics" in row]
-        if not rows:
+class Diary:
+    """When each visit started and ended, on which machine; it knows what is left to do.
+
+    A file of its own beside the measurements: they do not tell how long the way to them was, nor
+    that a visit was stopped half-way.
+    """
+
+    def __init__(self, path: Path, machine: str) -> None:
+        self._file = ResultsFile.open(path)
+        self._machine = machine
+
+    def note(self, visit: Visit, event: str, seconds: float) -> None:
+        """Note that a visit ``started`` with so many seconds left, or ``ended`` after so many."""
+        entry = {"visit": visit.name, "machine": self._machine, event: round(seconds, 1)}
+        self._file.append(entry | {"at": time.strftime("%Y-%m-%d %H:%M:%S")})
+
+    def _last(self, visit: Visit) -> dict:
+        mine = (e for e in self._file.rows if e.get("visit") == visit.name)
+        return next((e for e in reversed([*mine]) if e["machine"] == self._machine), {})
+
+    def is_done(self, visit: Visit) -> bool:
+        return "ended" in self._last(visit)
+
+    def expected(self, visit: Visit) -> float:
+        """Return how many seconds the visit will probably take."""
+        last = self._last(visit)
+        if "started" in last:  # and never ended: it needs more than it had
+            return max(visit.guess, last["started"] + 1)
+        took = [
+            e["ended"] for e in self._file.rows if e.get("visit") == visit.name and "ended" in e
+        ]
+        return took[-1] if took else visit.guess
+
+
+def machine(tiny: bool) -> str:
+    """Return the GPU's name and its driver, without becoming a process that uses it."""
+    if tiny:
+        return "cpu"
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        gpu = pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0))
+        return f"{gpu}, driver {pynvml.nvmlSystemGetDriverVersion()}"
+    except pynvml.NVMLError as error:
+        raise SystemExit(f"no GPU here ({error}); --tiny needs none") from error
+
+
+def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
+    """Start what still fits into the budget, and return the exit code."""
+    end = time.monotonic() + arguments.budget
+    diary = Diary(arguments.out / "diary" / "visits.jsonl", machine(arguments.tiny))
+    failed = False
+    waiting = []
+    for visit in visits:
+        left = end - time.monotonic()
+        if diary.is_done(visit):
             continue
-        first = rows[0]
-        settings, machine = first["settings"], first["environment"]
-        versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-        parts.append(
-            f"### {file.stem}\n\n{settings['pipe']}, {settings['image_size']} px, "
-            f"{settings['sched']}, {settings['steps']} steps, batch {settings['batch_size']}, "
-            f"{settings['dtype']}, {settings['weights']} weights"
-            f"{', compiled' if settings['pipeline']['compile'] else ''}; {machine['device']}, "
-            f"driver {machine['driver']}, Python {machine['python']}, {versions}\n"
-        )
-        parts.append(
-            "| configuration | s/image | speed-up (95 % interval) | p95 s/batch | cold s | "
-            "peak GiB | J/image | W | runs |\n|---|---|---|---|---|---|---|---|---|"
-        )
-        parts += [_line(row) for row in rows]
-        parts.append("")
-    return "\n".join(parts)
-
-
-def _line(row: dict) -> str:
-    gain = next((item for item in row["metrics"] if item["name"] == "speedup"), None)
-    interval = f"{gain['value']:.2f} ({gain['low']:.2f} to {gain['high']:.2f})" if gain else "1"
-    memory = value_of(row, "peak_memory")
-    cells = [
-        row["label"] if row["status"] == "measured" else f"{row['label']}: {row['status']}",
-        _number(value_of(row, "seconds_per_image"), 3),
-        interval,
-        _number(value_of(row, "seconds_per_batch_p95"), 3),
-        _number(value_of(row, "seconds_cold_batch"), 1),
-        _number(memory and memory / 2**30, 2),
-        _number(value_of(row, "energy_per_image"), 0),
-        _number(value_of(row, "mean_power"), 0),
-        _number(value_of(row, "timed_batches"), 0),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
+        if diary.expected(visit) > left:
+            waiting.append(visit)
+            continue
+        diary.note(visit, "started", left)
+        command = [sys.executable, __file__, "--out", arguments.out, "--visit", visit.name]
+        start = time.monotonic()
+        try:
+            child = subprocess.run([*command, *["--tiny"] * arguments.tiny], timeout=left)
+        except subprocess.TimeoutExpired:
+            waiting.append(visit)
+        else:
+            failed = failed or child.returncode != 0
+            if child.returncode == 0:
+                diary.note(visit, "ended", time.monotonic() - start)
+    for visit in waiting:
+        print(f"still to do: {visit.name}, about {diary.expected(visit):.0f} s")
+    return 1 if failed else ALL_BUT_DONE if waiting else 0
 
 
 def main() -> int:
@@ -203,36 +228,35 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the results files")
-    parser.add_argument(
-        "--budget", type=float, default=1e9, help="seconds; then nothing new starts"
-    )
+    parser.add_argument("--budget", type=float, default=1e9, help="seconds that a call may take")
+    parser.add_argument("--first", action="store_true", help="only the first list")
     parser.add_argument("--only", help="comma-separated names of visits")
     parser.add_argument("--list", action="store_true", help="print the visits' names")
     parser.add_argument("--tiny", action="store_true", help="tiny pipelines, on a CPU")
-    parser.add_argument("--table", action="store_true", help="print the tables and measure nothing")
+    parser.add_argument("--write", type=Path, help="write all that was measured to this page")
+    parser.add_argument("--visit", help=argparse.SUPPRESS)  # what this program starts itself as
     arguments = parser.parse_args()
-    visits = [*first_visits(), *later_visits()]
-    if arguments.only:
-        chosen = arguments.only.split(",")
-        unknown = set(chosen) - {visit.name for visit in visits}
+    visits = [*first_visits(), *([] if arguments.first else later_visits())]
+    wanted = arguments.visit or arguments.only
+    if wanted:
+        unknown = set(wanted.split(",")) - {visit.name for visit in visits}
         if unknown:
-            parser.error(f"--only: unknown {', '.join(unknown)}; see --list")
-        visits = [visit for visit in visits if visit.name in chosen]
+            parser.error(f"unknown {', '.join(sorted(unknown))}; see --list")
+        visits = [visit for visit in visits if visit.name in wanted.split(",")]
     if arguments.list:
         print("\n".join(visit.name for visit in visits))
         return 0
-    if arguments.table:
-        print(table(arguments.out))
+    if arguments.visit:
+        try:
+            measure(visits[0], arguments.out, arguments.tiny)
+        except ConfigurationError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
         return 0
-    deadline = time.monotonic() + arguments.budget
-    try:
-        for visit in visits:
-            measure(visit, arguments.out, deadline, arguments.tiny)
-    except BudgetSpentError:
-        print("the budget is spent; run the same command again to go on")
-        return 75
-    print(json.dumps({"measured": [visit.name for visit in visits]}))
-    return 0
+    code = go_on(visits, arguments) if arguments.budget > 0 else 0
+    if arguments.write:
+        arguments.write.write_text(acceleration_report.page(arguments.out), encoding="utf-8")
+    return code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ tgate==1.0.0) is no dependency of this project; without it its arm is left out.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -101,6 +102,40 @@ def wait(pipeline) -> None:
         torch.cuda.synchronize()
 
 
+def measure(name: str, steps: int, batch_size: int, rounds: int, device: str) -> Iterator[dict]:
+    """Yield what was found for each package that is installed."""
+    pipe = find_pipe(name)
+    pipeline = load_pipeline(
+        pipe,
+        find_sched("DDIM"),
+        source=pipe.source,
+        weights="random" if pipe.is_published else "pretrained",
+        device=device,
+        dtype=torch.float16 if device.startswith("cuda") else torch.float32,
+    )
+    call = {
+        "prompt": [PROMPTS[n % len(PROMPTS)] for n in range(batch_size)],
+        "num_inference_steps": steps,
+        "height": pipe.image_size,
+        "width": pipe.image_size,
+        "guidance_scale": pipe.architecture.guidance_scale,
+    }
+    cache = {"cache_interval": 3, "cache_branch_id": 0}
+    gate = {"gate_step": max(1, steps // 5), "sp_interval": 1, "fi_interval": 1, "warm_up": 0}
+    arms = [("deepcache", cache, deepcache_package), ("tgate", gate, tgate_package)]
+    about = {"pipe": name, "steps": steps, "batch_size": batch_size}
+    about["environment"] = environment.describe(device)
+    for accelerator, parameters, package in arms:
+        ours = functools.partial(house, pipeline, {accelerator: parameters}, steps)
+        theirs = functools.partial(package, pipeline, parameters)
+        try:
+            found = compare(pipeline, accelerator, ours, theirs, call, rounds)
+        except ImportError as error:
+            print(f"{accelerator}: left out, its package is not installed ({error})")
+        else:
+            yield found | {"parameters": parameters} | about
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -111,46 +146,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--out", type=Path, help="append the results to this file")
-    arguments = parser.parse_args()
-    pipe = find_pipe(arguments.pipe)
-    on_gpu = arguments.device.startswith("cuda")
-    pipeline = load_pipeline(
-        pipe,
-        find_sched("DDIM"),
-        source=pipe.source,
-        weights="pretrained" if pipe.source.startswith("built:") else "random",
-        device=arguments.device,
-        dtype=torch.float16 if on_gpu else torch.float32,
-    )
-    call = {
-        "prompt": [PROMPTS[n % len(PROMPTS)] for n in range(arguments.batch_size)],
-        "num_inference_steps": arguments.steps,
-        "height": pipe.image_size,
-        "width": pipe.image_size,
-        "guidance_scale": pipe.architecture.guidance_scale,
-    }
-    cache = {"cache_interval": 3, "cache_branch_id": 0}
-    gate = {"gate_step": max(1, arguments.steps // 5), "sp_interval": 1, "fi_interval": 1}
-    gate |= {"warm_up": 0}
-    arms = [("deepcache", cache, deepcache_package), ("tgate", gate, tgate_package)]
-    for name, parameters, package in arms:
-        try:
-            found = compare(
-                pipeline,
-                name,
-                lambda: house(pipeline, {name: parameters}, arguments.steps),  # noqa: B023  # called at once
-                lambda: package(pipeline, parameters),  # noqa: B023  # called at once
-                call,
-                arguments.rounds,
-            )
-        except ImportError as error:
-            print(f"{name}: left out, its package is not installed ({error})")
-            continue
-        found |= {"pipe": pipe.name, "steps": arguments.steps, "batch_size": arguments.batch_size}
-        found |= {"parameters": parameters, "environment": environment.describe(arguments.device)}
+    given = parser.parse_args()
+    for found in measure(given.pipe, given.steps, given.batch_size, given.rounds, given.device):
         print(json.dumps(found), flush=True)
-        if arguments.out:
-            with arguments.out.open("a", encoding="utf-8") as file:
+        if given.out:
+            with given.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
     return 0
 

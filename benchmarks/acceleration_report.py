@@ -1,0 +1,261 @@
+"""Turn what acceleration.py measured into a page of Markdown.
+
+One table for each machine and settings, newest measurement of each configuration; beside it what
+was published, and behind it how far two runs agree, compiled beside eager, what the evaluation
+itself costs, and this house beside the published packages.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from worker.results import ResultsFile, Row, value_of
+
+AGREE = 0.03
+OVERHEAD = 0.05
+
+# (architecture, label): speed-up and where it stands; a label without branch is any branch
+PUBLISHED = {
+    ("SD15", "25 steps"): ("1.91", "a"),
+    ("SD15", "20 steps"): ("2.22", "a"),
+    ("SD15", "15 steps"): ("2.59", "a"),
+    ("SD15", "DeepCache 2"): ("1.50", "a"),
+    ("SD15", "DeepCache 3"): ("1.68", "a"),
+    ("SD15", "DeepCache 5"): ("2.11", "a"),
+    ("SD15", "DeepCache 8"): ("2.46", "a"),
+    ("SD21", "DeepCache 3/0"): ("2.32", "b"),
+    ("SD21", "DeepCache 5/0"): ("3.18", "b"),
+    ("SD21", "DeepCache 5/1"): ("2.20", "b"),
+    ("SD15", "ToMe 0.3/1"): ("1.50", "c"),
+    ("SD15", "ToMe 0.5/1"): ("1.87", "c"),
+    ("SD15", "ToMe 0.6/1"): ("2.03", "c"),
+    ("SD15", "T-GATE 10"): ("1.63", "d"),
+    ("SD21", "T-GATE 10"): ("1.63", "d"),
+    ("SDXL", "T-GATE 10"): ("1.90", "d"),
+    ("SDXL", "DeepCache"): ("2.67", "d"),
+    ("SDXL", "DeepCache + T-GATE"): ("3.63", "d"),
+}
+SOURCES = """\
+Published, each under a protocol of its own, so that it is a neighbour and not a target:
+(a) DeepCache's paper: SD1.5, 512 px, PLMS 50 steps, branch 2, RTX 2080;
+(b) diffusers' documentation: SD2.1, 512 px, 50 steps, batch 8, A5000;
+(c) tomesd's README: SD1.5, PLMS 50 steps, fp16, without fused attention, RTX 4090;
+(d) T-GATE's README: 25 steps, gate 10, GTX 1080 Ti; DeepCache's interval is not said.
+"""
+
+
+def page(out: Path) -> str:
+    """Return the page; ``out`` is the folder of the results files."""
+    files = {file.stem: ResultsFile.open(file).rows for file in sorted(out.glob("*.jsonl"))}
+    rows = [
+        row | {"visit": visit}
+        for visit, all_rows in files.items()
+        for row in all_rows
+        if "metrics" in row
+    ]
+    packages = [row for all_rows in files.values() for row in all_rows if "accelerator" in row]
+    parts = [
+        "# What the accelerators give, measured\n",
+        "Made by `python benchmarks/acceleration.py`, with random weights at the models' published "
+        "sizes: speed,\nmemory and energy do not depend on the weights, and there is no quality to "
+        "tell. Each speed-up is the\nmedian of the baseline's times over the configuration's, "
+        "measured turn by turn within one process, with\na 95 % bootstrap interval.\n",
+        SOURCES,
+        *_tables(rows),
+        *_section("Measured twice, in two processes", _agreement(rows)),
+        *_section("Compiled beside eager", _compiled(rows)),
+        *_section("What the evaluation itself costs", _overhead(files)),
+        *_section("This house beside the published packages", _packages(packages)),
+    ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(title: str, lines: list[str]) -> list[str]:
+    return [f"## {title}\n", *lines, ""] if lines else []
+
+
+def _table(head: str, lines: Iterable[Iterable[str]]) -> list[str]:
+    rows = [f"| {' | '.join(cells)} |" for cells in lines]
+    return [f"| {head} |", f"|{'---|' * (head.count('|') + 1)}", *rows] if rows else []
+
+
+def _machine(environment: dict) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
+    threads = f"{environment['threads']} threads, " if environment["threads"] else ""
+    driver = f"driver {environment['driver']}, " if environment["driver"] else ""
+    return f"{environment['device']}, {driver}{threads}Python {environment['python']}, {versions}"
+
+
+def _words(settings: dict) -> str:
+    compiled = ", UNet compiled" if settings["pipeline"]["compile"] else ""
+    return (
+        f"{settings['pipe']}, {settings['image_size']} px, {settings['sched']}, "
+        f"{settings['steps']} steps, batch {settings['batch_size']}, {settings['dtype']}{compiled}"
+    )
+
+
+def _configuration(row: Row) -> str:
+    return json.dumps(row["configuration"], sort_keys=True)
+
+
+def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> Iterator[tuple[tuple, list[Row]]]:
+    """Yield rows with equal keys together, keys in the order in which they first come."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    yield from groups.items()
+
+
+def _tables(rows: list[Row]) -> Iterator[str]:
+    for (machine,), here in _grouped(rows, lambda row: (_machine(row["environment"]),)):
+        yield f"## On {machine}\n"
+        commits = sorted({(row["environment"]["commit"] or "unknown")[:10] for row in here})
+        yield f"Commit: {', '.join(commits)}.\n"
+        for (words, _), alike in _grouped(
+            here, lambda row: (_words(row["settings"]), row["settings"]["digest"])
+        ):
+            newest = {_configuration(row): row for row in alike}
+            yield f"### {words}\n"
+            yield from _table(
+                "configuration | s/image | speed-up (95 %) | published | p95 s/batch | cold s | "
+                "peak GiB | J/image | W | MHz | GPU % | batches",
+                map(_cells, newest.values()),
+            )
+            yield ""
+
+
+def _cells(row: Row) -> list[str]:
+    memory = value_of(row, "peak_memory")
+    measured = row["status"] == "measured"
+    return [
+        row["label"] if measured else f"{row['label']}: {row['status']}",
+        _number(value_of(row, "seconds_per_image"), 3),
+        _speedup(row) or ("1" if row["role"] == "baseline" else ""),
+        _published(row),
+        _number(value_of(row, "seconds_per_batch_p95"), 3),
+        _number(value_of(row, "seconds_cold_batch"), 1),
+        _number(memory and memory / 2**30, 2),
+        _number(value_of(row, "energy_per_image"), 0),
+        _number(value_of(row, "mean_power"), 0),
+        _number(value_of(row, "gpu_clock"), 0),
+        _number(value_of(row, "gpu_utilization"), 0),
+        _number(value_of(row, "timed_batches"), 0),
+    ]
+
+
+def _speedup(row: Row) -> str:
+    gain = next((item for item in row["metrics"] if item["name"] == "speedup"), None)
+    if gain is None or gain["value"] is None:
+        return ""
+    ends = (_number(gain[end], 2) or "?" for end in ("low", "high"))
+    return f"{gain['value']:.2f} ({' to '.join(ends)})"
+
+
+def _published(row: Row) -> str:
+    pipe, label = row["settings"]["pipe"].removeprefix("TINY_"), row["label"]
+    bare = " + ".join(part.partition("/")[0] for part in label.split(" + "))
+    names = " + ".join(word.split()[0] for word in label.split(" + "))
+    found = (PUBLISHED.get((pipe, name)) for name in (label, bare, names))
+    value, source = next((entry for entry in found if entry), ("", ""))
+    return f"{value} ({source})" if value else ""
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _agreement(rows: list[Row]) -> list[str]:
+    """Return what was measured by several visits, and whether the visits agree."""
+    lines = []
+    far = 0
+    with_gain = (row for row in rows if value_of(row, "speedup") is not None)
+    for _, alike in _grouped(
+        with_gain,
+        lambda row: (_machine(row["environment"]), row["settings"]["digest"], _configuration(row)),
+    ):
+        visits = {row["visit"]: row for row in alike}  # the newest of each
+        for one, other in itertools.combinations(visits.values(), 2):
+            apart = abs(value_of(one, "speedup") / value_of(other, "speedup") - 1)
+            far += apart > AGREE
+            verdict = "yes" if apart <= AGREE else "no"
+            settings = _words(one["settings"])
+            cells = [settings, one["label"], _speedup(one), _speedup(other)]
+            lines.append([*cells, f"{apart:.1%}", verdict])
+    if not lines:
+        return []
+    head = "settings | configuration | one run | the other | apart | within 3 %"
+    said = "All agree" if far == 0 else f"{far} of {len(lines)} do not agree"
+    return [*_table(head, lines), "", f"{said} within {AGREE:.0%}."]
+
+
+def _compiled(rows: list[Row]) -> list[str]:
+    def alike(row: Row) -> tuple:
+        settings = row["settings"] | {"digest": None}
+        settings["pipeline"] = settings["pipeline"] | {"compile": None}
+        text = json.dumps(settings, sort_keys=True)
+        return _machine(row["environment"]), text, _configuration(row)
+
+    lines = []
+    for _, both in _grouped((row for row in rows if row["status"] == "measured"), alike):
+        arms = {row["settings"]["pipeline"]["compile"]: row for row in both}
+        if len(arms) == 2:
+            cells = [_words(arms[False]["settings"]), arms[False]["label"]]
+            for arm in (arms[False], arms[True]):
+                cells += [_number(value_of(arm, "seconds_per_image"), 3), _speedup(arm)]
+            lines.append([*cells, _number(value_of(arms[True], "seconds_cold_batch"), 0)])
+    head = (
+        "settings | configuration | eager s/image | speed-up | compiled s/image | speed-up | "
+        "compiled cold s"
+    )
+    return _table(head, lines)
+
+
+def _overhead(files: dict[str, list[Row]]) -> list[str]:
+    """Return each visit's share of time in the evaluation that was not the pipeline's call."""
+    shares = {}
+    for visit, rows in files.items():
+        for row in rows:
+            if "overhead" in row.get("summary", {}):
+                shares[visit] = row["summary"]["overhead"]
+    lines = [
+        [visit, f"{share:.1%}", "yes" if share <= OVERHEAD else "no"]
+        for visit, share in shares.items()
+    ]
+    note = "Without a scorer: random weights leave nothing to score.\n"
+    return [note, *_table("visit | overhead | within 5 %", lines)] if lines else []
+
+
+def _packages(found: list[Row]) -> list[str]:
+    """Return the newest of each comparison; a ratio above 1 means that the house is faster."""
+    lines = []
+    for _, alike in _grouped(
+        found,
+        lambda row: (
+            _machine(row["environment"]),
+            row["pipe"],
+            row["batch_size"],
+            row["accelerator"],
+        ),
+    ):
+        row = alike[-1]
+        low, value, high = row["package_over_house"]
+        verdict = "slower" if high < 1 else "not slower"
+        lines.append(
+            [
+                f"{row['pipe']}, {row['steps']} steps, batch {row['batch_size']}",
+                row["accelerator"],
+                _number(row["house_seconds"], 3),
+                _number(row["package_seconds"], 3),
+                f"{value:.3f} ({low:.3f} to {high:.3f})",
+                verdict,
+                f"{row['largest_difference']:.1e}",
+            ]
+        )
+    head = (
+        "settings | accelerator | house s/batch | package s/batch | package / house (95 %) | "
+        "the house is | largest difference of a pixel"
+    )
+    return _table(head, lines)

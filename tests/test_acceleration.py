@@ -1,0 +1,111 @@
+"""The benchmark of the accelerators: what is still to do, and the page that it writes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.results import ResultsFile, metric
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def acceleration(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import acceleration
+
+    return acceleration
+
+
+def row(label="DeepCache 3/0", gpu="NVIDIA H200", gain=2.4, low=2.3, *, compiled=False, **more):
+    settings = {"pipe": "SD15", "image_size": 512, "sched": "DDIM", "steps": 50, "batch_size": 4}
+    settings |= {"dtype": "float16", "pipeline": {"compile": compiled}, "digest": f"{compiled}"}
+    versions = {"torch": "2.11"}
+    machine = {"device": gpu, "driver": "580", "threads": None, "python": "3.12"}
+    return {
+        "role": "candidate",
+        "label": label,
+        "configuration": {"accelerators": {"named": label}},
+        "status": "measured",
+        "metrics": [
+            metric("seconds_per_image", 0.2, "s", "lower"),
+            metric("speedup", gain, "×", "higher", low=low, high=2.5),
+        ],
+        "settings": settings,
+        "environment": machine | {"versions": versions, "commit": "0123456789abcdef"},
+        **more,
+    }
+
+
+def written(acceleration, folder, **visits):
+    for visit, rows in visits.items():
+        results = ResultsFile.open(folder / f"{visit}.jsonl")
+        for measured in rows:
+            results.append(measured)
+    return acceleration.acceleration_report.page(folder)
+
+
+def test_rows_stand_under_the_machine_that_made_them(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, one=[row(), row(gpu="NVIDIA A100", gain=1.9)])
+    _, h200, a100 = page.split("## On ")
+    assert h200.startswith("NVIDIA H200, driver 580")
+    assert "2.40 (2.30 to 2.50) | 1.68 (a)" in h200
+    assert "1.90" not in h200
+    assert "1.90" in a100
+
+
+def test_the_newest_measurement_of_a_configuration_counts(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, one=[row(gain=2.0), row(gain=2.4)])
+    assert "2.40" in page
+    assert "2.00" not in page
+
+
+def test_an_interval_that_is_not_known_is_no_error(acceleration, tmp_path):
+    assert "2.40 (? to 2.50)" in written(acceleration, tmp_path, one=[row(low=None)])
+
+
+def test_two_runs_are_held_against_each_other(acceleration, tmp_path):
+    two = [row(gain=2.41), row(label="T-GATE 10", gain=1.3)]
+    page = written(acceleration, tmp_path, one=[row(), row(label="T-GATE 10", gain=1.25)], two=two)
+    assert "2.41 (2.30 to 2.50) | 0.4% | yes |" in page
+    assert "1.30 (2.30 to 2.50) | 3.8% | no |" in page
+    assert "1 of 2 do not agree within 3%." in page
+
+
+def test_compiled_stands_beside_eager(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, eager=[row()], compiled=[row(gain=2.2, compiled=True)])
+    assert "0.200 | 2.40 (2.30 to 2.50) | 0.200 | 2.20 (2.30 to 2.50)" in page
+
+
+def test_what_the_evaluation_costs(acceleration, tmp_path):
+    summaries = [{"summary": {"overhead": 0.012}}, {"summary": {}}]
+    assert "| one | 1.2% | yes |" in written(acceleration, tmp_path, one=summaries)
+
+
+def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
+    visit = next(acceleration.first_visits())
+    diary = acceleration.Diary(tmp_path / "visits.jsonl", "H200")
+    assert diary.expected(visit) == visit.guess
+    diary.note(visit, "started", 540)
+    assert diary.expected(visit) == 541, "it needs more than it had when it was stopped"
+    diary.note(visit, "ended", 123.4)
+    assert diary.is_done(visit)
+    other = acceleration.Diary(tmp_path / "visits.jsonl", "A100")
+    assert not other.is_done(visit)
+    assert other.expected(visit) == 123.4
+
+
+def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
+    command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
+    done = subprocess.run(
+        [*command, "--only", "SD15-again", "--budget", "100", "--write", tmp_path / "page.md"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
+    assert (done.returncode, done.stderr) == (75, "")
+    assert done.stdout == "still to do: SD15-again, about 200 s\n"
+    assert (tmp_path / "page.md").read_text().startswith("# What the accelerators give, measured")
