@@ -214,8 +214,7 @@ def test_tome_does_not_depend_on_what_ran_before(load):
 
 
 def test_tgate_equals_the_package(load):
-    """The package is no dependency: ``pip install tgate==1.0.0`` to run this."""
-    tgate = pytest.importorskip("tgate")
+    tgate = pytest.importorskip("tgate", reason="it comes with the extra [test]")
     parameters = {"gate_step": 4, "sp_interval": 2, "fi_interval": 2, "warm_up": 1}
     for name in PIPES:
         pipeline = load(name)
