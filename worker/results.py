@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,6 +124,11 @@ def metric(
 
 def _finite(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else value
+
+
+def finite(values: Iterable[float]) -> list[float | None]:
+    """Return numbers as they stand in a row: what is none is not known."""
+    return [_finite(value) for value in values]
 
 
 def value_of(row: Mapping[str, Any], name: str) -> float | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from worker import statistics
 from worker.evaluation import Samples
-from worker.results import Row, metric, value_of
+from worker.results import Row, finite, metric, value_of
 
 
 def make_row(samples: Samples, baseline: Samples, batch_size: int) -> Row:
@@ -19,6 +19,7 @@ def make_row(samples: Samples, baseline: Samples, batch_size: int) -> Row:
         "configuration": configuration.as_json(),
         "status": "measured",
         "metrics": [],
+        "samples": {},
         "files": [],
     }
     if samples.failure is not None:
@@ -28,7 +29,17 @@ def make_row(samples: Samples, baseline: Samples, batch_size: int) -> Row:
         *(_against(samples, baseline) if samples is not baseline else ()),
         *_quality(samples),
     ]
+    row["samples"] = _single_figures(samples, baseline)
     return row
+
+
+def _single_figures(samples: Samples, baseline: Samples) -> Row:
+    """Return what the metrics were computed from, with the baseline's beside which it was taken."""
+    figures = {"seconds": samples.seconds, "clip_score": samples.clip}
+    if samples is not baseline:
+        figures |= {"baseline_seconds": baseline.seconds, "baseline_clip_score": baseline.clip}
+        figures |= {"psnr": samples.psnr, "ssim": samples.ssim, "lpips": samples.lpips}
+    return {name: finite(values) for name, values in figures.items() if values}
 
 
 def _times(samples: Samples, batch_size: int) -> list[Row]:

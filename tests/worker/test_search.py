@@ -21,6 +21,7 @@ from worker.plan import Task
 from worker.results import ResultsFile
 from worker.search import Request
 from worker.settings import Search
+from worker.statistics import relative_loss, speedup
 
 SECTION = {
     "configurations": [
@@ -104,6 +105,14 @@ def test_rows_say_all_that_the_schema_promises(finished):
             assert set(metric) == {"name", "value", "low", "high", "unit", "better"}
         assert rows.value_of(row, "clip_score") is not None
         assert (rows.value_of(row, "speedup") is None) == (row["role"] == "baseline")
+        samples = row["samples"]
+        assert (len(samples["seconds"]), len(samples["clip_score"])) == (2, 3)
+        if row["role"] != "baseline":
+            # each row can be computed again from what stands in it alone
+            pairs = samples["baseline_clip_score"], samples["clip_score"]
+            assert relative_loss(*pairs).value == rows.value_of(row, "quality_loss")
+            pairs = samples["baseline_seconds"], samples["seconds"]
+            assert speedup(*pairs).value == rows.value_of(row, "speedup")
     assert measured[4]["configuration"]["accelerators"] == {
         "deepcache": {"cache_interval": 2, "cache_branch_id": 0}
     }
