@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,12 +53,13 @@ def bound(row: Row, max_loss: float) -> dict[str, Any]:
     if loss is None:
         return {"answer": "cannot tell yet", "images": None}
     said = statistics.answer(loss, max_loss)
-    if _scored_enough(row):
-        if said != "cannot tell yet":
-            return {"answer": said}
-        images = int(value_of(row, "images_scored") or 0)
-        return {"answer": said, "images": statistics.images_to_decide(loss, max_loss, images)}
-    return {"answer": "cannot tell yet", "images": statistics.FEWEST_IMAGES}
+    images = int(value_of(row, "images_scored") or 0)
+    enough = statistics.images_to_decide(loss, max_loss, images)
+    if images < statistics.FEWEST_IMAGES:
+        return {"answer": "cannot tell yet", "images": max(statistics.FEWEST_IMAGES, enough or 0)}
+    if said != "cannot tell yet":
+        return {"answer": said}
+    return {"answer": said, "images": enough}
 
 
 def frontier(rows: Sequence[Row]) -> list[Row]:
@@ -91,32 +91,23 @@ def frontier(rows: Sequence[Row]) -> list[Row]:
     return [row for row, _ in sorted(kept, key=lambda item: item[1] or 0.0)]
 
 
-def beats_fewer_steps(row: Row, rows: Sequence[Row]) -> str:
-    """Say whether a configuration is faster than fewer steps are at the same loss.
-
-    The worse ends of the row's intervals must win for a "yes", its better ends lose for a "no".
-    """
-    speed, loss = _estimate(row, "speedup"), _estimate(row, "quality_loss")
-    steps = [other for other in rows if "steps" in other["configuration"]]
-    if not steps or speed is None or loss is None or None in (speed.low, loss.low):
+def beats_fewer_steps(row: Row, rows: Sequence[Row]) -> statistics.Comparison:
+    """Say whether a configuration is faster than fewer steps are at the same loss."""
+    candidate = _arm(row)
+    controls = [_arm(other) for other in rows if "steps" in other["configuration"]]
+    known = [arm for arm in controls if arm is not None]
+    if candidate is None or not known:
         return "cannot tell yet"
-    if not _scored_enough(row):
-        return "cannot tell yet"
-    curve = [(0.0, 1.0), *((_loss(other), value_of(other, "speedup")) for other in steps)]
-    if speed.low > _speed_at(loss.high, curve):  # type: ignore[arg-type, operator]
-        return "yes"
-    return "no" if speed.high < _speed_at(loss.low, curve) else "cannot tell yet"  # type: ignore[arg-type, operator]
+    return statistics.beats(candidate, known)
 
 
-def _speed_at(loss: float, curve: Sequence[tuple[float, float]]) -> float:
-    """Return the best speed-up on a curve of (loss, speed-up) within a loss, straight between."""
-    ordered = sorted(curve, key=lambda point: point[1])
-    reached = [speed for at, speed in ordered if at <= loss]
-    for (low_loss, low_speed), (high_loss, high_speed) in itertools.pairwise(ordered):
-        if low_loss <= loss < high_loss:
-            share = (loss - low_loss) / (high_loss - low_loss)
-            reached.append(low_speed + share * (high_speed - low_speed))
-    return max(reached, default=1.0)
+def _arm(row: Row) -> statistics.Arm | None:
+    """Return a row's single figures, or None where they are too few to decide anything by."""
+    names = ("baseline_seconds", "seconds", "baseline_clip_score", "clip_score")
+    arm = statistics.Arm(*(row["samples"].get(name, ()) for name in names))
+    if len(arm.scores) < statistics.FEWEST_IMAGES or len(arm.seconds) < statistics.FEWEST_PAIRS:
+        return None
+    return arm
 
 
 def _best(candidates: Sequence[Row], max_loss: float) -> Row | None:
@@ -168,7 +159,7 @@ def in_words(summary: dict[str, Any]) -> list[str]:
         hint = f" (about {more} images might decide)" if more else ""
         steps = summary["beats_fewer_steps"][label]
         lines.append(
-            f"{label}: loss within {summary['max_loss']:.0%}: {said['answer']}{hint}; "
+            f"{label}: loss within {100 * summary['max_loss']:g}%: {said['answer']}{hint}; "
             f"better than fewer steps: {steps}"
         )
     return lines

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from worker import statistics
 from worker.statistics import Estimate
 
-times = st.lists(st.floats(0.01, 100), min_size=2, max_size=30)
+times = st.lists(st.floats(0.01, 100), min_size=statistics.FEWEST_PAIRS, max_size=30)
 
 
 @given(times, st.floats(0.1, 10))
@@ -21,8 +21,20 @@ def test_a_constant_factor_is_found_exactly_whatever_the_noise(baseline, factor)
     assert found.high == pytest.approx(factor)
 
 
-def test_one_pair_has_no_interval():
-    assert statistics.speedup([2.0], [1.0]) == Estimate(2.0)
+def test_a_handful_of_times_has_no_interval():
+    few = statistics.FEWEST_PAIRS - 1
+    assert statistics.speedup([2.0] * few, [1.0] * few) == Estimate(2.0)
+    assert statistics.relative_loss([30.0], [15.0]) == Estimate(0.5)
+
+
+def test_the_fewest_times_are_enough_for_their_interval():
+    draw = np.random.default_rng(7)
+    hits = 0
+    for _ in range(200):
+        baseline, candidate = draw.normal(1, 0.03, size=(2, statistics.FEWEST_PAIRS))
+        found = statistics.speedup(2 * baseline, candidate)
+        hits += found.low <= 2 <= found.high
+    assert hits >= 180
 
 
 @pytest.mark.parametrize(("first", "second"), [([], []), ([1.0], [1.0, 2.0])])
