@@ -161,6 +161,8 @@ def _read_super(owner: Super, name: str) -> Value:
     found = _find_in(order[after:], name)
     if isinstance(found, Function):
         return Bound(owner.receiver, found)
+    if found is MISSING and cls.has_unknown_base:
+        return Unknown(f"the attribute {name}")
     return Lib("builtins.object." + name) if found is MISSING else found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from worker.compare import attributes, containers, pure
 from worker.compare.arguments import Arguments
+from worker.compare.knowledge import CALLS
 from worker.compare.machine import Machine, Raised
 from worker.compare.values import (
     ITEMS,
@@ -26,6 +27,7 @@ from worker.compare.values import (
     Value,
     clone,
     is_constant,
+    is_symbol,
     key_of,
     shallow,
 )
@@ -213,12 +215,24 @@ def _isinstance(machine: Machine, given: Arguments) -> Value:
     names = [item.last if isinstance(item, Lib) else getattr(item, "name", "") for item in classes]
     if isinstance(value, Instance):
         return value.cls in classes or Unknown("the result of isinstance")
+    if isinstance(value, Pipeline):
+        return _is_pipeline(value, classes)
     kinds: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", tuple: "tuple"}
     own = "list" if isinstance(value, ListThing) else kinds.get(type(value), "")
     own = "dict" if isinstance(value, DictThing) else own
     if value is None or own:
         return own in names or (own == "bool" and "int" in names)
     return Unknown("the result of isinstance")
+
+
+def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
+    """Whether a pipeline is of one of these classes; those of CALLS do not inherit from each other."""
+    own = pipe.slots["class"]
+    names = [item.last if is_symbol(item) and isinstance(item, Lib) else None for item in classes]
+    if own in names or "DiffusionPipeline" in names:
+        return True
+    certain = own in CALLS and all(name in CALLS for name in names)
+    return False if certain else Unknown("the result of isinstance")
 
 
 _FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
@@ -251,5 +265,8 @@ _FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
     "collections.OrderedDict": lambda machine, given: containers.make_dict(given),
     "range": lambda machine, given: containers.make_range(given),
     "map": containers.map_call,
+    "enumerate": containers.enumerate_call,
+    "sorted": containers.sorted_call,
+    "itertools.product": containers.product_call,
     "print": lambda machine, given: None,
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +74,45 @@ def map_call(machine: Machine, given: Arguments) -> Value:
     return ListThing.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
 
 
+def enumerate_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``enumerate(…)`` as a list."""
+    items, start = pure.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
+    if isinstance(items, Unknown) or not isinstance(start, int):
+        return Unknown(items.why if isinstance(items, Unknown) else "numbers from an unknown one")
+    machine.spend(pure.size(items))
+    return ListThing.of(tuple(enumerate(items, start)))
+
+
+def sorted_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``sorted(…)``, its key function called on every item."""
+    items, key = pure.iterate(given.get("", 0)), given.get("key")
+    if isinstance(items, Unknown):
+        machine.may_call([key], "a sort of something not known")
+        return Unknown(items.why)
+    keys = items if key is None else tuple(machine.call(key, Arguments([item])) for item in items)
+    reverse = given.get("reverse", None, False)
+    if not is_constant(keys) or not isinstance(reverse, int):
+        return Unknown("an order that is not known")
+    places = range(len(items))
+    order = pure.known(sorted, places, key=keys.__getitem__, reverse=reverse)
+    found = pure.iterate(order)
+    if isinstance(found, Unknown):
+        return found
+    return ListThing.of(tuple(items[place] for place in found if isinstance(place, int)))
+
+
+def product_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``itertools.product(…)`` as a list."""
+    columns = [pure.iterate(value) for value in given.positional]
+    repeat = given.get("repeat", None, 1)
+    known = [items for items in columns if isinstance(items, tuple)]
+    if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
+        return Unknown("a product of something not known")
+    if math.prod(map(len, known)) ** repeat > 10_000:
+        return Unknown("a long product")
+    return ListThing.of(tuple(itertools.product(*known, repeat=repeat)))
+
+
 def _first(columns: Columns, given: Arguments) -> Value:
     return ListThing.of(columns[0] if columns else ())
 
@@ -93,18 +134,6 @@ def _reversed(columns: Columns, given: Arguments) -> Value:
 
 def _tuple(columns: Columns, given: Arguments) -> Value:
     return columns[0] if columns else ()
-
-
-def _sorted(columns: Columns, given: Arguments) -> Value:
-    if given.keywords or not columns or not is_constant(columns[0]):
-        return Unknown("a sorted list")
-    return pure.known(sorted, columns[0])
-
-
-def _enumerate(columns: Columns, given: Arguments) -> Value:
-    start = given.keywords.get("start", 0)
-    offset = start if isinstance(start, int) else 0
-    return ListThing.of(tuple((place + offset, item) for place, item in enumerate(columns[0])))
 
 
 def _zip(columns: Columns, given: Arguments) -> Value:
@@ -135,8 +164,6 @@ ITERATORS: dict[str, Callable[[Columns, Arguments], Value]] = {
     "tqdm.tqdm": _first,
     "tqdm.auto.tqdm": _first,
     "tuple": _tuple,
-    "sorted": _sorted,
-    "enumerate": _enumerate,
     "zip": _zip,
     "itertools.chain": _chain,
     "any": _decide(True),

@@ -11,6 +11,7 @@ from worker.compare.calls import Caller
 from worker.compare.machine import NEXT, Abandoned, Done, Raised
 from worker.compare.values import (
     MISSING,
+    SLOT,
     ClassThing,
     Function,
     Instance,
@@ -104,8 +105,21 @@ class Definer(Caller):
             elif cls.is_enum and is_constant(value) and not str(name).startswith(("_", "\0")):
                 member = Instance(Names(name=name, value=value), cls)
             cls.slots[name] = member
+        cls.lineage = self._overridden(cls)
         self.store.put(scope.redirected.get(node.name, scope).names, node.name, cls)
         return NEXT
+
+    def _overridden(self, cls: ClassThing) -> tuple[Value, ...]:
+        """Return a class's lineage; what methods of the file make of a pipeline class is unknown."""
+        own = [base for base in (cls, *cls.lineage) if isinstance(base, ClassThing)]
+        self.spend(SLOT * sum(len(base.slots) for base in own))
+        if not any(isinstance(item, Function) for base in own for item in base.slots.values()):
+            return cls.lineage
+        unknown = Unknown(f"what {cls.name} makes of its base")
+        return tuple(
+            unknown if isinstance(base, Lib) and base.root == "diffusers" else base
+            for base in cls.lineage
+        )
 
     def import_module(self, node: ast.Import, scope: Scope) -> Done:
         for alias in node.names:

@@ -19,6 +19,7 @@ import diffusers
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from DeepCache import DeepCacheSDHelper as Helper
 from diffusers import DDIMScheduler, EulerDiscreteScheduler, PNDMScheduler
 """
@@ -160,6 +161,22 @@ def looped(w: Writer, value: Any) -> str:
     return name
 
 
+def counted(w: Writer, value: Any) -> str:
+    name, item = w.name("value"), w.name("item")
+    items = f"('y', {value!r}, 'z')"
+    w.add(
+        w.pick(
+            f"for {item}, {name} in enumerate({items}, 1):\n    if {item} == 2:\n        break",
+            f"for {item}, {name} in enumerate({items}, start=-1):\n    if not {item}:\n        break",
+            f"for {item}, {name} in sorted([(3, {value!r}), (2, 'x')], key=lambda pair: pair[0]):\n"
+            "    pass",
+            f"{name} = sorted({items}, key=lambda item: item == {value!r}, reverse=True)[0]",
+            f"for {item}, {name} in product((1, 2), ({value!r},)):\n    pass",
+        )
+    )
+    return name
+
+
 def tried(w: Writer, value: Any) -> str:
     name = w.name("value")
     w.add(
@@ -216,7 +233,7 @@ def from_environment(w: Writer, value: Any) -> str:
 UNCERTAIN = (by_environment, by_environment_early, from_environment)
 VALUE_FORMS = (
     literal, variable, reassigned, entry, element, unpacked, function_default, closure,
-    global_name, class_attribute, data_class, conditional, branched, matched, looped, tried,
+    global_name, class_attribute, data_class, conditional, branched, matched, looped, counted, tried,
     computed, composed, *UNCERTAIN,
 )  # fmt: skip
 
@@ -263,7 +280,8 @@ def _set_scheduler(w: Writer, xl: bool) -> None:
     scheduler = w.pick("DDIMScheduler", "EulerDiscreteScheduler", "PNDMScheduler")
     extra = w.pick("", f", timestep_spacing={w.value('trailing')}")
     config = w.pick("pipe.scheduler.config", "dict(pipe.scheduler.config)")
-    w.add(f"pipe.scheduler = {scheduler}.from_config({config}{extra})")
+    made = f"{scheduler}.from_config({config}{extra})"
+    w.add(w.pick(f"pipe.scheduler = {made}", f"pipe.register_modules(scheduler={made})"))
 
 
 def _deepcache(w: Writer, xl: bool) -> None:
@@ -350,8 +368,20 @@ def _perhaps_in_a_function(w: Writer, xl: bool) -> None:
     w.add(f"{name}(pipe)")
 
 
+def _asked(w: Writer, xl: bool, value: str) -> str:
+    """Choose a value by what the pipeline is."""
+    other = f"diffusers.StableDiffusion{'' if xl else 'XL'}Pipeline"
+    has = "not hasattr" if xl else "hasattr"
+    return w.pick(
+        value,
+        f"('x' if isinstance(pipe, {other}) else {value})",
+        f"('x' if {has}(pipe, 'text_encoder_2') else {value})",
+        f"({value} if getattr(pipe, 'transformer', None) is None else 'x')",
+    )
+
+
 def _call(w: Writer, xl: bool, tgate: bool) -> None:
-    steps = w.value(w.pick(20, 25, 50))
+    steps = _asked(w, xl, w.value(w.pick(20, 25, 50)))
     arguments = {"num_inference_steps": steps}
     if w.draw(st.booleans()):
         arguments["guidance_scale"] = w.value(w.pick(3.0, 7.5))

@@ -34,6 +34,10 @@ class EulerDiscreteScheduler(Scheduler):
     pass
 
 
+class TextEncoder:
+    pass
+
+
 class UNet:
     def __init__(self):
         self.deepcache = None
@@ -60,6 +64,9 @@ class Pipeline:
 
     def set_progress_bar_config(self, **options):
         pass
+
+    def register_modules(self, **modules):
+        vars(self).update(modules)
 
     def record(self, arguments, tgate):
         accelerators = {}
@@ -120,6 +127,7 @@ class StableDiffusionPipeline(Pipeline):
 
 
 class StableDiffusionXLPipeline(Pipeline):
+    text_encoder_2 = TextEncoder()
     default_scheduler = EulerDiscreteScheduler
     guidance = 5.0
 
