@@ -11,8 +11,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from scheduler.output import discard_output, open_streams
 
@@ -87,8 +87,7 @@ def _add_devices(arguments: Arguments) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(NamedTuple):
     """What --help says of a verb, and what it takes."""
 
     summary: str

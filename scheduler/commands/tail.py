@@ -62,18 +62,18 @@ def _logs(log: Path) -> Iterator[BinaryIO]:
         following = _open(_old(log, later[0]) if later else log)
         if following is None:
             time.sleep(LOOK_AGAIN)
-        elif file is not None and os.path.sameopenfile(file.fileno(), following.fileno()):
+            continue
+        told = file is not None and os.path.sameopenfile(file.fileno(), following.fileno())
+        renamed = not later and any(number > passed for number in _kept(log))  # while we looked
+        passed = later[0] if later else passed
+        if told or renamed:
             following.close()
-            passed = later[0] if later else passed
-        elif not later and any(number > passed for number in _kept(log)):
-            following.close()  # renamed meanwhile, or no longer the next one
-        else:
-            # Only now: as long as a file is open, no other gets its inode.
-            if file is not None:
-                file.close()
-            file = following
-            passed = later[0] if later else passed
-            yield file
+            time.sleep(LOOK_AGAIN)
+            continue
+        if file is not None:
+            file.close()  # only now: as long as it is open, no other file gets its inode
+        file = following
+        yield file
 
 
 def _kept(log: Path) -> list[int]:
