@@ -172,7 +172,8 @@ class Picture:
     def _pass_time(self, at: float) -> None:
         if self.holder is not None and self.counts[WAITING] and at > self._last:
             free = sum(1 for d in self.devices.values() if d.idle and d.task is None)
-            if free and self._some_could_start(at):
+            # By how it stood when this stretch began: a pause that has just ended is no idle time.
+            if free and self._some_could_start(self._last):
                 self.idle_seconds += free * (at - self._last)
 
     def _some_could_start(self, at: float) -> bool:

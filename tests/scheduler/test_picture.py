@@ -44,6 +44,18 @@ def test_devices_are_not_idle_while_there_is_no_dispatcher() -> None:
     assert seen.idle_seconds == 0.0  # the first one was killed, and could not say so
 
 
+def test_devices_are_not_idle_while_every_waiting_task_backs_off() -> None:
+    seen = picture(
+        begins(100.0),
+        {"at": 100.0, "event": "device", "device": "GPU-a", "idle": True, "reason": "idle"},
+        *(of("attempt_started", task, 100.0, started=100.0) for task in "abc"),
+        of("attempt_ended", "c", 110.0, ended=110.0),
+        of("waits", "c", 110.0, not_before=140.0, why="waits 30 s after: failed"),
+        of("attempt_started", "c", 140.1, started=140.1),
+    )
+    assert seen.idle_seconds == 0.0
+
+
 def test_why_a_task_waits_names_devices_as_people_do() -> None:
     busy = {"event": "device", "device": "GPU-a", "idle": False, "reason": "busy: process 4711"}
     seen = picture(begins(100.0), {"at": 101.0, **busy})
