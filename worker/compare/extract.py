@@ -99,6 +99,19 @@ def extract(data: bytes) -> Findings:
     return Findings({name: _told(fields[name], room) for name in FIELDS}, list(reader.notes))
 
 
+def untouched(findings: Findings) -> Findings:
+    """Return what a file does that loads the same pipeline and sets nothing: the defaults."""
+    reader = Reader()
+    name = findings.fields["pipeline"]
+    if not isinstance(name, str):
+        return Findings(dict.fromkeys(FIELDS, Unknown("the pipeline's defaults")))
+    model = Arguments([findings.fields["model_id"]])
+    reader.call(pipelines.build(reader, name, "from_pretrained", model), Arguments())
+    call = reader.world["call"]
+    slots = call.slots if isinstance(call, Call) else {}
+    return Findings({name: _told(slots.get(name), [MAX_VALUES]) for name in FIELDS})
+
+
 def _told(value: Value, room: list[int], depth: int = 0) -> Value:
     """Return a field's value as plain data; what is an object, or set elsewhere, is unknown.
 

@@ -187,11 +187,11 @@ SCHEDULER_DEFAULTS: dict[str, dict[str, object]] = {
         "clip_sample_range": 1.0,
     },
 }
-# Noise schedulers that compute the same update under these names and arguments, for --relaxed.
-EQUIVALENT_SCHEDULERS = (
-    frozenset({"DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"}),
-    frozenset({"EulerDiscreteScheduler", "DDIMScheduler"}),
-)
+# Noise schedulers that compute the same update at the same timesteps, for --relaxed: without noise
+# of its own DDIM is Euler's method. These spacings give both the same timesteps; under `linspace`
+# Euler interpolates between the timesteps that DDIM rounds to.
+EQUIVALENT_SCHEDULERS = (frozenset({"EulerDiscreteScheduler", "DDIMScheduler"}),)
+EQUIVALENT_SPACINGS = ("leading", "trailing")
 
 _TAIL = ("eta", "generator", "latents", "prompt_embeds", "negative_prompt_embeds")
 _SD_CALL = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
-from worker.compare.extract import FIELDS, NO_PIPELINE, Findings
-from worker.compare.knowledge import EQUIVALENT_SCHEDULERS, canonical_id
+from worker.compare.extract import FIELDS, NO_PIPELINE, Findings, untouched
+from worker.compare.knowledge import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
+from worker.compare.schedulers import spacing
 from worker.compare.values import ITEMS, OPEN, DictThing, Lib, ListThing, Unknown, Value, same
 
 # What each field weighs in a relaxed score, where no file says otherwise.
@@ -25,7 +26,10 @@ WEIGHTS: dict[str, float] = {
 
 @dataclass(frozen=True)
 class FieldMatch:
-    """One field of two files. ``match`` and ``score`` are None where it cannot be known."""
+    """One field of two files. ``match`` and ``score`` are None where it cannot be known.
+
+    ``default``: both files leave it as it is, so that it says nothing about either.
+    """
 
     field: str
     expected: Value
@@ -33,6 +37,7 @@ class FieldMatch:
     match: bool | None
     score: float | None
     why: str = ""
+    default: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,17 +52,37 @@ def compare(
     expected: Findings, found: Findings, relaxed: Relaxed | None = None
 ) -> list[FieldMatch]:
     """Compare two files' findings; with ``relaxed``, near misses get part of the credit."""
-    return [_field(name, expected.fields[name], found.fields[name], relaxed) for name in FIELDS]
+    matches = [_field(name, expected, found, relaxed) for name in FIELDS]
+    if relaxed is None:
+        return matches
+    bare = [untouched(side) for side in (expected, found)]
+    return [
+        _weighed(item, bare[0].fields[item.field], bare[1].fields[item.field]) for item in matches
+    ]
+
+
+def _weighed(item: FieldMatch, left: Value, right: Value) -> FieldMatch:
+    """Note of a field if both files leave it at the default of the pipeline they load."""
+    if item.field in ("pipeline", "model_id"):
+        return item
+    if equal(item.expected, left) is not True or equal(item.found, right) is not True:
+        return item
+    return replace(item, default=True, why=item.why or "the default, not counted")
 
 
 def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> float | None:
-    """Return the weighted mean score of the fields that are known, from 0 to 1."""
-    known = [(weights[item.field], item.score) for item in matches if item.score is not None]
+    """Return the weighted mean score, from 0 to 1, of the fields that are known and set by a file."""
+    known = [
+        (weights[item.field], item.score)
+        for item in matches
+        if item.score is not None and not item.default
+    ]
     whole = sum(weight for weight, _ in known)
     return sum(weight * score for weight, score in known) / whole if whole > 0 else None
 
 
-def _field(name: str, expected: Value, found: Value, relaxed: Relaxed | None) -> FieldMatch:
+def _field(name: str, left: Findings, right: Findings, relaxed: Relaxed | None) -> FieldMatch:
+    expected, found = left.fields[name], right.fields[name]
     verdict = equal(expected, found)
     why = _why_unknown(expected, found) if verdict is None else ""
     if expected == NO_PIPELINE and found == NO_PIPELINE:
@@ -66,7 +91,10 @@ def _field(name: str, expected: Value, found: Value, relaxed: Relaxed | None) ->
         return FieldMatch(
             name, expected, found, verdict, None if verdict is None else float(verdict), why
         )
-    score, why = _credit(name, expected, found, relaxed.tolerance)
+    if name == "scheduler":
+        score, why = _credit_scheduler(left, right)
+    else:
+        score, why = _credit(name, expected, found, relaxed.tolerance)
     if score is None:
         return FieldMatch(name, expected, found, None, None, why)
     return FieldMatch(name, expected, found, score >= 1, score, why)
@@ -141,13 +169,24 @@ def _credit(name: str, expected: Value, found: Value, tolerance: float) -> tuple
         if canonical_id(expected).lower() == canonical_id(found).lower():
             return 1.0, "two ids of one model"
         return 0.0, "another model"
-    if name == "scheduler" and isinstance(expected, str) and isinstance(found, str):
-        if any({expected, found} <= group for group in EQUIVALENT_SCHEDULERS):
-            return 1.0, "equivalent noise schedulers"
-        return 0.0, "another noise scheduler"
     if isinstance(expected, DictThing) and isinstance(found, DictThing):
         return _credit_entries(expected, found, tolerance)
     return _credit_value(expected, found, tolerance)
+
+
+def _credit_scheduler(left: Findings, right: Findings) -> tuple[float | None, str]:
+    """Return the credit for two noise schedulers of different classes, and why."""
+    names = {left.fields["scheduler"], right.fields["scheduler"]}
+    if not any(names <= group for group in EQUIVALENT_SCHEDULERS):
+        return 0.0, "another noise scheduler"
+    keys = ("scheduler", "scheduler_args", "model_id")
+    one, other = (spacing(*(side.fields[key] for key in keys)) for side in (left, right))
+    for value in (one, other):
+        if isinstance(value, Unknown):
+            return None, value.why
+    if one == other and one in EQUIVALENT_SPACINGS:
+        return 1.0, "equivalent noise schedulers"
+    return 0.0, "an equivalent noise scheduler at other timesteps"
 
 
 def _is_number(value: Value) -> TypeGuard[int | float]:

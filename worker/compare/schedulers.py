@@ -164,6 +164,17 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
     return name, DictThing(entries)
 
 
+def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
+    """Return how a noise scheduler spaces its timesteps, from what ``findings`` told of it."""
+    if not isinstance(arguments, DictThing):
+        return arguments
+    model = model_of(arguments.slots.get("config", model_id))
+    defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
+    unknown = Unknown("the model's own scheduler configuration")
+    default = {**defaults, **model.config}["timestep_spacing"] if model and defaults else unknown
+    return arguments.slots.get("timestep_spacing", default)
+
+
 def _is_config_of(scheduler: Scheduler, model_id: Value, defaults: dict[str, object]) -> bool:
     """Whether arguments given to a class add up to a known model's own configuration."""
     model = model_of(model_id)

@@ -142,10 +142,44 @@ def test_relaxed_takes_an_alias_of_the_model(
 def test_relaxed_takes_an_equivalent_scheduler(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = relaxed(pair(tmp_path, scheduler="EulerDiscreteScheduler"), capsys)
+    files = pair(tmp_path, scheduler="EulerDiscreteScheduler")
+    report = relaxed(files, capsys)
+    assert report["by_name"]["scheduler"]["score"] == 0  # by default it spaces its steps otherwise
+    text = (tmp_path / "gen.py").read_text()
+    (tmp_path / "gen.py").write_text(
+        text.replace("scheduler.config)", "scheduler.config, timestep_spacing='leading')")
+    )
+    report = relaxed(files, capsys)
     assert report["by_name"]["scheduler"]["match"] is True
-    report = relaxed(pair(tmp_path, scheduler="UniPCMultistepScheduler"), capsys)
-    assert report["by_name"]["scheduler"]["score"] == 0
+    (tmp_path / "gen.py").write_text(text.replace("stable-diffusion-v1-5", "some-model"))
+    report = relaxed(files, capsys)
+    assert report["by_name"]["scheduler"]["match"] is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("DDIM", "UniPCMultistep"), ("DPMSolverMultistep", "DPMSolverSinglestep")],
+)
+def test_another_algorithm_is_not_equivalent(
+    one: str, other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path, scheduler=f"{other}Scheduler")
+    text = (tmp_path / "gt.py").read_text().replace("DDIMScheduler", f"{one}Scheduler")
+    (tmp_path / "gt.py").write_text(text)
+    assert relaxed(files, capsys)["by_name"]["scheduler"]["score"] == 0
+
+
+def test_what_both_leave_at_its_default_counts_for_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path)
+    load = (tmp_path / "gen.py").read_text().partition("pipe.scheduler")[0]
+    wrong = "pipe('zzz', 5, 5, 1, guidance_scale=-3.0)\n"
+    (tmp_path / "gen.py").write_text(load + wrong)
+    report = relaxed(files, capsys)
+    assert report["by_name"]["negative_prompt"]["why"] == "the default, not counted"
+    assert "why" not in report["by_name"]["dtype"]
+    assert report["score"] < 0.4
 
 
 def test_relaxed_gives_part_of_the_credit_per_parameter(
