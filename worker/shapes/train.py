@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from worker.errors import ConfigurationError, WorkerError
 from worker.shapes import autoencoder, denoisers, quality, scorer
 from worker.shapes.grammar import alter_scenes, captions_of, draw_scenes, held_out_captions
 from worker.shapes.raster import draw_pictures
@@ -47,24 +49,64 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/shapes"), help="folder to fill")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--part", choices=list(RECIPES), help="train only this part")
-    parser.add_argument("--steps", type=int, help="steps of each part, instead of its recipe's")
-    parser.add_argument("--batch-size", type=int, help="likewise")
-    parser.add_argument("--pool-size", type=int, help="likewise")
+    parser.add_argument(
+        "--steps", type=_at_least(1), help="steps of each part, instead of its recipe's"
+    )
+    # the scorer's examples come in twos
+    parser.add_argument("--batch-size", type=_at_least(2), help="likewise")
+    parser.add_argument("--pool-size", type=_at_least(2), help="likewise")
     options = parser.parse_args(arguments)
+    try:
+        _train_parts(options)
+    except WorkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except FloatingPointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
 
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def whole(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number from {least} on, found {text!r}"
+            )
+        return int(text)
+
+    return whole
+
+
+def _train_parts(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("steps", "batch_size", "pool_size")}
     changes = {name: value for name, value in given.items() if value is not None}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     _silence_progress_bars()
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--out: {options.out} cannot be a folder ({error.strerror}); name another"
+        ) from error
     for part in [options.part] if options.part else RECIPES:
         train(part, replace(RECIPES[part], **changes), options.out, options.seed, device)
-    return 0
 
 
 def train(part: str, recipe: Recipe, out: Path, seed: int, device: torch.device) -> None:
-    """Train one part, write its weights under `out`, and print how good they are."""
+    """Train one part, write its weights under `out`, and print how good they are.
+
+    Raises:
+        ConfigurationError: what the part builds on is not there, or its state is of another run.
+        FloatingPointError: the loss is no longer a number.
+    """
+    if part in _DENOISERS:
+        _require_trained(out / "weights" / "scorer", out / "vae")
     save_tokenizer(out / "tokenizer")
     tokenizer = load_tokenizer(out / "tokenizer")
     state = out / f"{part}.safetensors"
@@ -87,6 +129,15 @@ def train(part: str, recipe: Recipe, out: Path, seed: int, device: torch.device)
         trained = fit(task, recipe, state, seed)
         denoisers.save(trained, vae, tokenizer, out / "weights" / part)
         _report_generator(part, out / "weights", device)
+
+
+def _require_trained(*folders: Path) -> None:
+    for folder in folders:
+        if not any(folder.glob("*.safetensors")):
+            raise ConfigurationError(
+                f"a generator builds on the {folder.name}, and {folder} holds none; train it "
+                f"first (--part {folder.name}), or everything (without --part)"
+            )
 
 
 def _silence_progress_bars() -> None:

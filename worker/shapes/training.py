@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from worker.errors import ConfigurationError
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -23,6 +28,8 @@ _AVERAGED_SHARE = 1 / 20
 _WARM_UP_STEPS = 200
 _STATES_PER_RUN = 10
 _LINES_PER_RUN = 20
+#: Under this key of a state's metadata stands which run it is of.
+_RUN = "run"
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,12 @@ def fit(objective: Objective[Model], recipe: Recipe, state_file: Path, seed: int
         The running average of the model's weights over the steps, in evaluation mode.
 
     Raises:
+        ConfigurationError: the state is damaged, or that of another part, seed or recipe.
         FloatingPointError: the loss is no longer a number.
     """
+    run = {"part": objective.name, "seed": seed, **asdict(recipe)}
+    if state_file.exists():
+        _refuse_another_run(state_file, run)
     step = _Step(objective, recipe)
     done = 0
     if state_file.exists():
@@ -109,7 +120,7 @@ def fit(objective: Objective[Model], recipe: Recipe, state_file: Path, seed: int
                 flush=True,
             )
         if _is_due(ended, recipe.steps, _STATES_PER_RUN):
-            _save_state(state_file, ended, step)
+            _save_state(state_file, run, ended, step)
     return step.average.to(memory_format=torch.contiguous_format).eval()
 
 
@@ -213,7 +224,8 @@ def _is_due(step: int, steps: int, times: int) -> bool:
     return step * times // steps > (step - 1) * times // steps
 
 
-def _save_state(path: Path, done: int, step: _Step[Model]) -> None:
+def _save_state(path: Path, run: dict[str, object], done: int, step: _Step[Model]) -> None:
+    """Write the state; whatever happens meanwhile, the file holds this one or the one before."""
     tensors = {"step": torch.tensor(done)}
     tensors |= {f"model.{name}": value for name, value in step.model.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in step.average.state_dict().items()}
@@ -221,8 +233,40 @@ def _save_state(path: Path, done: int, step: _Step[Model]) -> None:
         tensors |= {f"optimizer.{number}.{slot}": value for slot, value in slots.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, unfinished)
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(contiguous, unfinished, metadata={_RUN: json.dumps(run)})
+    _wait_until_on_disk(unfinished)
     unfinished.replace(path)
+    _wait_until_on_disk(path.parent)
+
+
+def _wait_until_on_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_another_run(path: Path, run: dict[str, object]) -> None:
+    """Raise an error where a state would not lead to the weights that this run is to make."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            earlier = json.loads((file.metadata() or {}).get(_RUN, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"the training state {path} is damaged; delete it, and the part begins anew"
+        ) from error
+    differing = [
+        f"{key} {earlier.get(key, 'unknown')} there, {value} here"
+        for key, value in run.items()
+        if earlier.get(key) != value
+    ]
+    if differing:
+        raise ConfigurationError(
+            f"the training state {path} is of another run ({'; '.join(differing)}); "
+            "delete it, or train into another folder"
+        )
 
 
 def _load_state(path: Path, step: _Step[Model]) -> int:

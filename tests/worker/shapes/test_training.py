@@ -1,8 +1,12 @@
 """The training loop: what is stopped goes on as if it had not been."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from worker.errors import ConfigurationError
+from worker.shapes import train
 from worker.shapes.training import Objective, Recipe, fit
 
 RECIPE = Recipe(steps=40, batch_size=4, pool_size=16, learning_rate=0.1)
@@ -58,3 +62,56 @@ def test_a_loss_that_is_no_number_ends_the_run_with_advice(tmp_path):
     state = tmp_path / "state.safetensors"
     with pytest.raises(FloatingPointError, match="lower the recipe's learning rate"):
         fit(objective(poison=True), RECIPE, state, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "seed", "name", "said"),
+    [
+        (RECIPE, 2, "line", "seed 1 there, 2 here"),
+        (replace(RECIPE, steps=20), 1, "line", "steps 40 there, 20 here"),
+        (replace(RECIPE, learning_rate=0.2), 1, "line", "learning_rate 0.1 there, 0.2 here"),
+        (RECIPE, 1, "curve", "part line there, curve here"),
+    ],
+)
+def test_the_state_of_another_run_is_refused(tmp_path, recipe, seed, name, said):
+    state = tmp_path / "state.safetensors"
+    fit(objective(), RECIPE, state, seed=1)
+    with pytest.raises(ConfigurationError, match=said):
+        fit(replace(objective(), name=name), recipe, state, seed)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 500])
+def test_a_damaged_state_is_refused_in_a_sentence(tmp_path, kept):
+    state = tmp_path / "state.safetensors"
+    fit(objective(), RECIPE, state, seed=1)
+    state.write_bytes(state.read_bytes()[:kept])
+    with pytest.raises(ConfigurationError, match="is damaged; delete it"):
+        fit(objective(), RECIPE, state, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--part", "sd15"], "train it first (--part scorer)"),
+        (["--steps", "0"], "expected a whole number from 1 on, found '0'"),
+        (["--batch-size", "0"], "expected a whole number from 2 on, found '0'"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_answered_with_a_sentence(
+    tmp_path, capsys, arguments, said
+):
+    assert run(["--out", str(tmp_path / "out"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_to_train_into(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run(["--out", str(tmp_path / "file")]) == 2
+    assert "file cannot be a folder" in capsys.readouterr().err
+
+
+def run(arguments):
+    try:
+        return train.main(arguments)
+    except SystemExit as stopped:
+        return stopped.code
