@@ -7,12 +7,13 @@ import difflib
 import os
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
+from worker.commands.limits import add_limits, limits_of
 from worker.compare import match, objects, report, source
 from worker.compare.extract import FIELDS, Findings, extract
 from worker.compare.values import Unknown
@@ -27,7 +28,8 @@ Without --runtime or --hybrid nothing of either file is executed. With one of th
 without network and with limits, up to their last pipeline call, which is recorded and not made.
 
 exit codes: 0 every field matches, 1 one does not, 3 none mismatches but some cannot be known
-without running, 2 a usage error, or a file that cannot be read or does not parse."""
+without running, or by more than the word of a file that could lie, 2 a usage error, or a file that
+cannot be read or does not parse."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,13 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the objects only where the text matched or could not tell",
     )
     parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=600.0,
-        metavar="S",
-        help="seconds for each program (default: %(default)s)",
-    )
+    add_limits(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -107,11 +103,16 @@ def _run(arguments: argparse.Namespace) -> int:
             matches = match.compare(sides[0], sides[1], relaxed)
     _print(arguments, Judged(sides, matches, compared), relaxed, errors)
     for path, message in errors.items():
-        print(f"compare: {report.printable(path)} {report.printable(message)}", file=sys.stderr)
+        said = report.said(message, arguments.lang)
+        print(f"compare: {report.printable(path)} {said}", file=sys.stderr)
     if errors:
         return 2
-    different = compared is not None and (compared.problem or compared.differences)
-    return 1 if different else exit_code(matches)
+    code = exit_code(matches)
+    if compared is None:
+        return code
+    if compared.problem or compared.differences:
+        return 1
+    return 3 if code == 0 and not compared.is_sure else code
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ class Compared:
     found: Findings
     items: list[objects.Item]
     problem: str | None
+    is_sure: bool
+    """Whether that they are the same is known by more than the generated file's own word."""
 
     @property
     def differences(self) -> list[objects.Item]:
@@ -160,7 +163,7 @@ def _objects(
     from worker.compare import runtime, sandbox
 
     built = []
-    limits = sandbox.Limits(seconds=arguments.timeout)
+    limits = limits_of(arguments)
     for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
         try:
             runtime.fetch(side, models)
@@ -168,7 +171,8 @@ def _objects(
             errors[path] = f"cannot be built: {error}"
             return None
         hidden = [] if path == arguments.reference else [arguments.reference]
-        built.append(runtime.build(source.read_source(path), models, limits, hidden))
+        program = source.read_source(path)
+        built.append(runtime.build(program, models, limits, hidden))
         if path == arguments.reference and built[0].problem is not None:
             errors[path] = (
                 f"cannot be built: {built[0].problem}. Models come from --models or the local cache"
@@ -178,7 +182,12 @@ def _objects(
         print(f"compare: {line}", file=sys.stderr)
     left, right = built[0].description, built[1].description
     items = objects.compare(left, right) if left is not None and right is not None else []
-    return Compared(built[0].findings, built[1].findings, items, built[1].problem)
+    backing = runtime.backing(program, sides[1], built[1].findings)
+    found = built[1].findings
+    if right is not None and backing.caveat is not None:
+        found = replace(found, notes=[f"what it builds is known {backing.caveat}"])
+    problem = built[1].problem or backing.problem
+    return Compared(built[0].findings, found, items, problem, backing.suffices)
 
 
 class UsageError(Exception):
@@ -232,8 +241,8 @@ def _print(
         report.print_objects(console, compared.items, compared.problem, arguments.lang)
     for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
         for note in side.notes:
-            line = texts["note"].format(file=report.printable(path), text=report.printable(note))
-            console.print(Text(line))
+            said = report.said(note, arguments.lang)
+            console.print(Text(texts["note"].format(file=report.printable(path), text=said)))
 
 
 def read_weights(path: str) -> dict[str, float]:
@@ -272,14 +281,4 @@ def _fraction(text: str) -> float:
         value = -1.0
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value

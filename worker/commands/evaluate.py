@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from worker.commands.limits import add_limits, limits_of
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -18,8 +19,9 @@ example:
 The file runs apart (see docs/judging.md) up to its pipeline call. What it built is measured with
 and without its accelerators, interleaved, by the search's own evaluation.
 
-exit codes: 0 the target is met, or none was given; 1 it is not met, or the file does not run;
-3 it cannot be told yet, or what the file builds cannot be measured; 2 a usage error."""
+exit codes: 0 the target is met, or none was given; 1 it is not met, or the file does not run, or
+builds what is not written in it; 3 it cannot be told yet, or what the file builds cannot be
+measured, or is known by its own word alone and it could have lied; 2 a usage error."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_effort(parser: argparse.ArgumentParser) -> None:
     """Declare how to run and measure; ``judge`` has the same."""
     parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
-    parser.add_argument(
-        "--timeout",
-        type=_positive,
-        default=600.0,
-        metavar="S",
-        help="seconds for the file to build its pipeline (default: %(default)s)",
-    )
+    add_limits(parser)
     parser.add_argument(
         "--num-samples", type=_whole, default=32, help="captions scored (default: %(default)s)"
     )
@@ -79,13 +75,11 @@ def _run(arguments: argparse.Namespace) -> int:
     except source.SourceError as error:
         raise ConfigurationError(f"{arguments.file} {error}") from error
     runtime.fetch(read, models)
-    built = runtime.build(program, models, sandbox.Limits(seconds=arguments.timeout))
+    built = runtime.build(program, models, limits_of(arguments))
     for line in sandbox.unprotected(built.confined):
         print(f"evaluate: {line}", file=sys.stderr)
-    problem = built.problem
-    lies = runtime.contradictions(read, built.findings) if problem is None else []
-    if lies:
-        problem = f"what it builds is not what is written in it: {', '.join(lies)}"
+    backing = runtime.backing(program, read, built.findings)
+    problem = built.problem or backing.problem
     if problem is not None:
         return _finish(arguments, {"file": arguments.file, "problem": problem, "passed": False})
     try:
@@ -96,7 +90,10 @@ def _run(arguments: argparse.Namespace) -> int:
         answer = {"file": arguments.file, "problem": f"not measured: {error}", "passed": None}
         return _finish(arguments, answer)
     verdict = judge.verdict(measured, target)
-    return _finish(arguments, {"file": arguments.file} | judge.as_json(subject, measured, verdict))
+    answer = {"file": arguments.file} | judge.as_json(subject, measured, verdict)
+    if answer["passed"] and not backing.suffices:
+        answer["passed"] = None
+    return _finish(arguments, answer | {"caveat": backing.caveat})
 
 
 def effort_of(arguments: argparse.Namespace) -> Any:  # judge.Effort, imported late
@@ -160,6 +157,8 @@ def in_words(answer: Mapping[str, Any]) -> list[str]:
     if answer["answers"]:
         words = {True: "passed", False: "not passed", None: "cannot tell yet"}
         lines.append(f"{words[answer['passed']]}, achievement {answer['achievement']:.2f}")
+    if answer["caveat"] is not None:
+        lines.append(f"what it builds is known {answer['caveat']}")
     return lines
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.commands.evaluate import add_effort, device, effort_of
+from worker.commands.limits import limits_of
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -44,16 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.compare import runtime, sandbox
+    from worker.compare import runtime
     from worker.compare.case import Case, judge_case
     from worker.results import ResultsFile
 
     path = arguments.results or Path(os.environ.get("SWEEP_RESULTS") or "results.jsonl")
     results = ResultsFile.open(path)
     models = runtime.read_models(arguments.models)
-    limits = sandbox.Limits(seconds=arguments.timeout)
     case = Case.read(arguments.case)
-    answer = judge_case(case, models, limits, effort_of(arguments))
+    answer = judge_case(case, models, limits_of(arguments), effort_of(arguments))
     for row in _rows(arguments, answer):
         results.append(row)
     results.append({"summary": _summary(arguments.case, answer)})
@@ -87,7 +87,9 @@ def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[st
         "metrics": metrics,
         "status": "measured",
         "files": [],
-        "verdict": {key: answer[key] for key in ("stage", "passed", "problem", "mismatches")},
+        "verdict": {
+            key: answer[key] for key in ("stage", "passed", "problem", "caveat", "mismatches")
+        },
     }
     measured = answer.get("measured")
     if measured is None:

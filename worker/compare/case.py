@@ -12,8 +12,9 @@ from worker.compare.extract import Findings, extract
 from worker.errors import ConfigurationError
 
 Answer = dict[str, Any]
-"""``stage`` (text, objects, measured), ``passed``, ``achievement``, ``problem``, ``mismatches``,
-and ``measured`` (see ``judge.as_json``) where that stage was reached."""
+"""``stage`` (text, objects, measured), ``passed``, ``achievement``, ``problem``, ``caveat`` (what is
+known by the file's own word alone), ``mismatches``, and ``measured`` (see ``judge.as_json``) where
+that stage was reached."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,9 @@ def judge_case(
     expected, found = _build_both(case, case.generated, read, models, limits)
     if found.description is None or found.problem is not None:
         return _answer("objects", passed=False, problem=found.problem)
+    backing = runtime.backing(case.generated, read, found.findings)
+    if backing.problem is not None:
+        return _answer("objects", passed=False, problem=backing.problem)
     wrong = [
         *_mismatches(expected.findings, found.findings),
         *(
@@ -82,8 +86,12 @@ def judge_case(
     if wrong:
         return _answer("objects", passed=False, mismatches=wrong[:100])
     if case.target is None:
-        return _answer("objects", passed=True)
-    return _measure(found, models, effort, case.target)
+        answer = _answer("objects", passed=True)
+    else:
+        answer = _measure(found, models, effort, case.target)
+    if answer["passed"] and not backing.suffices:
+        answer["passed"] = None
+    return answer | {"caveat": backing.caveat}
 
 
 def _mismatches(expected: Findings, found: Findings) -> list[str]:
@@ -142,5 +150,6 @@ def _answer(
         "passed": passed,
         "achievement": 1.0 if passed else 0.0,
         "problem": problem,
+        "caveat": None,
         "mismatches": mismatches or [],
     }

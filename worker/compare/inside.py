@@ -79,7 +79,10 @@ def main() -> int:
 def _run(program: str) -> tuple[str | None, int]:
     """Run the program; return its error in one line, if it failed, and its exit code."""
     sys.argv = [program]
-    sys.path.insert(0, os.path.dirname(program))
+    # A module beside the program is not one of its own but one that it wrote itself, perhaps by the
+    # name of a package that its text is taken to import.
+    beside = ("", os.path.dirname(program))
+    sys.path[:] = [folder for folder in sys.path if folder not in beside]
     try:
         runpy.run_path(program, run_name="__main__")
     except SystemExit as leaving:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from worker.compare import description, match, sandbox, source
-from worker.compare.extract import CALL_FIELDS, FIELDS, NOT_CALLED, Findings
+from worker.compare.extract import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
+from worker.compare.reach import way_to_harness
 from worker.compare.values import DictThing, ListThing, Unknown, Value
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.sources import local_source
@@ -94,10 +95,66 @@ def _value(told: Any) -> Value:  # what a description's field may hold
     return told[:_MAX_TEXT] if isinstance(told, str) else told
 
 
-def contradictions(read: Findings, built: Findings) -> list[str]:
-    """Return the fields in which what ran is certainly not what is written."""
+@dataclass(frozen=True)
+class Backing:
+    """How far a program's text bears out what the program described.
+
+    Attributes:
+        contradicted: core fields in which what ran is certainly not what is written.
+        untold: core fields that the text does not tell: the description alone does.
+        way: how the program could have changed its description, None if its text shows no way.
+    """
+
+    contradicted: list[str]
+    untold: list[str]
+    way: str | None
+
+    @property
+    def problem(self) -> str | None:
+        """Say that the program is not what is written, if so."""
+        if not self.contradicted:
+            return None
+        return f"what it builds is not what is written in it: {', '.join(self.contradicted)}"
+
+    @property
+    def suffices(self) -> bool:
+        """Whether a match may be called one."""
+        return not self.untold or self.way is None
+
+    @property
+    def caveat(self) -> str | None:
+        """Say what is known by the program's own word alone, None if nothing is."""
+        if not self.untold:
+            return None
+        said = f"by its own description alone, as its text does not tell: {', '.join(self.untold)}"
+        if self.way is None:
+            return said
+        return f"{said}; and it could have changed that description ({self.way}): no match is sure"
+
+
+def backing(program: bytes, read: Findings, built: Findings) -> Backing:
+    """Hold what a program described against its text.
+
+    Harness and program share a process, so that a description is worth what else bears it out.
+
+    Args:
+        program: the file's bytes, which parse.
+        read: what its text tells.
+        built: what it described.
+    """
     core = ("pipeline", "model_id", "scheduler", "steps", "accelerators")
-    return [name for name in core if match.equal(read.fields[name], built.fields[name]) is False]
+    # That a text shows no pipeline says nothing against one that was built: it may be out of sight.
+    same = {
+        name: None
+        if read.fields[name] in (NO_PIPELINE, NOT_CALLED)
+        else match.equal(read.fields[name], built.fields[name])
+        for name in core
+    }
+    return Backing(
+        [name for name in core if same[name] is False],
+        [name for name in core if same[name] is None],
+        way_to_harness(source.parse(program)),
+    )
 
 
 def read_models(path: str | None) -> dict[str, str]:

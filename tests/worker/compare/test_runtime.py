@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from worker.__main__ import main
 from worker.compare import description, judge, objects, runtime, sandbox
 from worker.compare.extract import extract
+from worker.compare.reach import way_to_harness
 from worker.compare.report import plain
 from worker.errors import ConfigurationError
 from worker.loading import local_source
@@ -164,10 +166,83 @@ def told(described: object) -> runtime.Built:
 
 def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) -> None:
     ran = told(described["reference"])
-    assert runtime.contradictions(extract(REFERENCE.encode()), ran.findings) == []
-    assert runtime.contradictions(extract(DISGUISED.encode()), ran.findings) == []
+    plain = backing(REFERENCE, ran)
+    assert (plain.contradicted, plain.untold, plain.suffices) == ([], [], True)
+    disguised = backing(DISGUISED, ran)
+    assert (disguised.contradicted, disguised.untold) == ([], ["accelerators"])
+    assert not disguised.suffices
     other = REFERENCE.replace("helper.enable()", "helper.enable(); helper.disable()")
-    assert runtime.contradictions(extract(other.encode()), ran.findings) == ["accelerators"]
+    assert backing(other, ran).contradicted == ["accelerators"]
+    assert "accelerators" in str(backing(other, ran).problem)
+
+
+def backing(text: str, ran: runtime.Built) -> runtime.Backing:
+    return runtime.backing(text.encode(), extract(text.encode()), ran.findings)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "exec('x')",
+        "run = exec",
+        "import worker.compare.hooks as hooks; hooks.describe = None",
+        "import sys; sys._getframe()",
+        "import sys; sys.modules['json']",
+        "import logging; logging.sys.modules['json']",
+        "from sys import modules",
+        "import json; json.dumps = str",
+        "import json; module = json; module.dumps = str",
+        "import gc",
+        "from .hooks import describe",
+        "import helper_that_it_wrote",
+        "StableDiffusionPipeline.to.__globals__",
+        "getattr(pipe, 'a' + 'b')",
+        "read = getattr",
+        "import os; os.system('true')",
+    ],
+)
+def test_ways_to_the_harness(way: str) -> None:
+    assert way_to_harness(ast.parse(START + way)) is not None
+
+
+def test_a_plain_file_shows_no_way() -> None:
+    plain = (
+        "import argparse, os, sys\nfrom pathlib import Path\nimport numpy as np\n"
+        "class Maker:\n def __init__(self, pipe): self._pipe = pipe\n"
+        "def main():\n steps = int(os.environ.get('STEPS', sys.argv[1]))\n"
+        " pipe.vae = None\n print(np.zeros(1), Path('.'), getattr(pipe, 'unet', None))\n"
+        "if __name__ == '__main__': main()\n"
+    )
+    assert way_to_harness(ast.parse(START + plain)) is None
+
+
+FORGED = """exec(r'''
+import worker.compare.hooks as hooks
+describe = hooks.describe
+def lie(pipe, arguments, *args, **options):
+    told = describe(pipe, arguments, *args, **options)
+    told["fields"]["steps"] = told["objects"]["call.steps"] = 6
+    return told
+hooks.describe = lie
+from diffusers import StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained("MODEL")
+pipe("a cat", num_inference_steps=2)
+''')
+""".replace("MODEL", SD15)
+
+
+def test_a_forged_match_is_none(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = f"from diffusers import StableDiffusionPipeline as P\nP.from_pretrained('{SD15}')"
+    (tmp_path / "gt.py").write_text(honest + "('a cat', num_inference_steps=6)\n")
+    (tmp_path / "gen.py").write_text(FORGED)
+    files = [str(tmp_path / "gt.py"), str(tmp_path / "gen.py")]
+    assert main(["compare", *files, "--runtime", "--models", models_file, "--json"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    (note,) = report["notes"]["found"]
+    assert "it uses exec" in note
+    assert "steps" in note
 
 
 @pytest.mark.parametrize("told_instead", [{}, [], None, "call", {"fields": None}])

@@ -192,6 +192,13 @@ def test_it_writes_nowhere_else(tmp_path: Path) -> None:
     assert (tmp_path / "precious").exists()
 
 
+def test_a_module_that_it_wrote_stands_for_no_package() -> None:
+    outcome = run("open('tomesd.py', 'w').write('FORGED = 1')\nimport tomesd\ntomesd.FORGED")
+    assert "AttributeError" in str(error_of(outcome))
+    outcome = run("open('unheard_of.py', 'w').write('')\nimport unheard_of")
+    assert "ModuleNotFoundError" in str(error_of(outcome))
+
+
 def test_it_does_not_see_what_is_hidden(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("the answer")
     (tmp_path / "folder").mkdir()
