@@ -156,10 +156,42 @@ def test_what_counts_is_what_ran(
     """The text enables DeepCache; code that only running shows takes it off again."""
     (tmp_path / "gen.py").write_text(PROGRAM.replace("pipe([", "exec('helper.disable()')\npipe(["))
     flags = ["--models", models_file, "--json", *QUICK]
-    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 0
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 3
     report = json.loads(capsys.readouterr().out)
     assert report["accelerators"] == {}
     assert report["speedup"]["value"] == 1
+    # ... as far as it is known: code that only running shows could have changed what is told
+    assert report["passed"] is None
+    assert "it uses exec" in report["caveat"]
+
+
+def test_what_ran_is_held_against_what_is_written(
+    case: Path, tmp_path: Path, models_file: str
+) -> None:
+    """The text builds what is asked; it then calls something else behind a name of its own."""
+    lie = "import worker.compare.hooks as h\nold = h.describe\ndef lie(*a, **k):\n"
+    lie += " told = old(*a, **k)\n told['fields']['steps'] = 3\n return told\nh.describe = lie\n"
+    (case / "gen.py").write_text(lie + PROGRAM)
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--models", models_file, "--results", str(results)]) == 0
+    assert (summary(results)["stage"], summary(results)["passed"]) == ("objects", False)
+    verdict = json.loads(results.read_text().splitlines()[0])["verdict"]
+    assert "not what is written in it: steps" in verdict["problem"]
+
+
+@pytest.mark.parametrize("size", ["24", "24GB", "0GiB", "manyGiB"])
+def test_a_mistake_in_a_size(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "gen.py", "--memory", size])
+    assert "is not a size such as 24GiB" in capsys.readouterr().err
+
+
+def test_the_memory_limit_is_the_command_line_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text("x = bytearray(2 ** 30)")
+    assert main(["evaluate", str(tmp_path / "gen.py"), "--memory", "300MiB"]) == 1
+    assert "MemoryError" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -229,6 +261,21 @@ def test_a_file_is_no_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     flags = ["--results", str(tmp_path / "r.jsonl")]
     assert main(["judge", str(tmp_path / "README.md"), *flags]) == 2
     assert "is no folder" in capsys.readouterr().err
+
+
+def test_the_sweep_over_cases_takes_the_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "cases" / "1-example").mkdir(parents=True)
+    (tmp_path / "cases" / "README.md").write_text("about these cases")
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "scheduler", root / "sweeps" / "codecheck.yaml", "--dry-run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert "codecheck: 1 task" in done.stdout
+    assert "README" not in done.stdout
 
 
 @pytest.mark.parametrize("wrong", ["missing", "too large", "a folder"])
