@@ -332,10 +332,15 @@ def _outcome(said: bytes, frames: FrameReader, output: str) -> Outcome:
 
 def write_frame(descriptor: int, word: str, kind: str, content: Mapping[str, Any]) -> None:
     """Send one frame: the word, the kind, the length in bytes, the content as JSON."""
-    data = json.dumps(content).encode()
+    data = json.dumps(content, default=_plain).encode()
     message = f"{word} {kind} {len(data)}\n".encode() + data
     while message:
         message = message[os.write(descriptor, message) :]
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy or torch as Python's own, and of anything else its class's name."""
+    return value.item() if hasattr(value, "item") else type(value).__name__
 
 
 class FrameReader:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from worker.compare.sandbox import (
@@ -19,6 +20,7 @@ from worker.compare.sandbox import (
     Outcome,
     run_apart,
     unprotected,
+    write_frame,
 )
 
 LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
@@ -381,6 +383,17 @@ def test_only_whole_frames_with_the_word_count(
     for start in range(0, len(data), step):
         reader.add(data[start : start + step])
     assert ([frame.kind for frame in reader.frames], reader.tampered) == (kinds, tampered)
+
+
+def test_numbers_of_other_libraries_are_numbers() -> None:
+    """``num_inference_steps=np.int64(20)`` is as good a call as any."""
+    reading, writing = os.pipe()
+    write_frame(writing, "word", "call", {"steps": np.int64(20), "scale": np.float32(0.5)})
+    os.close(writing)
+    reader = FrameReader("word")
+    with os.fdopen(reading, "rb") as file:
+        reader.add(file.read())
+    assert json.loads(reader.frames[0].content) == {"steps": 20, "scale": 0.5}
 
 
 def test_of_more_frames_than_can_be_kept_the_newest_are(monkeypatch: pytest.MonkeyPatch) -> None:
