@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from worker.compare.chinese import chinese
 from worker.compare.match import FieldMatch
 from worker.compare.objects import Item, counts
 from worker.compare.values import ITEMS, DictThing, Lib, ListThing, Unknown, Value
@@ -162,7 +163,7 @@ def print_table(
         if scored:
             row.append(Text("–" if item.score is None else f"{item.score:.2f}"))
         if reasons:
-            row.append(Text(printable(item.why)))
+            row.append(Text(said(item.why, language)))
         table.add_row(*row)
     console.print(table)
     counts = {answer: sum(item.match is answer for item in matches) for answer in words}
@@ -203,6 +204,11 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def said(reason: str, language: str) -> str:
+    """Return a reason or remark in a language, printable."""
+    return chinese(printable(reason)) if language == "zh" else printable(reason)
+
+
 def objects_as_json(items: Sequence[Item], problem: str | None) -> dict[str, Any]:
     """Return an object comparison: counts, every difference up to a bound, what went wrong."""
     differences = [item for item in items if item.kind != "match"]
@@ -219,7 +225,7 @@ def print_objects(
     """Print how many paths agree, and those that do not."""
     texts = TEXTS[language]
     if problem is not None:
-        console.print(Text(texts["problem"].format(text=printable(problem)), style="bold red"))
+        console.print(Text(texts["problem"].format(text=said(problem, language)), style="bold red"))
     if not items:
         return
     console.print(Text(texts["objects"].format(**counts(items))))

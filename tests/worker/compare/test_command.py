@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from worker.__main__ import main
 from worker.compare import match
+from worker.compare.chinese import chinese
 from worker.compare.extract import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,6 +77,50 @@ def test_the_table_in_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     table = capsys.readouterr().out
     assert "推理步数" in table
     assert "17 个匹配" in table
+
+
+def test_reasons_and_remarks_in_chinese(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = pair(tmp_path, interval=3)
+    text = (tmp_path / "gen.py").read_text() + "import config\npipe('a', height=config.HEIGHT)\n"
+    (tmp_path / "gen.py").write_text(text + "raise ValueError\n")
+    assert main(["compare", *files, "--lang", "zh", "--relaxed"]) == 1
+    table = capsys.readouterr().out
+    assert "deepcache：cache_interval：相差 25%" in table
+    assert "config.HEIGHT 在别处设定" in table
+    assert "文件运行时会出错：文件在第 13 行抛出 ValueError" in table
+    (tmp_path / "gen.py").write_bytes(b"\0")
+    assert main(["compare", *files, "--lang", "zh"]) == 2
+    assert "含有空字节，不是 Python 源码" in capsys.readouterr().err
+
+
+def _texts(node: ast.expr) -> Iterator[str]:
+    """Return what a text in the source may be, a gap for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.JoinedStr):
+        yield "".join(
+            getattr(part, "value", "") if isinstance(part, ast.Constant) else "{}"
+            for part in node.values
+        )
+    elif isinstance(node, ast.IfExp):
+        yield from (*_texts(node.body), *_texts(node.orelse))
+
+
+def test_every_reason_has_its_counterpart_in_chinese() -> None:
+    says = {"Unknown", "Part", "note", "Raised", "Abandoned", "SourceError", "taint", "may_call"}
+    run_apart = {"runtime", "sandbox", "jail", "judge", "case", "inside", "hooks", "describe"}
+    reasons = {
+        text.replace("{}", "x")
+        for file in (ROOT / "worker" / "compare").glob("*.py")
+        if file.stem not in run_apart
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in says
+        for argument in node.args
+        for text in _texts(argument)
+        if " " in text
+    }
+    assert len(reasons) > 100
+    assert {reason for reason in reasons if chinese(reason) == reason} == set()
 
 
 def test_chinese_on_a_terminal_that_has_only_ascii(tmp_path: Path) -> None:
