@@ -200,8 +200,11 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
     finally:
         for descriptor in (result, status, control):
             os.close(descriptor)
-        jail.kill()
-        jail.wait()
+        try:
+            jail.wait(_GRACE)  # it ends the program now, with all that the program started
+        except subprocess.TimeoutExpired:
+            jail.kill()
+            jail.wait()
 
 
 def _hub_home() -> Path:

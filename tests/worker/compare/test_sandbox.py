@@ -295,11 +295,11 @@ def test_flooding_the_result_is_stopped() -> None:
     assert outcome.frames == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_the_judge_s_death_ends_the_program_and_leaves_nothing(
     number: signal.Signals, tmp_path: Path
 ) -> None:
-    """Nor had anybody but the judge its secrets. SIGTERM goes to all, as a scheduler sends it."""
+    """Nor had anybody but the judge its secrets. All but SIGKILL go to the jail as well."""
     mark, token = (f"judged-{secrets.token_hex(8)}" for _ in range(2))
     script = (
         "from worker.compare.sandbox import Limits, run_apart\n"
@@ -317,7 +317,7 @@ def test_the_judge_s_death_ends_the_program_and_leaves_nothing(
     assert len(list(tmp_path.iterdir())) == 1
     assert sum(token.encode() in environment for environment in _environments()) == 1
     children = Path(f"/proc/{judge.pid}/task/{judge.pid}/children").read_text().split()
-    for process in [judge.pid, *map(int, children)] if number == signal.SIGTERM else [judge.pid]:
+    for process in [judge.pid, *map(int, children)] if number != signal.SIGKILL else [judge.pid]:
         os.kill(process, number)
     judge.wait()
     while any(mark.encode() in environment for environment in _environments()):
