@@ -2,7 +2,7 @@
 
 Every call by which the dispatcher touches the world is wrapped: files opened, written, synced, renamed,
 removed, locked; processes started, ordered, signalled. A point is a call site in scheduler/ and whether the
-call has happened yet. `points` runs a sweep once and lists them; `run` kills the dispatcher at one of them.
+call has happened yet. `note_points` lists those that a dispatcher comes by; `die_at` kills it at one of them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import scheduler
-from scheduler import __main__ as command_line
-from scheduler import keeper, processes
+from scheduler import commandline, core, keeper, processes
 from scheduler.commands import run as _preload  # noqa: F401  # imported once, before the forks
 
 PACKAGE = str(Path(scheduler.__file__).parent)
@@ -90,7 +89,7 @@ def _site(name: str) -> str | None:
 def fork_dispatcher(
     words: list[str], output: Path, reached: Callable[[Point], None] | None = None
 ) -> int:
-    """Start ``python -m scheduler WORDS`` in a fork; return its process id."""
+    """Start ``python -m scheduler WORDS`` in a fork, in the folder of ``output``; return its process id."""
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -99,15 +98,17 @@ def fork_dispatcher(
     code = 70
     try:
         os.setsid()
+        os.chdir(output.parent)
+        core.ROOM_CHECK = 0.05  # a pause is to be got over, not waited out
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         if reached is None:
-            code = command_line.main(words)
+            code = commandline.main(words)
         else:
             with wrapped(reached):
-                code = command_line.main(words)
+                code = commandline.main(words)
     except BaseException:
         import traceback
 
@@ -123,27 +124,31 @@ def wait(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def points(words: list[str], output: Path, listing: Path) -> list[Point]:
-    """Run a sweep to its end; return every distinct point that it came by, in order."""
+def note_points(listing: Path) -> Callable[[Point], None]:
+    """Return what writes down every point that a dispatcher comes by; `read_points` reads it."""
 
     def reached(point: Point) -> None:
         descriptor = _open(listing, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         _write(descriptor, f"{point[0]}\t{point[1]}\n".encode())
         _close(descriptor)
 
-    wait(fork_dispatcher(words, output, reached))
-    lines = listing.read_text().splitlines()
-    return [(site, phase) for site, phase in (line.split("\t") for line in dict.fromkeys(lines))]
+    return reached
 
 
-def run_and_kill(words: list[str], output: Path, point: Point) -> int:
-    """Run a sweep until its dispatcher comes by ``point`` for the first time, and kill it there."""
+def read_points(listing: Path) -> list[Point]:
+    """Return every distinct point that was noted, in order."""
+    lines = dict.fromkeys(listing.read_text().splitlines())
+    return [(site, phase) for site, phase in (line.split("\t") for line in lines)]
+
+
+def die_at(point: Point) -> Callable[[Point], None]:
+    """Return what kills a dispatcher that comes by ``point`` for the first time."""
 
     def reached(here: Point) -> None:
         if here == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    return wait(fork_dispatcher(words, output, reached))
+    return reached
 
 
 _open, _write, _close = os.open, os.write, os.close

@@ -6,11 +6,15 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,43 +22,127 @@ from tests.nvml_stand_in import StandIn
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-EXPECTED_STARTS = {"ok": 1, "fails": 2, "fails-once": 2}
+WITNESS = ["python", "-I", "-S", str(HERE / "witness.py"), "witness", "{task}", "{behaviour}"]
+OK, FAILS, FAILS_ONCE = ["start", "end"], ["start", "end"] * 2, ["start", "end"] * 2
 
 
-def write_sweep(folder: Path, behaviours: list[str], slots: int, seconds: str = "") -> Path:
-    """Write a sweep of one witness per behaviour, ``NUMBER_BEHAVIOUR``; return its file."""
-    witness = [sys.executable, "-I", "-S", str(HERE / "witness.py"), str(folder / "witness")]
+def write_sweep(folder: Path, behaviours: Sequence[str], slots: int, **sections: Any) -> list[str]:
+    """Write a sweep of one witness per behaviour, ``NUMBER_BEHAVIOUR``; return the words that run it."""
     sweep = {
         "name": "crash",
         "matrix": {"number": [0], "behaviour": ["ok"]},
         "exclude": [{"number": 0}],
         "include": [{"number": n, "behaviour": b} for n, b in enumerate(behaviours)],
-        "worker": {"command": [*witness, "{task}", "{behaviour}", *([seconds] if seconds else [])]},
+        "worker": {"command": WITNESS},
         "devices": {"cpu_slots": slots, "idle_for": "0s"},
         "retries": {"max_attempts": 2, "backoff": "1ms"},
+        **sections,
     }
-    path = folder / "crash.yaml"
-    path.write_text(json.dumps(sweep))
-    return path
+    (folder / "crash.yaml").write_text(json.dumps(sweep))
+    return ["crash.yaml", "--root", "."]
 
 
-def check_promises(folder: Path, tasks: list[str]) -> None:
-    """Compare what the scheduler says with what the witnesses saw."""
-    lines = (folder / "witness").read_text().splitlines()
+def check_promises(
+    folder: Path, expected: Mapping[str, tuple[list[str], list[int | None]]]
+) -> None:
+    """Compare what the scheduler says with what the witnesses saw.
+
+    Args:
+        expected: for each task, what its witness shall have seen, and the exit codes on record.
+    """
+    lines = [line.split() for line in (folder / "witness").read_text().splitlines()]
+    assert not [line for line in lines if line[0].startswith("shares-with")]
     checkpoints = folder / "checkpoints" / "crash"
-    for task in tasks:
-        seen = [line.split()[0] for line in lines if line.split()[1] == task]
-        starts = EXPECTED_STARTS[task.split("_", 1)[1]]
-        assert seen == ["start", "end"] * starts, f"{task} was run {seen}"
-        ended = "failed" if task.endswith("fails") else "done"
-        content = json.loads((checkpoints / f"{task}.{ended}").read_text())
-        assert content["exit_code"] == (1 if ended == "failed" else 0)
-        assert [a["code"] for a in content["attempts"]] == [1] * (starts - 1) + [
-            content["exit_code"]
-        ]
-    left = {p.name for p in checkpoints.iterdir()} - {".lock", ".specs"}
-    expected = {f"{t}.failed" if t.endswith("fails") else f"{t}.done" for t in tasks}
-    assert left == expected, "files of unfinished tasks are left over"
+    files = {".lock", ".specs", ".room"}
+    for task, (seen, codes) in expected.items():
+        assert [line[0] for line in lines if line[1] == task] == seen, task
+        name = f"{task}.{'done' if codes[-1:] in ([], [0]) else 'failed'}"
+        content = json.loads((checkpoints / name).read_text())
+        assert [attempt["code"] for attempt in content["attempts"]] == codes, task
+        assert content["exit_code"] == (codes[-1] if codes else 0)
+        files.add(name)
+    left = {p.name for p in checkpoints.iterdir() if ".aside" not in p.name}
+    assert left <= files, "files of unfinished tasks are left over"
+
+
+# --- what the dispatcher is killed in ------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A sweep's state, what is asked for, and how it must end, wherever a dispatcher dies meanwhile."""
+
+    behaviours: Sequence[str]
+    expected: Sequence[
+        tuple[list[str], list[int | None]]
+    ]  # for each behaviour; see `check_promises`
+    code: int
+    prepare: Callable[[Path, list[str]], Callable[[], object] | None] = lambda folder, words: None
+    options: Sequence[str] = ()
+    sections: Mapping[str, Any] = field(default_factory=dict)
+
+    def check(self, folder: Path) -> None:
+        tasks = [f"{number}_{behaviour}" for number, behaviour in enumerate(self.behaviours)]
+        check_promises(folder, dict(zip(tasks, self.expected, strict=True)))
+
+
+def damage_checkpoints(folder: Path, words: list[str]) -> None:
+    """Run the sweep; then cut one checkpoint off, change another's log, and make one no object."""
+    from tests.crash import saboteur
+
+    whole = folder.with_name("whole")
+    if not whole.exists():
+        shutil.copytree(folder, whole)
+        assert saboteur.wait(saboteur.fork_dispatcher(words, whole / "output")) == 1
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
+    checkpoints = folder / "checkpoints" / "crash"
+    path = checkpoints / "0_ok.done"
+    path.write_bytes(path.read_bytes()[:100])
+    with (folder / "logs" / "crash" / "1_fails-once.log").open("a") as log:
+        log.write("one line more\n")
+    (checkpoints / "2_fails.failed").write_text("[]")
+
+
+def leave_one_running(folder: Path, words: list[str]) -> Callable[[], object]:
+    """Kill a dispatcher whose attempt stands at the gate; return what lets the attempt through."""
+    from tests.crash import saboteur
+
+    os.mkfifo(folder / "gate")
+    pid = saboteur.fork_dispatcher(words, folder / "output")
+    os.open(folder / "gate", os.O_WRONLY | os.O_CLOEXEC)  # returns when the witness is there
+    gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)  # whether it still is or not
+    os.kill(pid, signal.SIGKILL)
+    saboteur.wait(pid)
+    return lambda: os.write(gate, b"!")
+
+
+def leave_one_waiting(folder: Path, words: list[str]) -> None:
+    """Kill a dispatcher whose attempt stands at the gate, and will for ever."""
+    leave_one_running(folder, words)
+
+
+SCENARIOS = {
+    "fresh": Scenario(
+        ["ok", "fails-once", "fails"], [(OK, [0]), (FAILS_ONCE, [1, 0]), (FAILS, [1, 1])], 1
+    ),
+    "damaged": Scenario(
+        ["ok", "fails-once", "fails"],
+        [(OK, []), (FAILS_ONCE + OK, [0]), (FAILS + FAILS, [1, 1])],
+        1,
+        damage_checkpoints,
+    ),
+    "taken over": Scenario(["waits", "ok"], [(OK, [0])] * 2, 0, leave_one_running),
+    "not adopted": Scenario(
+        ["waits"], [(["start", *OK], [None, 0])], 0, leave_one_waiting, ["--no-adopt"]
+    ),
+    "timeout": Scenario(
+        ["hangs"],
+        [(["start", "start"], [None, None])],
+        1,
+        sections={"limits": {"timeout": "300ms"}},
+    ),
+    "folder removed": Scenario(["breaks", "ok", "ok"], [(OK, [0])] * 3, 0),
+}
 
 
 def run_driver(folder: Path, gpus: StandIn, *words: str) -> str:
@@ -71,51 +159,86 @@ def run_driver(folder: Path, gpus: StandIn, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_killed_at_every_point_of_its_io(tmp_path: Path, stand_in: StandIn, part: int) -> None:
+@pytest.mark.parametrize(
+    ("scenario", "part", "parts"),
+    [
+        *(("fresh", part, 4) for part in range(4)),
+        *((name, 0, 1) for name in SCENARIOS if name != "fresh"),
+    ],
+)
+def test_killed_at_every_point_of_its_io(
+    tmp_path: Path, stand_in: StandIn, scenario: str, part: int, parts: int
+) -> None:
     stand_in.gpus(2)
-    output = run_driver(tmp_path, stand_in, "points", str(part), "4")
-    tried = int(re.search(r"^(\d+) points tried", output, re.M)[1])
-    assert tried >= 10, output
+    output = run_driver(tmp_path, stand_in, "points", scenario, str(part), str(parts))
+    found = re.search(r"^killed at (\d+) of (\d+) points", output, re.M)
+    assert found is not None, output
+    killed, tried = map(int, found.groups())
+    assert tried > 0, "the sweep came by no point of its own"
+    assert killed >= 0.9 * tried, output  # threads do not come by the same points each time
 
 
 def test_random_kills(tmp_path: Path, stand_in: StandIn) -> None:
     stand_in.gpus(4)
     output = run_driver(tmp_path, stand_in, "random")
-    assert re.search(r"^(\d+) kills", output, re.M)[1] == "50", output
+    assert re.search(r"^50 kills", output, re.M), output
 
 
 # --- the drivers ---------------------------------------------------------------------------------
 
 
-def every_point(folder: Path, part: int, parts: int) -> None:
+def play(
+    scenario: Scenario, folder: Path, reached: Callable[[Any], None] | None
+) -> tuple[int, list[str]]:
+    """Bring a scenario about in ``folder`` and run it; return the dispatcher's exit code, and its words."""
     from tests.crash import saboteur
 
-    behaviours = ["ok", "fails-once", "fails"]
-    tasks = [f"{n}_{b}" for n, b in enumerate(behaviours)]
+    folder.mkdir()
+    words = write_sweep(folder, scenario.behaviours, 2, **scenario.sections)
+    let_through = scenario.prepare(folder, words)
+    words += scenario.options
+    pid = saboteur.fork_dispatcher(words, folder / "output", reached)
+    if let_through is None:
+        return saboteur.wait(pid), words
+    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
+        if "taken over" in (folder / "output").read_text():
+            break
+        time.sleep(0.005)
+    let_through()
+    return saboteur.wait(pid) if ended[0] == 0 else os.waitstatus_to_exitcode(ended[1]), words
 
-    def case(name: str) -> tuple[Path, list[str]]:
-        root = folder / name
-        root.mkdir()
-        return root, [str(write_sweep(root, behaviours, 2)), "--root", str(root)]
 
-    root, words = case("listing")
-    found = saboteur.points(words, root / "output", root / "points")
-    check_promises(root, tasks)
-    for number, point in list(enumerate(found))[part::parts]:
-        root, words = case(f"point {number}")
-        code = saboteur.run_and_kill(words, root / "output", point)
-        again = saboteur.wait(saboteur.fork_dispatcher(words, root / "output"))
+def every_point(folder: Path, name: str, part: int, parts: int) -> None:
+    """Kill a dispatcher at every point that the scenario, but none before it, comes by; then resume."""
+    from tests.crash import saboteur
+
+    known: list[Any] = []
+    for earlier, scenario in SCENARIOS.items():
+        listing = folder / f"points of {earlier}"
+        code, _ = play(scenario, folder / f"clean {earlier}", saboteur.note_points(listing))
+        assert code == scenario.code
+        scenario.check(folder / f"clean {earlier}")
+        points = [point for point in saboteur.read_points(listing) if point not in known]
+        if earlier == name:
+            break
+        known += points
+    killed = 0
+    points = points[part::parts]
+    for number, point in enumerate(points):
+        case = folder / f"point {number}"
+        code, words = play(scenario, case, saboteur.die_at(point))
+        again = saboteur.wait(saboteur.fork_dispatcher(words, case / "output"))
         try:
-            assert code == -signal.SIGKILL or code == 1, (
-                code
-            )  # a point that this run did not come by
-            assert again == 1, "the sweep did not end with the one failure it has"
-            check_promises(root, tasks)
+            assert code in (-signal.SIGKILL, scenario.code)
+            assert again == scenario.code
+            scenario.check(case)
         except AssertionError:
-            print(f"killed at {point}:\n{(root / 'output').read_text()}", file=sys.stderr)
+            print(f"killed at {point}:\n{(case / 'output').read_text()}", file=sys.stderr)
             raise
-    print(f"{len(found[part::parts])} points tried")
+        killed += code == -signal.SIGKILL
+        if code != -signal.SIGKILL:
+            print(f"missed {point}")
+    print(f"killed at {killed} of {len(points)} points")
 
 
 def random_kills(folder: Path, kills: int = 50) -> None:
@@ -123,9 +246,8 @@ def random_kills(folder: Path, kills: int = 50) -> None:
 
     chance = random.Random(2026)
     behaviours = (["ok"] * 8 + ["fails-once", "fails"]) * 8
-    tasks = [f"{n}_{b}" for n, b in enumerate(behaviours)]
-    sweep = write_sweep(folder, behaviours, 4, seconds="0.1")
-    words = [str(sweep), "--root", str(folder)]
+    expected = {"ok": (OK, [0]), "fails-once": (FAILS_ONCE, [1, 0]), "fails": (FAILS, [1, 1])}
+    words = write_sweep(folder, behaviours, 4, worker={"command": [*WITNESS, "0.1"]})
     killed = 0
     while True:
         pid = saboteur.fork_dispatcher(words, folder / "output")
@@ -141,7 +263,7 @@ def random_kills(folder: Path, kills: int = 50) -> None:
         assert killed == kills, (
             "the sweep was over before all kills were tried; make its tasks longer"
         )
-        check_promises(folder, tasks)
+        check_promises(folder, {f"{n}_{b}": expected[b] for n, b in enumerate(behaviours)})
     except AssertionError:
         print((folder / "output").read_text()[-5000:], file=sys.stderr)
         raise
@@ -151,6 +273,6 @@ def random_kills(folder: Path, kills: int = 50) -> None:
 if __name__ == "__main__":
     where, what, *rest = sys.argv[1:]
     if what == "points":
-        every_point(Path(where), *map(int, rest))
+        every_point(Path(where), rest[0], int(rest[1]), int(rest[2]))
     else:
         random_kills(Path(where))

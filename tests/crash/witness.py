@@ -1,9 +1,13 @@
 """A worker that tells a file of its own, of which the scheduler knows nothing, when it starts and ends.
 
 python -I -S witness.py FILE TASK BEHAVIOUR [SECONDS]
+
+The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate"; that of "breaks" removes a folder of ours.
 """
 
 import os
+import shutil
+import signal
 import sys
 import time
 
@@ -15,6 +19,13 @@ def main() -> int:
     os.write(file, f"start {task}\n".encode())
     for neighbour in use_gpu():
         os.write(file, f"shares-with-{neighbour} {task}\n".encode())
+    if behaviour == "hangs":
+        signal.pause()
+    if behaviour == "waits" and earlier == 0:
+        with open("gate", "rb", buffering=0) as gate:
+            gate.read(1)
+    if behaviour == "breaks" and earlier == 0:
+        shutil.rmtree(os.path.dirname(os.environ["SWEEP_SPEC"]))
     if rest:
         time.sleep(float(rest[0]))  # the work
     fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)
