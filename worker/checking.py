@@ -141,7 +141,8 @@ def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Pr
         if unfitness is not None:
             yield "search.weights", unfitness
     pretrained = search.clip.pretrained if search.clip else ""
-    for key, file in (("clip.pretrained", pretrained), ("lpips", search.lpips or "")):
+    files = {"clip.pretrained": pretrained, "lpips": search.lpips, "fid": search.fid}
+    for key, file in ((key, file or "") for key, file in files.items()):
         if file.endswith(".safetensors") and not Path(file).is_file():
             yield f"search.{key}", f"the file {file} does not exist"
     for name, source in search.models.items():

@@ -20,6 +20,7 @@ from worker.errors import ConfigurationError, OutOfMemoryError, is_out_of_memory
 from worker.guard import Guard
 from worker.memory import Memory
 from worker.metrics.device import Meter, Reading
+from worker.metrics.fid import Fid
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.plan import Configuration
@@ -67,6 +68,8 @@ class Bench:
     meter: Meter
     compiled: bool = False
     """Whether the UNet is compiled, for every configuration alike."""
+    fid: Fid | None = None
+    """None where its weights were not given, or there are too few images for it."""
     guard: Guard = field(default_factory=Guard)
     _accelerated: dict[str, Accelerated] = field(default_factory=dict)
 
@@ -103,6 +106,8 @@ class Samples:
     psnr: list[float] = field(default_factory=list)
     ssim: list[float] = field(default_factory=list)
     lpips: list[float] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    """FID's features of the images, batch by batch."""
     images: int = 0
     failure: str | None = None
     """Why there is no measurement, as a row's ``status`` says it."""
@@ -335,6 +340,8 @@ def _score(
             continue
         made = made[:fresh]
         samples.clip += bench.scorer.score(made, bench.captions[indices[:fresh]])
+        if bench.fid is not None:
+            samples.features.append(bench.fid.features(made))
         if samples is not block[0] and not samples.configuration.seeds:
             samples.psnr += psnr(made, reference[:fresh])
             samples.ssim += ssim(made, reference[:fresh])

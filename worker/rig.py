@@ -14,6 +14,7 @@ from worker.evaluation import Bench
 from worker.loading import apply_settings, load_pipeline
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
+from worker.metrics.fid import FEWEST_IMAGES, Fid
 from worker.metrics.lpips import Lpips
 from worker.plan import Task
 from worker.prompts import load_captions
@@ -38,6 +39,7 @@ class Rig:
     _pipeline: Pipeline = None
     _scorer: ClipScorer | None = None
     _lpips: Lpips | None = None
+    _fid: Fid | None = None
     _meter: Meter | None = field(default=None)
 
     def __enter__(self) -> Self:
@@ -49,7 +51,7 @@ class Rig:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pipeline = self._scorer = self._lpips = self._meter = None
+        self._pipeline = self._scorer = self._lpips = self._fid = self._meter = None
 
     def prompts(self, source: str, study: Study) -> list[str]:
         """Return a study's prompts; captions are read again only where more are needed.
@@ -82,6 +84,9 @@ class Rig:
             embedded = self._load_scorer(*settings["clip"]).encode(prompts)
         if settings["lpips"] is not None and self._lpips is None:
             self._lpips = Lpips(settings["lpips"], self.device)
+        enough = study.count >= FEWEST_IMAGES
+        if settings["fid"] is not None and enough and self._fid is None:
+            self._fid = Fid(settings["fid"], self.device)
         return Bench(
             pipeline=self._load_pipeline(settings),
             sched=self.task.sched,
@@ -98,6 +103,7 @@ class Rig:
             repeats=self.search.timing.repeats,
             meter=meter,
             compiled=self.search.settings.compile,
+            fid=self._fid if enough else None,
         )
 
     def _load_scorer(self, model: str, pretrained: str) -> ClipScorer:

@@ -7,6 +7,7 @@ from typing import Any
 
 from worker import statistics
 from worker.evaluation import Samples
+from worker.metrics import fid
 from worker.results import Row, finite, metric, value_of
 
 
@@ -94,6 +95,10 @@ def _against(samples: Samples, baseline: Samples) -> list[Row]:
             metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
         )
         metrics.append(metric("efficiency", gain.value / (1 + loss.value), "", "higher"))
+    if samples.features:
+        metrics.append(
+            metric("fid", fid.distance(samples.features, baseline.features), "", "lower")
+        )
     return metrics
 
 
@@ -113,6 +118,23 @@ def _quality(samples: Samples) -> list[Row]:
                 metric(name, estimate.value, unit, better, low=estimate.low, high=estimate.high)
             )
     return metrics
+
+
+def absent(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return which figures of quality these settings leave out, and why."""
+    if settings["clip"] is None:
+        named = ("clip_score", "quality_loss", "psnr", "ssim", "lpips", "fid", "image_reward")
+        return dict.fromkeys(named, "with random weights the images mean nothing")
+    reasons = {
+        "image_reward": "its weights are published only as a pickle file, which is not loaded here"
+    }
+    for name in ("lpips", "fid"):
+        if settings[name] is None:
+            reasons[name] = f"search.{name} names no weights"
+    if "fid" not in reasons and settings["num_samples"] < fid.FEWEST_IMAGES:
+        found = f"needs at least {fid.FEWEST_IMAGES:,} images, found {settings['num_samples']:,}"
+        reasons["fid"] = found
+    return reasons
 
 
 def images_of(row: Row) -> int:

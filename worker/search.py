@@ -60,6 +60,7 @@ def settings_of(request: Request, study: Study, device: str) -> dict[str, Any]:
         "captions": search.captions or pipe.captions,
         "clip": list(clip) if search.weights == "pretrained" else None,
         "lpips": search.lpips if search.weights == "pretrained" else None,
+        "fid": search.fid if search.weights == "pretrained" else None,
         "num_samples": study.count,
         "first_prompt": study.first_prompt,
         "prompts": study.length,
@@ -136,6 +137,7 @@ class _Measuring:
             f"{study.name or 'task'}: {len(wanted)} configurations, {done} of them measured before"
         )
         stamp = {
+            "absent": rows.absent(settings),
             "settings": settings | {"digest": digest},
             "environment": dict(self.here),
             "reproduce": {

@@ -146,6 +146,7 @@ class Search(Section):
     captions: Annotated[str, Field(min_length=1)] | None = None
     clip: Clip | None = None
     lpips: Annotated[str, Field(min_length=1)] | None = None
+    fid: Annotated[str, Field(min_length=1)] | None = None
     models: dict[str, str] = {}
     weights: Literal["pretrained", "random"] = "pretrained"
     image_size: Annotated[int, Field(ge=8, multiple_of=8)] | None = None

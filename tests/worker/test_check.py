@@ -121,9 +121,10 @@ def test_random_weights_are_for_published_architectures():
 
 
 def test_files_that_are_not_there():
-    section = {"lpips": "no.safetensors", "clip": {"model": "x", "pretrained": "no.safetensors"}}
+    file = "no.safetensors"
+    section = {"lpips": file, "fid": file, "clip": {"model": "x", "pretrained": file}}
     keys = [key for key, _ in find_problems([GOOD], {}, section)]
-    assert keys == ["search.clip.pretrained", "search.lpips"]
+    assert keys == ["search.clip.pretrained", "search.lpips", "search.fid"]
 
 
 def test_sections_that_are_no_mapping():

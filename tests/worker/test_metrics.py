@@ -1,5 +1,7 @@
 """The figures of quality and cost mean what they say."""
 
+import copy
+import functools
 import subprocess
 import sys
 import textwrap
@@ -11,7 +13,9 @@ from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from tests.nvml_stand_in import StandIn, build
+from worker import rows
 from worker.errors import ConfigurationError
+from worker.metrics import fid
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
 from worker.metrics.lpips import Lpips
@@ -63,6 +67,67 @@ def test_lpips_weights_that_are_not(tmp_path):
     (tmp_path / "torn.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(ConfigurationError, match="does not hold LPIPS"):
         Lpips(str(tmp_path / "torn.safetensors"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def inception():
+    torch.manual_seed(0)
+    return fid._inception().eval()
+
+
+def test_fid_from_safetensors(tmp_path, images, inception):
+    file = tmp_path / "fid.safetensors"
+    save_file(inception.state_dict(), file)
+    network = fid.Fid(str(file), "cpu")
+    features = network.features(images)
+    assert features.shape == (3, 2048)
+    torch.testing.assert_close(network.features(images[1:2]), features[1:2], rtol=1e-3, atol=1e-9)
+
+
+def test_fid_weights_that_are_not(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        fid.Fid(str(tmp_path / "nowhere.safetensors"), "cpu")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ConfigurationError, match="does not hold FID's"):
+        fid.Fid(str(tmp_path / "other.safetensors"), "cpu")
+
+
+def test_fid_averages_without_the_padding_and_takes_the_maximum_at_last(inception, monkeypatch):
+    first, last = torch.randn(1, 192, 9, 9), torch.randn(1, 2048, 5, 5)
+    pool = torch.nn.functional.avg_pool2d
+    with monkeypatch.context() as patched, torch.inference_mode():
+        patched.setattr(
+            torch.nn.functional, "avg_pool2d", functools.partial(pool, count_include_pad=False)
+        )
+        expected_first = inception.Mixed_5b(first)
+        patched.setattr(torch.nn.functional, "avg_pool2d", torch.nn.functional.max_pool2d)
+        expected_last = inception.Mixed_7c(last)
+    ours = fid._features_of(copy.deepcopy(inception))
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.Mixed_5b(first), expected_first)
+        torch.testing.assert_close(ours.Mixed_7c(last), expected_last)
+
+
+def test_fid_of_a_shifted_distribution_is_the_square_of_the_shift():
+    features = torch.randn(fid.FEWEST_IMAGES, 8, generator=torch.Generator().manual_seed(0))
+    shifted = features + torch.arange(8) / 10
+    assert fid.distance(shifted.split(500), features.split(300)) == pytest.approx(1.4, rel=1e-3)
+
+
+def test_fid_refuses_too_few_images():
+    features = torch.zeros(fid.FEWEST_IMAGES, 8)
+    with pytest.raises(ValueError, match="needs at least 2,048 images, found 2,047"):
+        fid.distance([features[1:]], [features])
+
+
+def test_what_is_not_measured_has_a_reason():
+    settings = {"clip": ["a model", ""], "lpips": None, "fid": "a file", "num_samples": 32}
+    reasons = rows.absent(settings)
+    assert reasons["lpips"] == "search.lpips names no weights"
+    assert reasons["fid"] == "needs at least 2,048 images, found 32"
+    assert "pickle" in reasons["image_reward"]
+    assert "fid" not in rows.absent(settings | {"num_samples": 2048})
+    assert "mean nothing" in rows.absent(settings | {"clip": None})["clip_score"]
 
 
 def test_clip_score_is_the_cosine_whatever_the_batch(images):
