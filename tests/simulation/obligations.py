@@ -219,6 +219,7 @@ class Obligations:
                 case ev.Draining():
                     self._draining = True
                 case ev.Finish():
+                    demand("a sweep ends once", not self._finished, action)
                     self._finished = True
         if not self._finished:
             self._check_stops(now)

@@ -17,6 +17,7 @@ from scheduler.verdict import Exit, LogScan, Rules, Verdict
 
 GIB = 2**30
 GRACE = 10.0  # seconds between TERM and KILL
+DIES_AT_BIRTH = 0.01  # of all keepers, killed before they begin what they were ordered
 LINE_EVERY = 7.0  # seconds between two lines of a worker's log
 RULES = Rules()
 
@@ -209,6 +210,8 @@ class Keeper:
             return
         if self._stop_asked:  # TERM came before the order was read
             self._die()
+        elif world.rng.random() < DIES_AT_BIRTH:
+            self.kill()
         elif file.lock is not None or file.lines != self._size:
             self._answer("refused")
         elif world.disk_full:

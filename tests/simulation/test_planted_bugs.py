@@ -254,6 +254,13 @@ class NeverLooksAgainForAPickyTask(Core):
         pass
 
 
+class HoldsTheDeviceOfWhatNeverBegan(Core):
+    def _judged(self, task, attempt):
+        never_began = self._state[task] is State.RUNNING
+        super()._judged(task, attempt)
+        self._fleet[attempt.device].attempts += never_began
+
+
 class ResumesBeforeAllIsWritten(Core):
     def _resume(self):
         writes, self._writes = self._writes, {}
@@ -303,6 +310,7 @@ BUGS = [
     SaysNotWhyATaskWaits,
     PrefersWhatWasNeverTried,
     NeverLooksAgainForAPickyTask,
+    HoldsTheDeviceOfWhatNeverBegan,
     ResumesBeforeAllIsWritten,
     ReportsSuccessWhateverFailed,
 ]
