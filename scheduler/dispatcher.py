@@ -395,8 +395,8 @@ class Dispatcher:
         """Return the device's keeper, started now if it has none.
 
         Raises:
-            LeaseHeld: another dispatcher has the device.
-            OSError: no process could be started, or leases cannot be kept.
+            LeaseHeld: the device cannot be had now.
+            OSError: no process could be started.
         """
         keeper = self._keepers.get(device)
         if keeper is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from scheduler.devices.cpu import cpu_slots, threads_per_slot
 from scheduler.devices.idle import Idleness, IdleRule, IdleTracker
-from scheduler.devices.lease import Lease, LeaseHeld, check_folder, default_folder
+from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml, NvmlUnavailable
 from scheduler.devices.owners import with_owners
@@ -113,17 +113,17 @@ class Devices:
         """Take the exclusive right to a device; CPU slots need none, they are each dispatcher's own.
 
         Raises:
-            LeaseHeld: another dispatcher has it; the device counts as busy until it can be had.
-            LeaseFolderError: leases cannot be kept safely on this machine.
+            LeaseHeld: another dispatcher has it, or leases cannot be kept safely any more; the device
+                counts as busy until it can be had.
         """
         if self.nvml is None:
             return None
         try:
             return Lease.acquire(self._leases, device)
-        except LeaseHeld as held:
+        except (LeaseHeld, LeaseFolderError) as why:
             self._views[device].refused = True
-            self._show(device, idle=False, reason=str(held))
-            raise
+            self._show(device, idle=False, reason=str(why))
+            raise LeaseHeld(str(why)) from why
 
     def occupy(self, device: str, keeper: int, *, visited: bool = False) -> None:
         """An attempt of ours begins on the device, under that keeper, or goes on (``visited`` before)."""
@@ -221,8 +221,8 @@ class Devices:
             return False
         try:
             Lease.acquire(self._leases, device).release()
-        except LeaseHeld as held:
-            self._show(device, idle=False, reason=str(held))
+        except (LeaseHeld, LeaseFolderError) as why:
+            self._show(device, idle=False, reason=str(why))
             return True
         view.refused = False
         return False

@@ -183,6 +183,20 @@ def test_a_lease_outlives_the_dispatcher_with_its_attempt(runs: Runs, stand_in: 
     assert [line[0] for line in runs.seen() if line[1] == "0_waits"].count("start") == 1
 
 
+def test_a_lease_folder_made_unsafe_in_mid_run_is_waited_for(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(1)
+    stand_in.set(0, processes={os.getpid(): 3 * GIB})
+    run = runs.start(runs.sweep("unsafe", ["fine"]))
+    run.until("GPU 0: busy")
+    leases = runs.folder / "leases"
+    leases.chmod(0o777)
+    stand_in.set(0, processes={})
+    run.until("GPU 0: leases cannot be kept in .*: others could remove them")
+    leases.chmod(0o1777)
+    code, output = run.end()
+    assert code == 0, output
+
+
 def test_a_gpu_lost_in_mid_run_costs_the_task_nothing(runs: Runs, stand_in: StandIn) -> None:
     stand_in.gpus(2)
     run = runs.start(runs.sweep("lost", ["waits"], retries={"max_attempts": 1, "backoff": "10ms"}))
