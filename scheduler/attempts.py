@@ -18,12 +18,13 @@ from scheduler.checkpoints import (
     last_summary,
     read_attempts,
     read_log,
+    why_no_room,
 )
 from scheduler.clock import Clock
 from scheduler.paths import SweepPaths
 from scheduler.retry import Attempt
 from scheduler.sweep import Sweep, Task
-from scheduler.verdict import Exit, Kind, Verdict, judge
+from scheduler.verdict import DISK_ERRNOS, Exit, Kind, Verdict, judge
 
 # No such program, not a program, not allowed, a command line too long: the same the next time.
 WRONG_PROGRAM = frozenset(
@@ -37,6 +38,9 @@ WRONG_PROGRAM = frozenset(
         errno.ENAMETOOLONG,
     }
 )
+
+# How a worker ends that could not even write down that the disk of its log is full.
+_MAYBE_NO_ROOM = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,12 @@ def judge_attempt(
             _int(ended.get("code")), _int(ended.get("signal")), bool(ended.get("oom_killed"))
         )
         verdict = judge(exit_, scan, stop)
+        if verdict.kind in _MAYBE_NO_ROOM:
+            trouble = why_no_room(paths.logs)
+            if trouble is not None and trouble.errno in DISK_ERRNOS:
+                verdict = Verdict(
+                    Kind.DISK_FULL, f"{verdict.cause}; {paths.logs}: {trouble.strerror}"
+                )
         if facts is None and verdict.kind is Kind.NO_SUCCESS_LINE:
             verdict = Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
     if not verdict.completed and last.verdict is None:

@@ -97,6 +97,19 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
+def why_no_room(folder: Path) -> OSError | None:
+    """Try to write into ``folder``; return what kept us from it, or None."""
+    probe = folder / ".room"
+    try:
+        probe.write_bytes(b"\0" * 65536)
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None
+
+
 def read_object(path: Path | str) -> dict[str, Any] | None:
     """Return the JSON object in ``path``, or None if there is no file or no such object in it."""
     try:

@@ -180,7 +180,8 @@ class Keeper:
         _, status, usage = os.wait4(worker, 0)
         leftovers = self._end_leftovers(0.0 if stopped else LEFTOVER_GRACE)
         code = os.waitstatus_to_exitcode(status)
-        oom_kills = kernel_oom_kills() if code == -signal.SIGKILL else self._kernel_oom_kills
+        killed = code in (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter told by a shell
+        oom_kills = kernel_oom_kills() if killed else self._kernel_oom_kills
         oom_killed, self._kernel_oom_kills = oom_kills > self._kernel_oom_kills, oom_kills
         return {
             "ended": ended_at,

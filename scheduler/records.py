@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,7 +16,7 @@ from scheduler.attempts import (
     judge_attempt,
     past_attempt,
 )
-from scheduler.checkpoints import AttemptRecord
+from scheduler.checkpoints import AttemptRecord, why_no_room
 from scheduler.clerk import Checkpoint, Clerk
 from scheduler.clock import Clock
 from scheduler.paths import SweepPaths
@@ -152,22 +151,10 @@ class Records:
         except OSError as error:
             return partial(self.files_in_trouble, error)
         for folder in (self._paths.checkpoints, self._paths.logs):
-            trouble = _try_folder(folder)
+            trouble = why_no_room(folder)
             if trouble is not None:
                 return partial(self.files_in_trouble, trouble)
         return partial(self._handle, ev.RoomAgain())
-
-
-def _try_folder(folder: Path) -> OSError | None:
-    probe = folder / ".room"
-    try:
-        probe.write_bytes(b"\0" * 65536)
-    except OSError as error:
-        return error
-    finally:
-        with contextlib.suppress(OSError):
-            probe.unlink()
-    return None
 
 
 def _size(path: Path) -> int:

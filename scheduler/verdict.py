@@ -173,8 +173,11 @@ def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
             Kind.LOST,
             "the worker's end was not seen (its keeper was killed or the machine went down)",
         )
-    if ended.signal is not None:
-        return _judge_signal(ended.signal, ended.oom_killed, scan)
+    signal = ended.signal
+    if signal is None and ended.code is not None and ended.code - 128 in SIGNAL_NAMES:
+        signal = ended.code - 128  # how a shell, or another wrapper, tells of its child's end
+    if signal is not None:
+        return _judge_signal(signal, ended.oom_killed, scan)
     if ended.code == 2:
         return _verdict(
             Kind.WRONG_CODE, f"exit code 2: {scan.exception or scan.last_line or 'no output'}"

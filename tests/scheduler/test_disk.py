@@ -78,12 +78,14 @@ def test_a_full_disk_pauses_the_sweep_until_there_is_room(box: Box, mount: Mount
         {
             "a": f"results {measured}; print page of my own; gate; ok",
             "b": ["print No space left on device; gate; exit 1", "ok"],
+            "silent": ["gate; exit 1", "ok"],  # as one that cannot even write why
             "c": "ok",
         },
+        devices={"cpu_slots": 3},
         retries={"max_attempts": 1},
     )
     running = box.start()
-    gates = [box.reach_gate("a"), box.reach_gate("b")]
+    gates = [box.reach_gate(task) for task in ("a", "b", "silent")]
     filler = fill(box.root)
     for open_gate in gates:
         open_gate()
@@ -96,7 +98,7 @@ def test_a_full_disk_pauses_the_sweep_until_there_is_room(box: Box, mount: Mount
     running.wait_for("goes on: files can be written again")
     ended = running.end()
     assert ended.code == 0, ended.out
-    assert (box.starts("a"), box.starts("b"), box.starts("c")) == (1, 2, 1)
+    assert [box.starts(task) for task in ("a", "b", "silent", "c")] == [1, 2, 2, 1]
     assert json.loads(box.paths.results("a").read_text()) == json.loads(measured)
 
 

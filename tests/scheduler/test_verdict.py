@@ -92,6 +92,21 @@ def test_signals(log: str, signal: int, oom_killed: bool, kind: Kind, cause: str
     assert cause in found.cause
 
 
+@pytest.mark.parametrize(
+    ("log", "code", "kind", "cause"),
+    [
+        ("sh: line 1: 4711 Killed  python x.py", 137, Kind.SIGNALLED, "killed by SIGKILL"),
+        (CUDA_OOM, 134, Kind.OUT_OF_MEMORY, "(then SIGABRT)"),
+        (f"{TRACEBACK}ValueError: y", 129 + 64, Kind.FAILED, "ValueError: y"),
+    ],
+)
+def test_signals_told_by_a_shell(log: str, code: int, kind: Kind, cause: str) -> None:
+    found = verdict(log, code)
+    assert found.kind is kind
+    assert cause in found.cause
+    assert verdict(log, 137, oom_killed=True).kind is Kind.KILLED_BY_KERNEL
+
+
 def test_an_end_that_nobody_saw_is_lost_whatever_the_log_says() -> None:
     assert verdict(SUCCESS, None).kind is Kind.LOST
 
