@@ -11,7 +11,7 @@ from worker.errors import ConfigurationError, WorkerError, nearest
 from worker.plan import refused_grids, unfit
 from worker.prompts import COCO, load_captions
 from worker.settings import Search, read_search
-from worker.sources import local_source
+from worker.sources import local_source, names_folder, refuse_shadow
 from worker.studies import Study, confirmation, stability
 
 Problem = tuple[str, str]
@@ -145,14 +145,25 @@ def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Pr
     for key, file in ((key, file or "") for key, file in files.items()):
         if file.endswith(".safetensors") and not Path(file).is_file():
             yield f"search.{key}", f"the file {file} does not exist"
-    for name, source in search.models.items():
-        if name not in PIPES:
-            yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
-        elif source.startswith((".", "/", "~")) and not Path(source).expanduser().is_dir():
-            yield f"search.models.{name}", f"the folder {source} does not exist"
+    yield from _models(search, pipes)
     for captions in dict.fromkeys(search.captions or pipe.captions for pipe in pipes):
         if captions != COCO:
             try:
                 load_captions(local_source(captions), count)
             except WorkerError as error:
                 yield "search.captions", str(error).removeprefix("search.captions: ")
+
+
+def _models(search: Search, pipes: Sequence[Pipe]) -> Iterator[Problem]:
+    for name, source in search.models.items():
+        if name not in PIPES:
+            yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
+        elif names_folder(source) and not Path(source).expanduser().is_dir():
+            yield f"search.models.{name}", f"the folder {source} does not exist"
+    for pipe in pipes:
+        source = search.models.get(pipe.name, pipe.source)
+        if not names_folder(source) and not source.startswith(("built:", "package:")):
+            try:
+                refuse_shadow(source)
+            except ConfigurationError as error:
+                yield f"search.models.{pipe.name}", str(error)

@@ -10,7 +10,7 @@ from worker.building import random_pipeline
 from worker.catalogue import Pipe, Sched
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.settings import PipelineSettings
-from worker.sources import local_source, was_unreachable
+from worker.sources import local_source, names_folder, refuse_shadow, was_unreachable
 from worker.untyped import Dtype, Module, Passed, Pipeline
 
 
@@ -91,17 +91,19 @@ def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:
     """Load safetensors from a folder or the hub, half-precision files where there are any."""
     kind = _pipeline_class(pipe.architecture.name)
     options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True}
-    if pipe.architecture.name != "sdxl":
+    if pipe.architecture.name == "sdxl":
+        # where its package is installed, watermarks are drawn on the CPU and timed with the rest
+        options["add_watermarker"] = False
+    else:
         options |= {"safety_checker": None, "requires_safety_checker": False}
     half = {"variant": "fp16"} if options["torch_dtype"].itemsize == 2 else {}
-    folder = Path(source).expanduser()
-    if folder.is_dir():
+    if names_folder(source):
+        folder = Path(source).expanduser()
         _require_safetensors(folder)
         options["local_files_only"] = True
         variants = half if any(folder.glob("unet/*.fp16.safetensors")) else {}
         return _call_from_pretrained(kind, str(folder), options | variants)
-    if source.startswith((".", "/", "~")):
-        raise ConfigurationError(f"the model folder {source} does not exist")
+    refuse_shadow(source)
     if not half:
         return _call_from_pretrained(kind, source, options)
     try:
@@ -126,6 +128,8 @@ def _pipeline_class(architecture: str) -> Passed:
 
 
 def _require_safetensors(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ConfigurationError(f"the model folder {folder} does not exist")
     if not (folder / "model_index.json").is_file():
         raise ConfigurationError(
             f"{folder} is not a pipeline's folder: it has no model_index.json; "

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import ConfigurationError, TryAgainLaterError
-from worker.sources import local_source
+from worker.sources import local_source, refuse_shadow
 
 COCO = "coco2017"
 _COCO_ON_THE_HUB = "phiyodr/coco2017"
@@ -23,7 +23,7 @@ def load_captions(source: str, count: int) -> list[str]:
         count: number of captions wanted.
 
     Raises:
-        ConfigurationError: the file is missing, malformed or too short.
+        ConfigurationError: the file is missing, malformed or too short, or a folder hides COCO.
         TryAgainLaterError: the data set cannot be reached.
     """
     name = source if source == COCO else local_source(source)
@@ -100,6 +100,7 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
 
 
 def _coco(count: int) -> list[str]:
+    refuse_shadow(_COCO_ON_THE_HUB)
     import datasets
 
     datasets.disable_progress_bars()

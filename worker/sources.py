@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 
 from worker.building import tiny_clip, tiny_pipeline
+from worker.errors import ConfigurationError
 
 
 def local_source(source: str) -> str:
     """Turn a catalogue source into a folder or file on disk; a hub id stays what it is."""
     scheme, _, name = source.partition(":")
     if scheme == "built":
-        return str(tiny_clip() if name == "tiny-clip" else tiny_pipeline(name))
+        folder = tiny_clip() if name == "tiny-clip" else tiny_pipeline(name)
+        return str(folder.absolute())
     if scheme == "package":
         return str(files("worker").joinpath(name))
     return source
+
+
+def names_folder(source: str) -> bool:
+    """Say whether a source is a folder, not a hub id: it begins with ``.``, ``/`` or ``~``."""
+    return source.startswith((".", "/", "~"))
+
+
+def refuse_shadow(hub_id: str) -> None:
+    """Refuse a hub id where a folder of that name lies here.
+
+    The libraries would load the folder in its place and say nothing.
+
+    Raises:
+        ConfigurationError: there is such a folder.
+    """
+    if Path(hub_id).exists():
+        raise ConfigurationError(
+            f"{hub_id} is on the hub, and here lies a folder of the same name, which would be "
+            f"loaded in its place: start from another folder, or write ./{hub_id} if it is meant"
+        )
 
 
 def was_unreachable(error: BaseException) -> bool:

@@ -4,11 +4,14 @@ import multiprocessing
 
 import pytest
 import torch
+from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl
 
 from worker import building
 from worker.architectures import PUBLISHED
 from worker.building import tiny_pipeline
+from worker.catalogue import find_pipe, find_sched
 from worker.errors import ConfigurationError
+from worker.loading import load_pipeline
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,13 @@ def test_an_interrupted_build_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         building._built("something", fail)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
+def test_no_watermark_is_drawn_into_what_is_timed(monkeypatch):
+    """Where the package for it is installed, SDXL's pipeline draws one by itself."""
+    monkeypatch.setattr(pipeline_stable_diffusion_xl, "is_invisible_watermark_available", lambda: 1)
+    pipe, where = find_pipe("TINY_SDXL"), {"weights": "pretrained", "device": "cpu"}
+    loaded = load_pipeline(
+        pipe, find_sched("DDIM"), source=pipe.source, dtype=torch.float32, **where
+    )
+    assert loaded.watermark is None

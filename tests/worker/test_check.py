@@ -5,8 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
+from worker.catalogue import find_pipe, find_sched
 from worker.checking import find_problems
+from worker.errors import ConfigurationError
+from worker.loading import load_pipeline
 
 TINY = "package:captions/tiny.txt"
 GOOD = {"pipe": "TINY_SD15", "sched": "DDIM", "steps": 4}
@@ -104,6 +108,21 @@ def test_folders_and_names_of_models():
     problems = dict(find_problems([GOOD], {}, section))
     assert "did you mean SDXL" in problems["search.models.SDLX"]
     assert "does not exist" in problems["search.models.SDXL"]
+
+
+def test_a_folder_that_hides_a_model_of_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pipe = find_pipe("SD15")
+    (tmp_path / pipe.source).mkdir(parents=True)
+    task, section = GOOD | {"pipe": "SD15"}, {"captions": TINY}
+    (problem,) = find_problems([task], {}, section)
+    assert problem[0] == "search.models.SD15"
+    assert f"write ./{pipe.source} if it is meant" in problem[1]
+    where = {"source": pipe.source, "weights": "pretrained", "device": "cpu"}
+    with pytest.raises(ConfigurationError, match="a folder of the same name"):
+        load_pipeline(pipe, find_sched("DDIM"), dtype=torch.float32, **where)
+    meant = section | {"models": {"SD15": f"./{pipe.source}"}}
+    assert find_problems([task], {}, meant) == []
 
 
 def test_a_hundred_thousand_tasks():

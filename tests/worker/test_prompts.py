@@ -42,3 +42,11 @@ def test_what_is_wrong_with_a_file(tmp_path, name, content, words):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigurationError, match="cannot be read: No such file"):
         load_captions(str(tmp_path / "c.txt"), 1)
+
+
+def test_a_folder_here_is_not_taken_for_coco(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phiyodr" / "coco2017").mkdir(parents=True)
+    (tmp_path / "phiyodr" / "coco2017" / "validation.jsonl").write_text('{"captions": ["no"]}')
+    with pytest.raises(ConfigurationError, match="a folder of the same name"):
+        load_captions("coco2017", 1)
