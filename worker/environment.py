@@ -9,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("torch", "diffusers", "transformers", "DeepCache", "tomesd", "open_clip_torch")
-# a ratio between rows is only honest where these agree
-SAME_MACHINE = ("device", "driver", "threads")
+# what times or images follow from
+_PACKAGES = ("torch", "diffusers", "transformers", "tomesd", "open_clip_torch", "torchmetrics")
+# rows are only comparable where these agree
+MUST_AGREE = ("device", "driver", "threads", "versions")
 
 
 def describe(device: str) -> dict[str, Any]:

@@ -69,11 +69,13 @@ class ResultsFile:
         Raises:
             WorkerError: it cannot be written (disk full, folder read-only); what was there stays.
         """
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        # a file's name, as it stands in a command, need not be text
+        line = text.encode(errors="replace") + b"\n"
         if self._torn:
             line = b"\n" + line
         try:
-            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            descriptor = self._descriptor()
             try:
                 written = os.write(descriptor, line)
                 if written < len(line):
@@ -83,12 +85,29 @@ class ResultsFile:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise WorkerError(
-                f"the results file {self.path} cannot be written: {error.strerror}; what was "
-                "measured before is kept, free the disk or fix the folder and run again"
-            ) from error
+            raise self._unwritable(error) from error
         self._torn = False
         self.rows.append(dict(row))
+
+    def check_writable(self) -> None:
+        """Make sure that a line could be added.
+
+        Raises:
+            WorkerError: it could not.
+        """
+        try:
+            os.close(self._descriptor())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _descriptor(self) -> int:
+        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def _unwritable(self, error: OSError) -> WorkerError:
+        return WorkerError(
+            f"the results file {self.path} cannot be written: {error.strerror}; what was "
+            "measured before is kept, free the disk or fix the folder and run again"
+        )
 
 
 def _parse(line: bytes) -> Row | None:

@@ -81,6 +81,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
     reason = unfit(request.task.pipe, request.search)
     if reason is not None:
         raise ConfigurationError(f"search.weights: {reason}")
+    results.check_writable()
     here = environment.describe(device)
     known = _still_holding(results.rows, here)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
@@ -184,14 +185,14 @@ def _digest(content: Mapping[str, Any] | Sequence[str]) -> str:
 
 
 def _still_holding(existing: Sequence[Row], here: Mapping[str, Any]) -> Known:
-    """Return the rows that were measured on this machine; the newest of each.
+    """Return the rows that were measured on this machine by these libraries; the newest of each.
 
-    A ratio to a baseline of another GPU or another driver would mean nothing.
+    A ratio to a baseline of another GPU, driver or torch would mean nothing.
     """
     known: Known = {}
     for row in existing:
         try:
-            same = all(row["environment"][key] == here[key] for key in environment.SAME_MACHINE)
+            same = all(row["environment"][key] == here[key] for key in environment.MUST_AGREE)
             key = (row["settings"]["digest"], json.dumps(row["configuration"], sort_keys=True))
         except (KeyError, TypeError):
             continue  # a summary, or not one of ours

@@ -1,6 +1,7 @@
 """Nothing that was measured is lost."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def test_a_full_disk_says_so():
     results = ResultsFile(Path("/dev/full"))
     with pytest.raises(WorkerError, match="No space left"):
         results.append({"n": 1})
+
+
+def test_a_place_that_takes_no_file_is_noticed_before_anything_is_measured():
+    results = ResultsFile.open(Path("/proc/task.jsonl"))
+    with pytest.raises(WorkerError, match=r"/proc/task\.jsonl cannot be written"):
+        results.check_writable()
+
+
+def test_a_command_with_a_name_that_is_no_text_costs_no_measurement(tmp_path):
+    results = ResultsFile.open(tmp_path / "task.jsonl")
+    results.append({"command": os.fsdecode(b"--search \xff.yaml")})
+    assert ResultsFile.open(results.path).rows == [{"command": "--search ?.yaml"}]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])

@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 
 from worker import rig, rows, search
+from worker.__main__ import main
 from worker.accelerators import compose
 from worker.catalogue import find_pipe, find_sched
 from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
@@ -138,8 +139,9 @@ def test_a_finished_task_measures_nothing_again(finished, tmp_path):
 
 
 def test_a_killed_task_goes_on_where_it_was(tmp_path):
-    path = tmp_path / "t.jsonl"
-    section = tmp_path / "search.yaml"
+    # names as Linux has them: not all of them are text
+    path = tmp_path / os.fsdecode(b"t\xff.jsonl")
+    section = tmp_path / os.fsdecode(b"search\xff.yaml")
     section.write_text(json.dumps({"search": SECTION}))
     command = [*COMMAND, *FLAGS, "--results", str(path), "--search", str(section)]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -178,13 +180,14 @@ def test_a_changed_setting_measures_again_with_its_own_baseline(tmp_path, change
     assert labels(path) == ["baseline", "baseline"]
 
 
-def test_a_baseline_of_another_machine_is_not_used(tmp_path):
+@pytest.mark.parametrize("changed", [{"device": "another"}, {"versions": {"torch": "2.0"}}])
+def test_a_baseline_of_another_machine_is_not_used(tmp_path, changed):
     path = tmp_path / "t.jsonl"
     small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
     small["controls"] = NO_CONTROLS
     measure(path, section=small)
     row = read(path)[0]
-    row["environment"]["device"] = "another"
+    row["environment"] |= changed
     path.write_text(json.dumps(row) + "\n")
     measure(path, section=small)
     assert labels(path) == ["baseline", "baseline"]
@@ -428,6 +431,15 @@ def test_plan_says_what_is_left_out():
     assert "candidate  T-GATE 4" in done.stdout
     done = subprocess.run([*command, "--steps", "1"], capture_output=True, text=True)
     assert "so it is measured as 'baseline'" in done.stdout
+
+
+def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):
+    (tmp_path / "search.yaml").write_text("weights: random")
+    flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "search.yaml")]) == 2
+    said = capsys.readouterr()
+    assert "search.weights" in said.err
+    assert said.out == ""
 
 
 @torch.no_grad()

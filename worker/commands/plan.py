@@ -8,7 +8,7 @@ from pathlib import Path
 
 from worker.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 from worker.commands.search import read_section
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 
 _EXAMPLE = """example:
   python -m worker plan --pipe SDXL --sched DDIM --steps 50 --search sweeps/sdxl.yaml
@@ -28,12 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
-    from worker.plan import Task, make_plan
+    from worker.plan import Task, make_plan, unfit
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
         task.sched.check_steps(task.steps)
-        plan = make_plan(task, read_section(arguments.search))
+        search = read_section(arguments.search)
+        reason = unfit(task.pipe, search)
+        if reason is not None:
+            raise ConfigurationError(f"search.weights: {reason}")
+        plan = make_plan(task, search)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -96,7 +96,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    # a file's name need not be text
+    print(line.encode(errors="backslashreplace").decode(), flush=True)
 
 
 def _device() -> str:
