@@ -104,7 +104,8 @@ def _read_library_object(machine: Machine, owner: Thing, name: str) -> Value:
                 raise Raised("AttributeError", f"{owner.slots['class']} has no {name}")
             return component(machine, owner, name)
         if name == "components":
-            return DictThing({PIPE: owner, OPEN: Unknown("a pipeline's components")})
+            any_of_them = Part("a pipeline's components", owner=owner, name="_components")
+            return DictThing({PIPE: owner, OPEN: any_of_them})
         if name in ("scheduler", "dtype", "device"):
             return owner.slots[name]
         if name == "deepcache":
@@ -200,7 +201,7 @@ def component(machine: Machine, pipe: Pipeline, name: str) -> Value:
 def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
     """Do ``owner.name = value``."""
     store = machine.store
-    if isinstance(owner, Lib) and owner.root in PACKAGES:
+    if isinstance(owner, Lib) and _is_code(owner, value):
         raise Abandoned(f"the file changes {owner.path}.{name} itself")
     if isinstance(owner, Lib):
         store.put(machine.overridden, f"{owner.path}.{name}", value)
@@ -212,6 +213,12 @@ def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
         store.put(owner.slots, name, value)
     else:
         change(machine, owner, name, value)
+
+
+def _is_code(owner: Lib, value: Value) -> bool:
+    """Whether setting an attribute changes what a library does, not a switch that it offers."""
+    computing = owner.root in ("accelerate", "torch", "transformers")
+    return owner.root in PACKAGES or (computing and not is_constant(value))
 
 
 def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -> None:
@@ -264,7 +271,7 @@ def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
         machine.store.put(owner.slots, slot, what)
     elif isinstance(owner, Part) and not owner.name.startswith("_"):
         change(machine, owner.owner, owner.name or name, Unknown(what.why))
-    else:  # from __dict__ and the like any attribute can be reached
+    else:
         machine.taint([owner], what.why)
 
 
@@ -286,6 +293,8 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
         method = find(container.cls, "__getitem__")
         if isinstance(method, Function):
             return machine.call(Bound(container, method), Arguments([key]))
+    if container == Lib("sys.modules") and isinstance(key, str):
+        return Lib(key)
     if isinstance(container, DictThing) and PIPE in container.slots and isinstance(key, str):
         return read(machine, container.slots[PIPE], key)
     if isinstance(container, DictThing) and isinstance(key, Lib):
@@ -342,4 +351,5 @@ def absorb(slots: Slots, value: Value) -> None:
     if isinstance(value, (DictThing, SchedulerConfig)):
         slots.update(value.slots)
     else:
-        slots[OPEN] = Unknown("a dictionary whose entries are not known")
+        unknown = Unknown("a dictionary whose entries are not known")
+        slots[OPEN] = value.inner() if isinstance(value, Part) else unknown

@@ -116,8 +116,9 @@ def _device(machine: Machine, given: Arguments) -> Value:
 
 
 def _dynamic(machine: Machine, given: Arguments) -> Value:
-    """Forget every name: code in a text may set any of them."""
+    """Forget every name and every pipeline: code in a text may change any of them."""
     machine.forget_names("code that is made at run time")
+    machine.taint([*machine.built], "code that is made at run time")
     return Unknown("the result of code made at run time")
 
 
@@ -145,6 +146,8 @@ def _namespace(machine: Machine, given: Arguments) -> Value:
 
 def _attributes_of(machine: Machine, given: Arguments) -> Value:
     owner = given.get("", 0)
+    if isinstance(owner, (Pipeline, Component, Scheduler)):
+        return attributes.read(machine, owner, "__dict__")
     return DictThing(dict(owner.slots)) if isinstance(owner, Instance) else Unknown("attributes")
 
 
@@ -165,7 +168,7 @@ def _setattr(machine: Machine, given: Arguments) -> Value:
     if isinstance(name, str):
         attributes.write(machine, owner, name, given.get("", 2))
     else:
-        machine.taint([owner], "an attribute chosen at run time")
+        attributes.write(machine, owner, "__dict__", Unknown("an attribute chosen at run time"))
     return None
 
 

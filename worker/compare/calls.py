@@ -111,6 +111,7 @@ HARMLESS = TOOLKITS | frozenset(
     ]
 )
 OBSERVERS = frozenset(["builtins", "gc", "inspect", "logging", "pprint", "rich", "sys", "warnings"])
+STEPS = frozenset(["num_inference_steps", "inference_step"])
 MAX_CALLS = 30  # calls within calls
 
 
@@ -170,7 +171,7 @@ class Caller(Evaluator):
         pipes = [value for value in given if isinstance(value, Pipeline)]
         if pipes:  # it may well be what calls the pipeline
             pipelines.call_pipeline(self, pipes[-1], Arguments(open=Unknown(why)))
-        if {"num_inference_steps", "inference_step"} & set(arguments.keywords):
+        if STEPS & set(arguments.keywords):
             return pipelines.call_pipeline(self, Unknown(why), arguments)
         return Unknown(why)
 
@@ -189,7 +190,11 @@ class Caller(Evaluator):
             return self._load_component(function.owner, arguments)
         if function.root in HARMLESS and not function.last.startswith("__"):
             self._give_to(function, arguments)
-            return Unknown(f"the result of {function.path.removeprefix('builtins.')}")
+            what = f"the result of {function.path.removeprefix('builtins.')}"
+            for value in arguments.positional:  # what is made of a part may still hold it
+                if isinstance(value, (Part, Component, Pipeline)):
+                    return Part(what, owner=value.owner if isinstance(value, Part) else value)
+            return Unknown(what)
         return self._call_unknown(function, arguments)
 
     def _give_to(self, function: Lib, arguments: Arguments) -> None:
@@ -260,6 +265,8 @@ class Caller(Evaluator):
             return accelerators.call_helper(self, owner, method, arguments)
         if part.own and isinstance(owner, Scheduler):
             return schedulers.call_method(self, owner, method, arguments)
+        if STEPS & set(arguments.keywords):  # only a pipeline takes these
+            return pipelines.call_pipeline(self, Unknown(part.why), arguments)
         if method not in NEUTRAL_PART_METHODS:
             attributes.change(self, part, method)
         return part.inner()

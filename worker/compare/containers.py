@@ -20,6 +20,7 @@ from worker.compare.values import (
     SchedulerConfig,
     Unknown,
     Value,
+    element,
     is_constant,
     shallow,
     truth,
@@ -56,7 +57,7 @@ def over_iterables(machine: Machine, name: str, given: Arguments) -> Value:
     for value in given.positional:
         items = pure.iterate(value)
         if isinstance(items, Unknown):
-            return Unknown(items.why)
+            return element(items)
         columns.append(items)
     machine.spend(sum(map(len, columns)) // 4)
     return ITERATORS[name](columns, given)
@@ -78,7 +79,7 @@ def enumerate_call(machine: Machine, given: Arguments) -> Value:
     """Return ``enumerate(…)`` as a list."""
     items, start = pure.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
     if isinstance(items, Unknown) or not isinstance(start, int):
-        return Unknown(items.why if isinstance(items, Unknown) else "numbers from an unknown one")
+        return element(items) if isinstance(items, Unknown) else Unknown("an unknown first number")
     machine.spend(pure.size(items))
     return ListThing.of(tuple(enumerate(items, start)))
 
@@ -88,7 +89,7 @@ def sorted_call(machine: Machine, given: Arguments) -> Value:
     items, key = pure.iterate(given.get("", 0)), given.get("key")
     if isinstance(items, Unknown):
         machine.may_call([key], "a sort of something not known")
-        return Unknown(items.why)
+        return element(items)
     keys = items if key is None else tuple(machine.call(key, Arguments([item])) for item in items)
     reverse = given.get("reverse", None, False)
     if not is_constant(keys) or not isinstance(reverse, int):
@@ -228,7 +229,7 @@ def _take(
 
 def _view(entries: DictThing | SchedulerConfig, method: str) -> Value:
     if not _is_closed(entries):
-        return Unknown("a dictionary whose entries are not known")
+        return pure.unknown_entry(entries)
     pairs = tuple(entries.slots.items())
     views: dict[str, Any] = {
         "items": pairs,

@@ -20,6 +20,7 @@ from worker.compare.values import (
     Instance,
     Lib,
     ListThing,
+    Part,
     SchedulerConfig,
     Unknown,
     Value,
@@ -279,13 +280,21 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
         return items if isinstance(items, (tuple, Unknown)) else Unknown("a list")
     if isinstance(value, DictThing):
         if OPEN in value.slots or BASE in value.slots:
-            return Unknown("a dictionary whose entries are not known")
+            return unknown_entry(value)
         return tuple(value.slots)
     if isinstance(value, tuple):
         return value
     if isinstance(value, str):
         return tuple(value)
     return Unknown("a loop over an object")
+
+
+def unknown_entry(entries: DictThing | SchedulerConfig) -> Unknown:
+    """Return what may be any entry of a dictionary."""
+    open_to = entries.slots.get(OPEN)
+    if isinstance(open_to, Part):
+        return open_to.inner()
+    return Unknown("a dictionary whose entries are not known")
 
 
 def index(container: Value, key: Value) -> Value:
@@ -296,7 +305,7 @@ def index(container: Value, key: Value) -> Value:
     if isinstance(container, (DictThing, SchedulerConfig)):
         if isinstance(key, (*CONSTANTS, tuple)) and is_constant(key) and key in container.slots:
             return container.slots[key]
-        return Unknown("a dictionary entry that is not known")
+        return unknown_entry(container)
     items = _plain(container)
     if isinstance(items, Unknown):
         return element(items)

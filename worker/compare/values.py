@@ -42,8 +42,12 @@ class Part(Unknown):
     own: bool = field(default=False, kw_only=True)
 
     def inner(self, name: str = "") -> Part:
-        """Return what is found inside of it, or what one of its methods returns."""
-        return Part(self.why, owner=self.owner, name=name)
+        """Return what is found inside of it, or what one of its methods returns.
+
+        From ``__dict__`` and the like any attribute can be reached: such a name is kept.
+        """
+        kept = self.name if self.name.startswith("_") else name
+        return Part(self.why, owner=self.owner, name=kept)
 
 
 def element(of: Unknown) -> Unknown:
