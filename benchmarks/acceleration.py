@@ -60,6 +60,8 @@ class Visit:
     """Seconds that it may take where it was never measured."""
     packages: bool = False
     """Compare with the published packages instead."""
+    scoring: bool = False
+    """Time what scores the images instead."""
 
 
 def tome(pipe: str) -> dict:
@@ -81,6 +83,7 @@ def first_visits() -> Iterator[Visit]:
         yield Visit(f"{pipe}-combined", pipe, batch, of(combined))
         yield Visit(f"{pipe}-again", pipe, batch, of(TWICE))
         yield Visit(f"{pipe}-packages", pipe, batch, packages=True)
+        yield Visit(f"{pipe}-scoring", pipe, batch, scoring=True, guess=120)
     for pipe, batch in TASKS:
         yield Visit(f"{pipe}-compiled", pipe, batch, of([DEEPCACHE_3], **COMPILED), guess=350)
 
@@ -125,6 +128,9 @@ def measure(visit: Visit, out: Path, tiny: bool) -> None:
             print(json.dumps(found), flush=True)
             results.append(found)
         return
+    if visit.scoring:
+        results.append({"scoring": time_scoring(name, visit.batch_size, rounds, device)})
+        return
     section = visit.section | {
         "captions": "package:captions/tiny.txt",
         "timing": {"repeats": rounds, "warmup": 1, "block": 4},
@@ -144,6 +150,47 @@ def measure(visit: Visit, out: Path, tiny: bool) -> None:
             print(f"{time.strftime('%H:%M:%S')} {visit.name}: {line}", flush=True)
 
     search.run(request, results, device, say)
+
+
+def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
+    """Time CLIP score, PSNR and SSIM of a batch, by a scorer of the size of the pipe's own.
+
+    Its weights are random as well: that makes it no slower and no faster.
+    """
+    import tempfile
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_model
+
+    from worker import environment, statistics
+    from worker.metrics.clip import ClipScorer
+    from worker.metrics.similarity import psnr, ssim
+
+    pipe = find_pipe(name)
+    model, weights = pipe.clip
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        if pipe.is_published:
+            with torch.device(device):
+                save_model(open_clip.create_model(model), file.name)
+            weights = file.name
+        scorer = ClipScorer(model, weights, device)
+    captions = scorer.encode(["a cat"] * batch_size)
+    images = torch.rand(batch_size, 3, pipe.image_size, pipe.image_size, device=device)
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        scorer.score(images, captions)
+        psnr(images, images)
+        ssim(images, images)  # each of them waits for the device: its figures are Python's floats
+        seconds.append(time.perf_counter() - start)
+    return {
+        "pipe": name,
+        "batch_size": batch_size,
+        "scorer": model,
+        "seconds_per_batch": statistics.percentile(seconds[1:], 50),
+        "environment": environment.describe(device),
+    }
 
 
 class Diary:

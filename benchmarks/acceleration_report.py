@@ -16,6 +16,7 @@ from worker.results import ResultsFile, Row, value_of
 
 AGREE = 0.03
 OVERHEAD = 0.05
+STEPS = 50  # of the tasks that scoring is held against
 
 # (architecture, label): speed-up and where it stands; a label without branch is any branch
 PUBLISHED = {
@@ -67,7 +68,7 @@ def page(out: Path) -> str:
         *_tables(rows),
         *_section("Measured twice, in two processes", _agreement(rows)),
         *_section("Compiled beside eager", _compiled(rows)),
-        *_section("What the evaluation itself costs", _overhead(files)),
+        *_section("What the evaluation itself costs", [*_overhead(files), *_scoring(files, rows)]),
         *_section("This house beside the published packages", _packages(packages)),
     ]
     return "\n".join(parts).rstrip() + "\n"
@@ -150,12 +151,17 @@ def _speedup(row: Row) -> str:
     gain = next((item for item in row["metrics"] if item["name"] == "speedup"), None)
     if gain is None or gain["value"] is None:
         return ""
-    ends = (_number(gain[end], 2) or "?" for end in ("low", "high"))
-    return f"{gain['value']:.2f} ({' to '.join(ends)})"
+    return _interval(gain["low"], gain["value"], gain["high"], 2)
+
+
+def _interval(low: float | None, value: float, high: float | None, digits: int) -> str:
+    """Return a value with the ends of its interval, which too few runs leave unknown."""
+    ends = (_number(end, digits) or "?" for end in (low, high))
+    return f"{value:.{digits}f} ({' to '.join(ends)})"
 
 
 def _published(row: Row) -> str:
-    pipe, label = row["settings"]["pipe"].removeprefix("TINY_"), row["label"]
+    pipe, label = row["settings"]["pipe"], row["label"]
     bare = " + ".join(part.partition("/")[0] for part in label.split(" + "))
     names = " + ".join(word.split()[0] for word in label.split(" + "))
     found = (PUBLISHED.get((pipe, name)) for name in (label, bare, names))
@@ -224,8 +230,39 @@ def _overhead(files: dict[str, list[Row]]) -> list[str]:
         [visit, f"{share:.1%}", "yes" if share <= OVERHEAD else "no"]
         for visit, share in shares.items()
     ]
-    note = "Without a scorer: random weights leave nothing to score.\n"
+    note = (
+        "Without a scorer, as random weights leave nothing to score; what one takes stands below.\n"
+    )
     return [note, *_table("visit | overhead | within 5 %", lines)] if lines else []
+
+
+def _scoring(files: dict[str, list[Row]], rows: list[Row]) -> list[str]:
+    """Return what scoring a batch takes, beside the baseline's time for it on that machine."""
+
+    def of(pipe: str, batch_size: int, environment: dict) -> tuple:
+        return pipe, batch_size, _machine(environment)
+
+    baselines = {}
+    for row in rows:
+        settings = row["settings"]
+        plain = settings["steps"] == STEPS and not settings["pipeline"]["compile"]
+        if row["role"] == "baseline" and plain:
+            key = of(settings["pipe"], settings["batch_size"], row["environment"])
+            baselines[key] = value_of(row, "seconds_per_batch")
+    lines = []
+    newest = (all_rows[-1] for all_rows in files.values() if all_rows)
+    for found in (row["scoring"] for row in newest if "scoring" in row):
+        whole = baselines.get(of(found["pipe"], found["batch_size"], found["environment"]))
+        share = found["seconds_per_batch"] / whole if whole else None
+        lines.append(
+            [
+                f"{found['pipe']}, batch {found['batch_size']}, {found['scorer']}",
+                _number(found["seconds_per_batch"], 3),
+                "" if share is None else f"{share:.1%}",
+            ]
+        )
+    head = f"scoring | s/batch: CLIP score, PSNR, SSIM | of the baseline's batch, {STEPS} steps"
+    return ["", *_table(head, lines)] if lines else []
 
 
 def _packages(found: list[Row]) -> list[str]:
@@ -242,14 +279,14 @@ def _packages(found: list[Row]) -> list[str]:
     ):
         row = alike[-1]
         low, value, high = row["package_over_house"]
-        verdict = "slower" if high < 1 else "not slower"
+        verdict = "?" if high is None else "slower" if high < 1 else "not slower"
         lines.append(
             [
                 f"{row['pipe']}, {row['steps']} steps, batch {row['batch_size']}",
                 row["accelerator"],
                 _number(row["house_seconds"], 3),
                 _number(row["package_seconds"], 3),
-                f"{value:.3f} ({low:.3f} to {high:.3f})",
+                _interval(low, value, high, 3),
                 verdict,
                 f"{row['largest_difference']:.1e}",
             ]

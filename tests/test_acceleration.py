@@ -85,6 +85,30 @@ def test_what_the_evaluation_costs(acceleration, tmp_path):
     assert "| one | 1.2% | yes |" in written(acceleration, tmp_path, one=summaries)
 
 
+def test_what_scoring_costs_beside_a_batch(acceleration, tmp_path):
+    scored = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14", "seconds_per_batch": 0.02}
+    baseline = row(label="baseline", role="baseline")
+    baseline["metrics"] = [metric("seconds_per_batch", 1.0, "s", "lower")]
+    scored["environment"] = baseline["environment"]
+    page = written(acceleration, tmp_path, one=[baseline], two=[{"scoring": scored}])
+    assert "| SD15, batch 4, ViT-g-14 | 0.020 | 2.0% |" in page
+
+
+@pytest.mark.parametrize(
+    ("interval", "cells"),
+    [
+        ([1.01, 1.05, 1.09], "1.050 (1.010 to 1.090) | not slower"),
+        ([0.91, 0.95, 0.99], "0.950 (0.910 to 0.990) | slower"),
+        ([None, 0.95, None], "0.950 (? to ?) | ?"),
+    ],
+)
+def test_the_house_beside_the_packages(acceleration, tmp_path, interval, cells):
+    found = {"pipe": "SD15", "steps": 50, "batch_size": 4, "accelerator": "deepcache"}
+    found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": 0.0}
+    found |= {"package_over_house": interval, "environment": row()["environment"]}
+    assert f"| {cells} |" in written(acceleration, tmp_path, packages=[found])
+
+
 def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
     visit = next(acceleration.first_visits())
     diary = acceleration.Diary(tmp_path / "visits.jsonl", "H200")

@@ -13,13 +13,17 @@ from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from tests.nvml_stand_in import StandIn, build
-from worker import rows
+from worker import rows, search
+from worker.catalogue import find_pipe, find_sched
 from worker.errors import ConfigurationError
 from worker.metrics import fid
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
+from worker.plan import Task
+from worker.results import ResultsFile
+from worker.settings import Search
 
 
 @pytest.fixture
@@ -138,6 +142,23 @@ def test_clip_score_is_the_cosine_whatever_the_batch(images):
     alone = [scorer.score(images[n : n + 1], captions[n : n + 1])[0] for n in range(3)]
     assert together == pytest.approx(alone, abs=1e-3)
     assert all(-100 <= score <= 100 for score in together)
+
+
+def test_captions_are_encoded_once_for_a_task(tmp_path, monkeypatch):
+    encoded = []
+    encode = ClipScorer.encode
+    monkeypatch.setattr(
+        ClipScorer, "encode", lambda self, captions: encoded.append(1) or encode(self, captions)
+    )
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": [2, 3]}}],
+        "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False},
+        "timing": {"repeats": 1, "warmup": 0, "block": 1},
+    }
+    task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), 3)
+    wanted = search.Request(task, Search.model_validate(section), num_samples=2, batch_size=2)
+    search.run(wanted, ResultsFile.open(tmp_path / "rows.jsonl"), "cpu", lambda _line: None)
+    assert len(encoded) == 1
 
 
 def test_clip_weights_in_a_pickle_are_refused(tmp_path):
