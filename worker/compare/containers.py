@@ -68,7 +68,7 @@ def map_call(machine: Machine, given: Arguments) -> Value:
     columns = [pure.iterate(value) for value in given.positional[1:]]
     unknown = next((items for items in columns if isinstance(items, Unknown)), None)
     if unknown is not None or not columns:
-        machine.may_call(given.positional[:1], "a map over something not known")
+        machine.may_call(given.positional, "a map over something not known")
         return Unknown("a map over something not known")
     rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
     function = given.positional[0]

@@ -116,6 +116,7 @@ class Machine(ABC):
 
     def may_call(self, given: list[Value], why: str) -> None:
         """Follow the functions and pipelines that something else is given, and may call."""
+        part = next((value for value in given if isinstance(value, Part)), None)
         for value in given:
             method = getattr(value, "method", getattr(value, "name", ""))
             if (
@@ -123,7 +124,7 @@ class Machine(ABC):
                 or (isinstance(value, Bound) and isinstance(method, Function))
                 or (isinstance(value, Part) and method in ("__call__", "tgate"))
             ):
-                unknown = Arguments(open=Unknown(f"given by {why}"))
+                unknown = Arguments(open=part.inner() if part else Unknown(f"given by {why}"))
                 self.branch(Unknown(why), partial(self._called, value, unknown), lambda: NEXT)
 
     def _called(self, function: Value, arguments: Arguments) -> Done:
