@@ -24,7 +24,6 @@ class Checkpoint(NamedTuple):
 
     path: Path
     content: Callable[[], Mapping[str, Any]]  # called by the clerk
-    when_durable: Callback  # called by the clerk
     written: Callback  # called in the dispatcher's loop
     failed: Callable[[OSError], None]  # called in the dispatcher's loop
 
@@ -91,7 +90,6 @@ class Clerk(threading.Thread):
             with contextlib.suppress(FileNotFoundError):  # the user removed the folder
                 sync_folder(self._folder)
         for checkpoint in published:
-            checkpoint.when_durable()
             yield checkpoint.written
 
 

@@ -130,11 +130,15 @@ class Dispatcher:
     def _turn(self) -> None:
         self._handle(ev.Tick())
         self._release_idle_keepers()
-        self._journal.flush()
+        self._flush()
         for key, _ in self._selector.select(self._sleep_time()):
             key.data()
         while not self._inbox.empty():
             self._inbox.get()()
+
+    def _flush(self) -> None:
+        if self._journal.flush():
+            self._records.forget_ended()
 
     def _sleep_time(self) -> float | None:
         now = time.monotonic()
@@ -277,6 +281,7 @@ class Dispatcher:
         self._tell(
             "dispatcher_ended", exit_code=self._exit_code, left_running=sorted(self._attempts)
         )
+        self._flush()
 
     # --- actions -------------------------------------------------------------------------------
 

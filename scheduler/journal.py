@@ -31,8 +31,8 @@ class Journal:
         self._pending += json.dumps(entry, default=str).encode() + b"\n"
         return entry
 
-    def flush(self) -> None:
-        """Write what was added; what finds no room is kept for the next time.
+    def flush(self) -> bool:
+        """Write what was added; what finds no room is kept for the next time. Say whether all is written.
 
         Not synced: losing the last lines in a power cut loses nothing that counts.
         """
@@ -40,7 +40,8 @@ class Journal:
             while self._pending:
                 self._pending = self._pending[os.write(self._descriptor, self._pending) :]
         except OSError:
-            return
+            return False
+        return True
 
     def close(self) -> None:
         """Write the rest and close."""

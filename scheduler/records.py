@@ -50,6 +50,7 @@ class Records:
         self._tell = tell
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
+        self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
 
     def judge(self, task: str, known: AttemptRecord) -> None:
         """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
@@ -106,7 +107,6 @@ class Records:
             Checkpoint(
                 paths.done(task.id) if action.completed else paths.failed(task.id),
                 partial(checkpoint_content, task, self._sweep, paths, judgement, action.why),
-                when_durable=partial(forget_attempts, task.id, paths),
                 written=partial(self._written, action, judgement),
                 failed=partial(self.files_in_trouble, task=task.id),
             )
@@ -123,7 +123,17 @@ class Records:
             seconds=judgement.seconds,
             **self._outcome(action, judgement),
         )
+        self._ended.append(action.task)
         self._handle(ev.CheckpointWritten(action.task))
+
+    def forget_ended(self) -> None:
+        """Remove the attempts of tasks that have ended; call it when the journal has their ends.
+
+        Not before: should the checkpoint ever be damaged, either of the two proves it again.
+        """
+        for task in self._ended:
+            forget_attempts(task, self._paths)
+        self._ended.clear()
 
     def _outcome(self, action: ev.WriteCheckpoint, judgement: Judgement) -> dict[str, Any]:
         if not action.completed:
