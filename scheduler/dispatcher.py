@@ -257,6 +257,8 @@ class Dispatcher:
         threading.Thread(target=wait, name=f"end of {task}", daemon=True).start()
 
     def _ended_unseen(self, task: str, device: str, known: AttemptRecord | None) -> None:
+        if self._must_leave():
+            return
         record = self._last_record(task, known)
         self._devices.vacate(device)  # before the core may give it to the next
         if record is None or record.verdict is not None:  # its keeper died at birth
@@ -382,11 +384,7 @@ class Dispatcher:
         self._handle(ev.Activity(task, at))
 
     def _must_leave(self) -> bool:
-        """Say whether another dispatcher has the sweep, since somebody removed the lock file: it judges.
-
-        Raises:
-            OSError: the lock cannot be taken anew.
-        """
+        """Say whether another dispatcher has the sweep, since somebody removed the lock file: it judges."""
         if self._hold.is_ours():
             return False
         if self._exit_code is None:
@@ -511,9 +509,8 @@ class Dispatcher:
     def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
         """An attempt is over: offer its device first, read its log second."""
         task, device = attempt.task, attempt.device
-        with contextlib.suppress(OSError):  # no room for a lock: what ended is judged all the same
-            if self._must_leave():
-                return
+        if self._must_leave():
+            return
         del self._attempts[task]
         if device in self._keepers:
             self._idle_keepers[device] = time.monotonic()

@@ -15,17 +15,19 @@ class Hold:
         self._locked = os.stat(lock)
 
     def is_ours(self) -> bool:
-        """Say whether no other dispatcher can have the sweep; a lock file that was removed is made anew.
+        """Say whether no other dispatcher has the sweep; a lock file that was removed is made anew.
 
-        Raises:
-            OSError: it cannot be made.
+        Where it cannot be made, no other dispatcher can have it either.
         """
         try:
             if os.path.samestat(os.stat(self._lock), self._locked):
                 return True
         except FileNotFoundError:
             pass
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError:
+            return True
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
