@@ -352,7 +352,7 @@ def test_too_few_captions(tmp_path):
     wanted = replace(request(section, num_samples=2), confirm=2)
     with pytest.raises(ConfigurationError, match="has 2 captions, but the task needs 4"):
         search.run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
-    assert not (tmp_path / "r.jsonl").exists()
+    assert read(tmp_path / "r.jsonl") == []
 
 
 def test_other_captions_in_the_same_file_are_measured_again(tmp_path):
@@ -472,7 +472,7 @@ def test_an_accelerator_that_leaves_something_behind_is_noticed(
     section |= {"controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": warmup}}
     with pytest.raises(WorkerError, match="an accelerator was not undone"):
         measure(tmp_path / "r.jsonl", section=section, num_samples=2)
-    assert not (tmp_path / "r.jsonl").exists()
+    assert read(tmp_path / "r.jsonl") == []
 
 
 def test_a_baseline_that_does_not_fit_ends_the_attempt(tmp_path):
@@ -504,6 +504,23 @@ class DisturbedOnce(Meter):
     def stop(self):
         self.stretches += 1
         return Reading(spoiled="another process used the GPU" if self.stretches == 3 else None)
+
+
+class DisturbedAlways(Meter):
+    """A meter that sees another process all the time."""
+
+    def stop(self):
+        return Reading(spoiled="another process used the GPU")
+
+
+def test_a_disturbance_that_stays_is_waited_for_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(rig, "Meter", DisturbedAlways)
+    small = {"configurations": [], "timing": {"repeats": 3, "warmup": 0}}
+    small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+    measure(tmp_path / "r.jsonl", section=small)
+    (row,) = read(tmp_path / "r.jsonl")[:-1]
+    assert rows.value_of(row, "timed_batches") == rows.value_of(row, "batches_disturbed") == 3
+    assert rows.value_of(row, "batches_retaken") == 2
 
 
 def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
