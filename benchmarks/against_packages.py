@@ -4,8 +4,8 @@
     python benchmarks/against_packages.py --pipe TINY_SD15 --steps 10 --rounds 3 --device cpu
 
 Both arms make the same images (the largest difference of a pixel is printed), turn by turn; the
-ratio is package / house, above 1 where the house is faster. T-GATE's package (pip install
-tgate==1.0.0) is no dependency of this project; without it its arm is left out.
+ratio is package / house, above 1 where the house is faster. T-GATE's package comes with
+the extra [test]; without it its arm is left out. acceleration.py runs this as two of its visits.
 """
 
 from __future__ import annotations
