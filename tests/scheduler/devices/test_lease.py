@@ -182,8 +182,10 @@ class TestBetweenProcesses:
 
     def test_no_other_child_inherits_it(self, folder: Path) -> None:
         lease = Lease.acquire(folder, GPU)
-        command = [sys.executable, "-c", "input()"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, close_fds=False) as child:
+        command = [sys.executable, "-c", "print(flush=True); input()"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes, close_fds=False) as child:
+            child.stdout.readline()  # its exec, which closes what it does not inherit, may come late
             lease.release()
             Lease.acquire(folder, GPU).release()
             child.kill()
