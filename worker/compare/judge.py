@@ -351,9 +351,9 @@ def _accelerated(measured: Measured) -> bool:
 def _at_least(measured: Measured, bound: float) -> statistics.Answer:
     if not _accelerated(measured):
         return "within" if bound <= 1 else "not within"
-    gain = measured.speedup
-    low = gain.value if gain.low is None else gain.low
-    high = gain.value if gain.high is None else gain.high
+    low, high = measured.speedup.low, measured.speedup.high
+    if low is None or high is None:  # too few pairs for an interval
+        return "cannot tell yet"
     if low >= bound:
         return "within"
     return "not within" if high < bound else "cannot tell yet"

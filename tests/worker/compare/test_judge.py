@@ -26,11 +26,14 @@ helper.set_params(cache_interval=4)
 helper.enable()
 pipe(["a", "b"], num_inference_steps=8)
 """
-QUICK = ["--num-samples", "2", "--repeats", "3"]
+QUICK = ["--num-samples", "2", "--repeats", "1"]
+DECIDING = ["--num-samples", "2", "--repeats", "6"]  # as many pairs as an interval needs
 
 
 def measured(
-    gain: tuple[float, float, float], loss: tuple[float, float, float], latency: float = 1.0
+    gain: tuple[float, float | None, float | None],
+    loss: tuple[float, float, float],
+    latency: float = 1.0,
 ) -> judge.Measured:
     baseline = {"role": "baseline"}
     return judge.Measured(
@@ -44,6 +47,7 @@ def measured(
         ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(1.8), True, 1.0),
         ((1.5, 1.4, 1.6), (0.0, 0.0, 0.0), judge.Target(2.0), False, 0.75),
         ((2.0, 1.7, 2.3), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),
+        ((2.0, None, None), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),  # too few pairs
         ((2.0, 1.9, 2.1), (0.01, 0.0, 0.02), judge.Target(1.8, 0.05), True, 1.0),
         ((2.0, 1.9, 2.1), (0.10, 0.08, 0.12), judge.Target(1.8, 0.05), False, 0.5),
         ((2.0, 1.9, 2.1), (0.04, 0.02, 0.06), judge.Target(1.8, 0.05), None, 1.0),
@@ -53,7 +57,7 @@ def measured(
     ],
 )
 def test_verdicts(
-    gain: tuple[float, float, float],
+    gain: tuple[float, float | None, float | None],
     loss: tuple[float, float, float],
     target: judge.Target,
     passed: bool | None,
@@ -108,7 +112,7 @@ def test_a_file_is_measured_against_its_own_baseline(
     tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "gen.py").write_text(PROGRAM)
-    flags = ["--models", models_file, "--target-speedup", "1000", "--json", *QUICK]
+    flags = ["--models", models_file, "--target-speedup", "1000", "--json", *DECIDING]
     assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 1
     report = json.loads(capsys.readouterr().out)
     assert report["configuration"]["model_id"] == SD15
@@ -212,7 +216,7 @@ def summary(results: Path) -> dict[str, object]:
 
 def test_a_case_from_its_text_to_its_speed(case: Path, models_file: str, tmp_path: Path) -> None:
     results = tmp_path / "results.jsonl"
-    flags = ["--models", models_file, "--results", str(results), *QUICK]
+    flags = ["--models", models_file, "--results", str(results), *DECIDING]
     assert main(["judge", str(case), *flags]) == 0
     found = summary(results)
     assert (found["level"], found["stage"], found["passed"]) == ("4", "measured", True)
