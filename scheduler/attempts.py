@@ -16,6 +16,7 @@ from scheduler.checkpoints import (
     append_line,
     attempts_for_people,
     last_summary,
+    latest,
     read_attempts,
     read_log,
     why_no_room,
@@ -63,19 +64,20 @@ class Judgement:
 def attempts_of(
     task: str, paths: SweepPaths, known: AttemptRecord | None = None
 ) -> list[AttemptRecord]:
-    """Return a task's attempts, the last completed by what is known of it.
+    """Return a task's attempts up to the known one, completed by what is known of it.
 
-    The file may have been removed, or have had no room for a line.
+    The file may have been removed, or have had no room for a line. Nor is the known one always the
+    file's last: the last order of a dispatcher that died may have begun the next one.
     """
     attempts = read_attempts(paths.attempts(task)).attempts
     if known is None:
         return attempts
-    if not attempts or attempts[-1].started["attempt"] != known.started["attempt"]:
+    found = latest(attempts, known.started["attempt"])
+    if found is None:
         return [*attempts, known]
-    last = attempts[-1]
-    last.ended, last.stop = last.ended or known.ended, last.stop or known.stop
-    last.foreign = last.foreign or known.foreign
-    return attempts
+    found.ended, found.stop = found.ended or known.ended, found.stop or known.stop
+    found.foreign = found.foreign or known.foreign
+    return attempts[: attempts.index(found) + 1]
 
 
 def judge_attempt(
@@ -114,7 +116,11 @@ def judge_attempt(
             verdict = Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
     if not verdict.completed and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
-        last.verdict = {"verdict": verdict.kind.value, "cause": verdict.cause}
+        last.verdict = {
+            "attempt": last.started["attempt"],
+            "verdict": verdict.kind.value,
+            "cause": verdict.cause,
+        }
         with suppress(OSError):
             append_line(paths.attempts(task), last.verdict)
     at = ended.get("ended")

@@ -264,17 +264,26 @@ def read_attempts(path: Path) -> AttemptsFile:
     for line in read_objects(path):
         if isinstance(line.get("attempt"), int) and isinstance(line.get("device"), str):
             found.attempts.append(AttemptRecord(line))
-        elif found.attempts:
-            last = found.attempts[-1]
-            if "ended" in line:
-                last.ended = line
-            elif "verdict" in line:
-                last.verdict = line
-            elif "stop" in line:
-                last.stop = line
-            elif "foreign" in line:
-                last.foreign = line
+            continue
+        attempt = latest(found.attempts, line.get("attempt"))
+        if attempt is None:
+            continue
+        if "ended" in line:
+            attempt.ended = line
+        elif "verdict" in line:
+            attempt.verdict = line
+        elif "stop" in line:
+            attempt.stop = line
+        elif "foreign" in line:
+            attempt.foreign = line
     return found
+
+
+def latest(attempts: Sequence[AttemptRecord], number: object = None) -> AttemptRecord | None:
+    """Return the last attempt of that number, or the last of all for None."""
+    return next(
+        (a for a in reversed(attempts) if number is None or a.started["attempt"] == number), None
+    )
 
 
 def is_locked(path: Path) -> bool:

@@ -48,6 +48,7 @@ from scheduler.sweep import Sweep
 from scheduler.verdict import Kind, Verdict
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
+LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
 KEEP_IDLE_KEEPER = 1.0  # seconds after which a keeper without work gives its device back
 
 
@@ -140,15 +141,14 @@ class Dispatcher:
         if self._journal.flush():
             self._records.forget_ended()
 
-    def _sleep_time(self) -> float | None:
+    def _sleep_time(self) -> float:
         now = time.monotonic()
-        times = [self._core.next_wake()]
+        times = [now + LONGEST_SLEEP, self._core.next_wake()]
         if self._idle_keepers:
             times.append(min(self._idle_keepers.values()) + KEEP_IDLE_KEEPER)
         refresh = self._face.refresh()
         times.append(None if refresh is None else now + refresh)
-        due = min((at for at in times if at is not None), default=None)
-        return None if due is None else max(0.0, due - now)
+        return max(0.0, min(at for at in times if at is not None) - now)
 
     def _post(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called in the loop; safe from any thread."""

@@ -152,6 +152,11 @@ def test_a_timeout(box: Box) -> None:
     assert "limits.timeout" in box.failed("a")["cause"]
 
 
+def test_a_timeout_of_months(box: Box) -> None:
+    box.write({"a": "ok"}, limits={"timeout": "90d"})
+    assert box.run().code == 0
+
+
 def test_a_stall(box: Box) -> None:
     box.write({"a": "hang"}, limits={"stall": "200ms"}, retries={"max_attempts": 1})
     ended = box.run()

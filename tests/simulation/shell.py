@@ -337,8 +337,10 @@ class Shell:
             self.world.after(self.world.soon(), self._new_batch)
 
     def _judge(self, task: str, *, foreign: bool) -> None:
+        # Of this attempt, should an old order begin the next one before a long log has been read.
+        record = self.world.files[task].records[-1]
+
         def job() -> tuple[Callback, None]:
-            record = self.world.files[task].records[-1]
             verdict = record.verdict or self._verdict(record)
             if record.verdict is None:
                 record.foreign = foreign
