@@ -16,6 +16,7 @@ from scheduler.verdict import LogScan, Rules
 
 _SUMMARY_TAIL = 1 << 18  # bytes of a results file in which its last line, the summary, must lie
 _LONGEST_LINE = 1 << 20  # bytes; a longer one is read in pieces, so that memory stays small …
+_CHUNK = 1 << 14  # bytes; most checkpoints are shorter
 _OVERLAP = (
     1 << 10
 )  # … of which each repeats the end of the one before, lest a pattern be cut in two
@@ -117,8 +118,9 @@ def read_object(path: Path | str) -> dict[str, Any] | None:
     except OSError:
         return None
     try:
-        data = b""
-        while chunk := os.read(descriptor, 1 << 16):
+        data = chunk = os.read(descriptor, _CHUNK)
+        while len(chunk) == _CHUNK:  # a file that is shorter has ended: no second call to learn it
+            chunk = os.read(descriptor, _CHUNK)
             data += chunk
     except OSError:
         return None

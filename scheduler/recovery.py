@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from scheduler.core import Seed, State
 from scheduler.journal import read_journal
 from scheduler.paths import SweepPaths
 from scheduler.retry import Attempt
+from scheduler.shares import share_out
 from scheduler.sweep import Sweep, Task
 from scheduler.verdict import Exit, Kind, judge
 
@@ -59,12 +61,13 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
     attempts = folder_entries(paths.checkpoints, ".attempts")
     logs = folder_entries(paths.logs, ".log")
     completions = _Completions(sweep, paths)
+    doubts = share_out(
+        partial(_doubts, sweep, done, logs), [t for t in sweep.tasks if t.id in done]
+    )
     for task in sweep.tasks:
-        digest = sweep.digest(task)
         if task.id in done:
-            content = read_object(done[task.id].path)
-            why = why_not_done(content, digest, logs.get(task.id))
-            if why is not None and change and completions.prove_again(task, digest):
+            why = doubts.get(task.id)
+            if why is not None and change and completions.prove_again(task):
                 why = None  # it was damaged
             if why is None:
                 found.seeds.append(Seed(task.id, State.DONE))
@@ -73,6 +76,7 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
                 continue
             path = paths.done(task.id)
             found.rejected.append((task.id, why, set_aside(path) if change else path))
+        digest = sweep.digest(task)
         if task.id in failed:
             content = read_object(paths.failed(task.id))
             if content is not None and content.get("digest") == digest:
@@ -94,6 +98,20 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
     return found
 
 
+def _doubts(
+    sweep: Sweep,
+    done: Mapping[str, os.DirEntry[str]],
+    logs: Mapping[str, os.DirEntry[str]],
+    tasks: Sequence[Task],
+) -> dict[str, str]:
+    """Return why checkpoints do not hold, by the tasks of those that do not."""
+    checked = (
+        (t.id, why_not_done(read_object(done[t.id].path), sweep.digest(t), logs.get(t.id)))
+        for t in tasks
+    )
+    return {task: why for task, why in checked if why is not None}
+
+
 class _Completions:
     """What the journal recorded of completed tasks, to prove again what a damaged ``.done`` said."""
 
@@ -106,12 +124,12 @@ class _Completions:
         events = read_journal(self._paths.journal)
         return {e.get("task"): e for e in events if e.get("event") == "completed"}
 
-    def prove_again(self, task: Task, digest: str) -> bool:
+    def prove_again(self, task: Task) -> bool:
         """Write the task's ``.done`` anew if the record of its end and its log prove it; say whether.
 
         Neither a changed sweep nor a changed log is proved by this.
         """
-        entry = self._recorded.get(task.id)
+        entry, digest = self._recorded.get(task.id), self._sweep.digest(task)
         if entry is None or entry.get("digest") != digest:
             return False
         scan, facts = read_log(self._paths.log(task.id), self._sweep.rules)

@@ -156,5 +156,8 @@ def fill_placeholders(text: str, values: Mapping[str, Any]) -> str:
     return PLACEHOLDER.sub(replacement, text)
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()
+    return _encode(value).encode()
