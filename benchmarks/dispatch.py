@@ -182,6 +182,9 @@ def gaps(folder: Path) -> None:
 def resume(folder: Path, tasks: int = 100_000) -> None:
     """Print time and memory of resuming, and of status, where every task is done."""
     from scheduler.checkpoints import Draft
+    from scheduler.dispatcher import SNAPSHOT_EVERY
+    from scheduler.journal import SNAPSHOT, Journal
+    from scheduler.picture import Picture, TaskView
     from scheduler.sweepfile import read_sweep
 
     root = folder / "resume"
@@ -195,17 +198,24 @@ def resume(folder: Path, tasks: int = 100_000) -> None:
     events = [entry for entry in entries if entry.get("task") == "0_0"]
     sweep = read_sweep(write_sweep(root, tasks, 4))
     os.fsync = lambda _: None  # a hundred thousand checkpoints are made here, not promised
-    with (logs / "journal.jsonl").open("a") as journal:
-        for task in sweep.tasks:
-            file = logs / f"{task.id}.log"
-            file.write_text(log)
-            state = file.stat()
-            proof |= {"task": task.id, "digest": sweep.digest(task)}
-            proof["log"] |= {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
-            draft = Draft(checkpoints / f"{task.id}.done", proof)
-            draft.sync()
-            draft.publish()
-            journal.writelines(json.dumps(event | {"task": task.id}) + "\n" for event in events)
+    picture = Picture({task.id: TaskView() for task in sweep.tasks})
+    journal, told = Journal(logs / "journal.jsonl"), 0
+    for task in sweep.tasks:
+        file = logs / f"{task.id}.log"
+        file.write_text(log)
+        state = file.stat()
+        proof |= {"task": task.id, "digest": sweep.digest(task)}
+        proof["log"] |= {"size": state.st_size, "mtime_ns": state.st_mtime_ns}
+        draft = Draft(checkpoints / f"{task.id}.done", proof)
+        draft.sync()
+        draft.publish()
+        for event in events:
+            picture.apply(journal.add(**(event | {"task": task.id})))
+            told += 1
+            if told % SNAPSHOT_EVERY == 0:
+                journal.add(SNAPSHOT, **picture.snapshot())
+        journal.flush()
+    journal.close()
     print(f"\na sweep of {tasks:,} tasks, all done")
     print("| command | seconds | peak memory |\n|---|---|---|")
     for name, words in (("resume", []), ("status", ["status"])):
