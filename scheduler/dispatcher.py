@@ -37,11 +37,12 @@ from scheduler.devices.room import Devices, describe
 from scheduler.hold import Hold
 from scheduler.journal import SNAPSHOT, Journal
 from scheduler.keeper import birth
+from scheduler.keepers import Keepers
 from scheduler.launch import build_order
 from scheduler.life import Life
 from scheduler.paths import SweepPaths
 from scheduler.picture import Picture
-from scheduler.processes import AdoptedKeeper, KeeperHandle, end_orphans, worker_environment
+from scheduler.processes import AdoptedKeeper, KeeperHandle, end_orphans
 from scheduler.records import Records
 from scheduler.recovery import Recovered
 from scheduler.sweep import Sweep
@@ -49,7 +50,6 @@ from scheduler.verdict import Kind, Verdict
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
-KEEP_IDLE_KEEPER = 1.0  # seconds after which a keeper without work gives its device back
 
 
 class Face(Protocol):
@@ -91,10 +91,11 @@ class Dispatcher:
         self._journal = Journal(paths.journal)
         self._tasks = {task.id: task for task in sweep.tasks}
         self._attempts: dict[str, Attempt] = {}  # by task
-        self._keepers: dict[str, KeeperHandle] = {}  # by device
-        self._idle_keepers: dict[str, float] = {}  # device -> since when (monotonic)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
+        environments = (sweep.env, os.environ)
+        self._keepers = Keepers(devices, environments, paths.keepers, self._selector)
+        self._keepers.listen(self._answered, self._keeper_died)
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._clerk = Clerk(paths.checkpoints, self._post)
         self._records = Records(sweep, paths, self._clock, self._clerk, self._handle, self._tell)
@@ -130,7 +131,7 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._handle(ev.Tick())
-        self._release_idle_keepers()
+        self._keepers.release_idle()
         self._flush()
         for key, _ in self._selector.select(self._sleep_time()):
             key.data()
@@ -143,9 +144,7 @@ class Dispatcher:
 
     def _sleep_time(self) -> float:
         now = time.monotonic()
-        times = [now + LONGEST_SLEEP, self._core.next_wake()]
-        if self._idle_keepers:
-            times.append(min(self._idle_keepers.values()) + KEEP_IDLE_KEEPER)
+        times = [now + LONGEST_SLEEP, self._core.next_wake(), self._keepers.next_release()]
         refresh = self._face.refresh()
         times.append(None if refresh is None else now + refresh)
         return max(0.0, min(at for at in times if at is not None) - now)
@@ -275,8 +274,7 @@ class Dispatcher:
 
     def _end(self) -> None:
         self._devices.finish()
-        for device in list(self._keepers):
-            self._release_keeper(device)
+        self._keepers.release_all()
         self._clerk.finish()
         while not self._inbox.empty():  # what the clerk finished last
             self._inbox.get()()
@@ -320,7 +318,7 @@ class Dispatcher:
         try:
             if self._must_leave():
                 return
-            keeper = self._keeper_for(device.id)
+            keeper = self._keepers.on(device.id)
             order = build_order(
                 self._sweep,
                 task,
@@ -347,7 +345,7 @@ class Dispatcher:
         self._attempts[task.id] = Attempt(
             task.id, action.number, device.id, keeper, record, life, begun=False
         )
-        self._idle_keepers.pop(device.id, None)
+        self._keepers.works(device.id)
         self._devices.occupy(device.id, keeper.pid)
         keeper.order(order)
 
@@ -392,42 +390,12 @@ class Dispatcher:
             self._tell("sweep_lost")
         return True
 
-    # --- keepers -------------------------------------------------------------------------------
+    # --- what keepers say ----------------------------------------------------------------------
 
-    def _keeper_for(self, device: str) -> KeeperHandle:
-        """Return the device's keeper, started now if it has none.
-
-        Raises:
-            LeaseHeld: the device cannot be had now.
-            OSError: no process could be started.
-        """
-        keeper = self._keepers.get(device)
-        if keeper is None:
-            environment = worker_environment(
-                device,
-                self._devices[device].kind,
-                self._devices.threads,
-                self._sweep.env,
-                os.environ,
-            )
-            lease = self._devices.lease(device)
-            keeper = self._keepers[device] = KeeperHandle(lease, environment, self._paths.keepers)
-            self._idle_keepers[device] = time.monotonic()
-            self._selector.register(
-                keeper, selectors.EVENT_READ, partial(self._keeper_speaks, device, keeper)
-            )
-        return keeper
-
-    def _keeper_speaks(self, device: str, keeper: KeeperHandle) -> None:
-        answers, alive = keeper.receive()
-        for answer in answers:
-            attempt = next((a for a in self._attempts.values() if a.keeper is keeper), None)
-            if attempt is not None:
-                self._answered(attempt, answer)
-        if not alive:
-            self._keeper_died(device, keeper)
-
-    def _answered(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
+    def _answered(self, keeper: KeeperHandle, answer: Mapping[str, Any]) -> None:
+        attempt = self._attempt_of(keeper)
+        if attempt is None:
+            return
         if "started" in answer:
             attempt.record.started["started"] = answer["at"]
             attempt.begun = True
@@ -449,7 +417,7 @@ class Dispatcher:
     def _not_taken(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
         """The keeper did not begin: the task's attempts file is in use, or cannot be written."""
         del self._attempts[attempt.task]
-        self._idle_keepers[attempt.device] = time.monotonic()
+        self._keepers.rests(attempt.device)
         if "errno" in answer:
             self._handle(ev.StartRefused(attempt.task))
             self._records.files_in_trouble(
@@ -481,30 +449,13 @@ class Dispatcher:
 
     def _keeper_died(self, device: str, keeper: KeeperHandle) -> None:
         """A keeper was killed: end what it kept, then judge the attempt as lost."""
-        self._selector.unregister(keeper)
-        del self._keepers[device]
-        self._idle_keepers.pop(device, None)
-        keeper.release()
-        keeper.reap()
-        attempt = next((a for a in self._attempts.values() if a.keeper is keeper), None)
+        attempt = self._attempt_of(keeper)
         if attempt is not None:
             del self._attempts[attempt.task]
             self._take_over(attempt.task, device, attempt.record if attempt.begun else None)
 
-    def _release_idle_keepers(self) -> None:
-        now = time.monotonic()
-        for device, since in list(self._idle_keepers.items()):
-            if now - since >= KEEP_IDLE_KEEPER:
-                self._release_keeper(device)
-
-    def _release_keeper(self, device: str) -> None:
-        keeper = self._keepers.pop(device)
-        self._idle_keepers.pop(device, None)
-        self._selector.unregister(keeper)
-        busy = any(attempt.keeper is keeper for attempt in self._attempts.values())
-        keeper.release()
-        if not busy:
-            keeper.reap()
+    def _attempt_of(self, keeper: KeeperHandle) -> Attempt | None:
+        return next((a for a in self._attempts.values() if a.keeper is keeper), None)
 
     def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
         """An attempt is over: offer its device first, read its log second."""
@@ -512,8 +463,7 @@ class Dispatcher:
         if self._must_leave():
             return
         del self._attempts[task]
-        if device in self._keepers:
-            self._idle_keepers[device] = time.monotonic()
+        self._keepers.rests(device)
         attempt.record.ended = dict(end)
         self._tell_ended(task, attempt.number, device, end)
         self._handle(ev.AttemptExited(task))
