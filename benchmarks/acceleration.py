@@ -10,6 +10,10 @@ its measurements are on disk when it ends; a later call goes on behind it. --bud
 seconds a call may take: a visit is started only if what it took last time on this machine (or a
 guess) still fits, and is stopped when the budget ends. --first keeps to the first list, about 22
 minutes on an H200. --tiny tries the whole thing on a CPU with the tiny pipelines.
+
+The folder is all that a later call needs. From a machine that is lent for each call, and gives
+back few files, take it as one: `tar cf results.tar acceleration-results`, and unpack it before the
+next.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import acceleration_report
 
 from worker import search
 from worker.catalogue import find_pipe, find_sched
-from worker.errors import ConfigurationError
+from worker.errors import WorkerError
 from worker.plan import Task
 from worker.results import ResultsFile
 from worker.settings import Search
@@ -205,22 +209,29 @@ class Diary:
         self._machine = machine
 
     def note(self, visit: Visit, event: str, seconds: float) -> None:
-        """Note that a visit ``started`` with so many seconds left, or ``ended`` after so many."""
+        """Note that a visit ``started`` with so many seconds left, was ``stopped`` or ``ended``.
+
+        ``stopped`` goes with the seconds that it had, ``ended`` with those that it took.
+        """
         entry = {"visit": visit.name, "machine": self._machine, event: round(seconds, 1)}
         self._file.append(entry | {"at": time.strftime("%Y-%m-%d %H:%M:%S")})
 
-    def _last(self, visit: Visit) -> dict:
-        mine = (e for e in self._file.rows if e.get("visit") == visit.name)
+    def _came_to(self, visit: Visit) -> dict:
+        """Return the last end of the visit on this machine.
+
+        One that started and then failed, or was interrupted, tells nothing of the time it needs.
+        """
+        mine = (e for e in self._file.rows if e.get("visit") == visit.name and "started" not in e)
         return next((e for e in reversed([*mine]) if e["machine"] == self._machine), {})
 
     def is_done(self, visit: Visit) -> bool:
-        return "ended" in self._last(visit)
+        return "ended" in self._came_to(visit)
 
     def expected(self, visit: Visit) -> float:
         """Return how many seconds the visit will probably take."""
-        last = self._last(visit)
-        if "started" in last:  # and never ended: it needs more than it had
-            return max(visit.guess, last["started"] + 1)
+        last = self._came_to(visit)
+        if "stopped" in last:  # it needs more than it had
+            return max(visit.guess, last["stopped"] + 1)
         took = [
             e["ended"] for e in self._file.rows if e.get("visit") == visit.name and "ended" in e
         ]
@@ -260,6 +271,7 @@ def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
         try:
             child = subprocess.run([*command, *["--tiny"] * arguments.tiny], timeout=left)
         except subprocess.TimeoutExpired:
+            diary.note(visit, "stopped", left)
             waiting.append(visit)
         else:
             failed = failed or child.returncode != 0
@@ -296,9 +308,9 @@ def main() -> int:
     if arguments.visit:
         try:
             measure(visits[0], arguments.out, arguments.tiny)
-        except ConfigurationError as error:
+        except WorkerError as error:
             print(f"error: {error}", file=sys.stderr)
-            return 2
+            return error.exit_code
         return 0
     code = go_on(visits, arguments) if arguments.budget > 0 else 0
     if arguments.write:

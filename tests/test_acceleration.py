@@ -1,5 +1,6 @@
 """The benchmark of the accelerators: what is still to do, and the page that it writes."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -114,12 +115,34 @@ def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
     diary = acceleration.Diary(tmp_path / "visits.jsonl", "H200")
     assert diary.expected(visit) == visit.guess
     diary.note(visit, "started", 540)
+    assert diary.expected(visit) == visit.guess, "what failed may need no more than it had"
+    diary.note(visit, "stopped", 540)
+    diary.note(visit, "started", 600)
     assert diary.expected(visit) == 541, "it needs more than it had when it was stopped"
     diary.note(visit, "ended", 123.4)
     assert diary.is_done(visit)
     other = acceleration.Diary(tmp_path / "visits.jsonl", "A100")
     assert not other.is_done(visit)
     assert other.expected(visit) == 123.4
+
+
+def test_a_visit_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_again(tmp_path):
+    (tmp_path / "SD15-again.jsonl").mkdir()
+    command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
+    command += ["--only", "SD15-again", "--budget", "500"]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stdout) == (1, "")
+        (sentence,) = done.stderr.splitlines()
+        assert sentence.startswith("error: the results file")
+
+
+def test_a_visit_is_stopped_when_the_budget_ends(acceleration, tmp_path):
+    visit = acceleration.Visit("SD15-again", "SD15", 4, guess=0.1)
+    arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=0.2)
+    assert acceleration.go_on([visit], arguments) == acceleration.ALL_BUT_DONE
+    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "cpu")
+    assert diary.expected(visit) > 1
 
 
 def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
