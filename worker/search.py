@@ -98,7 +98,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
         for study in again:
-            confirmed = task.measure(study, best)
+            confirmed = task.measure(study, _with_fewer_steps(plan, best))
             summary[study.name] = summarise(confirmed, request.search.max_loss)
             measured = measured + confirmed
         if varied:
@@ -217,3 +217,8 @@ def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]
     """Return the baseline and what lies on the frontier (everything, where there is none)."""
     best = {row["label"] for row in frontier(measured)} or {row["label"] for row in measured}
     return [item for item in plan.configurations if item.role == "baseline" or item.label in best]
+
+
+def _with_fewer_steps(plan: Plan, best: Sequence[Configuration]) -> list[Configuration]:
+    """Return the best with all that they have to beat, which the best of them left behind."""
+    return [item for item in plan.configurations if item in best or item.steps is not None]

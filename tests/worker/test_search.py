@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -422,6 +423,28 @@ def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
     assert confirmed["label"] == "baseline (confirmation)"
     assert set(summary["stability"]) <= {"DeepCache 2/0"}
     assert summary["confirmation"]["configurations"] >= 1
+
+
+def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
+    set_timesteps = DDIMScheduler.set_timesteps
+
+    def set_slowly(self, steps, *arguments, **options):
+        time.sleep(0.3 * (steps == 3))  # slower than the baseline: on no frontier
+        set_timesteps(self, steps, *arguments, **options)
+
+    monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_slowly)
+    section = {
+        "configurations": [{"deepcache": {"cache_interval": 2}}],
+        "controls": NO_CONTROLS | {"fewer_steps": [3]},
+        "timing": {"repeats": 1, "warmup": 0},
+        "stability": {"num_samples": 1, "batch_sizes": [1], "seeds": [], "prompts": []},
+    }
+    path = tmp_path / "r.jsonl"
+    wanted = replace(request(section, num_samples=2), confirm=2)
+    summary = search.run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
+    assert "3 steps" not in summary["frontier"]
+    assert "3 steps (confirmation)" in labels(path)
+    assert "3 steps (batch size 1)" not in labels(path), "nothing is held against it there"
 
 
 def test_plan_says_what_is_left_out():
