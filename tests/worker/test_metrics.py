@@ -24,6 +24,7 @@ from worker.metrics.similarity import psnr, ssim
 from worker.plan import Task
 from worker.results import ResultsFile
 from worker.settings import Search
+from worker.sources import local_source
 
 
 @pytest.fixture
@@ -165,6 +166,14 @@ def test_clip_weights_in_a_pickle_are_refused(tmp_path):
     (tmp_path / "open_clip_config.json").write_text("{}")
     (tmp_path / "open_clip_pytorch_model.bin").touch()
     with pytest.raises(ConfigurationError, match=r"no \.safetensors"):
+        ClipScorer(f"local-dir:{tmp_path}", "", "cpu")
+
+
+def test_clip_weights_that_are_cut_off_are_refused(tmp_path):
+    whole = Path(local_source("built:tiny-clip"))
+    (tmp_path / "open_clip_config.json").write_bytes((whole / "open_clip_config.json").read_bytes())
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(ConfigurationError, match=r"search\.clip: local-dir:.* cannot be loaded"):
         ClipScorer(f"local-dir:{tmp_path}", "", "cpu")
 
 

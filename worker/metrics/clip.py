@@ -30,6 +30,7 @@ class ClipScorer:
     def __init__(self, model: str, pretrained: str, device: str) -> None:
         import open_clip
         import torch
+        from safetensors import SafetensorError
 
         name = _open_clip_name(model)
         _check_names(name, pretrained)
@@ -39,7 +40,7 @@ class ClipScorer:
             self._model = open_clip.create_model(
                 name, pretrained or None, device=device, weights_only=True
             )
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().split("\n")[0]
