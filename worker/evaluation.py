@@ -10,7 +10,8 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -35,6 +36,10 @@ _STEPS_TO_COMPARE = 2
 _ATTEMPTS = 3
 
 T = TypeVar("T")
+
+
+class NoNumbersError(ConfigurationError):
+    """The baseline's own images are no numbers: it overflowed."""
 
 
 class Scorer(Protocol):
@@ -71,16 +76,17 @@ class Bench:
     fid: Fid | None = None
     """None where its weights were not given, or there are too few images for it."""
     guard: Guard = field(default_factory=Guard)
-    _accelerated: dict[str, Accelerated] = field(default_factory=dict)
+    contexts: dict[str, Accelerated] = field(default_factory=dict)
+    """What was made for each configuration: what is compiled in it is not compiled again."""
 
     def accelerated(self, configuration: Configuration) -> Accelerated:
         """Return the pipeline's context for a configuration, the same one each time."""
         key = json.dumps(dict(configuration.accelerators), sort_keys=True)
-        if key not in self._accelerated:
-            self._accelerated[key] = Accelerated(
+        if key not in self.contexts:
+            self.contexts[key] = Accelerated(
                 self.pipeline, configuration.accelerators, self.compiled
             )
-        return self._accelerated[key]
+        return self.contexts[key]
 
 
 @dataclass
@@ -128,8 +134,8 @@ def evaluate(
         numbers) is marked and measured no further.
 
     Raises:
-        OutOfMemoryError: the baseline itself does not fit.
-        ConfigurationError: the baseline's own images are no numbers.
+        OutOfMemoryError: the baseline itself does not fit, or its images' scores do not.
+        NoNumbersError: the baseline's own images are no numbers.
         WorkerError: an accelerator left something behind.
     """
     block = [Samples(configuration) for configuration in configurations]
@@ -148,7 +154,8 @@ def evaluate(
             if samples.failure is None:
                 images[id(samples)] = _timed(bench, samples, indices)
         if scored:
-            _score(bench, block, images, indices)
+            with must_fit("what scores the images"):
+                _score(bench, block, images, indices)
         progress(f"batch {number + 1} of {len(batches)}")
     _check_unchanged(bench, baseline)
     return block
@@ -163,7 +170,8 @@ def _check_unchanged(bench: Bench, baseline: Samples) -> None:
     steps = min(bench.steps, max(_STEPS_TO_COMPARE, bench.sched.min_steps))
     batch = _generate(bench, baseline, _batches(bench)[0], steps)
     assert batch is not None, "the baseline is made or raises"
-    bench.guard.check(bench.pipeline, batch.images)
+    with must_fit("the check of the pipeline"):
+        bench.guard.check(bench.pipeline, batch.images)
 
 
 @dataclass(frozen=True)
@@ -254,6 +262,21 @@ def _generate(
     return batch
 
 
+@contextmanager
+def must_fit(what: str) -> Iterator[None]:
+    """Do what nothing goes without.
+
+    Raises:
+        OutOfMemoryError: it does not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(what, error) from error
+
+
 def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
     """Do something with a configuration, or mark it as too large and leave the device clean.
 
@@ -321,7 +344,7 @@ def _call(
 def _has_no_images(bench: Bench, samples: Samples) -> None:
     """Mark a configuration whose images hold no numbers; without the baseline's own nothing goes."""
     if samples.configuration.role == "baseline":
-        raise ConfigurationError(
+        raise NoNumbersError(
             f"the baseline's images are not numbers in {bench.pipeline.dtype}: set search.dtype to "
             "float32, or to bfloat16 where the device computes with it"
         )

@@ -9,8 +9,8 @@ from typing import Any
 
 from typing_extensions import Self
 
-from worker.errors import OutOfMemoryError, is_out_of_memory
-from worker.evaluation import Bench
+from worker.accelerators.compose import Accelerated
+from worker.evaluation import Bench, must_fit
 from worker.loading import apply_settings, load_pipeline
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
@@ -40,7 +40,8 @@ class Rig:
     _scorer: ClipScorer | None = None
     _lpips: Lpips | None = None
     _fid: Fid | None = None
-    _meter: Meter | None = field(default=None)
+    _meter: Meter | None = None
+    _contexts: dict[str, Accelerated] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +53,7 @@ class Rig:
         traceback: TracebackType | None,
     ) -> None:
         self._pipeline = self._scorer = self._lpips = self._fid = self._meter = None
+        self._contexts.clear()
 
     def prompts(self, source: str, study: Study) -> list[str]:
         """Return a study's prompts; captions are read again only where more are needed.
@@ -69,12 +71,8 @@ class Rig:
         Raises:
             WorkerError: captions, scorer or pipeline cannot be had, or do not fit on the device.
         """
-        try:
+        with must_fit(f"{self.task.pipe.name} with its scorer"):
             return self._bench(settings, study)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError(f"{self.task.pipe.name} with its scorer", error) from error
 
     def _bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
         meter = self._load_meter()  # before anything uses the device
@@ -104,6 +102,7 @@ class Rig:
             meter=meter,
             compiled=self.search.settings.compile,
             fid=self._fid if enough else None,
+            contexts=self._contexts,
         )
 
     def _load_scorer(self, model: str, pretrained: str) -> ClipScorer:

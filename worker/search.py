@@ -11,9 +11,9 @@ from typing import Any
 
 from worker import environment, rows
 from worker.errors import ConfigurationError, OutOfMemoryError
-from worker.evaluation import Bench, Samples, evaluate
+from worker.evaluation import Bench, NoNumbersError, Samples, evaluate
 from worker.plan import Configuration, Plan, Task, guidance_scale, make_plan, unfit
-from worker.results import OUT_OF_MEMORY, ResultsFile, Row
+from worker.results import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row
 from worker.rig import Rig
 from worker.settings import Search
 from worker.studies import Study, confirmation, stability
@@ -158,11 +158,12 @@ class _Measuring:
         start = time.monotonic()
         try:
             measured = evaluate(bench, block, lambda done: self.say(f"  {done}"))
-        except OutOfMemoryError:
+        except (OutOfMemoryError, NoNumbersError) as error:
             if not study.name:
                 raise
-            # the task itself is measured; that this study does not fit is its result
-            measured = [Samples(item, failure=OUT_OF_MEMORY) for item in block]
+            # the task itself is measured; that this study cannot be is its result
+            failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else NOT_NUMBERS
+            measured = [Samples(item, failure=failure) for item in block]
         self.rig.evaluating += time.monotonic() - start
         self.rig.in_pipeline += sum(samples.spent for samples in measured)
         for samples in measured:

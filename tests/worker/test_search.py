@@ -17,7 +17,8 @@ from worker import rig, rows, search
 from worker.__main__ import main
 from worker.accelerators import compose
 from worker.catalogue import find_pipe, find_sched
-from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
+from worker.errors import ConfigurationError, OutOfMemoryError, WorkerError, is_out_of_memory
+from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
 from worker.plan import Task
 from worker.results import ResultsFile
@@ -366,13 +367,25 @@ def test_other_captions_in_the_same_file_are_measured_again(tmp_path):
     assert labels(tmp_path / "r.jsonl") == ["baseline", "baseline"]
 
 
-def test_a_study_that_does_not_fit_is_a_result_of_its_own(tmp_path, monkeypatch):
+def test_scores_that_do_not_fit_end_the_attempt_in_a_sentence(tmp_path, monkeypatch):
+    def score(_self, _images, _captions):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
+
+    monkeypatch.setattr(ClipScorer, "score", score)
+    small = {"configurations": [], "controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": 0}}
+    with pytest.raises(OutOfMemoryError, match="what scores the images does not fit"):
+        measure(tmp_path / "r.jsonl", section=small, num_samples=1)
+
+
+@pytest.mark.parametrize("status", ["out of memory", "images are not numbers"])
+def test_a_study_that_cannot_be_is_a_result_of_its_own(tmp_path, monkeypatch, status):
     decode = AutoencoderKL.decode
 
     def decode_few(self, latents, *arguments, **options):
-        if len(latents) > 2:
+        if len(latents) > 2 and status == "out of memory":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
-        return decode(self, latents, *arguments, **options)
+        (images,) = decode(self, latents, *arguments, **options)
+        return (images * torch.nan if len(latents) > 2 else images,)
 
     monkeypatch.setattr(AutoencoderKL, "decode", decode_few)
     section = {
@@ -383,9 +396,9 @@ def test_a_study_that_does_not_fit_is_a_result_of_its_own(tmp_path, monkeypatch)
     }
     path, said = tmp_path / "r.jsonl", []
     summary = measure(path, said.append, section=section, num_samples=2)
-    status = {row["label"]: row["status"] for row in read(path)[:-1]}
-    assert status["baseline (batch size 4)"] == "out of memory"
-    assert status["baseline (batch size 1)"] == "measured"
+    found = {row["label"]: row["status"] for row in read(path)[:-1]}
+    assert found["baseline (batch size 4)"] == status
+    assert found["baseline (batch size 1)"] == "measured"
     assert "DeepCache 2/0" in summary["stability"]
     assert "CUDA out of memory" not in "".join(said)
 
@@ -433,6 +446,13 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
         set_timesteps(self, steps, *arguments, **options)
 
     monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_slowly)
+    made, init = [], compose.Accelerated.__init__
+
+    def note(self, pipe, accelerators, compiled):
+        made.append([*accelerators])
+        init(self, pipe, accelerators, compiled)
+
+    monkeypatch.setattr(compose.Accelerated, "__init__", note)
     section = {
         "configurations": [{"deepcache": {"cache_interval": 2}}],
         "controls": NO_CONTROLS | {"fewer_steps": [3]},
@@ -445,6 +465,7 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     assert "3 steps" not in summary["frontier"]
     assert "3 steps (confirmation)" in labels(path)
     assert "3 steps (batch size 1)" not in labels(path), "nothing is held against it there"
+    assert made == [[], ["deepcache"]], "once for all studies: each would be compiled again"
 
 
 def test_plan_says_what_is_left_out():
