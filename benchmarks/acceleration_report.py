@@ -1,8 +1,8 @@
 """Turn what acceleration.py measured into a page of Markdown.
 
-One table for each machine and settings, newest measurement of each configuration; beside it what
-was published, and behind it how far two runs agree, compiled beside eager, what the evaluation
-itself costs, and this house beside the published packages.
+For each machine one table for each settings, with the newest measurement of each configuration and
+what was published beside it; behind them how far two runs agree, compiled beside eager, what the
+evaluation itself costs, and this house beside the published packages.
 """
 
 from __future__ import annotations
@@ -50,14 +50,6 @@ Published, each under a protocol of its own, so that it is a neighbour and not a
 
 def page(out: Path) -> str:
     """Return the page; ``out`` is the folder of the results files."""
-    files = {file.stem: ResultsFile.open(file).rows for file in sorted(out.glob("*.jsonl"))}
-    rows = [
-        row | {"visit": visit}
-        for visit, all_rows in files.items()
-        for row in all_rows
-        if "metrics" in row
-    ]
-    packages = [row for all_rows in files.values() for row in all_rows if "accelerator" in row]
     parts = [
         "# What the accelerators give, measured\n",
         "Made by `python benchmarks/acceleration.py`, with random weights at the models' published "
@@ -65,17 +57,41 @@ def page(out: Path) -> str:
         "tell. Each speed-up is the\nmedian of the baseline's times over the configuration's, "
         "measured turn by turn within one process, with\na 95 % bootstrap interval.\n",
         SOURCES,
-        *_tables(rows),
-        *_section("Measured twice, in two processes", _agreement(rows)),
-        *_section("Compiled beside eager", _compiled(rows)),
-        *_section("What the evaluation itself costs", [*_overhead(files), *_scoring(files, rows)]),
-        *_section("This house beside the published packages", _packages(packages)),
     ]
+    for machine, rows in _by_machine(out).items():
+        measured = [row for row in rows if "metrics" in row]
+        parts += [
+            f"## On {machine}\n",
+            *_tables(measured),
+            *_section("Measured twice, in two processes", _agreement(measured)),
+            *_section("Compiled beside eager", _compiled(measured)),
+            *_section(
+                "What the evaluation itself costs", [*_overhead(rows), *_scoring(rows, measured)]
+            ),
+            *_section("This house beside the published packages", _packages(rows)),
+        ]
     return "\n".join(parts).rstrip() + "\n"
 
 
+def _by_machine(out: Path) -> dict[str, list[Row]]:
+    """Return what each machine measured, each row with its visit, the newest visit last.
+
+    A visit has one file on all machines; a summary there is of the rows before it.
+    """
+    diary = ResultsFile.open(out / "diary" / "visits.jsonl").rows
+    age = {entry["visit"]: number for number, entry in enumerate(diary)}
+    machines: dict[str, list[Row]] = {}
+    for file in sorted(out.glob("*.jsonl"), key=lambda file: (age.get(file.stem, -1), file.stem)):
+        machine = ""
+        for row in ResultsFile.open(file).rows:
+            about = row.get("scoring", row)
+            machine = _machine(about["environment"]) if "environment" in about else machine
+            machines.setdefault(machine, []).append(row | {"visit": file.stem})
+    return machines
+
+
 def _section(title: str, lines: list[str]) -> list[str]:
-    return [f"## {title}\n", *lines, ""] if lines else []
+    return [f"### {title}\n", *lines, ""] if lines else []
 
 
 def _table(head: str, lines: Iterable[Iterable[str]]) -> list[str]:
@@ -111,21 +127,20 @@ def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> Iterator[tuple
 
 
 def _tables(rows: list[Row]) -> Iterator[str]:
-    for (machine,), here in _grouped(rows, lambda row: (_machine(row["environment"]),)):
-        yield f"## On {machine}\n"
-        commits = sorted({(row["environment"]["commit"] or "unknown")[:10] for row in here})
+    commits = sorted({(row["environment"]["commit"] or "unknown")[:10] for row in rows})
+    if commits:
         yield f"Commit: {', '.join(commits)}.\n"
-        for (words, _), alike in _grouped(
-            here, lambda row: (_words(row["settings"]), row["settings"]["digest"])
-        ):
-            newest = {_configuration(row): row for row in alike}
-            yield f"### {words}\n"
-            yield from _table(
-                "configuration | s/image | speed-up (95 %) | published | p95 s/batch | cold s | "
-                "peak GiB | J/image | W | MHz | GPU % | batches",
-                map(_cells, newest.values()),
-            )
-            yield ""
+    for (words, _), alike in _grouped(
+        rows, lambda row: (_words(row["settings"]), row["settings"]["digest"])
+    ):
+        newest = {_configuration(row): row for row in alike}
+        yield f"### {words}\n"
+        yield from _table(
+            "configuration | s/image | speed-up (95 %) | published | p95 s/batch | cold s | "
+            "peak GiB | J/image | W | MHz | GPU % | batches",
+            map(_cells, newest.values()),
+        )
+        yield ""
 
 
 def _cells(row: Row) -> list[str]:
@@ -179,8 +194,7 @@ def _agreement(rows: list[Row]) -> list[str]:
     far = 0
     with_gain = (row for row in rows if value_of(row, "speedup") is not None)
     for _, alike in _grouped(
-        with_gain,
-        lambda row: (_machine(row["environment"]), row["settings"]["digest"], _configuration(row)),
+        with_gain, lambda row: (row["settings"]["digest"], _configuration(row))
     ):
         visits = {row["visit"]: row for row in alike}  # the newest of each
         for one, other in itertools.combinations(visits.values(), 2):
@@ -202,7 +216,7 @@ def _compiled(rows: list[Row]) -> list[str]:
         settings = row["settings"] | {"digest": None}
         settings["pipeline"] = settings["pipeline"] | {"compile": None}
         text = json.dumps(settings, sort_keys=True)
-        return _machine(row["environment"]), text, _configuration(row)
+        return text, _configuration(row)
 
     lines = []
     for _, both in _grouped((row for row in rows if row["status"] == "measured"), alike):
@@ -219,13 +233,13 @@ def _compiled(rows: list[Row]) -> list[str]:
     return _table(head, lines)
 
 
-def _overhead(files: dict[str, list[Row]]) -> list[str]:
+def _overhead(rows: list[Row]) -> list[str]:
     """Return each visit's share of time in the evaluation that was not the pipeline's call."""
-    shares = {}
-    for visit, rows in files.items():
-        for row in rows:
-            if "overhead" in row.get("summary", {}):
-                shares[visit] = row["summary"]["overhead"]
+    shares = {
+        row["visit"]: row["summary"]["overhead"]
+        for row in rows
+        if "overhead" in row.get("summary", {})
+    }
     lines = [
         [visit, f"{share:.1%}", "yes" if share <= OVERHEAD else "no"]
         for visit, share in shares.items()
@@ -236,23 +250,19 @@ def _overhead(files: dict[str, list[Row]]) -> list[str]:
     return [note, *_table("visit | overhead | within 5 %", lines)] if lines else []
 
 
-def _scoring(files: dict[str, list[Row]], rows: list[Row]) -> list[str]:
-    """Return what scoring a batch takes, beside the baseline's time for it on that machine."""
-
-    def of(pipe: str, batch_size: int, environment: dict) -> tuple:
-        return pipe, batch_size, _machine(environment)
-
+def _scoring(rows: list[Row], measured: list[Row]) -> list[str]:
+    """Return what scoring a batch takes, beside the baseline's time for it."""
     baselines = {}
-    for row in rows:
+    for row in measured:
         settings = row["settings"]
         plain = settings["steps"] == STEPS and not settings["pipeline"]["compile"]
         if row["role"] == "baseline" and plain:
-            key = of(settings["pipe"], settings["batch_size"], row["environment"])
+            key = (settings["pipe"], settings["batch_size"])
             baselines[key] = value_of(row, "seconds_per_batch")
     lines = []
-    newest = (all_rows[-1] for all_rows in files.values() if all_rows)
-    for found in (row["scoring"] for row in newest if "scoring" in row):
-        whole = baselines.get(of(found["pipe"], found["batch_size"], found["environment"]))
+    newest = {row["visit"]: row["scoring"] for row in rows if "scoring" in row}
+    for found in newest.values():
+        whole = baselines.get((found["pipe"], found["batch_size"]))
         share = found["seconds_per_batch"] / whole if whole else None
         lines.append(
             [
@@ -265,21 +275,17 @@ def _scoring(files: dict[str, list[Row]], rows: list[Row]) -> list[str]:
     return ["", *_table(head, lines)] if lines else []
 
 
-def _packages(found: list[Row]) -> list[str]:
+def _packages(rows: list[Row]) -> list[str]:
     """Return the newest of each comparison; a ratio above 1 means that the house is faster."""
     lines = []
+    compared = (row for row in rows if "accelerator" in row)
     for _, alike in _grouped(
-        found,
-        lambda row: (
-            _machine(row["environment"]),
-            row["pipe"],
-            row["batch_size"],
-            row["accelerator"],
-        ),
+        compared, lambda row: (row["pipe"], row["steps"], row["batch_size"], row["accelerator"])
     ):
         row = alike[-1]
         low, value, high = row["package_over_house"]
         verdict = "?" if high is None else "slower" if high < 1 else "not slower"
+        apart = row["largest_difference"]
         lines.append(
             [
                 f"{row['pipe']}, {row['steps']} steps, batch {row['batch_size']}",
@@ -288,7 +294,7 @@ def _packages(found: list[Row]) -> list[str]:
                 _number(row["package_seconds"], 3),
                 _interval(low, value, high, 3),
                 verdict,
-                f"{row['largest_difference']:.1e}",
+                "not numbers" if apart is None else f"{apart:.1e}",
             ]
         )
     head = (

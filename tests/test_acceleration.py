@@ -58,6 +58,35 @@ def test_rows_stand_under_the_machine_that_made_them(acceleration, tmp_path):
     assert "1.90" in a100
 
 
+def test_what_is_found_of_a_machine_stands_under_it(acceleration, tmp_path):
+    """One card's figures neither hide the other's nor stand for them."""
+    cards = {"NVIDIA A100": ("2.0%", "0.040"), "NVIDIA H200": ("1.2%", "0.020")}
+    rows = []
+    for gpu, (share, seconds) in cards.items():
+        measured = row(gpu=gpu)
+        found = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14"}
+        found |= {"seconds_per_batch": float(seconds), "environment": measured["environment"]}
+        summary = {"overhead": float(share[:-1]) / 100}
+        rows += [measured, {"summary": summary}, {"scoring": found}]
+    _, *machines = written(acceleration, tmp_path, one=rows, two=rows[:1]).split("## On ")
+    assert [text.split(",")[0] for text in machines] == [*cards]
+    for text, (share, seconds) in zip(machines, cards.values(), strict=True):
+        assert f"| one | {share} | yes |" in text
+        assert f"| SD15, batch 4, ViT-g-14 | {seconds} |" in text
+    assert ["Measured twice" in text for text in machines] == [True, False]
+
+
+def test_the_newest_visit_counts_by_the_diary(acceleration, tmp_path):
+    visits = dict(zip("ab", acceleration.first_visits(), strict=False))
+    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "H200")
+    diary.note(visits["b"], "ended", 1)
+    diary.note(visits["a"], "ended", 1)
+    names = {visits["a"].name: [row(gain=2.4)], visits["b"].name: [row(gain=2.3)]}
+    table = written(acceleration, tmp_path, **names).split("###")[1]
+    assert "2.40" in table
+    assert "2.30 (" not in table
+
+
 def test_the_newest_measurement_of_a_configuration_counts(acceleration, tmp_path):
     page = written(acceleration, tmp_path, one=[row(gain=2.0), row(gain=2.4)])
     assert "2.40" in page
@@ -82,7 +111,7 @@ def test_compiled_stands_beside_eager(acceleration, tmp_path):
 
 
 def test_what_the_evaluation_costs(acceleration, tmp_path):
-    summaries = [{"summary": {"overhead": 0.012}}, {"summary": {}}]
+    summaries = [row(), {"summary": {"overhead": 0.012}}, {"summary": {}}]
     assert "| one | 1.2% | yes |" in written(acceleration, tmp_path, one=summaries)
 
 
@@ -96,16 +125,16 @@ def test_what_scoring_costs_beside_a_batch(acceleration, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("interval", "cells"),
+    ("interval", "apart", "cells"),
     [
-        ([1.01, 1.05, 1.09], "1.050 (1.010 to 1.090) | not slower"),
-        ([0.91, 0.95, 0.99], "0.950 (0.910 to 0.990) | slower"),
-        ([None, 0.95, None], "0.950 (? to ?) | ?"),
+        ([1.01, 1.05, 1.09], 0.0, "1.050 (1.010 to 1.090) | not slower | 0.0e+00"),
+        ([0.91, 0.95, 0.99], 0.0, "0.950 (0.910 to 0.990) | slower | 0.0e+00"),
+        ([None, 0.95, None], None, "0.950 (? to ?) | ? | not numbers"),
     ],
 )
-def test_the_house_beside_the_packages(acceleration, tmp_path, interval, cells):
+def test_the_house_beside_the_packages(acceleration, tmp_path, interval, apart, cells):
     found = {"pipe": "SD15", "steps": 50, "batch_size": 4, "accelerator": "deepcache"}
-    found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": 0.0}
+    found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": apart}
     found |= {"package_over_house": interval, "environment": row()["environment"]}
     assert f"| {cells} |" in written(acceleration, tmp_path, packages=[found])
 
