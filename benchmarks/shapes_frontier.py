@@ -26,11 +26,20 @@ from worker.summary import frontier
 
 def frontiers(folder: Path) -> dict[str, list[Row]]:
     """Return the frontier of each task, by the task's id."""
-    found = {}
-    for file in sorted(folder.glob("*.jsonl")):
-        rows = [row for row in ResultsFile.open(file).rows if row.get("status") == "measured"]
-        found[file.stem] = frontier(rows)
-    return found
+    files = sorted(folder.glob("*.jsonl"))
+    return {file.stem: frontier(_newest(ResultsFile.open(file).rows)) for file in files}
+
+
+def _newest(rows: list[Row]) -> list[Row]:
+    """Return what the task itself measured under its last settings, once each configuration."""
+    own = [row for row in rows if "settings" in row and "study" not in row]
+    digests = [row["settings"]["digest"] for row in own]
+    last = {
+        json.dumps(row["configuration"], sort_keys=True): row
+        for row, digest in zip(own, digests, strict=True)
+        if digest == digests[-1]
+    }
+    return [row for row in last.values() if row["status"] == "measured"]
 
 
 def kind(row: Row) -> str:
@@ -76,11 +85,12 @@ def _most_first(item: tuple[str, int]) -> tuple[int, str]:
 
 
 def _cell(row: Row, name: str, form: str) -> str:
-    """A figure with its interval; the baseline has none."""
+    """A figure with its interval, whose ends too few pairs leave unknown; the baseline has none."""
     item = next((item for item in row["metrics"] if item["name"] == name), None)
     if item is None:
         return ""
-    value, low, high = (form.format(item[key]) for key in ("value", "low", "high"))
+    figures = (item[key] for key in ("value", "low", "high"))
+    value, low, high = ("?" if figure is None else form.format(figure) for figure in figures)
     return f"{value} ({low} to {high})"
 
 

@@ -35,7 +35,13 @@ def row(label, speed=None, loss=None, **configuration):
         "status": "measured",
         "configuration": {"accelerators": {}} | configuration,
         "metrics": metrics,
+        "settings": {"digest": "today's"},
     }
+
+
+def drawn(folder):
+    command = [sys.executable, ROOT / "benchmarks/shapes_frontier.py", folder]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_the_frontier_is_drawn_from_the_results(tmp_path):
@@ -60,9 +66,7 @@ def test_the_frontier_is_drawn_from_the_results(tmp_path):
         results = ResultsFile.open(tmp_path / f"{name}.jsonl")
         for item in [*rows, {"summary": {}}]:
             results.append(item)
-    command = [sys.executable, ROOT / "benchmarks/shapes_frontier.py", tmp_path]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip().splitlines()[2:] == [
+    assert drawn(tmp_path).splitlines()[2:] == [
         "| one | baseline |  |  |",
         "|  | T-GATE 2 | 1.35 (1.15 to 1.55) | 0.4% (-0.6% to 1.4%) |",
         "|  | DeepCache 3/0 | 1.76 (1.56 to 1.96) | 1.8% (0.8% to 2.8%) |",
@@ -72,4 +76,21 @@ def test_the_frontier_is_drawn_from_the_results(tmp_path):
         "",
         "On the frontiers of 2 tasks: DeepCache in 2, DeepCache + T-GATE in 1, T-GATE in 1, "
         "baseline in 1, fewer steps in 1.",
+    ]
+
+
+def test_only_what_the_task_itself_found_last_is_drawn(tmp_path):
+    used = {"accelerators": {"deepcache": {"cache_interval": 3}}}
+    results = ResultsFile.open(tmp_path / "one.jsonl")
+    old = {"settings": {"digest": "yesterday's"}}
+    results.append(row("DeepCache 3/0, other settings", 9.0, 0.0, **used) | old)
+    results.append(row("baseline") | {"role": "baseline"})
+    results.append(row("DeepCache 3/0, measured before", 1.9, 0.01, **used))
+    few = row("DeepCache 3/0", 1.76, 0.018, **used)
+    few["metrics"][2] |= {"low": None, "high": None}  # under six pairs
+    results.append(few)
+    results.append(row("DeepCache 3/0 (seed 9)", 3.0, 0.01, **used) | {"study": "seed 9"})
+    assert drawn(tmp_path).splitlines()[2:4] == [
+        "| one | baseline |  |  |",
+        "|  | DeepCache 3/0 | 1.76 (? to ?) | 1.8% (0.8% to 2.8%) |",
     ]
