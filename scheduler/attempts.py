@@ -40,6 +40,9 @@ WRONG_PROGRAM = frozenset(
     }
 )
 
+# What an attempt is worth that was begun for another version of the sweep file.
+OTHER_SWEEP = "the sweep file asks for something else now"
+
 # How a worker ends that could not even write down that the disk of its log is full.
 _MAYBE_NO_ROOM = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
 
@@ -81,7 +84,7 @@ def attempts_of(
 
 
 def judge_attempt(
-    task: str,
+    task: Task,
     paths: SweepPaths,
     sweep: Sweep,
     known: AttemptRecord | None = None,
@@ -91,13 +94,15 @@ def judge_attempt(
     Args:
         known: what the dispatcher knows of the attempt, should its file have been removed.
     """
-    attempts = attempts_of(task, paths, known)
-    scan, facts = read_log(paths.log(task), sweep.rules)
+    attempts = attempts_of(task.id, paths, known)
+    scan, facts = read_log(paths.log(task.id), sweep.rules)
     last = attempts[-1] if attempts else AttemptRecord({"attempt": 0, "device": "?"})
-    ended = last.ended or {}
+    ended, digest = last.ended or {}, sweep.digest(task)
     verdict = _not_started(ended)
     if last.verdict is not None:  # judged before, by a dispatcher that died
         verdict = read_verdict(last.verdict.get("verdict"), last.verdict.get("cause"))
+    elif last.started.get("digest", digest) != digest:
+        verdict = Verdict(Kind.STOPPED, OTHER_SWEEP)
     elif verdict is None:
         stop = read_verdict(last.stop.get("stop"), last.stop.get("cause")) if last.stop else None
         if stop is None and ended.get("stopped"):
@@ -122,9 +127,9 @@ def judge_attempt(
             "cause": verdict.cause,
         }
         with suppress(OSError):
-            append_line(paths.attempts(task), last.verdict)
+            append_line(paths.attempts(task.id), last.verdict)
     at = ended.get("ended")
-    summary = last_summary(paths.results(task)) if verdict.completed else {}
+    summary = last_summary(paths.results(task.id)) if verdict.completed else {}
     return Judgement(
         verdict, attempts, facts, summary, float(at) if isinstance(at, int | float) else time.time()
     )

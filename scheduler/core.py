@@ -14,7 +14,7 @@ A task goes through these states::
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -88,7 +88,24 @@ class _Running:
 class Core:
     """One sweep's decisions."""
 
-    def __init__(self, seeds: Iterable[Seed], policy: Policy, limits: Limits, now: float) -> None:
+    def __init__(
+        self,
+        seeds: Iterable[Seed],
+        policy: Policy,
+        limits: Limits,
+        now: float,
+        devices: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Begin with what earlier dispatchers left.
+
+        Args:
+            seeds: every task, in the order in which they are to be started.
+            policy: when a task is tried again.
+            limits: when an attempt is stopped.
+            now: the time.
+            devices: the memory in bytes of each device that may be told of, None where it is not
+                known: no task is given up for want of memory that one of them has.
+        """
         self._policy = policy
         self._limits = limits
         self._now = now
@@ -117,6 +134,9 @@ class Core:
         self._next_room_check = 0.0
         self._interrupts = 0
         self._finished = False
+        for name, memory in (devices or {}).items():
+            if memory is not None:
+                self._fleet[name].total_memory = memory
         for seed in seeds:
             self._plant(seed)
 

@@ -27,7 +27,7 @@ from typing import Any, Protocol
 
 from scheduler import events as ev
 from scheduler import retry
-from scheduler.attempts import attempts_of
+from scheduler.attempts import OTHER_SWEEP, attempts_of
 from scheduler.checkpoints import AttemptRecord, append_line, read_object, set_aside, why_not_done
 from scheduler.clerk import Clerk
 from scheduler.clock import Clock
@@ -112,7 +112,10 @@ class Dispatcher:
         policy = retry.Policy(
             self._sweep.retries, max((size.bit_length() - 1 for size in sizes), default=0)
         )
-        self._core = Core(recovered.seeds, policy, self._sweep.limits, time.monotonic())
+        sizes_of_devices = {device.id: device.total_memory for device in self._devices.all}
+        self._core = Core(
+            recovered.seeds, policy, self._sweep.limits, time.monotonic(), sizes_of_devices
+        )
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakes)
         with self._signals():
             try:
@@ -139,6 +142,8 @@ class Dispatcher:
             self._inbox.get()()
 
     def _flush(self) -> None:
+        if self._journal.is_gone():
+            self._journal.add(SNAPSHOT, **self._picture.snapshot())
         if self._journal.flush():
             self._records.forget_ended()
 
@@ -204,6 +209,9 @@ class Dispatcher:
         )
         for task, why, kept in recovered.rejected:
             self._tell("checkpoint_rejected", task=task, why=why, kept_as=kept.name)
+        for task in recovered.unrecorded:  # its dispatcher died before the journal had its end
+            if (done := read_object(self._paths.done(task))) is not None:
+                self._records.found(task, done)
         for task in recovered.strangers:
             self._tell("stranger", task=task)
 
@@ -237,7 +245,7 @@ class Dispatcher:
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.get("digest") != self._sweep.digest(self._tasks[task]):
-            self._stop(task, Verdict(Kind.STOPPED, "the sweep file asks for something else now"))
+            self._stop(task, Verdict(Kind.STOPPED, OTHER_SWEEP))
 
     def _adopted_ended(self, task: str) -> None:
         attempt = self._attempts.pop(task)
@@ -316,7 +324,7 @@ class Dispatcher:
         task = self._tasks[action.task]
         device = self._devices[action.device]
         try:
-            if self._must_leave():
+            if self._detached or self._must_leave():
                 return
             keeper = self._keepers.on(device.id)
             order = build_order(
@@ -355,7 +363,8 @@ class Dispatcher:
         if attempt is None:
             return
         attempt.record.stop = {"stop": verdict.kind.value, "cause": verdict.cause}
-        self._record(attempt, attempt.record.stop)
+        if attempt.begun:  # before that, the keeper would refuse a file that has changed
+            self._record(attempt, attempt.record.stop)
         self._tell("stopping", task=task, attempt=attempt.number, why=verdict.cause)
         attempt.keeper.stop()
 
@@ -399,8 +408,9 @@ class Dispatcher:
         if "started" in answer:
             attempt.record.started["started"] = answer["at"]
             attempt.begun = True
-            if attempt.record.foreign is not None:
-                self._record(attempt, attempt.record.foreign)
+            for line in (attempt.record.foreign, attempt.record.stop):
+                if line is not None:
+                    self._record(attempt, line)
             self._tell(
                 "attempt_started",
                 task=attempt.task,
@@ -418,7 +428,9 @@ class Dispatcher:
         """The keeper did not begin: the task's attempts file is in use, or cannot be written."""
         del self._attempts[attempt.task]
         self._keepers.rests(attempt.device)
-        if "errno" in answer:
+        if "errno" in answer and attempt.begun:  # there was no room to record its end
+            self._take_over(attempt.task, attempt.device, attempt.record)
+        elif "errno" in answer:
             self._handle(ev.StartRefused(attempt.task))
             self._records.files_in_trouble(
                 OSError(answer["errno"], answer["failed"], answer["file"])

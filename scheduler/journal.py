@@ -19,34 +19,54 @@ class Journal:
     """Appends events; lines are written in batches by `flush`, and a full disk costs only the journal."""
 
     def __init__(self, path: Path) -> None:
-        self._pending = b""
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._path = path
+        self._pending: list[bytes] = []
+        self._descriptor = _open(path)
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-            self._pending = b"\n"  # a line that a crash cut off must not swallow the next one
+            self._pending = [b"\n"]  # a line that a crash cut off must not swallow the next one
 
     def add(self, event: str, **facts: Any) -> dict[str, Any]:
         """Add an event of now; return it."""
         entry = {"at": time.time(), "event": event, **facts}
-        self._pending += json.dumps(entry, default=str).encode() + b"\n"
+        self._pending.append(json.dumps(entry, default=str).encode() + b"\n")
         return entry
+
+    def is_gone(self) -> bool:
+        """Say whether somebody removed the file; what is added from now on goes to a new one."""
+        if os.fstat(self._descriptor).st_nlink:
+            return False
+        try:
+            descriptor = _open(self._path)
+        except OSError:  # its folder is gone as well
+            return False
+        os.close(self._descriptor)
+        self._descriptor = descriptor
+        return True
 
     def flush(self) -> bool:
         """Write what was added; what finds no room is kept for the next time. Say whether all is written.
 
         Not synced: losing the last lines in a power cut loses nothing that counts.
         """
+        data = b"".join(self._pending)
         try:
-            while self._pending:
-                self._pending = self._pending[os.write(self._descriptor, self._pending) :]
+            while data:
+                data = data[os.write(self._descriptor, data) :]
         except OSError:
             return False
+        finally:
+            self._pending = [data] if data else []
         return True
 
     def close(self) -> None:
         """Write the rest and close."""
         self.flush()
         os.close(self._descriptor)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:

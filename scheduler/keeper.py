@@ -77,14 +77,13 @@ class Keeper:
                 self._answer(
                     {"failed": error.strerror, "errno": error.errno, "file": error.filename}
                 )
+            self._stop_asked = False
 
     def _next_order(self) -> dict[str, Any] | None:
         while b"\n" not in self._orders and not self._dispatcher_gone:
             self._wait(None)
-            if (
-                self._stop_asked
-            ):  # nothing runs that could be stopped: the dispatcher's end has come too
-                return None
+            if not self._orders:  # a stop that came when its attempt was over already
+                self._stop_asked = False
         line, separator, self._orders = self._orders.partition(b"\n")
         order: dict[str, Any] | None = json.loads(line) if separator else None
         return order
@@ -120,7 +119,6 @@ class Keeper:
     def _run(self, order: dict[str, Any]) -> None:
         record = lock_record(order["record"], order["record_size"])
         try:
-            self._stop_asked = False
             if os.path.lexists(order["done"]):  # a slow start: others have run the task meanwhile
                 raise Refused("completed")
             rotate(order["log"], order["attempt"]["attempt"])

@@ -62,7 +62,13 @@ class Keepers:
             kind, threads = self._devices[device].kind, self._devices.threads
             environment = worker_environment(device, kind, threads, self._own, self._inherited)
             lease = self._devices.lease(device)
-            keeper = self._by_device[device] = KeeperHandle(lease, environment, self._complaints)
+            try:
+                keeper = KeeperHandle(lease, environment, self._complaints)
+            except OSError:
+                if lease is not None:
+                    lease.release()
+                raise
+            self._by_device[device] = keeper
             self._idle[device] = time.monotonic()
             self._selector.register(
                 keeper, selectors.EVENT_READ, partial(self._speaks, device, keeper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import statistics
 from collections import deque
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ class Picture:
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     _last: float = 0.0
-    _retried: dict[str, None] = field(default_factory=dict)  # tasks that wait to be tried again
+    _backoffs: list[float] = field(default_factory=list)  # heap: until when tasks must not start
 
     def __post_init__(self) -> None:
         self.counts = dict.fromkeys((WAITING, RUNNING, ENDED, DONE, FAILED), 0)
@@ -133,7 +134,6 @@ class Picture:
                 for name, view in self.tasks.items()
                 if view.state in (RUNNING, ENDED) or (view.state == WAITING and view.attempts)
             },
-            "retried": list(self._retried),
         }
 
     def _on_snapshot(self, entry: Mapping[str, Any], at: float) -> None:
@@ -143,11 +143,12 @@ class Picture:
         self.gaps.extend(entry["gaps"])
         self.durations.extend(entry["durations"])
         self.devices = {name: DeviceView(**device) for name, device in entry["devices"].items()}
-        self._retried = dict.fromkeys(entry["retried"])
         for name, view in entry["tasks"].items():
             if name in self.tasks:
                 self.move(name, view["state"])
                 self.tasks[name] = TaskView(**view)
+        waits = (v.not_before for v in self.tasks.values() if v.state == WAITING)
+        self._backoffs = sorted(until for until in waits if until > at)
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -179,11 +180,9 @@ class Picture:
     def _some_could_start(self, at: float) -> bool:
         if self.trouble or self.draining:
             return False
-        in_backoff = sum(1 for name in self._backing_off() if self.tasks[name].not_before > at)
-        return self.counts[WAITING] > in_backoff
-
-    def _backing_off(self) -> list[str]:
-        return [name for name in self._retried if self.tasks[name].state == WAITING]
+        while self._backoffs and self._backoffs[0] <= at:
+            heapq.heappop(self._backoffs)
+        return self.counts[WAITING] > len(self._backoffs)
 
     def move(self, task: str, state: str) -> TaskView | None:
         """Put a task into another state; return its view, or None if the sweep has no such task."""
@@ -222,7 +221,6 @@ class Picture:
             self.gaps.append(max(0.0, float(entry["started"]) - device.free_since))
             device.free_since = None
         view = self.move(entry["task"], RUNNING)
-        self._retried.pop(entry["task"], None)
         if view is not None:
             view.attempts, view.device = int(entry["attempt"]), entry["device"]
             view.started, view.waits = float(entry["started"]), None
@@ -245,7 +243,8 @@ class Picture:
         view = self.move(entry["task"], WAITING)
         if view is not None:
             view.not_before, view.waits = float(entry["not_before"]), str(entry["why"])
-            self._retried[entry["task"]] = None
+            if view.not_before > at:
+                heapq.heappush(self._backoffs, view.not_before)
 
     def _on_attempt_failed(self, entry: Mapping[str, Any], at: float) -> None:
         if entry["verdict"] != Kind.STOPPED.value:

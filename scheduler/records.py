@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class Records:
         """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
 
         def job() -> Callable[[], None]:
-            judgement = judge_attempt(task, self._paths, self._sweep, known)
+            judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known)
             return partial(self._judged, task, judgement)
 
         if _size(self._paths.log(task)) < LONG_LOG:
@@ -79,11 +80,14 @@ class Records:
                 foreign=record.foreign is not None,
             )
         attempt = past_attempt(record, verdict, self._clock)
+        if record.started.get("digest") != self._sweep.digest(self._tasks[task]):
+            attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
         self._handle(ev.AttemptJudged(task, attempt))
 
     def found(self, task: str, done: Mapping[str, Any]) -> None:
         """Tell of a task whose ``.done`` others have written; nothing is left to be judged or written."""
-        seconds, attempts = done.get("seconds"), done.get("attempts")
+        self._judgements.pop(task, None)  # of an attempt that failed before
+        seconds, attempts, log = done.get("seconds"), done.get("attempts"), done.get("log")
         self._tell(
             "completed",
             task=task,
@@ -91,7 +95,10 @@ class Records:
             attempts=len(attempts) if isinstance(attempts, list) else 0,
             seconds=seconds if isinstance(seconds, int | float) else 0.0,
             summary=done,
+            digest=done.get("digest"),
+            log_sha256=log.get("sha256") if isinstance(log, dict) else None,
         )
+        self._ended.append(task)
 
     def write(self, action: ev.WriteCheckpoint) -> None:
         """Have a checkpoint written; the core hears of it when it is durable, or could not be written."""
@@ -101,7 +108,7 @@ class Records:
             self._handle(ev.CheckpointWritten(task.id))
             return
         if judgement is None:  # given up for what an earlier dispatcher judged
-            judgement = judge_attempt(task.id, paths, self._sweep)
+            judgement = judge_attempt(task, paths, self._sweep)
         self._judgements[task.id] = judgement
         self._clerk.submit(
             Checkpoint(

@@ -44,6 +44,8 @@ class Recovered:
     rejected: list[tuple[str, str, Path]] = field(
         default_factory=list
     )  # (task, why, where it is kept)
+    # Completed, and their dispatcher died before it told the journal and forgot their attempts.
+    unrecorded: list[str] = field(default_factory=list)
     strangers: list[str] = field(
         default_factory=list
     )  # attempts that run for tasks no longer in the sweep
@@ -71,8 +73,8 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
                 why = None  # it was damaged
             if why is None:
                 found.seeds.append(Seed(task.id, State.DONE))
-                if task.id in attempts and change:  # its dispatcher died just before this
-                    forget_attempts(task.id, paths)
+                if task.id in attempts:
+                    found.unrecorded.append(task.id)
                 continue
             path = paths.done(task.id)
             found.rejected.append((task.id, why, set_aside(path) if change else path))

@@ -173,6 +173,8 @@ class Devices:
                 view.gone = True
                 self._emit(DeviceGone(device, idleness.reason))
             self._show(device, idle=False, reason=idleness.reason)
+            assert self._watch is not None
+            self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
             return
         view.gone = False
         if view.keeper is not None:

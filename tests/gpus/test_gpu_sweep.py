@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -249,6 +250,19 @@ def test_who_came_to_the_device_is_recorded_with_the_completion(
     [visitor] = attempt["foreign"]
     assert visitor["pid"] == os.getpid()
     assert visitor["user"] == user_name(os.getuid())
+
+
+def test_a_gpu_whose_keeper_could_not_be_started_is_not_lost(runs: Runs, stand_in: StandIn) -> None:
+    stand_in.gpus(1)
+    stand_in.set(0, processes={os.getpid(): 3 * GIB})
+    run = runs.start(runs.sweep("removed", ["fine"]))
+    run.until("GPU 0: busy")
+    shutil.rmtree(runs.folder / "logs" / "removed")
+    stand_in.set(0, processes={})
+    run.until("paused: .*No such file or directory")
+    code, output = run.end()
+    assert code == 0, output
+    assert "leased" not in output
 
 
 def test_mig_instances_are_devices(runs: Runs, stand_in: StandIn) -> None:

@@ -208,7 +208,7 @@ class Box:
     def attempt(self, task: str) -> dict[str, Any]:
         """Return how the attempts file says that the task's newest attempt began."""
         lines = [json.loads(line) for line in self.paths.attempts(task).read_text().splitlines()]
-        return [line for line in lines if "attempt" in line][-1]
+        return [line for line in lines if "device" in line][-1]
 
     def done(self, task: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(self.paths.done(task).read_text())

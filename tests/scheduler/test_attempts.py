@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scheduler.attempts import attempts_of
+import pytest
+
+from scheduler.attempts import OTHER_SWEEP, attempts_of, judge_attempt
 from scheduler.checkpoints import AttemptRecord
 from scheduler.paths import SweepPaths
+from scheduler.sweep import Sweep
+from scheduler.sweepfile import read_sweep
+from scheduler.verdict import Kind
 
 
 def paths_with(folder: Path, *lines: dict[str, Any]) -> SweepPaths:
@@ -47,3 +52,21 @@ def test_the_known_attempt_is_judged_though_the_next_has_begun(tmp_path: Path) -
 def test_the_known_attempt_is_judged_though_its_file_is_gone(tmp_path: Path) -> None:
     known = AttemptRecord(start(3, "z"))
     assert attempts_of("a", paths_with(tmp_path), known) == [known]
+
+
+def sweep_of(folder: Path, word: str) -> Sweep:
+    path = folder / "s.yaml"
+    path.write_text(json.dumps({"matrix": {"p": ["a"]}, "worker": {"command": ["true", word]}}))
+    return read_sweep(path)
+
+
+@pytest.mark.parametrize("code", [0, 2])
+def test_what_another_version_of_the_sweep_file_asked_for_is_no_verdict_on_this_one(
+    tmp_path: Path, code: int
+) -> None:
+    old, new = sweep_of(tmp_path, "old"), sweep_of(tmp_path, "new")
+    begun = start(1, "x") | {"digest": old.digest(old.tasks[0])}
+    paths = paths_with(tmp_path, begun, {"ended": 5.0, "code": code})
+    paths.log("a").write_text("Successfully completed\n")
+    verdict = judge_attempt(new.tasks[0], paths, new).verdict
+    assert (verdict.kind, verdict.cause) == (Kind.STOPPED, OTHER_SWEEP)

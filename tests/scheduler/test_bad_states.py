@@ -23,7 +23,7 @@ from scheduler.paths import SweepPaths
 from scheduler.processes import AdoptedKeeper
 from scheduler.recovery import Recovered, recover
 from scheduler.summary import closing
-from scheduler.sweep import Sweep
+from scheduler.sweep import Sweep, Task
 from scheduler.sweepfile import read_sweep
 from scheduler.verdict import Kind
 from scheduler.views import picture_of_files
@@ -62,6 +62,9 @@ class Case:
         self.paths = SweepPaths(folder / "root", "box")
         self.clock = Clock()
         self.shown = 0
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.sweep.tasks if task.id == name)
 
     def damages(self, path: Path) -> Iterator[bytes]:
         """Cut the file off at every byte, then overwrite every byte; yield what it holds each time."""
@@ -117,7 +120,7 @@ def case(sample: Box, tmp_path: Path) -> Case:
 def test_the_sample(case: Case) -> None:
     states = {seed.task: seed.state for seed in case.recover().seeds}
     assert states == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
-    assert judge_attempt("c", case.paths, case.sweep).verdict.completed
+    assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
 
 
 def test_a_damaged_done_counts_only_if_it_still_says_what_it_must(case: Case) -> None:
@@ -151,14 +154,14 @@ def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
     case: Case, sample: Box
 ) -> None:
     """As after a crash between checkpoint and tidying up: log and record prove the completion again."""
-    judgement = judge_attempt("c", case.paths, case.sweep)
+    judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
     case.checkpoint(judgement, case.paths.done("c"))
     assert case.state("c") is State.DONE
     for _ in case.damages(case.paths.done("c")):
         state = case.state("c")
         assert state in (State.DONE, State.RUNNING)
         if state is State.RUNNING:  # to be judged, not to be run
-            assert judge_attempt("c", case.paths, case.sweep).verdict.completed
+            assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
 
 
 def test_a_damaged_failed(case: Case) -> None:
@@ -176,7 +179,7 @@ def test_a_damaged_attempts_file(case: Case) -> None:
         for record in found.open_attempts.values():
             keeper = AdoptedKeeper.find(record)
             assert keeper is None
-            judgement = judge_attempt("c", case.paths, case.sweep)
+            judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
             if judgement.verdict.completed:  # never without a record of the exit
                 ended = judgement.attempts[-1].ended
                 assert ended is not None
@@ -219,7 +222,7 @@ def test_times_that_are_none(case: Case, time: str) -> None:
     for lines in (start, start + end):
         case.paths.attempts("c").write_text(lines)
         assert case.state("c") is State.RUNNING
-        judgement = judge_attempt("c", case.paths, case.sweep)
+        judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
         case.checkpoint(judgement, case.paths.failed("c"))
         case.show()
         case.paths.failed("c").unlink()

@@ -41,3 +41,18 @@ def test_a_task_that_flies_a_device_waits_for_news_of_one_just_released(news, go
     actions = [action for event in events for action in core.handle(event, 1.0)]
     assert not [action for action in actions if isinstance(action, ev.Start)]
     assert core.handle(news, 2.0) == [ev.Start("a", 2, goes_to, 0)]
+
+
+def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_seen():
+    gib = 2**30
+    oom = Attempt(Verdict(Kind.OUT_OF_MEMORY, "…"), "small", 1.0, free_memory=23 * gib)
+    seeds, sizes = [Seed("a", history=(oom,))], {"small": 24 * gib, "large": 80 * gib}
+    core = Core(seeds, Policy(RetrySettings()), Limits(), 1.0, sizes)
+    assert not [
+        action
+        for action in core.handle(ev.DeviceIdle("small", 23 * gib, 24 * gib), 2.0)
+        if not isinstance(action, ev.Waits)
+    ]
+    assert core.handle(ev.DeviceIdle("large", 79 * gib, 80 * gib), 3.0) == [
+        ev.Start("a", 2, "large", 0)
+    ]

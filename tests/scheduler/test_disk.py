@@ -176,3 +176,15 @@ def test_a_disk_that_is_full_from_the_start(box: Box, mount: Mount) -> None:
     assert box.starts() == 0
     filler.unlink()
     assert box.run().code == 0
+
+
+def test_a_journal_removed_in_mid_run_is_begun_anew(box: Box) -> None:
+    box.write({"a": "ok", "b": "gate; ok"}, devices={"cpu_slots": 1})
+    running = box.start()
+    open_gate = box.reach_gate("b")
+    box.paths.journal.unlink()
+    open_gate()
+    assert running.end().code == 0
+    assert box.journal("snapshot")
+    assert [entry["task"] for entry in box.journal("completed")] == ["b"]
+    assert set(box.states().values()) == {"completed"}

@@ -196,3 +196,15 @@ def test_the_worker_has_default_signals_no_input_and_a_session_of_its_own(keeper
         assert int(mask.split()[1], 16) & 0x7FFFFFFF == 0  # but for libc's own, 32 and 33
     pid, session_id = session.split()
     assert pid == session_id
+
+
+def test_a_keeper_whose_attempt_was_stopped_takes_the_next_order(keeper: Keeper) -> None:
+    keeper.order("exec sleep 1000")
+    keeper.answer()
+    keeper.process.send_signal(signal.SIGTERM)
+    assert keeper.answer()["stopped"]
+    keeper.process.send_signal(signal.SIGTERM)  # one that came too late stops nothing else
+    keeper.order("echo next", attempt={"attempt": 2, "task": "a", "device": "cpu:0"})
+    assert set(keeper.answer()) == {"started", "at"}
+    assert keeper.answer()["code"] in (0, None)
+    assert keeper.end() == 0

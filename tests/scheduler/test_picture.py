@@ -60,3 +60,18 @@ def test_why_a_task_waits_names_devices_as_people_do() -> None:
     busy = {"event": "device", "device": "GPU-a", "idle": False, "reason": "busy: process 4711"}
     seen = picture(begins(100.0), {"at": 101.0, **busy})
     assert seen.why_waits("a", 102.0) == "no idle device (GPU 0 busy: process 4711)"
+
+
+def test_a_snapshot_knows_which_tasks_back_off() -> None:
+    idle = {"event": "device", "device": "GPU-a", "idle": True, "reason": "idle"}
+    before = picture(
+        begins(100.0),
+        {"at": 100.0, **idle},
+        *(of("attempt_started", task, 100.0, started=100.0) for task in "abc"),
+        of("attempt_ended", "c", 110.0, ended=110.0),
+        of("waits", "c", 110.0, not_before=140.0, why="waits 30 s after: failed"),
+        {"at": 110.0, **idle},
+    )
+    after = picture({"at": 111.0, "event": "snapshot", **before.snapshot()})
+    after.apply(of("attempt_started", "c", 140.1, started=140.1))
+    assert after.idle_seconds == 0.0

@@ -298,3 +298,29 @@ def test_a_worker_s_descendants_are_stopped_with_it(box: Box) -> None:
     children = box.testimony("child")
     assert len(children) == 4
     assert not [child for child in children if alive(child["pid"])]
+
+
+def test_a_checkpoint_put_back_after_a_failed_attempt_stays_as_it_is(box: Box) -> None:
+    box.write({"a": "ok"}, retries={"backoff": "500ms"})
+    assert box.run().code == 0
+    proof = box.paths.done("a").read_bytes()
+    assert box.run("retry", box.file, "--force").code == 0
+    box.tell({"a": "exit 1"})
+    running = box.start()
+    running.wait_for("a: will be tried again")
+    box.paths.done("a").write_bytes(proof)
+    assert running.end().code == 0
+    assert box.paths.done("a").read_bytes() == proof
+
+
+def test_an_attempt_that_ended_unseen_is_no_verdict_on_a_corrected_sweep_file(box: Box) -> None:
+    box.write({"a": "gate; exit 2"})
+    running = box.start()
+    open_gate = box.reach_gate("a")
+    running.kill()
+    open_gate()
+    box.wait_for_end_of_attempt("a")
+    box.write({"a": "ok"}, worker={"env": {"CORRECTED": "yes"}})
+    ended = box.run()
+    assert ended.code == 0, ended.out
+    assert box.done("a")["exit_code"] == 0
