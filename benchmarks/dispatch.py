@@ -29,7 +29,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 TASKS, SLOTS = 500, 8
 SCHEDULER = [sys.executable, "-m", "scheduler"]
-BASE = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+# Without what this shell wants of Python (no bytecode kept, nothing buffered), which costs at every start.
+BASE = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+BASE |= {"PYTHONPATH": str(REPOSITORY)}
 DONE = "Successfully completed"
 
 

@@ -344,7 +344,8 @@ class Dispatcher:
             self._records.files_in_trouble(error)
             self._devices.vacate(device.id)
             return
-        last = self._last_record(task.id)  # read after the size that the keeper will compare
+        # Read after the size that the keeper will compare; most tasks were never tried.
+        last = self._last_record(task.id) if order["record_size"] else None
         if last is not None and last.verdict is None and last.started["attempt"] >= action.number:
             self._take_over(task.id, device.id)  # the last order of a dispatcher that died
             return
