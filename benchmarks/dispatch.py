@@ -66,11 +66,9 @@ def write_sweep(folder: Path, tasks: int, slots: int) -> Path:
 
 
 def ours(folder: Path, slots: int = SLOTS, environment: dict[str, str] = BASE) -> str:
-    """Run the no-op sweep from scratch; return what it printed."""
-    sweep = write_sweep(folder, TASKS, slots)
-    for name in ("checkpoints", "logs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    return run([*SCHEDULER, str(sweep), "--root", str(folder)], environment)
+    """Run the no-op sweep in a new root, so that nothing need be removed first; return what it printed."""
+    sweep, root = write_sweep(folder, TASKS, slots), tempfile.mkdtemp(dir=folder)
+    return run([*SCHEDULER, str(sweep), "--root", root], environment)
 
 
 def ours_on_gpus(folder: Path) -> Callable[[], object] | None:
