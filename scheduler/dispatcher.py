@@ -94,8 +94,14 @@ class Dispatcher:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         environments = (sweep.env, os.environ)
-        self._keepers = Keepers(devices, environments, paths.keepers, self._selector)
-        self._keepers.listen(self._answered, self._keeper_died)
+        self._keepers = Keepers(
+            devices,
+            environments,
+            paths.keepers,
+            self._selector,
+            heard=self._answered,
+            lost=self._keeper_died,
+        )
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._clerk = Clerk(paths.checkpoints, self._post)
         self._records = Records(sweep, paths, self._clock, self._clerk, self._handle, self._tell)
@@ -142,7 +148,7 @@ class Dispatcher:
             self._inbox.get()()
 
     def _flush(self) -> None:
-        if self._journal.is_gone():
+        if self._journal.begin_anew_if_removed():
             self._journal.add(SNAPSHOT, **self._picture.snapshot())
         if self._journal.flush():
             self._records.forget_ended()

@@ -32,8 +32,8 @@ class Journal:
         self._pending.append(json.dumps(entry, default=str).encode() + b"\n")
         return entry
 
-    def is_gone(self) -> bool:
-        """Say whether somebody removed the file; what is added from now on goes to a new one."""
+    def begin_anew_if_removed(self) -> bool:
+        """Go on in a new file if somebody removed this one; say whether."""
         if os.fstat(self._descriptor).st_nlink:
             return False
         try:

@@ -16,7 +16,7 @@ KEEP_IDLE = 1.0  # seconds after which a keeper without work gives its device ba
 
 
 class Keepers:
-    """Starts keepers and lets them go; what they say goes to whoever ``listen`` was told."""
+    """Starts keepers, hears them and lets them go."""
 
     def __init__(
         self,
@@ -24,6 +24,9 @@ class Keepers:
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         complaints: Path,
         selector: selectors.BaseSelector,
+        *,
+        heard: Callable[[KeeperHandle, Mapping[str, Any]], None],
+        lost: Callable[[str, KeeperHandle], None],
     ) -> None:
         """Begin without any.
 
@@ -32,6 +35,8 @@ class Keepers:
             environments: of the workers: the sweep's own, and what they inherit.
             complaints: where a keeper's traceback goes, should one ever fail.
             selector: of the dispatcher's loop.
+            heard: is told of each answer of a keeper.
+            lost: is told of the death of a device's keeper.
         """
         self._devices = devices
         self._own, self._inherited = environments
@@ -39,15 +44,6 @@ class Keepers:
         self._selector = selector
         self._by_device: dict[str, KeeperHandle] = {}
         self._idle: dict[str, float] = {}  # device -> since when (monotonic)
-        self._heard: Callable[[KeeperHandle, Mapping[str, Any]], None]
-        self._lost: Callable[[str, KeeperHandle], None]
-
-    def listen(
-        self,
-        heard: Callable[[KeeperHandle, Mapping[str, Any]], None],
-        lost: Callable[[str, KeeperHandle], None],
-    ) -> None:
-        """Say who is told of a keeper's answers, and of its death."""
         self._heard, self._lost = heard, lost
 
     def on(self, device: str) -> KeeperHandle:
