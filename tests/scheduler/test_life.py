@@ -14,10 +14,11 @@ from scheduler.life import Life
 from scheduler.processes import cpu_time
 
 IDLE = "import sys; sys.stdin.read()"
-# A keeper with a worker below it that computes half a second of CPU time, says so, and waits.
+# A keeper with a worker below it that computes well over half a second of CPU time (the
+# kernel counts it in ticks, rounded down for every process), says so, and waits.
 COMPUTES = """
 import os, subprocess, sys
-code = "import time\\nwhile time.process_time() < 0.5: pass\\nprint(flush=True); input()"
+code = "import time\\nwhile time.process_time() < 0.6: pass\\nprint(flush=True); input()"
 subprocess.run([sys.executable, "-I", "-S", "-c", code])
 """
 
