@@ -54,7 +54,8 @@ def leave_family_behind():
     """Start children that outlive us: in a group, in a session, twice removed, deaf to SIGTERM."""
     ready_out, ready_in = os.pipe()
     for number in range(4):
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             if number > 0:
                 os.setsid()
             if number == 2 and os.fork() != 0:
@@ -65,6 +66,8 @@ def leave_family_behind():
             os.write(ready_in, b".")
             signal.pause()
             os._exit(0)
+        if number == 2:
+            os.waitpid(child, 0)  # or it might outlive us as well, and be a fifth
     for _ in range(4):
         os.read(ready_out, 1)
 
