@@ -15,9 +15,9 @@ from tests.scheduler.box import Box
 def alive(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: it went while it was read
         return False
-    return state != b"Z"  # an orphan that ended stays a zombie where process 1 reaps nobody
+    return state not in (b"Z", b"X")  # an orphan that ended stays where process 1 reaps nobody
 
 
 # --- Ctrl-C --------------------------------------------------------------------------------------
