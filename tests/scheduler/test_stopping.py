@@ -293,8 +293,13 @@ def test_a_worker_s_descendants_are_ended_after_it(box: Box) -> None:
 
 
 def test_a_worker_s_descendants_are_stopped_with_it(box: Box) -> None:
-    box.write({"a": "family; hang"}, limits={"timeout": "1s"}, retries={"max_attempts": 1})
-    assert box.run().code == 1
+    box.write({"a": "family; gate; ok"})
+    running = box.start()
+    box.reach_gate("a")
+    running.send(signal.SIGINT)
+    running.wait_for("interrupted")
+    running.send(signal.SIGINT)
+    assert running.end().code == 130
     children = box.testimony("child")
     assert len(children) == 4
     assert not [child for child in children if alive(child["pid"])]
