@@ -200,6 +200,11 @@ class Box:
         entries = [json.loads(line) for line in lines]
         return [e for e in entries if e["what"] == what and task in (None, e["task"])]
 
+    def order(self) -> list[str]:
+        """Return the workers' starts and ends, each ``WHAT TASK``, in the order of their testimony."""
+        lines = map(json.loads, (self.folder / "witness.jsonl").read_text().splitlines())
+        return [f"{e['what']} {e['task']}" for e in lines if e["what"] in ("start", "end")]
+
     def starts(self, task: str | None = None) -> int:
         """Return how often a worker was started; no two of one task ever ran at the same time."""
         assert not self.testimony("not alone")
