@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -227,8 +228,16 @@ class Box:
         return self.paths.log(task).read_text(errors="replace")
 
     def journal(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.paths.journal.read_text().splitlines()]
-        return [line for line in lines if line["event"] == event]
+        lines = self.paths.journal.read_text().splitlines(keepends=True)
+        entries = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [entry for entry in entries if entry["event"] == event]
+
+    def wait_for_journal(self, event: str, task: str) -> None:
+        """Wait until the journal has the event: workers run, and lines are printed, before it does."""
+        patience = time.monotonic() + PATIENCE
+        while not any(entry.get("task") == task for entry in self.journal(event)):
+            assert time.monotonic() < patience, f"the journal never had {event!r} of {task}"
+            time.sleep(0.01)
 
     def status(self) -> dict[str, Any]:
         """Return what ``status --json`` says."""

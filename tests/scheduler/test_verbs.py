@@ -38,6 +38,7 @@ def test_status_while_a_dispatcher_runs(box: Box) -> None:
     box.tell({"a": "gate; ok", "b": "exit 2", "c": "ok"})
     running = box.start()
     open_gate = box.reach_gate("a")
+    box.wait_for_journal("attempt_started", "a")
     ended = box.run("status", box.file)
     assert f"a dispatcher runs (pid {running.process.pid}, " in ended.out
     status = box.status()
@@ -60,6 +61,7 @@ def test_status_says_what_a_backing_off_task_waits_for(box: Box) -> None:
     box.write({"a": "exit 75"}, retries={"backoff": "1h"})
     running = box.start()
     running.wait_for("will be tried again")
+    box.wait_for_journal("waits", "a")
     (task,) = box.status()["tasks"]
     assert task["state"] == "waiting"
     assert "waits 1 h 00 min after: try later" in task["waits"]
@@ -76,6 +78,7 @@ def test_status_of_what_a_dispatcher_left_running(box: Box, number: int, journal
     box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
     running = box.start()
     open_gate = box.reach_gate("a")
+    box.wait_for_journal("attempt_started", "a")
     running.send(number)
     running.process.wait(PATIENCE)
     if journal == "removed":
