@@ -14,11 +14,11 @@ from scheduler.life import Life
 from scheduler.processes import cpu_time
 
 IDLE = "import sys; sys.stdin.read()"
-# A keeper with a worker below it that computes well over half a second of CPU time (the
-# kernel counts it in ticks, rounded down for every process), says so, and waits.
+# A keeper with a worker below it that, when told to, computes well over half a second of CPU time
+# (the kernel counts it in ticks, rounded down for every process), says so, and waits.
 COMPUTES = """
 import os, subprocess, sys
-code = "import time\\nwhile time.process_time() < 0.6: pass\\nprint(flush=True); input()"
+code = "import time; input()\\nwhile time.process_time() < 0.6: pass\\nprint(flush=True); input()"
 subprocess.run([sys.executable, "-I", "-S", "-c", code])
 """
 
@@ -68,7 +68,10 @@ def test_processes_that_compute_are_where_the_device_does_not_tell(
     life, told = Life(log, keeper.pid), Life(log, keeper.pid)
     life.look(100.0, None)
     told.look(100.0, 0.0)
+    assert keeper.stdin is not None
     assert keeper.stdout is not None
+    keeper.stdin.write(b"\n")
+    keeper.stdin.flush()
     keeper.stdout.readline()
     assert cpu_time(keeper.pid) >= 0.5
     assert told.look(101.0, 0.0) == 100.0
