@@ -280,8 +280,9 @@ class TestReading:
 
     def test_utilisation_over_time(self, stand_in: StandIn, client: Client) -> None:
         gpu = stand_in.devices[0].uuid
-        stand_in.set(0, utilization=87, later=[(0.2, "utilization 3")])
+        stand_in.set(0, utilization=87, later=[(3600, "utilization 3")])
         assert client.read(gpu).utilization == 87
+        stand_in.set(0, later=[(0.2, "utilization 3")])
         while client.read(gpu).utilization == 87:
             pass
         assert client.read(gpu).utilization == 3
