@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -41,10 +41,26 @@ class Terminal:
 
     def wait_for(self, pattern: str) -> None:
         """Read until ``pattern`` was shown."""
+        self._read_until(lambda: re.search(pattern, self.seen, re.DOTALL), pattern)
+
+    def wait_for_lines(self, numbers: Mapping[str, int]) -> list[str]:
+        """Read until each text stands on so many lines at once; return all lines.
+
+        What was read may end in the middle of a screen, of which the rest is wiped already.
+        """
+
+        def stand() -> bool:
+            lines = self.lines()
+            return all(sum(t in line for line in lines) == n for t, n in numbers.items())
+
+        self._read_until(stand, numbers)
+        return self.lines()
+
+    def _read_until(self, condition: Callable[[], object], what: object) -> None:
         patience = time.monotonic() + PATIENCE
-        while not re.search(pattern, self.seen, re.DOTALL):
-            ready, _, _ = select.select([self._side], [], [], patience - time.monotonic())
-            assert ready, f"{pattern!r} was not shown; seen:\n{self.seen}"
+        while not condition():
+            ready, _, _ = select.select([self._side], [], [], max(0, patience - time.monotonic()))
+            assert ready, f"{what!r} was not shown; seen:\n{self.seen}"
             self._read()
 
     def _read(self) -> None:
@@ -130,11 +146,10 @@ def test_what_must_be_known_next_day_stays_on_the_terminal(
 def test_many_devices_on_a_small_terminal(box: Box, terminals: list[Terminal]) -> None:
     box.write(dict.fromkeys(map(str, range(100, 117)), "hang"), devices={"cpu_slots": 16})
     terminals.append(terminal := Terminal(box, columns=80, lines=14))
-    terminal.wait_for("16 running.*9 more devices.*attempt 1 started")
-    shown = terminal.lines()
+    numbers = {"16 running": 1, "9 more devices": 1, "attempt 1 started on": 3}
+    shown = terminal.wait_for_lines(numbers)
     assert len(shown) <= 14
     assert "0/17 tasks · 16 running · 1 waiting · no estimate yet" in shown[0]
-    assert sum("attempt 1 started on" in line for line in shown) == 3
     terminal.press(b"\x03")
     terminal.wait_for("Ctrl-C again stops")
     terminal.press(b"\x03")
