@@ -6,14 +6,14 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 
-from worker import rig, rows, search
+from worker import evaluation, rig, rows, search
 from worker.__main__ import main
 from worker.accelerators import compose
 from worker.catalogue import find_pipe, find_sched
@@ -441,8 +441,11 @@ def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
 def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     set_timesteps = DDIMScheduler.set_timesteps
 
+    clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
+    monkeypatch.setattr(evaluation, "time", clock)
+
     def set_slowly(self, steps, *arguments, **options):
-        time.sleep(0.3 * (steps == 3))  # slower than the baseline: on no frontier
+        clock.now += 9.0 if steps == 3 else 1.0  # slower than the baseline: on no frontier
         set_timesteps(self, steps, *arguments, **options)
 
     monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_slowly)
