@@ -283,7 +283,7 @@ def test_a_mig_instance_that_computes_in_silence_is_no_stall(runs: Runs, stand_i
     stand_in.gpus(1)
     stand_in.mig(0, 2)
     retries = {"max_attempts": 1}
-    sweep = runs.sweep("mig", ["computes", "hangs"], limits={"stall": "1s"}, retries=retries)
+    sweep = runs.sweep("mig", ["computes", "hangs"], limits={"stall": "3s"}, retries=retries)
     code, output = runs.start(sweep).end()
     assert code == 1, output
     checkpoints = runs.folder / "checkpoints" / "mig"
