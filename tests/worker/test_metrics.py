@@ -145,6 +145,14 @@ def test_clip_score_is_the_cosine_whatever_the_batch(images):
     assert all(-100 <= score <= 100 for score in together)
 
 
+def test_a_scorer_with_random_weights_is_built_on_its_device():
+    """A gigabyte is neither drawn on the CPU nor carried over."""
+    scorer = ClipScorer("ViT-B-32", None, "meta")
+    assert {parameter.device.type for parameter in scorer._model.parameters()} == {"meta"}
+    with pytest.raises(ConfigurationError, match="knows no model 'ViT-Z'"):
+        ClipScorer("ViT-Z", None, "meta")
+
+
 def test_captions_are_encoded_once_for_a_task(tmp_path, monkeypatch):
     encoded = []
     encode = ClipScorer.encode

@@ -19,7 +19,8 @@ class ClipScorer:
 
     Args:
         model: a model that open_clip knows, ``local-dir:FOLDER``, or a source of the catalogue.
-        pretrained: its weights: a tag that open_clip knows, or a ``.safetensors`` file.
+        pretrained: its weights: a tag that open_clip knows, a ``.safetensors`` file, or None, which
+            draws them at random, right on the device.
         device: a torch device.
 
     Raises:
@@ -27,7 +28,7 @@ class ClipScorer:
         TryAgainLaterError: the weights cannot be fetched.
     """
 
-    def __init__(self, model: str, pretrained: str, device: str) -> None:
+    def __init__(self, model: str, pretrained: str | None, device: str) -> None:
         import open_clip
         import torch
         from safetensors import SafetensorError
@@ -36,10 +37,12 @@ class ClipScorer:
         _check_names(name, pretrained)
         if pretrained and not pretrained.endswith(".safetensors"):
             _fetch(name, pretrained)
+        built_on = device if pretrained is None else "cpu"
         try:
-            self._model = open_clip.create_model(
-                name, pretrained or None, device=device, weights_only=True
-            )
+            with torch.device(built_on):
+                self._model = open_clip.create_model(
+                    name, pretrained or None, device=device, weights_only=True
+                )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
@@ -105,7 +108,7 @@ def _open_clip_name(model: str) -> str:
     return model
 
 
-def _check_names(name: str, pretrained: str) -> None:
+def _check_names(name: str, pretrained: str | None) -> None:
     import open_clip
 
     scheme, _, folder = name.partition(":")
@@ -117,6 +120,8 @@ def _check_names(name: str, pretrained: str) -> None:
         raise ConfigurationError(
             f"search.clip.model: open_clip knows no model {name!r}; see open_clip.list_models()"
         )
+    if pretrained is None:
+        return
     if pretrained.endswith(".safetensors"):
         if not Path(pretrained).is_file():
             raise ConfigurationError(f"search.clip.pretrained: {pretrained} does not exist")
