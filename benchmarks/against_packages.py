@@ -1,11 +1,12 @@
-"""DeepCache and T-GATE of this house beside the published packages, in the same run.
+"""DeepCache, T-GATE and ToMe of this house beside the published packages, in the same run.
 
     python benchmarks/against_packages.py --pipe SDXL --batch-size 2 --out packages.jsonl
     python benchmarks/against_packages.py --pipe TINY_SD15 --steps 10 --rounds 3 --device cpu
 
 Both arms make the same images (the largest difference of a pixel is printed), turn by turn; the
-ratio is package / house, above 1 where the house is faster. T-GATE's package comes with
-the extra [test]; without it its arm is left out. acceleration.py runs this as two of its visits.
+ratio is package / house, above 1 where the house is faster. ToMe of this house is its package, put
+in and out around each image: there it is these that are compared. T-GATE's package comes with the
+extra [test]; without it its arm is left out. acceleration.py runs this as two of its visits.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import functools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -27,7 +29,7 @@ from worker import environment, statistics
 from worker.accelerators.compose import Accelerated
 from worker.catalogue import find_pipe, find_sched
 from worker.loading import load_pipeline
-from worker.results import finite
+from worker.results import Row, finite
 
 PROMPTS = ["a brown dog on a porch", "a red bicycle at a wall", "a train on a bridge", "a fox"]
 
@@ -65,11 +67,27 @@ def tgate_package(pipeline, parameters: dict) -> Iterator[Callable]:
         forget(pipeline)
 
 
+@contextmanager
+def tome_package(pipeline, parameters: dict) -> Iterator[Callable]:
+    import tomesd
+
+    def generate(**call):
+        torch.manual_seed(0)  # the package's random choices follow from the global generator
+        return pipeline(**call).images
+
+    tomesd.apply_patch(pipeline, **parameters)
+    try:
+        yield generate
+    finally:
+        tomesd.remove_patch(pipeline)
+        forget(pipeline)
+
+
 def forget(pipeline) -> None:
     """Remove what the packages leave in the modules' dictionaries."""
     for module in pipeline.unet.modules():
-        vars(module).pop("forward", None)
-        vars(module).pop("cache", None)
+        for name in ("forward", "cache", "_tome_info"):
+            vars(module).pop(name, None)
 
 
 def compare(pipeline, name: str, ours: Callable, theirs: Callable, call: dict, rounds: int) -> dict:
@@ -105,9 +123,29 @@ def wait(pipeline) -> None:
         torch.cuda.synchronize()
 
 
-def measure(name: str, steps: int, batch_size: int, rounds: int, device: str) -> Iterator[dict]:
-    """Yield what was found for each package that is installed."""
+def measure(
+    name: str, steps: int, batch_size: int, rounds: int, device: str, known: Sequence[Row] = ()
+) -> Iterator[dict]:
+    """Yield what was found for each package that is installed.
+
+    What stands in ``known``, measured on this machine with these libraries, is not measured again.
+    """
     pipe = find_pipe(name)
+    here = environment.describe(device)
+    about = {"pipe": name, "steps": steps, "batch_size": batch_size, "environment": here}
+    cache = {"cache_interval": 3, "cache_branch_id": 0}
+    gate = {"gate_step": max(1, steps // 5), "sp_interval": 1, "fi_interval": 1, "warm_up": 0}
+    # at the first resolution that has attention, as in the paper
+    merge = {"ratio": 0.5, "max_downsample": min(pipe.architecture.attention_downsamples)}
+    arms = [
+        ("deepcache", "DeepCache", cache, deepcache_package),
+        ("tgate", "tgate", gate, tgate_package),
+        ("tome", "tomesd", merge, tome_package),
+    ]
+    done = {row["accelerator"] for row in known if _is_of(row, about)}
+    missing = [arm for arm in arms if arm[0] not in done]
+    if not missing:
+        return
     pipeline = load_pipeline(
         pipe,
         find_sched("DDIM"),
@@ -123,20 +161,24 @@ def measure(name: str, steps: int, batch_size: int, rounds: int, device: str) ->
         "width": pipe.image_size,
         "guidance_scale": pipe.architecture.guidance_scale,
     }
-    cache = {"cache_interval": 3, "cache_branch_id": 0}
-    gate = {"gate_step": max(1, steps // 5), "sp_interval": 1, "fi_interval": 1, "warm_up": 0}
-    arms = [("deepcache", cache, deepcache_package), ("tgate", gate, tgate_package)]
-    about = {"pipe": name, "steps": steps, "batch_size": batch_size}
-    about["environment"] = environment.describe(device)
-    for accelerator, parameters, package in arms:
+    for accelerator, distribution, parameters, package in missing:
         ours = functools.partial(house, pipeline, {accelerator: parameters}, steps)
         theirs = functools.partial(package, pipeline, parameters)
         try:
+            published = f"{distribution} {version(distribution)}"
             found = compare(pipeline, accelerator, ours, theirs, call, rounds)
-        except ImportError as error:
-            print(f"{accelerator}: left out, its package is not installed ({error})")
+        except ImportError as error:  # of which one that is not installed is a kind
+            print(f"{accelerator}: left out, its package cannot be used here ({error})")
         else:
-            yield found | {"parameters": parameters} | about
+            yield found | {"package": published, "parameters": parameters} | about
+
+
+def _is_of(row: Row, about: dict) -> bool:
+    """Say whether a row tells what would be measured again here."""
+    there, here = row.get("environment", {}), about["environment"]
+    return all(there.get(key) == here[key] for key in environment.MUST_AGREE) and all(
+        row.get(key) == about[key] for key in ("pipe", "steps", "batch_size")
+    )
 
 
 def main() -> int:
