@@ -55,7 +55,9 @@ def page(out: Path) -> str:
         "Made by `python benchmarks/acceleration.py`, with random weights at the models' published "
         "sizes: speed,\nmemory and energy do not depend on the weights, and there is no quality to "
         "tell. Each speed-up is the\nmedian of the baseline's times over the configuration's, "
-        "measured turn by turn within one process, with\na 95 % bootstrap interval.\n",
+        "measured turn by turn within one process, with\na 95 % bootstrap interval. What a speed-up "
+        "costs in quality, and which of them lie on the frontier of both,\nis measured with trained "
+        "weights in [shapes.md](shapes.md).\n",
         SOURCES,
     ]
     for machine, rows in _by_machine(out).items():
@@ -158,8 +160,15 @@ def _cells(row: Row) -> list[str]:
         _number(value_of(row, "mean_power"), 0),
         _number(value_of(row, "gpu_clock"), 0),
         _number(value_of(row, "gpu_utilization"), 0),
-        _number(value_of(row, "timed_batches"), 0),
+        _batches(row),
     ]
+
+
+def _batches(row: Row) -> str:
+    """Return how many batches were timed, and how many of them something disturbed."""
+    disturbed = _number(value_of(row, "batches_disturbed"), 0)
+    timed = _number(value_of(row, "timed_batches"), 0)
+    return f"{timed}, {disturbed} disturbed" if disturbed else timed
 
 
 def _speedup(row: Row) -> str:
@@ -289,7 +298,7 @@ def _packages(rows: list[Row]) -> list[str]:
         lines.append(
             [
                 f"{row['pipe']}, {row['steps']} steps, batch {row['batch_size']}",
-                row["accelerator"],
+                row.get("package", row["accelerator"]),
                 _number(row["house_seconds"], 3),
                 _number(row["package_seconds"], 3),
                 _interval(low, value, high, 3),
@@ -298,7 +307,7 @@ def _packages(rows: list[Row]) -> list[str]:
             ]
         )
     head = (
-        "settings | accelerator | house s/batch | package s/batch | package / house (95 %) | "
+        "settings | package | house s/batch | package s/batch | package / house (95 %) | "
         "the house is | largest difference of a pixel"
     )
     return _table(head, lines)
