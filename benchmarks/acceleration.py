@@ -8,12 +8,14 @@ quality columns stay empty. One command, in as many calls as it takes:
 Each visit (the baseline and up to four configurations, interleaved) is a process of its own, and
 its measurements are on disk when it ends; a later call goes on behind it. --budget is how many
 seconds a call may take: a visit is started only if what it took last time on this machine (or a
-guess) still fits, and is stopped when the budget ends. --first keeps to the first list, about 22
-minutes on an H200. --tiny tries the whole thing on a CPU with the tiny pipelines.
+guess) still fits, and is stopped when the budget ends. What stands first matters most. --first
+keeps to the first list, about 25 minutes on an H100. After two failures in a row a call ends.
+--tiny tries the whole thing on a CPU with the tiny pipelines.
 
 The folder is all that a later call needs. From a machine that is lent for each call, and gives
 back few files, take it as one: `tar cf results.tar acceleration-results`, and unpack it before the
-next.
+next. Where there is no checkout, DIFFUSION_SWEEPS_COMMIT may name the commit. --budget 0 measures
+nothing and only writes the page, also where there is no GPU.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ from worker.results import ResultsFile
 from worker.settings import Search
 
 ALL_BUT_DONE = 75  # as the worker says it: try again later
+# what fails twice is not the visit's fault, and a lent machine's time is short
+FAILURES_IN_A_ROW = 2
 
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 FEWER_STEPS = NO_CONTROLS | {"fewer_steps": [0.5, 0.3]}
@@ -78,18 +82,40 @@ def of(configurations: list, controls: dict = NO_CONTROLS, **more) -> dict:
 
 TASKS = (("SDXL", 2), ("SD15", 4))
 
+# The visits of the first list and the seconds that each is guessed to take on an H100, rather too
+# many than too few: one that is stopped is lost, a call that ends early is made again. The order is
+# what is to be known first; the cheapest begins, so that what cannot work costs little.
+FIRST = (
+    ("SD15-cached", 110),
+    ("SDXL-cached", 210),
+    ("SDXL-packages", 230),
+    ("SD15-again", 100),
+    ("SDXL-combined", 250),
+    ("SDXL-again", 200),
+    ("SD15-packages", 120),
+    ("SDXL-compiled", 420),
+    ("SD15-compiled", 230),
+    ("SD15-combined", 110),
+    ("SD15-scoring", 60),
+    ("SDXL-scoring", 60),
+)
+
 
 def first_visits() -> Iterator[Visit]:
     """The table of the accelerators, three of them again, the packages, and compiled ones."""
-    for pipe, batch in TASKS:
+    for name, guess in FIRST:
+        pipe, kind = name.split("-")
+        batch = dict(TASKS)[pipe]
         combined = [TGATE, tome(pipe), DEEPCACHE_3 | TGATE, DEEPCACHE_3 | TGATE | tome(pipe)]
-        yield Visit(f"{pipe}-cached", pipe, batch, of([DEEPCACHE_3, DEEPCACHE_5], FEWER_STEPS))
-        yield Visit(f"{pipe}-combined", pipe, batch, of(combined))
-        yield Visit(f"{pipe}-again", pipe, batch, of(TWICE))
-        yield Visit(f"{pipe}-packages", pipe, batch, packages=True)
-        yield Visit(f"{pipe}-scoring", pipe, batch, scoring=True, guess=120)
-    for pipe, batch in TASKS:
-        yield Visit(f"{pipe}-compiled", pipe, batch, of([DEEPCACHE_3], **COMPILED), guess=350)
+        more = {
+            "cached": {"section": of([DEEPCACHE_3, DEEPCACHE_5], FEWER_STEPS)},
+            "combined": {"section": of(combined)},
+            "again": {"section": of(TWICE)},
+            "packages": {"packages": True, "rounds": 7},  # enough for an interval
+            "scoring": {"scoring": True},
+            "compiled": {"section": of([DEEPCACHE_3], **COMPILED)},
+        }
+        yield Visit(name, pipe, batch, guess=guess, **more[kind])
 
 
 def later_visits() -> Iterator[Visit]:
@@ -128,7 +154,8 @@ def measure(visit: Visit, out: Path, tiny: bool) -> None:
     if visit.packages:
         import against_packages
 
-        for found in against_packages.measure(name, steps, visit.batch_size, rounds, device):
+        task = (name, steps, visit.batch_size, rounds, device)
+        for found in against_packages.measure(*task, known=[*results.rows]):
             print(json.dumps(found), flush=True)
             results.append(found)
         return
@@ -161,11 +188,7 @@ def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
 
     Its weights are random as well: that makes it no slower and no faster.
     """
-    import tempfile
-
-    import open_clip
     import torch
-    from safetensors.torch import save_model
 
     from worker import environment, statistics
     from worker.metrics.clip import ClipScorer
@@ -173,12 +196,7 @@ def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
 
     pipe = find_pipe(name)
     model, weights = pipe.clip
-    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-        if pipe.is_published:
-            with torch.device(device):
-                save_model(open_clip.create_model(model), file.name)
-            weights = file.name
-        scorer = ClipScorer(model, weights, device)
+    scorer = ClipScorer(model, None if pipe.is_published else weights, device)
     captions = scorer.encode(["a cat"] * batch_size)
     images = torch.rand(batch_size, 3, pipe.image_size, pipe.image_size, device=device)
     seconds = []
@@ -256,13 +274,13 @@ def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
     """Start what still fits into the budget, and return the exit code."""
     end = time.monotonic() + arguments.budget
     diary = Diary(arguments.out / "diary" / "visits.jsonl", machine(arguments.tiny))
-    failed = False
+    failed, in_a_row = False, 0
     waiting = []
     for visit in visits:
         left = end - time.monotonic()
         if diary.is_done(visit):
             continue
-        if diary.expected(visit) > left:
+        if diary.expected(visit) > left or in_a_row == FAILURES_IN_A_ROW:
             waiting.append(visit)
             continue
         diary.note(visit, "started", left)
@@ -272,14 +290,29 @@ def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
             child = subprocess.run([*command, *["--tiny"] * arguments.tiny], timeout=left)
         except subprocess.TimeoutExpired:
             diary.note(visit, "stopped", left)
+            print(f"{visit.name}: stopped, the budget is spent", flush=True)
             waiting.append(visit)
+            continue
+        took = time.monotonic() - start
+        if child.returncode == 0:
+            diary.note(visit, "ended", took)
+            print(f"{visit.name}: ended after {took:.0f} s", flush=True)
+            in_a_row = 0
         else:
-            failed = failed or child.returncode != 0
-            if child.returncode == 0:
-                diary.note(visit, "ended", time.monotonic() - start)
+            failed, in_a_row = True, in_a_row + 1
+    if in_a_row == FAILURES_IN_A_ROW:
+        print(f"{in_a_row} visits failed one after the other: nothing else was started")
     for visit in waiting:
         print(f"still to do: {visit.name}, about {diary.expected(visit):.0f} s")
     return 1 if failed else ALL_BUT_DONE if waiting else 0
+
+
+def write(page: Path, text: str) -> None:
+    """Write the page whole or not at all."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    half = page.with_name(f"{page.name}.new")
+    half.write_text(text, encoding="utf-8")
+    half.replace(page)
 
 
 def main() -> int:
@@ -314,7 +347,7 @@ def main() -> int:
         return 0
     code = go_on(visits, arguments) if arguments.budget > 0 else 0
     if arguments.write:
-        arguments.write.write_text(acceleration_report.page(arguments.out), encoding="utf-8")
+        write(arguments.write, acceleration_report.page(arguments.out))
     return code
 
 

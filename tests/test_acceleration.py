@@ -136,7 +136,18 @@ def test_the_house_beside_the_packages(acceleration, tmp_path, interval, apart, 
     found = {"pipe": "SD15", "steps": 50, "batch_size": 4, "accelerator": "deepcache"}
     found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": apart}
     found |= {"package_over_house": interval, "environment": row()["environment"]}
-    assert f"| {cells} |" in written(acceleration, tmp_path, packages=[found])
+    found |= {"package": "DeepCache 0.1.1"}
+    page = written(acceleration, tmp_path, packages=[found])
+    assert f"| {cells} |" in page
+    assert "| DeepCache 0.1.1 | 1.000 |" in page
+
+
+def test_disturbed_batches_are_shown(acceleration, tmp_path):
+    disturbed = row()
+    disturbed["metrics"] += [metric("timed_batches", 10, "", None)]
+    assert "| 10 |" in written(acceleration, tmp_path, one=[disturbed])
+    disturbed["metrics"] += [metric("batches_disturbed", 3, "", None)]
+    assert "| 10, 3 disturbed |" in written(acceleration, tmp_path, two=[disturbed])
 
 
 def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
@@ -177,11 +188,79 @@ def test_a_visit_is_stopped_when_the_budget_ends(acceleration, tmp_path):
 def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
     command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
     done = subprocess.run(
-        [*command, "--only", "SD15-again", "--budget", "100", "--write", tmp_path / "page.md"],
+        [*command, "--only", "SD15-again", "--budget", "50", "--write", tmp_path / "page.md"],
         capture_output=True,
         text=True,
         env=os.environ,
     )
     assert (done.returncode, done.stderr) == (75, "")
-    assert done.stdout == "still to do: SD15-again, about 200 s\n"
+    assert done.stdout == "still to do: SD15-again, about 100 s\n"
     assert (tmp_path / "page.md").read_text().startswith("# What the accelerators give, measured")
+
+
+def test_the_first_list_is_of_known_visits_and_fits_into_calls_of_nine_minutes(acceleration):
+    visits = [*acceleration.first_visits()]
+    kinds = {"cached", "combined", "again", "packages", "scoring", "compiled"}
+    assert {visit.name for visit in visits} == {f"{p}-{k}" for p in ("SD15", "SDXL") for k in kinds}
+    assert all(visit.guess < 540 for visit in visits)
+    again = {visit.pipe: visit for visit in visits if visit.name.endswith("-again")}
+    for visit in visits:
+        if not visit.packages and not visit.scoring:  # else no two of them could be compared
+            assert visit.rounds == again[visit.pipe].rounds
+
+
+def test_a_call_ends_after_two_failures_in_a_row(acceleration, tmp_path, monkeypatch, capsys):
+    codes = iter([1, 0, 1, 1])
+
+    def fail(command, timeout):
+        return subprocess.CompletedProcess(command, next(codes))
+
+    monkeypatch.setattr(acceleration.subprocess, "run", fail)
+    visits = [acceleration.Visit(name, "SD15", 4) for name in "abcdef"]
+    arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=900)
+    assert acceleration.go_on(visits, arguments) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "b: ended after 0 s"
+    assert lines[1] == "2 visits failed one after the other: nothing else was started"
+    assert lines[2:] == ["still to do: e, about 200 s", "still to do: f, about 200 s"]
+
+
+def test_packages_that_were_compared_on_this_machine_are_not_compared_again(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import against_packages
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("a pipeline was loaded")
+
+    about = {"pipe": "TINY_SD15", "steps": 4, "batch_size": 1}
+    here = against_packages.environment.describe("cpu")
+    known = [
+        about | {"accelerator": name, "environment": here}
+        for name in ("deepcache", "tgate", "tome")
+    ]
+    monkeypatch.setattr(against_packages, "load_pipeline", refuse)
+    assert [*against_packages.measure(*about.values(), 1, "cpu", known)] == []
+    known[0] = known[0] | {"environment": here | {"device": "another"}}
+    with pytest.raises(AssertionError, match="a pipeline was loaded"):
+        next(against_packages.measure(*about.values(), 1, "cpu", known))
+
+
+def test_tome_and_its_package_make_the_same_random_choices(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import against_packages
+
+    about = {"pipe": "TINY_SD15", "steps": 2, "batch_size": 1}
+    about["environment"] = against_packages.environment.describe("cpu")
+    known = [about | {"accelerator": name} for name in ("deepcache", "tgate")]
+    (found,) = against_packages.measure("TINY_SD15", 2, 1, 1, "cpu", known)
+    assert found["package"].startswith("tomesd ")
+    assert found["largest_difference"] == 0.0
+
+
+def test_a_commit_is_told_where_there_is_no_checkout(monkeypatch):
+    from worker import environment
+
+    assert environment.describe("cpu")["commit"] != "beef"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("DIFFUSION_SWEEPS_COMMIT", "beef")
+    assert environment.describe("cpu")["commit"] == "beef"
