@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from worker.shapes import models
 from worker.shapes.autoencoder import encode
-from worker.shapes.grammar import draw_scenes
+from worker.shapes.grammar import COLOURS, SHAPES, SIZES, draw_scenes, objects_by_place
 from worker.shapes.pool import choose, draw_pool, tokens_of
 from worker.shapes.raster import IMAGE_SIZE
 from worker.shapes.training import Objective, Recipe
@@ -28,15 +29,58 @@ _CAPTION_DROPOUT = 0.1
 #: Noise is found at every level, but the levels where it is least hidden count no more than this
 #: signal-to-noise ratio: Hang et al. 2023 (arXiv 2303.09556), min-SNR with gamma 5.
 _SIGNAL_TO_NOISE_CAP = 5.0
+#: Of what an object can be: how many sizes, colours and shapes there are.
+_CHOICES = [len(SIZES), len(COLOURS), len(SHAPES)]
+#: What saying where things are counts beside finding the noise.
+_READING_WEIGHT = 0.01
+
+
+class Reader(nn.Module):
+    """Reads off the text what is where; only training needs it.
+
+    Of "a red circle right of a blue square", the words say first what is drawn last, and an encoder
+    that reads from left to right meets "right of" too late to say at "circle" where it is. Left to
+    find the noise alone, a UNet that knows the text by attention only learns shapes and colours and
+    stays blind to the relation. So the text encoder is asked to say it: at each of the last two
+    tokens, which are always padding, stands one of the objects, first the one on the left or on top.
+    The UNet finds them there.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(width, sum(_CHOICES)) for _ in range(2))
+
+    def forward(self, text: Tensor, objects: Tensor) -> Tensor:
+        """The loss of every caption: cross-entropy, summed over sizes, colours and shapes.
+
+        Args:
+            text: what the UNet reads, shape (n, 32, width).
+            objects: see `objects_by_place`, shape (n, 2, 3).
+
+        Returns:
+            Shape (n,).
+        """
+        read = [head(text[:, place]) for head, place in zip(self.heads, (-2, -1), strict=True)]
+        parts = torch.split(torch.stack(read, 1).float(), _CHOICES, dim=-1)
+        losses = [
+            functional.cross_entropy(
+                part.flatten(0, 1), objects[..., kind].flatten(), reduction="none"
+            )
+            for kind, part in enumerate(parts)
+        ]
+        return torch.stack(losses).sum(0).view(len(text), 2).mean(1)
 
 
 class Denoiser(nn.Module):
     """What is trained of a pipeline: everything but the autoencoder."""
 
     name: str
+    reader: Reader
 
     @abstractmethod
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Predict the noise in latents.
 
         Args:
@@ -46,7 +90,8 @@ class Denoiser(nn.Module):
             dropped: which captions to leave out, bool of shape (n,).
 
         Returns:
-            Shape of `noisy`.
+            The noise, shape of `noisy`, and the text that it was predicted from, shape
+            (n, 32, width).
         """
 
     @abstractmethod
@@ -65,14 +110,16 @@ class SD15Denoiser(Denoiser):
         self.unet = models.build_sd15_unet()
         self.text_encoder = models.build_sd15_text_encoder(tokenizer)
         models.begin_as_scorer(self.text_encoder, scorer)
+        self.reader = Reader(self.unet.config.cross_attention_dim)
         empty = torch.tensor(tokenizer("", padding="max_length").input_ids)
         self.register_buffer("empty", empty, persistent=False)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor
+    ) -> tuple[Tensor, Tensor]:
         tokens = torch.where(dropped[:, None], self.empty, tokens)
         text = self.text_encoder(tokens).last_hidden_state
-        predicted: Tensor = self.unet(noisy, timesteps, text).sample
-        return predicted
+        return self.unet(noisy, timesteps, text).sample, text
 
     def pipeline(self, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
         from diffusers import PNDMScheduler, StableDiffusionPipeline
@@ -100,11 +147,14 @@ class SDXLDenoiser(Denoiser):
         self.unet = models.build_sdxl_unet()
         self.text_encoder, self.text_encoder_2 = models.build_sdxl_text_encoders(tokenizer)
         models.begin_as_scorer(self.text_encoder_2, scorer)
+        self.reader = Reader(self.unet.config.cross_attention_dim)
         # Original size, corner of the crop, wanted size: what the pipeline says by default.
         size = torch.tensor([IMAGE_SIZE, IMAGE_SIZE, 0, 0, IMAGE_SIZE, IMAGE_SIZE])
         self.register_buffer("time_ids", size.float(), persistent=False)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor) -> Tensor:
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, tokens: Tensor, dropped: Tensor
+    ) -> tuple[Tensor, Tensor]:
         first = self.text_encoder(tokens, output_hidden_states=True)
         second = self.text_encoder_2(tokens, output_hidden_states=True)
         text = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
@@ -113,8 +163,7 @@ class SDXLDenoiser(Denoiser):
             "time_ids": self.time_ids.expand(len(tokens), -1),
         }
         text = text.masked_fill(dropped[:, None, None], 0)
-        predicted: Tensor = self.unet(noisy, timesteps, text, added_cond_kwargs=added).sample
-        return predicted
+        return self.unet(noisy, timesteps, text, added_cond_kwargs=added).sample, text
 
     def pipeline(self, vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> DiffusionPipeline:
         from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
@@ -141,12 +190,12 @@ def objective(
     seed: int,
     device: torch.device,
 ) -> Objective[Denoiser]:
-    """Find the noise in the noisy latents of pictures, given their captions."""
+    """Find the noise in the noisy latents of pictures, given captions, and say what is where."""
     from diffusers import DDPMScheduler
 
     generator = torch.Generator().manual_seed(seed)
     scenes = draw_scenes(recipe.pool_size, generator)
-    tokens = tokens_of(scenes, tokenizer, device)
+    tokens, objects = tokens_of(scenes, tokenizer, device), objects_by_place(scenes).to(device)
     latents = encode(vae.to(device), draw_pool(scenes, generator, device))
     signal = DDPMScheduler.from_config(models.NOISE).alphas_cumprod.to(device)
     ratio = signal / (1 - signal)
@@ -157,15 +206,17 @@ def objective(
         timesteps = choose(len(signal), recipe.batch_size, generator)
         noise = torch.randn(len(chosen), *models.LATENT_SHAPE, generator=generator, device=device)
         shares = torch.rand(len(chosen), generator=generator, device=device)
-        return latents[chosen], tokens[chosen], timesteps, noise, shares < _CAPTION_DROPOUT
+        dropped = shares < _CAPTION_DROPOUT
+        return latents[chosen], tokens[chosen], objects[chosen], timesteps, noise, dropped
 
     def loss(model: Denoiser, *drawn: Tensor) -> Tensor:
-        clean, captions, timesteps, noise, dropped = drawn
+        clean, captions, said, timesteps, noise, dropped = drawn
         kept = signal[timesteps][:, None, None, None]
         noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
-        predicted = model(noisy, timesteps, captions, dropped)
+        predicted, text = model(noisy, timesteps, captions, dropped)
         error = (predicted.float() - noise).square().mean((1, 2, 3))
-        weighted: Tensor = weights[timesteps] * error
+        misread = model.reader(text, said).masked_fill(dropped, 0)
+        weighted: Tensor = weights[timesteps] * error + _READING_WEIGHT * misread
         return weighted.mean()
 
     return Objective(model.name, model.to(device), draw, loss)

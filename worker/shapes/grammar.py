@@ -151,6 +151,21 @@ def turn_round(scenes: Tensor) -> Tensor:
     return turned
 
 
+def objects_by_place(scenes: Tensor) -> Tensor:
+    """The objects of scenes, whichever the caption names first.
+
+    Returns:
+        Size, colour and shape of two objects, int64 of shape (n, 2, 3): first the one that is on
+        the left or on top. An only object is both.
+    """
+    first, other = scenes[:, : Column.OTHER_SIZE], scenes[:, _OTHER]
+    two, place = has_two_objects(scenes), scenes[:, Column.PLACE]
+    other = torch.where(two[:, None], other, first)
+    # of the relations, every second one names the object on the right or at the bottom first
+    turned = (two & ((place - len(POSITIONS)) % 2 == 1))[:, None]
+    return torch.stack([torch.where(turned, other, first), torch.where(turned, first, other)], 1)
+
+
 def words() -> list[str]:
     """Every word that a caption can contain, in alphabetical order."""
     phrases = (*SIZES, *COLOURS, *SHAPES, *POSITIONS, *RELATIONS, "a an of on background")

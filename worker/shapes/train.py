@@ -18,7 +18,7 @@ import torch
 
 from worker.errors import ConfigurationError, WorkerError
 from worker.shapes import autoencoder, denoisers, quality, scorer
-from worker.shapes.grammar import alter_scenes, captions_of, draw_scenes, held_out_captions
+from worker.shapes.grammar import alter_scenes, captions_of, draw_scenes, held_out_scenes
 from worker.shapes.raster import draw_pictures
 from worker.shapes.training import Recipe, fit
 from worker.shapes.vocabulary import load_tokenizer, save_tokenizer
@@ -184,12 +184,16 @@ def _report_generator(part: str, weights: Path, device: torch.device) -> None:
     pipeline = DiffusionPipeline.from_pretrained(weights / part).to(device)
     pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(disable=True)
-    captions = held_out_captions(64)
+    scenes = held_out_scenes(64)
+    captions = captions_of(scenes)
     pictures = quality.generate(pipeline, captions, steps=25, guidance=_GUIDANCE)
-    similarities = quality.Scorer(weights / "scorer", device).similarities(pictures, captions)
+    judge = quality.Scorer(weights / "scorer", device)
+    similarities = judge.similarities(pictures, captions)
     print(
         f"{part}: of {len(captions)} generated pictures, "
-        f"{quality.share_ranked_first(similarities):.1%} have their caption first among 32; "
+        f"{quality.share_ranked_first(similarities):.1%} have their caption first among 32, "
+        f"{quality.share_of_relations_kept(judge, pictures, scenes):.1%} of those with two objects "
+        f"prefer their relation to its opposite; "
         f"mean similarity {similarities.diagonal().mean():.3f}",
         flush=True,
     )

@@ -11,6 +11,7 @@ from worker.shapes.grammar import (
     has_two_objects,
     held_out_captions,
     is_held_out,
+    objects_by_place,
     turn_round,
 )
 
@@ -82,3 +83,25 @@ def test_a_scene_turned_round_has_the_opposite_relation():
 def test_a_scene_of_one_object_cannot_be_turned_round():
     scenes = draw_scenes(1_000, seeded())
     assert torch.equal((turn_round(scenes) != scenes).any(1), has_two_objects(scenes))
+
+
+def test_whichever_is_named_first_the_object_on_the_left_or_on_top_comes_first():
+    scenes = draw_scenes(1_000, seeded())
+    scenes = scenes[has_two_objects(scenes)]
+    first, other = scenes[:, : Column.OTHER_SIZE], scenes[:, Column.OTHER_SIZE : Column.PLACE]
+    for caption, objects, named in zip(
+        captions_of(scenes),
+        objects_by_place(scenes),
+        torch.stack([first, other], 1),
+        strict=True,
+    ):
+        as_named = " left of " in caption or " above " in caption
+        assert torch.equal(objects, named if as_named else named.flip(0))
+
+
+def test_an_only_object_is_first_and_other():
+    scenes = draw_scenes(1_000, seeded())
+    scenes = scenes[~has_two_objects(scenes)]
+    objects = objects_by_place(scenes)
+    assert torch.equal(objects[:, 0], scenes[:, : Column.OTHER_SIZE])
+    assert torch.equal(objects[:, 0], objects[:, 1])

@@ -74,6 +74,49 @@ def test_a_saved_pipeline_is_loaded_by_diffusers_and_draws(kind, tokenizer, clip
     }
 
 
+def test_a_reader_asks_for_each_object_at_its_own_token():
+    reader = denoisers.Reader(36)
+    objects = torch.tensor([[[0, 3, 7], [1, 0, 2]]])
+    text = torch.zeros(1, 32, 36)
+    for place, said in ((0, (0, 2 + 3, 10 + 7)), (1, (1, 2 + 0, 10 + 2))):
+        text[0, place - 2, [18 * place + value for value in said]] = 100.0
+        head = torch.zeros(18, 36)
+        head[:, 18 * place : 18 * place + 18] = torch.eye(18)
+        reader.heads[place].weight.data.copy_(head)
+        reader.heads[place].bias.data.zero_()
+    assert reader(text, objects).tolist() == [0.0]
+    assert reader(text, objects.flip(1)).item() > 100
+
+
+def test_the_tokens_that_are_read_are_padding_in_every_caption(tokenizer):
+    from worker.shapes.grammar import captions_of, draw_scenes
+
+    captions = captions_of(draw_scenes(2_000, torch.Generator().manual_seed(0)))
+    tokens = torch.tensor(tokenizer(captions, padding="max_length").input_ids)
+    assert (tokens[:, -2:] == tokenizer.pad_token_id).all()
+    assert (tokens[:, :8] != tokenizer.pad_token_id).all()
+
+
+@pytest.mark.parametrize("kind", [denoisers.SD15Denoiser, denoisers.SDXLDenoiser])
+def test_a_generator_learns_from_noise_and_from_what_it_reads(kind, tokenizer, clip):
+    torch.manual_seed(0)
+    recipe = training.Recipe(steps=1, batch_size=4, pool_size=8, learning_rate=1e-3)
+    task = denoisers.objective(
+        kind(tokenizer, clip),
+        models.build_autoencoder(),
+        tokenizer,
+        recipe,
+        seed=0,
+        device=torch.device("cpu"),
+    )
+    loss = task.loss(task.model, *task.draw(torch.Generator().manual_seed(0)))
+    torch.autograd.backward(loss)
+    assert loss.isfinite()
+    for part in (task.model.unet, task.model.text_encoder, task.model.reader):
+        grads = [parameter.grad for parameter in part.parameters()]
+        assert sum(grad.abs().sum() for grad in grads if grad is not None) > 0
+
+
 def test_open_clip_loads_a_saved_scorer(tokenizer, clip, tmp_path):
     from worker.shapes.quality import Scorer
 
