@@ -75,9 +75,8 @@ def test_a_generator_draws_held_out_captions(load, judge, name):
     right = similarities.diagonal().mean()
     assert right > 0.9 * judge.similarities(real, captions).diagonal().mean()
     assert right > 3 * similarities.mean()
-    # by chance it would be a half: what SHAPES_SD15 has not learnt stands in docs/shapes.md
-    least, most = {"SHAPES_SD15": (0.3, 0.8), "SHAPES_SDXL": (0.9, 1.0)}[name]
-    assert least <= share_of_relations_kept(judge, pictures, scenes) <= most
+    # ranking among random captions does not tell: few of them hold the same two objects
+    assert share_of_relations_kept(judge, pictures, scenes) >= 0.9
 
 
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
