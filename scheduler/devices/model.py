@@ -42,6 +42,7 @@ class Reading:
     processes: tuple[Process, ...] | None = None
     error: str | None = None  # one sentence; nothing else is known then
     lost: bool = False  # the error is that the device is gone, until a reset or for good
+    unread: str | None = None  # looking failed in a way that says nothing of the device; one phrase
 
     @property
     def used_memory(self) -> int | None:

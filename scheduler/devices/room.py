@@ -165,6 +165,11 @@ class Devices:
     def _judge(self, reading: Reading) -> None:
         device, now = reading.device_id, time.monotonic()
         view = self._views[device]
+        if reading.unread is not None:
+            self._show(device, idle=False, reason=reading.unread)
+            if view.keeper is None:  # what runs there goes on: nothing speaks against it
+                self._emit(DeviceBusy(device))
+            return
         reading, own = with_owners(reading, view.keeper)
         view.reading = reading
         idleness = view.tracker.judge(reading, now, own, after_own=view.ours_last)

@@ -57,7 +57,7 @@ class DeviceWatch(threading.Thread):
             else:
                 wanted = list(self._eager)
             if wanted:
-                self._post([self._nvml.read(device) for device in wanted])
+                self._post([self._read(device) for device in wanted])
             with self._changed:
                 pause = next_full_look - time.monotonic()
                 if self._eager:
@@ -67,3 +67,10 @@ class DeviceWatch(threading.Thread):
                 self._look_now = False
                 if self._over:
                     return
+
+    def _read(self, device: str) -> Reading:
+        # If this thread ended, nothing would ever start again: a fault of ours costs one look.
+        try:
+            return self._nvml.read(device)
+        except Exception as error:  # noqa: BLE001
+            return Reading(device, unread=f"cannot be looked at ({type(error).__name__}: {error})")
