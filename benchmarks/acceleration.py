@@ -298,7 +298,9 @@ def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
             diary.note(visit, "ended", took)
             print(f"{visit.name}: ended after {took:.0f} s", flush=True)
             in_a_row = 0
-        else:
+        else:  # a negative code is a signal, of which the visit could not tell itself
+            code = child.returncode
+            print(f"{visit.name}: failed with code {code} after {took:.0f} s", flush=True)
             failed, in_a_row = True, in_a_row + 1
     if in_a_row == FAILURES_IN_A_ROW:
         print(f"{in_a_row} visits failed one after the other: nothing else was started")
