@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 #: Share of captions that are left out, so that guidance has an unguided side.
 _CAPTION_DROPOUT = 0.1
-#: Noise is found at every level, but the levels where it is least hidden count no more than this
-#: signal-to-noise ratio: Hang et al. 2023 (arXiv 2303.09556), min-SNR with gamma 5.
-_SIGNAL_TO_NOISE_CAP = 5.0
+#: Every level of noise counts by its signal-to-noise ratio, for what it says of the picture, but no
+#: more than the second of these: Hang et al. 2023 (arXiv 2303.09556), min-SNR with gamma 5. And no
+#: less than the first: where the noise is strongest, nothing but the caption says what is where.
+_SIGNAL_TO_NOISE = (0.3, 5.0)
 #: Of what an object can be: how many sizes, colours and shapes there are.
 _CHOICES = [len(SIZES), len(COLOURS), len(SHAPES)]
 #: What saying where things are counts beside finding the noise.
@@ -199,7 +200,7 @@ def objective(
     latents = encode(vae.to(device), draw_pool(scenes, generator, device))
     signal = DDPMScheduler.from_config(models.NOISE).alphas_cumprod.to(device)
     ratio = signal / (1 - signal)
-    weights = ratio.clamp(max=_SIGNAL_TO_NOISE_CAP) / ratio
+    weights = ratio.clamp(*_SIGNAL_TO_NOISE) / ratio
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
         chosen = choose(len(tokens), recipe.batch_size, generator)
