@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from scheduler.output import discard_output, open_streams
+from scheduler.output import discard_output, open_streams, reader_may_leave
 
 Arguments = argparse._ActionsContainer  # a parser, or a group of its arguments
 
@@ -145,12 +145,26 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     open_streams()
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        verb, arguments = _understand(list(sys.argv[1:] if argv is None else argv))
+    except SystemExit:
+        with reader_may_leave():
+            sys.stdout.flush()  # what --help printed
+        raise
+    return _run(verb, arguments)
+
+
+def _understand(words: list[str]) -> tuple[str, argparse.Namespace]:
+    """Return the verb and what it was given.
+
+    Raises:
+        SystemExit: as argparse does, after --help or a mistake.
+    """
     if not words or words[0] in ("-h", "--help"):
         parser = _overview()
         if words:
             parser.print_help()
-            return 0
+            parser.exit()
         parser.error("a sweep file or a verb is missing (--help shows them)")
     if words[0] not in VERBS:
         _refuse_unknown_verb(words[0])
@@ -160,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         parser.error(_about(unknown, parser))
-    return _run(verb, arguments)
+    return verb, arguments
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:

@@ -37,8 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             module = importlib.import_module(f"worker.commands.{verb}")
             module.add_arguments(subparser)
             subparser.set_defaults(run=module.run)
-    arguments = parser.parse_args(words)
     try:
+        try:
+            arguments = parser.parse_args(words)
+        except SystemExit:
+            sys.stdout.flush()  # what --help printed
+            raise
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -116,7 +116,9 @@ class Box:
         self.file = folder / "box.yaml"
         self.paths = SweepPaths(self.root, "box")
         self.environment = {**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)}
+        self.environment.pop("PYTHONUNBUFFERED", None)  # users' Pythons hold their output back
         self._running: list[Running] = []
+        self._gates: list[IO[bytes]] = []  # that were reached, open or closed
 
     # --- what is to be done ----------------------------------------------------------------------
 
@@ -183,7 +185,8 @@ class Box:
             gate = opened.get(timeout=PATIENCE)
         except queue.Empty:
             raise AssertionError(f"no worker of {task} came to its gate") from None
-        return lambda: os.close(gate)
+        self._gates.append(os.fdopen(gate, "wb", buffering=0))
+        return self._gates[-1].close
 
     def wait_for_end_of_attempt(self, task: str) -> None:
         """Wait until neither worker nor keeper holds the task's attempts file."""
@@ -262,6 +265,8 @@ class Box:
         for pid in self._own_processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for gate in self._gates:
+            gate.close()
 
     def _own_processes(self) -> Iterator[int]:
         mark = os.fsencode(self.folder)

@@ -471,13 +471,29 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     assert made == [[], ["deepcache"]], "once for all studies: each would be compiled again"
 
 
+PLAN = [sys.executable, "-m", "worker", "plan", "--pipe", "SDXL", "--sched", "DDIM", "--steps"]
+
+
 def test_plan_says_what_is_left_out():
-    command = [sys.executable, "-m", "worker", "plan", "--pipe", "SDXL", "--sched", "DDIM"]
-    done = subprocess.run([*command, "--steps", "10"], capture_output=True, text=True)
+    done = subprocess.run([*PLAN, "10"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "candidate  T-GATE 4" in done.stdout
-    done = subprocess.run([*command, "--steps", "1"], capture_output=True, text=True)
+    done = subprocess.run([*PLAN, "1"], capture_output=True, text=True)
     assert "so it is measured as 'baseline'" in done.stdout
+
+
+@pytest.mark.parametrize("verb", [["--help"], ["plan", "--help"], [*PLAN[3:], "10"]])
+def test_a_reader_that_has_seen_enough(verb):
+    """As `python -m worker … | head`: no traceback."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [*PLAN[:3], *verb], stdout=write_end, stderr=subprocess.PIPE, env=environment, text=True
+    )
+    os.close(write_end)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "BrokenPipe" not in done.stderr, done.stderr
 
 
 def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):
