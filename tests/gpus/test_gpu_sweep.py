@@ -33,6 +33,7 @@ class Runs:
         os.mkfifo(self._gate)
         os.mkfifo(ready)
         self._ready = os.open(ready, os.O_RDWR)
+        self._opened: list[int] = []
         self.environment = gpus.environment() | {
             "SCHEDULER_LEASES": str(folder / "leases"),
             "PYTHONPATH": str(REPOSITORY),
@@ -74,7 +75,16 @@ class Runs:
 
     def open_gate(self) -> None:
         """Let waiting workers go on, from now on."""
-        os.open(self._gate, os.O_RDWR)
+        self._opened.append(os.open(self._gate, os.O_RDWR))
+
+    def clean_up(self) -> None:
+        """End what a failed test left running."""
+        self.open_gate()
+        for process in self.running:
+            process.kill()
+            process.wait()
+        for descriptor in (self._ready, *self._opened):
+            os.close(descriptor)
 
     def seen(self) -> list[list[str]]:
         return [line.split() for line in self.witness.read_text().splitlines()]
@@ -112,10 +122,7 @@ class Run:
 def runs(tmp_path: Path, stand_in: StandIn):
     runs = Runs(tmp_path, stand_in)
     yield runs
-    runs.open_gate()
-    for process in runs.running:
-        process.kill()
-        process.wait()
+    runs.clean_up()
 
 
 def test_64_tasks_with_faults_on_8_gpus(runs: Runs, stand_in: StandIn) -> None:

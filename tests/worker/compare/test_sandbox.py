@@ -268,7 +268,7 @@ def test_it_sees_no_other_process() -> None:
 def test_writing_to_every_descriptor_is_noticed() -> None:
     forged = json.dumps({"kind": "end", "error": None})
     outcome = run(
-        "import os\nfor descriptor in range(3, 64):\n"
+        "import os\nfor descriptor in range(3, 1024):\n"
         f" try: os.write(descriptor, b'{forged}')\n"
         " except OSError: pass\n"
     )
@@ -282,14 +282,14 @@ def test_printing_a_verdict_is_printing() -> None:
 
 
 def test_closing_every_descriptor_leaves_no_result() -> None:
-    outcome = run("import os\nos.closerange(0, 64)")
+    outcome = run("import os\nos.closerange(0, 1024)")
     assert outcome.frames == []
     assert outcome.ended == "ended"
 
 
 def test_flooding_the_result_is_stopped() -> None:
     outcome = run(
-        "import os\nfor descriptor in range(3, 64):\n try:\n"
+        "import os\nfor descriptor in range(3, 1024):\n try:\n"
         "  while True: os.write(descriptor, b'x' * 2 ** 16)\n except OSError: pass"
     )
     assert outcome.ended == "result"
