@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from worker.shapes import models
 from worker.shapes.autoencoder import encode
-from worker.shapes.grammar import COLOURS, SHAPES, SIZES, draw_scenes, objects_by_place
+from worker.shapes.grammar import COLOURS, SHAPES, SIZES, draw_scenes, objects_by_place, turn_round
 from worker.shapes.pool import choose, draw_pool, tokens_of
 from worker.shapes.raster import IMAGE_SIZE
 from worker.shapes.training import Objective, Recipe
@@ -33,7 +33,7 @@ _SIGNAL_TO_NOISE = (0.3, 5.0)
 #: Of what an object can be: how many sizes, colours and shapes there are.
 _CHOICES = [len(SIZES), len(COLOURS), len(SHAPES)]
 #: What saying where things are counts beside finding the noise.
-_READING_WEIGHT = 0.01
+_READING_WEIGHT = 0.1
 
 
 class Reader(nn.Module):
@@ -191,11 +191,16 @@ def objective(
     seed: int,
     device: torch.device,
 ) -> Objective[Denoiser]:
-    """Find the noise in the noisy latents of pictures, given captions, and say what is where."""
+    """Find the noise in the noisy latents of pictures, given captions, and say what is where.
+
+    The examples come in pairs: a scene and the same with its relation turned round, in the same
+    noise, so that what differs between the two is the relation.
+    """
     from diffusers import DDPMScheduler
 
     generator = torch.Generator().manual_seed(seed)
-    scenes = draw_scenes(recipe.pool_size, generator)
+    scenes = draw_scenes(recipe.pool_size // 2, generator)
+    scenes = torch.cat([scenes, turn_round(scenes)])
     tokens, objects = tokens_of(scenes, tokenizer, device), objects_by_place(scenes).to(device)
     latents = encode(vae.to(device), draw_pool(scenes, generator, device))
     signal = DDPMScheduler.from_config(models.NOISE).alphas_cumprod.to(device)
@@ -203,12 +208,19 @@ def objective(
     weights = ratio.clamp(*_SIGNAL_TO_NOISE) / ratio
 
     def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
-        chosen = choose(len(tokens), recipe.batch_size, generator)
-        timesteps = choose(len(signal), recipe.batch_size, generator)
-        noise = torch.randn(len(chosen), *models.LATENT_SHAPE, generator=generator, device=device)
-        shares = torch.rand(len(chosen), generator=generator, device=device)
-        dropped = shares < _CAPTION_DROPOUT
-        return latents[chosen], tokens[chosen], objects[chosen], timesteps, noise, dropped
+        first = choose(len(tokens) // 2, recipe.batch_size // 2, generator)
+        chosen = torch.cat([first, first + len(tokens) // 2])
+        timesteps = choose(len(signal), len(first), generator).repeat(2)
+        noise = torch.randn(len(first), *models.LATENT_SHAPE, generator=generator, device=device)
+        dropped = torch.rand(len(first), generator=generator, device=device) < _CAPTION_DROPOUT
+        return (
+            latents[chosen],
+            tokens[chosen],
+            objects[chosen],
+            timesteps,
+            noise.repeat(2, 1, 1, 1),
+            dropped.repeat(2),
+        )
 
     def loss(model: Denoiser, *drawn: Tensor) -> Tensor:
         clean, captions, said, timesteps, noise, dropped = drawn
