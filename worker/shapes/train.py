@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--steps", type=_at_least(1), help="steps of each part, instead of its recipe's"
     )
-    # the scorer's examples come in twos
+    # examples come in twos: the scorer's and the generators'
     parser.add_argument("--batch-size", type=_at_least(2), help="likewise")
     parser.add_argument("--pool-size", type=_at_least(2), help="likewise")
     options = parser.parse_args(arguments)
