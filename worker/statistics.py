@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ Comparison = Literal["yes", "no", "cannot tell yet"]
 
 # with fewer, a bootstrap interval is much too narrow to decide anything by
 FEWEST_IMAGES = 16
-# with fewer, 95 % intervals of a ratio of medians hold the truth in 49 (two pairs) to 93 % of cases
+# with fewer, 95 % intervals of a speed-up hold the truth in 85 (four pairs) to 94 % of cases
 FEWEST_PAIRS = 6
 _RESAMPLES = 2000
 # on each side of a 95 % interval
@@ -33,10 +34,12 @@ class Estimate:
 
 
 def speedup(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
-    """Estimate median(baseline) / median(candidate) of paired times.
+    """Estimate by what factor the candidate is faster, from paired times.
 
-    Pairs are resampled together, so that what both arms share (a slow minute of the machine)
-    cancels out; medians, because a hiccup of the host says nothing about either arm.
+    Each arm stands for the mean of the faster half of its times: what disturbs a call (other
+    programs on the host, a busy launch queue) only ever makes it slower, so the slower half tells
+    of the machine. Of the same runs the interval is about half as wide as by medians. Pairs are
+    resampled together, so that what both arms share (a slow minute of the machine) cancels out.
 
     Raises:
         ValueError: the sequences differ in length or are empty.
@@ -55,7 +58,13 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def _gain(baseline: Array, candidate: Array) -> Array:
-    return np.asarray(np.median(baseline, axis=-1) / np.median(candidate, axis=-1))
+    return np.asarray(_undisturbed(baseline) / _undisturbed(candidate))
+
+
+def _undisturbed(times: Array) -> Array:
+    """Return the mean of the faster half, the middle one included where the count is odd."""
+    half = (times.shape[-1] + 1) // 2
+    return np.asarray(np.sort(times, axis=-1)[..., :half].mean(axis=-1))
 
 
 def _loss(baseline: Array, candidate: Array) -> Array:
@@ -74,8 +83,27 @@ def _paired(
         if a.size < fewest or not math.isfinite(value):
             return Estimate(value)
         resampled = _resampled(a, b, statistic)
-    low, high = np.percentile(resampled, [100 * _TAIL, 100 * (1 - _TAIL)])
+    tail = _expanded_tail(a.size)
+    low, high = np.percentile(resampled, [100 * tail, 100 * (1 - tail)])
     return Estimate(value, float(low), float(high))
+
+
+def _expanded_tail(count: int) -> float:
+    """Return the share of resamples beyond each end of a 95 % interval, for so many pairs.
+
+    Resamples of few values spread too little. Hesterberg 2015 (arXiv 1411.5279), the expanded
+    percentile interval: go as far out as Student's t would, and by sqrt(n / (n - 1)) for the
+    divisor. The t quantile by its Cornish-Fisher series; the error is below 0.01 from 6 pairs on.
+    """
+    z = NormalDist().inv_cdf(1 - _TAIL)
+    freedom = count - 1
+    t = (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+    return NormalDist().cdf(-t * math.sqrt(count / freedom))
 
 
 def _pairs(first: Sequence[float], second: Sequence[float]) -> tuple[Array, Array]:

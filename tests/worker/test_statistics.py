@@ -27,14 +27,24 @@ def test_a_handful_of_times_has_no_interval():
     assert statistics.relative_loss([30.0], [15.0]) == Estimate(0.5)
 
 
-def test_the_fewest_times_are_enough_for_their_interval():
+@pytest.mark.parametrize("pairs", [statistics.FEWEST_PAIRS, 10, 40])
+@pytest.mark.parametrize("noise", ["even", "one-sided"])
+def test_the_interval_of_a_speedup_holds_the_truth_as_often_as_it_says(pairs, noise):
     draw = np.random.default_rng(7)
     hits = 0
     for _ in range(200):
-        baseline, candidate = draw.normal(1, 0.03, size=(2, statistics.FEWEST_PAIRS))
+        even, hiccups = draw.normal(1, 0.03, (2, pairs)), draw.exponential(0.2, (2, pairs))
+        baseline, candidate = even + hiccups * (noise == "one-sided")
         found = statistics.speedup(2 * baseline, candidate)
         hits += found.low <= 2 <= found.high
-    assert hits >= 180
+    assert 180 <= hits <= 199
+
+
+def test_hiccups_of_the_host_say_nothing_of_either_arm():
+    undisturbed = [1.0] * 10
+    disturbed = [1.0] * 5 + [3.0, 1.5, 2.0, 9.0, 1.2]
+    assert statistics.speedup(undisturbed, disturbed).value == 1
+    assert statistics.speedup(disturbed, undisturbed).value == 1
 
 
 @pytest.mark.parametrize(("first", "second"), [([], []), ([1.0], [1.0, 2.0])])
