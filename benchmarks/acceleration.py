@@ -43,6 +43,8 @@ from worker.settings import Search
 ALL_BUT_DONE = 75  # as the worker says it: try again later
 # what fails twice is not the visit's fault, and a lent machine's time is short
 FAILURES_IN_A_ROW = 2
+# above it stands what a person read from the tables
+MARK = "<!-- what follows is written by benchmarks/acceleration.py -->"
 
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 FEWER_STEPS = NO_CONTROLS | {"fewer_steps": [0.5, 0.3]}
@@ -98,13 +100,15 @@ FIRST = (
     ("SD15-combined", 110),
     ("SD15-scoring", 60),
     ("SDXL-scoring", 60),
+    ("SDXL-tgate", 280),
+    ("SDXL-tgate-again", 280),
 )
 
 
 def first_visits() -> Iterator[Visit]:
     """The table of the accelerators, three of them again, the packages, and compiled ones."""
     for name, guess in FIRST:
-        pipe, kind = name.split("-")
+        pipe, kind = name.split("-")[:2]
         batch = dict(TASKS)[pipe]
         combined = [TGATE, tome(pipe), DEEPCACHE_3 | TGATE, DEEPCACHE_3 | TGATE | tome(pipe)]
         more = {
@@ -114,6 +118,8 @@ def first_visits() -> Iterator[Visit]:
             "packages": {"packages": True, "rounds": 7},  # enough for an interval
             "scoring": {"scoring": True},
             "compiled": {"section": of([DEEPCACHE_3], **COMPILED)},
+            # the host sets its pace, and hosts hesitate: more rounds
+            "tgate": {"section": of([TGATE]), "rounds": 30},
         }
         yield Visit(name, pipe, batch, guess=guess, **more[kind])
 
@@ -310,10 +316,12 @@ def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
 
 
 def write(page: Path, text: str) -> None:
-    """Write the page whole or not at all."""
+    """Write the page whole or not at all; what stands above its marked line is kept."""
     page.parent.mkdir(parents=True, exist_ok=True)
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    head, marked, _ = before.partition(MARK)
     half = page.with_name(f"{page.name}.new")
-    half.write_text(text, encoding="utf-8")
+    half.write_text((head if marked else "") + f"{MARK}\n\n{text}", encoding="utf-8")
     half.replace(page)
 
 
@@ -327,7 +335,9 @@ def main() -> int:
     parser.add_argument("--only", help="comma-separated names of visits")
     parser.add_argument("--list", action="store_true", help="print the visits' names")
     parser.add_argument("--tiny", action="store_true", help="tiny pipelines, on a CPU")
-    parser.add_argument("--write", type=Path, help="write all that was measured to this page")
+    parser.add_argument(
+        "--write", type=Path, help="write all that was measured to this page, below its marked line"
+    )
     parser.add_argument("--visit", help=argparse.SUPPRESS)  # what this program starts itself as
     arguments = parser.parse_args()
     visits = [*first_visits(), *([] if arguments.first else later_visits())]

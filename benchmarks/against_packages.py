@@ -112,6 +112,7 @@ def compare(pipeline, name: str, ours: Callable, theirs: Callable, call: dict, r
         "house_seconds": statistics.percentile(seconds["house"], 50),
         "package_seconds": statistics.percentile(seconds["package"], 50),
         "package_over_house": [ratio.low, ratio.value, ratio.high],
+        "samples": seconds,
         # random weights may overflow, and what is no number cannot be written
         "largest_difference": finite([apart])[0],
         "rounds": rounds,
