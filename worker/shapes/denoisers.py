@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -242,6 +243,11 @@ def save(model: Denoiser, vae: AutoencoderKL, tokenizer: CLIPTokenizer, folder: 
     gives that is not asked for a precision.
     """
     model.pipeline(vae, tokenizer).save_pretrained(folder)
+    # diffusers notes from which folder the autoencoder was read: the trainer's own
+    configuration = folder / "vae" / "config.json"
+    said = json.loads(configuration.read_text(encoding="utf-8"))
+    said.pop("_name_or_path", None)
+    configuration.write_text(json.dumps(said, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for path in folder.rglob("*.safetensors"):
         tensors = {name: value.half() for name, value in load_file(path).items()}
         save_file(tensors, path, metadata={"format": "pt"})

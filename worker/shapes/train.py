@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 RECIPES = {
-    "scorer": Recipe(steps=2500, batch_size=2048, pool_size=2**17, learning_rate=1e-3),
+    "scorer": Recipe(steps=2000, batch_size=2048, pool_size=2**17, learning_rate=1e-3),
     "vae": Recipe(steps=2450, batch_size=128, pool_size=2**16, learning_rate=1e-3),
-    "sd15": Recipe(steps=4500, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
-    "sdxl": Recipe(steps=4500, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
+    "sd15": Recipe(steps=3600, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
+    "sdxl": Recipe(steps=3600, batch_size=320, pool_size=2**17, learning_rate=1.2e-3),
 }
 
 #: Captions leave little open, so little guidance is needed; much of it oversaturates.
