@@ -128,7 +128,7 @@ def test_the_less_deepcache_computes_the_farther_pictures_are_from_the_baseline(
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
 def test_strong_acceleration_loses_more_than_other_latents_do(name, tmp_path):
     rows = measure(
-        name, tmp_path / "results.jsonl", 48, 16, [5, 10], fewer_steps=[3], null_arm=True
+        name, tmp_path / "results.jsonl", 64, 16, [5, 10], fewer_steps=[3], null_arm=True
     )
     losses = {
         label: next(item for item in row["metrics"] if item["name"] == "quality_loss")
@@ -138,5 +138,4 @@ def test_strong_acceleration_loses_more_than_other_latents_do(name, tmp_path):
     for strong in ("DeepCache 10/0", "3 steps"):
         assert losses[strong]["value"] > losses["baseline, other seeds"]["high"]
         assert losses[strong]["value"] > losses["DeepCache 5/0"]["value"] + 0.01
-    # of DeepCache 10 so few images leave the sign open
-    assert losses["3 steps"]["low"] > 0
+        assert losses[strong]["low"] > 0
