@@ -43,6 +43,7 @@ from worker.settings import Search
 ALL_BUT_DONE = 75  # as the worker says it: try again later
 # what fails twice is not the visit's fault, and a lent machine's time is short
 FAILURES_IN_A_ROW = 2
+TITLE = "# What the accelerators give, measured\n\n"
 # above it stands what a person read from the tables
 MARK = "<!-- what follows is written by benchmarks/acceleration.py -->"
 
@@ -321,7 +322,7 @@ def write(page: Path, text: str) -> None:
     before = page.read_text(encoding="utf-8") if page.exists() else ""
     head, marked, _ = before.partition(MARK)
     half = page.with_name(f"{page.name}.new")
-    half.write_text((head if marked else "") + f"{MARK}\n\n{text}", encoding="utf-8")
+    half.write_text((head if marked else TITLE) + f"{MARK}\n\n{text}", encoding="utf-8")
     half.replace(page)
 
 
