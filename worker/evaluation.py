@@ -71,6 +71,7 @@ class Bench:
     repeats: int
     """Least number of timed batches; prompts come round again where there are too few."""
     meter: Meter
+    memory: Memory
     compiled: bool = False
     """Whether the UNet is compiled, for every configuration alike."""
     fid: Fid | None = None
@@ -316,12 +317,11 @@ def _call(
     first = bench.seed + _SEEDS_APART * configuration.seeds
     # one CPU generator for each prompt: the same latents whatever the batch size or the device
     generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
-    memory = Memory(bench.pipeline)
     with torch.inference_mode(), bench.accelerated(configuration) as accelerated:
         arguments = accelerated.begin(
             bench.sched.calls(steps), seed=first + indices[0], guided=bench.guidance_scale > 1
         )
-        memory.start()
+        bench.memory.start()
         bench.meter.start()
         start = time.perf_counter()
         images = bench.pipeline(
@@ -335,10 +335,10 @@ def _call(
             return_dict=False,
             **arguments,
         )[0]
-        memory.wait()
+        bench.memory.wait()
         seconds = time.perf_counter() - start
         reading = bench.meter.stop()
-    return _Batch(images, seconds, reading, memory.peak())
+    return _Batch(images, seconds, reading, bench.memory.peak())
 
 
 def _has_no_images(bench: Bench, samples: Samples) -> None:

@@ -11,12 +11,14 @@ from worker.untyped import Pipeline
 class Memory:
     """What a call takes of a GPU's memory: the pipeline's weights and what it allocates.
 
-    The scorer, and all else that lies on the device beside the pipeline, is not counted.
+    The scorer, and all else that lies on the device beside the pipeline, is not counted. Make it
+    once for a pipeline: to ask one for its device and its weights takes longer than a small step.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
-        self._on_gpu = pipeline.device.type == "cuda"
+        self._device = pipeline.device
+        self._on_gpu = self._device.type == "cuda"
+        self._weights = _weights(pipeline)
         self._beside = 0
 
     def start(self) -> None:
@@ -25,16 +27,15 @@ class Memory:
 
         self.wait()
         if self._on_gpu:
-            torch.cuda.reset_peak_memory_stats(self._pipeline.device)
-            held = torch.cuda.memory_allocated(self._pipeline.device)
-            self._beside = held - _weights(self._pipeline)
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._beside = torch.cuda.memory_allocated(self._device) - self._weights
 
     def wait(self) -> None:
         """Wait until the device has finished; a CPU has when a call returns."""
         import torch
 
         if self._on_gpu:
-            torch.cuda.synchronize(self._pipeline.device)
+            torch.cuda.synchronize(self._device)
 
     def peak(self) -> int | None:
         """Return the most bytes that were taken at a time; None on a CPU."""
@@ -42,7 +43,7 @@ class Memory:
 
         if not self._on_gpu:
             return None
-        return int(torch.cuda.max_memory_allocated(self._pipeline.device)) - self._beside
+        return int(torch.cuda.max_memory_allocated(self._device)) - self._beside
 
 
 def _weights(pipeline: Pipeline) -> int:

@@ -12,6 +12,7 @@ from typing_extensions import Self
 from worker.accelerators.compose import Accelerated
 from worker.evaluation import Bench, must_fit
 from worker.loading import apply_settings, load_pipeline
+from worker.memory import Memory
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
 from worker.metrics.fid import FEWEST_IMAGES, Fid
@@ -41,6 +42,7 @@ class Rig:
     _lpips: Lpips | None = None
     _fid: Fid | None = None
     _meter: Meter | None = None
+    _memory: Memory | None = None
     _contexts: dict[str, Accelerated] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
@@ -52,7 +54,8 @@ class Rig:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pipeline = self._scorer = self._lpips = self._fid = self._meter = None
+        self._pipeline = self._scorer = self._lpips = self._fid = None
+        self._meter = self._memory = None
         self._contexts.clear()
 
     def prompts(self, source: str, study: Study) -> list[str]:
@@ -85,8 +88,11 @@ class Rig:
         enough = study.count >= FEWEST_IMAGES
         if settings["fid"] is not None and enough and self._fid is None:
             self._fid = Fid(settings["fid"], self.device)
+        pipeline = self._load_pipeline(settings)
+        if self._memory is None:
+            self._memory = Memory(pipeline)
         return Bench(
-            pipeline=self._load_pipeline(settings),
+            pipeline=pipeline,
             sched=self.task.sched,
             steps=self.task.steps,
             prompts=prompts,
@@ -100,6 +106,7 @@ class Rig:
             warmup=self.search.timing.warmup,
             repeats=self.search.timing.repeats,
             meter=meter,
+            memory=self._memory,
             compiled=self.search.settings.compile,
             fid=self._fid if enough else None,
             contexts=self._contexts,
