@@ -72,7 +72,7 @@ def test_what_is_found_of_a_machine_stands_under_it(acceleration, tmp_path):
     _, *machines = written(acceleration, tmp_path, one=rows, two=rows[:1]).split("## On ")
     assert [text.split(",")[0] for text in machines] == [*cards]
     for text, (share, seconds) in zip(machines, cards.values(), strict=True):
-        assert f"| one | {share} | yes |" in text
+        assert f"| one | {share} |  | yes |" in text
         assert f"| SD15, batch 4, ViT-g-14 | {seconds} |" in text
     assert ["Measured twice" in text for text in machines] == [True, False]
 
@@ -92,6 +92,23 @@ def test_the_newest_measurement_of_a_configuration_counts(acceleration, tmp_path
     page = written(acceleration, tmp_path, one=[row(gain=2.0), row(gain=2.4)])
     assert "2.40" in page
     assert "2.00" not in page
+
+
+def test_a_speedup_stands_under_the_baseline_of_its_own_visit(acceleration, tmp_path):
+    def baseline(seconds):
+        made = row(label="baseline", role="baseline", configuration={"accelerators": {}})
+        return made | {"metrics": [metric("seconds_per_image", seconds, "s", "lower")]}
+
+    visits = {"a": [baseline(0.41), row(gain=2.3)], "b": [baseline(0.42), row(gain=2.4)]}
+    visits["c"] = [baseline(0.43), row(label="T-GATE 10", gain=1.3)]
+    table = written(acceleration, tmp_path, **visits).split("###")[1]
+    rows = [line[2:].split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        ["baseline", "0.420"],  # of visit b, which measured DeepCache last
+        ["DeepCache 3/0", "0.200"],
+        ["baseline", "0.430"],
+        ["T-GATE 10", "0.200"],
+    ]
 
 
 def test_a_speedup_is_estimated_from_the_times_again(acceleration, tmp_path):
@@ -130,16 +147,22 @@ def test_compiled_stands_beside_eager(acceleration, tmp_path):
 
 def test_what_the_evaluation_costs(acceleration, tmp_path):
     summaries = [row(), {"summary": {"overhead": 0.012}}, {"summary": {}}]
-    assert "| one | 1.2% | yes |" in written(acceleration, tmp_path, one=summaries)
+    assert "| one | 1.2% |  | yes |" in written(acceleration, tmp_path, one=summaries)
 
 
-def test_what_scoring_costs_beside_a_batch(acceleration, tmp_path):
-    scored = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14", "seconds_per_batch": 0.02}
-    baseline = row(label="baseline", role="baseline")
-    baseline["metrics"] = [metric("seconds_per_batch", 1.0, "s", "lower")]
-    scored["environment"] = baseline["environment"]
-    page = written(acceleration, tmp_path, one=[baseline], two=[{"scoring": scored}])
-    assert "| SD15, batch 4, ViT-g-14 | 0.020 | 2.0% |" in page
+@pytest.mark.parametrize(
+    ("seconds", "share", "verdict"), [(0.02, "3.9%", "yes"), (0.04, "5.8%", "no")]
+)
+def test_what_the_evaluation_would_cost_with_a_scorer(
+    acceleration, tmp_path, seconds, share, verdict
+):
+    scored = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14", "seconds_per_batch": seconds}
+    slow, fast = row(samples={"seconds": [1.2, 1.8]}), row(samples={"seconds": [0.4, 0.52]})
+    scored["environment"] = slow["environment"]
+    one = [slow, fast, {"summary": {"overhead": 0.02}}]  # 0.98 s in the pipeline for 0.02 beside it
+    page = written(acceleration, tmp_path, one=one, two=[{"scoring": scored}])
+    assert f"| one | 2.0% | {share} | {verdict} |" in page
+    assert f"| SD15, batch 4, ViT-g-14 | {seconds:.3f} |" in page
 
 
 @pytest.mark.parametrize(
