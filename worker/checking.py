@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from worker.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
 from worker.errors import ConfigurationError, WorkerError, nearest
 from worker.plan import refused_grids, unfit
 from worker.prompts import COCO, load_captions
-from worker.settings import Search, read_search
+from worker.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
 from worker.sources import local_source, names_folder, refuse_shadow
 from worker.studies import Study, confirmation, stability
 
 Problem = tuple[str, str]
 
-# flag -> (least value, default where there is one)
+# flag -> (least value, most, default where there is one)
 _NUMBERS = {
-    "steps": (1, None),
-    "num_samples": (1, 32),
-    "batch_size": (1, 4),
-    "seed": (0, 0),
-    "confirm": (0, 0),
+    "steps": (1, 1000, None),
+    "num_samples": (1, MOST_IMAGES, 32),
+    "batch_size": (1, MOST_IMAGES, 4),
+    "seed": (0, LARGEST_SEED, 0),
+    "confirm": (0, MOST_IMAGES, 0),
 }
 _FLAGS = ("pipe", "sched", *_NUMBERS)
 
@@ -87,13 +87,20 @@ def _number(axis: str, value: object) -> int:
     """Return a flag's whole number.
 
     Raises:
-        ValueError: it is none, or too small.
+        ValueError: it is none, too small or too large.
     """
-    least = _NUMBERS[axis][0]
-    text = str(value)
-    if isinstance(value, bool) or not text.isdecimal() or int(text) < least:
+    least, most, _ = _NUMBERS[axis]
+    number = None if isinstance(value, bool) else _decimal(str(value))
+    if number is None or number < least:
         raise ValueError(f"expected a whole number from {least} on, found {value!r}")
-    return int(text)
+    if number > most and axis != "steps":  # how many steps there can be, its scheduler says
+        raise ValueError(f"expected at most {most}, found {value!r}")
+    return number
+
+
+def _decimal(text: str) -> int | None:
+    # Python itself refuses to read numbers of thousands of digits
+    return int(text) if text.isdecimal() and len(text) < 100 else None
 
 
 def _steps(
@@ -102,10 +109,10 @@ def _steps(
     """Yield numbers of steps that a task's noise scheduler does not take."""
     for task in tasks:
         sched = scheds.get(str(task.get("sched", args.get("sched"))))
-        steps = str(task.get("steps", args.get("steps")))
-        if sched is not None and steps.isdecimal() and int(steps) > 0:
+        steps = _decimal(str(task.get("steps", args.get("steps"))))
+        if sched is not None and steps:
             try:
-                sched.check_steps(int(steps))
+                sched.check_steps(steps)
             except ConfigurationError as error:
                 yield "matrix.steps", str(error)
 
@@ -121,8 +128,8 @@ def _most_captions(
 
 
 def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
-    text = str(task.get(name, args.get(name, _NUMBERS[name][1])))
-    return int(text) if text.isdecimal() else 0
+    number = _decimal(str(task.get(name, args.get(name, _NUMBERS[name][2]))))
+    return min(number or 0, _NUMBERS[name][1])
 
 
 def _captions(search: Search, num_samples: int, confirm: int) -> int:
@@ -133,9 +140,9 @@ def _captions(search: Search, num_samples: int, confirm: int) -> int:
 
 def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Problem]:
     """Yield what is wrong with the section for these pipes, though each key by itself is right."""
-    for architecture in dict.fromkeys(pipe.architecture for pipe in pipes):
-        for index, reason in refused_grids(search, architecture):
-            yield f"search.configurations.{index}", reason
+    architectures = list(dict.fromkeys(pipe.architecture for pipe in pipes))
+    for index, reason in refused_grids(search, architectures):
+        yield f"search.configurations.{index}", reason
     for pipe in pipes:
         unfitness = unfit(pipe, search)
         if unfitness is not None:
@@ -143,7 +150,7 @@ def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Pr
     pretrained = search.clip.pretrained if search.clip else ""
     files = {"clip.pretrained": pretrained, "lpips": search.lpips, "fid": search.fid}
     for key, file in ((key, file or "") for key, file in files.items()):
-        if file.endswith(".safetensors") and not Path(file).is_file():
+        if file.endswith(".safetensors") and not os.path.isfile(file):
             yield f"search.{key}", f"the file {file} does not exist"
     yield from _models(search, pipes)
     for captions in dict.fromkeys(search.captions or pipe.captions for pipe in pipes):
@@ -158,7 +165,7 @@ def _models(search: Search, pipes: Sequence[Pipe]) -> Iterator[Problem]:
     for name, source in search.models.items():
         if name not in PIPES:
             yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
-        elif names_folder(source) and not Path(source).expanduser().is_dir():
+        elif names_folder(source) and not os.path.isdir(os.path.expanduser(source)):
             yield f"search.models.{name}", f"the folder {source} does not exist"
     for pipe in pipes:
         source = search.models.get(pipe.name, pipe.source)

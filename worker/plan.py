@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -258,11 +258,22 @@ def misfit(accelerators: Mapping[str, Parameters], task: Task) -> str | None:
     return None
 
 
-def refused_grids(search: Search, architecture: Architecture) -> Iterator[tuple[int, str]]:
-    """Yield the index of each grid that holds an impossible configuration, and the reason."""
+def refused_grids(
+    search: Search, architectures: Sequence[Architecture]
+) -> Iterator[tuple[int, str]]:
+    """Yield the index of each grid that holds a configuration impossible on every UNet, and why.
+
+    One that is impossible on some of them only is left out there, by the plan.
+    """
     for index, grid in enumerate(search.configurations or ()):
-        reasons = (refuse(point, architecture, search.settings) for point in _expand(grid))
-        yield from ((index, reason) for reason in dict.fromkeys(reasons) if reason is not None)
+        found: dict[str, None] = {}
+        for point in _expand(grid):
+            reasons = [
+                refuse(point, architecture, search.settings) for architecture in architectures
+            ]
+            if None not in reasons:
+                found |= dict.fromkeys(filter(None, reasons[-1:]))
+        yield from ((index, reason) for reason in found)
 
 
 def _controls(task: Task, search: Search) -> Iterator[Configuration]:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar, Union, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from typing_extensions import Self
 
@@ -19,6 +26,10 @@ OneOrMany = Union[T, Annotated[list[T], Field(min_length=1)]]  # noqa: UP007  # 
 
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
+# what follows from it (the seeds of other prompts and of the null arm) has to fit into 64 bits too
+LARGEST_SEED = 2**62
+MOST_IMAGES = 10**6
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Steps = Union[Positive, Annotated[float, Field(gt=0, lt=1)]]  # noqa: UP007
 """A number of steps, or a fraction of the task's steps."""
 
@@ -28,6 +39,13 @@ class Section(BaseModel):
 
     # YAML has words for what is no number (.nan, .inf), and JSON, which results are kept in, none
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _whole(value: object) -> object:
+    """Let only whole numbers pass: to a choice of numbers ``true`` and ``1.0`` would be 1."""
+    if isinstance(value, (bool, float)):
+        raise ValueError(f"expected a whole number, found {value!r}")  # noqa: TRY004  # pydantic's
+    return value
 
 
 class DeepCacheGrid(Section):
@@ -43,7 +61,7 @@ class ToMeGrid(Section):
     """Parameters of ToMe, named as in tomesd. Above 0.75 its ratio is silently capped."""
 
     ratio: OneOrMany[Annotated[float, Field(ge=0, le=0.75)]]
-    max_downsample: OneOrMany[Literal[1, 2, 4, 8]] = 1
+    max_downsample: OneOrMany[Annotated[Literal[1, 2, 4, 8], BeforeValidator(_whole)]] = 1
     sx: OneOrMany[Positive] = 2
     sy: OneOrMany[Positive] = 2
     use_rand: OneOrMany[bool] = True
@@ -82,6 +100,14 @@ class Clip(Section):
 
     model: Annotated[str, Field(min_length=1)]
     pretrained: str = ""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if self.pretrained and self.model.startswith(("local-dir:", "built:", "package:")):
+            raise ValueError(
+                f"the weights of {self.model} lie in its own folder: leave pretrained out"
+            )
+        return self
 
 
 class Timing(Section):
@@ -134,7 +160,7 @@ class Stability(Section):
 
     num_samples: Positive = 8
     batch_sizes: list[Positive] = [1, 4, 8]
-    seeds: list[Whole] = [1000, 2000, 3000]
+    seeds: list[Seed] = [1000, 2000, 3000]
     prompts: list[Literal["short", "long"]] = ["short", "long"]
 
 
@@ -147,9 +173,9 @@ class Search(Section):
     clip: Clip | None = None
     lpips: Annotated[str, Field(min_length=1)] | None = None
     fid: Annotated[str, Field(min_length=1)] | None = None
-    models: dict[str, str] = {}
+    models: dict[str, Annotated[str, Field(min_length=1)]] = {}
     weights: Literal["pretrained", "random"] = "pretrained"
-    image_size: Annotated[int, Field(ge=8, multiple_of=8)] | None = None
+    image_size: Annotated[int, Field(ge=8, le=16384, multiple_of=8)] | None = None
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     settings: PipelineSettings = PipelineSettings()
@@ -166,7 +192,8 @@ def read_search(section: object) -> tuple[Search | None, list[tuple[str, str]]]:
         problems: dict[str, list[str]] = {}
         for detail in error.errors(include_url=False, include_context=False):
             path = _keys(detail)
-            if isinstance(detail["input"], list) and len(path) < len(detail["loc"]):
+            single = isinstance(detail["input"], list) and len(path) < len(detail["loc"])
+            if single and detail["type"] != "too_short":
                 continue  # a list is no single value: what is wrong inside it is said elsewhere
             sentences = problems.setdefault(".".join(["search", *map(str, path)]), [])
             sentences.append(_sentence(detail, path))

@@ -72,6 +72,54 @@ def test_configuration_that_cannot_be(tmp_path):
     assert "branches 0 to 8" in problem[1]
 
 
+def test_a_branch_that_one_of_the_pipes_has_is_left_out_of_the_others():
+    pipes = [GOOD, GOOD | {"pipe": "TINY_SDXL"}]
+    section = {"configurations": [{"deepcache": {"cache_interval": 3, "cache_branch_id": [0, 10]}}]}
+    assert find_problems(pipes, {}, section) == []
+    section["configurations"][0]["deepcache"]["cache_branch_id"] = [0, 10, 99]
+    (problem,) = find_problems(pipes, {}, section)
+    assert problem[1].startswith("cache_branch_id 99 does not exist")
+
+
+@pytest.mark.parametrize(
+    ("args", "section", "key", "words"),
+    [
+        ({"seed": 10**26}, None, "worker.args.seed", "expected at most"),
+        ({"seed": "9" * 5000}, None, "worker.args.seed", "expected a whole number"),
+        ({"batch_size": 10**9}, None, "worker.args.batch_size", "expected at most 1000000"),
+        ({}, {"stability": {"seeds": [10**30]}}, "search.stability.seeds.0", "less than or equal"),
+        ({}, {"image_size": 8 * 10**12}, "search.image_size", "less than or equal to 16384"),
+        ({}, {"models": {"SDXL": ""}}, "search.models.SDXL", "at least 1 character"),
+        (
+            {},
+            {"configurations": [{"deepcache": {"cache_interval": []}}]},
+            "search.configurations.0.deepcache.cache_interval",
+            "at least 1 item",
+        ),
+        (
+            {},
+            {"configurations": [{"tome": {"ratio": 0.5, "max_downsample": True}}]},
+            "search.configurations.0.tome.max_downsample",
+            "expected a whole number, found True",
+        ),
+        (
+            {},
+            {"clip": {"model": "local-dir:/m", "pretrained": "x.safetensors"}},
+            "search.clip",
+            "leave pretrained out",
+        ),
+        ({}, {"captions": "a\0b.txt"}, "search.captions", "null"),
+        ({}, {"captions": f"{'c' * 300}.txt"}, "search.captions", "cannot be read"),
+        ({}, {"lpips": f"{'l' * 300}.safetensors"}, "search.lpips", "does not exist"),
+        ({}, {"models": {"TINY_SD15": f"./{'m' * 300}"}}, "search.models.TINY_SD15", "does not"),
+    ],
+)
+def test_values_that_no_machine_can_take(args, section, key, words):
+    ((found, sentence),) = find_problems([GOOD], args, section)
+    assert found == key
+    assert words in sentence
+
+
 def test_missing_axis_and_too_few_steps():
     assert [key for key, _ in find_problems([{"pipe": "SD15", "sched": "DDIM"}], {}, None)] == [
         "matrix.steps"
