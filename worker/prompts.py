@@ -54,15 +54,17 @@ def _from_file(path: Path) -> list[str]:
         raise ConfigurationError(
             f"search.captions: {path} is not UTF-8 (byte {error.start})"
         ) from error
+    except ValueError as error:  # a name with a NUL byte
+        raise ConfigurationError(f"search.captions: {str(path)!r}: {error}") from error
     return list(reader(path, text))
 
 
 def _text_lines(_path: Path, text: str) -> Iterator[str]:
-    return (line.strip() for line in text.splitlines() if line.strip())
+    return (line.strip() for line in text.split("\n") if line.strip())
 
 
 def _tsv_lines(path: Path, text: str) -> Iterator[str]:
-    lines = text.splitlines()
+    lines = text.split("\n")
     header = lines[0].split("\t") if lines else []
     if "caption" not in header:
         raise ConfigurationError(
@@ -79,7 +81,8 @@ def _tsv_lines(path: Path, text: str) -> Iterator[str]:
 
 
 def _json_lines(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # not splitlines: a text may hold line separators that JSON does not count as ends
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -88,6 +91,10 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
             raise ConfigurationError(
                 f"search.captions: {path} line {number} is not JSON: {error.msg}"
             ) from error
+        except (ValueError, RecursionError) as error:  # a number too long, nested too deeply
+            raise ConfigurationError(
+                f"search.captions: {path} line {number} cannot be read: {error}"
+            ) from error
         value = row.get("caption", row.get("captions")) if isinstance(row, dict) else row
         if isinstance(value, list) and value:
             value = value[0]
@@ -95,6 +102,10 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
             raise ConfigurationError(
                 f"search.captions: {path} line {number}: expected a text under 'caption', "
                 f"found {type(value).__name__}"
+            )
+        if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ConfigurationError(
+                f"search.captions: {path} line {number} holds half a character (a lone surrogate)"
             )
         yield value.strip()
 

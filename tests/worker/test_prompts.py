@@ -30,6 +30,9 @@ def test_text_tsv_and_json_lines(tmp_path):
         ("c.jsonl", b"{\n", "line 1 is not JSON"),
         ("c.jsonl", b'{"caption": 3}\n', "expected a text under 'caption', found int"),
         ("c.jsonl", b'{"captions": []}\n', "expected a text"),
+        ("c.jsonl", b'{"caption": "\\ud800"}\n', "line 1 holds half a character"),
+        ("c.jsonl", b'{"caption": ' + b"9" * 5000 + b"}\n", "line 1 cannot be read"),
+        ("c.jsonl", b"[" * 100_000 + b"\n", "line 1"),
         ("c.csv", b"", "neither coco2017 nor a file ending in .txt, .tsv, .jsonl"),
     ],
 )
@@ -37,6 +40,18 @@ def test_what_is_wrong_with_a_file(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
         load_captions(str(tmp_path / name), 2)
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x0b", "\x85"])
+def test_a_caption_may_hold_what_only_python_takes_for_the_end_of_a_line(tmp_path, separator):
+    caption = f"a cat{separator}on a mat"
+    file = tmp_path / "c.jsonl"
+    file.write_text(json.dumps({"caption": caption}, ensure_ascii=False), "utf-8")
+    if separator != "\x0b":  # a control character, which JSON wants escaped
+        assert load_captions(str(file), 1) == [caption]
+    file = tmp_path / "c.txt"
+    file.write_text(caption, "utf-8")
+    assert load_captions(str(file), 1) == [caption]
 
 
 def test_a_file_that_is_not_there(tmp_path):
