@@ -8,10 +8,21 @@ from typing import Any
 
 from worker.building import random_pipeline
 from worker.catalogue import Pipe, Sched
-from worker.errors import ConfigurationError, TryAgainLaterError
+from worker.errors import ConfigurationError, TryAgainLaterError, is_out_of_memory
 from worker.settings import PipelineSettings
 from worker.sources import local_source, names_folder, refuse_shadow, was_unreachable
 from worker.untyped import Dtype, Module, Passed, Pipeline
+
+# what the libraries raise where a folder's files are not what they should be
+_UNLOADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+)
 
 
 def load_pipeline(
@@ -36,7 +47,9 @@ def load_pipeline(
     if weights == "random":
         pipeline = random_pipeline(pipe.architecture.name, device, dtype)
     else:
-        pipeline = _from_pretrained(pipe, local_source(source), dtype).to(device)
+        pipeline = _from_pretrained(pipe, local_source(source), dtype)
+        _check_parts(pipeline, pipe, source)
+        pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     set_sched(pipeline, sched)
     return pipeline
@@ -141,18 +154,73 @@ def _require_safetensors(folder: Path) -> None:
                 f"{folder / part} holds no .safetensors file, and other formats are not loaded; "
                 "convert it with save_pretrained(..., safe_serialization=True)"
             )
+    # without one transformers makes an empty one, which knows no word
+    if not any(
+        (folder / "tokenizer" / name).is_file() for name in ("vocab.json", "tokenizer.json")
+    ):
+        raise ConfigurationError(
+            f"{folder / 'tokenizer'} holds neither vocab.json nor tokenizer.json; "
+            "give the folder that save_pretrained wrote"
+        )
+
+
+def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
+    """Refuse a model whose UNet is not what the plan was made for, or that lacks a part.
+
+    Raises:
+        ConfigurationError: it would fail in its first call, or at a branch that it does not have.
+    """
+    sdxl = pipe.architecture.name == "sdxl"
+    needed = ("unet", "vae", "text_encoder", "tokenizer", *(("text_encoder_2",) if sdxl else ()))
+    missing = [name for name in needed if getattr(pipeline, name, None) is None]
+    if missing:
+        raise ConfigurationError(f"{source} is no {pipe.name}: it lacks {', '.join(missing)}")
+    expected = _in_words(
+        pipe.architecture.blocks,
+        pipe.architecture.layers,
+        pipe.architecture.attention_downsamples,
+        pooled=sdxl,
+    )
+    config = pipeline.unet.config
+    kinds = config.down_block_types
+    levels = {2**level for level, kind in enumerate(kinds) if kind.startswith("CrossAttn")}
+    if config.mid_block_type == "UNetMidBlock2DCrossAttn":
+        levels.add(2 ** (len(kinds) - 1))
+    found = _in_words(
+        len(kinds),
+        config.layers_per_block,
+        tuple(sorted(levels)),
+        pooled=config.addition_embed_type == "text_time",
+    )
+    if found != expected or config.mid_block_type is None:
+        middle = "" if config.mid_block_type else ", without a middle block"
+        raise ConfigurationError(
+            f"{source} is no {pipe.name}: its UNet has {found}{middle}, and {pipe.name}'s has "
+            f"{expected}; name the pipe that it is, or another model"
+        )
+
+
+def _in_words(blocks: int, layers: object, levels: tuple[int, ...], *, pooled: bool) -> str:
+    each = layers if isinstance(layers, int) else "unequally many"
+    where = ", ".join(map(str, levels))
+    text = "with" if pooled else "without"
+    return f"{blocks} blocks of {each} layers, attention at downsample {where}, {text} pooled text"
 
 
 def _call_from_pretrained(kind: Passed, source: str, options: dict[str, Any]) -> Pipeline:
     """Call ``kind.from_pretrained`` and say in one sentence what went wrong."""
     remedy = "set search.models to a local folder or another hub id"
+    from safetensors import SafetensorError
+
     try:
         return kind.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
+    except (*_UNLOADABLE, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
         if was_unreachable(error):
             raise TryAgainLaterError(
                 f"the model {source} is not in the local cache and the hub could not be reached; "
                 f"try again, or {remedy}"
             ) from error
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise ConfigurationError(f"{source} cannot be loaded: {reason}; {remedy}") from error

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from worker.errors import WorkerError
 
 Row = dict[str, Any]
@@ -42,9 +44,9 @@ class ResultsFile:
             WorkerError: the file or its folder cannot be read.
         """
         results = cls(path)
-        if path.exists() and not path.is_file():
-            raise WorkerError(f"the results file {path} is not a file; name another")
         try:
+            if path.exists() and not path.is_file():
+                raise WorkerError(f"the results file {path} is not a file; name another")
             path.parent.mkdir(parents=True, exist_ok=True)
             content = path.read_bytes() if path.exists() else b""
         except OSError as error:
@@ -110,10 +112,43 @@ class ResultsFile:
         )
 
 
+class _Metric(BaseModel):
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class _Settings(BaseModel):
+    digest: str
+
+
+class _Measurement(BaseModel):
+    """What is read of a row again; docs/results-schema.md says what else is in it."""
+
+    role: str
+    label: str
+    status: str
+    configuration: dict[str, Any]
+    metrics: list[_Metric]
+    samples: dict[str, list[float | None]]
+    settings: _Settings
+    environment: dict[str, Any]
+
+
+def is_measurement(row: Row) -> bool:
+    """Say whether a row has the form of a measurement: another version's, or a mended one, may not."""
+    try:
+        _Measurement.model_validate(row, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
 def _parse(line: bytes) -> Row | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 

@@ -59,12 +59,16 @@ def _times(samples: Samples, batch_size: int) -> list[Row]:
         metrics.append(metric("seconds_setup", samples.setup_seconds, "s", "lower"))
     if samples.cold_seconds is not None:
         metrics.append(metric("seconds_cold_batch", samples.cold_seconds, "s", "lower"))
-    joules = [reading.joules for reading in samples.readings if reading.joules is not None]
-    if joules:
-        total, images = sum(joules), samples.images
+    told = [
+        (reading.joules, taken)
+        for reading, taken in zip(samples.readings, seconds, strict=True)
+        if reading.joules is not None
+    ]
+    if told:
+        total = sum(joules for joules, _ in told)
         metrics += [
-            metric("energy_per_image", total / images, "J", "lower"),
-            metric("mean_power", total / sum(seconds), "W", None),
+            metric("energy_per_image", total / (len(told) * batch_size), "J", "lower"),
+            metric("mean_power", total / sum(taken for _, taken in told), "W", None),
         ]
     used = [item.utilization for item in samples.readings if item.utilization is not None]
     if used:
@@ -89,7 +93,8 @@ def _against(samples: Samples, baseline: Samples) -> list[Row]:
     if samples.peak_memory is not None and baseline.peak_memory is not None:
         added = samples.peak_memory - baseline.peak_memory
         metrics.append(metric("memory_added", added, "B", "lower"))
-    if samples.clip and baseline.clip:
+    # of a score that is not above zero (a scorer with random weights) no share can be lost
+    if samples.clip and sum(baseline.clip) > 0:
         loss = statistics.relative_loss(baseline.clip, samples.clip)
         metrics.append(
             metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)

@@ -13,7 +13,7 @@ from worker import environment, rows
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.evaluation import Bench, NoNumbersError, Samples, evaluate
 from worker.plan import Configuration, Plan, Task, guidance_scale, make_plan, unfit
-from worker.results import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row
+from worker.results import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
 from worker.rig import Rig
 from worker.settings import Search
 from worker.studies import Study, confirmation, stability
@@ -83,7 +83,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
         raise ConfigurationError(f"search.weights: {reason}")
     results.check_writable()
     here = environment.describe(device)
-    known = _still_holding(results.rows, here)
+    known = _still_holding(results.rows, here, say)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     again = list(confirmation(own, request.confirm))
     varied = list(stability(own, request.search.stability))
@@ -185,20 +185,23 @@ def _digest(content: Mapping[str, Any] | Sequence[str]) -> str:
     return hashlib.sha256(text).hexdigest()[:16]
 
 
-def _still_holding(existing: Sequence[Row], here: Mapping[str, Any]) -> Known:
+def _still_holding(existing: Sequence[Row], here: Mapping[str, Any], say: Say) -> Known:
     """Return the rows that were measured on this machine by these libraries; the newest of each.
 
     A ratio to a baseline of another GPU, driver or torch would mean nothing.
     """
     known: Known = {}
+    unknown = 0
     for row in existing:
-        try:
-            same = all(row["environment"][key] == here[key] for key in environment.MUST_AGREE)
-            key = (row["settings"]["digest"], json.dumps(row["configuration"], sort_keys=True))
-        except (KeyError, TypeError):
-            continue  # a summary, or not one of ours
-        if same:
-            known[key] = row
+        if "configuration" not in row:
+            continue  # a summary
+        if not is_measurement(row):
+            unknown += 1
+        elif all(row["environment"].get(key) == here[key] for key in environment.MUST_AGREE):
+            configuration = json.dumps(row["configuration"], sort_keys=True)
+            known[row["settings"]["digest"], configuration] = row
+    if unknown:
+        say(f"{unknown} rows of the results file are not in this version's form and do not count")
     return known
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os.path
 from importlib.resources import files
-from pathlib import Path
 
 from worker.building import tiny_clip, tiny_pipeline
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, nearest
+
+_BUILT = ("sd15", "sd21", "sdxl", "tiny-clip")
 
 
 def local_source(source: str) -> str:
     """Turn a catalogue source into a folder or file on disk; a hub id stays what it is."""
     scheme, _, name = source.partition(":")
     if scheme == "built":
+        if name not in _BUILT:
+            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, _BUILT)}")
         folder = tiny_clip() if name == "tiny-clip" else tiny_pipeline(name)
         return str(folder.absolute())
     if scheme == "package":
@@ -33,7 +37,7 @@ def refuse_shadow(hub_id: str) -> None:
     Raises:
         ConfigurationError: there is such a folder.
     """
-    if Path(hub_id).exists():
+    if os.path.exists(hub_id):  # which a name too long for a file's does not trouble
         raise ConfigurationError(
             f"{hub_id} is on the hub, and here lies a folder of the same name, which would be "
             f"loaded in its place: start from another folder, or write ./{hub_id} if it is meant"

@@ -39,6 +39,19 @@ def test_a_whole_last_line_without_its_newline_counts(tmp_path):
     assert ResultsFile.open(path).rows == [{"n": 1}, {"n": 2}]
 
 
+def test_a_line_nested_too_deeply_costs_only_itself(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"[" * 100_000 + b'\n{"a": 1}\n')
+    results = ResultsFile.open(path)
+    assert results.rows == [{"a": 1}]
+    assert "line 1 is cut off or not JSON" in results.notices[0]
+
+
+def test_a_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(WorkerError, match="cannot be read: File name too long"):
+        ResultsFile.open(tmp_path / ("r" * 300))
+
+
 def test_a_folder_in_its_place(tmp_path):
     with pytest.raises(WorkerError, match="is not a file"):
         ResultsFile.open(tmp_path)

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,19 +12,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from worker import evaluation, rig, rows, search
 from worker.__main__ import main
 from worker.accelerators import compose
+from worker.building import tiny_pipeline
 from worker.catalogue import find_pipe, find_sched
 from worker.errors import ConfigurationError, OutOfMemoryError, WorkerError, is_out_of_memory
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
-from worker.plan import Task
+from worker.plan import Configuration, Task
 from worker.results import ResultsFile
 from worker.search import Request
 from worker.settings import Search
+from worker.sources import local_source
 from worker.statistics import relative_loss, speedup
 
 SECTION = {
@@ -193,6 +196,42 @@ def test_a_baseline_of_another_machine_is_not_used(tmp_path, changed):
     path.write_text(json.dumps(row) + "\n")
     measure(path, section=small)
     assert labels(path) == ["baseline", "baseline"]
+
+
+def damaged(row, *keys, value=None):
+    """Return the row without what the keys lead to, or with a value in its place."""
+    *path, last = keys
+    at = row
+    for key in path:
+        at = at[key]
+    if value is None:
+        del at[last]
+    else:
+        at[last] = value
+    return row
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(["samples"], ["metrics"], ["status"], ["role"], ["label"]),
+        ["metrics", 0, "name"],
+        {"keys": ["metrics", 0, "value"], "value": "fast"},
+        {"keys": ["settings", "digest"], "value": ["a list"]},
+        {"keys": ["environment"], "value": ["a list"]},
+    ],
+)
+def test_rows_in_another_versions_form_do_not_count(tmp_path, damage):
+    path, said = tmp_path / "t.jsonl", []
+    small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
+    small["controls"] = NO_CONTROLS
+    measure(path, section=small)
+    damage = damage if isinstance(damage, dict) else {"keys": damage}
+    row = damaged(read(path)[0], *damage["keys"], value=damage.get("value"))
+    path.write_text(json.dumps(row) + "\n")
+    measure(path, said.append, section=small)
+    assert "1 rows of the results file are not in this version's form and do not count" in said
+    assert read(path)[1]["label"] == "baseline"
 
 
 class TooLarge:
@@ -409,6 +448,69 @@ def test_a_model_folder_without_safetensors(tmp_path):
         measure(tmp_path / "r.jsonl", section={"models": {"TINY_SD15": str(tmp_path)}})
 
 
+def of_tiny_sd15(folder):
+    shutil.copytree(tiny_pipeline("sd15"), folder)
+    return folder
+
+
+def cut_off(folder):
+    file = of_tiny_sd15(folder) / "text_encoder" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    return "cannot be loaded"
+
+
+def with_no_index(folder):
+    (of_tiny_sd15(folder) / "model_index.json").write_text("[]")
+    return "cannot be loaded"
+
+
+def without_tokenizer(folder):
+    shutil.rmtree(of_tiny_sd15(folder) / "tokenizer")
+    return "holds neither vocab.json nor tokenizer.json"
+
+
+def of_other_blocks(folder):
+    shutil.copytree(local_source("package:shapes/weights/sd15"), folder)
+    return "its UNet has 3 blocks of 1 layers.*TINY_SD15's has 4 blocks of 2"
+
+
+def without_middle_block(folder):
+    of_tiny_sd15(folder)
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    unet = UNet2DConditionModel.from_config(config | {"mid_block_type": None})
+    unet.save_pretrained(folder / "unet")
+    return "without a middle block"
+
+
+def of_sdxl(folder):
+    shutil.copytree(tiny_pipeline("sdxl"), folder)
+    return "3 blocks.*with pooled text"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [cut_off, with_no_index, without_tokenizer, of_other_blocks, without_middle_block, of_sdxl],
+)
+def test_a_model_folder_that_is_not_what_it_should_be(tmp_path, make):
+    folder = tmp_path / "model"
+    words = make(folder)
+    with pytest.raises(ConfigurationError, match=words):
+        measure(tmp_path / "r.jsonl", section={"models": {"TINY_SD15": str(folder)}})
+
+
+def test_a_folder_of_sd15_is_no_sdxl(tmp_path):
+    task = Task(find_pipe("TINY_SDXL"), find_sched("DDIM"), 4)
+    section = SECTION | {"models": {"TINY_SDXL": str(tiny_pipeline("sd15"))}}
+    wanted = replace(request(section), task=task)
+    with pytest.raises(ConfigurationError, match=r"it lacks text_encoder_2|cannot be loaded"):
+        search.run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
+
+
+def test_what_cannot_be_built_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="'built:sd51' cannot be built"):
+        measure(tmp_path / "r.jsonl", section={"models": {"TINY_SD15": "built:sd51"}})
+
+
 def test_a_scorer_that_open_clip_does_not_know(tmp_path):
     section = {"clip": {"model": "ViT-g-15", "pretrained": "laion2b_s34b_b88k"}}
     with pytest.raises(ConfigurationError, match=r"search\.clip\.model"):
@@ -494,6 +596,47 @@ def test_a_reader_that_has_seen_enough(verb):
     os.close(write_end)
     assert "Traceback" not in done.stderr, done.stderr
     assert "BrokenPipe" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_loss: 0.05\nmax_loss: 0.5", "the key 'max_loss' is there twice"),
+        ("captions: 2020-13-45", "is not YAML"),
+        (f"seed: {'9' * 5000}", "is not YAML"),
+        ("[" * 3000, "nested too deeply"),
+    ],
+)
+def test_what_is_wrong_with_a_search_file(tmp_path, capsys, text, words):
+    (tmp_path / "search.yaml").write_text(text)
+    flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "search.yaml")]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_sweep_file_without_a_search_section_has_the_defaults(tmp_path, capsys):
+    (tmp_path / "sweep.yaml").write_text("matrix: {pipe: [SD15]}")
+    flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "sweep.yaml")]) == 0
+    assert "candidate  DeepCache 2/0" in capsys.readouterr().out
+
+
+def test_energy_is_of_the_batches_that_it_is_known_of():
+    readings = [Reading(joules=200.0), Reading(), Reading(joules=200.0), Reading()]
+    samples = evaluation.Samples(Configuration(), seconds=[2.0] * 4, readings=readings, images=8)
+    row = rows.make_row(samples, samples, batch_size=2)
+    assert rows.value_of(row, "energy_per_image") == 100
+    assert rows.value_of(row, "mean_power") == 100
+
+
+def test_of_a_score_below_zero_no_share_can_be_lost():
+    base, other = (
+        evaluation.Samples(Configuration(), seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
+        for clip in ([-2.0, -2.0], [-1.0, -1.0])
+    )
+    row = rows.make_row(other, base, batch_size=1)
+    assert rows.value_of(row, "speedup") == 1
+    assert rows.value_of(row, "quality_loss") is None
 
 
 def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):

@@ -12,7 +12,7 @@ from typing import Any
 
 from worker.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 from worker.errors import ConfigurationError, WorkerError
-from worker.settings import Search, read_search
+from worker.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
 
 _EXAMPLE = """example:
   python -m worker search --pipe TINY_SD15 --sched DDIM --steps 10 --num-samples 8 --batch-size 4
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", required=True, type=_positive, help="inference steps")
     parser.add_argument("--num-samples", type=_positive, default=32, help="images (default 32)")
     parser.add_argument("--batch-size", type=_positive, default=4, help="at once (default 4)")
-    parser.add_argument("--seed", type=_natural, default=0, help="of the first image (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the first image (default 0)")
     parser.add_argument(
         "--confirm",
         type=_natural,
@@ -135,14 +135,33 @@ def read_section(file: Path | None) -> Search:
 def _read_yaml(file: Path) -> object:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that is there twice: the last would count, and nobody would notice."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                if isinstance(key, yaml.ScalarNode):
+                    seen.add(key.value)
+            return super().construct_mapping(node, deep)
+
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # a SafeLoader: it makes nothing but plain values
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader)  # noqa: S506
     except OSError as error:
         raise ConfigurationError(f"--search: {file} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigurationError(f"--search: {file} is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none, a number too long
         raise ConfigurationError(f"--search: {file} is not YAML: {error}") from error
     # a whole sweep file will do as well
-    return content["search"] if isinstance(content, dict) and "search" in content else content
+    if isinstance(content, dict) and ("search" in content or "matrix" in content):
+        return content.get("search")
+    return content
 
 
 def _command(arguments: argparse.Namespace) -> str:
@@ -165,18 +184,24 @@ def _command(arguments: argparse.Namespace) -> str:
 
 
 def _positive(text: str) -> int:
-    return _at_least(1, text)
+    return _between(1, MOST_IMAGES, text)
 
 
 def _natural(text: str) -> int:
-    return _at_least(0, text)
+    return _between(0, MOST_IMAGES, text)
 
 
-def _at_least(least: int, text: str) -> int:
+def _seed(text: str) -> int:
+    return _between(0, LARGEST_SEED, text)
+
+
+def _between(least: int, most: int, text: str) -> int:
     try:
         number = int(text)
     except ValueError:
         number = least - 1
     if number < least:
         raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, found {text!r}")
+    if number > most:
+        raise argparse.ArgumentTypeError(f"expected at most {most}, found {text!r}")
     return number

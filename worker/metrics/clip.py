@@ -44,12 +44,12 @@ class ClipScorer:
                 self._model = open_clip.create_model(
                     name, pretrained or None, device=device, weights_only=True
                 )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
-            reason = str(error).strip().split("\n")[0]
+            reason = repr(error).strip().split("\n")[0]
             raise ConfigurationError(
-                f"search.clip: {model} {pretrained} cannot be loaded: {reason}"
+                f"search.clip: {model} {pretrained or ''} cannot be loaded: {reason}"
             ) from error
         self._model.eval()
         self._tokenize = open_clip.get_tokenizer(name)
