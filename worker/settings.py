@@ -175,7 +175,7 @@ class Search(Section):
     fid: Annotated[str, Field(min_length=1)] | None = None
     models: dict[str, Annotated[str, Field(min_length=1)]] = {}
     weights: Literal["pretrained", "random"] = "pretrained"
-    image_size: Annotated[int, Field(ge=8, le=16384, multiple_of=8)] | None = None
+    image_size: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] | None = None
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     settings: PipelineSettings = PipelineSettings()

@@ -88,7 +88,7 @@ def test_a_branch_that_one_of_the_pipes_has_is_left_out_of_the_others():
         ({"seed": "9" * 5000}, None, "worker.args.seed", "expected a whole number"),
         ({"batch_size": 10**9}, None, "worker.args.batch_size", "expected at most 1000000"),
         ({}, {"stability": {"seeds": [10**30]}}, "search.stability.seeds.0", "less than or equal"),
-        ({}, {"image_size": 8 * 10**12}, "search.image_size", "less than or equal to 16384"),
+        ({}, {"image_size": 8 * 10**12}, "search.image_size", "less than or equal to 65536"),
         ({}, {"models": {"SDXL": ""}}, "search.models.SDXL", "at least 1 character"),
         (
             {},
