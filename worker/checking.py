@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
 from worker.errors import ConfigurationError, WorkerError, nearest
-from worker.plan import refused_grids, unfit
+from worker.plan import captions_source, refused_grids, unfit
 from worker.prompts import COCO, load_captions
 from worker.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
 from worker.sources import local_source, names_folder, refuse_shadow
@@ -153,7 +153,7 @@ def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Pr
         if file.endswith(".safetensors") and not os.path.isfile(file):
             yield f"search.{key}", f"the file {file} does not exist"
     yield from _models(search, pipes)
-    for captions in dict.fromkeys(search.captions or pipe.captions for pipe in pipes):
+    for captions in dict.fromkeys(captions_source(pipe, search) for pipe in pipes):
         if captions != COCO:
             try:
                 load_captions(local_source(captions), count)

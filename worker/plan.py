@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from worker.accelerators.deepcache import full_calls
-from worker.catalogue import Architecture, Pipe, Sched
+from worker.catalogue import TINY_CAPTIONS, Architecture, Pipe, Sched
 from worker.settings import ConfigurationGrid, PipelineSettings, Search
 
 Role = Literal["baseline", "control", "candidate"]
@@ -181,6 +181,12 @@ def unfit(pipe: Pipe, search: Search) -> str | None:
     return None
 
 
+def captions_source(pipe: Pipe, search: Search) -> str:
+    """Return where the task's captions come from; random weights need none that say something."""
+    own = TINY_CAPTIONS if search.weights == "random" else pipe.captions
+    return search.captions or own
+
+
 def guidance_scale(pipe: Pipe, search: Search) -> float:
     """Return the guidance scale of the task."""
     chosen = search.guidance_scale
@@ -268,11 +274,10 @@ def refused_grids(
     for index, grid in enumerate(search.configurations or ()):
         found: dict[str, None] = {}
         for point in _expand(grid):
-            reasons = [
-                refuse(point, architecture, search.settings) for architecture in architectures
-            ]
-            if None not in reasons:
-                found |= dict.fromkeys(filter(None, reasons[-1:]))
+            refusals = [refuse(point, unet, search.settings) for unet in architectures]
+            reasons = [reason for reason in refusals if reason is not None]
+            if reasons and len(reasons) == len(refusals):
+                found[reasons[0]] = None
         yield from ((index, reason) for reason in found)
 
 

@@ -12,7 +12,15 @@ from typing import Any
 from worker import environment, rows
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.evaluation import Bench, NoNumbersError, Samples, evaluate
-from worker.plan import Configuration, Plan, Task, guidance_scale, make_plan, unfit
+from worker.plan import (
+    Configuration,
+    Plan,
+    Task,
+    captions_source,
+    guidance_scale,
+    make_plan,
+    unfit,
+)
 from worker.results import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
 from worker.rig import Rig
 from worker.settings import Search
@@ -57,7 +65,7 @@ def settings_of(request: Request, study: Study, device: str) -> dict[str, Any]:
         "image_size": search.image_size or pipe.image_size,
         "guidance_scale": guidance_scale(pipe, search),
         "dtype": search.dtype or ("float16" if device.startswith("cuda") else "float32"),
-        "captions": search.captions or pipe.captions,
+        "captions": captions_source(pipe, search),
         "clip": list(clip) if search.weights == "pretrained" else None,
         "lpips": search.lpips if search.weights == "pretrained" else None,
         "fid": search.fid if search.weights == "pretrained" else None,

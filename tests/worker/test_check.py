@@ -187,6 +187,13 @@ def test_random_weights_are_for_published_architectures():
     )
 
 
+def test_random_weights_need_no_captions_from_a_hub():
+    published = GOOD | {"pipe": "SD15"}
+    assert find_problems([published], {"num_samples": 64}, {"weights": "random"}) == []
+    (problem,) = find_problems([published], {"num_samples": 65}, {"weights": "random"})
+    assert "has 64 captions, but the task needs 65" in problem[1]
+
+
 def test_files_that_are_not_there():
     file = "no.safetensors"
     section = {"lpips": file, "fid": file, "clip": {"model": "x", "pretrained": file}}
