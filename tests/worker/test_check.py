@@ -104,6 +104,18 @@ def test_a_branch_that_one_of_the_pipes_has_is_left_out_of_the_others():
         ),
         (
             {},
+            {"configurations": [{"tome": {"ratio": 0.8}}]},
+            "search.configurations.0.tome.ratio",
+            "less than or equal to 0.75",
+        ),
+        (
+            {},
+            {"configurations": [{"tgate": {"gate_step": 0}}]},
+            "search.configurations.0.tgate.gate_step",
+            "greater than",
+        ),
+        (
+            {},
             {"clip": {"model": "local-dir:/m", "pretrained": "x.safetensors"}},
             "search.clip",
             "leave pretrained out",

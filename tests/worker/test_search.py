@@ -185,7 +185,9 @@ def test_a_changed_setting_measures_again_with_its_own_baseline(tmp_path, change
     assert labels(path) == ["baseline", "baseline"]
 
 
-@pytest.mark.parametrize("changed", [{"device": "another"}, {"versions": {"torch": "2.0"}}])
+@pytest.mark.parametrize(
+    "changed", [{"device": "another"}, {"driver": "another"}, {"versions": {"torch": "2.0"}}]
+)
 def test_a_baseline_of_another_machine_is_not_used(tmp_path, changed):
     path = tmp_path / "t.jsonl"
     small = {"configurations": [], "timing": {"repeats": 1, "warmup": 0}}
