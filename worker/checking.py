@@ -18,7 +18,7 @@ Problem = tuple[str, str]
 
 # flag -> (least value, most, default where there is one)
 _NUMBERS = {
-    "steps": (1, 1000, None),
+    "steps": (1, MOST_IMAGES, None),  # how many there can be, the noise scheduler says
     "num_samples": (1, MOST_IMAGES, 32),
     "batch_size": (1, MOST_IMAGES, 4),
     "seed": (0, LARGEST_SEED, 0),
@@ -93,7 +93,7 @@ def _number(axis: str, value: object) -> int:
     number = None if isinstance(value, bool) else _decimal(str(value))
     if number is None or number < least:
         raise ValueError(f"expected a whole number from {least} on, found {value!r}")
-    if number > most and axis != "steps":  # how many steps there can be, its scheduler says
+    if number > most:
         raise ValueError(f"expected at most {most}, found {value!r}")
     return number
 

@@ -103,7 +103,7 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
                 f"search.captions: {path} line {number}: expected a text under 'caption', "
                 f"found {type(value).__name__}"
             )
-        if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ConfigurationError(
                 f"search.captions: {path} line {number} holds half a character (a lone surrogate)"
             )
