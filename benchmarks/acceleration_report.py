@@ -286,7 +286,7 @@ def _overhead(rows: list[Row]) -> list[str]:
         if not shares:
             continue
         share = shares[-1]
-        measured = [row for row in own if "samples" in row]
+        measured = [row for row in own if "seconds" in row.get("samples", {})]
         settings = measured[0]["settings"] if measured else {}
         scorer = scoring.get((settings.get("pipe"), settings.get("batch_size")))
         whole = share
@@ -296,7 +296,11 @@ def _overhead(rows: list[Row]) -> list[str]:
             whole = beside / (batch + beside)
         verdict = "yes" if whole <= OVERHEAD else "no"
         lines.append([visit, f"{share:.1%}", "" if scorer is None else f"{whole:.1%}", verdict])
-    return _table("visit | overhead | with a scorer | within 5 %", lines)
+    note = (
+        "Random weights leave a scorer nothing to do: what it would add is its time for a batch, "
+        "measured by itself.\n"
+    )
+    return [note, *_table("visit | overhead | with a scorer | within 5 %", lines)] if lines else []
 
 
 def _scoring(rows: list[Row]) -> list[str]:

@@ -159,7 +159,13 @@ def test_what_the_evaluation_would_cost_with_a_scorer(
     scored = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14", "seconds_per_batch": seconds}
     slow, fast = row(samples={"seconds": [1.2, 1.8]}), row(samples={"seconds": [0.4, 0.52]})
     scored["environment"] = slow["environment"]
-    one = [slow, fast, {"summary": {"overhead": 0.02}}]  # 0.98 s in the pipeline for 0.02 beside it
+    failed = row(label="ToMe 0.5/1", status="out of memory", metrics=[], samples={})
+    one = [
+        slow,
+        fast,
+        failed,
+        {"summary": {"overhead": 0.02}},
+    ]  # 0.98 s in the pipeline for 0.02 beside it
     page = written(acceleration, tmp_path, one=one, two=[{"scoring": scored}])
     assert f"| one | 2.0% | {share} | {verdict} |" in page
     assert f"| SD15, batch 4, ViT-g-14 | {seconds:.3f} |" in page
