@@ -40,11 +40,22 @@ class OutOfMemoryError(WorkerError):
     """
 
     def __init__(self, what: str, error: BaseException) -> None:
-        reason = str(error).strip().split("\n")[0]
+        reason = first_line(error)
         super().__init__(
             f"{what} does not fit into the device's memory; a smaller batch_size or image_size may "
             f"(OutOfMemoryError: {reason})"
         )
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a library's error says, without the pages that some put behind it."""
+    line = str(error).strip().split("\n")[0]
+    # a missing key says its name and no more
+    return (
+        f"{type(error).__name__} {line}".strip()
+        if isinstance(error, KeyError) or not line
+        else line
+    )
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from worker.building import random_pipeline
 from worker.catalogue import Pipe, Sched
-from worker.errors import ConfigurationError, TryAgainLaterError, is_out_of_memory
+from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
 from worker.settings import PipelineSettings
 from worker.sources import local_source, names_folder, refuse_shadow, was_unreachable
 from worker.untyped import Dtype, Module, Passed, Pipeline
@@ -179,6 +179,7 @@ def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
         pipe.architecture.blocks,
         pipe.architecture.layers,
         pipe.architecture.attention_downsamples,
+        middle=True,
         pooled=sdxl,
     )
     config = pipeline.unet.config
@@ -190,21 +191,25 @@ def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
         len(kinds),
         config.layers_per_block,
         tuple(sorted(levels)),
+        middle=config.mid_block_type is not None,
         pooled=config.addition_embed_type == "text_time",
     )
-    if found != expected or config.mid_block_type is None:
-        middle = "" if config.mid_block_type else ", without a middle block"
+    if found != expected:
         raise ConfigurationError(
-            f"{source} is no {pipe.name}: its UNet has {found}{middle}, and {pipe.name}'s has "
-            f"{expected}; name the pipe that it is, or another model"
+            f"{source} is no {pipe.name}: its UNet has {found}, and {pipe.name}'s has {expected}; "
+            "name the pipe that it is, or another model"
         )
 
 
-def _in_words(blocks: int, layers: object, levels: tuple[int, ...], *, pooled: bool) -> str:
+def _in_words(
+    blocks: int, layers: object, levels: tuple[int, ...], *, middle: bool, pooled: bool
+) -> str:
     each = layers if isinstance(layers, int) else "unequally many"
-    where = ", ".join(map(str, levels))
-    text = "with" if pooled else "without"
-    return f"{blocks} blocks of {each} layers, attention at downsample {where}, {text} pooled text"
+    return (
+        f"{blocks} blocks of {each} layers, attention at downsample {', '.join(map(str, levels))}, "
+        f"{'with' if middle else 'without'} a middle block, "
+        f"{'with' if pooled else 'without'} pooled text"
+    )
 
 
 def _call_from_pretrained(kind: Passed, source: str, options: dict[str, Any]) -> Pipeline:
@@ -222,5 +227,6 @@ def _call_from_pretrained(kind: Passed, source: str, options: dict[str, Any]) ->
                 f"the model {source} is not in the local cache and the hub could not be reached; "
                 f"try again, or {remedy}"
             ) from error
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise ConfigurationError(f"{source} cannot be loaded: {reason}; {remedy}") from error
+        raise ConfigurationError(
+            f"{source} cannot be loaded: {first_line(error)}; {remedy}"
+        ) from error

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from worker.errors import ConfigurationError, TryAgainLaterError, is_out_of_memory
+from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
 from worker.sources import local_source, was_unreachable
 from worker.untyped import Tensor
 
@@ -47,9 +47,8 @@ class ClipScorer:
         except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
             if is_out_of_memory(error):
                 raise
-            reason = repr(error).strip().split("\n")[0]
             raise ConfigurationError(
-                f"search.clip: {model} {pretrained or ''} cannot be loaded: {reason}"
+                f"search.clip: {model} {pretrained or ''} cannot be loaded: {first_line(error)}"
             ) from error
         self._model.eval()
         self._tokenize = open_clip.get_tokenizer(name)
