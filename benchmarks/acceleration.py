@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import acceleration_report
 
-from worker import search
-from worker.catalogue import find_pipe, find_sched
+from worker.config.settings import Search
 from worker.errors import WorkerError
-from worker.plan import Task
-from worker.results import ResultsFile
-from worker.settings import Search
+from worker.measure import task as search
+from worker.models.catalogue import find_pipe, find_sched
+from worker.results.file import ResultsFile
+from worker.search.plan import Task
 
 ALL_BUT_DONE = 75  # as the worker says it: try again later
 # what fails twice is not the visit's fault, and a lent machine's time is short
@@ -197,9 +197,9 @@ def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
     """
     import torch
 
-    from worker import environment, statistics
     from worker.metrics.clip import ClipScorer
     from worker.metrics.similarity import psnr, ssim
+    from worker.results import environment, statistics
 
     pipe = find_pipe(name)
     model, weights = pipe.clip

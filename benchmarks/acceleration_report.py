@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 
-from worker import statistics
-from worker.results import ResultsFile, Row, metric, value_of
+from worker.results import statistics
+from worker.results.file import ResultsFile, Row, metric, value_of
 
 AGREE = 0.03
 OVERHEAD = 0.05

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from worker import environment, statistics
 from worker.accelerators.compose import Accelerated
-from worker.catalogue import find_pipe, find_sched
-from worker.loading import load_pipeline
-from worker.results import Row, finite
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.loading import load_pipeline
+from worker.results import environment, statistics
+from worker.results.file import Row, finite
 
 PROMPTS = ["a brown dog on a porch", "a red bicycle at a wall", "a train on a bridge", "a fox"]
 

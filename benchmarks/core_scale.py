@@ -22,11 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scheduler import events as ev  # noqa: E402  (the folder above must be importable first)
-from scheduler.core import Core, Seed, State  # noqa: E402
-from scheduler.retry import Attempt, Policy  # noqa: E402
-from scheduler.sweep import Limits, RetrySettings  # noqa: E402
-from scheduler.verdict import Kind, Verdict  # noqa: E402
+from scheduler.config.sweep import Limits, RetrySettings  # noqa: E402
+from scheduler.core import events as ev  # noqa: E402  (the folder above must be importable first)
+from scheduler.core.core import Core, Seed, State  # noqa: E402
+from scheduler.core.retry import Attempt, Policy  # noqa: E402
+from scheduler.core.verdict import Kind, Verdict  # noqa: E402
 
 TASKS = (1_000, 10_000, 100_000, 1_000_000)
 DEVICES = 10_000

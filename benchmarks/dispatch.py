@@ -75,7 +75,7 @@ def ours_on_gpus(folder: Path) -> Callable[[], object] | None:
     """Return our run on the GPUs of the stand-in for NVML, if it can be built."""
     if shutil.which("cc") is None:
         return None
-    from tests.nvml_stand_in import StandIn, build
+    from tests.helpers.fake_nvml import StandIn, build
 
     stand_in = StandIn(folder, build(folder))
     stand_in.gpus(SLOTS)
@@ -181,11 +181,11 @@ def gaps(folder: Path) -> None:
 
 def resume(folder: Path, tasks: int = 100_000) -> None:
     """Print time and memory of resuming, and of status, where every task is done."""
-    from scheduler.checkpoints import Draft
-    from scheduler.dispatcher import SNAPSHOT_EVERY
-    from scheduler.journal import SNAPSHOT, Journal
-    from scheduler.picture import Picture, TaskView
-    from scheduler.sweepfile import read_sweep
+    from scheduler.config.loader import read_sweep
+    from scheduler.core.progress import Picture, TaskView
+    from scheduler.dispatch.dispatcher import SNAPSHOT_EVERY
+    from scheduler.storage.atomic import Draft
+    from scheduler.storage.journal import SNAPSHOT, Journal
 
     root = folder / "resume"
     root.mkdir()

@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from worker import search
-from worker.catalogue import find_pipe, find_sched
-from worker.plan import Task
-from worker.results import ResultsFile, Row
-from worker.settings import Search
+from worker.config.settings import Search
+from worker.measure import task as search
+from worker.models.catalogue import find_pipe, find_sched
+from worker.results.file import ResultsFile, Row
+from worker.search.plan import Task
 
 PIPES = ("SHAPES_SD15", "SHAPES_SDXL")
 TASKS = ((50, 128, 8), (20, 64, 4))  # steps, images, batch size

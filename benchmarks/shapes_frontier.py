@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from worker.plan import NAMES
-from worker.results import ResultsFile, Row
-from worker.summary import frontier
+from worker.results.file import ResultsFile, Row
+from worker.results.summary import frontier
+from worker.search.plan import NAMES
 
 
 def frontiers(folder: Path) -> dict[str, list[Row]]:

@@ -20,16 +20,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from worker.catalogue import find_pipe, find_sched
-from worker.loading import load_pipeline
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.loading import load_pipeline
 from worker.shapes import SCORER_FOLDER
 from worker.shapes.grammar import captions_of, draw_scenes, has_two_objects, held_out_scenes
-from worker.shapes.quality import (
-    Scorer,
-    generate,
-    share_of_relations_kept,
-    share_ranked_first,
-)
+from worker.shapes.quality import Scorer, generate, share_of_relations_kept, share_ranked_first
 from worker.shapes.raster import draw_pictures
 
 STEPS = 25

@@ -1,4 +1,4 @@
-"""``python -m scheduler``: the command line (see commandline.py)."""
+"""``python -m scheduler``: the command line (see cli/main.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 def run() -> int:
     """Return the command line's exit code; Ctrl-C ends it quietly, even while modules are loaded."""
     try:
-        from scheduler.commandline import main
+        from scheduler.cli.main import main
 
         return main()
     except KeyboardInterrupt:

@@ -1,1 +1,1 @@
-"""What attempts run on: GPUs and MIG instances through NVML, or CPU slots."""
+"""What attempts run on: GPUs and MIG instances through NVML, CPU slots; idleness, leases, users."""

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scheduler.config.units import format_size
 from scheduler.devices.model import Process, Reading
-from scheduler.units import format_size
 
 # Between what a GPU without any process shows beside the driver's reserve (nothing) and what a CUDA
 # context alone takes (612 MiB); both measured on an H100 with driver 580. Contexts are smaller on

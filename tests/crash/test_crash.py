@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.nvml_stand_in import StandIn
+from tests.helpers.fake_nvml import StandIn
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -95,7 +95,7 @@ class Scenario:
 
 def damage_checkpoints(folder: Path, words: list[str]) -> None:
     """Run the sweep; then cut one checkpoint off, change another's log, and make one no object."""
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     whole = folder.with_name("whole")
     if not whole.exists():
@@ -112,7 +112,7 @@ def damage_checkpoints(folder: Path, words: list[str]) -> None:
 
 def leave_one_running(folder: Path, words: list[str]) -> Callable[[], object]:
     """Kill a dispatcher whose attempt stands at the gate; return what lets the attempt through."""
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     os.mkfifo(folder / "gate")
     pid = saboteur.fork_dispatcher(words, folder / "output")
@@ -213,7 +213,7 @@ def play(
     scenario: Scenario, folder: Path, reached: Callable[[Any], None] | None
 ) -> tuple[int, list[str]]:
     """Bring a scenario about in ``folder`` and run it; return the dispatcher's exit code, and its words."""
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     folder.mkdir()
     words = write_sweep(folder, scenario.behaviours, 2, **scenario.sections)
@@ -232,7 +232,7 @@ def play(
 
 def every_point(folder: Path, name: str, part: int, parts: int) -> None:
     """Kill a dispatcher at every point that the scenario, but none before it, comes by; then resume."""
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     known: list[Any] = []
     for earlier, scenario in SCENARIOS.items():
@@ -261,7 +261,7 @@ def every_point(folder: Path, name: str, part: int, parts: int) -> None:
 
 def dies_at(point: Any, scenario: Scenario, case: Path) -> bool:
     """Kill a dispatcher at a point, resume, and check the promises; say whether it came by the point."""
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     code, words = play(scenario, case, saboteur.die_at(point))
     scenario.meanwhile(case)
@@ -277,7 +277,7 @@ def dies_at(point: Any, scenario: Scenario, case: Path) -> bool:
 
 
 def random_kills(folder: Path, kills: int = 50) -> None:
-    from tests.crash import saboteur
+    from tests.crash import fault_injection as saboteur
 
     chance = random.Random(2026)
     behaviours = ["waits", *(["ok"] * 8 + ["fails-once", "fails"]) * 8]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.devices.users import user_name
-from tests.nvml_stand_in import GIB, StandIn
+from tests.helpers.fake_nvml import GIB, StandIn
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent

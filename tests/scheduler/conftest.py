@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.nvml_stand_in import StandIn, build
-from tests.scheduler.box import Box
+from tests.helpers.fake_nvml import StandIn, build
+from tests.helpers.sweep_runner import Box
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from random import Random
 
-from scheduler.core import Core
-from scheduler.sweep import Limits, RetrySettings
-from tests.simulation.physics import GIB, End, Fate, Gpu, Nature
+from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core.core import Core
+from tests.simulation.model import GIB, End, Fate, Gpu, Nature
 from tests.simulation.world import World
 
 _BAD_ENDS = [

@@ -10,12 +10,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from scheduler import events as ev
-from scheduler.core import Core, Seed, State
-from scheduler.retry import Attempt
-from scheduler.verdict import Exit, Kind, Verdict, judge
-from tests.simulation.obligations import Obligations
-from tests.simulation.physics import End, Gpu, Keeper, Record
+from scheduler.core import events as ev
+from scheduler.core.core import Core, Seed, State
+from scheduler.core.retry import Attempt
+from scheduler.core.verdict import Exit, Kind, Verdict, judge
+from tests.simulation.liveness import Obligations
+from tests.simulation.model import End, Gpu, Keeper, Record
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

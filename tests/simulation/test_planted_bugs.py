@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler import events as ev
-from scheduler.core import Core, State
-from scheduler.fleet import ASIDE
-from scheduler.verdict import Kind, Verdict
-from tests.simulation.promises import Broken
+from scheduler.core import events as ev
+from scheduler.core.core import Core, State
+from scheduler.core.device_table import ASIDE
+from scheduler.core.verdict import Kind, Verdict
+from tests.simulation.safety import Broken
 from tests.simulation.scenario import build, live_through
 from tests.simulation.shell import Shell
 

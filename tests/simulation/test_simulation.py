@@ -2,7 +2,7 @@
 
 import pytest
 
-from scheduler.verdict import Kind
+from scheduler.core.verdict import Kind
 from tests.simulation.scenario import build, live_through
 
 SEEDS = 2000

@@ -6,8 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from scheduler.sweep import Limits, RetrySettings
-from tests.simulation.physics import GIB, End, Fate, Gpu, Nature
+from scheduler.config.sweep import Limits, RetrySettings
+from tests.simulation.model import GIB, End, Fate, Gpu, Nature
 from tests.simulation.world import World
 
 FATES = st.builds(

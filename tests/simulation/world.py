@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from scheduler.core import Core
-from scheduler.retry import Policy
-from scheduler.sweep import Limits, RetrySettings
-from tests.simulation.physics import Gpu, Keeper, Nature, Physics, Record
-from tests.simulation.promises import Broken, Promises
+from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core.core import Core
+from scheduler.core.retry import Policy
+from tests.simulation.model import Gpu, Keeper, Nature, Physics, Record
+from tests.simulation.safety import Broken, Promises
 from tests.simulation.shell import Killed, Shell
 
 CALM_SWEEP = 4 * 86400.0  # seconds in which a sweep must end when nothing goes wrong any more

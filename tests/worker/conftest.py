@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.catalogue import find_pipe, find_sched
+from worker.models.catalogue import find_pipe, find_sched
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,7 @@ def load() -> Callable:
     """Return a function that loads a tiny pipeline, once for each name."""
     import torch
 
-    from worker.loading import load_pipeline, set_sched
+    from worker.models.loading import load_pipeline, set_sched
 
     torch.set_num_threads(1)
     loaded = {}

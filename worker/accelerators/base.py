@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.untyped import Module, Passed, Pipeline
+from worker.types import Module, Passed, Pipeline
 
 
 @dataclass

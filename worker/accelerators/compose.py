@@ -17,7 +17,7 @@ from worker.accelerators.deepcache import DeepCache
 from worker.accelerators.guidance import GuidanceCutoff, conditioning, drop_guidance
 from worker.accelerators.tgate import TGate
 from worker.accelerators.tome import ToMe
-from worker.untyped import Passed, Pipeline
+from worker.types import Passed, Pipeline
 
 IN_ORDER: Mapping[str, Callable[..., Accelerator]] = {
     "tome": ToMe,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.accelerators.base import Clock, Overrides
-from worker.untyped import Module, Passed, Pipeline, Tensor
+from worker.types import Module, Passed, Pipeline, Tensor
 
 
 def full_calls(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.accelerators.base import Clock
-from worker.untyped import Pipeline, Tensor
+from worker.types import Pipeline, Tensor
 
 StepEnd = Callable[[Pipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 

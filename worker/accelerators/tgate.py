@@ -14,7 +14,7 @@ compare these with.
 from __future__ import annotations
 
 from worker.accelerators.base import Clock, Overrides
-from worker.untyped import Module, Passed, Pipeline, Tensor
+from worker.types import Module, Passed, Pipeline, Tensor
 
 _CROSS, _SELF = "cross", "self"
 

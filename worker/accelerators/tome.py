@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.accelerators.base import Clock
-from worker.untyped import Module, Pipeline
+from worker.types import Module, Pipeline
 
 
 class ToMe:

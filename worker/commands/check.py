@@ -32,7 +32,7 @@ def run(_arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    from worker.checking import find_problems
+    from worker.search.check import find_problems
 
     problems = find_problems(tasks, args, section)
     answer = {"problems": [{"key": key, "message": message} for key, message in problems]}

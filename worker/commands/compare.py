@@ -13,11 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.limits import add_limits, limits_of
-from worker.compare import match, objects, report, source
-from worker.compare.extract import FIELDS, Findings, extract
-from worker.compare.values import Unknown
+from worker.commands.options import add_limits, limits_of
 from worker.errors import WorkerError
+from worker.judging import field_diff as match
+from worker.judging import object_diff as objects
+from worker.judging import report, source
+from worker.judging.static.extract import FIELDS, Findings, extract
+from worker.judging.static.values import Unknown
 
 EXAMPLE = """\
 example:
@@ -148,7 +150,7 @@ def _models(arguments: argparse.Namespace) -> dict[str, str]:
         return {}
     if arguments.runtime and arguments.hybrid:
         raise UsageError("give --runtime or --hybrid, not both")
-    from worker.compare.runtime import read_models
+    from worker.judging.build import read_models
 
     return read_models(arguments.models)
 
@@ -160,7 +162,8 @@ def _objects(
     errors: dict[str, str],
 ) -> Compared | None:
     """Build both pipelines; None, and a message in ``errors``, if the reference does not build."""
-    from worker.compare import runtime, sandbox
+    from worker.judging import build as runtime
+    from worker.judging.sandbox import sandbox
 
     built = []
     limits = limits_of(arguments)

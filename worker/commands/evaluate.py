@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from worker.commands.limits import add_limits, limits_of
+from worker.commands.options import add_limits, limits_of
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -63,9 +63,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.compare import judge, runtime, sandbox, source
-    from worker.compare.extract import extract
     from worker.errors import ConfigurationError
+    from worker.judging import build as runtime
+    from worker.judging import measure as judge
+    from worker.judging import source
+    from worker.judging.sandbox import sandbox
+    from worker.judging.static.extract import extract
 
     models = runtime.read_models(arguments.models)
     target = judge.Target(arguments.target_speedup, arguments.max_loss, arguments.latency)
@@ -98,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def effort_of(arguments: argparse.Namespace) -> Any:  # judge.Effort, imported late
     """Return how carefully to measure, by the command line."""
-    from worker.compare.judge import Effort
+    from worker.judging.measure import Effort
 
     clip = None
     if arguments.clip:
@@ -126,7 +129,7 @@ def _finish(arguments: argparse.Namespace, answer: Mapping[str, Any]) -> int:
     if arguments.json:
         print(json.dumps(answer, indent=2))
     elif "problem" in answer:
-        from worker.compare.report import printable
+        from worker.judging.report import printable
 
         print(f"{answer['file']}: {printable(str(answer['problem']))}")
     else:
@@ -137,7 +140,7 @@ def _finish(arguments: argparse.Namespace, answer: Mapping[str, Any]) -> int:
 
 def in_words(answer: Mapping[str, Any]) -> list[str]:
     """Return the answer in lines for people."""
-    from worker.rows import in_words as row_in_words
+    from worker.measure.rows import in_words as row_in_words
 
     what = answer["configuration"]
     lines = [

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.commands.evaluate import add_effort, device, effort_of
-from worker.commands.limits import limits_of
+from worker.commands.options import limits_of
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -45,9 +45,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.compare import runtime
-    from worker.compare.case import Case, judge_case
-    from worker.results import ResultsFile
+    from worker.judging import build as runtime
+    from worker.judging.case import Case, judge_case
+    from worker.results.file import ResultsFile
 
     path = arguments.results or Path(os.environ.get("SWEEP_RESULTS") or "results.jsonl")
     results = ResultsFile.open(path)
@@ -69,8 +69,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the lines of the results file: what was measured, and the verdict over it."""
-    from worker import environment
-    from worker.results import metric
+    from worker.results import environment
+    from worker.results.file import metric
 
     stamp = {
         "settings": {"case": arguments.case.name},

@@ -6,9 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from worker.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 from worker.commands.search import read_section
 from worker.errors import ConfigurationError, WorkerError
+from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 
 _EXAMPLE = """example:
   python -m worker plan --pipe SDXL --sched DDIM --steps 50 --search sweeps/sdxl.yaml
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
-    from worker.plan import Task, make_plan, unfit
+    from worker.search.plan import Task, make_plan, unfit
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.catalogue import PIPES, SCHEDS, find_pipe, find_sched
+from worker.config.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
 from worker.errors import ConfigurationError, WorkerError
-from worker.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
+from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 
 _EXAMPLE = """example:
   python -m worker search --pipe TINY_SD15 --sched DDIM --steps 10 --num-samples 8 --batch-size 4
@@ -61,21 +61,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.plan import Task
+    from worker.search.plan import Task
 
     task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
     task.sched.check_steps(task.steps)
     search = read_section(arguments.search)
 
-    from worker.results import ResultsFile
+    from worker.results.file import ResultsFile
 
     path = arguments.results or Path(os.environ.get("SWEEP_RESULTS") or "results.jsonl")
     results = ResultsFile.open(path)
     for notice in results.notices:
         _say(notice)
 
-    from worker.search import Request
-    from worker.search import run as run_search
+    from worker.measure.task import Request
+    from worker.measure.task import run as run_search
 
     device = _device()
     request = Request(

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
-from worker.sources import local_source, was_unreachable
-from worker.untyped import Tensor
+from worker.models.sources import local_source, was_unreachable
+from worker.types import Tensor
 
 
 class ClipScorer:

@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from worker.untyped import Passed
+from worker.types import Passed
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import ConfigurationError
-from worker.untyped import Module, Tensor
+from worker.types import Module, Tensor
 
 FEWEST_IMAGES = 2048
 """The features are so many numbers: the covariance of fewer images has no full rank."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker.errors import ConfigurationError
-from worker.untyped import Tensor
+from worker.types import Tensor
 
 
 class Lpips:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.untyped import Tensor
+from worker.types import Tensor
 
 
 def psnr(images: Tensor, references: Tensor) -> list[float]:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from worker.shapes.examples import choose, draw_pool, to_float
 from worker.shapes.grammar import draw_scenes
 from worker.shapes.models import LATENT_SHAPE, build_autoencoder
-from worker.shapes.pool import choose, draw_pool, to_float
-from worker.shapes.training import Objective, Recipe
+from worker.shapes.trainer import Objective, Recipe
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL

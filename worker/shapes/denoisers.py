@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from worker.shapes import models
 from worker.shapes.autoencoder import encode
+from worker.shapes.examples import choose, draw_pool, tokens_of
 from worker.shapes.grammar import COLOURS, SHAPES, SIZES, draw_scenes, objects_by_place, turn_round
-from worker.shapes.pool import choose, draw_pool, tokens_of
 from worker.shapes.raster import IMAGE_SIZE
-from worker.shapes.training import Objective, Recipe
+from worker.shapes.trainer import Objective, Recipe
 from worker.shapes.vocabulary import save_tokenizer
 
 if TYPE_CHECKING:

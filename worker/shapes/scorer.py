@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from worker.shapes.examples import choose, draw_pool, to_float, tokens_of
 from worker.shapes.grammar import alter_scenes, draw_scenes
 from worker.shapes.models import SCORER_PREPROCESSING, build_scorer, scorer_settings
-from worker.shapes.pool import choose, draw_pool, to_float, tokens_of
-from worker.shapes.training import Objective, Recipe
+from worker.shapes.trainer import Objective, Recipe
 from worker.shapes.vocabulary import save_tokenizer
 
 if TYPE_CHECKING:

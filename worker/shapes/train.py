@@ -20,7 +20,7 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.shapes import autoencoder, denoisers, quality, scorer
 from worker.shapes.grammar import alter_scenes, captions_of, draw_scenes, held_out_scenes
 from worker.shapes.raster import draw_pictures
-from worker.shapes.training import Recipe, fit
+from worker.shapes.trainer import Recipe, fit
 from worker.shapes.vocabulary import load_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:

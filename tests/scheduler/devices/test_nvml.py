@@ -15,7 +15,7 @@ import pytest
 from scheduler.devices.idle import IdleRule, IdleTracker
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.users import user_name
-from tests.nvml_stand_in import (
+from tests.helpers.fake_nvml import (
     DRIVER_NOT_LOADED,
     FUNCTION_NOT_FOUND,
     GIB,

@@ -6,12 +6,12 @@ from queue import Queue
 
 import pytest
 
-from scheduler.devices import room
+from scheduler.config.sweep import DeviceSettings
+from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, Event
+from scheduler.devices import pool as room
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml
 from scheduler.devices.watch import DeviceWatch
-from scheduler.events import DeviceBusy, DeviceGone, DeviceIdle, Event
-from scheduler.sweep import DeviceSettings
 
 GPU = Device(id="GPU-1", name="a GPU", index=0, kind="gpu")
 READING = Reading("GPU-1", utilization=0, free_memory=2**34, total_memory=2**34, processes=())

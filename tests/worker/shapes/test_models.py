@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from worker.shapes import autoencoder, denoisers, models, training
+from worker.shapes import autoencoder, denoisers, models
+from worker.shapes import trainer as training
 from worker.shapes.grammar import held_out_captions
 from worker.shapes.quality import generate, share_ranked_first
 from worker.shapes.scorer import save as save_scorer
@@ -40,8 +41,8 @@ def test_a_model_laid_out_for_tensor_cores_computes_the_same():
 def test_a_saved_autoencoder_has_latents_of_mean_0_and_deviation_1(tmp_path):
     from diffusers import AutoencoderKL
 
+    from worker.shapes.examples import draw_pool
     from worker.shapes.grammar import draw_scenes
-    from worker.shapes.pool import draw_pool
 
     torch.manual_seed(0)
     autoencoder.save(models.build_autoencoder().eval(), tmp_path, seed=0)

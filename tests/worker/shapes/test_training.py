@@ -7,7 +7,7 @@ import torch
 
 from worker.errors import ConfigurationError
 from worker.shapes import train
-from worker.shapes.training import Objective, Recipe, fit
+from worker.shapes.trainer import Objective, Recipe, fit
 
 RECIPE = Recipe(steps=40, batch_size=4, pool_size=16, learning_rate=0.1)
 

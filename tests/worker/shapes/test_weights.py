@@ -5,27 +5,17 @@ from itertools import pairwise
 import pytest
 import torch
 
-from worker import search
 from worker.accelerators.compose import Accelerated
-from worker.catalogue import find_pipe, find_sched
-from worker.plan import Task
-from worker.results import ResultsFile, value_of
-from worker.settings import Search
+from worker.config.settings import Search
+from worker.measure import task as search
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.sources import local_source
+from worker.results.file import ResultsFile, value_of
+from worker.search.plan import Task
 from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
-from worker.shapes.grammar import (
-    captions_of,
-    draw_scenes,
-    held_out_captions,
-    held_out_scenes,
-)
-from worker.shapes.quality import (
-    Scorer,
-    generate,
-    share_of_relations_kept,
-    share_ranked_first,
-)
+from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions, held_out_scenes
+from worker.shapes.quality import Scorer, generate, share_of_relations_kept, share_ranked_first
 from worker.shapes.raster import draw_pictures
-from worker.sources import local_source
 
 STEPS = 25
 
@@ -49,7 +39,7 @@ def test_the_catalogue_leads_to_the_weights(name):
 
 
 def test_the_captions_that_ship_are_held_out_ones():
-    from worker.prompts import load_captions
+    from worker.models.prompts import load_captions
 
     shipped = load_captions(find_pipe("SHAPES_SD15").captions, 256)
     assert shipped == held_out_captions(256)

@@ -1,0 +1,99 @@
+"""``python -m scheduler devices``: every device, idle or not, and the reason."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+
+from rich.table import Table
+
+from scheduler.cli.common import UserError, refuse_named_gpus
+from scheduler.config.loader import SweepError, read_sweep
+from scheduler.config.sweep import DeviceSettings
+from scheduler.config.units import format_size
+from scheduler.devices.idle import IdleTracker
+from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
+from scheduler.devices.model import Device, Reading
+from scheduler.devices.nvml import Nvml, NvmlUnavailable
+from scheduler.devices.pool import idle_rule
+from scheduler.devices.selection import UnknownDevice
+from scheduler.views.console import WideConsole
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look at every device for as long as ``idle_for`` asks, and print what is seen."""
+    settings = DeviceSettings()
+    if arguments.sweep is not None:
+        try:
+            settings = read_sweep(arguments.sweep).devices
+        except SweepError as error:
+            raise UserError(str(error)) from None
+    try:
+        nvml = Nvml.open()
+        devices = nvml.devices(
+            os.environ.get("CUDA_VISIBLE_DEVICES"), settings.only or None, settings.exclude
+        )
+    except NvmlUnavailable as why:
+        refuse_named_gpus(settings, str(why))
+        print(f"{why}; a sweep would use {settings.cpu_slots} CPU slot(s)")
+        return 0
+    except UnknownDevice as error:
+        raise UserError(str(error)) from None
+    table = Table(box=None, pad_edge=False)
+    for column in ("device", "name", "id", "memory free", "idle", "reason"):
+        table.add_column(column, no_wrap=column != "reason", overflow="fold")
+    for device, reading, idle, reason in judge_all(nvml, devices, settings):
+        memory = f"{_size(reading.free_memory)} of {_size(reading.total_memory)}"
+        table.add_row(
+            device.index,
+            device.name,
+            device.id,
+            memory,
+            "yes" if idle else "no",
+            reason,
+        )
+    WideConsole().print(table)
+    return 0
+
+
+def judge_all(
+    nvml: Nvml, devices: list[Device], settings: DeviceSettings
+) -> list[tuple[Device, Reading, bool, str]]:
+    """Return for each device its last reading, whether it is idle, and why."""
+    rule = idle_rule(settings)
+    trackers = {device.id: IdleTracker(rule) for device in devices}
+    over = time.monotonic() + rule.idle_for
+    while True:
+        now = time.monotonic()
+        readings = {device.id: nvml.read(device.id) for device in devices}
+        verdicts = {
+            device.id: trackers[device.id].judge(
+                readings[device.id], now, frozenset(), after_own=False
+            )
+            for device in devices
+        }
+        if now >= over or not any(verdict.until for verdict in verdicts.values()):
+            break
+        time.sleep(min(1.0, max(0.0, over - now)))
+    rows = []
+    for device in devices:
+        idle, reason = verdicts[device.id].idle, verdicts[device.id].reason
+        if idle and (holder := _lease_holder(device.id)) is not None:
+            idle, reason = False, holder
+        rows.append((device, readings[device.id], idle, reason))
+    return rows
+
+
+def _lease_holder(device: str) -> str | None:
+    try:
+        Lease.acquire(default_folder(), device).release()
+    except LeaseHeld as held:
+        return str(held)
+    except LeaseFolderError as error:
+        raise UserError(str(error)) from None
+    return None
+
+
+def _size(number: int | None) -> str:
+    return "?" if number is None else format_size(number)

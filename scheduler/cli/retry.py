@@ -1,0 +1,81 @@
+"""``python -m scheduler retry``: forget failures, so that the next run tries these tasks again."""
+
+from __future__ import annotations
+
+import argparse
+
+from scheduler.cli.common import UserError, load, lock_sweep
+from scheduler.config.suggest import nearest
+from scheduler.config.sweep import Sweep
+from scheduler.storage.attempts_file import is_locked
+from scheduler.storage.checkpoints import set_aside
+from scheduler.storage.paths import SweepPaths
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Forget what the arguments say; print what was forgotten."""
+    sweep, paths = load(arguments)
+    tasks = arguments.tasks or [task.id for task in sweep.tasks]
+    check_names(sweep, tasks)
+    lock = lock_sweep(sweep, paths)
+    try:
+        refuse_running(tasks, paths)
+        forgotten = [task for task in tasks if forget(task, paths, force=arguments.force)]
+    finally:
+        lock.release()
+    for task in forgotten:
+        print(f"{task}: will run again")
+    if not forgotten:
+        print(
+            "nothing to forget: no failure is recorded"
+            + ("" if arguments.force else " (--force: completions too)")
+        )
+    return 0
+
+
+def check_names(sweep: Sweep, names: list[str]) -> None:
+    """Refuse names that are no task's.
+
+    Raises:
+        UserError: with every one of them.
+    """
+    known = [task.id for task in sweep.tasks]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise UserError(
+            "\n".join(
+                f"{sweep.name} has no task {name!r}{nearest(name, known[:50])}" for name in unknown
+            )
+        )
+
+
+def refuse_running(tasks: list[str], paths: SweepPaths) -> None:
+    """Refuse tasks of which an attempt still runs, before anything is forgotten.
+
+    Raises:
+        UserError: with every one of them.
+    """
+    running = [task for task in tasks if is_locked(paths.attempts(task))]
+    if running:
+        raise UserError(
+            "\n".join(
+                f"{task}: an attempt of it still runs; the next run takes it over (--no-adopt stops it)"
+                for task in running
+            )
+            + "\nnothing was forgotten"
+        )
+
+
+def forget(task: str, paths: SweepPaths, *, force: bool) -> bool:
+    """Forget a task's failures (and with ``force`` its completion); say whether there was anything."""
+    had = False
+    for path in (paths.failed(task), paths.attempts(task)):
+        if path.exists():
+            path.unlink()
+            had = True
+    if force:
+        for path in (paths.done(task), paths.results(task)):
+            if path.exists():
+                set_aside(path)
+                had = True
+    return had

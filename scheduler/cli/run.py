@@ -1,0 +1,133 @@
+"""``python -m scheduler SWEEP.yaml``: run a sweep, or resume it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import time
+
+from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
+from scheduler.config.loader import SweepError, read_sweep
+from scheduler.config.sweep import Sweep
+from scheduler.devices.lease import LeaseFolderError
+from scheduler.devices.pool import Devices
+from scheduler.devices.selection import UnknownDevice
+from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.dispatch.recovery import recover
+from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
+from scheduler.storage.paths import SweepPaths
+from scheduler.views.console import WideConsole
+from scheduler.views.display import make_face
+from scheduler.views.from_files import first_picture
+from scheduler.views.streams import reader_may_leave
+from scheduler.views.tables import closing
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the sweep; return its exit code."""
+    sweep = read_and_check(arguments)
+    paths = SweepPaths(arguments.root.absolute(), sweep.name)
+    devices = open_devices(sweep)
+    if arguments.dry_run:
+        print_plan(sweep, paths, devices)
+        return 0
+    lock = lock_sweep(sweep, paths)
+    try:
+        devices.check_leases()
+        recovered = recover(sweep, paths, Clock())
+        picture = first_picture(recovered, paths)
+        face = make_face(picture, paths, plain=arguments.plain)
+        try:
+            code = Dispatcher(sweep, paths, devices, picture, face).run(
+                recovered, adopt=not arguments.no_adopt
+            )
+        finally:
+            face.close()
+    except LeaseFolderError as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{error.filename or paths.checkpoints}: {error.strerror}") from None
+    finally:
+        lock.release()
+    with reader_may_leave():
+        console = WideConsole()
+        for part in closing(picture, paths, time.time()):
+            console.print(part)
+    return code
+
+
+def read_and_check(arguments: argparse.Namespace) -> Sweep:
+    """Read the sweep file, and ask the worker what is wrong with its tasks.
+
+    Raises:
+        UserError: with everything that either found.
+    """
+    path = arguments.sweep
+    problems: list[str] = []
+    try:
+        sweep: Sweep | None = read_sweep(path)
+    except SweepError as error:
+        sweep, problems = error.partial, error.problems
+    if sweep is not None:
+        problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep)]
+    if problems:
+        raise UserError(
+            "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
+        )
+    assert sweep is not None
+    return sweep
+
+
+def problems_of_worker(sweep: Sweep) -> list[str]:
+    """Return what the worker, or the absence of its program, says against the sweep."""
+    program = sweep.command[0]
+    if "{" not in program and find_program(program, sweep.env.get("PATH")) is None:
+        return [f"worker.command: there is no program {program!r}"]
+    if sweep.check is None or not sweep.tasks:
+        return []
+    tasks = [{"id": task.id, "matrix": sweep.matrix(task)} for task in sweep.tasks]
+    try:
+        return ask_worker(
+            sweep.check,
+            {"tasks": tasks, "args": dict(sweep.args), "search": sweep.search},
+            {**os.environ, **sweep.env},
+        )
+    except WorkerCheckError as error:
+        return [str(error)]
+
+
+def open_devices(sweep: Sweep) -> Devices:
+    """Find the devices that the sweep may use.
+
+    Raises:
+        UserError: it names one that is not here, or none is left.
+    """
+    try:
+        devices = Devices(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except UnknownDevice as error:
+        raise UserError(str(error)) from None
+    if devices.nvml is None:
+        refuse_named_gpus(sweep.devices, devices.where)
+    if not devices.all:
+        raise UserError(
+            "no device is left to use: devices.only, devices.exclude and CUDA_VISIBLE_DEVICES "
+            f"({os.environ.get('CUDA_VISIBLE_DEVICES')!r}) allow none of this machine's"
+        )
+    return devices
+
+
+def print_plan(sweep: Sweep, paths: SweepPaths, devices: Devices) -> None:
+    """Print what would be run where; change nothing."""
+    recovered = recover(sweep, paths, Clock(), change=False)
+    picture = first_picture(recovered, paths)
+    print(f"{sweep.name}: {len(sweep.tasks)} tasks; {devices.where}")
+    for device in devices.all:
+        print(f"  device {device.index}: {device.name}")
+    for task in sweep.tasks:
+        words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
+        print(f"  {task.id} [{picture.tasks[task.id].state}] {shlex.join(words)}")
+    for task_id, why, _ in recovered.rejected:
+        print(f"  {task_id}: its checkpoint does not hold: {why}; it would run again")
+    print("nothing was started")

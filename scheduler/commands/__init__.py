@@ -1,1 +1,0 @@
-"""The scheduler's verbs, one per file, each ``run(arguments) -> exit code``."""

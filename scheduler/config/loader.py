@@ -1,0 +1,294 @@
+"""Reads a sweep file, and says everything that is wrong with it at once."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import itertools
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scheduler.config import strict_yaml as plainyaml
+from scheduler.config import sweep as plain
+from scheduler.config.schema import (
+    GlobSection,
+    SweepSection,
+    hides_the_worker,
+    sentences,
+    without_faults,
+)
+from scheduler.config.suggest import nearest
+from scheduler.config.sweep import Rules
+
+_UNSAFE = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")  # in a file's name
+_MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
+_MAX_NAME = 200  # bytes; file systems allow 255, and the longest suffix must fit too
+
+
+class SweepError(Exception):
+    """A sweep file cannot be used; ``problems`` lists every reason, one sentence each.
+
+    ``partial`` is what could be read all the same, for those who can find more that is wrong.
+    """
+
+    def __init__(
+        self, path: Path, problems: Sequence[str], partial: plain.Sweep | None = None
+    ) -> None:
+        self.path = path
+        self.problems = list(problems)
+        self.partial = partial
+        super().__init__("\n".join(f"{path}: {problem}" for problem in self.problems))
+
+
+def read_sweep(path: Path) -> plain.Sweep:
+    """Read and validate the sweep file at ``path``.
+
+    Raises:
+        SweepError: with all the mistakes of the file.
+    """
+    content, problems = _load(path)
+    worker_known = True
+    try:
+        model = SweepSection.model_validate(content)
+    except ValidationError as error:
+        problems += sentences(content, error)
+        worker_known = not hides_the_worker(content, error)
+        try:  # look on at what is left without the faulty entries, to report all mistakes at once
+            model = SweepSection.model_validate(without_faults(content, error))
+        except ValidationError:
+            raise SweepError(path, problems) from None
+    reader = _Reader(path, model, worker_known=worker_known)
+    sweep = reader.sweep()
+    if problems or reader.problems:
+        raise SweepError(path, problems + reader.problems, sweep)
+    return sweep
+
+
+def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            content, problems = plainyaml.load(file)
+    except FileNotFoundError:
+        near = difflib.get_close_matches(
+            path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1
+        )
+        hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+        raise SweepError(path, [f"there is no such file{hint}"]) from None
+    except IsADirectoryError:
+        raise SweepError(path, ["is a folder; a sweep is a YAML file"]) from None
+    except OSError as error:
+        raise SweepError(path, [f"cannot be read: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SweepError(path, ["is not text in UTF-8; a sweep is a YAML file"]) from None
+    except plainyaml.PlainYamlError as error:
+        raise SweepError(path, [str(error)]) from None
+    if content is None:
+        raise SweepError(path, ["is empty; a sweep needs at least a matrix (see sweeps/tiny.yaml)"])
+    if not isinstance(content, dict):
+        what = "a list" if isinstance(content, list) else "a single value"
+        raise SweepError(path, [f"holds {what}; a sweep is a mapping with at least the key matrix"])
+    return content, problems
+
+
+class _Reader:
+    """Expands the matrix and checks what the types alone do not say, collecting every problem."""
+
+    def __init__(self, path: Path, model: SweepSection, *, worker_known: bool) -> None:
+        self.problems: list[str] = []
+        self._refused: set[plain.Scalar] = set()  # values that cannot be part of a file name
+        self._model = model
+        self._name = model.name if model.name is not None else path.stem
+        self._axes = tuple(model.matrix)
+        self._globbed = [isinstance(axis, GlobSection) for axis in model.matrix.values()]
+        self._worker_known = worker_known  # else the default stands in, and must not be judged by
+
+    def sweep(self) -> plain.Sweep:
+        model = self._model
+        self._check_file_name("name", self._name)
+        tasks = self._tasks()
+        self._check_placeholders()
+        self._check_halved()
+        self._check_flags()
+        command = tuple(model.worker.command)
+        check = tuple(model.worker.check) if model.worker.check else None
+        if command == plain.DEFAULT_COMMAND and check is None:
+            check = plain.DEFAULT_CHECK
+        if not self._worker_known:
+            check = None
+        return plain.Sweep(
+            name=self._name,
+            axes=self._axes,
+            tasks=tuple(tasks),
+            command=command,
+            check=check,
+            args=model.worker.args,
+            env={key: str(value) for key, value in model.worker.env.items()},
+            devices=plain.DeviceSettings(
+                **{
+                    **dict(model.devices),
+                    "only": tuple(model.devices.only),
+                    "exclude": tuple(model.devices.exclude),
+                }
+            ),
+            retries=plain.RetrySettings(
+                model.retries.max_attempts, model.retries.backoff, tuple(model.retries.on_oom)
+            ),
+            limits=plain.Limits(model.limits.timeout, model.limits.stall),
+            rules=Rules(model.validation.success, tuple(model.validation.failure)),
+            search=model.search,
+        )
+
+    def _tasks(self) -> list[plain.Task]:
+        columns = [self._column(name, axis) for name, axis in self._model.matrix.items()]
+        excluded = [dict(rule) for rule in self._model.exclude]
+        for index, rule in enumerate(excluded):
+            self._check_rule(f"exclude[{index}]", rule, columns)
+        count = math.prod(len(column) for column in columns)
+        if count > _MOST_TASKS:
+            self.problems.append(
+                f"matrix: its axes make {count:,} tasks; a sweep has at most {_MOST_TASKS:,}"
+            )
+            return []
+        points = [
+            values for values in itertools.product(*columns)
+            if not any(self._matches(values, rule) for rule in excluded)
+        ]  # fmt: skip
+        for index, rule in enumerate(self._model.include):
+            points += self._included(f"include[{index}]", rule)
+        tasks: dict[str, plain.Task] = {}
+        for values in points:
+            name = plain.task_id(values, self._globbed)
+            if name in tasks:
+                self.problems.append(
+                    f"matrix: two tasks have the id {name!r}; remove or rename one value"
+                )
+            tasks[name] = plain.Task(name, values)
+            if self._refused.isdisjoint(values):
+                self._check_file_name("matrix: the task id", name)
+        if not tasks and not self.problems:
+            self.problems.append("matrix: no task is left; the exclude rules take all of them")
+        return list(tasks.values())
+
+    def _included(
+        self, key: str, rule: Mapping[str, plain.Scalar]
+    ) -> Iterator[tuple[plain.Scalar, ...]]:
+        for axis in rule:
+            if axis not in self._axes:
+                self.problems.append(
+                    f"{key}.{axis}: the matrix has no such axis{nearest(axis, self._axes)}"
+                )
+        missing = [axis for axis in self._axes if axis not in rule]
+        if missing:
+            self.problems.append(
+                f"{key}: needs a value for each axis; {', '.join(missing)} missing"
+            )
+            return
+        for axis, is_path in zip(self._axes, self._globbed, strict=True):
+            self._check_value(f"{key}.{axis}", rule[axis], is_path=is_path)
+        yield tuple(rule[axis] for axis in self._axes)
+
+    def _column(self, name: str, axis: list[plain.Scalar] | GlobSection) -> list[plain.Scalar]:
+        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in plain.OWN_PLACEHOLDERS:
+            self.problems.append(
+                f"matrix.{name}: is no axis name; use letters, digits and _, "
+                f"but not {', '.join(plain.OWN_PLACEHOLDERS)}"
+            )
+        if isinstance(axis, GlobSection):
+            found: list[plain.Scalar] = [*sorted(glob.glob(axis.glob))]
+            if not found:
+                self.problems.append(
+                    f"matrix.{name}.glob: nothing matches {axis.glob!r} in {Path.cwd()}"
+                )
+        elif axis:
+            found = axis
+        else:
+            found = []
+            self.problems.append(f"matrix.{name}: is empty; it needs at least one value")
+        for value in found:
+            self._check_value(f"matrix.{name}", value, is_path=isinstance(axis, GlobSection))
+        return found
+
+    def _check_value(self, key: str, value: plain.Scalar, *, is_path: bool) -> None:
+        name = plain.task_id([value], [is_path])
+        if _UNSAFE.search(name) or name in ("", ".", ".."):
+            self._refused.add(value)
+            self.problems.append(
+                f"{key}: {name!r} cannot be part of a file name; values become names in "
+                "checkpoints/ and logs/ (for paths use {glob: …})"
+            )
+
+    def _check_file_name(self, key: str, name: str) -> None:
+        shown = name if len(name) <= 60 else name[:59] + "…"
+        if _UNSAFE.search(name) or not name:
+            self.problems.append(
+                f"{key}: {shown!r} cannot be a file name; use letters, digits, - and _"
+            )
+        elif name.startswith("."):
+            self.problems.append(f"{key}: {shown!r} begins with a dot; such files are hidden")
+        elif len(name.encode(errors="replace")) > _MAX_NAME:
+            self.problems.append(
+                f"{key}: {shown!r} is longer than {_MAX_NAME} bytes, too long for a file name"
+            )
+
+    def _check_rule(
+        self, key: str, rule: Mapping[str, plain.Scalar], columns: Sequence[Sequence[plain.Scalar]]
+    ) -> None:
+        for axis, value in rule.items():
+            if axis not in self._axes:
+                self.problems.append(
+                    f"{key}.{axis}: the matrix has no such axis{nearest(axis, self._axes)}"
+                )
+                continue
+            index = self._axes.index(axis)
+            known = [plain.task_id([entry], [self._globbed[index]]) for entry in columns[index]]
+            if str(value) not in known:
+                hint = nearest(value, known[:50])
+                self.problems.append(f"{key}.{axis}: {value!r} is not a value of that axis{hint}")
+
+    def _matches(self, values: Sequence[plain.Scalar], rule: Mapping[str, plain.Scalar]) -> bool:
+        return all(
+            str(rule[axis]) == plain.task_id([value], [is_path])
+            for axis, value, is_path in zip(self._axes, values, self._globbed, strict=True)
+            if axis in rule
+        )
+
+    def _check_placeholders(self) -> None:
+        known = [*self._axes, *plain.OWN_PLACEHOLDERS]
+        texts = [
+            (f"worker.command[{i}]", word) for i, word in enumerate(self._model.worker.command)
+        ]
+        for key, value in self._model.worker.args.items():
+            if isinstance(value, list):
+                texts += [(f"worker.args.{key}[{i}]", str(part)) for i, part in enumerate(value)]
+            else:
+                texts.append((f"worker.args.{key}", str(value)))
+        for key, text in texts:
+            for match in plain.PLACEHOLDER.finditer(text):
+                if match[1] is not None and match[1] not in known:
+                    self.problems.append(
+                        f"{key}: no axis fills {match[0]}{nearest(match[1], known)}"
+                    )
+
+    def _check_flags(self) -> None:
+        """Refuse a flag that would stand twice: the task would run with another value than its id says."""
+        own = self._worker_known and tuple(self._model.worker.command) == plain.DEFAULT_COMMAND
+        givers = {plain.option(axis): f"matrix.{axis}" for axis in self._axes if own}
+        for name in self._model.worker.args:
+            giver = givers.setdefault(plain.option(name), f"worker.args.{name}")
+            if giver != f"worker.args.{name}":
+                self.problems.append(
+                    f"worker.args.{name}: {giver} gives {plain.option(name)} already; remove one of them"
+                )
+
+    def _check_halved(self) -> None:
+        for name in self._model.retries.on_oom:
+            value = self._model.worker.args.get(name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                self.problems.append(
+                    f"retries.on_oom.{name}: worker.args has no whole number of that name to halve"
+                )

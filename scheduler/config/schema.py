@@ -1,0 +1,231 @@
+"""The sections and keys of a sweep file, their types, and what is said where they are broken."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, cast
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StrictInt,
+    StrictStr,
+    Tag,
+    ValidationError,
+)
+
+from scheduler.config import sweep as plain
+from scheduler.config.suggest import nearest
+from scheduler.config.sweep import Rules
+from scheduler.config.units import parse_duration, parse_size
+
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("must be text, a number or true/false")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _argument(value: object) -> object:
+    if isinstance(value, list) and all(
+        isinstance(part, bool | int | float | str) for part in value
+    ):
+        return value
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError("must be text, a number, true/false or a list of these")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _device_name(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("must be a device's index or UUID")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _limit(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds <= 0:
+        raise ValueError("a limit of 0 lets nothing run; without a limit, leave the key out")
+    return seconds
+
+
+Scalar = Annotated[plain.Scalar, PlainValidator(_scalar)]
+Argument = Annotated[plain.Scalar | list[plain.Scalar], PlainValidator(_argument)]
+DeviceName = Annotated[int | str, PlainValidator(_device_name)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Limit = Annotated[float, BeforeValidator(_limit)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][\w-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class GlobSection(_Section):
+    glob: Annotated[StrictStr, Field(min_length=1)]
+
+
+def _kind_of_axis(value: object) -> str:
+    return _GLOB if isinstance(value, dict | GlobSection) else _LIST
+
+
+# Names that no key of a file has: pydantic puts them into the location of what it finds.
+_GLOB, _LIST = "(glob)", "(list)"
+_Axis = Annotated[
+    Annotated[list[Scalar], Tag(_LIST)] | Annotated[GlobSection, Tag(_GLOB)],
+    Discriminator(_kind_of_axis),
+]
+_Rule = Annotated[dict[StrictStr, Scalar], Field(min_length=1)]
+
+
+class _Worker(_Section):
+    command: Annotated[list[StrictStr], Field(min_length=1)] = list(plain.DEFAULT_COMMAND)
+    check: Annotated[list[StrictStr], Field(min_length=1)] | None = None
+    args: dict[Name, Argument] = {}
+    env: dict[Name, Scalar] = {}
+
+
+class _Devices(_Section):
+    max_utilization: Annotated[StrictInt, Field(ge=0, le=100)] = 5
+    min_free_memory: Size = 2**30
+    idle_for: Duration = 3.0
+    cpu_slots: Annotated[StrictInt, Field(ge=1, le=4096)] = 1
+    only: list[DeviceName] = []
+    exclude: list[DeviceName] = []
+
+
+def _halve(value: object) -> object:
+    if value != "halve":
+        raise ValueError("must be halve (the one remedy there is)")
+    return value
+
+
+class _Retries(_Section):
+    max_attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 3
+    backoff: Duration = 30.0
+    on_oom: dict[StrictStr, Annotated[str, BeforeValidator(_halve)]] = {}
+
+
+class _Limits(_Section):
+    timeout: Limit | None = None
+    stall: Limit | None = None
+
+
+class _Validate(_Section):
+    success: Annotated[StrictStr, Field(min_length=1)] = Rules().success
+    failure: list[Annotated[StrictStr, Field(min_length=1)]] = list(Rules().failure)
+
+
+class SweepSection(_Section):
+    name: StrictStr | None = None
+    matrix: Annotated[dict[StrictStr, _Axis], Field(min_length=1)]
+    exclude: list[_Rule] = []
+    include: list[_Rule] = []
+    worker: _Worker = _Worker()
+    devices: _Devices = _Devices()
+    retries: _Retries = _Retries()
+    limits: _Limits = _Limits()
+    validation: Annotated[_Validate, Field(alias="validate")] = _Validate()
+    search: Any = None
+
+
+_MISSING = {
+    "matrix": "is missing; it names the axes and their values, as in {pipe: [SD15], steps: [20, 50]}",
+    "glob": 'is missing; it is a pattern of paths, as in {glob: "cases/*"}',
+}
+_EXPECTED = {
+    "too_short": "is empty; it needs at least one entry",
+    "string_too_short": "is empty; it needs at least one character",
+    "string_type": "must be text",
+    "string_pattern_mismatch": "is no name that can be used here; use letters, digits and _",
+    "int_type": "must be a whole number",
+    "list_type": "must be a list, as in [a, b]",
+    "dict_type": "must be a mapping, as in {{key: value}}",
+    "model_type": "must be a mapping, as in {{key: value}}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+
+
+def sentences(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
+    """Turn pydantic's findings into sentences that name key, expectation and remedy."""
+    for finding in error.errors(include_url=False):
+        location = list(_existing(content, finding["loc"]))
+        kind, got = finding["type"], finding["input"]
+        if kind == "missing":
+            location.append(str(finding["loc"][-1]))
+            what = _MISSING[str(location[-1])]
+        elif kind == "extra_forbidden":
+            what = _unknown_key(location)
+        elif got is None:
+            what = "is empty; give it a value or remove it"
+        else:
+            what = _EXPECTED.get(kind, finding["msg"].removeprefix("Value error, "))
+            what = what.format(**finding.get("ctx", {})) if kind in _EXPECTED else what
+            if what.startswith("must be ") and not isinstance(got, dict | list):
+                what += f", not {got!r}"
+        yield f"{_spell(location)}: {what}"
+
+
+def _spell(location: Sequence[str | int]) -> str:
+    """Return a key as people write it: ``exclude[2].pipe``."""
+    plain_name = re.compile(r"[\w-]+")
+    parts = [
+        f".{part}" if isinstance(part, str) and plain_name.fullmatch(part) else f"[{part!r}]"
+        for part in location
+    ]
+    return "".join(parts).removeprefix(".")
+
+
+def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
+    """Say whether a fault leaves open which program the worker is: what it would say is not known then."""
+    found = [tuple(_existing(content, f["loc"])) for f in error.errors(include_url=False)]
+    return any(path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",)) for path in found)
+
+
+def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str, Any]:
+    """Return a copy of ``content`` less the entries that ``error`` complains of.
+
+    A fault in the matrix is left in: without an axis, all that speaks of it would look wrong too.
+    """
+    rest = copy.deepcopy(content)
+    found = [tuple(_existing(rest, f["loc"])) for f in error.errors(include_url=False)]
+    # Half a rule would be another rule.
+    paths = {path[:2] if path[:1] in (("exclude",), ("include",)) else path for path in found}
+    # Last entries first, so that the indices of a list's earlier entries stay true.
+    for path in sorted((p for p in paths if p and p[0] != "matrix"), reverse=True):
+        *way, key = path
+        holder: Any = functools.reduce(lambda node, part: node[part], way, cast(Any, rest))
+        del holder[key]
+    return rest
+
+
+def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[str | int]:
+    """Yield the parts of pydantic's ``location`` that are keys of the file, not its own words."""
+    node: Any = content
+    for part in location:
+        if (isinstance(node, dict) and part in node) or (
+            isinstance(node, list) and isinstance(part, int) and part < len(node)
+        ):
+            node = node[part]
+            yield part
+
+
+_SECTIONS: dict[str, type[BaseModel]] = {
+    "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
+    "limits": _Limits, "validate": _Validate, "matrix": GlobSection,
+}  # fmt: skip
+
+
+def _unknown_key(location: Sequence[str | int]) -> str:
+    section = _SECTIONS.get(str(location[0]) if len(location) > 1 else "", SweepSection)
+    names = [field.alias or name for name, field in section.model_fields.items()]
+    return f"unknown key{nearest(location[-1], names)}"

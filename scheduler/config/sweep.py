@@ -1,0 +1,170 @@
+"""A sweep as plain data: its tasks, their digests, their command lines. Pure (see sweepfile.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePath
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The sweep's ``validate`` section."""
+
+    success: str = "Successfully completed"
+    failure: tuple[str, ...] = ("CUDA out of memory", "RuntimeError")
+
+
+DEFAULT_COMMAND = ("python", "-m", "worker", "search")
+DEFAULT_CHECK = ("python", "-m", "worker", "check")
+PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w+)\}")
+OWN_PLACEHOLDERS = ("task", "results", "spec")
+
+Scalar = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One point of the sweep's matrix."""
+
+    id: str
+    values: tuple[Scalar, ...]  # in the order of the sweep's axes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """The sweep's ``devices`` section: which devices it may use, and when one counts as idle."""
+
+    max_utilization: int = 5  # percent
+    min_free_memory: int = 2**30  # bytes
+    idle_for: float = 3.0  # seconds
+    cpu_slots: int = 1
+    only: tuple[int | str, ...] = ()
+    exclude: tuple[int | str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """The sweep's ``retries`` section; ``on_oom`` names the arguments that are halved."""
+
+    max_attempts: int = 3
+    backoff: float = 30.0  # seconds before the second attempt; doubles with each further one
+    on_oom: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The sweep's ``limits`` section, in seconds; None is no limit."""
+
+    timeout: float | None = None
+    stall: float | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A validated sweep."""
+
+    name: str
+    axes: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    command: tuple[str, ...] = DEFAULT_COMMAND
+    check: tuple[str, ...] | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    devices: DeviceSettings = field(default_factory=DeviceSettings)
+    retries: RetrySettings = field(default_factory=RetrySettings)
+    limits: Limits = field(default_factory=Limits)
+    rules: Rules = field(default_factory=Rules)
+    search: Any = None
+
+    def matrix(self, task: Task) -> dict[str, Scalar]:
+        """Return the task's matrix values by axis."""
+        return dict(zip(self.axes, task.values, strict=True))
+
+    def digest(self, task: Task) -> str:
+        """Return the SHA-256 of what running ``task`` means.
+
+        It covers command, matrix values, args, env and search as the sweep file gives them; not
+        devices, retries or limits, nor a batch size halved for one attempt.
+        """
+        state = self._common_digest.copy()
+        state.update(_canonical(task.values))
+        return state.hexdigest()
+
+    @cached_property
+    def _common_digest(self) -> hashlib._Hash:
+        common = (self.axes, self.command, dict(self.args), dict(self.env), self.search)
+        return hashlib.sha256(_canonical(common))
+
+    def argv(self, task: Task, overrides: Mapping[str, Any], results: str, spec: str) -> list[str]:
+        """Return the worker's command line for one attempt; ``overrides`` replace args."""
+        fill = {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
+        words = [fill_placeholders(word, fill) for word in self.command]
+        if self.command == DEFAULT_COMMAND:
+            for axis, value in self.matrix(task).items():
+                words += flag(axis, value)
+        for name, value in {**self.args, **overrides}.items():
+            words += flag(name, _filled(value, fill))
+        return words
+
+    def spec(self, task: Task, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the worker finds in the file that SWEEP_SPEC names."""
+        return {
+            "task": task.id,
+            "matrix": self.matrix(task),
+            "args": {**self.args, **overrides},
+            "search": self.search,
+        }
+
+
+def task_id(values: Sequence[Scalar], globbed: Sequence[bool]) -> str:
+    """Join matrix values to an id; of a path that a glob found, the name counts."""
+    return "_".join(
+        PurePath(str(value)).name if is_path else str(value)
+        for value, is_path in zip(values, globbed, strict=True)
+    )
+
+
+def flag(name: str, value: Any) -> list[str]:
+    """Return ``--name value`` as words; true is the bare flag, false nothing, a list several words."""
+    if isinstance(value, bool):
+        return [option(name)] if value else []
+    if isinstance(value, list | tuple):
+        return [option(name), *map(str, value)]
+    return [option(name), str(value)]
+
+
+def option(name: str) -> str:
+    """Return how an axis or argument is spelt on the command line: ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, list | tuple):
+        return [_filled(part, values) for part in value]
+    return fill_placeholders(value, values) if isinstance(value, str) else value
+
+
+def fill_placeholders(text: str, values: Mapping[str, Any]) -> str:
+    """Replace ``{name}`` by its value; ``{{`` and ``}}`` stand for braces.
+
+    Raises:
+        KeyError: no value has that name.
+    """
+
+    def replacement(match: re.Match[str]) -> str:
+        return match[0][0] if match[1] is None else str(values[match[1]])
+
+    return PLACEHOLDER.sub(replacement, text)
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+
+def _canonical(value: Any) -> bytes:
+    return _encode(value).encode()

@@ -1,0 +1,493 @@
+"""The dispatcher's decisions: which task next, on which device, when to stop, retry, give up, end.
+
+A state machine without I/O, clock, process or thread: ``handle(event, now)`` returns actions. The same
+events at the same times give the same actions, so all of it runs in simulation, repeatable from a seed.
+Time is in seconds on a clock of the caller's that never goes back.
+
+A task goes through these states::
+
+    WAITING ──Start──▶ RUNNING ──exited──▶ JUDGING ──judged──▶ WRITING ──written──▶ DONE or FAILED
+       ▲                                      │
+       └───────────────── retry ──────────────┘
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from scheduler.config.sweep import Limits
+from scheduler.config.units import format_duration
+from scheduler.core.device_table import Device, Fleet
+from scheduler.core.events import (
+    Action,
+    Activity,
+    AttemptExited,
+    AttemptJudged,
+    CheckActivity,
+    CheckpointWritten,
+    CheckRoom,
+    DeviceBusy,
+    DeviceGone,
+    DeviceIdle,
+    Draining,
+    Event,
+    Finish,
+    Interrupt,
+    Paused,
+    Resumed,
+    RoomAgain,
+    Start,
+    StartRefused,
+    Stop,
+    Tick,
+    Waits,
+    WriteCheckpoint,
+    WriteFailed,
+)  # fmt: skip
+from scheduler.core.retry import Attempt, GiveUp, Policy, Retry
+from scheduler.core.verdict import Kind, Verdict
+
+LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
+ROOM_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
+
+
+class State(IntEnum):
+    """Where a task stands."""
+
+    WAITING = 0
+    RUNNING = 1
+    JUDGING = 2
+    WRITING = 3
+    DONE = 4
+    FAILED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
+
+    task: str
+    state: State = State.WAITING  # WAITING, RUNNING, DONE or FAILED
+    history: tuple[Attempt, ...] = ()
+    device: str | None = None  # of the running attempt
+    started: float = 0.0  # of the running attempt
+    halvings: int = 0  # of the running attempt
+
+
+@dataclass(slots=True)
+class _Running:
+    device: str
+    started: float
+    halvings: int
+    stopping: bool = False
+
+
+class Core:
+    """One sweep's decisions."""
+
+    def __init__(
+        self,
+        seeds: Iterable[Seed],
+        policy: Policy,
+        limits: Limits,
+        now: float,
+        devices: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Begin with what earlier dispatchers left.
+
+        Args:
+            seeds: every task, in the order in which they are to be started.
+            policy: when a task is tried again.
+            limits: when an attempt is stopped.
+            now: the time.
+            devices: the memory in bytes of each device that may be told of, None where it is not
+                known: no task is given up for want of memory that one of them has.
+        """
+        self._policy = policy
+        self._limits = limits
+        self._now = now
+        self._actions: list[Action] = []
+        self._ids: list[str] = []
+        self._index: dict[str, int] = {}
+        self._state: list[State] = []
+        self._history: dict[int, tuple[Attempt, ...]] = {}
+        self._running: dict[int, _Running] = {}
+        self._counts = [0] * len(State)
+        # Waiting tasks stand in exactly one of these.
+        self._fresh = 0  # all tasks from here on that were never tried, in order
+        self._ready: list[int] = []  # heap: tried before, any device will do
+        self._picky: dict[int, Retry] = {}  # tried before, not any device will do
+        self._later: list[tuple[float, int, Retry]] = []  # heap: must not start before that time
+        self._untried: list[bool] = []
+        self._fleet = Fleet()
+        self._look_again = False  # something changed that may suit a picky task
+        self._watches: list[
+            tuple[float, int, float, bool]
+        ] = []  # heap: (when, task, when its attempt started, is_timeout)
+        self._writes: dict[int, tuple[bool, str]] = {}  # checkpoints asked for, not yet durable
+        self._failed_writes: set[int] = set()  # those of them to be asked for again
+        self._paused: str | None = None
+        self._has_room = True  # no write has failed since the last look
+        self._next_room_check = 0.0
+        self._interrupts = 0
+        self._finished = False
+        for name, memory in (devices or {}).items():
+            if memory is not None:
+                self._fleet[name].total_memory = memory
+        for seed in seeds:
+            self._plant(seed)
+
+    # --- what others may ask -------------------------------------------------------------------
+
+    def state(self, task: str) -> State:
+        """Return where the task stands."""
+        return self._state[self._index[task]]
+
+    def count(self, state: State) -> int:
+        """Return how many tasks stand there."""
+        return self._counts[state]
+
+    def next_wake(self) -> float | None:
+        """Return when ``handle(Tick(), …)`` is due at the latest, or None if only events matter."""
+        times = [heap[0][0] for heap in (self._later, self._watches) if heap]
+        if self._paused is not None:
+            times.append(self._next_room_check)
+        if (comes_back := self._fleet.next_return()) is not None:
+            times.append(comes_back)
+        return min(times, default=None)
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take one event at time ``now``; return what is to be done, in this order."""
+        self._now = max(now, self._now)
+        match event:
+            case DeviceIdle():
+                self._device_idle(event)
+            case DeviceBusy():
+                self._withhold(event.device)
+            case DeviceGone():
+                self._device_gone(event)
+            case StartRefused():
+                self._start_refused(self._index[event.task])
+            case AttemptExited():
+                self._exited(self._index[event.task])
+            case AttemptJudged():
+                self._judged(self._index[event.task], event.attempt)
+            case CheckpointWritten():
+                self._written(self._index[event.task])
+            case WriteFailed():
+                self._write_failed(event)
+            case RoomAgain():
+                self._room_again()
+            case Activity():
+                self._activity(self._index[event.task], event.at)
+            case Interrupt():
+                self._interrupt()
+            case Tick():
+                pass
+        self._pass_time()
+        self._match()
+        self._end()
+        actions, self._actions = self._actions, []
+        return actions
+
+    # --- tasks ---------------------------------------------------------------------------------
+
+    def _plant(self, seed: Seed) -> None:
+        task = len(self._ids)
+        self._ids.append(seed.task)
+        self._index[seed.task] = task
+        self._state.append(seed.state)
+        self._counts[seed.state] += 1
+        self._untried.append(seed.state is State.WAITING and not seed.history)
+        if seed.history:
+            self._history[task] = seed.history
+        if seed.state is State.RUNNING:
+            assert seed.device is not None
+            self._occupy(task, seed.device, seed.started, seed.halvings)
+        elif seed.state is State.WAITING and seed.history:
+            self._counts[State.WAITING] -= 1  # _after_failure moves it to where it belongs
+            self._counts[State.JUDGING] += 1
+            self._state[task] = State.JUDGING
+            self._after_failure(task)
+
+    def _move(self, task: int, state: State) -> None:
+        self._counts[self._state[task]] -= 1
+        self._counts[state] += 1
+        self._state[task] = state
+
+    def _occupy(self, task: int, name: str, started: float, halvings: int) -> None:
+        device = self._fleet[name]
+        device.attempts += 1
+        device.idle = False
+        self._running[task] = _Running(name, started, halvings)
+        if self._limits.timeout is not None:
+            heapq.heappush(self._watches, (started + self._limits.timeout, task, started, True))
+        if self._limits.stall is not None:
+            look = started + self._limits.stall / LOOKS_PER_STALL
+            heapq.heappush(self._watches, (look, task, started, False))
+        if len(self._watches) > 64 + 4 * len(self._running):  # mostly of attempts that have ended
+            self._watches = [w for w in self._watches if self._watched(w[1], w[2]) is not None]
+            heapq.heapify(self._watches)
+
+    def _watched(self, task: int, started: float) -> _Running | None:
+        """Return the attempt that a watch was set for, unless it has ended or been told to."""
+        running = self._running.get(task)
+        if running is None or running.stopping or running.started != started:
+            return None
+        return running
+
+    def _number(self, task: int) -> int:
+        """Return the number of the task's running or next attempt, from 1."""
+        return len(self._history.get(task, ())) + 1
+
+    def _release(self, task: int) -> None:
+        running = self._running.pop(task)
+        device = self._fleet[running.device]
+        device.attempts -= 1
+        self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
+        self._look_again = True
+
+    def _exited(self, task: int) -> None:
+        if self._state[task] is State.RUNNING:
+            self._release(task)
+            self._move(task, State.JUDGING)
+
+    def _judged(self, task: int, attempt: Attempt) -> None:
+        if self._state[task] is State.RUNNING:  # an attempt that never became a process has no exit
+            self._release(task)
+            self._move(task, State.JUDGING)
+        if attempt.verdict.completed:
+            self._fleet.completed_on(attempt.device, self._now)
+            self._write(task, completed=True, why=attempt.verdict.cause)
+            return
+        self._history[task] = (*self._history.get(task, ()), attempt)
+        if (aside := self._fleet.failed_on(attempt, task, self._now)) is not None:
+            self._look_again = True
+            self._actions.append(aside)
+        if attempt.verdict.kind is Kind.DISK_FULL:
+            self._pause(attempt.verdict.cause)
+        self._after_failure(task)
+
+    def _after_failure(self, task: int) -> None:
+        """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
+        step = self._policy.next_step(self._history[task])
+        if isinstance(step, GiveUp):
+            self._write(task, completed=False, why=step.why)
+            return
+        self._move(task, State.WAITING)
+        self._actions.append(Waits(self._ids[task], step))
+        if step.at > self._now:
+            heapq.heappush(self._later, (step.at, task, step))
+        else:
+            self._queue(task, step)
+
+    def _queue(self, task: int, retry: Retry) -> None:
+        if not self._fleet.can_have_more_than(retry.above_memory):
+            self._write(task, completed=False, why=f"{retry.why}, and there is none")
+        elif retry.above_memory is None and retry.avoid is None:
+            heapq.heappush(self._ready, task)
+        else:
+            self._picky[task] = retry
+            self._look_again = True
+
+    def _write(self, task: int, *, completed: bool, why: str) -> None:
+        self._move(task, State.WRITING)
+        self._writes[task] = (completed, why)
+        self._actions.append(WriteCheckpoint(self._ids[task], completed, why))
+
+    def _written(self, task: int) -> None:
+        completed, _ = self._writes.pop(task)
+        self._move(task, State.DONE if completed else State.FAILED)
+        self._history.pop(task, None)
+        self._resume()
+
+    # --- devices -------------------------------------------------------------------------------
+
+    def _device_idle(self, event: DeviceIdle) -> None:
+        device = self._fleet[event.device]
+        device.free_memory = event.free_memory
+        if event.total_memory != device.total_memory:
+            device.total_memory = event.total_memory
+            picky, self._picky = self._picky, {}
+            for task, retry in picky.items():  # some may have become hopeless
+                self._queue(task, retry)
+        device.idle = device.within_reach = True
+        self._fleet.offer(device, self._now)
+        self._look_again = True
+
+    def _withhold(self, name: str) -> None:
+        device = self._fleet[name]
+        device.idle = device.within_reach = False
+        self._look_again = True  # a task may no longer wait for it in vain
+
+    def _device_gone(self, event: DeviceGone) -> None:
+        self._withhold(event.device)
+        for task, running in self._running.items():
+            if running.device == event.device:
+                self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
+
+    # --- matching ------------------------------------------------------------------------------
+
+    def _match(self) -> None:
+        """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
+        if self._paused is not None or self._interrupts or self._finished:
+            return
+        while self._ready or self._next_fresh() is not None:
+            device = self._fleet.take(self._now)
+            if device is None:
+                break
+            self._start(self._pick(device), device)
+        if self._picky and self._look_again:
+            self._match_picky()
+        self._look_again = False
+
+    def _pick(self, device: Device) -> int:
+        for task, retry in self._picky.items():
+            if self._fleet.suits(device, retry, self._now):
+                del self._picky[task]
+                return task
+        if self._ready:
+            return heapq.heappop(self._ready)
+        fresh = self._next_fresh()
+        assert fresh is not None
+        self._untried[fresh] = False
+        return fresh
+
+    def _match_picky(self) -> None:
+        for task, retry in list(self._picky.items()):
+            for device in self._fleet.usable(self._now):
+                if self._fleet.suits(device, retry, self._now):
+                    del self._picky[task]
+                    self._start(task, device)
+                    break
+
+    def _next_fresh(self) -> int | None:
+        while self._fresh < len(self._untried) and not self._untried[self._fresh]:
+            self._fresh += 1
+        return self._fresh if self._fresh < len(self._untried) else None
+
+    def _start(self, task: int, device: Device) -> None:
+        history: Sequence[Attempt] = self._history.get(task, ())
+        halvings = 0
+        if history:
+            step = self._policy.next_step(history)
+            assert isinstance(step, Retry)
+            halvings = step.halvings
+        self._move(task, State.RUNNING)
+        self._occupy(task, device.name, self._now, halvings)
+        self._actions.append(Start(self._ids[task], self._number(task), device.name, halvings))
+
+    def _start_refused(self, task: int) -> None:
+        """Put the task back where it was; its device counts as busy until it is seen idle again."""
+        device = self._running[task].device
+        self._release(task)
+        self._withhold(device)
+        self._move(task, State.WAITING)
+        history = self._history.get(task)
+        if history is None:
+            self._untried[task] = True
+            self._fresh = min(self._fresh, task)
+            return
+        step = self._policy.next_step(history)
+        assert isinstance(step, Retry)
+        self._queue(task, step)
+
+    # --- time ----------------------------------------------------------------------------------
+
+    def _pass_time(self) -> None:
+        while self._later and self._later[0][0] <= self._now:
+            _, task, retry = heapq.heappop(self._later)
+            self._queue(task, retry)
+        while self._watches and self._watches[0][0] <= self._now:
+            _, task, started, is_timeout = heapq.heappop(self._watches)
+            if self._watched(task, started) is None:
+                continue
+            if is_timeout:
+                limit = format_duration(self._limits.timeout or 0)
+                self._stop(
+                    task, Verdict(Kind.TIMEOUT, f"still running after {limit} (limits.timeout)")
+                )
+            else:
+                self._actions.append(CheckActivity(self._ids[task]))
+        if self._paused is not None and self._next_room_check <= self._now:
+            self._next_room_check = self._now + ROOM_CHECK
+            self._actions.append(CheckRoom())
+        if self._fleet.bring_back(self._now):
+            self._look_again = True
+
+    def _activity(self, task: int, at: float) -> None:
+        running = self._running.get(task)
+        stall = self._limits.stall
+        if running is None or running.stopping or stall is None:
+            return
+        due = max(at, running.started) + stall
+        if due <= self._now:
+            limit = format_duration(stall)
+            self._stop(
+                task,
+                Verdict(Kind.STALLED, f"no output and no computing for {limit} (limits.stall)"),
+            )
+        else:
+            look = min(due, self._now + stall / LOOKS_PER_STALL)
+            heapq.heappush(self._watches, (look, task, running.started, False))
+
+    def _stop(self, task: int, verdict: Verdict) -> None:
+        running = self._running[task]
+        if not running.stopping:
+            running.stopping = True
+            self._actions.append(Stop(self._ids[task], verdict))
+
+    # --- trouble with files, the user, the end -------------------------------------------------
+
+    def _write_failed(self, event: WriteFailed) -> None:
+        if event.task is not None:
+            self._failed_writes.add(self._index[event.task])
+        self._pause(event.reason)
+
+    def _pause(self, why: str) -> None:
+        if self._paused is None:
+            self._actions.append(Paused(why))
+        self._paused, self._has_room = why, False
+        self._next_room_check = self._now + ROOM_CHECK
+
+    def _room_again(self) -> None:
+        self._has_room = True
+        for task in sorted(self._failed_writes):
+            completed, why = self._writes[task]
+            self._actions.append(WriteCheckpoint(self._ids[task], completed, why))
+        self._failed_writes.clear()
+        self._resume()
+
+    def _resume(self) -> None:
+        """End a pause if files can be written again and all that waited for it are."""
+        if self._paused is not None and self._has_room and not self._writes:
+            self._paused = None
+            self._actions.append(Resumed())
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._actions.append(Draining())
+        else:
+            for task in list(self._running):
+                self._stop(task, Verdict(Kind.STOPPED, "stopped by the user"))
+
+    def _end(self) -> None:
+        if self._finished:
+            return
+        busy = len(self._running) + self._counts[State.JUDGING] + self._counts[State.WRITING]
+        if (
+            self._interrupts > 1
+        ):  # a checkpoint that cannot be written is written by the next dispatcher
+            busy -= len(self._failed_writes)
+        if busy:
+            return
+        if self._counts[State.WAITING] == 0 and not self._counts[State.WRITING]:
+            self._finished = True
+            self._actions.append(Finish(1 if self._counts[State.FAILED] else 0))
+        elif self._interrupts:
+            self._finished = True
+            self._actions.append(Finish(130))

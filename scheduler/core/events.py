@@ -1,0 +1,207 @@
+"""What the core is told (events) and what it asks for (actions). Plain data, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scheduler.core.retry import Attempt, Retry
+from scheduler.core.verdict import Verdict
+
+# --- events: the world speaks --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceIdle:
+    """The device can take an attempt now. Memory in bytes, None where it is not known."""
+
+    device: str
+    free_memory: int | None = None
+    total_memory: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceBusy:
+    """The device cannot take an attempt: others use it, or its memory is not back yet."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGone:
+    """The device is lost or in error; it may come back as idle."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartRefused:
+    """An attempt could not be started because its device was not to be had (leased by others)."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptExited:
+    """The worker is gone, its device is free to be looked at; what the attempt was worth is not known yet."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptJudged:
+    """The log and the exit of an attempt have been read; ``attempt.ended`` is in the core's time."""
+
+    task: str
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointWritten:
+    """The task's ``.done`` or ``.failed`` is durable."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailed:
+    """A file could not be written: no room, read-only, quota. ``task`` is the checkpoint's, if it was one."""
+
+    reason: str
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomAgain:
+    """Files can be written again (the answer to CheckRoom)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """When the attempt last wrote to its log or computed (the answer to CheckActivity)."""
+
+    task: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """The user pressed Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+Event = (
+    DeviceIdle
+    | DeviceBusy
+    | DeviceGone
+    | StartRefused
+    | AttemptExited
+    | AttemptJudged
+    | CheckpointWritten
+    | WriteFailed
+    | RoomAgain
+    | Activity
+    | Interrupt
+    | Tick
+)
+
+# --- actions: the core speaks --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start attempt number ``number`` of the task; arguments of on_oom halved ``halvings`` times."""
+
+    task: str
+    number: int
+    device: str
+    halvings: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the task's attempt; ``verdict`` is what it gets unless it completed before the signal came."""
+
+    task: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCheckpoint:
+    """Write ``.done`` (completed) or ``.failed``; ``why`` is the reason of a failure."""
+
+    task: str
+    completed: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckActivity:
+    """Tell when the task's attempt last showed a sign of life."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRoom:
+    """Try whether files can be written again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """The task will be tried again, under these conditions (for the record)."""
+
+    task: str
+    retry: Retry
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The device gets no more attempts until ``until`` (for the record)."""
+
+    device: str
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Nothing is started until files can be written again (for the record)."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Starts go on (for the record)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """Nothing new is started; running attempts end by themselves (for the record)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The sweep is over."""
+
+    exit_code: int
+
+
+Action = (
+    Start
+    | Stop
+    | WriteCheckpoint
+    | CheckActivity
+    | CheckRoom
+    | Waits
+    | SetAside
+    | Paused
+    | Resumed
+    | Draining
+    | Finish
+)

@@ -1,0 +1,236 @@
+"""What an attempt's exit and log say of it: one verdict, and its cause in words. Pure functions.
+
+An attempt is completed only if it exited 0, the success line stands in its log and no failure pattern
+does. Everything else is sorted into the kinds below because each asks for another remedy (see retry.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from scheduler.config.sweep import Rules
+
+
+class Kind(str, Enum):
+    """The class of a verdict; the value is what checkpoints and the journal say."""
+
+    COMPLETED = "completed"
+    OUT_OF_MEMORY = "out of memory"
+    WRONG_CODE = "wrong code"
+    TRY_LATER = "try later"
+    DISK_FULL = "disk full"
+    DEVICE_ERROR = "device error"
+    KILLED_BY_KERNEL = "killed by the kernel's OOM killer"
+    SIGNALLED = "killed by a signal"
+    TIMEOUT = "timeout"
+    STALLED = "stalled"
+    NO_SUCCESS_LINE = "no success line"
+    FAILED = "failed"
+    NOT_STARTED = "not started"
+    LOST = "lost"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What validation says of a finished attempt."""
+
+    kind: Kind
+    cause: str
+
+    @property
+    def completed(self) -> bool:
+        return self.kind is Kind.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a worker process ended; neither a code nor a signal means that nobody saw it end."""
+
+    code: int | None = None
+    signal: int | None = None
+    oom_killed: bool = False  # the kernel's count of OOM kills rose while the worker ran
+
+
+DISK_ERRNOS = frozenset({28, 30, 122})  # ENOSPC, EROFS, EDQUOT
+SIGNAL_NAMES = {
+    1: "SIGHUP",
+    2: "SIGINT",
+    4: "SIGILL",
+    6: "SIGABRT",
+    7: "SIGBUS",
+    8: "SIGFPE",
+    9: "SIGKILL",
+}
+SIGNAL_NAMES |= {11: "SIGSEGV", 13: "SIGPIPE", 15: "SIGTERM", 24: "SIGXCPU", 25: "SIGXFSZ"}
+
+# Read in this order, so that the more telling class wins where a line fits two.
+_CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        (
+            Kind.OUT_OF_MEMORY,
+            r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"
+            r"|CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY"
+            r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory|^MemoryError\b",
+        ),
+        (Kind.DISK_FULL, r"No space left on device|Disk quota exceeded"),
+        (
+            Kind.DEVICE_ERROR,
+            r"uncorrectable ECC|fallen off the bus|GPU is lost|NVRM: Xid|CUDA-capable device\(s\) is/are busy"
+            r"|CUDA error: (?:unknown error|device not ready|hardware stack error|no CUDA-capable device)"
+            r"|CUDA driver initialization failed|CUDA_ERROR_ECC_UNCORRECTABLE|CUDA_ERROR_SYSTEM_NOT_READY",
+        ),
+        (
+            Kind.WRONG_CODE,
+            r"^(?:ImportError|ModuleNotFoundError|SyntaxError|IndentationError|TabError)\b",
+        ),
+        (
+            Kind.TRY_LATER,
+            r"ConnectionError\b|ConnectTimeout\b|ReadTimeout\b|Temporary failure in name resolution"
+            r"|ConnectionResetError\b|Connection refused|Max retries exceeded"
+            r"|(?:429|500|502|503|504) (?:Client|Server) Error",
+        ),
+    )
+)
+_ANY_CLASS = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in _CLASSES))
+_ORDER = {kind: rank for rank, (kind, _) in enumerate(_CLASSES)}
+_TRACEBACK = "Traceback (most recent call last):"
+_EXCEPTION = re.compile(
+    r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Iteration)?\b(?::|$)"
+)
+_CAUSE_LENGTH = 240
+
+
+def classify_line(line: str) -> Kind | None:
+    """Return the kind of failure that one line of a log speaks of, or None."""
+    if _ANY_CLASS.search(line) is None:  # nearly every line; one search instead of one per class
+        return None
+    return next(kind for kind, pattern in _CLASSES if pattern.search(line))
+
+
+class LogScan:
+    """Reads a log line by line, keeping only what a verdict needs; memory does not grow with the log."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._in_traceback = False
+        self.success = False
+        self.failure_line: str | None = None  # the first line that holds a failure pattern
+        self.failure_pattern: str | None = None
+        self.exception: str | None = None  # the last line of the last traceback
+        self.last_line: str | None = None
+        self.hints: dict[Kind, str] = {}  # the first line of each class, wherever it stood
+
+    def feed(self, lines: Iterable[str]) -> LogScan:
+        """Read more lines (without their line ends); return self."""
+        for line in lines:
+            self._line(line)
+        return self
+
+    def _line(self, line: str) -> None:
+        if self._rules.success in line:
+            self.success = True
+        if self.failure_line is None:
+            for pattern in self._rules.failure:
+                if pattern in line:
+                    self.failure_line, self.failure_pattern = line.strip(), pattern
+        if _TRACEBACK in line:
+            self._in_traceback = True
+        elif self._in_traceback and _EXCEPTION.match(line):
+            self.exception, self._in_traceback = line.strip(), False
+        if line and not line.isspace():
+            self.last_line = line.strip()
+            kind = classify_line(line)
+            if kind is not None:
+                self.hints.setdefault(kind, line.strip())
+
+
+def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
+    """Return the verdict on an attempt.
+
+    Args:
+        ended: how the process ended.
+        scan: its whole log, read.
+        stop: why the dispatcher stopped it, if it did; an attempt that was completed all the same
+            before the signal reached it counts as completed.
+    """
+    if ended.code == 0 and scan.success and scan.failure_line is None:
+        return Verdict(Kind.COMPLETED, "exit code 0, success line found, no failure pattern")
+    if stop is not None:
+        return stop
+    if ended.code is None and ended.signal is None:
+        return Verdict(
+            Kind.LOST,
+            "the worker's end was not seen (its keeper was killed or the machine went down)",
+        )
+    signal = ended.signal
+    if signal is None and ended.code is not None and ended.code - 128 in SIGNAL_NAMES:
+        signal = ended.code - 128  # how a shell, or another wrapper, tells of its child's end
+    if signal is not None:
+        return _judge_signal(signal, ended.oom_killed, scan)
+    if ended.code == 2:
+        return _verdict(
+            Kind.WRONG_CODE, f"exit code 2: {scan.exception or scan.last_line or 'no output'}"
+        )
+    if ended.code == 75:
+        return _verdict(
+            Kind.TRY_LATER, f"exit code 75: {scan.exception or scan.last_line or 'no output'}"
+        )
+    return _judge_log(ended.code, scan)
+
+
+def _judge_signal(signal: int, oom_killed: bool, scan: LogScan) -> Verdict:
+    name = SIGNAL_NAMES.get(signal, f"signal {signal}")
+    if signal == 9 and oom_killed:
+        return Verdict(
+            Kind.KILLED_BY_KERNEL,
+            "the kernel's OOM killer ended the worker: the machine ran out of memory",
+        )
+    for kind in (Kind.OUT_OF_MEMORY, Kind.DISK_FULL, Kind.DEVICE_ERROR):
+        if kind in scan.hints:
+            return _verdict(kind, f"{scan.hints[kind]} (then {name})")
+    return Verdict(Kind.SIGNALLED, f"killed by {name}")
+
+
+def _judge_log(code: int | None, scan: LogScan) -> Verdict:
+    # The exception that ended the program knows best; what was logged on the way comes second.
+    if code != 0 and scan.exception is not None:
+        kind = classify_line(scan.exception)
+        if kind is not None:
+            return _verdict(kind, scan.exception)
+    for kind, line in sorted(scan.hints.items(), key=lambda hint: _ORDER[hint[0]]):
+        if _still_counts(kind, code, scan):
+            return _verdict(kind, line)
+    if code != 0:
+        return _verdict(
+            Kind.FAILED, f"exit code {code}: {scan.exception or scan.last_line or 'no output'}"
+        )
+    if scan.failure_line is not None:
+        return _verdict(
+            Kind.FAILED,
+            f"exit code 0, but the log holds {scan.failure_pattern!r}: {scan.failure_line}",
+        )
+    said = f"; last line: {scan.last_line}" if scan.last_line else "; the log is empty"
+    return _verdict(Kind.NO_SUCCESS_LINE, f"exit code 0, but no success line{said}")
+
+
+def _still_counts(kind: Kind, code: int | None, scan: LogScan) -> bool:
+    """Say whether a line met on the way explains the end as well.
+
+    A program can get over a missing optional module or a lost connection (it went on and ended
+    otherwise); it does not get over memory, disk or device.
+    """
+    if kind is Kind.OUT_OF_MEMORY:
+        return True
+    if kind in (Kind.WRONG_CODE, Kind.TRY_LATER):
+        return code != 0 and scan.exception is None
+    return code != 0
+
+
+def _verdict(kind: Kind, cause: str) -> Verdict:
+    cause = "".join(c for c in cause if c.isprintable())  # a log may hold anything, a terminal not
+    return Verdict(kind, cause if len(cause) <= _CAUSE_LENGTH else cause[: _CAUSE_LENGTH - 1] + "…")

@@ -1,0 +1,182 @@
+"""From the end of an attempt to its durable checkpoint: the dispatcher's side of what the clerk does."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scheduler.config.sweep import Sweep
+from scheduler.core import events as ev
+from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.judgement import (
+    Judgement,
+    checkpoint_content,
+    forget_attempts,
+    judge_attempt,
+    past_attempt,
+)
+from scheduler.dispatch.writer import Checkpoint, Clerk
+from scheduler.storage.atomic import why_no_room
+from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.paths import SweepPaths
+
+# Too many open files, too many processes, no memory.
+_NO_FILE_S_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+LONG_LOG = 1 << 18  # bytes; a shorter log is read sooner than it is handed to a thread
+
+Handle = Callable[[ev.Event], None]
+Tell = Callable[..., None]
+
+
+class Records:
+    """Has attempts judged and checkpoints written by the clerk, and tells core and journal of it."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        paths: SweepPaths,
+        clock: Clock,
+        clerk: Clerk,
+        handle: Handle,
+        tell: Tell,
+    ) -> None:
+        self._sweep = sweep
+        self._paths = paths
+        self._clock = clock
+        self._clerk = clerk
+        self._handle = handle
+        self._tell = tell
+        self._tasks = {task.id: task for task in sweep.tasks}
+        self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
+        self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
+
+    def judge(self, task: str, known: AttemptRecord) -> None:
+        """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
+
+        def job() -> Callable[[], None]:
+            judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known)
+            return partial(self._judged, task, judgement)
+
+        if _size(self._paths.log(task)) < LONG_LOG:
+            job()()
+        else:
+            self._clerk.submit(job)
+
+    def _judged(self, task: str, judgement: Judgement) -> None:
+        self._judgements[task] = judgement
+        record, verdict = judgement.attempts[-1], judgement.verdict
+        if not verdict.completed:
+            self._tell(
+                "attempt_failed",
+                task=task,
+                attempt=record.started["attempt"],
+                device=record.started["device"],
+                verdict=verdict.kind.value,
+                cause=verdict.cause,
+                seconds=judgement.seconds,
+                foreign=record.foreign is not None,
+            )
+        attempt = past_attempt(record, verdict, self._clock)
+        if record.started.get("digest") != self._sweep.digest(self._tasks[task]):
+            attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
+        self._handle(ev.AttemptJudged(task, attempt))
+
+    def found(self, task: str, done: Mapping[str, Any]) -> None:
+        """Tell of a task whose ``.done`` others have written; nothing is left to be judged or written."""
+        self._judgements.pop(task, None)  # of an attempt that failed before
+        seconds, attempts, log = done.get("seconds"), done.get("attempts"), done.get("log")
+        self._tell(
+            "completed",
+            task=task,
+            device=done.get("device"),
+            attempts=len(attempts) if isinstance(attempts, list) else 0,
+            seconds=seconds if isinstance(seconds, int | float) else 0.0,
+            summary=done,
+            digest=done.get("digest"),
+            log_sha256=log.get("sha256") if isinstance(log, dict) else None,
+        )
+        self._ended.append(task)
+
+    def write(self, action: ev.WriteCheckpoint) -> None:
+        """Have a checkpoint written; the core hears of it when it is durable, or could not be written."""
+        task, paths = self._tasks[action.task], self._paths
+        judgement = self._judgements.get(task.id)
+        if judgement is None and action.completed:  # it was not judged here but found
+            self._handle(ev.CheckpointWritten(task.id))
+            return
+        if judgement is None:  # given up for what an earlier dispatcher judged
+            judgement = judge_attempt(task, paths, self._sweep)
+        self._judgements[task.id] = judgement
+        self._clerk.submit(
+            Checkpoint(
+                paths.done(task.id) if action.completed else paths.failed(task.id),
+                partial(checkpoint_content, task, self._sweep, paths, judgement, action.why),
+                written=partial(self._written, action, judgement),
+                failed=partial(self.files_in_trouble, task=task.id),
+            )
+        )
+
+    def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
+        self._judgements.pop(action.task, None)
+        device = judgement.attempts[-1].started["device"] if judgement.attempts else None
+        self._tell(
+            "completed" if action.completed else "failed",
+            task=action.task,
+            device=device,
+            attempts=len(judgement.attempts),
+            seconds=judgement.seconds,
+            **self._outcome(action, judgement),
+        )
+        self._ended.append(action.task)
+        self._handle(ev.CheckpointWritten(action.task))
+
+    def forget_ended(self) -> None:
+        """Remove the attempts of tasks that have ended; call it when the journal has their ends.
+
+        Not before: should the checkpoint ever be damaged, either of the two proves it again.
+        """
+        for task in self._ended:
+            forget_attempts(task, self._paths)
+        self._ended.clear()
+
+    def _outcome(self, action: ev.WriteCheckpoint, judgement: Judgement) -> dict[str, Any]:
+        if not action.completed:
+            return {"why": action.why}
+        # Should the checkpoint ever be damaged, this and the log prove it again.
+        digest = judgement.attempts[-1].started.get("digest")
+        log = judgement.log.sha256 if judgement.log else None
+        return {"summary": judgement.summary, "digest": digest, "log_sha256": log}
+
+    def files_in_trouble(self, error: OSError, task: str | None = None) -> None:
+        """Tell the core that files cannot be written (``task``: its checkpoint could not)."""
+        where = error.filename or self._paths.checkpoints  # a write does not name its file
+        why = (
+            str(error.strerror) if error.errno in _NO_FILE_S_FAULT else f"{where}: {error.strerror}"
+        )
+        self._handle(ev.WriteFailed(why, task))
+
+    def check_room(self) -> None:
+        """Try whether files can be written again; the core hears of it."""
+        self._clerk.submit(self._try_to_write)
+
+    def _try_to_write(self) -> Callable[[], None]:
+        try:
+            self._paths.make_folders()  # somebody may have removed them
+        except OSError as error:
+            return partial(self.files_in_trouble, error)
+        for folder in (self._paths.checkpoints, self._paths.logs):
+            trouble = why_no_room(folder)
+            if trouble is not None:
+                return partial(self.files_in_trouble, trouble)
+        return partial(self._handle, ev.RoomAgain())
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,110 @@
+"""The clerk: a thread that waits for disks, so that no disk can hold up a start."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scheduler.storage.atomic import Draft, sync_folder
+
+Callback = Callable[[], None]
+Job = Callable[[], Callback]  # returns what is to be called in the dispatcher's loop
+
+SYNCERS = 16  # threads: file systems commit syncs that come together as one
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint to be written: what it holds, and what is to be called then."""
+
+    path: Path
+    content: Callable[[], Mapping[str, Any]]  # called by the clerk
+    written: Callback  # called in the dispatcher's loop
+    failed: Callable[[OSError], None]  # called in the dispatcher's loop
+
+
+class Clerk(threading.Thread):
+    """Does jobs and writes checkpoints, in batches of all that came meanwhile.
+
+    The checkpoints of a batch are synced together and their folder once, and only then are they
+    reported. So the more there is to do, the less a checkpoint costs.
+    """
+
+    def __init__(self, folder: Path, post: Callable[[Callback], None]) -> None:
+        super().__init__(name="clerk", daemon=True)
+        self._folder = folder
+        self._post = post
+        self._pool = ThreadPoolExecutor(SYNCERS, thread_name_prefix="sync")
+        self._queue: queue.SimpleQueue[Job | Checkpoint | None] = queue.SimpleQueue()
+
+    def submit(self, work: Job | Checkpoint) -> None:
+        """Have something done soon."""
+        self._queue.put(work)
+
+    def finish(self) -> None:
+        """Do all that was submitted, then end; returns when it has."""
+        self._queue.put(None)
+        self.join()
+        self._pool.shutdown()
+
+    def run(self) -> None:
+        """Work until `finish`."""
+        while True:
+            batch = [self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get())
+            checkpoints = [work for work in batch if isinstance(work, Checkpoint)]
+            jobs = [work for work in batch if work is not None and not isinstance(work, Checkpoint)]
+            try:
+                results = [job() for job in jobs] + list(self._write(checkpoints))
+                self._post(partial(_call_all, results))
+            except Exception as error:  # noqa: BLE001  # a defect must end the dispatcher, not only this thread
+                self._post(partial(_raise, error))
+            if None in batch:
+                return
+
+    def _write(self, batch: list[Checkpoint]) -> Iterable[Callback]:
+        drafts: list[tuple[Checkpoint, Draft]] = []
+        published: list[Checkpoint] = []
+        for checkpoint in batch:
+            try:
+                drafts.append((checkpoint, Draft(checkpoint.path, checkpoint.content())))
+            except OSError as error:
+                yield partial(checkpoint.failed, error)
+        synced = self._pool.map(_sync, [draft for _, draft in drafts])
+        for (checkpoint, draft), sync_error in zip(drafts, synced, strict=True):
+            try:
+                if sync_error is not None:
+                    raise sync_error
+                draft.publish()
+            except OSError as error:
+                yield partial(checkpoint.failed, error)
+            else:
+                published.append(checkpoint)
+        if published:
+            with contextlib.suppress(FileNotFoundError):  # the user removed the folder
+                sync_folder(self._folder)
+        for checkpoint in published:
+            yield checkpoint.written
+
+
+def _sync(draft: Draft) -> OSError | None:
+    try:
+        draft.sync()
+    except OSError as error:
+        return error
+    return None
+
+
+def _call_all(callbacks: list[Callback]) -> None:
+    for callback in callbacks:
+        callback()
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,74 @@
+"""The worker as a program: where it is found, its environment, the question before a start."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
+
+
+@functools.lru_cache
+def find_program(word: str, path: str | None) -> str | None:
+    """Return the program that a command's first word means, or None; ``python`` is this interpreter."""
+    return sys.executable if word == "python" else shutil.which(word, path=path)
+
+
+def worker_environment(
+    device_id: str, kind: str, threads: int, own: Mapping[str, str], inherited: Mapping[str, str]
+) -> dict[str, str]:
+    """Return a worker's environment: what was inherited, then the sweep's, then the device."""
+    environment = {**inherited, "PYTHONUNBUFFERED": "1"}
+    if kind == "cpu":
+        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment |= own
+    environment |= {
+        "CUDA_VISIBLE_DEVICES": "" if kind == "cpu" else device_id,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
+    return environment
+
+
+def ask_worker(
+    check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
+) -> list[str]:
+    """Ask the worker what is wrong with the tasks; return the problems, each ``key: sentence``.
+
+    Raises:
+        WorkerCheckError: it did not answer as docs/protocol.md says.
+    """
+    program = find_program(check[0], environment.get("PATH"))
+    if program is None:
+        raise WorkerCheckError(f"there is no program {check[0]!r} (worker.check)")
+    try:
+        done = subprocess.run(
+            [program, *check[1:]],
+            input=json.dumps(question),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise WorkerCheckError(
+            f"{check[0]} cannot be started (worker.check): {error.strerror}"
+        ) from None
+    try:
+        problems = json.loads(done.stdout)["problems"]
+        return [f"{problem['key']}: {problem['message']}" for problem in problems]
+    except (ValueError, KeyError, TypeError):
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise WorkerCheckError(
+            f"{' '.join(check)} did not answer the question what is wrong with the tasks "
+            f"(exit code {done.returncode}; it said: {said})"
+        ) from None
+
+
+class WorkerCheckError(Exception):
+    """The worker could not be asked about its tasks."""

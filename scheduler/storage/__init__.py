@@ -1,0 +1,1 @@
+"""What is kept on disk: checkpoints, attempts, logs, the journal, the sweep's lock."""

@@ -1,0 +1,99 @@
+"""Writing files so that they survive a crash and a power cut: whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Draft:
+    """A file that is written beside its name and takes it only when it is on the disk.
+
+    So the name holds either the old content or all of the new, whatever happens when. In three steps,
+    since many drafts are synced at once for little more than the price of one: create it, `sync`,
+    `publish`; then sync the folder. Each raises OSError and leaves nothing behind if it fails.
+    """
+
+    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._descriptor = os.open(self._temporary, flags, 0o644)
+        try:
+            _write_all(self._descriptor, json.dumps(content, default=str).encode() + b"\n")
+        except OSError:
+            os.close(self._descriptor)
+            self._discard()
+            raise
+
+    def sync(self) -> None:
+        """Make the content durable."""
+        try:
+            try:
+                os.fsync(self._descriptor)
+            finally:
+                os.close(self._descriptor)
+        except OSError:
+            self._discard()
+            raise
+
+    def publish(self) -> None:
+        """Give it its name; durable once the folder is synced."""
+        try:
+            os.rename(self._temporary, self._path)
+        except OSError:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        with contextlib.suppress(OSError):
+            self._temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Append one line of JSON, whole or not at all.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, json.dumps(line).encode() + b"\n")
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def why_no_room(folder: Path) -> OSError | None:
+    """Try to write into ``folder``; return what kept us from it, or None."""
+    probe = folder / ".room"
+    try:
+        probe.write_bytes(b"\0" * 65536)
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None

@@ -1,0 +1,213 @@
+"""Faces of a running sweep: a live screen on a terminal, one plain line per event elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from scheduler.config.units import format_duration
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, DeviceView, Picture
+from scheduler.storage.paths import SweepPaths
+from scheduler.views.messages import clock_time, sentence
+from scheduler.views.streams import reader_may_leave
+
+RECENT = 8  # events shown below the devices, where there is room
+FEWEST = 3  # of them, before devices are left out for want of room
+REDRAW = 1.0  # seconds
+# Events that stay on the terminal, above the screen: whoever comes back next day must find them.
+LASTING = {
+    *("checkpoint_rejected", "stranger", "attempt_failed", "failed", "stopping"),
+    *("foreign_process", "set_aside", "paused", "resumed"),
+}
+# What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
+
+class PlainFace:
+    """One time-stamped line per event."""
+
+    def __init__(self, picture: Picture) -> None:
+        self._picture = picture
+
+    def event(self, entry: Mapping[str, Any]) -> None:
+        """Print the event."""
+        text = sentence(entry, self._picture)
+        if text is not None:
+            day = time.strftime("%Y-%m-%d", time.localtime(entry["at"]))
+            with reader_may_leave():
+                print(f"{day} {clock_time(entry['at'])} {text}")
+
+    def refresh(self) -> None:
+        """Nothing moves by itself; print what a turn of the loop brought."""
+        with reader_may_leave():
+            sys.stdout.flush()
+
+    def close(self) -> None:
+        """Nothing to put back."""
+
+
+class LiveFace:
+    """Devices, what runs on them, progress, time left and the last events, redrawn in place."""
+
+    def __init__(self, picture: Picture, paths: SweepPaths, console: Console) -> None:
+        self._picture = picture
+        self._paths = paths
+        self._recent: deque[Text] = deque(maxlen=RECENT)
+        self._drawn = 0.0
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+
+    def event(self, entry: Mapping[str, Any]) -> None:
+        """Show the event among the last ones."""
+        text = sentence(entry, self._picture)
+        if text is None:
+            return
+        line = f"{clock_time(entry['at'])} {text}"
+        if entry["event"] in LASTING:
+            with reader_may_leave():
+                self._live.console.print(Text(line))
+        else:
+            self._recent.append(_line(line))
+        self._drawn = min(self._drawn, time.monotonic() - REDRAW + 0.1)
+
+    def refresh(self) -> float:
+        """Redraw once a second, or soon after an event; return in how many seconds again."""
+        due = self._drawn + REDRAW - time.monotonic()
+        if due > 0:
+            return due
+        self._drawn = time.monotonic()
+        with reader_may_leave():
+            self._live.update(self._render(time.time()), refresh=True)
+        return REDRAW
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        with reader_may_leave():
+            self._live.stop()
+
+    def _render(self, now: float) -> Group:
+        """Return what fits on the terminal, most important first: progress, some events, the devices."""
+        size = self._live.console.size
+        top = progress_rows(self._picture, now, size.width)
+        room = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
+        events = min(room - 1, max(FEWEST, room - len(self._picture.devices)))
+        recent = list(self._recent)[-events:] if events > 0 else []
+        return Group(
+            *top, device_table(self._picture, self._paths, now, most=room - len(recent)), *recent
+        )
+
+
+def progress_rows(picture: Picture, now: float, width: int) -> list[Table | Text]:
+    """Return the bar over all tasks with counts and the time left, and a line on trouble if there is any.
+
+    Each takes one line of ``width`` columns; the bar gives way to the words.
+    """
+    counts, total = picture.counts, len(picture.tasks)
+    over = counts[DONE] + counts[FAILED]
+    words = [f"{over}/{total} tasks", f"{counts[RUNNING]} running", f"{counts[WAITING]} waiting"]
+    if counts[FAILED]:
+        words.append(f"{counts[FAILED]} failed")
+    if over < total:
+        left = picture.seconds_left(now)
+        words.append("no estimate yet" if left is None else f"about {format_duration(left)} left")
+    text = _line(" · ".join(words))
+    row = Table.grid(padding=(0, 1))
+    bar = min(30, width - text.cell_len - 1)
+    if bar >= 5:
+        row.add_row(ProgressBar(total=max(1, total), completed=over, width=bar), text)
+    else:
+        row.add_row(text)
+    rows: list[Table | Text] = [row]
+    if picture.holder is not None and picture.trouble:
+        rows.append(_line(f"paused: {picture.trouble}", "bold red"))
+    if picture.holder is not None and picture.draining:
+        rows.append(
+            _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")
+        )
+    return rows
+
+
+def _line(text: str, style: str = "") -> Text:
+    """Return a text that takes one line, cut where there is no more room."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def device_table(picture: Picture, paths: SweepPaths, now: float, most: int | None = None) -> Table:
+    """Return a row per device: what runs on it, how far it seems to be, and its log's last line.
+
+    Of more than ``most`` devices, those that run nothing are left out first, and a row counts the rest.
+    """
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("device", no_wrap=True)
+    table.add_column("task", no_wrap=True)
+    table.add_column("time", no_wrap=True, justify="right")
+    table.add_column("", width=12)
+    table.add_column("log", no_wrap=True, overflow="ellipsis", ratio=1)
+    recent = picture.durations
+    typical = sum(recent) / len(recent) if recent else None
+    for device in _chosen(picture, most):
+        if device.task is None:
+            aside = device.aside_until > now
+            why = f"set aside until {clock_time(device.aside_until)}" if aside else device.reason
+            table.add_row(device.label, Text("–"), "", "", Text(why, style="dim"))
+            continue
+        view = picture.tasks.get(device.task)
+        age = now - view.started if view is not None and view.started else 0.0
+        # The scheduler knows nothing of a task's parts: the mean of the tasks before is its best guess.
+        bar = (
+            ProgressBar(total=typical, completed=min(age, typical * 0.99), width=12)
+            if typical
+            else ""
+        )
+        number = f" (attempt {view.attempts})" if view is not None and view.attempts > 1 else ""
+        line = last_line(paths.log(device.task))
+        table.add_row(
+            device.label,
+            Text(device.task + number),
+            format_duration(age),
+            bar,
+            Text(line, style="dim"),
+        )
+    left_out = len(picture.devices) - table.row_count
+    if left_out:
+        table.add_row("…", Text(f"{left_out} more devices", style="dim"), "", "", "")
+    return table
+
+
+def _chosen(picture: Picture, most: int | None) -> list[DeviceView]:
+    devices = list(picture.devices.values())
+    if most is None or len(devices) <= most:
+        return devices
+    busy_first = sorted(devices, key=lambda device: device.task is None)
+    kept = busy_first[: max(0, most - 1)]  # the last row counts the others
+    return [device for device in devices if any(device is one for one in kept)]
+
+
+def last_line(path: os.PathLike[str]) -> str:
+    """Return the last line of a log that is not empty, fit to be shown on a terminal."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+    except OSError:
+        return ""
+    plain = (_ESCAPE.sub("", line).strip() for line in reversed(lines))
+    return "".join(c for c in next(filter(None, plain), "") if c.isprintable())
+
+
+def make_face(picture: Picture, paths: SweepPaths, *, plain: bool) -> PlainFace | LiveFace:
+    """Return the live screen if standard output is a terminal (and ``plain`` is not asked for)."""
+    if plain or not sys.stdout.isatty():
+        return PlainFace(picture)
+    return LiveFace(picture, paths, Console(highlight=False, markup=False, emoji=False))

@@ -1,0 +1,102 @@
+"""Pictures drawn from files: what `status` shows, and what a dispatcher begins with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from scheduler.config.sweep import Sweep
+from scheduler.core.core import State
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, Picture, TaskView
+from scheduler.dispatch.recovery import Recovered
+from scheduler.executors.local.supervisor import birth
+from scheduler.storage.attempts_file import is_locked, read_attempts
+from scheduler.storage.checkpoints import folder_entries
+from scheduler.storage.journal import read_recent
+from scheduler.storage.json_files import read_object
+from scheduler.storage.paths import SweepPaths
+
+_STATES = {State.DONE: DONE, State.FAILED: FAILED}
+
+
+def first_picture(recovered: Recovered, paths: SweepPaths) -> Picture:
+    """Return the picture of a sweep whose dispatcher has just read its files."""
+    picture = Picture(
+        {seed.task: TaskView(_STATES.get(seed.state, WAITING)) for seed in recovered.seeds}
+    )
+    before = Picture({})  # of dispatchers before this one: how long tasks took them, to estimate by
+    for entry in read_recent(paths.journal):
+        before.apply(entry)
+    picture.durations.extend(before.durations)
+    return picture
+
+
+def picture_of_files(sweep: Sweep, paths: SweepPaths) -> Picture:
+    """Return the picture that journal and checkpoints give; changes nothing.
+
+    The journal tells what happened, the checkpoints what counts: a ``.done`` that was removed, or is of
+    another sweep file than today's, is not completed any more, whatever the journal says. That each
+    checkpoint's log is still the one that proved it, only a run looks at, and ``--dry-run``.
+    """
+    picture = Picture({task.id: TaskView() for task in sweep.tasks})
+    for entry in read_recent(paths.journal):
+        picture.apply(entry)
+    if picture.holder is not None and not _lives(picture.holder):
+        picture.holder = None
+    done = folder_entries(paths.checkpoints, ".done")
+    failed = folder_entries(paths.checkpoints, ".failed")
+    done_holds, failed_holds = _of_today(done, sweep), _of_today(failed, sweep)
+    for name, view in picture.tasks.items():
+        if name in done and done_holds:
+            picture.move(name, DONE)
+        elif name in failed and failed_holds:
+            picture.move(name, FAILED)
+        elif view.state in (DONE, FAILED) or picture.holder is None:
+            picture.move(name, WAITING)
+            if name in done or name in failed:
+                view.rejected = "the sweep file asks for something else now"
+    if picture.holder is None:
+        _show_left_running(picture, paths)
+    return picture
+
+
+def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool:
+    """Say whether checkpoints are of today's sweep file.
+
+    One tells of all: every start sets aside those that are not. So a hundred thousand need not be read.
+    """
+    for task in sweep.tasks:
+        if task.id in checkpoints:
+            content = read_object(checkpoints[task.id].path)
+            if content is not None:
+                return content.get("digest") == sweep.digest(task)
+    return True
+
+
+def _show_left_running(picture: Picture, paths: SweepPaths) -> None:
+    """Show what a dispatcher that is gone left running, and nothing else on its devices."""
+    for device in picture.devices.values():
+        device.task = None
+    for task in folder_entries(paths.checkpoints, ".attempts"):
+        file = paths.attempts(task)
+        if task not in picture.tasks or picture.tasks[task].state != WAITING or not is_locked(file):
+            continue
+        view = picture.move(task, RUNNING)
+        assert view is not None
+        attempts = read_attempts(file).attempts
+        if attempts:  # else its keeper is about to begin
+            begun = attempts[-1].started
+            view.attempts, view.device = begun["attempt"], begun["device"]
+            at = begun.get("started")
+            view.started = float(at) if isinstance(at, int | float) else None
+        if view.device in picture.devices:
+            picture.devices[view.device].task = task
+
+
+def _lives(holder: Mapping[str, Any]) -> bool:
+    """Say whether the dispatcher that wrote the event still runs (its pid may be another's by now)."""
+    try:
+        return bool(birth(int(holder["pid"])) == holder["birth"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return False

@@ -1,0 +1,140 @@
+"""Tables of tasks and the figures below them, for the end of a run and for `status`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from scheduler.config.units import format_duration
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, Picture, TaskView
+from scheduler.storage.json_files import read_object
+from scheduler.storage.paths import SweepPaths
+from scheduler.views.messages import speedup_and_loss
+
+MANY = 200  # tasks; of more, the completed ones are only counted
+
+
+def fill_from_checkpoints(picture: Picture, paths: SweepPaths, tasks: Iterable[str]) -> None:
+    """Complete the views of ended tasks with what their checkpoints say (the journal may be gone)."""
+    for name in tasks:
+        view = picture.tasks[name]
+        if view.state not in (DONE, FAILED):
+            continue
+        content = read_object(paths.done(name) if view.state == DONE else paths.failed(name)) or {}
+        attempts = content.get("attempts")
+        view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
+        view.seconds = (
+            content.get("seconds") if isinstance(content.get("seconds"), int | float) else None
+        )
+        view.device = str(content.get("device") or "") or None
+        view.summary = content if view.state == DONE else None
+        if view.state == FAILED:
+            view.cause = str(content.get("cause") or "")
+
+
+def closing(picture: Picture, paths: SweepPaths, now: float) -> Iterator[Table | str]:
+    """Yield what ends a run, and `status`: tasks, pass rates where there are any, figures."""
+    tasks = task_table(picture, paths, now)
+    if tasks.row_count:
+        yield tasks
+    left_out = len(picture.tasks) - tasks.row_count
+    if left_out:
+        yield f"({left_out} more tasks are only counted; `status --json` lists them all)"
+    if (levels := level_table(picture, paths)) is not None:
+        yield levels
+    yield figures(picture)
+
+
+def task_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
+    """Return a row per task; of a large sweep, those that are not completed."""
+    names = list(picture.tasks)
+    if len(names) > MANY:
+        names = [name for name in names if picture.tasks[name].state in (RUNNING, FAILED)][:MANY]
+    fill_from_checkpoints(picture, paths, names)
+    table = Table(box=None, pad_edge=False)
+    for column in ("task", "result", "attempts", "device", "time", "speed-up", "loss"):
+        numeric = column in ("attempts", "time", "speed-up", "loss")
+        table.add_column(column, no_wrap=True, justify="right" if numeric else "left")
+    table.add_column("cause", overflow="fold")
+    for name in names:
+        view = picture.tasks[name]
+        table.add_row(
+            Text(name), *_cells(view, picture, now), Text(_cause(name, view, picture, now))
+        )
+    return table
+
+
+def _cells(view: TaskView, picture: Picture, now: float) -> list[Text]:
+    style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
+    seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
+    device = picture.devices.get(view.device) if view.device else None
+    speedup, loss = speedup_and_loss(view.summary or {})
+    return [
+        Text(view.state, style=style),
+        Text(str(view.attempts or "")),
+        Text(device.label if device else view.device or ""),
+        Text(format_duration(seconds) if seconds is not None else ""),
+        Text(speedup),
+        Text(loss),
+    ]
+
+
+def _cause(name: str, view: TaskView, picture: Picture, now: float) -> str:
+    if view.state == FAILED:
+        return view.cause or ""
+    if view.state == WAITING:
+        return picture.why_waits(name, now)
+    if view.state == RUNNING and picture.holder is None:
+        return "runs on without a dispatcher; the same command takes it over"
+    return ""
+
+
+def level_table(picture: Picture, paths: SweepPaths) -> Table | None:
+    """Return pass rate and mean achievement per level, where workers' summaries speak of passing.
+
+    Their keys: ``passed`` (true, false, or null: cannot tell), ``level``, ``achievement`` (0 to 1).
+    """
+    completed = [name for name, view in picture.tasks.items() if view.state == DONE]
+    # One worker made them all: if it says nothing of passing in the first, the others need not be read.
+    fill_from_checkpoints(picture, paths, completed[:1])
+    if not any("passed" in (picture.tasks[name].summary or {}) for name in completed[:1]):
+        return None
+    fill_from_checkpoints(picture, paths, completed[1:])
+    levels: dict[str, list[Mapping[str, Any]]] = {}
+    for view in picture.tasks.values():
+        if view.summary is not None and "passed" in view.summary:
+            levels.setdefault(str(view.summary.get("level", "")), []).append(view.summary)
+    table = Table(box=None, pad_edge=False)
+    for column in ("level", "passed", "rate", "not known", "achievement"):
+        table.add_column(column, justify="left" if column == "level" else "right")
+    for level in sorted(levels):
+        told = levels[level]
+        passed = sum(summary["passed"] is True for summary in told)
+        unknown = sum(summary["passed"] is None for summary in told)
+        reached = [s["achievement"] for s in told if isinstance(s.get("achievement"), int | float)]
+        table.add_row(
+            Text(level),
+            f"{passed} of {len(told)}",
+            f"{passed / len(told):.0%}",
+            str(unknown or ""),
+            f"{statistics.fmean(reached):.2f}" if reached else "",
+        )
+    return table
+
+
+def figures(picture: Picture) -> str:
+    """Return the closing line: counts, and what the devices' time was lost to."""
+    counts = picture.counts
+    parts = [f"{counts[DONE]} of {len(picture.tasks)} completed"]
+    parts += [f"{counts[state]} {state}" for state in (RUNNING, WAITING, FAILED) if counts[state]]
+    if picture.devices:
+        parts.append(f"idle while tasks waited: {picture.idle_seconds:.1f} device-seconds")
+        parts.append(f"lost to failures: {picture.lost_seconds:.1f} device-seconds")
+    gap = picture.median_gap()
+    if gap is not None:
+        parts.append(f"median gap between tasks on a device: {gap * 1000:.1f} ms")
+    return " · ".join(parts)

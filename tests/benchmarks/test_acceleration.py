@@ -1,0 +1,316 @@
+"""The benchmark of the accelerators: what is still to do, and the page that it writes."""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.results.file import ResultsFile, metric
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def acceleration(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import acceleration
+
+    return acceleration
+
+
+def row(label="DeepCache 3/0", gpu="NVIDIA H200", gain=2.4, low=2.3, *, compiled=False, **more):
+    settings = {"pipe": "SD15", "image_size": 512, "sched": "DDIM", "steps": 50, "batch_size": 4}
+    settings |= {"dtype": "float16", "pipeline": {"compile": compiled}, "digest": f"{compiled}"}
+    settings["timing"] = {"repeats": 10}
+    versions = {"torch": "2.11"}
+    machine = {"device": gpu, "driver": "580", "threads": None, "python": "3.12"}
+    return {
+        "role": "candidate",
+        "label": label,
+        "configuration": {"accelerators": {"named": label}},
+        "status": "measured",
+        "metrics": [
+            metric("seconds_per_image", 0.2, "s", "lower"),
+            metric("speedup", gain, "×", "higher", low=low, high=2.5),
+        ],
+        "settings": settings,
+        "environment": machine | {"versions": versions, "commit": "0123456789abcdef"},
+        **more,
+    }
+
+
+def written(acceleration, folder, **visits):
+    for visit, rows in visits.items():
+        results = ResultsFile.open(folder / f"{visit}.jsonl")
+        for measured in rows:
+            results.append(measured)
+    return acceleration.acceleration_report.page(folder)
+
+
+def test_rows_stand_under_the_machine_that_made_them(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, one=[row(), row(gpu="NVIDIA A100", gain=1.9)])
+    _, h200, a100 = page.split("## On ")
+    assert h200.startswith("NVIDIA H200, driver 580")
+    assert "2.40 (2.30 to 2.50) | 1.68 (a)" in h200
+    assert "1.90" not in h200
+    assert "1.90" in a100
+
+
+def test_what_is_found_of_a_machine_stands_under_it(acceleration, tmp_path):
+    """One card's figures neither hide the other's nor stand for them."""
+    cards = {"NVIDIA A100": ("2.0%", "0.040"), "NVIDIA H200": ("1.2%", "0.020")}
+    rows = []
+    for gpu, (share, seconds) in cards.items():
+        measured = row(gpu=gpu)
+        found = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14"}
+        found |= {"seconds_per_batch": float(seconds), "environment": measured["environment"]}
+        summary = {"overhead": float(share[:-1]) / 100}
+        rows += [measured, {"summary": summary}, {"scoring": found}]
+    _, *machines = written(acceleration, tmp_path, one=rows, two=rows[:1]).split("## On ")
+    assert [text.split(",")[0] for text in machines] == [*cards]
+    for text, (share, seconds) in zip(machines, cards.values(), strict=True):
+        assert f"| one | {share} |  | yes |" in text
+        assert f"| SD15, batch 4, ViT-g-14 | {seconds} |" in text
+    assert ["Measured twice" in text for text in machines] == [True, False]
+
+
+def test_the_newest_visit_counts_by_the_diary(acceleration, tmp_path):
+    visits = dict(zip("ab", acceleration.first_visits(), strict=False))
+    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "H200")
+    diary.note(visits["b"], "ended", 1)
+    diary.note(visits["a"], "ended", 1)
+    names = {visits["a"].name: [row(gain=2.4)], visits["b"].name: [row(gain=2.3)]}
+    table = written(acceleration, tmp_path, **names).split("###")[1]
+    assert "2.40" in table
+    assert "2.30 (" not in table
+
+
+def test_the_newest_measurement_of_a_configuration_counts(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, one=[row(gain=2.0), row(gain=2.4)])
+    assert "2.40" in page
+    assert "2.00" not in page
+
+
+def test_a_speedup_stands_under_the_baseline_of_its_own_visit(acceleration, tmp_path):
+    def baseline(seconds):
+        made = row(label="baseline", role="baseline", configuration={"accelerators": {}})
+        return made | {"metrics": [metric("seconds_per_image", seconds, "s", "lower")]}
+
+    visits = {"a": [baseline(0.41), row(gain=2.3)], "b": [baseline(0.42), row(gain=2.4)]}
+    visits["c"] = [baseline(0.43), row(label="T-GATE 10", gain=1.3)]
+    table = written(acceleration, tmp_path, **visits).split("###")[1]
+    rows = [line[2:].split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [
+        ["baseline", "0.420"],  # of visit b, which measured DeepCache last
+        ["DeepCache 3/0", "0.200"],
+        ["baseline", "0.430"],
+        ["T-GATE 10", "0.200"],
+    ]
+
+
+def test_a_speedup_is_estimated_from_the_times_again(acceleration, tmp_path):
+    """A folder that grew over versions of the program holds figures of several estimators."""
+    times = {"baseline_seconds": [2.0] * 6 + [9.0] * 5, "seconds": [1.0] * 11}
+    page = written(acceleration, tmp_path, one=[row(gain=9.9, samples=times)])
+    assert "| 2.00 (2.00 to " in page
+    assert "9.90" not in page
+
+
+def test_what_a_person_wrote_above_the_tables_is_kept(acceleration, tmp_path):
+    page = tmp_path / "docs" / "results.md"
+    acceleration.write(page, "tables")
+    assert page.read_text() == f"{acceleration.TITLE}{acceleration.MARK}\n\ntables"
+    page.write_text(f"findings\n{acceleration.MARK}\n\ntables")
+    acceleration.write(page, "new tables")
+    assert page.read_text() == f"findings\n{acceleration.MARK}\n\nnew tables"
+
+
+def test_an_interval_that_is_not_known_is_no_error(acceleration, tmp_path):
+    assert "2.40 (? to 2.50)" in written(acceleration, tmp_path, one=[row(low=None)])
+
+
+def test_two_runs_are_held_against_each_other(acceleration, tmp_path):
+    two = [row(gain=2.41), row(label="T-GATE 10", gain=1.3)]
+    page = written(acceleration, tmp_path, one=[row(), row(label="T-GATE 10", gain=1.25)], two=two)
+    assert "2.41 (2.30 to 2.50) | 0.4% | yes |" in page
+    assert "1.30 (2.30 to 2.50) | 3.8% | no |" in page
+    assert "1 of 2 do not agree within 3%." in page
+
+
+def test_compiled_stands_beside_eager(acceleration, tmp_path):
+    page = written(acceleration, tmp_path, eager=[row()], compiled=[row(gain=2.2, compiled=True)])
+    assert "0.200 | 2.40 (2.30 to 2.50) | 0.200 | 2.20 (2.30 to 2.50)" in page
+
+
+def test_what_the_evaluation_costs(acceleration, tmp_path):
+    summaries = [row(), {"summary": {"overhead": 0.012}}, {"summary": {}}]
+    assert "| one | 1.2% |  | yes |" in written(acceleration, tmp_path, one=summaries)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "share", "verdict"), [(0.02, "3.9%", "yes"), (0.04, "5.8%", "no")]
+)
+def test_what_the_evaluation_would_cost_with_a_scorer(
+    acceleration, tmp_path, seconds, share, verdict
+):
+    scored = {"pipe": "SD15", "batch_size": 4, "scorer": "ViT-g-14", "seconds_per_batch": seconds}
+    slow, fast = row(samples={"seconds": [1.2, 1.8]}), row(samples={"seconds": [0.4, 0.52]})
+    scored["environment"] = slow["environment"]
+    failed = row(label="ToMe 0.5/1", status="out of memory", metrics=[], samples={})
+    one = [
+        slow,
+        fast,
+        failed,
+        {"summary": {"overhead": 0.02}},
+    ]  # 0.98 s in the pipeline for 0.02 beside it
+    page = written(acceleration, tmp_path, one=one, two=[{"scoring": scored}])
+    assert f"| one | 2.0% | {share} | {verdict} |" in page
+    assert f"| SD15, batch 4, ViT-g-14 | {seconds:.3f} |" in page
+
+
+@pytest.mark.parametrize(
+    ("interval", "apart", "cells"),
+    [
+        ([1.01, 1.05, 1.09], 0.0, "1.050 (1.010 to 1.090) | not slower | 0.0e+00"),
+        ([0.91, 0.95, 0.99], 0.0, "0.950 (0.910 to 0.990) | slower | 0.0e+00"),
+        ([None, 0.95, None], None, "0.950 (? to ?) | ? | not numbers"),
+    ],
+)
+def test_the_house_beside_the_packages(acceleration, tmp_path, interval, apart, cells):
+    found = {"pipe": "SD15", "steps": 50, "batch_size": 4, "accelerator": "deepcache"}
+    found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": apart}
+    found |= {"package_over_house": interval, "environment": row()["environment"]}
+    found |= {"package": "DeepCache 0.1.1"}
+    page = written(acceleration, tmp_path, packages=[found])
+    assert f"| {cells} |" in page
+    assert "| DeepCache 0.1.1 | 1.000 |" in page
+
+
+def test_disturbed_batches_are_shown(acceleration, tmp_path):
+    disturbed = row()
+    disturbed["metrics"] += [metric("timed_batches", 10, "", None)]
+    assert "| 10 |" in written(acceleration, tmp_path, one=[disturbed])
+    disturbed["metrics"] += [metric("batches_disturbed", 3, "", None)]
+    assert "| 10, 3 disturbed |" in written(acceleration, tmp_path, two=[disturbed])
+
+
+def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
+    visit = next(acceleration.first_visits())
+    diary = acceleration.Diary(tmp_path / "visits.jsonl", "H200")
+    assert diary.expected(visit) == visit.guess
+    diary.note(visit, "started", 540)
+    assert diary.expected(visit) == visit.guess, "what failed may need no more than it had"
+    diary.note(visit, "stopped", 540)
+    diary.note(visit, "started", 600)
+    assert diary.expected(visit) == 541, "it needs more than it had when it was stopped"
+    diary.note(visit, "ended", 123.4)
+    assert diary.is_done(visit)
+    other = acceleration.Diary(tmp_path / "visits.jsonl", "A100")
+    assert not other.is_done(visit)
+    assert other.expected(visit) == 123.4
+
+
+def test_a_visit_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_again(tmp_path):
+    (tmp_path / "SD15-again.jsonl").mkdir()
+    command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
+    command += ["--only", "SD15-again", "--budget", "500"]
+    for _ in range(2):
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stdout.startswith("SD15-again: failed with code 1 after ")
+        (sentence,) = done.stderr.splitlines()
+        assert sentence.startswith("error: the results file")
+
+
+def test_a_visit_is_stopped_when_the_budget_ends(acceleration, tmp_path):
+    visit = acceleration.Visit("SD15-again", "SD15", 4, guess=0.1)
+    arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=0.2)
+    assert acceleration.go_on([visit], arguments) == acceleration.ALL_BUT_DONE
+    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "cpu")
+    assert diary.expected(visit) > 1
+
+
+def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
+    command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
+    done = subprocess.run(
+        [*command, "--only", "SD15-again", "--budget", "50", "--write", tmp_path / "page.md"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
+    assert (done.returncode, done.stderr) == (75, "")
+    assert done.stdout == "still to do: SD15-again, about 100 s\n"
+    assert (tmp_path / "page.md").read_text().startswith("# What the accelerators give, measured")
+
+
+def test_the_first_list_is_of_known_visits_and_fits_into_calls_of_nine_minutes(acceleration):
+    visits = [*acceleration.first_visits()]
+    kinds = {"cached", "combined", "again", "packages", "scoring", "compiled"}
+    names = {f"{pipe}-{kind}" for pipe in ("SD15", "SDXL") for kind in kinds}
+    longer = {"SDXL-tgate", "SDXL-tgate-again"}
+    assert {visit.name for visit in visits} == names | longer
+    assert all(visit.guess < 540 for visit in visits)
+    for alike in (names, longer):  # else no two of them could be compared
+        plain = [v for v in visits if v.name in alike and not v.packages and not v.scoring]
+        assert len({visit.rounds for visit in plain}) == 1
+
+
+def test_a_call_ends_after_two_failures_in_a_row(acceleration, tmp_path, monkeypatch, capsys):
+    codes = iter([1, 0, -9, 1])
+
+    def fail(command, timeout):
+        return subprocess.CompletedProcess(command, next(codes))
+
+    monkeypatch.setattr(acceleration.subprocess, "run", fail)
+    visits = [acceleration.Visit(name, "SD15", 4) for name in "abcdef"]
+    arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=900)
+    assert acceleration.go_on(visits, arguments) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["a: failed with code 1 after 0 s", "b: ended after 0 s"]
+    assert lines[2:4] == ["c: failed with code -9 after 0 s", "d: failed with code 1 after 0 s"]
+    assert lines[4] == "2 visits failed one after the other: nothing else was started"
+    assert lines[5:] == ["still to do: e, about 200 s", "still to do: f, about 200 s"]
+
+
+def test_packages_that_were_compared_on_this_machine_are_not_compared_again(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import against_packages
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("a pipeline was loaded")
+
+    about = {"pipe": "TINY_SD15", "steps": 4, "batch_size": 1}
+    here = against_packages.environment.describe("cpu")
+    known = [
+        about | {"accelerator": name, "environment": here}
+        for name in ("deepcache", "tgate", "tome")
+    ]
+    monkeypatch.setattr(against_packages, "load_pipeline", refuse)
+    assert [*against_packages.measure(*about.values(), 1, "cpu", known)] == []
+    known[0] = known[0] | {"environment": here | {"device": "another"}}
+    with pytest.raises(AssertionError, match="a pipeline was loaded"):
+        next(against_packages.measure(*about.values(), 1, "cpu", known))
+
+
+def test_tome_and_its_package_make_the_same_random_choices(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import against_packages
+
+    about = {"pipe": "TINY_SD15", "steps": 2, "batch_size": 1}
+    about["environment"] = against_packages.environment.describe("cpu")
+    known = [about | {"accelerator": name} for name in ("deepcache", "tgate")]
+    (found,) = against_packages.measure("TINY_SD15", 2, 1, 1, "cpu", known)
+    assert found["package"].startswith("tomesd ")
+    assert found["largest_difference"] == 0.0
+
+
+def test_a_commit_is_told_where_there_is_no_checkout(monkeypatch):
+    from worker.results import environment
+
+    assert environment.describe("cpu")["commit"] != "beef"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("DIFFUSION_SWEEPS_COMMIT", "beef")
+    assert environment.describe("cpu")["commit"] == "beef"

@@ -1,0 +1,146 @@
+"""A worker that does as the test told it, and testifies.
+
+``scripted_worker.py FOLDER TASK [--batch-size N]``: FOLDER holds ``told.json``, what to do in each
+attempt of each task (the last entry again and again), and ``witness.jsonl``, to which every start
+and end is appended. The scheduler knows nothing of either. Imports little: many are started.
+"""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+FOLDER, TASK = sys.argv[1:3]
+SUCCESS = "Successfully completed"
+
+
+def testify(what, **facts):
+    line = {"what": what, "task": TASK, "pid": os.getpid(), "at": time.time(), **facts}
+    witness = os.open(f"{FOLDER}/witness.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(witness, json.dumps(line).encode() + b"\n")
+    os.close(witness)
+
+
+def attempts_before():
+    try:
+        with open(f"{FOLDER}/witness.jsonl") as file:
+            lines = [json.loads(line) for line in file]
+    except FileNotFoundError:
+        return 0
+    return sum(line["what"] == "start" and line["task"] == TASK for line in lines)
+
+
+def batch_size():
+    return int(sys.argv[sys.argv.index("--batch-size") + 1])
+
+
+def wait_at_gate():
+    """Wait until the test opens the gate; it learns from its own open() that we are here."""
+    with open(f"{FOLDER}/gate {TASK}") as gate:
+        gate.read()
+
+
+def print_long_lines():
+    print("x" * 3_000_000)
+    print("\r".join(f"{percent}%|{'█' * percent}" for percent in range(101)))
+    sys.stdout.flush()
+    sys.stdout.buffer.write(bytes(range(256)) * 10 + b"\n")
+
+
+def leave_family_behind():
+    """Start children that outlive us: in a group, in a session, twice removed, deaf to SIGTERM."""
+    ready_out, ready_in = os.pipe()
+    for number in range(4):
+        child = os.fork()
+        if child == 0:
+            if number > 0:
+                os.setsid()
+            if number == 2 and os.fork() != 0:
+                os._exit(0)
+            if number == 3:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            testify("child")
+            os.write(ready_in, b".")
+            signal.pause()
+            os._exit(0)
+        if number == 2:
+            os.waitpid(child, 0)  # or it might outlive us as well, and be a fifth
+    for _ in range(4):
+        os.read(ready_out, 1)
+
+
+def start_helper():
+    """Start a child as most programs do, by subprocess: it inherits no descriptor but the standard ones."""
+    code = "import signal; print(flush=True); signal.pause()"
+    command = [sys.executable, "-I", "-S", "-c", code, FOLDER]
+    helper = subprocess.Popen(command, stdout=subprocess.PIPE)
+    helper.stdout.readline()
+    testify("child", child=helper.pid)
+
+
+def do(word, argument):
+    if word == "gate":
+        wait_at_gate()
+    elif word == "print":
+        print(argument, flush=True)
+    elif word == "chatter":
+        print_long_lines()
+    elif word == "raise":
+        raise {"RuntimeError": RuntimeError, "ImportError": ImportError}[argument]("as told")
+    elif word == "exit":
+        sys.exit(int(argument))
+    elif word == "kill":
+        os.kill(os.getpid(), int(argument))
+    elif word == "hang":
+        testify("hangs")
+        signal.pause()
+    elif word == "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        testify("hangs")
+        while True:
+            signal.pause()
+    elif word == "family":
+        leave_family_behind()
+    elif word == "helper":
+        start_helper()
+    elif word == "fits":
+        if batch_size() > int(argument):
+            print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB")
+            sys.exit(0)
+    elif word == "results":
+        with open(os.environ["SWEEP_RESULTS"], "a") as file:
+            file.write(argument + "\n")
+    elif word == "ok":
+        print(SUCCESS)
+        sys.exit(0)
+    else:
+        raise ValueError(f"nobody taught me to {word}")
+
+
+def main():
+    before = attempts_before()
+    alone = os.open(f"{FOLDER}/alone {TASK}", os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(
+            alone, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # released by the kernel, at death at the latest
+    except BlockingIOError:
+        testify("not alone")
+    environment = {
+        k: v for k, v in os.environ.items() if k.startswith(("SWEEP", "CUDA", "OMP", "MY_"))
+    }
+    testify("start", argv=sys.argv[3:], environment=environment)
+    with open(f"{FOLDER}/told.json") as file:
+        told = json.load(file).get(TASK, ["ok"])
+    try:
+        for step in told[min(before, len(told) - 1)].split("; "):
+            word, _, argument = step.partition(" ")
+            do(word, argument)
+    finally:
+        testify("end")
+
+
+main()

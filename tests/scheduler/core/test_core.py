@@ -1,0 +1,58 @@
+"""What the core decides in cases that chance seldom brings about; tests/simulation has the rest."""
+
+import pytest
+
+from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core import events as ev
+from scheduler.core.core import Core, Seed
+from scheduler.core.device_table import Fleet
+from scheduler.core.retry import Attempt, Policy
+from scheduler.core.verdict import Kind, Verdict
+
+
+def attempt(kind, device="gpu0", ended=1.0):
+    return Attempt(Verdict(kind, kind.value), device, ended)
+
+
+def test_errors_of_a_device_count_whatever_else_fails_on_it_between():
+    fleet = Fleet()
+    assert fleet.failed_on(attempt(Kind.DEVICE_ERROR), 0, 1.0) is None
+    assert fleet.failed_on(attempt(Kind.FAILED), 0, 2.0) is None
+    aside = fleet.failed_on(attempt(Kind.DEVICE_ERROR), 1, 3.0)
+    assert aside is not None
+    assert aside.device == "gpu0"
+
+
+@pytest.mark.parametrize(
+    ("news", "goes_to"), [(ev.DeviceIdle("gpu1"), "gpu1"), (ev.DeviceBusy("gpu1"), "gpu0")]
+)
+def test_a_task_that_flies_a_device_waits_for_news_of_one_just_released(news, goes_to):
+    policy = Policy(RetrySettings(backoff=0.0))
+    core = Core([Seed("a"), Seed("b")], policy, Limits(), 0.0)
+    for device in ("gpu0", "gpu1"):
+        core.handle(ev.DeviceIdle(device), 0.0)
+    events = [
+        ev.AttemptExited("a"),
+        ev.AttemptJudged("a", attempt(Kind.DEVICE_ERROR)),
+        ev.DeviceIdle("gpu0"),
+        ev.AttemptExited("b"),
+        ev.DeviceIdle("gpu0"),  # as each reading says
+    ]
+    actions = [action for event in events for action in core.handle(event, 1.0)]
+    assert not [action for action in actions if isinstance(action, ev.Start)]
+    assert core.handle(news, 2.0) == [ev.Start("a", 2, goes_to, 0)]
+
+
+def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_seen():
+    gib = 2**30
+    oom = Attempt(Verdict(Kind.OUT_OF_MEMORY, "…"), "small", 1.0, free_memory=23 * gib)
+    seeds, sizes = [Seed("a", history=(oom,))], {"small": 24 * gib, "large": 80 * gib}
+    core = Core(seeds, Policy(RetrySettings()), Limits(), 1.0, sizes)
+    assert not [
+        action
+        for action in core.handle(ev.DeviceIdle("small", 23 * gib, 24 * gib), 2.0)
+        if not isinstance(action, ev.Waits)
+    ]
+    assert core.handle(ev.DeviceIdle("large", 79 * gib, 80 * gib), 3.0) == [
+        ev.Start("a", 2, "large", 0)
+    ]

@@ -1,0 +1,260 @@
+"""Files that were cut off or overwritten, at every byte: never a traceback, never a proof lost or made up.
+
+What is damaged here was written by a real sweep; what reads it is what dispatcher and `status` read it with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scheduler.cli.status import as_json
+from scheduler.config.loader import read_sweep
+from scheduler.config.sweep import Sweep, Task
+from scheduler.core.core import State
+from scheduler.core.verdict import Kind
+from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt
+from scheduler.dispatch.recovery import Recovered, recover
+from scheduler.executors.local.handles import AdoptedKeeper
+from scheduler.storage.atomic import Draft
+from scheduler.storage.attempts_file import read_attempts
+from scheduler.storage.logs import last_summary
+from scheduler.storage.paths import SweepPaths
+from scheduler.views.display import device_table, progress_rows
+from scheduler.views.from_files import picture_of_files
+from scheduler.views.tables import closing
+from tests.helpers.sweep_runner import Box
+
+OVERWRITES = b'0e-"{}[\n\\\0\xff '  # what turns JSON into other JSON, or into none
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Box:
+    """A sweep with a completed and a failed task, and one that is completed but has no checkpoint yet."""
+    folder = tmp_path_factory.mktemp("sample")
+    (folder / "libnvidia-ml.so.1").touch()
+    box = Box(folder, {"LD_LIBRARY_PATH": str(folder)})
+    summary = json.dumps({"summary": {"speedup": 2.5, "loss": 0.01}})
+    told = {
+        "a": f'results {{"role": "baseline"}}; results {summary}; ok',
+        "b": ["exit 1", "exit 2"],
+        "c": ["exit 1", "gate; ok"],
+    }
+    box.write(told, devices={"cpu_slots": 1})
+    running = box.start()
+    gate = box.reach_gate("c")
+    running.kill()
+    gate()
+    box.wait_for_end_of_attempt("c")
+    return box
+
+
+class Case:
+    """A copy of the sample's files, of which one is damaged again and again."""
+
+    def __init__(self, sample: Box, folder: Path) -> None:
+        shutil.copytree(sample.root, folder / "root")
+        self.sweep: Sweep = read_sweep(sample.file)
+        self.paths = SweepPaths(folder / "root", "box")
+        self.clock = Clock()
+        self.shown = 0
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.sweep.tasks if task.id == name)
+
+    def damages(self, path: Path) -> Iterator[bytes]:
+        """Cut the file off at every byte, then overwrite every byte; yield what it holds each time."""
+        whole = path.read_bytes()
+        assert len(whole) > 20
+        descriptor = os.open(path, os.O_WRONLY)  # opened once: truncation by open() waits for disks
+        for offset in range(len(whole)):
+            byte = OVERWRITES[offset % len(OVERWRITES)]
+            damaged = [whole[:offset], whole[:offset] + bytes([byte]) + whole[offset + 1 :]]
+            if offset % 16 == 0:  # as some file systems end after a power cut
+                damaged.append(whole[:offset] + b"\0" * (len(whole) - offset))
+            for content in damaged:
+                os.pwrite(descriptor, content, 0)
+                os.ftruncate(descriptor, len(content))
+                yield content
+        os.pwrite(descriptor, whole, 0)
+        os.close(descriptor)
+
+    def recover(self) -> Recovered:
+        found = recover(self.sweep, self.paths, self.clock, change=False)
+        assert [seed.task for seed in found.seeds] == ["a", "b", "c"]
+        return found
+
+    def checkpoint(self, judgement: Judgement, path: Path) -> None:
+        """Write the checkpoint of the task "c"."""
+        task = self.sweep.tasks[2]
+        draft = Draft(path, checkpoint_content(task, self.sweep, self.paths, judgement, "why"))
+        draft.sync()
+        draft.publish()
+
+    def state(self, task: str) -> State:
+        return next(seed.state for seed in self.recover().seeds if seed.task == task)
+
+    def show(self, every: int = 1) -> dict[str, str]:
+        """Draw all that `status` draws, each so many times; return what it says of each task."""
+        self.shown += 1
+        if self.shown % every:
+            return {}
+        picture = picture_of_files(self.sweep, self.paths)
+        device_table(picture, self.paths, 2e9)
+        progress_rows(picture, 2e9, 80)
+        list(closing(picture, self.paths, 2e9))
+        status = as_json("box", picture, 2e9)
+        json.dumps(status)
+        return {task["task"]: task["state"] for task in status["tasks"]}
+
+
+@pytest.fixture
+def case(sample: Box, tmp_path: Path) -> Case:
+    return Case(sample, tmp_path)
+
+
+def test_the_sample(case: Case) -> None:
+    states = {seed.task: seed.state for seed in case.recover().seeds}
+    assert states == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
+    assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
+
+
+def test_a_damaged_done_counts_only_if_it_still_says_what_it_must(case: Case) -> None:
+    whole = json.loads(case.paths.done("a").read_bytes())
+    for content in case.damages(case.paths.done("a")):
+        if case.state("a") is State.DONE:
+            told = json.loads(content)
+            assert told["digest"] == whole["digest"]
+            assert isinstance(told["log"], dict)
+        case.show(every=8)
+
+
+def test_a_damaged_done_is_proved_again_by_journal_and_log(case: Case) -> None:
+    """The damage is mended where it is noticed, so every byte begins with the whole file."""
+    path = case.paths.done("a")
+    whole = path.read_bytes()
+    for offset in range(0, len(whole), 7):
+        for content in (whole[:offset], whole[:offset] + b"#" + whole[offset + 1 :]):
+            path.write_bytes(content)
+            found = recover(case.sweep, case.paths, case.clock, change=True)
+            assert found.seeds[0].state is State.DONE, content
+            assert not found.rejected
+    path.write_bytes(whole[:100])
+    log = case.paths.log("a")
+    log.write_bytes(log.read_bytes() + b"one line more\n")
+    found = recover(case.sweep, case.paths, case.clock, change=True)
+    assert found.seeds[0].state is State.WAITING, "a changed log proves nothing"
+
+
+def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
+    case: Case, sample: Box
+) -> None:
+    """As after a crash between checkpoint and tidying up: log and record prove the completion again."""
+    judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
+    case.checkpoint(judgement, case.paths.done("c"))
+    assert case.state("c") is State.DONE
+    for _ in case.damages(case.paths.done("c")):
+        state = case.state("c")
+        assert state in (State.DONE, State.RUNNING)
+        if state is State.RUNNING:  # to be judged, not to be run
+            assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
+
+
+def test_a_damaged_failed(case: Case) -> None:
+    for _ in case.damages(case.paths.failed("b")):
+        assert case.state("b") in (State.FAILED, State.WAITING)
+        case.show(every=8)
+
+
+def test_a_damaged_attempts_file(case: Case) -> None:
+    turn = 0
+    whole = [attempt.ended for attempt in read_attempts(case.paths.attempts("c")).attempts]
+    for _ in case.damages(case.paths.attempts("c")):
+        found = case.recover()
+        assert case.state("c") in (State.WAITING, State.RUNNING)
+        for record in found.open_attempts.values():
+            keeper = AdoptedKeeper.find(record)
+            assert keeper is None
+            judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
+            if judgement.verdict.completed:  # never without a record of the exit
+                ended = judgement.attempts[-1].ended
+                assert ended is not None
+                assert ended["code"] == 0
+            elif judgement.attempts and judgement.attempts[-1].ended is None:
+                assert judgement.verdict.kind in (Kind.LOST, Kind.FAILED)
+            turn += 1
+            if turn % 16 == 0:  # it waits for the disk
+                case.checkpoint(judgement, case.paths.failed("c"))
+                case.paths.failed("c").unlink()
+    assert [a.ended for a in read_attempts(case.paths.attempts("c")).attempts] == whole
+
+
+def test_a_damaged_journal_changes_nothing_that_counts(case: Case) -> None:
+    journal = case.paths.journal
+    lines = journal.read_bytes().splitlines(keepends=True)
+    kinds: dict[str, bytes] = {}
+    for line in lines:
+        kinds.setdefault(json.loads(line)["event"], line)
+    journal.write_bytes(b"".join(kinds.values()))  # one of each kind
+    for _ in case.damages(journal):
+        said = case.show()
+        assert (said["a"], said["b"]) == ("completed", "failed")
+        assert said["c"] in ("waiting", "being judged")
+
+
+def test_a_damaged_results_file(case: Case) -> None:
+    for content in case.damages(case.paths.results("a")):
+        summary = last_summary(case.paths.results("a"))
+        assert summary == json.loads(content.splitlines()[-1])["summary"] if summary else True
+        assert case.state("a") is State.DONE
+
+
+@pytest.mark.parametrize("time", ["1e48", "-1e48", "1e999", "null", '"noon"', "[]", "true", "NaN"])
+def test_times_that_are_none(case: Case, time: str) -> None:
+    """What an overwritten digit can make of a time, and worse."""
+    start = f'{{"attempt": 1, "device": "cpu:0", "digest": "x", "started": {time}, "birth": {time}'
+    start += f', "keeper": {time}, "boot": {time}, "monotonic": {time}, "halvings": {time}}}\n'
+    end = f'{{"ended": {time}, "code": 0}}\n'
+    for lines in (start, start + end):
+        case.paths.attempts("c").write_text(lines)
+        assert case.state("c") is State.RUNNING
+        judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
+        case.checkpoint(judgement, case.paths.failed("c"))
+        case.show()
+        case.paths.failed("c").unlink()
+    lines = case.paths.journal.read_text().splitlines()
+    whens = ("at", "started", "ended", "seconds", "not_before", "until", "attempt")
+    strange = [
+        json.dumps({**json.loads(line), **dict.fromkeys(whens, "TIME")}).replace('"TIME"', time)
+        for line in lines
+    ]
+    case.paths.journal.write_text("\n".join(lines + strange + lines))
+    case.show()
+
+
+@pytest.mark.parametrize("suffix", ["done", "failed", "attempts"])
+def test_a_folder_or_a_loop_where_a_file_should_be(case: Case, suffix: str) -> None:
+    path: Path = getattr(case.paths, suffix)("a")
+    for make in (path.mkdir, lambda: path.symlink_to(path.name)):
+        path.unlink(missing_ok=True)
+        make()
+        case.recover()
+        case.show()
+        if path.is_dir():
+            path.rmdir()
+
+
+def test_checkpoints_of_damaged_files_are_set_aside_and_kept(sample: Box, tmp_path: Path) -> None:
+    case = Case(sample, tmp_path)
+    case.paths.journal.unlink()  # or it would prove the completion again
+    for _ in range(2):
+        case.paths.done("a").write_text("damaged")
+        recover(case.sweep, case.paths, Clock())
+    kept = sorted(path.name for path in case.paths.checkpoints.glob("a.done*"))
+    assert kept == ["a.done.aside", "a.done.aside.2"]

@@ -1,0 +1,421 @@
+"""What the core owes to what it was told: when to stop, to wait, to go elsewhere, to set aside, to give up.
+
+The facts are noted from events and actions alone, and the rules are those of docs/reliability.md, written
+down a second time: neither the core nor the retry policy is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core import events as ev
+from scheduler.core.core import ROOM_CHECK, Seed, State
+from scheduler.core.device_table import ASIDE, MAX_ASIDE, MOST_FREE
+from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, Attempt
+from scheduler.core.verdict import Kind
+from tests.simulation.safety import demand
+
+_FREE = {Kind.DEVICE_ERROR, Kind.LOST, Kind.NOT_STARTED, Kind.DISK_FULL}
+_AT_ONCE = {Kind.LOST, Kind.STOPPED}  # time would not help, or the task did not fail
+_BLAMES_THE_DEVICE = {
+    Kind.DEVICE_ERROR,
+    Kind.FAILED,
+    Kind.NO_SUCCESS_LINE,
+    Kind.SIGNALLED,
+    Kind.STALLED,
+    Kind.NOT_STARTED,
+}
+
+
+class Stage(Enum):
+    """Where a task stands by what was told and decided."""
+
+    WAITING = auto()
+    RUNNING = auto()
+    EXITED = auto()
+    JUDGED = auto()  # and nothing decided of it yet
+    WRITING = auto()
+    ENDED = auto()
+
+
+@dataclass
+class _Task:
+    id: str
+    stage: Stage
+    history: list[Attempt]
+    place: int  # in the sweep's order
+    due: float = 0.0  # not to be tried before
+    device: str = ""  # of the running attempt, as what follows
+    started: float = 0.0
+    alive: float = 0.0  # the last sign of life that the core was told of
+    asked: bool = False  # for a sign of life, and not answered yet
+    stopped: bool = False
+    unwritten: bool = False  # its checkpoint could not be written and is not asked for again
+
+    def run(self, device: str, started: float) -> None:
+        self.device = device
+        self.started = self.alive = started
+        self.asked = self.stopped = False
+
+
+@dataclass
+class _Device:
+    name: str
+    idle: bool = False  # told so last, and nothing started since
+    within_reach: bool = (
+        False  # not said to be busy, gone or refused since it was last said to be idle
+    )
+    gone: bool = False
+    free_memory: int | None = None
+    total_memory: int | None = None
+    aside_until: float = 0.0
+    times_aside: int = 0
+    # (task, attempt) since its last completion, or since it was last set aside
+    failures: list[tuple[str, Attempt]] = field(default_factory=list)
+    must_go: bool = False  # has earned it to be set aside
+
+    def has_more_than(self, memory: int | None) -> bool:
+        return memory is None or self.free_memory is None or self.free_memory > memory
+
+
+class Obligations:
+    """One dispatcher's conversation with its core, and what must come of it."""
+
+    def __init__(
+        self, seeds: Iterable[Seed], retries: RetrySettings, max_halvings: int, limits: Limits
+    ) -> None:
+        self._retries = retries
+        self._max_halvings = max_halvings
+        self._limits = limits
+        self._tasks: dict[str, _Task] = {}
+        self._at: dict[Stage, dict[str, _Task]] = {stage: {} for stage in Stage}
+        self._devices: dict[str, _Device] = {}
+        self._completions: dict[str, float] = {}  # device -> when an attempt was completed on it
+        self._paused = self._draining = self._finished = False
+        self._has_room = True
+        self._interrupts = 0
+        for seed in seeds:
+            stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
+            task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), len(self._tasks))
+            self._tasks[seed.task] = self._at[task.stage][seed.task] = task
+            if seed.device is not None:
+                self._device(seed.device)
+                task.run(seed.device, seed.started)
+            elif task.stage is Stage.WAITING and seed.history:
+                task.due = self._due(task.history)
+                self._move(task, Stage.JUDGED)
+
+    def _move(self, task: _Task, stage: Stage) -> None:
+        del self._at[task.stage][task.id]
+        self._at[stage][task.id] = task
+        task.stage = stage
+
+    def _device(self, name: str) -> _Device:
+        return self._devices.setdefault(name, _Device(name))
+
+    # --- what the core is told -----------------------------------------------------------------
+
+    def told(self, event: ev.Event, now: float) -> None:
+        """Note an event, before the core gets it."""
+        match event:
+            case ev.DeviceIdle():
+                device = self._device(event.device)
+                device.idle, device.within_reach, device.gone = True, True, False
+                device.free_memory, device.total_memory = event.free_memory, event.total_memory
+            case ev.DeviceBusy() | ev.DeviceGone():
+                device = self._device(event.device)
+                device.idle = device.within_reach = False
+                device.gone = isinstance(event, ev.DeviceGone)
+            case ev.StartRefused():
+                task = self._tasks[event.task]
+                self._move(task, Stage.WAITING)
+                device = self._devices[task.device]
+                device.idle = device.within_reach = False
+            case ev.AttemptExited():
+                self._move(self._tasks[event.task], Stage.EXITED)
+            case ev.AttemptJudged():
+                self._judged(self._tasks[event.task], event.attempt, now)
+            case ev.CheckpointWritten():
+                self._move(self._tasks[event.task], Stage.ENDED)
+            case ev.WriteFailed():
+                self._has_room = False
+                if event.task is not None:
+                    self._tasks[event.task].unwritten = True
+            case ev.RoomAgain():
+                self._has_room = True
+            case ev.Activity():
+                task = self._tasks[event.task]
+                task.alive, task.asked = max(task.alive, event.at), False
+            case ev.Interrupt():
+                self._interrupts += 1
+
+    def _judged(self, task: _Task, attempt: Attempt, now: float) -> None:
+        self._move(task, Stage.JUDGED)
+        task.history.append(attempt)
+        task.due = self._due(task.history)
+        kind, device = attempt.verdict.kind, self._device(attempt.device)
+        if kind is Kind.COMPLETED:
+            device.failures.clear()
+            device.times_aside = 0
+            self._completions[device.name] = now
+        elif kind in _BLAMES_THE_DEVICE:
+            device.failures.append((task.id, attempt))
+            device.must_go = device.aside_until <= now and self._is_suspect(device)
+        if kind is Kind.DISK_FULL:
+            self._has_room = False
+
+    def _is_suspect(self, device: _Device) -> bool:
+        failed = {task for task, _ in device.failures}
+        own = {task for task, at in device.failures if at.verdict.kind is Kind.DEVICE_ERROR}
+        since = device.failures[0][1].ended
+        completed_elsewhere = any(
+            at >= since for name, at in self._completions.items() if name != device.name
+        )
+        return len(own) >= 2 or (len(failed) >= 3 and completed_elsewhere)
+
+    # --- what it decides -----------------------------------------------------------------------
+
+    def decided(self, actions: Iterable[ev.Action], now: float, wake: float | None) -> None:
+        """Check what the core decided in one go, and what it left undecided.
+
+        Args:
+            wake: when the core wants to be told the time next.
+        """
+        for action in actions:
+            match action:
+                case ev.Start():
+                    self._check_start(action, now)
+                    self._devices[action.device].idle = False
+                    task = self._tasks[action.task]
+                    task.run(action.device, now)
+                    self._move(task, Stage.RUNNING)
+                case ev.Stop():
+                    task = self._tasks[action.task]
+                    demand("only what runs is stopped", task.stage is Stage.RUNNING, action)
+                    demand("an attempt is stopped once", not task.stopped, action)
+                    task.stopped = True
+                case ev.WriteCheckpoint():
+                    self._check_write(action)
+                    task = self._tasks[action.task]
+                    self._move(task, Stage.WRITING)
+                    task.unwritten = False
+                case ev.CheckActivity():
+                    self._tasks[action.task].asked = True
+                case ev.Waits():
+                    task = self._tasks[action.task]
+                    demand("what waits was judged", task.stage is Stage.JUDGED, action)
+                    self._move(task, Stage.WAITING)
+                case ev.SetAside():
+                    self._check_aside(action, now)
+                case ev.Paused():
+                    self._paused = True
+                case ev.Resumed():
+                    written = self._has_room and not self._at[Stage.WRITING]
+                    demand("paused until all is written", written, action, self._at)
+                    self._paused = False
+                case ev.Draining():
+                    self._draining = True
+                case ev.Finish():
+                    demand("a sweep ends once", not self._finished, action)
+                    self._finished = True
+        if not self._finished:
+            self._check_stops(now)
+            self._check_consequences()
+            self._check_waiting(now)
+            self._check_wake(now, wake)
+
+    def _check_start(self, start: ev.Start, now: float) -> None:
+        task, device = self._tasks[start.task], self._devices[start.device]
+        past = task.history
+        kinds = {attempt.verdict.kind for attempt in past}
+        demand("no start while paused", not self._paused, start)
+        demand("no start while draining", not self._draining, start)
+        demand("only what waits is started", task.stage is Stage.WAITING, start)
+        demand("no start on a device set aside", device.aside_until <= now, start)
+        demand("attempts are numbered", start.number == len(past) + 1, start)
+        demand("attempts are limited", not self._is_used_up(past), start, past)
+        demand("wrong code is not retried", Kind.WRONG_CODE not in kinds, start)
+        demand("each OOM halves, nothing else does", start.halvings == self._halvings(past), start)
+        demand("a retry waits for its time", now >= task.due, start, task.due)
+        needed = self._memory_needed(past)
+        enough = device.has_more_than(needed)
+        demand("an OOM is retried where more memory is free", enough, start, device, needed)
+        elsewhere = not self._avoids(task, device, now)
+        demand("a device error sends its task elsewhere", elsewhere, start, self._devices)
+        if not past:
+            waiting = self._waiting(now)
+            first = min((t for t in waiting if not t.history), key=lambda t: t.place)
+            demand("tasks begin in the sweep's order", task is first, start, first)
+            tried = [t.id for t in waiting if t.history and self._suits(t, device, now)]
+            demand("who was tried before goes first", not tried, start, tried)
+
+    def _check_write(self, write: ev.WriteCheckpoint) -> None:
+        task = self._tasks[write.task]
+        its_time = task.stage in (Stage.JUDGED, Stage.WAITING) or task.unwritten
+        demand("a checkpoint follows a verdict", its_time and task.history, write, task)
+        completed = task.history[-1].verdict.completed
+        demand("a checkpoint says what was judged", write.completed == completed, write, task)
+        if not completed:
+            over = self._is_over(task.history)
+            demand("not given up early", over, write, task.history, self._devices)
+
+    def _check_aside(self, action: ev.SetAside, now: float) -> None:
+        device = self._devices[action.device]
+        demand("no device is set aside without a reason", device.must_go, action, device)
+        seconds = min(MAX_ASIDE, ASIDE * 2.0**device.times_aside)
+        demand("set aside, each time twice as long", action.until == now + seconds, action, now)
+        device.aside_until = action.until
+        device.times_aside += 1
+        device.must_go = False
+        device.failures.clear()
+
+    # --- what it must not leave undecided ------------------------------------------------------
+
+    def _check_stops(self, now: float) -> None:
+        timeout, stall = self._limits.timeout, self._limits.stall
+        for task in self._at[Stage.RUNNING].values():
+            if task.stopped:
+                continue
+            demand("no attempt stays on a lost device", not self._devices[task.device].gone, task)
+            demand("the second Ctrl-C stops what runs", self._interrupts < 2, task)
+            in_time = timeout is None or now < task.started + timeout
+            demand("a timeout counts from the start, whoever watches", in_time, task, now)
+            heard = stall is None or task.asked or now < task.alive + stall
+            demand("what shows no life is asked for it, then stopped", heard, task, now)
+
+    def _check_consequences(self) -> None:
+        demand("what was judged waits or ends", not self._at[Stage.JUDGED], self._at)
+        suspects = [device for device in self._devices.values() if device.must_go]
+        demand("a device that fails one task after the other is set aside", not suspects, suspects)
+        demand("the first Ctrl-C drains", self._draining == (self._interrupts > 0))
+        demand("no room pauses the sweep", self._has_room or self._paused)
+        unwritten = [task for task in self._at[Stage.WRITING].values() if task.unwritten]
+        again = not (self._has_room and unwritten)
+        demand("what could not be written is written when there is room", again, unwritten)
+        writing = list(self._at[Stage.WRITING].values())
+        over = self._paused and self._has_room and not writing
+        demand("a pause ends when all is written", not over)
+        if self._interrupts > 1:
+            writing = [task for task in writing if not task.unwritten]
+        under_way = self._at[Stage.RUNNING] or self._at[Stage.EXITED] or writing
+        waits = not self._interrupts and self._at[Stage.WAITING]
+        demand("a sweep ends when nothing is under way", under_way or waits, self._tasks)
+
+    def _check_waiting(self, now: float) -> None:
+        waiting = self._waiting(now)
+        for task in waiting:
+            demand("what has no hope is given up", not self._is_over(task.history), task)
+        if self._paused or self._draining:
+            return
+        for device in self._devices.values():
+            if not device.idle or self._in_use(device) or device.aside_until > now:
+                continue
+            suited = [task.id for task in waiting if self._suits(task, device, now)]
+            demand("no idle device while a task waits", not suited, device, suited)
+
+    def _check_wake(self, now: float, wake: float | None) -> None:
+        demand("due is done", wake is None or wake > now, wake)
+        deadlines = [device.aside_until for device in self._devices.values()]
+        deadlines += [task.due for task in self._at[Stage.WAITING].values()]
+        if self._paused:
+            deadlines.append(now + ROOM_CHECK)
+        for task in self._at[Stage.RUNNING].values():
+            if task.stopped:
+                continue
+            if self._limits.timeout is not None:
+                deadlines.append(task.started + self._limits.timeout)
+            if self._limits.stall is not None and not task.asked:
+                deadlines.append(task.alive + self._limits.stall)
+        next_one = min((at for at in deadlines if at > now), default=None)
+        in_time = next_one is None or (wake is not None and wake <= next_one)
+        demand("time wakes the core for what it owes", in_time, wake, next_one)
+
+    # --- the rules -----------------------------------------------------------------------------
+
+    def _in_use(self, device: _Device) -> bool:
+        return any(task.device == device.name for task in self._at[Stage.RUNNING].values())
+
+    def _waiting(self, now: float) -> list[_Task]:
+        """Return the tasks that wait for nothing but a device."""
+        return [task for task in self._at[Stage.WAITING].values() if task.due <= now]
+
+    def _suits(self, task: _Task, device: _Device, now: float) -> bool:
+        enough = device.has_more_than(self._memory_needed(task.history))
+        return enough and not self._avoids(task, device, now)
+
+    def _avoids(self, task: _Task, device: _Device, now: float) -> bool:
+        """Say whether the task failed by an error of this device, and may hope for another."""
+        if not task.history:
+            return False
+        last, needed = task.history[-1], self._memory_needed(task.history)
+        if last.verdict.kind is not Kind.DEVICE_ERROR or last.device != device.name:
+            return False
+        return any(
+            (other.within_reach or self._in_use(other))
+            and other.aside_until <= now
+            and other.has_more_than(needed)
+            for other in self._devices.values()
+            if other is not device
+        )
+
+    def _due(self, past: Sequence[Attempt]) -> float:
+        """Return when to try again: each failure backs off twice as long as the one before."""
+        last = past[-1]
+        kind = last.verdict.kind
+        if kind in _AT_ONCE or (
+            kind is Kind.OUT_OF_MEMORY
+            and not last.foreign
+            and (self._can_halve(last) or self._memory_needed(past) is not None)
+        ):
+            return last.ended
+        failures = sum(attempt.verdict.kind is not Kind.STOPPED for attempt in past)
+        return last.ended + min(MAX_BACKOFF, self._retries.backoff * 2.0 ** (failures - 1))
+
+    def _can_halve(self, attempt: Attempt) -> bool:
+        out_of_memory = attempt.verdict.kind is Kind.OUT_OF_MEMORY and not attempt.foreign
+        return out_of_memory and attempt.halvings < self._max_halvings
+
+    def _halvings(self, past: Sequence[Attempt]) -> int:
+        return max((attempt.halvings + self._can_halve(attempt) for attempt in past), default=0)
+
+    def _memory_needed(self, past: Sequence[Attempt]) -> int | None:
+        """Return the most memory that was free and not enough, with nothing left to halve."""
+        tried = (
+            attempt.free_memory
+            for attempt in past
+            if attempt.verdict.kind is Kind.OUT_OF_MEMORY
+            and not attempt.foreign
+            and not self._can_halve(attempt)
+        )
+        return max((memory for memory in tried if memory is not None), default=None)
+
+    def _is_used_up(self, past: Sequence[Attempt]) -> bool:
+        """Say whether the last failure was one too many; after a stop there is always a next time."""
+        if not past or past[-1].verdict.kind is Kind.STOPPED:
+            return False
+        free = charged = 0
+        for attempt in past:
+            kind = attempt.verdict.kind
+            if kind is Kind.STOPPED or self._can_halve(attempt):
+                continue
+            if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and attempt.foreign):
+                free += 1
+            else:
+                charged += 1
+        return charged + max(0, free - MAX_FREE_ATTEMPTS) >= self._retries.max_attempts
+
+    def _is_over(self, past: Sequence[Attempt]) -> bool:
+        """Say whether a task that failed like this has no further attempt."""
+        wrong_code = bool(past) and past[-1].verdict.kind is Kind.WRONG_CODE
+        hopeless = not self._may_have_more_than(self._memory_needed(past))
+        return wrong_code or hopeless or self._is_used_up(past)
+
+    def _may_have_more_than(self, needed: int | None) -> bool:
+        """Say whether any device could have so much memory free, as far as is known."""
+        if needed is None or not self._devices:
+            return True
+        totals = [device.total_memory for device in self._devices.values()]
+        return any(total is None or total * MOST_FREE > needed for total in totals)

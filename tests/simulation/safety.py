@@ -1,0 +1,105 @@
+"""What must never happen, checked against the world's own knowledge, never the core's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scheduler.core import events as ev
+from scheduler.core.verdict import Kind
+from tests.simulation.model import End, Record
+
+if TYPE_CHECKING:
+    from tests.simulation.shell import Shell
+    from tests.simulation.world import World
+
+
+class Broken(AssertionError):  # noqa: N818 (a promise is broken)
+    """A promise does not hold."""
+
+
+def demand(promise: str, holds: object, *facts: object) -> None:
+    """Raise Broken, with the facts, unless the promise holds."""
+    if not holds:
+        raise Broken(f"{promise}: {' '.join(map(str, facts))}")
+
+
+class Promises:
+    """The checks of what a dispatcher does to the world; see obligations.py for what it must do."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    # --- starts --------------------------------------------------------------------------------
+
+    def check_start(self, shell: Shell, start: ev.Start) -> None:
+        """Check a start that the core asks for, before it is carried out."""
+        world, task = self._world, start.task
+        demand("a completed task is never run again", task not in world.done, start)
+        demand("a failed task is not run again", task not in world.failed, start)
+        demand("one attempt at a time", task not in shell.attempts, start)
+        demand("an attempt is judged before the next", task not in shell.unjudged, start)
+        view = shell.views[start.device]
+        free = view.keeper is None and start.device not in shell.occupied.values()
+        demand("a device is given once", free, start, shell.occupied)
+        demand("a device is idle when it is given", view.idle, start)
+
+    def worker_began(self, task: str, record: Record) -> None:
+        """Check, as the witness would, a worker that has just begun."""
+        world = self._world
+        demand("a completed task is never run again", task not in world.done, task)
+        finished = [r for r in world.files[task].records if _completed(r)]
+        demand("finished work is kept", not finished, task, finished)
+        for gpu in world.gpus.values():
+            for keeper in gpu.holders:
+                if keeper is record.keeper or not keeper.working:
+                    continue
+                demand("one attempt at a time", keeper.task != task, task)
+                # Slots have no leases: a dead dispatcher's last order may share one for a while.
+                if not world.slots or keeper.ordered_by is record.keeper.ordered_by:
+                    free = gpu.name != record.device
+                    demand("a device is used once", free, task, gpu.name)
+
+    # --- stops, checkpoints, the end -------------------------------------------------------------
+
+    def check_stop(self, shell: Shell, stop: ev.Stop) -> None:
+        """Check that running work is not ended without a reason that the user would accept."""
+        keeper = shell.attempts.get(stop.task)
+        if keeper is None:
+            return
+        world, kind = self._world, stop.verdict.kind
+        ran = world.now - keeper.ordered
+        reason = {
+            Kind.TIMEOUT: world.limits.timeout is not None and ran >= world.limits.timeout - 1e-6,
+            Kind.STALLED: world.limits.stall is not None
+            and keeper.working
+            and world.now - keeper.shows_life_at >= world.limits.stall - 1e-6,
+            Kind.STOPPED: world.interrupts > 1,
+            Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
+        }
+        demand("running work goes on", not keeper.working or reason[kind], stop, ran)
+
+    def check_checkpoint(self, action: ev.WriteCheckpoint) -> None:
+        """Check the proof of a checkpoint at the moment when it is written."""
+        records = self._world.files[action.task].records
+        proven = bool(records) and _completed(records[-1])
+        if action.completed:
+            demand("a .done is proven by exit and log", proven, action, records[-1:])
+        else:
+            demand("finished work is kept", not proven, action, records[-1:])
+        both = self._world.failed if action.completed else self._world.done
+        demand("completed or failed, not both", action.task not in both, action)
+
+    def check_finish(self, shell: Shell, finish: ev.Finish) -> None:
+        """Check that the exit code says what the files say."""
+        world = self._world
+        if finish.exit_code == 130:
+            demand("130 only after Ctrl-C", world.interrupts > 0, finish)
+            demand("nothing runs at the end", not shell.attempts, finish)
+            return
+        ended = len(world.done) + len(world.failed)
+        demand("over only when all is", ended == len(world.natures), finish, ended)
+        demand("0 and 1", finish.exit_code == (1 if world.failed else 0), finish)
+
+
+def _completed(record: Record) -> bool:
+    return record.ended is not None and record.end is End.COMPLETES

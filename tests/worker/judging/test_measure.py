@@ -1,0 +1,312 @@
+"""Targets and verdicts; and a file judged from its text to its speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.__main__ import main
+from worker.errors import ConfigurationError
+from worker.judging import measure as judge
+from worker.results.statistics import Estimate
+
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+PROGRAM = f"""
+from DeepCache import DeepCacheSDHelper
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+pipe = StableDiffusionPipeline.from_pretrained("{SD15}")
+pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+helper = DeepCacheSDHelper(pipe=pipe)
+helper.set_params(cache_interval=4)
+helper.enable()
+pipe(["a", "b"], num_inference_steps=8)
+"""
+QUICK = ["--num-samples", "2", "--repeats", "1"]
+DECIDING = ["--num-samples", "2", "--repeats", "6"]  # as many pairs as an interval needs
+
+
+def measured(
+    gain: tuple[float, float | None, float | None],
+    loss: tuple[float, float, float],
+    latency: float = 1.0,
+) -> judge.Measured:
+    baseline = {"role": "baseline"}
+    return judge.Measured(
+        baseline, {"role": "candidate"}, Estimate(*gain), Estimate(*loss), latency
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "loss", "target", "passed", "achievement"),
+    [
+        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(1.8), True, 1.0),
+        ((1.5, 1.4, 1.6), (0.0, 0.0, 0.0), judge.Target(2.0), False, 0.75),
+        ((2.0, 1.7, 2.3), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),
+        ((2.0, None, None), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),  # too few pairs
+        ((2.0, 1.9, 2.1), (0.01, 0.0, 0.02), judge.Target(1.8, 0.05), True, 1.0),
+        ((2.0, 1.9, 2.1), (0.10, 0.08, 0.12), judge.Target(1.8, 0.05), False, 0.5),
+        ((2.0, 1.9, 2.1), (0.04, 0.02, 0.06), judge.Target(1.8, 0.05), None, 1.0),
+        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(latency=0.5), False, 0.5),
+        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(latency=1.0), True, 1.0),
+        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(), True, 1.0),
+    ],
+)
+def test_verdicts(
+    gain: tuple[float, float | None, float | None],
+    loss: tuple[float, float, float],
+    target: judge.Target,
+    passed: bool | None,
+    achievement: float,
+) -> None:
+    verdict = judge.verdict(measured(gain, loss), target)
+    assert verdict.passed is passed
+    assert verdict.achievement == pytest.approx(achievement)
+
+
+@pytest.mark.parametrize(
+    ("content", "target"),
+    [
+        ("target_speedup: 1.8\nmax_loss: 0.05\n", judge.Target(1.8, 0.05)),
+        ("latency: 1.5s\n", judge.Target(latency=1.5)),
+        ("latency: 800ms\n", judge.Target(latency=0.8)),
+        ("latency: 2\n", judge.Target(latency=2.0)),
+    ],
+)
+def test_targets(content: str, target: judge.Target, tmp_path: Path) -> None:
+    (tmp_path / "target.yaml").write_text(content)
+    assert judge.read_target(tmp_path / "target.yaml") == target
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "- 1\n", "speed: 2\n", "max_loss: 5\n", "latency: soon\n", "latency: 0\n",
+     "target_speedup: true\n", "target_speedup: -1\n", "target_speedup: .inf\n", "a: [\n"],
+)  # fmt: skip
+def test_mistakes_in_a_target(content: str, tmp_path: Path) -> None:
+    (tmp_path / "target.yaml").write_text(content)
+    with pytest.raises(ConfigurationError, match=r"target\.yaml"):
+        judge.read_target(tmp_path / "target.yaml")
+
+
+def test_every_example_target_is_valid() -> None:
+    cases = Path(__file__).resolve().parents[3] / "cases"
+    targets = list(cases.glob("*/target.yaml"))
+    assert len(targets) >= 10
+    for target in targets:
+        assert judge.read_target(target) != judge.Target()
+
+
+@pytest.fixture
+def models_file(tmp_path: Path, model_cache: None) -> str:
+    file = tmp_path / "models.yaml"
+    file.write_text(f"{SD15}: built:sd15\n")
+    return str(file)
+
+
+def test_a_file_is_measured_against_its_own_baseline(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text(PROGRAM)
+    flags = ["--models", models_file, "--target-speedup", "1000", "--json", *DECIDING]
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["configuration"]["model_id"] == SD15
+    assert report["accelerators"] == {"deepcache": {"cache_interval": 4, "cache_branch_id": 0}}
+    assert report["baseline"]["role"] == "baseline"
+    assert report["candidate"]["role"] == "candidate"
+    assert report["speedup"]["low"] <= report["speedup"]["value"] <= report["speedup"]["high"]
+    assert report["relative_loss"]["value"] is not None
+    assert report["passed"] is False
+    assert report["achievement"] == pytest.approx(report["speedup"]["value"] / 1000)
+
+
+def test_a_file_that_fails_is_not_passed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text("import sys; sys.exit('no GPU here')")
+    assert main(["evaluate", str(tmp_path / "gen.py")]) == 1
+    assert "it fails: SystemExit: no GPU here" in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_here_is_not_the_file_s_fault(tmp_path: Path) -> None:
+    (tmp_path / "gen.py").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "evaluate", str(tmp_path / "gen.py")],
+        cwd=Path(__file__).resolve().parents[3],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 75
+    assert f"the model {SD15} is not in the local cache" in done.stderr
+
+
+def test_a_file_that_does_not_parse_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text("(")
+    assert main(["evaluate", str(tmp_path / "gen.py")]) == 2
+    assert "does not parse" in capsys.readouterr().err
+
+
+def test_what_counts_is_what_ran(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The text enables DeepCache; code that only running shows takes it off again."""
+    (tmp_path / "gen.py").write_text(PROGRAM.replace("pipe([", "exec('helper.disable()')\npipe(["))
+    flags = ["--models", models_file, "--json", *QUICK]
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert report["accelerators"] == {}
+    assert report["speedup"]["value"] == 1
+    # ... as far as it is known: code that only running shows could have changed what is told
+    assert report["passed"] is None
+    assert "it uses exec" in report["caveat"]
+
+
+def test_what_ran_is_held_against_what_is_written(
+    case: Path, tmp_path: Path, models_file: str
+) -> None:
+    """The text builds what is asked; it then calls something else behind a name of its own."""
+    lie = "import worker.judging.sandbox.hooks as h\nold = h.describe\ndef lie(*a, **k):\n"
+    lie += " told = old(*a, **k)\n told['fields']['steps'] = 3\n return told\nh.describe = lie\n"
+    (case / "gen.py").write_text(lie + PROGRAM)
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--models", models_file, "--results", str(results)]) == 0
+    assert (summary(results)["stage"], summary(results)["passed"]) == ("objects", False)
+    verdict = json.loads(results.read_text().splitlines()[0])["verdict"]
+    assert "not what is written in it: steps" in verdict["problem"]
+
+
+@pytest.mark.parametrize("size", ["24", "24GB", "0GiB", "manyGiB"])
+def test_a_mistake_in_a_size(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["evaluate", "gen.py", "--memory", size])
+    assert "is not a size such as 24GiB" in capsys.readouterr().err
+
+
+def test_the_memory_limit_is_the_command_line_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text("x = bytearray(2 ** 30)")
+    assert main(["evaluate", str(tmp_path / "gen.py"), "--memory", "300MiB"]) == 1
+    assert "MemoryError" in capsys.readouterr().out
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    folder = tmp_path / "4-example"
+    folder.mkdir()
+    (folder / "gt.py").write_text(PROGRAM)
+    (folder / "gen.py").write_text(PROGRAM.replace("=8", "=4 * 2"))
+    (folder / "target.yaml").write_text("target_speedup: 0.001\n")
+    return folder
+
+
+def summary(results: Path) -> dict[str, object]:
+    last = json.loads(results.read_text().splitlines()[-1])
+    found: dict[str, object] = last["summary"]
+    return found
+
+
+def test_a_case_from_its_text_to_its_speed(case: Path, models_file: str, tmp_path: Path) -> None:
+    results = tmp_path / "results.jsonl"
+    flags = ["--models", models_file, "--results", str(results), *DECIDING]
+    assert main(["judge", str(case), *flags]) == 0
+    found = summary(results)
+    assert (found["level"], found["stage"], found["passed"]) == ("4", "measured", True)
+    assert found["achievement"] == 1
+    rows = [json.loads(line) for line in results.read_text().splitlines()[:-1]]
+    assert [row["role"] for row in rows] == ["baseline", "candidate"]
+    assert {"passed", "achievement", "speedup"} <= {item["name"] for item in rows[1]["metrics"]}
+
+
+def test_a_wrong_case_is_a_result(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (case / "gen.py").write_text(PROGRAM.replace("cache_interval=4", "cache_interval=2"))
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--results", str(results)]) == 0
+    assert capsys.readouterr().out.endswith("Successfully completed\n")
+    found = summary(results)
+    assert (found["stage"], found["passed"], found["achievement"]) == ("text", False, 0)
+
+
+def test_what_a_judged_file_raises_is_no_failure_of_the_judge(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (case / "gen.py").write_text(PROGRAM + "raise RuntimeError('CUDA out of memory')\n")
+    (case / "models.yaml").write_text(f"{SD15}: built:sd15\n")
+    results = tmp_path / "results.jsonl"
+    flags = ["--models", str(case / "models.yaml"), "--results", str(results)]
+    assert main(["judge", str(case), *flags]) == 0
+    printed = capsys.readouterr()
+    assert "RuntimeError" not in printed.out + printed.err
+    assert "CUDA out of memory" not in printed.out + printed.err
+    assert "RuntimeError: CUDA out of memory" in results.read_text()
+    assert summary(results)["stage"] == "objects"
+
+
+def test_a_case_without_its_reference_is_a_mistake(
+    case: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (case / "gt.py").unlink()
+    assert main(["judge", str(case), "--results", str(tmp_path / "r.jsonl")]) == 2
+    assert "gt.py" in capsys.readouterr().err
+
+
+def test_a_file_is_no_case(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "README.md").write_text("about these cases")
+    flags = ["--results", str(tmp_path / "r.jsonl")]
+    assert main(["judge", str(tmp_path / "README.md"), *flags]) == 2
+    assert "is no folder" in capsys.readouterr().err
+
+
+def test_the_sweep_over_cases_takes_the_folders_alone(tmp_path: Path) -> None:
+    (tmp_path / "cases" / "1-example").mkdir(parents=True)
+    (tmp_path / "cases" / "README.md").write_text("about these cases")
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "scheduler", root / "sweeps" / "codecheck.yaml", "--dry-run"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert "codecheck: 1 task" in done.stdout
+    assert "README" not in done.stdout
+
+
+@pytest.mark.parametrize("wrong", ["missing", "too large", "a folder"])
+def test_a_generated_file_that_cannot_be_read_is_a_result(
+    wrong: str, case: Path, tmp_path: Path
+) -> None:
+    (case / "gen.py").unlink()
+    if wrong == "too large":
+        (case / "gen.py").write_text("#" * (17 * 2**20))
+    elif wrong == "a folder":
+        (case / "gen.py").mkdir()
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--results", str(results)]) == 0
+    found = summary(results)
+    assert (found["stage"], found["passed"], found["achievement"]) == ("text", False, 0)
+    assert "gen.py" in json.loads(results.read_text().splitlines()[0])["verdict"]["problem"]
+
+
+def test_infinities_of_a_noise_scheduler_are_measured(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DPM-Solver's own configuration holds one."""
+    (tmp_path / "gen.py").write_text(
+        PROGRAM.replace("DDIMScheduler", "DPMSolverMultistepScheduler")
+    )
+    flags = ["--models", models_file, "--json", *QUICK]
+    code = main(["evaluate", str(tmp_path / "gen.py"), *flags])
+    report = json.loads(capsys.readouterr().out)
+    assert (code, report.get("problem")) == (0, None)
+    assert report["configuration"]["scheduler"] == "DPMSolverMultistepScheduler"

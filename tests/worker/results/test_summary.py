@@ -1,0 +1,165 @@
+"""What a task's rows say together."""
+
+import pytest
+
+from worker.results.file import metric
+from worker.results.summary import beats_fewer_steps, bound, frontier, in_words, spread, summarise
+
+
+def row(
+    label,
+    speed=None,
+    loss=None,
+    role="candidate",
+    spread_of=0.0,
+    images=32,
+    batches=10,
+    pattern=(1, -1),
+    **configuration,
+):
+    """Return a row whose loss lies ``spread_of`` to both sides, apart from prompt to prompt."""
+    metrics = [metric("clip_score", 30.0, "", "higher"), metric("images", 8, "", None)]
+    metrics.append(metric("images_scored", images, "", None))
+    samples = {"seconds": [1.0] * batches, "clip_score": [30.0] * images}
+    if speed is not None:
+        metrics.append(metric("speedup", speed, "×", "higher", low=speed * 0.99, high=speed * 1.01))
+        low, high = loss - spread_of, loss + spread_of
+        metrics.append(metric("quality_loss", loss, "", "lower", low=low, high=high))
+        apart = spread_of * images**0.5 / 1.96
+        losses = [loss + apart * pattern[n % len(pattern)] for n in range(images)]
+        samples |= {f"baseline_{name}": values for name, values in samples.items()}
+        samples["seconds"] = [1 / speed] * batches
+        samples["clip_score"] = [30 * (1 - lost) for lost in losses]
+    return {
+        "label": label,
+        "role": role,
+        "status": "measured",
+        "configuration": {"accelerators": {}} | configuration,
+        "metrics": metrics,
+        "samples": samples,
+    }
+
+
+BASELINE = row("baseline", role="baseline")
+HALF = row("25 steps", 2.0, 0.02, "control", steps=25)
+THIRD = row("15 steps", 3.0, 0.06, "control", steps=15)
+NULL = row("other seeds", 1.1, -0.05, "control", seeds=1)
+
+
+def labels(rows):
+    return [item["label"] for item in rows]
+
+
+def test_frontier_leaves_out_what_another_beats_and_the_null_arm():
+    good, beaten = row("good", 2.5, 0.01), row("beaten", 1.5, 0.03)
+    found = frontier([BASELINE, NULL, HALF, THIRD, good, beaten])
+    assert labels(found) == ["baseline", "good", "15 steps"]
+
+
+def test_a_gain_of_quality_that_may_be_chance_is_a_tie_with_the_baseline():
+    slower = row("slower", 0.9, -0.01, spread_of=0.02)
+    assert labels(frontier([BASELINE, slower])) == ["baseline"]
+    assert labels(frontier([BASELINE, row("slower", 0.9, -0.01, images=15)])) == ["baseline"]
+    surely = row("surely better", 0.9, -0.01, spread_of=0.005)
+    assert labels(frontier([BASELINE, surely])) == ["surely better", "baseline"]
+    faster = row("faster", 1.5, -0.01, spread_of=0.02)
+    fastest = row("fastest", 2.0, -0.001, spread_of=0.02)
+    assert labels(frontier([BASELINE, faster, fastest])) == ["fastest"]
+
+
+def test_without_quality_there_is_no_frontier():
+    bare = [item | {"metrics": []} for item in (BASELINE, HALF)]
+    assert frontier(bare) == []
+
+
+@pytest.mark.parametrize(
+    ("speed", "loss", "apart", "said"),
+    [
+        # fewer steps give 2.5x at a loss of 4 %
+        (2.6, 0.04, 0.0, "yes"),
+        (2.4, 0.04, 0.0, "no"),
+        (2.5, 0.04, 0.002, "cannot tell yet"),
+        (2.6, 0.04, 0.02, "cannot tell yet"),
+        (3.2, 0.05, 0.0, "yes"),
+        # behind the last control fewer steps may be faster still, but a faster one is there
+        (3.2, 0.5, 0.0, "cannot tell yet"),
+        (2.9, 0.5, 0.0, "no"),
+        (1.05, -0.01, 0.0, "yes"),
+    ],
+)
+def test_against_fewer_steps_at_equal_loss(speed, loss, apart, said):
+    candidate = row("candidate", speed, loss, spread_of=apart)
+    assert beats_fewer_steps(candidate, [BASELINE, HALF, THIRD, candidate]) == said
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        # what the same prompts do to both cancels out; what each does on its own does not
+        ((1, -1), "yes"),
+        ((1, 1, -1, -1), "cannot tell yet"),
+    ],
+)
+def test_the_controls_are_no_more_certain_than_the_candidate(pattern, said):
+    controls = [
+        row("25 steps", 2.0, 0.02, "control", spread_of=0.02, pattern=pattern, steps=25),
+        row("15 steps", 3.0, 0.06, "control", spread_of=0.02, pattern=pattern, steps=15),
+    ]
+    candidate = row("candidate", 2.7, 0.04, spread_of=0.02)
+    assert beats_fewer_steps(candidate, [BASELINE, *controls, candidate]) == said
+
+
+def test_a_handful_of_times_decides_nothing():
+    few = row("candidate", 5.0, 0.001, batches=5)
+    assert beats_fewer_steps(few, [BASELINE, HALF, few]) == "cannot tell yet"
+
+
+def test_against_fewer_steps_that_were_not_measured():
+    assert beats_fewer_steps(row("candidate", 2.0, 0.0), [BASELINE]) == "cannot tell yet"
+
+
+def test_an_open_bound_names_the_images_that_would_decide():
+    said = bound(row("candidate", 2.0, 0.04, spread_of=0.02), 0.05)
+    assert said["answer"] == "cannot tell yet"
+    assert said["images"] == pytest.approx(128, abs=1)
+    assert bound(row("candidate", 2.0, 0.04, spread_of=0.01), 0.05) == {"answer": "within"}
+
+
+def test_a_handful_of_images_decides_nothing():
+    few = row("candidate", 5.0, 0.001, images=15)
+    assert bound(few, 0.05) == {"answer": "cannot tell yet", "images": 16}
+    apart = row("candidate", 5.0, 0.04, spread_of=0.02, images=8)
+    assert bound(apart, 0.05)["images"] == pytest.approx(32, abs=1)
+    assert beats_fewer_steps(few, [BASELINE, HALF, few]) == "cannot tell yet"
+
+
+def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
+    sure, perhaps = row("sure", 2.0, 0.01), row("perhaps", 3.0, 0.04, spread_of=0.02)
+    summary = summarise([BASELINE, sure, perhaps], 0.05)
+    assert (summary["best"], summary["speedup"], summary["loss"]) == ("sure", 2.0, 0.01)
+    assert summary["within"] is True
+    summary = summarise([BASELINE, perhaps], 0.05)
+    assert (summary["best"], summary["within"]) == ("perhaps", False)
+    assert "best" not in summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05)
+
+
+def test_what_was_not_scored_is_never_the_best():
+    unscored = row("fast", 9.0, 0.0)
+    unscored["metrics"] = [item for item in unscored["metrics"] if item["name"] == "speedup"]
+    failed = row("faster", role="candidate") | {"status": "images are not numbers", "metrics": []}
+    summary = summarise([BASELINE, unscored, failed], 0.05)
+    assert "best" not in summary
+    assert summary["not_numbers"] == ["faster"]
+
+
+def test_a_small_bound_is_not_rounded_away():
+    summary = summarise([BASELINE, row("good", 2.0, 0.001)], 0.002)
+    assert any("loss within 0.2%: within" in line for line in in_words(summary))
+
+
+def test_spread_between_studies():
+    studies = {
+        name: [BASELINE | {"study": name}, row(f"fast ({name})", speed, loss) | {"study": name}]
+        for name, speed, loss in (("seed 1", 2.0, 0.01), ("seed 2", 2.2, 0.03))
+    }
+    assert spread(studies) == {"fast": {"speedup": [2.0, 2.2], "quality_loss": [0.01, 0.03]}}

@@ -1,0 +1,1 @@
+"""Judging acceleration code: two files compared, statically and by running them, and scored."""

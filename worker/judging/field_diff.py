@@ -1,0 +1,241 @@
+"""Hold what one file does against what another does, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TypeGuard
+
+from worker.judging.library_facts import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
+from worker.judging.static.extract import FIELDS, NO_PIPELINE, Findings, untouched
+from worker.judging.static.libraries.schedulers import spacing
+from worker.judging.static.values import (
+    ITEMS,
+    OPEN,
+    DictThing,
+    Lib,
+    ListThing,
+    Unknown,
+    Value,
+    same,
+)
+
+# What each field weighs in a relaxed score, where no file says otherwise.
+WEIGHTS: dict[str, float] = {
+    **dict.fromkeys(FIELDS, 0.5),
+    "pipeline": 2.0,
+    "model_id": 2.0,
+    "scheduler": 2.0,
+    "scheduler_args": 1.0,
+    "steps": 2.0,
+    "accelerators": 4.0,
+    "guidance": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class FieldMatch:
+    """One field of two files. ``match`` and ``score`` are None where it cannot be known.
+
+    ``default``: both files leave it as it is, so that it says nothing about either.
+    """
+
+    field: str
+    expected: Value
+    found: Value
+    match: bool | None
+    score: float | None
+    why: str = ""
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """How far two values may differ: relative tolerance of numbers, weight of each field."""
+
+    tolerance: float
+    weights: Mapping[str, float]
+
+
+def compare(
+    expected: Findings, found: Findings, relaxed: Relaxed | None = None
+) -> list[FieldMatch]:
+    """Compare two files' findings; with ``relaxed``, near misses get part of the credit."""
+    matches = [_field(name, expected, found, relaxed) for name in FIELDS]
+    if relaxed is None:
+        return matches
+    bare = [untouched(side) for side in (expected, found)]
+    return [
+        _weighed(item, bare[0].fields[item.field], bare[1].fields[item.field]) for item in matches
+    ]
+
+
+def _weighed(item: FieldMatch, left: Value, right: Value) -> FieldMatch:
+    """Note of a field if both files leave it at the default of the pipeline they load."""
+    if item.field in ("pipeline", "model_id"):
+        return item
+    if equal(item.expected, left) is not True or equal(item.found, right) is not True:
+        return item
+    return replace(item, default=True, why=item.why or "the default, not counted")
+
+
+def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> float | None:
+    """Return the weighted mean score, from 0 to 1, of the fields that are known and set by a file."""
+    known = [
+        (weights[item.field], item.score)
+        for item in matches
+        if item.score is not None and not item.default
+    ]
+    whole = sum(weight for weight, _ in known)
+    return sum(weight * score for weight, score in known) / whole if whole > 0 else None
+
+
+def _field(name: str, left: Findings, right: Findings, relaxed: Relaxed | None) -> FieldMatch:
+    expected, found = left.fields[name], right.fields[name]
+    verdict = equal(expected, found)
+    why = _why_unknown(expected, found) if verdict is None else ""
+    if expected == NO_PIPELINE and found == NO_PIPELINE:
+        verdict, why = None, "neither file builds a pipeline"
+    if relaxed is None or verdict is None or verdict:
+        return FieldMatch(
+            name, expected, found, verdict, None if verdict is None else float(verdict), why
+        )
+    if name == "scheduler":
+        score, why = _credit_scheduler(left, right)
+    else:
+        score, why = _credit(name, expected, found, relaxed.tolerance)
+    if score is None:
+        return FieldMatch(name, expected, found, None, None, why)
+    return FieldMatch(name, expected, found, score >= 1, score, why)
+
+
+def equal(expected: Value, found: Value, depth: int = 0) -> bool | None:
+    """Whether two values are the same; None if that cannot be known."""
+    if isinstance(expected, Unknown) or isinstance(found, Unknown):
+        return True if same(expected, found) else None
+    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+        return _equal_entries(expected, found, depth)
+    left, right = _items(expected), _items(found)
+    if left is not None and right is not None:
+        if len(left) != len(right) or depth > 10:
+            return False if depth <= 10 else None
+        return _all([equal(a, b, depth + 1) for a, b in zip(left, right, strict=True)])
+    if isinstance(expected, Lib) and isinstance(found, Lib):
+        return expected.last == found.last
+    plain = (str, int, float, complex, bytes, type(None), Lib)
+    if isinstance(expected, (*plain, DictThing, ListThing, tuple)) and isinstance(
+        found, (*plain, DictThing, ListThing, tuple)
+    ):
+        return bool(expected == found)
+    return None
+
+
+def _items(value: Value) -> tuple[Value, ...] | None:
+    items = value.slots[ITEMS] if isinstance(value, ListThing) else value
+    return items if isinstance(items, tuple) else None
+
+
+def _equal_entries(expected: DictThing, found: DictThing, depth: int) -> bool | None:
+    if depth > 10:
+        return None
+    answers: list[bool | None] = []
+    for key in expected.slots | found.slots:
+        if key in expected.slots and key in found.slots:
+            answers.append(equal(expected.slots[key], found.slots[key], depth + 1))
+            continue
+        present, absent = (expected, found) if key in expected.slots else (found, expected)
+        certain = OPEN not in absent.slots and not isinstance(present.slots[key], Unknown)
+        answers.append(False if certain else None)
+    return _all(answers)
+
+
+def _all(answers: list[bool | None]) -> bool | None:
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _why_unknown(*values: Value) -> str:
+    """Return the first reason found why something is not known."""
+    for value in values:
+        if isinstance(value, Unknown):
+            return value.why
+        inner: tuple[Value, ...] = ()
+        if isinstance(value, DictThing):
+            inner = tuple(value.slots.values())
+        elif isinstance(value, ListThing):
+            inner = _items(value) or ()
+        for item in inner:
+            why = _why_unknown(item)
+            if why:
+                return why
+    return ""
+
+
+def _credit(name: str, expected: Value, found: Value, tolerance: float) -> tuple[float | None, str]:
+    """Return the credit for two values that are not the same, and why."""
+    if name == "model_id" and isinstance(expected, str) and isinstance(found, str):
+        if canonical_id(expected).lower() == canonical_id(found).lower():
+            return 1.0, "two ids of one model"
+        return 0.0, "another model"
+    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+        return _credit_entries(expected, found, tolerance)
+    return _credit_value(expected, found, tolerance)
+
+
+def _credit_scheduler(left: Findings, right: Findings) -> tuple[float | None, str]:
+    """Return the credit for two noise schedulers of different classes, and why."""
+    names = {left.fields["scheduler"], right.fields["scheduler"]}
+    if not any(names <= group for group in EQUIVALENT_SCHEDULERS):
+        return 0.0, "another noise scheduler"
+    keys = ("scheduler", "scheduler_args", "model_id")
+    one, other = (spacing(*(side.fields[key] for key in keys)) for side in (left, right))
+    for value in (one, other):
+        if isinstance(value, Unknown):
+            return None, value.why
+    if one == other and one in EQUIVALENT_SPACINGS:
+        return 1.0, "equivalent noise schedulers"
+    return 0.0, "an equivalent noise scheduler at other timesteps"
+
+
+def _is_number(value: Value) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _credit_value(expected: Value, found: Value, tolerance: float) -> tuple[float | None, str]:
+    if _is_number(expected) and _is_number(found):
+        try:
+            size = max(abs(expected), abs(found))
+            difference = abs(expected - found) / size if size else 0.0
+        except OverflowError:  # a whole number that no float can hold
+            difference = 1.0
+        if difference <= tolerance:
+            return 1.0, f"within {tolerance:.0%}"
+        return max(0.0, 1.0 - difference), f"off by {difference:.0%}"
+    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+        return _credit_entries(expected, found, tolerance)
+    verdict = equal(expected, found)
+    return (None, _why_unknown(expected, found)) if verdict is None else (float(verdict), "")
+
+
+def _credit_entries(
+    expected: DictThing, found: DictThing, tolerance: float
+) -> tuple[float | None, str]:
+    """Return the mean credit of the entries that are known, and the reason for each loss."""
+    credits: list[float] = []
+    reasons: list[str] = []
+    for key in expected.slots | found.slots:
+        if key == OPEN:
+            continue
+        if key in expected.slots and key in found.slots:
+            credit, why = _credit_value(expected.slots[key], found.slots[key], tolerance)
+            why = "" if equal(expected.slots[key], found.slots[key]) else why
+        else:
+            credit, why = 0.0, "missing" if key in expected.slots else "not asked for"
+        if credit is not None:
+            credits.append(credit)
+        if why:
+            reasons.append(f"{key}: {why}")
+    if not credits:
+        return None, "; ".join(reasons)
+    return sum(credits) / len(credits), "; ".join(reasons)

@@ -1,0 +1,1 @@
+"""Running a file that nobody vouches for: confined, limited, and watched."""

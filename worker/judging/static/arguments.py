@@ -1,0 +1,87 @@
+"""The arguments of a call, and how a signature takes them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker.judging.static.values import MISSING, OPEN, DictThing, Function, Unknown, Value
+
+
+@dataclass
+class Arguments:
+    """Positional and keyword arguments; ``open`` says why there may be more than these."""
+
+    positional: list[Value] = field(default_factory=list)
+    keywords: dict[str, Value] = field(default_factory=dict)
+    open: Unknown | None = None
+
+    def get(self, name: str, place: int | None = None, default: Value = None) -> Value:
+        """Return the argument of this name or place; Unknown if it may be among unknown ones."""
+        if name in self.keywords:
+            return self.keywords[name]
+        if place is not None and place < len(self.positional):
+            return self.positional[place]
+        return default if self.open is None else self.open
+
+    def with_first(self, *values: Value) -> Arguments:
+        """Return these arguments with others before them."""
+        return Arguments([*values, *self.positional], self.keywords, self.open)
+
+    def named(self, order: Sequence[str], defaults: Mapping[str, Value]) -> dict[str, Value]:
+        """Return every parameter's value for a signature of this order and these defaults.
+
+        Parameters that the signature does not name are kept under their own names.
+        """
+        values = dict(defaults)
+        if self.open is not None:
+            values = dict.fromkeys(values, self.open)
+        values.update(zip(order, self.positional, strict=False))
+        values.update(self.keywords)
+        return values
+
+
+def bind(function: Function, given: Arguments) -> dict[str, Value]:
+    """Return what each parameter of a function of the file is bound to.
+
+    Parameters for which nothing was given and that have no default are Unknown: the call would
+    fail, or the function is read without being called.
+    """
+    spec = function.node.args
+    names = [argument.arg for argument in [*spec.posonlyargs, *spec.args]]
+    missing = given.open or Unknown("a parameter that nothing in the file passes")
+    bound: dict[str, Value] = dict.fromkeys(names, missing)
+    if function.defaults and given.open is None:
+        bound.update(zip(names[-len(function.defaults) :], function.defaults, strict=True))
+    for argument, default in zip(spec.kwonlyargs, function.keyword_defaults, strict=True):
+        usable = default is not MISSING and given.open is None
+        bound[argument.arg] = default if usable else missing
+    bound.update(zip(names, given.positional, strict=False))
+    extra: dict[str, Value] = {}
+    for name, value in given.keywords.items():
+        if name in bound:
+            bound[name] = value
+        else:
+            extra[name] = value
+    if spec.vararg:
+        rest = tuple(given.positional[len(names) :])
+        bound[spec.vararg.arg] = given.open or rest
+    if spec.kwarg:
+        entries = DictThing(dict(extra))
+        if given.open:
+            entries.slots[OPEN] = given.open
+        bound[spec.kwarg.arg] = entries
+    return bound
+
+
+def is_generator(node: ast.AST) -> bool:
+    """Whether a function's own body yields."""
+    waiting: list[ast.AST] = list(ast.iter_child_nodes(node))
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, (ast.Yield, ast.YieldFrom)):
+            return True
+        if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting.extend(ast.iter_child_nodes(inner))
+    return False

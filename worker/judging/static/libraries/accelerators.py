@@ -1,0 +1,180 @@
+"""What DeepCache, tomesd and T-GATE do to a pipeline, recorded on its parts.
+
+Each follows its package: DeepCacheSDHelper reads its parameters when the pipeline runs, tomesd
+patches the UNet, and T-GATE's loaders ignore every argument but DeepCache's: only the arguments
+of ``pipe.tgate()`` count.
+"""
+
+from __future__ import annotations
+
+from worker.judging.library_facts import (
+    DEEPCACHE_DEFAULTS,
+    TGATE_DEEPCACHE_DEFAULTS,
+    TGATE_DEFAULTS,
+    TOME_DEFAULTS,
+)
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Machine, Raised
+from worker.judging.static.operations.attributes import change, component
+from worker.judging.static.values import (
+    Component,
+    DictThing,
+    Helper,
+    Lib,
+    Pipeline,
+    Slots,
+    Unknown,
+    Value,
+)
+
+
+def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
+    """Call a name of the packages DeepCache, tomesd or tgate."""
+    name = function.last
+    if name == "DeepCacheSDHelper":
+        slots: Slots = {}
+        if "pipe" in given.keywords or given.positional or given.open:
+            slots["pipe"] = given.get("pipe", 0)
+        return Helper(slots)
+    if name == "apply_patch":
+        return _apply_tome(machine, given)
+    if name == "remove_patch":
+        unet = _unet(machine, given.get("model", 0))
+        if isinstance(unet, Component):
+            machine.store.put(unet.slots, "tome", None)
+        else:
+            change(machine, unet, "remove_patch")
+        return given.get("model", 0)
+    if name.startswith("Tgate") and name.endswith("Loader"):
+        return _load_tgate(machine, name, given)
+    machine.taint([*given.positional, *given.keywords.values()], function.path)
+    return Unknown(f"the result of {function.path}")
+
+
+def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments) -> Value:
+    """Call a method of a DeepCacheSDHelper."""
+    store = machine.store
+    if method == "set_params":
+        values = given.named(tuple(DEEPCACHE_DEFAULTS), DEEPCACHE_DEFAULTS)
+        unexpected = set(values) - set(DEEPCACHE_DEFAULTS)
+        if unexpected:
+            raise Raised("TypeError", f"set_params takes no {min(unexpected)}")
+        store.put(helper.slots, "params", DictThing(dict(values)))
+        return None
+    unet = _unet(machine, helper.slots.get("pipe"))
+    if method not in ("enable", "disable"):
+        change(machine, unet, method)
+        return Unknown(f"the result of the helper's {method}")
+    if "pipe" not in helper.slots:
+        # enable() has a parameter for the pipe, but never reads it.
+        raise Raised("AttributeError", "DeepCacheSDHelper was made without its pipe")
+    if not isinstance(unet, Component):
+        return None
+    enabled = unet.slots.get("deepcache")
+    if method == "disable":
+        if enabled is None:
+            raise Raised("KeyError", "DeepCache is disabled without having been enabled")
+        store.put(unet.slots, "deepcache", None)
+        store.put(helper.slots, "twice", False)
+    else:
+        if enabled is helper:
+            store.put(helper.slots, "twice", True)
+        store.put(unet.slots, "deepcache", helper)
+    return None
+
+
+def _unet(machine: Machine, model: Value) -> Value:
+    return component(machine, model, "unet") if isinstance(model, Pipeline) else model
+
+
+def _apply_tome(machine: Machine, given: Arguments) -> Value:
+    model = given.get("model", 0)
+    rest = Arguments(given.positional[1:], given.keywords, given.open)
+    values = rest.named(tuple(TOME_DEFAULTS), TOME_DEFAULTS)
+    values.pop("model", None)
+    unexpected = set(values) - set(TOME_DEFAULTS)
+    if unexpected:
+        raise Raised("TypeError", f"apply_patch takes no {min(unexpected)}")
+    unet = _unet(machine, model)
+    if isinstance(unet, Component):
+        machine.store.put(unet.slots, "tome", DictThing(dict(values)))
+    else:
+        change(machine, unet, "apply_patch")
+    return model
+
+
+def _load_tgate(machine: Machine, name: str, given: Arguments) -> Value:
+    pipe = given.get("pipe", 0)
+    if not isinstance(pipe, Pipeline):
+        return pipe
+    machine.store.put(pipe.slots, "tgate", name)
+    if "DeepCache" in name:
+        unexpected = set(given.keywords) - {"pipe", "cache_interval", "cache_branch_id"}
+        if unexpected:
+            raise Raised("TypeError", f"{name} takes no {min(unexpected)}")
+        helper = Helper({"pipe": pipe})
+        params = Arguments(
+            keywords={
+                "cache_interval": given.get("cache_interval", 1, 3),
+                "cache_branch_id": given.get("cache_branch_id", 2, 0),
+            }
+        )
+        call_helper(machine, helper, "set_params", params)
+        call_helper(machine, helper, "enable", Arguments())
+        machine.store.put(pipe.slots, "helper", helper)
+    return pipe
+
+
+def tgate_arguments(loader: Value, given: dict[str, Value]) -> dict[str, Value]:
+    """Take T-GATE's parameters out of a call's arguments and return them, defaults filled in."""
+    with_deepcache = isinstance(loader, str) and "DeepCache" in loader
+    defaults = TGATE_DEEPCACHE_DEFAULTS if with_deepcache else TGATE_DEFAULTS
+    return {name: given.pop(name, default) for name, default in defaults.items()}
+
+
+def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -> Value:
+    """Return the field ``accelerators`` of a call: names to parameters, those that are on.
+
+    Args:
+        machine: the reader.
+        pipe: the pipeline called.
+        tgate: T-GATE's parameters if the call went through ``pipe.tgate``.
+    """
+    unet = component(machine, pipe, "unet")
+    if not isinstance(unet, Component):
+        return Unknown(unet.why if isinstance(unet, Unknown) else "the UNet comes from elsewhere")
+    found: Slots = {}
+    deepcache = unet.slots.get("deepcache")
+    if isinstance(deepcache, Helper):
+        found["deepcache"] = _params_of(machine, deepcache)
+    elif deepcache is not None:
+        found["deepcache"] = deepcache
+    tome = unet.slots.get("tome")
+    if tome is not None:
+        found["tome"] = DictThing(dict(tome.slots)) if isinstance(tome, DictThing) else tome
+    if tgate is not None:
+        found["tgate"] = DictThing(dict(tgate))
+    elif isinstance(pipe.slots["tgated"], Unknown):
+        found["tgate"] = pipe.slots["tgated"]
+    elif pipe.slots["tgated"]:
+        machine.note(
+            "a plain call follows a pipe.tgate() call: T-GATE never takes its patches off again, "
+            "so stale attention is reused"
+        )
+        found["tgate"] = DictThing({"left over": True})
+    for part in (unet, pipe.slots.get("transformer")):
+        changed = part.slots.get("changed") if isinstance(part, Component) else None
+        if isinstance(changed, Unknown):  # it may well be an accelerator, or undo one
+            return Unknown(changed.why, None if found else changed.key)
+    return DictThing(found)
+
+
+def _params_of(machine: Machine, helper: Helper) -> Value:
+    if helper.slots.get("twice") is True:
+        machine.note("DeepCache is enabled twice: the call ends in a RecursionError")
+        return DictThing({"broken": "enabled twice"})
+    params = helper.slots.get("params")
+    if params is None:
+        machine.note("DeepCache is enabled without set_params: the call fails")
+        return DictThing({"broken": "set_params missing"})
+    return DictThing(dict(params.slots)) if isinstance(params, DictThing) else params

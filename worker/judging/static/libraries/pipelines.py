@@ -1,0 +1,432 @@
+"""Pipelines: how they are loaded, what their methods change, and what a call does."""
+
+from __future__ import annotations
+
+from worker.judging.library_facts import (
+    CALL_DEFAULTS,
+    CALLS,
+    NEUTRAL_CALL,
+    NEUTRAL_METHODS,
+    NEUTRAL_PART_METHODS,
+    UNDOES,
+    CallSignature,
+    canonical_id,
+    model_of,
+)
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Machine
+from worker.judging.static.libraries import accelerators, schedulers
+from worker.judging.static.operations import constants as pure
+from worker.judging.static.operations.attributes import COMPONENTS, PIPE, UNSEEN, change, write
+from worker.judging.static.values import (
+    ITEMS,
+    OPEN,
+    Call,
+    Component,
+    DictThing,
+    Lib,
+    ListThing,
+    Part,
+    Pipeline,
+    Slots,
+    Unknown,
+    Value,
+    clone,
+    is_symbol,
+    key_of,
+    same,
+    shallow,
+)
+
+# Keywords of from_pretrained that choose files or save memory, but not what the pipeline is.
+_LOADING = frozenset(
+    [
+        "pretrained_model_name_or_path",
+        "pretrained_model_link_or_path",
+        "torch_dtype",
+        "dtype",
+        "scheduler",
+        "device_map",
+        "use_safetensors",
+        "variant",
+        "safety_checker",
+        "requires_safety_checker",
+        "feature_extractor",
+        "local_files_only",
+        "cache_dir",
+        "force_download",
+        "proxies",
+        "output_loading_info",
+        "token",
+        "use_auth_token",
+        "mirror",
+        "low_cpu_mem_usage",
+        "add_watermarker",
+        "offload_folder",
+        "offload_state_dict",
+        "max_memory",
+        "resume_download",
+        "original_config",
+        "config",
+        "original_config_file",
+        "load_safety_checker",
+        "image_encoder",
+        "add_watermark",
+        "disable_mmap",
+    ]
+)
+_DTYPES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "fp16": "float16",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+}
+
+
+def dtype_name(value: Value) -> Value:
+    """Return a dtype as its name, ``float16``."""
+    if value is None:
+        return "float32"
+    if isinstance(value, Lib) and value.root != "torch":
+        return Unknown(f"{value.path} is set elsewhere")
+    if isinstance(value, (Lib, str)):
+        name = (value.path if isinstance(value, Lib) else value).removeprefix("torch.")
+        return _DTYPES.get(name, name)
+    return value if isinstance(value, Unknown) else Unknown("a dtype")
+
+
+def device_name(value: Value) -> Value:
+    """Return a device as text; the first GPU is simply ``cuda``."""
+    if isinstance(value, int):
+        value = f"cuda:{value}"
+    if isinstance(value, str):
+        return value.removesuffix(":0")
+    return value if isinstance(value, Unknown) else Unknown("a device")
+
+
+def _class_of(name: str, model_id: Value) -> Value:
+    """Return the class that ``name.from_pretrained(model_id)`` makes."""
+    if name != "DiffusionPipeline" and not name.startswith("AutoPipeline"):
+        return name
+    model = model_of(model_id)
+    if model and name in ("DiffusionPipeline", "AutoPipelineForText2Image"):
+        return model.pipeline
+    task = name.removeprefix("AutoPipelineFor").replace("DiffusionPipeline", "Text2Image")
+    if model and task in ("Image2Image", "Inpainting"):
+        short = {"Image2Image": "Img2Img", "Inpainting": "Inpaint"}[task]
+        return model.pipeline.replace("Pipeline", f"{short}Pipeline")
+    key = (task, canonical_id(model_id)) if isinstance(model_id, str) else None
+    return Unknown("the pipeline class is the model's choice", key)
+
+
+def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
+    """Return what ``Name(…)``, or a class method that loads or converts, makes."""
+    if method in ("from_pretrained", "from_single_file"):
+        place = given.keywords.get("pretrained_model_link_or_path", Unknown("no model is named"))
+        model_id = given.get("pretrained_model_name_or_path", 0, place)
+        if isinstance(model_id, Lib):
+            model_id = Unknown(f"{model_id.path} is set elsewhere")
+        pipe = _new(_class_of(name, model_id), model_id, given)
+    elif method in ("", "from_pipe"):
+        source = given.keywords.get(PIPE) if method == "" else given.get("pipeline", 0)
+        if not isinstance(source, Pipeline):
+            source = None
+        pipe = _from_parts(machine, name, source, given)
+    else:
+        return Unknown(f"the result of {name}.{method}")
+    machine.built.append(pipe)
+    for part, value in given.keywords.items():
+        if part in COMPONENTS - UNSEEN:
+            write(machine, pipe, part, value)
+    options = {
+        key: value
+        for key, value in given.keywords.items()
+        if key not in _LOADING and key not in COMPONENTS and not key.startswith("\0")
+    }
+    pipe.slots["settings"] = DictThing(options | ({OPEN: given.open} if given.open else {}))
+    return pipe
+
+
+def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
+    dtype = given.get("torch_dtype", default=given.get("dtype"))
+    device_map = given.get("device_map")
+    scheduler = given.get("scheduler")
+    return Pipeline(
+        {
+            "class": cls,
+            "model_id": model_id,
+            "dtype": dtype_name(dtype),
+            "device": "cpu" if device_map is None else device_name(device_map),
+            "scheduler": schedulers.default_of(model_id) if scheduler is None else scheduler,
+            "unet": Component({"of": model_id}),
+            "replaced": DictThing(),
+            "settings": DictThing(),
+            "tgate": None,
+            "tgated": False,
+        }
+    )
+
+
+def _from_parts(machine: Machine, name: str, source: Pipeline | None, given: Arguments) -> Pipeline:
+    """Build a pipeline from another one, whose parts it shares, or from parts loaded singly."""
+    if source is None:
+        unet = given.get("unet")
+        model_id = unet.slots.get("of") if isinstance(unet, Component) else None
+        return _new(name, model_id or Unknown("the model of separately loaded parts"), given)
+    pipe = _new(_class_of(name, source.slots["model_id"]), source.slots["model_id"], given)
+    for slot in (*COMPONENTS, "dtype", "device"):
+        if slot in source.slots:
+            pipe.slots[slot] = source.slots[slot]
+    if "scheduler" not in given.keywords:
+        pipe.slots["scheduler"] = source.slots["scheduler"]
+    pipe.slots["replaced"] = shallow(source.slots["replaced"])
+    return pipe
+
+
+def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> Value:
+    """Call a method of a pipeline; a method not known here is kept as a setting."""
+    store = machine.store
+    settings = pipe.slots["settings"]
+    if method in ("__call__", "tgate"):
+        return call_pipeline(machine, pipe, given, through_tgate=method == "tgate")
+    if method in ("to", "cuda", "cpu", "half", "float"):
+        _move(machine, pipe, method, given)
+        return pipe
+    if method == "register_modules":
+        for name, value in given.keywords.items():
+            write(machine, pipe, name, value)
+        if given.open is not None:
+            machine.taint([pipe], given.open.why)
+        return None
+    if method.startswith("_"):
+        change(machine, pipe, method, *given.positional, *given.keywords.values())
+    if method in NEUTRAL_METHODS or not isinstance(settings, DictThing):
+        return Unknown(f"the result of {method}")
+    if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
+        store.put(pipe.slots, "device", "cuda")
+    undone = UNDOES.get(method)
+    if method.startswith("disable_"):
+        undone = "enable_" + method.removeprefix("disable_")
+    if undone is not None:
+        store.drop(settings.slots, undone)
+    else:
+        _record_setting(machine, settings, method, given)
+    return Unknown(f"the result of {method}")
+
+
+def _record_setting(machine: Machine, settings: DictThing, method: str, given: Arguments) -> None:
+    arguments: Slots = dict(given.keywords)
+    arguments.update({str(place): value for place, value in enumerate(given.positional)})
+    if given.open is not None:
+        arguments[OPEN] = given.open
+    entry: Value = DictThing(arguments) if arguments else True
+    if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
+        entry = Unknown(f"what {method} comes to when it is called again")
+    machine.store.put(settings.slots, method, entry)
+
+
+def _move(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> None:
+    store = machine.store
+    for part in pipe.slots.values():
+        if isinstance(part, Component):
+            store.drop(part.slots, "dtype")
+            store.drop(part.slots, "device")
+    if method in ("cuda", "cpu"):
+        store.put(pipe.slots, "device", method)
+    elif method in ("half", "float"):
+        store.put(pipe.slots, "dtype", _DTYPES[method])
+    for place, value in enumerate(given.positional):
+        is_dtype = place == 1 or (isinstance(value, Lib) and value.root == "torch")
+        name = dtype_name(value) if is_dtype else device_name(value)
+        store.put(pipe.slots, "dtype" if is_dtype else "device", name)
+    for key in ("dtype", "torch_dtype"):
+        if key in given.keywords:
+            store.put(pipe.slots, "dtype", dtype_name(given.keywords[key]))
+    if "device" in given.keywords:
+        store.put(pipe.slots, "device", device_name(given.keywords["device"]))
+    if given.open:
+        store.put(pipe.slots, "device", given.open)
+        store.put(pipe.slots, "dtype", given.open)
+
+
+def call_component(machine: Machine, part: Component, method: str, given: Arguments) -> Value:
+    """Call a method of a pipeline's part."""
+    store = machine.store
+    if method == "compile":
+        store.put(part.slots, "compile", given.get("mode") or "default")
+    elif method == "fuse_qkv_projections":
+        store.put(part.slots, "fused", True)
+    elif method in ("cuda", "cpu"):
+        store.put(part.slots, "device", method)
+        return part
+    elif method in ("to", "half", "float", "bfloat16"):
+        layout = given.get("memory_format")
+        if layout is not None:
+            store.put(part.slots, "layout", layout.last if isinstance(layout, Lib) else layout)
+        place = given.get("device", None, next(iter(given.positional), None))
+        if method == "to" and isinstance(place, (str, int)):
+            store.put(part.slots, "device", device_name(place))
+        dtypes = [value for value in given.positional if isinstance(value, Lib)]
+        dtype = given.get("dtype", None, dtypes[0] if dtypes else None)
+        if method != "to" or dtype is not None:
+            store.put(
+                part.slots,
+                "dtype",
+                _DTYPES.get(method, method) if method != "to" else dtype_name(dtype),
+            )
+        return part
+    elif method == "eval":
+        return part
+    elif method not in NEUTRAL_PART_METHODS:
+        keywords = [item for pair in given.keywords.items() for item in pair]
+        change(machine, part, method, *given.positional, *keywords)
+    return Part(f"the result of {method}", owner=part)
+
+
+def call_pipeline(
+    machine: Machine, pipe: Pipeline | Unknown, given: Arguments, *, through_tgate: bool = False
+) -> Value:
+    """Record a pipeline's call: the configuration as it is now, and the call's arguments."""
+    if isinstance(pipe, Unknown):
+        slots = _unknown_pipeline(pipe)
+        slots.update(
+            _call_fields(machine, pipe, pipe, _call_values(machine, pipe, given), given.open)
+        )
+    else:
+        machine.spend(pure.size(pipe.slots["settings"]) + pure.size(pipe.slots["replaced"]))
+        slots = pipeline_fields(pipe)
+        values = _call_values(machine, slots["pipeline"], given)
+        tgate: dict[str, Value] | None = None
+        if through_tgate:
+            tgate = accelerators.tgate_arguments(pipe.slots["tgate"], values)
+            machine.store.put(pipe.slots, "tgated", True)
+        slots["accelerators"] = accelerators.findings(machine, pipe, tgate)
+        slots.update(
+            _call_fields(machine, slots["pipeline"], slots["model_id"], values, given.open)
+        )
+    machine.store.put(machine.world, "call", Call(slots))
+    return Unknown("the pipeline's output")
+
+
+def pipeline_fields(pipe: Pipeline) -> Slots:
+    """Return the fields that a pipeline has before it is called."""
+    model_id = pipe.slots["model_id"]
+    name, scheduler_arguments = schedulers.findings(pipe.slots["scheduler"], model_id)
+    settings = pipe.slots["settings"]
+    found = DictThing(dict(settings.slots)) if isinstance(settings, DictThing) else settings
+    replaced = pipe.slots["replaced"]
+    parts = {key: pipe.slots[key] for key in sorted(COMPONENTS & set(map(str, pipe.slots)))}
+    if isinstance(found, DictThing):
+        for part_name, part in parts.items():
+            if isinstance(part, Component):
+                if "changed" in part.slots:
+                    found.slots[part_name] = part.slots["changed"]
+                for key in ("compile", "layout", "fused", "dtype", "device"):
+                    if key in part.slots and not same(part.slots[key], pipe.slots.get(key)):
+                        found.slots[f"{part_name} {key}"] = part.slots[key]
+    return {
+        "pipeline": pipe.slots["class"],
+        "model_id": model_id,
+        "scheduler": name,
+        "scheduler_args": scheduler_arguments,
+        "dtype": pipe.slots["dtype"],
+        "device": pipe.slots["device"],
+        "components": _replaced_parts(replaced, model_id),
+        "settings": found,
+    }
+
+
+def _replaced_parts(replaced: Value, model_id: Value) -> Value:
+    if not isinstance(replaced, DictThing):
+        return replaced
+    found: Slots = {}
+    for name, part in replaced.slots.items():
+        if not isinstance(part, Component):
+            found[name] = part
+        elif not same(part.slots.get("of"), model_id):
+            found[name] = part.slots.get("of")
+    return DictThing(found)
+
+
+def _unknown_pipeline(pipe: Unknown) -> Slots:
+    names = ("pipeline", "model_id", "scheduler", "scheduler_args", "accelerators")
+    more = ("dtype", "device", "components", "settings")
+    return dict.fromkeys((*names, *more), Unknown(pipe.why))
+
+
+def _call_values(machine: Machine, cls: Value, given: Arguments) -> dict[str, Value]:
+    """Return a call's arguments under their names."""
+    values = given.named(_signature(cls).order, {})
+    if "inference_step" in values and "num_inference_steps" not in values:
+        machine.note(
+            "the number of steps is given as inference_step, a name that tgate 1.0.0 ignores"
+        )
+        values["num_inference_steps"] = values.pop("inference_step")
+    return values
+
+
+def _signature(cls: Value) -> CallSignature:
+    known = CALLS.get(cls) if isinstance(cls, str) else None
+    return known or CallSignature(("prompt",), 0, 0.0)
+
+
+def _call_fields(
+    machine: Machine, cls: Value, model_id: Value, values: dict[str, Value], missing: Unknown | None
+) -> Slots:
+    """Return the fields that a call's arguments give; ``missing``: there may be more of them."""
+    signature = _signature(cls)
+
+    def argument(name: str, default: Value) -> Value:
+        value = clone(values.pop(name, None), machine.spend)
+        if isinstance(value, Lib) and not is_symbol(value):
+            value = Unknown(f"{value.path} is set elsewhere")
+        return (missing or default) if value is None else value
+
+    def by_class(name: str, default: Value) -> Value:
+        unknown = Unknown(
+            f"the pipeline's default {name}", (name, cls) if isinstance(cls, str) else None
+        )
+        return argument(name, default or unknown)
+
+    model = model_of(model_id)
+    size: Value = model.size if model else None
+    size = size or Unknown("the model's own image size", ("size", str(model_id)))
+    steps = by_class("num_inference_steps", signature.steps)
+    for name in ("timesteps", "sigmas"):
+        schedule = values.get(name)
+        items = schedule.slots[ITEMS] if isinstance(schedule, ListThing) else None
+        steps = len(items) if isinstance(items, tuple) else steps
+    prompt = argument("prompt", None)
+    fields: Slots = {
+        "steps": steps,
+        "guidance": by_class("guidance_scale", signature.guidance),
+        "height": argument("height", size),
+        "width": argument("width", size),
+        "batch": _batch(prompt, values),
+        "images_per_prompt": argument("num_images_per_prompt", 1),
+        "prompt": prompt,
+        "negative_prompt": argument("negative_prompt", None),
+    }
+    options = {
+        name: clone(value, machine.spend)
+        for name, value in values.items()
+        if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
+    }
+    fields["call_options"] = missing or DictThing(dict(options))
+    return fields
+
+
+def _batch(prompt: Value, values: dict[str, Value]) -> Value:
+    """Return the number of prompts in a call."""
+    items = prompt.slots[ITEMS] if isinstance(prompt, ListThing) else prompt
+    if isinstance(items, tuple):
+        return len(items)
+    if isinstance(prompt, ListThing):
+        return Unknown("a list of prompts")
+    if isinstance(prompt, str):
+        return 1
+    if isinstance(prompt, Unknown):
+        return Unknown(prompt.why, prompt.key)
+    return Unknown("prompts given as embeddings") if "prompt_embeds" in values else 1

@@ -1,0 +1,194 @@
+"""Noise schedulers: whose configuration they hold, and which arguments were given on top."""
+
+from __future__ import annotations
+
+from worker.judging.library_facts import (
+    NEUTRAL_SCHEDULER_METHODS,
+    SCHEDULER_DEFAULTS,
+    canonical_id,
+    model_of,
+)
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Machine
+from worker.judging.static.operations.attributes import change
+from worker.judging.static.values import (
+    BASE,
+    OPEN,
+    DictThing,
+    Scheduler,
+    SchedulerConfig,
+    Slots,
+    Unknown,
+    Value,
+    key_of,
+    same,
+)
+
+NO_MODEL = "class defaults"  # BASE of a scheduler that was built from no model's configuration
+# Keywords of from_pretrained that say where files come from, not what the scheduler is.
+_LOADING = frozenset(
+    [
+        "subfolder",
+        "cache_dir",
+        "force_download",
+        "proxies",
+        "local_files_only",
+        "token",
+        "use_auth_token",
+        "revision",
+        "mirror",
+        "return_unused_kwargs",
+        "pretrained_model_name_or_path",
+        "config",
+        "torch_dtype",
+    ]
+)
+
+
+def default_of(model_id: Value) -> Scheduler:
+    """Return the noise scheduler that a model's own files name."""
+    model = model_of(model_id)
+    name: Value = Unknown("the model's own default scheduler")
+    if model:
+        name = model.scheduler
+    elif isinstance(model_id, str):
+        name = Unknown("the model's own default scheduler", ("default scheduler", model_id))
+    return Scheduler({"class": name, BASE: model_id})
+
+
+def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
+    """Return what ``Name(…)``, ``Name.from_config(…)`` or ``Name.from_pretrained(…)`` makes."""
+    slots: Slots = {"class": name}
+    if method == "":
+        slots[BASE] = NO_MODEL
+        _add_arguments(slots, given)
+    elif method == "from_config":
+        _add_config(slots, given.get("config", 0, Unknown("a missing configuration")))
+        _add_arguments(slots, given)
+    elif method in ("from_pretrained", "load_config"):
+        slots[BASE] = _model_of_folder(given.get("pretrained_model_name_or_path", 0))
+        _add_arguments(slots, given)
+        if method == "load_config":
+            del slots["class"]
+            return SchedulerConfig(slots)
+    else:
+        return Unknown(f"the result of {name}.{method}")
+    known = SCHEDULER_DEFAULTS.get(name)
+    if known is not None:
+        # An argument that the class does not take is kept in its configuration, without effect.
+        for key in [key for key in slots if key not in known and key not in ("class", BASE, OPEN)]:
+            del slots[key]
+    return Scheduler(slots)
+
+
+def call_method(machine: Machine, scheduler: Scheduler, method: str, given: Arguments) -> Value:
+    """Call a method of a noise scheduler."""
+    if method == "from_config" and isinstance(scheduler.slots["class"], str):
+        return build(machine, scheduler.slots["class"], method, given)
+    if method not in NEUTRAL_SCHEDULER_METHODS:
+        keywords = [item for pair in given.keywords.items() for item in pair]
+        change(machine, scheduler, method, *given.positional, *keywords)
+    return Unknown(f"the result of the scheduler's {method}")
+
+
+def _add_arguments(slots: Slots, given: Arguments) -> None:
+    for key, value in given.keywords.items():
+        if key not in _LOADING:
+            slots[key] = value
+    if given.open is not None:
+        slots[OPEN] = given.open
+
+
+def _add_config(slots: Slots, config: Value) -> None:
+    if isinstance(config, (SchedulerConfig, DictThing)):
+        slots.update({BASE: NO_MODEL} | config.slots)
+    elif isinstance(config, Scheduler):
+        slots.update({key: config.slots[key] for key in config.slots if key != "class"})
+    else:
+        why = config.why if isinstance(config, Unknown) else "a configuration from elsewhere"
+        slots[BASE] = Unknown(why)
+
+
+def _model_of_folder(place: Value) -> Value:
+    return place.rstrip("/").removesuffix("/scheduler") if isinstance(place, str) else place
+
+
+def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
+    """Return the fields ``scheduler`` and ``scheduler_args`` of a pipeline of this model.
+
+    The second holds only what differs from the model's own configuration where that is known, and
+    under ``config`` whose configuration it is if not this model's.
+    """
+    if not isinstance(scheduler, Scheduler):
+        why = scheduler if isinstance(scheduler, Unknown) else Unknown("not a diffusers scheduler")
+        return why, why
+    name, base = scheduler.slots["class"], scheduler.slots[BASE]
+    unknown = scheduler.slots.get(OPEN)
+    if isinstance(unknown, Unknown):
+        return name, unknown
+    entries: Slots = {
+        key: scheduler.slots[key] for key in scheduler.slots if key not in ("class", BASE)
+    }
+    if isinstance(base, Unknown):
+        return name, Unknown(base.why, base.key)
+    model = model_of(base)
+    defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
+    effective = {**(defaults or {}), **(model.config if model else {})}
+    certain = defaults is not None and (model is not None or base == NO_MODEL)
+    if certain:
+        entries = {
+            key: value
+            for key, value in entries.items()
+            if key not in effective or not same(_number(value), _number(effective[str(key)]))
+        }
+    if base == NO_MODEL and _is_config_of(scheduler, model_id, effective):
+        base = model_id  # the model's configuration, written out
+        own = model_of(model_id)
+        entries = {
+            key: value
+            for key, value in entries.items()
+            if own is None or str(key) not in own.config
+        }
+    if base == NO_MODEL and model_of(model_id) is None:
+        base = Unknown("whether the class's defaults are the model's configuration", NO_MODEL)
+    if isinstance(base, str) and isinstance(model_id, str):
+        if canonical_id(base) != canonical_id(model_id):
+            entries["config"] = base
+    elif not same(base, model_id):
+        place = base if isinstance(base, Unknown) else model_id
+        entries["config"] = place if isinstance(place, Unknown) else Unknown("the model's id")
+    if not certain:
+        whose = ("scheduler configuration", key_of(name), key_of(base))
+        key = None if None in whose else whose
+        entries[OPEN] = Unknown("the model's own scheduler configuration", key)
+    return name, DictThing(entries)
+
+
+def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
+    """Return how a noise scheduler spaces its timesteps, from what ``findings`` told of it."""
+    if not isinstance(arguments, DictThing):
+        return arguments
+    model = model_of(arguments.slots.get("config", model_id))
+    defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
+    unknown = Unknown("the model's own scheduler configuration")
+    default = {**defaults, **model.config}["timestep_spacing"] if model and defaults else unknown
+    return arguments.slots.get("timestep_spacing", default)
+
+
+def _is_config_of(scheduler: Scheduler, model_id: Value, defaults: dict[str, object]) -> bool:
+    """Whether arguments given to a class add up to a known model's own configuration."""
+    model = model_of(model_id)
+    return (
+        model is not None
+        and bool(defaults)
+        and all(
+            same(_number(scheduler.slots.get(key, defaults[key])), _number(value))
+            for key, value in model.config.items()
+            if key in defaults
+        )
+    )
+
+
+def _number(value: Value) -> Value:
+    """Numbers compare by value here: 1 given for 1.0 is the same argument."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -1,0 +1,1 @@
+"""What operators, containers, attributes and builtins do to values that may be unknown."""

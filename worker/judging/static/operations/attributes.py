@@ -1,0 +1,355 @@
+"""Attributes and elements: reading and writing them, on everything that has some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.judging.library_facts import PARTS, PLAIN_ATTRIBUTES
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Abandoned, Machine, Raised
+from worker.judging.static.operations import constants as pure
+from worker.judging.static.values import (
+    BASE,
+    ITEMS,
+    MISSING,
+    OPEN,
+    Bound,
+    ClassThing,
+    Component,
+    DictThing,
+    Function,
+    Helper,
+    Instance,
+    Lib,
+    ListThing,
+    Part,
+    Pipeline,
+    Scheduler,
+    SchedulerConfig,
+    Scope,
+    Slots,
+    Super,
+    Thing,
+    Unknown,
+    Value,
+    digest,
+    is_constant,
+    is_symbol,
+    key_of,
+)
+
+COMPONENTS = frozenset(
+    [
+        "unet",
+        "transformer",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "text_encoder_3",
+        "tokenizer",
+        "tokenizer_2",
+        "tokenizer_3",
+        "feature_extractor",
+        "image_encoder",
+        "controlnet",
+        "safety_checker",
+    ]
+)
+UNSEEN = frozenset({"safety_checker", "feature_extractor"})  # they never touch the denoising
+PACKAGES = frozenset({"diffusers", "DeepCache", "tomesd", "tgate"})  # whose names are modelled
+PIPE = "\0pipe"  # pipe.components' slot: the pipeline they belong to
+DICT_METHODS = frozenset(
+    ["copy", "get", "items", "keys", "pop", "setdefault", "to_dict", "update", "values"]
+)
+OWN = "\0own "  # before the names of attributes that the file itself gave to an object
+
+
+def read(machine: Machine, owner: Value, name: str) -> Value:
+    """Return ``owner.name``."""
+    if isinstance(owner, Part) and name not in PLAIN_ATTRIBUTES and owner.name != "config":
+        return owner.inner(name)
+    if isinstance(owner, Unknown):
+        return Unknown(owner.why)
+    if isinstance(owner, Lib):
+        path = f"{owner.path}.{name}"
+        return machine.overridden.get(path, Lib(path))
+    if isinstance(owner, (Pipeline, Component, Scheduler, SchedulerConfig, Helper)):
+        return _read_library_object(machine, owner, name)
+    if isinstance(owner, Instance):
+        return _read_instance(machine, owner, name)
+    if isinstance(owner, ClassThing):
+        found = find(owner, name)
+        if isinstance(found, Function) and found.kind == "class":
+            return Bound(owner, found)
+        return owner.name if found is MISSING and name == "__name__" else _or_unknown(found, name)
+    if isinstance(owner, Super):
+        return _read_super(owner, name)
+    if isinstance(owner, Function):
+        return owner.name if name == "__name__" else Unknown("a function's attribute")
+    if owner is None:
+        raise Raised("AttributeError", f"None has no attribute {name}")
+    return Bound(owner, name)
+
+
+def _or_unknown(found: Value, name: str) -> Value:
+    return Unknown(f"the attribute {name}") if found is MISSING else found
+
+
+def _read_library_object(machine: Machine, owner: Thing, name: str) -> Value:
+    if isinstance(owner, Pipeline):
+        if OWN + name in owner.slots:
+            return owner.slots[OWN + name]
+        if name in COMPONENTS:
+            if has_part(owner, name) is False:
+                raise Raised("AttributeError", f"{owner.slots['class']} has no {name}")
+            return component(machine, owner, name)
+        if name == "components":
+            any_of_them = Part("a pipeline's components", owner=owner, name="_components")
+            return DictThing({PIPE: owner, OPEN: any_of_them})
+        if name in ("scheduler", "dtype", "device"):
+            return owner.slots[name]
+        if name == "deepcache":
+            return owner.slots.get("helper", Unknown("the attribute deepcache"))
+    elif isinstance(owner, Scheduler) and name == "config":
+        entries = {key: owner.slots[key] for key in owner.slots if key != "class"}
+        return SchedulerConfig(entries, owner)
+    elif isinstance(owner, SchedulerConfig) and name in owner.slots:
+        return owner.slots[name]
+    elif isinstance(owner, SchedulerConfig):
+        unknown = Unknown("a value of the model's scheduler configuration")
+        return Bound(owner, name) if name in DICT_METHODS else unknown
+    elif isinstance(owner, Helper) and name in owner.slots:
+        return owner.slots[name]
+    if name in PLAIN_ATTRIBUTES:
+        return Unknown(f"the attribute {name}")
+    return Part(f"the attribute {name}", owner=owner, name=name, own=True)
+
+
+def has_part(pipe: Pipeline, name: str) -> bool | None:
+    """Whether a pipeline has this part; None for a class whose parts are not known."""
+    known = PARTS.get(str(pipe.slots["class"]))
+    return True if name in pipe.slots else None if known is None else name in known
+
+
+def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
+    if find(owner.cls, "__getattribute__") is not MISSING:
+        return Unknown(f"the attribute {name}")
+    if name in owner.slots:
+        return owner.slots[name]
+    if name == "__class__":
+        return owner.cls
+    if name == "__dict__":
+        return DictThing(dict(owner.slots))
+    found = find(owner.cls, name)
+    if isinstance(found, Function):
+        if found.kind == "static":
+            return found
+        bound = Bound(owner.cls if found.kind == "class" else owner, found)
+        return machine.call(bound, Arguments()) if found.kind == "property" else bound
+    dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
+    dynamic = dynamic or OPEN in owner.slots
+    if found is MISSING and not dynamic:
+        raise Raised("AttributeError", f"{owner.cls.name} has no attribute {name}")
+    return Unknown(f"the attribute {name}") if isinstance(found, Lib) else _or_unknown(found, name)
+
+
+def _read_super(owner: Super, name: str) -> Value:
+    cls = owner.receiver if isinstance(owner.receiver, ClassThing) else owner.after
+    if isinstance(owner.receiver, Instance):
+        cls = owner.receiver.cls
+    order = (cls, *cls.lineage)
+    after = order.index(owner.after) + 1 if owner.after in order else 0
+    found = _find_in(order[after:], name)
+    if isinstance(found, Function):
+        return Bound(owner.receiver, found)
+    if found is MISSING and cls.has_unknown_base:
+        return Unknown(f"the attribute {name}")
+    return Lib("builtins.object." + name) if found is MISSING else found
+
+
+def find(cls: ClassThing, name: str) -> Value:
+    """Return a class's attribute, its own or inherited; MISSING if there is none."""
+    return _find_in((cls, *cls.lineage), name)
+
+
+def _find_in(classes: Sequence[Value], name: str) -> Value:
+    for cls in classes:
+        if isinstance(cls, ClassThing) and name in cls.slots:
+            return cls.slots[name]
+        if isinstance(cls, Lib) and cls.root == "diffusers":
+            return Lib(f"{cls.path}.{name}")
+    return MISSING
+
+
+def super_of(scope: Scope) -> Value:
+    """Return what ``super()`` means in a method's scope."""
+    inner: Scope | None = scope
+    while inner is not None and inner.function is None:
+        inner = inner.parent
+    if inner is None or inner.function is None or inner.function.owner is None:
+        return Unknown("super() outside of a method")
+    return Super(inner.receiver, inner.function.owner)
+
+
+def component(machine: Machine, pipe: Pipeline, name: str) -> Value:
+    """Return a pipeline's part, made at its first use."""
+    if name not in pipe.slots:
+        machine.store.put(pipe.slots, name, Component({"of": pipe.slots["model_id"]}))
+    return pipe.slots[name]
+
+
+def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
+    """Do ``owner.name = value``."""
+    store = machine.store
+    if isinstance(owner, Lib) and _is_code(owner, value):
+        raise Abandoned(f"the file changes {owner.path}.{name} itself")
+    if isinstance(owner, Lib):
+        store.put(machine.overridden, f"{owner.path}.{name}", value)
+    elif isinstance(owner, Pipeline):
+        _write_pipeline(machine, owner, name, value)
+    elif isinstance(owner, Instance):
+        store.put(owner.slots, name, _written(owner, name, value))
+    elif isinstance(owner, (Helper, ClassThing)):
+        store.put(owner.slots, name, value)
+    else:
+        change(machine, owner, name, value)
+
+
+def _is_code(owner: Lib, value: Value) -> bool:
+    """Whether setting an attribute changes what a library does, not a switch that it offers."""
+    computing = owner.root in ("accelerate", "torch", "transformers")
+    return owner.root in PACKAGES or (computing and not is_constant(value))
+
+
+def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -> None:
+    store = machine.store
+    if name == "scheduler":
+        store.put(pipe.slots, name, value)
+    elif name in COMPONENTS:
+        store.put(pipe.slots, name, value)
+        replaced = pipe.slots["replaced"]
+        if value is None:
+            value = Unknown(f"{name} is taken away", name)
+        if name not in UNSEEN and isinstance(replaced, DictThing):
+            store.put(replaced.slots, name, value)
+    else:
+        store.put(pipe.slots, OWN + name, value)
+        if not isinstance(value, Helper):  # people keep it there
+            change(machine, pipe, name, value)
+
+
+def delete(machine: Machine, owner: Value, name: str) -> None:
+    """Do ``del owner.name``."""
+    if isinstance(owner, Instance):
+        machine.store.drop(owner.slots, name)
+    else:
+        write(machine, owner, name, Unknown(f"{name} is deleted", ("deleted", name)))
+
+
+def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
+    """Note that something was done to an object of a library that may change what it does.
+
+    Two files that do the same with the same plain values are still alike.
+
+    Args:
+        machine: the reader.
+        owner: the object, or something inside of it.
+        name: the attribute that was set, or the method called.
+        by: what it was set to, or the arguments.
+    """
+    keys = tuple(map(key_of, by))
+    what = Unknown(f"what {name} changes", None if None in keys else (name, keys))
+    settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
+    if isinstance(settings, DictThing) and not name.startswith("__"):
+        machine.store.put(settings.slots, name, what)
+    elif isinstance(owner, (Component, Scheduler)):
+        slot = "changed" if isinstance(owner, Component) else OPEN
+        before = owner.slots.get(slot)
+        if isinstance(before, Unknown):
+            both = before.key is not None and what.key is not None
+            what = Unknown(what.why, digest(before.key, what.key) if both else None)
+        machine.store.put(owner.slots, slot, what)
+    elif isinstance(owner, Part) and not owner.name.startswith("_"):
+        change(machine, owner.owner, owner.name or name, Unknown(what.why))
+    else:
+        machine.taint([owner], what.why)
+
+
+def _written(owner: Instance, name: str, value: Value) -> Value:
+    """Return what an attribute holds after it is set; a setter may make anything of the value."""
+    found = find(owner.cls, name)
+    setter = isinstance(found, Unknown) or (
+        isinstance(found, Function) and found.kind == "property"
+    )
+    if setter or find(owner.cls, "__setattr__") is not MISSING:
+        return Unknown(f"what setting {name} does")
+    return value
+
+
+def read_item(machine: Machine, container: Value, key: Value) -> Value:
+    """Return ``container[key]``."""
+    machine.spend(pure.size(key))
+    if isinstance(container, Instance):
+        method = find(container.cls, "__getitem__")
+        if isinstance(method, Function):
+            return machine.call(Bound(container, method), Arguments([key]))
+    if container == Lib("sys.modules") and isinstance(key, str):
+        return Lib(key)
+    if isinstance(container, DictThing) and PIPE in container.slots and isinstance(key, str):
+        return read(machine, container.slots[PIPE], key)
+    if isinstance(container, DictThing) and isinstance(key, Lib):
+        return container.slots.get(key, Unknown("a dictionary entry that is not known"))
+    closed = isinstance(container, DictThing) and not {OPEN, BASE} & set(container.slots)
+    if (
+        closed
+        and is_constant(key)
+        and isinstance(container, DictThing)
+        and key not in container.slots
+    ):
+        raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
+    return pure.index(container, key)
+
+
+def write_item(machine: Machine, container: Value, key: Value, value: Value) -> None:
+    """Do ``container[key] = value``."""
+    machine.spend(pure.size(key))
+    if isinstance(container, SchedulerConfig) and container.of is not None:
+        change(machine, container.of, "config", key, value)
+    elif isinstance(container, (DictThing, SchedulerConfig)):
+        if is_constant(key) or is_symbol(key):
+            machine.store.put(container.slots, key, value)
+        else:
+            machine.taint([container], "an unknown key")
+    elif isinstance(container, ListThing):
+        items = container.slots[ITEMS]
+        if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
+            changed = list(items)
+            changed[key] = value
+            machine.spend(len(items) // 50)
+            machine.store.put(container.slots, ITEMS, tuple(changed))
+        else:
+            machine.store.put(container.slots, ITEMS, Unknown("a list changed at an unknown place"))
+    else:
+        change(machine, container, "an element", key, value)
+
+
+def delete_item(machine: Machine, container: Value, key: Value) -> None:
+    """Do ``del container[key]``."""
+    if isinstance(container, DictThing) and is_constant(key):
+        if key in container.slots:
+            machine.store.drop(container.slots, key)
+        elif OPEN not in container.slots:
+            raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
+    elif isinstance(container, ListThing):
+        machine.store.put(container.slots, ITEMS, Unknown("a list changed by del"))
+    else:
+        change(machine, container, "an element", key)
+
+
+def absorb(slots: Slots, value: Value) -> None:
+    """Add the entries of another dictionary, as ``{**value}`` and ``dict(value)`` do."""
+    if isinstance(value, (DictThing, SchedulerConfig)):
+        slots.update(value.slots)
+    else:
+        unknown = Unknown("a dictionary whose entries are not known")
+        slots[OPEN] = value.inner() if isinstance(value, Part) else unknown

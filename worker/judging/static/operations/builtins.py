@@ -1,0 +1,276 @@
+"""Built-in and standard functions, and those of torch that build no pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from worker.judging.library_facts import CALLS
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Machine, Raised
+from worker.judging.static.operations import attributes, containers
+from worker.judging.static.operations import constants as pure
+from worker.judging.static.values import (
+    ITEMS,
+    MISSING,
+    ClassThing,
+    Component,
+    DictThing,
+    Function,
+    Instance,
+    Lib,
+    ListThing,
+    Names,
+    Part,
+    Partial,
+    Pipeline,
+    Scheduler,
+    Unknown,
+    Value,
+    clone,
+    is_constant,
+    is_symbol,
+    key_of,
+    shallow,
+)
+
+# What the machine is, not what the file says: unknown, yet the same for two files on one machine.
+MACHINE_QUERIES = frozenset(
+    [
+        "torch.cuda.is_available",
+        "torch.backends.mps.is_available",
+        "torch.cuda.device_count",
+        "torch.cuda.is_bf16_supported",
+        "torch.xpu.is_available",
+    ]
+)
+CONTEXTS = frozenset(
+    [
+        "functools.cache",
+        "torch.compiler.disable",
+        "torch.no_grad",
+        "torch.inference_mode",
+        "torch.autocast",
+        "torch.cuda.amp.autocast",
+        "torch.amp.autocast",
+        "contextlib.nullcontext",
+        "contextlib.suppress",
+        "torch.cuda.device",
+        "warnings.catch_warnings",
+        "torch.enable_grad",
+        "torch.set_grad_enabled",
+        "functools.lru_cache",
+        "torch.cuda.stream",
+    ]
+)
+SILENT = Lib("builtins.silent")  # what a decorator or context without consequence stands for
+EXITS = frozenset(["builtins.exit", "builtins.quit", "sys.exit", "os._exit", "os.abort"])
+
+
+def call(machine: Machine, function: Lib, given: Arguments) -> Value:
+    """Return a standard function's result, MISSING if the function is not known here."""
+    path = function.path
+    name = path.removeprefix("builtins.")
+    first = given.get("", 0)
+    if function == SILENT or path in CONTEXTS:
+        return first if isinstance(first, (Function, ClassThing)) else SILENT
+    if path == "functools.wraps":
+        return SILENT
+    if path in EXITS:
+        raise Raised("SystemExit", "the program leaves")
+    if path in MACHINE_QUERIES:
+        return Unknown(f"{path}()", path)
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](machine, given)
+    if name in pure.BUILTINS:
+        return _pure(name, given)
+    if name in containers.ITERATORS:
+        return containers.over_iterables(machine, name, given)
+    return MISSING
+
+
+def _pure(name: str, given: Arguments) -> Value:
+    """Call one of Python's own pure functions on known values."""
+    values: list[Value] = []
+    for value in given.positional:
+        plain = value.slots[ITEMS] if isinstance(value, ListThing) else value
+        if name == "len" and isinstance(value, (DictThing, ListThing, tuple)):
+            plain = pure.iterate(value)
+            return len(plain) if isinstance(plain, tuple) else Unknown(plain.why)
+        if not is_constant(plain):
+            return Unknown(plain.why if isinstance(plain, Unknown) else f"the result of {name}")
+        values.append(plain)
+    if given.open or given.keywords:
+        return Unknown(f"the result of {name}")
+    return pure.known(pure.BUILTINS[name], *values)
+
+
+def _compile(machine: Machine, given: Arguments) -> Value:
+    model = given.get("model", 0)
+    if isinstance(model, Component):
+        machine.store.put(model.slots, "compile", given.get("mode") or "default")
+    return SILENT if model is None else model
+
+
+def _device(machine: Machine, given: Arguments) -> Value:
+    kind, index = given.get("type", 0), given.get("index", 1)
+    return f"{kind}:{index}" if isinstance(kind, str) and isinstance(index, int) else kind
+
+
+def _dynamic(machine: Machine, given: Arguments) -> Value:
+    """Forget every name and every pipeline: code in a text may change any of them."""
+    machine.forget_names("code that is made at run time")
+    machine.taint([*machine.built], "code that is made at run time")
+    return Unknown("the result of code made at run time")
+
+
+def _first(machine: Machine, given: Arguments) -> Value:
+    return given.get("", 0)
+
+
+def _expand_user(machine: Machine, given: Arguments) -> Value:
+    path = given.get("path", 0)
+    at_home = not isinstance(path, str) or path.startswith("~")
+    return Unknown("the user's home") if at_home else path
+
+
+def _partial(machine: Machine, given: Arguments) -> Value:
+    return Partial(given.get("", 0), tuple(given.positional[1:]), tuple(given.keywords.items()))
+
+
+def _field(machine: Machine, given: Arguments) -> Value:
+    return Partial(Lib("dataclasses.field"), (), tuple(given.keywords.items()))
+
+
+def _namespace(machine: Machine, given: Arguments) -> Value:
+    return Instance(Names(given.keywords), ClassThing({}, "SimpleNamespace"))
+
+
+def _attributes_of(machine: Machine, given: Arguments) -> Value:
+    owner = given.get("", 0)
+    if isinstance(owner, (Pipeline, Component, Scheduler)):
+        return attributes.read(machine, owner, "__dict__")
+    return DictThing(dict(owner.slots)) if isinstance(owner, Instance) else Unknown("attributes")
+
+
+def _module(machine: Machine, given: Arguments) -> Value:
+    name = given.get("name", 0)
+    return Lib(name) if isinstance(name, str) else Unknown("a module chosen at run time")
+
+
+def _type(machine: Machine, given: Arguments) -> Value:
+    owner = given.get("", 0)
+    if isinstance(owner, (Pipeline, Component, Scheduler)):
+        return attributes.read(machine, owner, "__class__")
+    return owner.cls if isinstance(owner, Instance) else Unknown("a type")
+
+
+def _setattr(machine: Machine, given: Arguments) -> Value:
+    owner, name = given.get("", 0), given.get("", 1)
+    if isinstance(name, str):
+        attributes.write(machine, owner, name, given.get("", 2))
+    else:
+        attributes.write(machine, owner, "__dict__", Unknown("an attribute chosen at run time"))
+    return None
+
+
+def _delattr(machine: Machine, given: Arguments) -> Value:
+    owner, name = given.get("", 0), given.get("", 1)
+    if isinstance(name, str):
+        attributes.delete(machine, owner, name)
+    else:
+        machine.taint([owner], "an attribute chosen at run time")
+    return None
+
+
+def _hasattr(machine: Machine, given: Arguments) -> Value:
+    owner, name = given.get("", 0), given.get("", 1)
+    if isinstance(owner, Pipeline) and isinstance(name, str):
+        if attributes.OWN + name in owner.slots:
+            return True
+        has_part = attributes.has_part(owner, name) if name in attributes.COMPONENTS else None
+        if has_part is not None:
+            return has_part
+        cls = key_of(owner.slots["class"])
+        return Unknown(f"whether the pipeline has {name}", (cls, name) if cls else None)
+    if isinstance(owner, Instance) and isinstance(name, str):
+        return name in owner.slots or attributes.find(owner.cls, name) is not MISSING
+    return Unknown("the result of hasattr")
+
+
+def _getattr(machine: Machine, given: Arguments) -> Value:
+    owner, name = given.get("", 0), given.get("", 1)
+    if not isinstance(name, str):
+        return Unknown("an attribute chosen at run time")
+    has_default = len(given.positional) > 2
+    may_lack = has_default and isinstance(owner, Pipeline) and name in attributes.COMPONENTS
+    if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
+        return Part(f"whether the pipeline has {name}", owner=owner, name=name)
+    try:
+        return attributes.read(machine, owner, name)
+    except Raised:
+        if not has_default:
+            raise
+        return given.positional[2]
+
+
+def _isinstance(machine: Machine, given: Arguments) -> Value:
+    value, cls = given.get("", 0), given.get("", 1)
+    classes = cls if isinstance(cls, tuple) else (cls,)
+    names = [item.last if isinstance(item, Lib) else getattr(item, "name", "") for item in classes]
+    if isinstance(value, Instance):
+        return value.cls in classes or Unknown("the result of isinstance")
+    if isinstance(value, Pipeline):
+        return _is_pipeline(value, classes)
+    kinds: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", tuple: "tuple"}
+    own = "list" if isinstance(value, ListThing) else kinds.get(type(value), "")
+    own = "dict" if isinstance(value, DictThing) else own
+    if value is None or own:
+        return own in names or (own == "bool" and "int" in names)
+    return Unknown("the result of isinstance")
+
+
+def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
+    """Whether a pipeline is of one of these classes; those of CALLS do not inherit from each other."""
+    own = pipe.slots["class"]
+    names = [item.last if is_symbol(item) and isinstance(item, Lib) else None for item in classes]
+    if own in names or "DiffusionPipeline" in names:
+        return True
+    certain = own in CALLS and all(name in CALLS for name in names)
+    return False if certain else Unknown("the result of isinstance")
+
+
+_FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
+    "exec": _dynamic,
+    "eval": _dynamic,
+    "globals": _dynamic,
+    "locals": _dynamic,
+    "torch.compile": _compile,
+    "torch.device": _device,
+    "asyncio.run": _first,
+    "os.fspath": _first,
+    "os.path.expanduser": _expand_user,
+    "typing.cast": lambda machine, given: given.get("val", 1),
+    "copy.copy": lambda machine, given: shallow(given.get("", 0)),
+    "copy.deepcopy": lambda machine, given: clone(given.get("", 0), machine.spend),
+    "functools.partial": _partial,
+    "dataclasses.field": _field,
+    "dataclasses.asdict": _attributes_of,
+    "vars": _attributes_of,
+    "types.SimpleNamespace": _namespace,
+    "importlib.import_module": _module,
+    "__import__": _module,
+    "type": _type,
+    "setattr": _setattr,
+    "delattr": _delattr,
+    "hasattr": _hasattr,
+    "getattr": _getattr,
+    "isinstance": _isinstance,
+    "dict": lambda machine, given: containers.make_dict(given),
+    "collections.OrderedDict": lambda machine, given: containers.make_dict(given),
+    "range": lambda machine, given: containers.make_range(given),
+    "map": containers.map_call,
+    "enumerate": containers.enumerate_call,
+    "sorted": containers.sorted_call,
+    "itertools.product": containers.product_call,
+    "print": lambda machine, given: None,
+}

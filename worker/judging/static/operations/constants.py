@@ -1,0 +1,382 @@
+"""Arithmetic, text and containers on known values, never larger than a small bound."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import os.path
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from worker.judging.static.values import (
+    BASE,
+    CONSTANTS,
+    ITEMS,
+    MAX_LENGTH,
+    OPEN,
+    SLOT,
+    DictThing,
+    Instance,
+    Lib,
+    ListThing,
+    Part,
+    SchedulerConfig,
+    Unknown,
+    Value,
+    element,
+    is_constant,
+    is_symbol,
+    truth,
+    weight,
+)
+
+Raw: TypeAlias = Any  # what Python itself has for a constant; every operation takes some of them
+
+MAX_BITS = 1_000  # of a whole number: those that are kept fit a float
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+    ast.BitOr: operator.or_,
+    ast.BitAnd: operator.and_,
+    ast.BitXor: operator.xor,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+}
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
+TEXT_METHODS = frozenset(
+    [
+        "capitalize",
+        "casefold",
+        "count",
+        "endswith",
+        "find",
+        "index",
+        "isalnum",
+        "isalpha",
+        "isdigit",
+        "islower",
+        "isupper",
+        "join",
+        "lower",
+        "lstrip",
+        "partition",
+        "removeprefix",
+        "removesuffix",
+        "replace",
+        "rfind",
+        "rpartition",
+        "rsplit",
+        "rstrip",
+        "split",
+        "splitlines",
+        "startswith",
+        "strip",
+        "swapcase",
+        "title",
+        "upper",
+    ]
+)
+BUILTINS: dict[str, Callable[..., Any]] = {
+    "abs": abs,
+    "bool": bool,
+    "divmod": divmod,
+    "float": float,
+    "int": int,
+    "len": len,
+    "max": max,
+    "min": min,
+    "repr": repr,
+    "round": round,
+    "str": str,
+    "sum": sum,
+    "math.ceil": __import__("math").ceil,
+    "math.floor": __import__("math").floor,
+    "math.sqrt": __import__("math").sqrt,
+    "os.path.join": os.path.join,
+    "pathlib.Path": os.path.join,
+    "pathlib.PurePath": os.path.join,
+    "os.path.basename": os.path.basename,
+}
+
+
+def known(function: Callable[..., Any], *arguments: Raw, **keywords: Raw) -> Value:
+    """Return a pure function's result, Unknown if it raises or is too large to keep."""
+    try:
+        result = function(*arguments, **keywords)
+    except Exception as error:  # noqa: BLE001  # whatever the judged expression would raise
+        return Unknown(f"an expression that fails ({type(error).__name__})")
+    return bounded(result)
+
+
+def bounded(result: Raw) -> Value:
+    """Turn a Python result into a value, if it is small."""
+    if isinstance(result, int) and result.bit_length() > MAX_BITS:
+        return Unknown("a very large number")
+    if isinstance(result, (str, bytes, tuple, list)) and weight(result) > MAX_LENGTH:
+        return Unknown("a very long text or list")
+    if isinstance(result, list):
+        return ListThing.of(tuple(result))
+    return result
+
+
+def size(value: Value) -> float:
+    """Return what making or searching a value costs, in steps of the budget."""
+    if isinstance(value, (str, bytes)):
+        return len(value) / 1000
+    if isinstance(value, DictThing):
+        return SLOT * len(value.slots)
+    items = _plain(value)
+    if not isinstance(items, tuple):
+        return 0
+    return SLOT * len(items) + sum(size(item) for item in items if isinstance(item, tuple))
+
+
+def binary(op: ast.operator, left: Value, right: Value) -> Value:
+    """Return ``left op right``."""
+    for operand in (left, right):
+        if isinstance(operand, Unknown):
+            return Unknown(operand.why)
+    if isinstance(left, DictThing) and isinstance(right, DictThing) and isinstance(op, ast.BitOr):
+        return DictThing(left.slots | right.slots)
+    lists = isinstance(left, ListThing) or isinstance(right, ListThing)
+    a, b = _plain(left), _plain(right)
+    if isinstance(op, ast.Div) and isinstance(a, str) and isinstance(b, str):
+        return os.path.join(a, b)  # pathlib paths are kept as text
+    if isinstance(op, ast.Mod) and isinstance(a, (str, bytes)):
+        return _percent(a, b)
+    if not _operands_fit(op, a, b):
+        return Unknown("an operation whose result is not known")
+    result = known(_BINARY[type(op)], a, b)
+    return ListThing.of(result) if lists and isinstance(result, tuple) else result
+
+
+def _operands_fit(op: ast.operator, a: Raw, b: Raw) -> bool:
+    sequences = [item for item in (a, b) if isinstance(item, (str, bytes, tuple))]
+    numbers = [item for item in (a, b) if isinstance(item, (int, float, complex))]
+    if type(op) not in _BINARY or len(sequences) + len(numbers) != 2:
+        return False
+    if len(sequences) == 2:
+        return isinstance(op, ast.Add) and len(a) + len(b) <= MAX_LENGTH
+    if len(sequences) == 1:
+        number = numbers[0]
+        small = isinstance(number, int) and number * max(len(sequences[0]), 1) <= MAX_LENGTH
+        return isinstance(op, ast.Mult) and small
+    if isinstance(op, ast.Pow):
+        return all(abs(number) <= 4096 for number in numbers) and abs(b) <= 64
+    if isinstance(op, (ast.LShift, ast.RShift)):
+        return isinstance(b, int) and 0 <= b <= 64
+    return True
+
+
+def _percent(template: str | bytes, arguments: Raw) -> Value:
+    widths = re.findall(
+        r"\d+|\*", template if isinstance(template, str) else template.decode("latin-1")
+    )
+    if any(width == "*" or len(width) > 3 for width in widths) or not is_constant(arguments):
+        return Unknown("a formatted text that is not known")
+    return known(operator.mod, template, arguments)
+
+
+def _plain(value: Value) -> Raw:
+    """Return a value as Python has it: a list's items as a tuple."""
+    return value.slots[ITEMS] if isinstance(value, ListThing) else value
+
+
+def unary(op: ast.unaryop, value: Value) -> Value:
+    """Return ``op value``."""
+    if isinstance(op, ast.Not):
+        answer = truth(value)
+        return Unknown(answer.why) if isinstance(answer, Unknown) else not answer
+    if isinstance(value, (int, float, complex)):
+        functions: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+            ast.USub: operator.neg,
+            ast.UAdd: operator.pos,
+            ast.Invert: operator.invert,
+        }
+        return known(functions[type(op)], value)
+    return Unknown(value.why if isinstance(value, Unknown) else "an operation on an object")
+
+
+def compare(op: ast.cmpop, left: Value, right: Value) -> bool | Unknown:
+    """Return ``left op right``."""
+    if isinstance(op, (ast.IsNot, ast.NotEq, ast.NotIn)):
+        opposite = {ast.IsNot: ast.Is(), ast.NotEq: ast.Eq(), ast.NotIn: ast.In()}[type(op)]
+        answer = compare(opposite, left, right)
+        return answer if isinstance(answer, Unknown) else not answer
+    if isinstance(op, ast.In):
+        return _contains(right, left)
+    for operand in (left, right):
+        if isinstance(operand, Unknown):
+            return Unknown(operand.why)
+    if isinstance(op, (ast.Is, ast.Eq)):
+        return equal(left, right)
+    if isinstance(left, CONSTANTS) and isinstance(right, CONSTANTS):
+        result = known(_COMPARE[type(op)], left, right)
+        return result if isinstance(result, (bool, Unknown)) else Unknown("a comparison")
+    return Unknown("a comparison of objects")
+
+
+def equal(left: Value, right: Value) -> bool | Unknown:
+    """Return whether two known values are equal."""
+    if isinstance(left, (ListThing, tuple)) and isinstance(right, (ListThing, tuple)):
+        a, b = _plain(left), _plain(right)
+        if is_constant(a) and is_constant(b) and type(left) is type(right):
+            return bool(a == b)
+        return Unknown("a comparison of lists")
+    if isinstance(left, CONSTANTS) and isinstance(right, CONSTANTS):
+        return bool(left == right)
+    for operand in (left, right):
+        if isinstance(operand, Lib) and not is_symbol(operand):
+            return Unknown(f"{operand.path}, which is set elsewhere")
+    if isinstance(left, Lib) and isinstance(right, Lib):
+        return left == right
+    if left is right:
+        return True
+    if left is None or right is None:
+        return False
+    members = [isinstance(side, Instance) and side.cls.is_enum for side in (left, right)]
+    if all(members):
+        return False  # members of an enumeration are equal only to themselves
+    return Unknown("a comparison of objects")
+
+
+def _contains(container: Value, item: Value) -> bool | Unknown:
+    if isinstance(item, Unknown):
+        return Unknown(item.why)
+    if isinstance(container, str) and isinstance(item, str):
+        return item in container
+    if isinstance(container, (DictThing, SchedulerConfig)):
+        if isinstance(item, CONSTANTS) and item in container.slots:
+            return True
+        closed = OPEN not in container.slots and BASE not in container.slots
+        return False if closed else Unknown("a dictionary whose entries are not known")
+    items = _plain(container)
+    if not isinstance(items, tuple):
+        return Unknown("a membership that is not known")
+    answers = [compare(ast.Eq(), entry, item) for entry in items]
+    if any(answer is True for answer in answers):
+        return True
+    return next((answer for answer in answers if isinstance(answer, Unknown)), False)
+
+
+def iterate(value: Value) -> tuple[Value, ...] | Unknown:
+    """Return what a loop over a value would see."""
+    if isinstance(value, Unknown):
+        return value
+    if isinstance(value, ListThing):
+        items = value.slots[ITEMS]
+        return items if isinstance(items, (tuple, Unknown)) else Unknown("a list")
+    if isinstance(value, DictThing):
+        if OPEN in value.slots or BASE in value.slots:
+            return unknown_entry(value)
+        return tuple(value.slots)
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, str):
+        return tuple(value)
+    return Unknown("a loop over an object")
+
+
+def unknown_entry(entries: DictThing | SchedulerConfig) -> Unknown:
+    """Return what may be any entry of a dictionary."""
+    open_to = entries.slots.get(OPEN)
+    if isinstance(open_to, Part):
+        return open_to.inner()
+    return Unknown("a dictionary whose entries are not known")
+
+
+def index(container: Value, key: Value) -> Value:
+    """Return ``container[key]``."""
+    for operand in (container, key):
+        if isinstance(operand, Unknown):
+            return element(operand)
+    if isinstance(container, (DictThing, SchedulerConfig)):
+        if isinstance(key, (*CONSTANTS, tuple)) and is_constant(key) and key in container.slots:
+            return container.slots[key]
+        return unknown_entry(container)
+    items = _plain(container)
+    if isinstance(items, Unknown):
+        return element(items)
+    if isinstance(items, (tuple, str, bytes)) and isinstance(key, (int, slice)):
+        result = known(operator.getitem, items, key)
+        keep = isinstance(container, ListThing) and isinstance(key, slice)
+        return ListThing.of(result) if keep and isinstance(result, tuple) else result
+    return Unknown("an element of something not known")
+
+
+def text(value: Value, conversion: int, specification: str) -> str | Unknown:
+    """Return a value as an f-string shows it."""
+    if isinstance(value, Unknown):
+        return Unknown(value.why)
+    if isinstance(value, ListThing) and is_constant(value.slots[ITEMS]):
+        value = list(_plain(value))
+    elif not is_constant(value):
+        return Unknown("the text of an object")
+    if any(len(width) > 3 for width in re.findall(r"\d+", specification)):
+        return Unknown("a very long text")
+    conversions: dict[int, Callable[[Raw], str]] = {114: repr, 115: str, 97: ascii}
+    shown = conversions[conversion](value) if conversion in conversions else value
+    result = known(format, shown, specification)
+    return result if isinstance(result, (str, Unknown)) else Unknown("a formatted text")
+
+
+def text_format(template: str, positional: Sequence[Value], keywords: dict[str, Value]) -> Value:
+    """Return ``template.format(…)`` for templates of plain fields."""
+    pieces: list[str] = []
+    automatic = position = size = 0
+    for match in re.finditer(r"\{\{|\}\}|\{(\w*)(?:!([rsa]))?(?::([^{}]*))?\}", template):
+        between = template[position : match.start()]
+        pieces.append(between)
+        position = match.end()
+        if "{" in between or "}" in between:
+            return Unknown("a format with fields of fields")
+        if match[0] in ("{{", "}}"):
+            pieces.append(match[0][0])
+            continue
+        name = match[1]
+        if not name:
+            name, automatic = str(automatic), automatic + 1
+        if name.isdigit():
+            value = positional[int(name)] if len(name) < 4 and int(name) < len(positional) else None
+        else:
+            value = keywords.get(name, Unknown("a missing format field"))
+        piece = text(value, ord(match[2]) if match[2] else -1, match[3] or "")
+        if isinstance(piece, Unknown):
+            return piece
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_LENGTH:
+            return Unknown("a very long text")
+    rest = template[position:]
+    if "{" in rest or "}" in rest:
+        return Unknown("a format with fields of fields")
+    return "".join([*pieces, rest])
+
+
+def text_method(receiver: str, name: str, arguments: Sequence[Value]) -> Value:
+    """Return the result of a ``str`` method that neither formats nor grows its text."""
+    plain = [_plain(argument) for argument in arguments]
+    unknown = next((item for item in plain if not is_constant(item)), None)
+    if name not in TEXT_METHODS or unknown is not None:
+        return Unknown(unknown.why if isinstance(unknown, Unknown) else f"the result of {name}()")
+    if name == "replace" and len(plain) >= 2:
+        growth = len(str(plain[1])) * (len(receiver) + 1)
+        if growth > MAX_LENGTH:
+            return Unknown("a very long text")
+    if name == "join" and plain and isinstance(plain[0], tuple):
+        length = sum(len(item) + len(receiver) for item in plain[0] if isinstance(item, str))
+        if length > MAX_LENGTH:
+            return Unknown("a very long text")
+    return known(getattr(receiver, name), *plain)

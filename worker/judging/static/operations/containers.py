@@ -1,0 +1,278 @@
+"""Lists and dictionaries: how they are made, and their methods."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter_base import Machine
+from worker.judging.static.operations import attributes
+from worker.judging.static.operations import constants as pure
+from worker.judging.static.values import (
+    BASE,
+    ITEMS,
+    MAX_LENGTH,
+    OPEN,
+    DictThing,
+    ListThing,
+    SchedulerConfig,
+    Unknown,
+    Value,
+    element,
+    is_constant,
+    shallow,
+    truth,
+)
+
+Columns = list[tuple[Value, ...]]
+
+
+def make_dict(given: Arguments) -> DictThing:
+    """Return ``dict(…)``."""
+    entries = DictThing()
+    if given.positional:
+        _fill(entries, given.positional[0])
+    entries.slots.update(given.keywords)
+    if given.open:
+        entries.slots[OPEN] = given.open
+    return entries
+
+
+def make_range(given: Arguments) -> Value:
+    """Return ``range(…)`` as a list."""
+    bounds = given.positional
+    if not bounds or not all(isinstance(bound, int) for bound in bounds):
+        return Unknown("a range of unknown length")
+    numbers = pure.known(range, *bounds)
+    if not isinstance(numbers, range) or len(numbers) > 10_000:
+        return Unknown("a long range")
+    return ListThing.of(tuple(numbers))
+
+
+def over_iterables(machine: Machine, name: str, given: Arguments) -> Value:
+    """Return the result of one of ITERATORS, whose arguments are all to be looped over."""
+    columns: Columns = []
+    for value in given.positional:
+        items = pure.iterate(value)
+        if isinstance(items, Unknown):
+            return element(items)
+        columns.append(items)
+    machine.spend(sum(map(len, columns)) // 4)
+    return ITERATORS[name](columns, given)
+
+
+def map_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``map(function, …)`` as a list, the function called now."""
+    columns = [pure.iterate(value) for value in given.positional[1:]]
+    unknown = next((items for items in columns if isinstance(items, Unknown)), None)
+    if unknown is not None or not columns:
+        machine.may_call(given.positional, "a map over something not known")
+        return Unknown("a map over something not known")
+    rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
+    function = given.positional[0]
+    return ListThing.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
+
+
+def enumerate_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``enumerate(…)`` as a list."""
+    items, start = pure.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
+    if isinstance(items, Unknown) or not isinstance(start, int):
+        return element(items) if isinstance(items, Unknown) else Unknown("an unknown first number")
+    machine.spend(pure.size(items))
+    return ListThing.of(tuple(enumerate(items, start)))
+
+
+def sorted_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``sorted(…)``, its key function called on every item."""
+    items, key = pure.iterate(given.get("", 0)), given.get("key")
+    if isinstance(items, Unknown):
+        machine.may_call([key], "a sort of something not known")
+        return element(items)
+    keys = items if key is None else tuple(machine.call(key, Arguments([item])) for item in items)
+    reverse = given.get("reverse", None, False)
+    if not is_constant(keys) or not isinstance(reverse, int):
+        return Unknown("an order that is not known")
+    places = range(len(items))
+    order = pure.known(sorted, places, key=keys.__getitem__, reverse=reverse)
+    found = pure.iterate(order)
+    if isinstance(found, Unknown):
+        return found
+    return ListThing.of(tuple(items[place] for place in found if isinstance(place, int)))
+
+
+def product_call(machine: Machine, given: Arguments) -> Value:
+    """Return ``itertools.product(…)`` as a list."""
+    columns = [pure.iterate(value) for value in given.positional]
+    repeat = given.get("repeat", None, 1)
+    known = [items for items in columns if isinstance(items, tuple)]
+    if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
+        return Unknown("a product of something not known")
+    if math.prod(map(len, known)) ** repeat > 10_000:
+        return Unknown("a long product")
+    return ListThing.of(tuple(itertools.product(*known, repeat=repeat)))
+
+
+def _first(columns: Columns, given: Arguments) -> Value:
+    return ListThing.of(columns[0] if columns else ())
+
+
+def _unique(columns: Columns, given: Arguments) -> Value:
+    return unique(columns[0]) if columns else ListThing.of(())
+
+
+def unique(items: tuple[Value, ...]) -> ListThing:
+    """Return a set's items, in the order in which they were given."""
+    if is_constant(items):
+        return ListThing.of(tuple(dict.fromkeys(items)))
+    return ListThing.of(Unknown("a set of objects"))
+
+
+def _reversed(columns: Columns, given: Arguments) -> Value:
+    return ListThing.of(columns[0][::-1])
+
+
+def _tuple(columns: Columns, given: Arguments) -> Value:
+    return columns[0] if columns else ()
+
+
+def _zip(columns: Columns, given: Arguments) -> Value:
+    return ListThing.of(tuple(zip(*columns, strict=False)))
+
+
+def _chain(columns: Columns, given: Arguments) -> Value:
+    return ListThing.of(tuple(item for items in columns for item in items))
+
+
+def _decide(decisive: bool) -> Callable[[Columns, Arguments], Value]:
+    def decide(columns: Columns, given: Arguments) -> Value:
+        answers = [truth(item) for items in columns for item in items]
+        if any(answer is decisive for answer in answers):
+            return decisive
+        unknown = (Unknown(answer.why) for answer in answers if isinstance(answer, Unknown))
+        return next(unknown, not decisive)
+
+    return decide
+
+
+ITERATORS: dict[str, Callable[[Columns, Arguments], Value]] = {
+    "list": _first,
+    "set": _unique,
+    "frozenset": _unique,
+    "reversed": _reversed,
+    "iter": _first,
+    "tqdm.tqdm": _first,
+    "tqdm.auto.tqdm": _first,
+    "tuple": _tuple,
+    "zip": _zip,
+    "itertools.chain": _chain,
+    "any": _decide(True),
+    "all": _decide(False),
+}
+
+
+def _fill(entries: DictThing, source: Value) -> None:
+    pairs = pure.iterate(source) if isinstance(source, (ListThing, tuple)) else None
+    if pairs is None:
+        attributes.absorb(entries.slots, source)
+        return
+    for pair in pairs if isinstance(pairs, tuple) else ():
+        if isinstance(pair, tuple) and len(pair) == 2 and is_constant(pair[0]):
+            entries.slots[pair[0]] = pair[1]
+        else:
+            entries.slots[OPEN] = Unknown("an entry whose key is not known")
+    if isinstance(pairs, Unknown):
+        entries.slots[OPEN] = pairs
+
+
+def dict_method(
+    machine: Machine, entries: DictThing | SchedulerConfig, method: str, given: Arguments
+) -> Value:
+    """Call a dictionary's method."""
+    key = given.get("", 0)
+    store = machine.store
+    if method in ("get", "pop", "setdefault"):
+        return _take(machine, entries, method, given)
+    if method == "update":
+        for name, value in make_dict(given).slots.items():
+            store.put(entries.slots, name, value)
+        return None
+    if method in ("copy", "to_dict"):
+        return DictThing(dict(entries.slots))
+    if method in ("items", "values", "keys"):
+        return _view(entries, method)
+    if method == "clear":
+        for name in list(entries.slots):
+            store.drop(entries.slots, name)
+        return None
+    return Unknown(f"the result of {method} of {key}")
+
+
+def _is_closed(entries: DictThing | SchedulerConfig) -> bool:
+    return OPEN not in entries.slots and BASE not in entries.slots
+
+
+def _take(
+    machine: Machine, entries: DictThing | SchedulerConfig, method: str, given: Arguments
+) -> Value:
+    key = given.get("", 0)
+    found = pure.index(entries, key)
+    if _is_closed(entries) and is_constant(key) and key not in entries.slots:
+        found = given.get("", 1)
+        if method == "setdefault":
+            machine.store.put(entries.slots, key, found)
+    elif method == "pop" and is_constant(key):
+        machine.store.drop(entries.slots, key)
+    return found
+
+
+def _view(entries: DictThing | SchedulerConfig, method: str) -> Value:
+    if not _is_closed(entries):
+        return pure.unknown_entry(entries)
+    pairs = tuple(entries.slots.items())
+    views: dict[str, Any] = {
+        "items": pairs,
+        "keys": tuple(name for name, _ in pairs),
+        "values": tuple(value for _, value in pairs),
+    }
+    return ListThing.of(views[method])
+
+
+def list_method(machine: Machine, values: ListThing, method: str, given: Arguments) -> Value:
+    """Call a list's method."""
+    items = values.slots[ITEMS]
+    if method == "copy":
+        return shallow(values)
+    if method in ("index", "count", "union", "intersection", "difference"):
+        return Unknown(f"the result of {method}")
+    changed: Value = Unknown(f"a list changed by {method}")
+    result: Value = None
+    if isinstance(items, tuple):
+        machine.spend(len(items) // 50)
+        changed = _changed(items, method, given)
+        if method == "pop":
+            result = items[-1] if items and not given.positional else changed
+            changed = items[:-1] if items and not given.positional else changed
+    if isinstance(changed, tuple) and len(changed) > MAX_LENGTH:
+        changed = Unknown("a very long list")
+    machine.store.put(values.slots, ITEMS, changed)
+    return result
+
+
+def _changed(
+    items: tuple[Value, ...], method: str, given: Arguments
+) -> tuple[Value, ...] | Unknown:
+    """Return a list's items after a method that returns nothing."""
+    first = given.get("", 0)
+    if method in ("append", "add"):
+        return (*items, first)
+    if method == "extend":
+        more = pure.iterate(first)
+        return more if isinstance(more, Unknown) else (*items, *more)
+    if method == "insert" and isinstance(first, int):
+        return (*items[:first], given.get("", 1), *items[first:])
+    if method == "clear":
+        return ()
+    return items[::-1] if method == "reverse" else Unknown(f"a list changed by {method}")

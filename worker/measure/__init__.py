@@ -1,0 +1,1 @@
+"""Generate, time and score: the one way by which everything is measured."""

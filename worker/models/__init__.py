@@ -1,0 +1,1 @@
+"""Pipelines and noise schedulers: the catalogue, loading, random weights, captions."""

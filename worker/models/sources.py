@@ -1,0 +1,64 @@
+"""Where models and captions come from: this package, its builds, a folder, or a hub."""
+
+from __future__ import annotations
+
+import os.path
+from importlib.resources import files
+
+from worker.errors import ConfigurationError, nearest
+from worker.models.random_weights import tiny_clip, tiny_pipeline
+
+_BUILT = ("sd15", "sd21", "sdxl", "tiny-clip")
+
+
+def local_source(source: str) -> str:
+    """Turn a catalogue source into a folder or file on disk; a hub id stays what it is."""
+    scheme, _, name = source.partition(":")
+    if scheme == "built":
+        if name not in _BUILT:
+            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, _BUILT)}")
+        folder = tiny_clip() if name == "tiny-clip" else tiny_pipeline(name)
+        return str(folder.absolute())
+    if scheme == "package":
+        return str(files("worker").joinpath(name))
+    return source
+
+
+def names_folder(source: str) -> bool:
+    """Say whether a source is a folder, not a hub id: it begins with ``.``, ``/`` or ``~``."""
+    return source.startswith((".", "/", "~"))
+
+
+def refuse_shadow(hub_id: str) -> None:
+    """Refuse a hub id where a folder of that name lies here.
+
+    The libraries would load the folder in its place and say nothing.
+
+    Raises:
+        ConfigurationError: there is such a folder.
+    """
+    if os.path.exists(hub_id):  # which a name too long for a file's does not trouble
+        raise ConfigurationError(
+            f"{hub_id} is on the hub, and here lies a folder of the same name, which would be "
+            f"loaded in its place: start from another folder, or write ./{hub_id} if it is meant"
+        )
+
+
+def was_unreachable(error: BaseException) -> bool:
+    """Say whether a failed connection stands at the root of a library's error.
+
+    The libraries report a missing network and a missing file alike; what tells them apart is the
+    chain of causes, and there the names of two HTTP libraries' errors, of which one is installed.
+    """
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    names = {kind.__name__ for link in chain for kind in type(link).__mro__}
+    if names & {"RepositoryNotFoundError", "GatedRepoError", "RemoteEntryNotFoundError"}:
+        return False
+    return bool(
+        names
+        & {"ConnectionError", "ConnectError", "TimeoutException", "Timeout", "OfflineModeIsEnabled"}
+    ) or any(getattr(getattr(link, "response", None), "status_code", 0) >= 500 for link in chain)

@@ -1,0 +1,1 @@
+"""The results file, its statistics and what they sum up to."""

@@ -1,0 +1,1 @@
+"""From a search section to the configurations to measure; no torch here."""

@@ -1,0 +1,176 @@
+"""What is wrong with a sweep's tasks: all of it at once, before anything runs. No torch here."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from worker.config.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
+from worker.errors import ConfigurationError, WorkerError, nearest
+from worker.models.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
+from worker.models.prompts import COCO, load_captions
+from worker.models.sources import local_source, names_folder, refuse_shadow
+from worker.search.plan import captions_source, refused_grids, unfit
+from worker.search.studies import Study, confirmation, stability
+
+Problem = tuple[str, str]
+
+# flag -> (least value, most, default where there is one)
+_NUMBERS = {
+    "steps": (1, MOST_IMAGES, None),  # how many there can be, the noise scheduler says
+    "num_samples": (1, MOST_IMAGES, 32),
+    "batch_size": (1, MOST_IMAGES, 4),
+    "seed": (0, LARGEST_SEED, 0),
+    "confirm": (0, MOST_IMAGES, 0),
+}
+_FLAGS = ("pipe", "sched", *_NUMBERS)
+
+
+def find_problems(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], section: object
+) -> list[Problem]:
+    """Return every problem once, as (key of the sweep file, sentence).
+
+    Args:
+        tasks: the matrix values of each task.
+        args: ``worker.args``, the flags that all tasks share; the matrix goes before them.
+        section: the search section, or None.
+    """
+    search, problems = read_search(section)
+    found = dict.fromkeys(problems)
+    found |= dict.fromkeys(_names(tasks, args))
+    pipes: dict[str, Pipe] = {}
+    scheds: dict[str, Sched] = {}
+    for key, value in dict.fromkeys(_values(tasks, args)):
+        axis = key.rpartition(".")[2]
+        try:
+            if axis == "pipe":
+                pipes[str(value)] = find_pipe(str(value))
+            elif axis == "sched":
+                scheds[str(value)] = find_sched(str(value))
+            elif axis in _NUMBERS:
+                _number(axis, value)
+        except (WorkerError, ValueError) as error:
+            found[key, str(error)] = None
+    found |= dict.fromkeys(_steps(tasks, args, scheds))
+    if search is not None:
+        count = _most_captions(tasks, args, search)
+        found |= dict.fromkeys(_in_search(search, list(pipes.values()), count))
+    return list(found)
+
+
+def _names(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield axes and arguments that are no flags, and flags that are missing."""
+    for name in args:
+        if name not in _FLAGS:
+            yield f"worker.args.{name}", f"not a setting of a task; {nearest(name, _FLAGS)}"
+    for names in dict.fromkeys(frozenset(task) for task in tasks):
+        for name in sorted(names.difference(_FLAGS)):
+            yield f"matrix.{name}", f"not an axis of a task; {nearest(name, _FLAGS)}"
+        for name in ("pipe", "sched", "steps"):
+            if name not in names and name not in args:
+                yield f"matrix.{name}", "this axis is missing: every task needs pipe, sched, steps"
+
+
+def _values(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]
+) -> Iterator[tuple[str, object]]:
+    """Yield every value with its key; lists and mappings as text, so that they can be compared."""
+    for where, mapping in (("worker.args", args), *(("matrix", task) for task in tasks)):
+        for name, value in mapping.items():
+            plain = value if isinstance(value, (str, int, float)) else repr(value)
+            yield f"{where}.{name}", plain
+
+
+def _number(axis: str, value: object) -> int:
+    """Return a flag's whole number.
+
+    Raises:
+        ValueError: it is none, too small or too large.
+    """
+    least, most, _ = _NUMBERS[axis]
+    number = None if isinstance(value, bool) else _decimal(str(value))
+    if number is None or number < least:
+        raise ValueError(f"expected a whole number from {least} on, found {value!r}")
+    if number > most:
+        raise ValueError(f"expected at most {most}, found {value!r}")
+    return number
+
+
+def _decimal(text: str) -> int | None:
+    # Python itself refuses to read numbers of thousands of digits
+    return int(text) if text.isdecimal() and len(text) < 100 else None
+
+
+def _steps(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], scheds: Mapping[str, Sched]
+) -> Iterator[Problem]:
+    """Yield numbers of steps that a task's noise scheduler does not take."""
+    for task in tasks:
+        sched = scheds.get(str(task.get("sched", args.get("sched"))))
+        steps = _decimal(str(task.get("steps", args.get("steps"))))
+        if sched is not None and steps:
+            try:
+                sched.check_steps(steps)
+            except ConfigurationError as error:
+                yield "matrix.steps", str(error)
+
+
+def _most_captions(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], search: Search
+) -> int:
+    """Return how many captions the task that needs most reads for all its studies."""
+    wanted = {
+        tuple(_given(task, args, name) for name in ("num_samples", "confirm")) for task in tasks
+    }
+    return max((_captions(search, *counts) for counts in wanted), default=0)
+
+
+def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
+    number = _decimal(str(task.get(name, args.get(name, _NUMBERS[name][2]))))
+    return min(number or 0, _NUMBERS[name][1])
+
+
+def _captions(search: Search, num_samples: int, confirm: int) -> int:
+    own = Study("", num_samples, batch_size=1)
+    studies = (own, *confirmation(own, confirm), *stability(own, search.stability))
+    return max(study.end for study in studies)
+
+
+def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Problem]:
+    """Yield what is wrong with the section for these pipes, though each key by itself is right."""
+    architectures = list(dict.fromkeys(pipe.architecture for pipe in pipes))
+    for index, reason in refused_grids(search, architectures):
+        yield f"search.configurations.{index}", reason
+    for pipe in pipes:
+        unfitness = unfit(pipe, search)
+        if unfitness is not None:
+            yield "search.weights", unfitness
+    pretrained = search.clip.pretrained if search.clip else ""
+    files = {"clip.pretrained": pretrained, "lpips": search.lpips, "fid": search.fid}
+    for key, file in ((key, file or "") for key, file in files.items()):
+        if file.endswith(".safetensors") and not os.path.isfile(file):
+            yield f"search.{key}", f"the file {file} does not exist"
+    yield from _models(search, pipes)
+    for captions in dict.fromkeys(captions_source(pipe, search) for pipe in pipes):
+        if captions != COCO:
+            try:
+                load_captions(local_source(captions), count)
+            except WorkerError as error:
+                yield "search.captions", str(error).removeprefix("search.captions: ")
+
+
+def _models(search: Search, pipes: Sequence[Pipe]) -> Iterator[Problem]:
+    for name, source in search.models.items():
+        if name not in PIPES:
+            yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
+        elif names_folder(source) and not os.path.isdir(os.path.expanduser(source)):
+            yield f"search.models.{name}", f"the folder {source} does not exist"
+    for pipe in pipes:
+        source = search.models.get(pipe.name, pipe.source)
+        if not names_folder(source) and not source.startswith(("built:", "package:")):
+            try:
+                refuse_shadow(source)
+            except ConfigurationError as error:
+                yield f"search.models.{pipe.name}", str(error)

@@ -1,0 +1,68 @@
+"""Which images a set of configurations is measured on: the task's own, others, harder ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from worker.config.settings import Stability
+
+Length = Literal["as given", "short", "long"]
+
+_SHORT_WORDS = 4
+# CLIP reads 77 tokens; eight captions of ten words are always more
+_CAPTIONS_IN_A_LONG_PROMPT = 8
+
+
+@dataclass(frozen=True)
+class Study:
+    """A set of prompts and seeds, and how many images are made at once."""
+
+    name: str
+    """Empty for the task's own measurements."""
+    count: int
+    batch_size: int
+    first_prompt: int = 0
+    seed: int = 0
+    length: Length = "as given"
+
+    @property
+    def end(self) -> int:
+        """Number of the first caption behind those that the study reads."""
+        each = _CAPTIONS_IN_A_LONG_PROMPT if self.length == "long" else 1
+        return self.first_prompt + self.count * each
+
+    def prompts(self, captions: Sequence[str]) -> list[str]:
+        """Return the study's prompts, made from its captions among all of them."""
+        captions = captions[self.first_prompt : self.end]
+        if self.length == "short":
+            return [" ".join(caption.split()[:_SHORT_WORDS]) for caption in captions]
+        if self.length == "long":
+            return [" ".join(captions[n :: self.count]) for n in range(self.count)]
+        return list(captions)
+
+
+def confirmation(own: Study, count: int) -> Iterator[Study]:
+    """Yield the study that measures what was best again, on other prompts and other latents.
+
+    What is the best of hundreds on some prompts owes part of that to chance.
+    """
+    if count:
+        first = own.first_prompt + own.count
+        yield replace(own, name="confirmation", first_prompt=first, count=count)
+
+
+def stability(own: Study, wanted: Stability | None) -> Iterator[Study]:
+    """Yield one study for each batch size, seed and length of prompts."""
+    if wanted is None:
+        return
+    base = replace(own, count=wanted.num_samples)
+    for batch_size in wanted.batch_sizes:
+        yield replace(base, name=f"batch size {batch_size}", batch_size=batch_size)
+    for seed in wanted.seeds:
+        yield replace(base, name=f"seed {seed}", seed=seed)
+    lengths: tuple[Length, ...] = ("short", "long")
+    for length in lengths:
+        if length in wanted.prompts:
+            yield replace(base, name=f"{length} prompts", length=length)
