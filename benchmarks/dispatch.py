@@ -72,14 +72,14 @@ def ours(folder: Path, slots: int = SLOTS, environment: dict[str, str] = BASE) -
 
 
 def ours_on_gpus(folder: Path) -> Callable[[], object] | None:
-    """Return our run on the GPUs of the stand-in for NVML, if it can be built."""
+    """Return our run on the GPUs of the fake NVML, if it can be built."""
     if shutil.which("cc") is None:
         return None
-    from tests.helpers.fake_nvml import StandIn, build
+    from tests.helpers.fake_nvml import FakeNvml, build
 
-    stand_in = StandIn(folder, build(folder))
-    stand_in.gpus(SLOTS)
-    environment = stand_in.environment(BASE) | {"SCHEDULER_LEASES": str(folder / "leases")}
+    fake_nvml = FakeNvml(folder, build(folder))
+    fake_nvml.gpus(SLOTS)
+    environment = fake_nvml.environment(BASE) | {"SCHEDULER_LEASES": str(folder / "leases")}
     return lambda: ours(folder, environment=environment)
 
 
@@ -139,7 +139,7 @@ def throughput(rounds: int, folder: Path) -> None:
     """Print tasks per second of each tool, and the ratio of ours to it within each round."""
     tools: dict[str, Callable[[], object] | None] = {
         "ours, CPU slots": lambda: ours(folder),
-        "ours, GPUs of the NVML stand-in": ours_on_gpus(folder),
+        "ours, GPUs of the NVML fake": ours_on_gpus(folder),
         "GNU parallel --joblog --resume": parallel(folder) if shutil.which("parallel") else None,
         "task-spooler": task_spooler(folder) if shutil.which("tsp") else None,
         "simple_gpu_scheduler": simple_gpu_scheduler()

@@ -1,4 +1,4 @@
-"""What no stand-in can show: the scheduler on a real GPU, with real CUDA work, failures and deaths.
+"""What no fake can show: the scheduler on a real GPU, with real CUDA work, failures and deaths.
 
     python benchmarks/real_gpu.py [FOLDER]
 

@@ -14,5 +14,5 @@ Tensor: TypeAlias = Any
 """A torch tensor."""
 Dtype: TypeAlias = Any
 """A torch floating-point type."""
-Passed: TypeAlias = Any
+Opaque: TypeAlias = Any
 """An argument or a result that is only handed on."""

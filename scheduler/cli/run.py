@@ -11,7 +11,7 @@ from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import Sweep
 from scheduler.devices.lease import LeaseFolderError
-from scheduler.devices.pool import Devices
+from scheduler.devices.pool import DevicePool
 from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
@@ -19,8 +19,8 @@ from scheduler.dispatch.recovery import recover
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
-from scheduler.views.display import make_face
-from scheduler.views.from_files import first_picture
+from scheduler.views.display import make_display
+from scheduler.views.from_files import initial_progress
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
@@ -37,14 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         devices.check_leases()
         recovered = recover(sweep, paths, Clock())
-        picture = first_picture(recovered, paths)
-        face = make_face(picture, paths, plain=arguments.plain)
+        progress = initial_progress(recovered, paths)
+        display = make_display(progress, paths, plain=arguments.plain)
         try:
-            code = Dispatcher(sweep, paths, devices, picture, face).run(
+            code = Dispatcher(sweep, paths, devices, progress, display).run(
                 recovered, adopt=not arguments.no_adopt
             )
         finally:
-            face.close()
+            display.close()
     except LeaseFolderError as error:
         raise UserError(str(error)) from None
     except OSError as error:
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         lock.release()
     with reader_may_leave():
         console = WideConsole()
-        for part in closing(picture, paths, time.time()):
+        for part in closing(progress, paths, time.time()):
             console.print(part)
     return code
 
@@ -98,14 +98,14 @@ def problems_of_worker(sweep: Sweep) -> list[str]:
         return [str(error)]
 
 
-def open_devices(sweep: Sweep) -> Devices:
+def open_devices(sweep: Sweep) -> DevicePool:
     """Find the devices that the sweep may use.
 
     Raises:
         UserError: it names one that is not here, or none is left.
     """
     try:
-        devices = Devices(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        devices = DevicePool(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except UnknownDevice as error:
         raise UserError(str(error)) from None
     if devices.nvml is None:
@@ -118,16 +118,16 @@ def open_devices(sweep: Sweep) -> Devices:
     return devices
 
 
-def print_plan(sweep: Sweep, paths: SweepPaths, devices: Devices) -> None:
+def print_plan(sweep: Sweep, paths: SweepPaths, devices: DevicePool) -> None:
     """Print what would be run where; change nothing."""
     recovered = recover(sweep, paths, Clock(), change=False)
-    picture = first_picture(recovered, paths)
+    progress = initial_progress(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; {devices.where}")
     for device in devices.all:
         print(f"  device {device.index}: {device.name}")
     for task in sweep.tasks:
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
-        print(f"  {task.id} [{picture.tasks[task.id].state}] {shlex.join(words)}")
+        print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")
     for task_id, why, _ in recovered.rejected:
         print(f"  {task_id}: its checkpoint does not hold: {why}; it would run again")
     print("nothing was started")

@@ -9,42 +9,42 @@ from typing import Any
 
 from scheduler.cli.common import load
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, WAITING, Picture
+from scheduler.core.progress import DONE, WAITING, SweepProgress
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
-from scheduler.views.from_files import picture_of_files
+from scheduler.views.from_files import progress_from_files
 from scheduler.views.tables import closing, fill_from_checkpoints
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the state of the sweep's files."""
     sweep, paths = load(arguments)
-    picture = picture_of_files(sweep, paths)
+    progress = progress_from_files(sweep, paths)
     now = time.time()
     if arguments.json:
-        fill_from_checkpoints(picture, paths, picture.tasks)
-        print(json.dumps(as_json(sweep.name, picture, now), indent=1))
+        fill_from_checkpoints(progress, paths, progress.tasks)
+        print(json.dumps(as_json(sweep.name, progress, now), indent=1))
         return 0
     console = WideConsole()
-    holder = picture.holder
+    holder = progress.holder
     if holder is None:
         console.print(f"{sweep.name}: no dispatcher runs")
     else:
         age = format_duration(now - float(holder["at"]))
         console.print(f"{sweep.name}: a dispatcher runs (pid {holder['pid']}, for {age})")
-    for row in progress_rows(picture, now, console.width):
+    for row in progress_rows(progress, now, console.width):
         console.print(row)
-    if picture.devices and holder is not None:
-        console.print(device_table(picture, paths, now))
-    for part in closing(picture, paths, now):
+    if progress.devices and holder is not None:
+        console.print(device_table(progress, paths, now))
+    for part in closing(progress, paths, now):
         console.print(part)
     return 0
 
 
-def as_json(name: str, picture: Picture, now: float) -> dict[str, Any]:
-    """Return the picture as JSON; times are seconds, times of day seconds since 1970."""
+def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
+    """Return the progress as JSON; times are seconds, times of day seconds since 1970."""
     tasks = []
-    for task, view in picture.tasks.items():
+    for task, view in progress.tasks.items():
         summary = view.summary or {}
         tasks.append(
             {
@@ -55,22 +55,22 @@ def as_json(name: str, picture: Picture, now: float) -> dict[str, Any]:
                 "started": view.started,
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
-                "waits": picture.why_waits(task, now) if view.state == WAITING else None,
+                "waits": progress.why_waits(task, now) if view.state == WAITING else None,
                 "speedup": summary.get("speedup"),
                 "loss": summary.get("loss"),
             }
         )
-    holder = picture.holder
+    holder = progress.holder
     return {
         "sweep": name,
         "dispatcher": {"pid": holder["pid"], "since": holder["at"]} if holder else None,
-        "paused": picture.trouble,
-        "draining": picture.draining and holder is not None,
-        "counts": picture.counts,
-        "seconds_left": picture.seconds_left(now),
-        "idle_device_seconds": picture.idle_seconds,
-        "lost_device_seconds": picture.lost_seconds,
-        "median_gap_seconds": picture.median_gap(),
+        "paused": progress.trouble,
+        "draining": progress.draining and holder is not None,
+        "counts": progress.counts,
+        "seconds_left": progress.seconds_left(now),
+        "idle_device_seconds": progress.idle_seconds,
+        "lost_device_seconds": progress.lost_seconds,
+        "median_gap_seconds": progress.median_gap(),
         "devices": [
             {
                 "device": device,
@@ -82,7 +82,7 @@ def as_json(name: str, picture: Picture, now: float) -> dict[str, Any]:
                 "aside_until": view.aside_until if view.aside_until > now else None,
                 "aside_why": view.aside_why if view.aside_until > now else None,
             }
-            for device, view in picture.devices.items()
+            for device, view in progress.devices.items()
         ],
         "tasks": tasks,
     }

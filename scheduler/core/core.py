@@ -27,18 +27,18 @@ from scheduler.core.events import (
     AttemptExited,
     AttemptJudged,
     CheckActivity,
+    CheckDisk,
     CheckpointWritten,
-    CheckRoom,
     DeviceBusy,
     DeviceGone,
     DeviceIdle,
+    DiskWritable,
     Draining,
     Event,
     Finish,
     Interrupt,
     Paused,
     Resumed,
-    RoomAgain,
     Start,
     StartRefused,
     Stop,
@@ -51,7 +51,7 @@ from scheduler.core.retry import Attempt, GiveUp, Policy, Retry
 from scheduler.core.verdict import Kind, Verdict
 
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
-ROOM_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
+DISK_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
 
 
 class State(IntEnum):
@@ -66,7 +66,7 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
+class InitialTask:
     """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
 
     task: str
@@ -90,7 +90,7 @@ class Core:
 
     def __init__(
         self,
-        seeds: Iterable[Seed],
+        tasks: Iterable[InitialTask],
         policy: Policy,
         limits: Limits,
         now: float,
@@ -99,7 +99,7 @@ class Core:
         """Begin with what earlier dispatchers left.
 
         Args:
-            seeds: every task, in the order in which they are to be started.
+            tasks: every task, in the order in which they are to be started.
             policy: when a task is tried again.
             limits: when an attempt is stopped.
             now: the time.
@@ -117,28 +117,28 @@ class Core:
         self._running: dict[int, _Running] = {}
         self._counts = [0] * len(State)
         # Waiting tasks stand in exactly one of these.
-        self._fresh = 0  # all tasks from here on that were never tried, in order
+        self._first_untried = 0  # all tasks from here on that were never tried, in order
         self._ready: list[int] = []  # heap: tried before, any device will do
-        self._picky: dict[int, Retry] = {}  # tried before, not any device will do
-        self._later: list[tuple[float, int, Retry]] = []  # heap: must not start before that time
+        self._constrained: dict[int, Retry] = {}  # tried before, not any device will do
+        self._delayed: list[tuple[float, int, Retry]] = []  # heap: must not start before that time
         self._untried: list[bool] = []
         self._fleet = Fleet()
-        self._look_again = False  # something changed that may suit a picky task
+        self._look_again = False  # something changed that may suit a constrained task
         self._watches: list[
             tuple[float, int, float, bool]
         ] = []  # heap: (when, task, when its attempt started, is_timeout)
         self._writes: dict[int, tuple[bool, str]] = {}  # checkpoints asked for, not yet durable
         self._failed_writes: set[int] = set()  # those of them to be asked for again
         self._paused: str | None = None
-        self._has_room = True  # no write has failed since the last look
-        self._next_room_check = 0.0
+        self._disk_writable = True  # no write has failed since the last look
+        self._next_disk_check = 0.0
         self._interrupts = 0
         self._finished = False
         for name, memory in (devices or {}).items():
             if memory is not None:
                 self._fleet[name].total_memory = memory
-        for seed in seeds:
-            self._plant(seed)
+        for initial in tasks:
+            self._add_task(initial)
 
     # --- what others may ask -------------------------------------------------------------------
 
@@ -152,9 +152,9 @@ class Core:
 
     def next_wake(self) -> float | None:
         """Return when ``handle(Tick(), …)`` is due at the latest, or None if only events matter."""
-        times = [heap[0][0] for heap in (self._later, self._watches) if heap]
+        times = [heap[0][0] for heap in (self._delayed, self._watches) if heap]
         if self._paused is not None:
-            times.append(self._next_room_check)
+            times.append(self._next_disk_check)
         if (comes_back := self._fleet.next_return()) is not None:
             times.append(comes_back)
         return min(times, default=None)
@@ -179,8 +179,8 @@ class Core:
                 self._written(self._index[event.task])
             case WriteFailed():
                 self._write_failed(event)
-            case RoomAgain():
-                self._room_again()
+            case DiskWritable():
+                self._writable_again()
             case Activity():
                 self._activity(self._index[event.task], event.at)
             case Interrupt():
@@ -195,19 +195,19 @@ class Core:
 
     # --- tasks ---------------------------------------------------------------------------------
 
-    def _plant(self, seed: Seed) -> None:
+    def _add_task(self, initial: InitialTask) -> None:
         task = len(self._ids)
-        self._ids.append(seed.task)
-        self._index[seed.task] = task
-        self._state.append(seed.state)
-        self._counts[seed.state] += 1
-        self._untried.append(seed.state is State.WAITING and not seed.history)
-        if seed.history:
-            self._history[task] = seed.history
-        if seed.state is State.RUNNING:
-            assert seed.device is not None
-            self._occupy(task, seed.device, seed.started, seed.halvings)
-        elif seed.state is State.WAITING and seed.history:
+        self._ids.append(initial.task)
+        self._index[initial.task] = task
+        self._state.append(initial.state)
+        self._counts[initial.state] += 1
+        self._untried.append(initial.state is State.WAITING and not initial.history)
+        if initial.history:
+            self._history[task] = initial.history
+        if initial.state is State.RUNNING:
+            assert initial.device is not None
+            self._occupy(task, initial.device, initial.started, initial.halvings)
+        elif initial.state is State.WAITING and initial.history:
             self._counts[State.WAITING] -= 1  # _after_failure moves it to where it belongs
             self._counts[State.JUDGING] += 1
             self._state[task] = State.JUDGING
@@ -280,7 +280,7 @@ class Core:
         self._move(task, State.WAITING)
         self._actions.append(Waits(self._ids[task], step))
         if step.at > self._now:
-            heapq.heappush(self._later, (step.at, task, step))
+            heapq.heappush(self._delayed, (step.at, task, step))
         else:
             self._queue(task, step)
 
@@ -290,7 +290,7 @@ class Core:
         elif retry.above_memory is None and retry.avoid is None:
             heapq.heappush(self._ready, task)
         else:
-            self._picky[task] = retry
+            self._constrained[task] = retry
             self._look_again = True
 
     def _write(self, task: int, *, completed: bool, why: str) -> None:
@@ -311,8 +311,8 @@ class Core:
         device.free_memory = event.free_memory
         if event.total_memory != device.total_memory:
             device.total_memory = event.total_memory
-            picky, self._picky = self._picky, {}
-            for task, retry in picky.items():  # some may have become hopeless
+            constrained, self._constrained = self._constrained, {}
+            for task, retry in constrained.items():  # some may have become hopeless
                 self._queue(task, retry)
         device.idle = device.within_reach = True
         self._fleet.offer(device, self._now)
@@ -335,39 +335,39 @@ class Core:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
         if self._paused is not None or self._interrupts or self._finished:
             return
-        while self._ready or self._next_fresh() is not None:
+        while self._ready or self._next_untried() is not None:
             device = self._fleet.take(self._now)
             if device is None:
                 break
             self._start(self._pick(device), device)
-        if self._picky and self._look_again:
-            self._match_picky()
+        if self._constrained and self._look_again:
+            self._match_constrained()
         self._look_again = False
 
     def _pick(self, device: Device) -> int:
-        for task, retry in self._picky.items():
+        for task, retry in self._constrained.items():
             if self._fleet.suits(device, retry, self._now):
-                del self._picky[task]
+                del self._constrained[task]
                 return task
         if self._ready:
             return heapq.heappop(self._ready)
-        fresh = self._next_fresh()
-        assert fresh is not None
-        self._untried[fresh] = False
-        return fresh
+        untried = self._next_untried()
+        assert untried is not None
+        self._untried[untried] = False
+        return untried
 
-    def _match_picky(self) -> None:
-        for task, retry in list(self._picky.items()):
+    def _match_constrained(self) -> None:
+        for task, retry in list(self._constrained.items()):
             for device in self._fleet.usable(self._now):
                 if self._fleet.suits(device, retry, self._now):
-                    del self._picky[task]
+                    del self._constrained[task]
                     self._start(task, device)
                     break
 
-    def _next_fresh(self) -> int | None:
-        while self._fresh < len(self._untried) and not self._untried[self._fresh]:
-            self._fresh += 1
-        return self._fresh if self._fresh < len(self._untried) else None
+    def _next_untried(self) -> int | None:
+        while self._first_untried < len(self._untried) and not self._untried[self._first_untried]:
+            self._first_untried += 1
+        return self._first_untried if self._first_untried < len(self._untried) else None
 
     def _start(self, task: int, device: Device) -> None:
         history: Sequence[Attempt] = self._history.get(task, ())
@@ -389,7 +389,7 @@ class Core:
         history = self._history.get(task)
         if history is None:
             self._untried[task] = True
-            self._fresh = min(self._fresh, task)
+            self._first_untried = min(self._first_untried, task)
             return
         step = self._policy.next_step(history)
         assert isinstance(step, Retry)
@@ -398,8 +398,8 @@ class Core:
     # --- time ----------------------------------------------------------------------------------
 
     def _pass_time(self) -> None:
-        while self._later and self._later[0][0] <= self._now:
-            _, task, retry = heapq.heappop(self._later)
+        while self._delayed and self._delayed[0][0] <= self._now:
+            _, task, retry = heapq.heappop(self._delayed)
             self._queue(task, retry)
         while self._watches and self._watches[0][0] <= self._now:
             _, task, started, is_timeout = heapq.heappop(self._watches)
@@ -412,9 +412,9 @@ class Core:
                 )
             else:
                 self._actions.append(CheckActivity(self._ids[task]))
-        if self._paused is not None and self._next_room_check <= self._now:
-            self._next_room_check = self._now + ROOM_CHECK
-            self._actions.append(CheckRoom())
+        if self._paused is not None and self._next_disk_check <= self._now:
+            self._next_disk_check = self._now + DISK_CHECK
+            self._actions.append(CheckDisk())
         if self._fleet.bring_back(self._now):
             self._look_again = True
 
@@ -450,11 +450,11 @@ class Core:
     def _pause(self, why: str) -> None:
         if self._paused is None:
             self._actions.append(Paused(why))
-        self._paused, self._has_room = why, False
-        self._next_room_check = self._now + ROOM_CHECK
+        self._paused, self._disk_writable = why, False
+        self._next_disk_check = self._now + DISK_CHECK
 
-    def _room_again(self) -> None:
-        self._has_room = True
+    def _writable_again(self) -> None:
+        self._disk_writable = True
         for task in sorted(self._failed_writes):
             completed, why = self._writes[task]
             self._actions.append(WriteCheckpoint(self._ids[task], completed, why))
@@ -463,7 +463,7 @@ class Core:
 
     def _resume(self) -> None:
         """End a pause if files can be written again and all that waited for it are."""
-        if self._paused is not None and self._has_room and not self._writes:
+        if self._paused is not None and self._disk_writable and not self._writes:
             self._paused = None
             self._actions.append(Resumed())
 

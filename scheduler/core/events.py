@@ -72,8 +72,8 @@ class WriteFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomAgain:
-    """Files can be written again (the answer to CheckRoom)."""
+class DiskWritable:
+    """Files can be written again (the answer to CheckDisk)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ Event = (
     | AttemptJudged
     | CheckpointWritten
     | WriteFailed
-    | RoomAgain
+    | DiskWritable
     | Activity
     | Interrupt
     | Tick
@@ -147,7 +147,7 @@ class CheckActivity:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckRoom:
+class CheckDisk:
     """Try whether files can be written again."""
 
 
@@ -197,7 +197,7 @@ Action = (
     | Stop
     | WriteCheckpoint
     | CheckActivity
-    | CheckRoom
+    | CheckDisk
     | Waits
     | SetAside
     | Paused

@@ -1,4 +1,4 @@
-"""The picture that `status`, the live screen and the summary all show, drawn from the journal's events."""
+"""The progress that `status`, the live screen and the summary all show, drawn from the journal's events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DeviceView:
 
 
 @dataclass
-class Picture:
+class SweepProgress:
     """A sweep's state and figures, kept up to date event by event."""
 
     tasks: dict[str, TaskView]

@@ -165,7 +165,7 @@ def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
     if ended.code is None and ended.signal is None:
         return Verdict(
             Kind.LOST,
-            "the worker's end was not seen (its keeper was killed or the machine went down)",
+            "the worker's end was not seen (its supervisor was killed or the machine went down)",
         )
     signal = ended.signal
     if signal is None and ended.code is not None and ended.code - 128 in SIGNAL_NAMES:

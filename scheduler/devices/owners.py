@@ -7,7 +7,7 @@ from dataclasses import replace
 from scheduler.devices.model import Reading
 
 
-def with_owners(reading: Reading, keeper: int | None) -> tuple[Reading, frozenset[int]]:
+def with_owners(reading: Reading, supervisor: int | None) -> tuple[Reading, frozenset[int]]:
     """Return the reading with what has become of its processes since, and those of our own attempt.
 
     A worker may have ended between the reading and now; whose it was cannot be told any more, and it
@@ -15,8 +15,8 @@ def with_owners(reading: Reading, keeper: int | None) -> tuple[Reading, frozense
     """
     if reading.processes is None:
         return reading, frozenset()
-    keepers = frozenset({keeper} if keeper is not None else ())
-    kin = {p.pid: descends_from(p.pid, keepers) for p in reading.processes if p.exists}
+    supervisors = frozenset({supervisor} if supervisor is not None else ())
+    kin = {p.pid: descends_from(p.pid, supervisors) for p in reading.processes if p.exists}
     processes = tuple(
         replace(p, exists=False) if p.exists and kin[p.pid] is None else p
         for p in reading.processes
@@ -25,20 +25,20 @@ def with_owners(reading: Reading, keeper: int | None) -> tuple[Reading, frozense
     return replace(reading, processes=processes), own
 
 
-def descends_from(pid: int, keepers: frozenset[int]) -> bool | None:
-    """Say whether a process is one of ``keepers`` or descends from one; None if it is gone by now."""
-    found = _climb(pid, keepers)
+def descends_from(pid: int, supervisors: frozenset[int]) -> bool | None:
+    """Say whether a process is one of ``supervisors`` or descends from one; None if it is gone by now."""
+    found = _climb(pid, supervisors)
     if found is None and _parent(pid) is not None:
         # An ancestor died meanwhile, and its children have another parent; or it is another user's
         # and hidden, and it stays that way.
-        found = bool(_climb(pid, keepers))
+        found = bool(_climb(pid, supervisors))
     return found
 
 
-def _climb(pid: int, keepers: frozenset[int]) -> bool | None:
-    """Say whether one of ``keepers`` is on the way up from ``pid``; None if the way breaks off."""
+def _climb(pid: int, supervisors: frozenset[int]) -> bool | None:
+    """Say whether one of ``supervisors`` is on the way up from ``pid``; None if the way breaks off."""
     way: set[int] = set()
-    while pid not in keepers:
+    while pid not in supervisors:
         parent = _parent(pid)
         if parent is None:
             return None

@@ -29,7 +29,7 @@ def idle_rule(settings: DeviceSettings) -> IdleRule:
     return IdleRule(settings.max_utilization, settings.min_free_memory, settings.idle_for)
 
 
-class Devices:
+class DevicePool:
     """GPUs and MIG instances where NVML is, CPU slots where it is not."""
 
     def __init__(self, settings: DeviceSettings, visible: str | None) -> None:
@@ -56,8 +56,8 @@ class Devices:
         self._leases = default_folder()
         self._watch: DeviceWatch | None = None
         self._post: Post
-        self._emit: Callable[[Event], None]
-        self._tell: Callable[..., None]
+        self._handle: Callable[[Event], None]
+        self._emit: Callable[..., None]
         self._others_came: OthersCame
 
     def __getitem__(self, device: str) -> Device:
@@ -75,20 +75,20 @@ class Devices:
     def connect(
         self,
         post: Post,
-        emit: Callable[[Event], None],
-        tell: Callable[..., None],
+        handle: Callable[[Event], None],
+        emit: Callable[..., None],
         others_came: OthersCame,
     ) -> None:
         """Say where changes go.
 
         Args:
             post: has a function called in the dispatcher's loop.
-            emit: gives an event to the core.
-            tell: puts an event into the journal.
+            handle: gives an event to the core.
+            emit: puts an event into the journal.
             others_came: hears, once for an attempt, of the processes that came to its device, and
                 of memory (bytes) that belongs to none in sight.
         """
-        self._post, self._emit, self._tell = post, emit, tell
+        self._post, self._handle, self._emit = post, handle, emit
         self._others_came = others_came
 
     def start(self) -> None:
@@ -98,8 +98,8 @@ class Devices:
             self._watch.start()
             return
         for device in self.all:
-            self._tell("device", device=device.id, idle=True, reason="idle")
-            self._emit(DeviceIdle(device.id))
+            self._emit("device", device=device.id, idle=True, reason="idle")
+            self._handle(DeviceIdle(device.id))
 
     def _deliver(self, readings: list[Reading]) -> None:
         self._post(partial(self._take, readings))
@@ -125,11 +125,11 @@ class Devices:
             self._show(device, idle=False, reason=str(why))
             raise LeaseHeld(str(why)) from why
 
-    def occupy(self, device: str, keeper: int, *, visited: bool = False) -> None:
-        """An attempt of ours begins on the device, under that keeper, or goes on (``visited`` before)."""
+    def occupy(self, device: str, supervisor: int, *, visited: bool = False) -> None:
+        """An attempt of ours begins on the device, under that supervisor, or goes on (``visited`` before)."""
         view = self._views.get(device)
         if view is not None:
-            view.keeper, view.last_active = keeper, None
+            view.supervisor, view.last_active = supervisor, None
             view.visited, view.hidden_before = visited, False
 
     def vacate(self, device: str) -> None:
@@ -137,9 +137,9 @@ class Devices:
         view = self._views.get(device)
         if view is None:
             return
-        view.keeper, view.ours_last, view.vacated = None, True, time.monotonic()
+        view.supervisor, view.ours_last, view.vacated = None, True, time.monotonic()
         if self.nvml is None:
-            self._emit(DeviceIdle(device))
+            self._handle(DeviceIdle(device))
         elif self._watch is not None:
             self._watch.look_eagerly(device)
 
@@ -167,31 +167,31 @@ class Devices:
         view = self._views[device]
         if reading.unread is not None:
             self._show(device, idle=False, reason=reading.unread)
-            if view.keeper is None:  # what runs there goes on: nothing speaks against it
-                self._emit(DeviceBusy(device))
+            if view.supervisor is None:  # what runs there goes on: nothing speaks against it
+                self._handle(DeviceBusy(device))
             return
-        reading, own = with_owners(reading, view.keeper)
+        reading, own = with_owners(reading, view.supervisor)
         view.reading = reading
         idleness = view.tracker.judge(reading, now, own, after_own=view.ours_last)
         if reading.error is not None:
             if not view.gone:
                 view.gone = True
-                self._emit(DeviceGone(device, idleness.reason))
+                self._handle(DeviceGone(device, idleness.reason))
             self._show(device, idle=False, reason=idleness.reason)
             assert self._watch is not None
             self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
             return
         view.gone = False
-        if view.keeper is not None:
+        if view.supervisor is not None:
             self._while_ours(device, reading, idleness, own, now)
         elif not idleness.idle:
             self._pace(device, view, idleness, now)
             self._show(device, idle=False, reason=idleness.reason)
-            self._emit(DeviceBusy(device))
+            self._handle(DeviceBusy(device))
         elif not self._still_refused(device, view):
             self._pace(device, view, idleness, now)
             self._show(device, idle=True, reason=idleness.reason)
-            self._emit(DeviceIdle(device, reading.free_memory, reading.total_memory))
+            self._handle(DeviceIdle(device, reading.free_memory, reading.total_memory))
 
     def _pace(self, device: str, view: _View, idleness: Idleness, now: float) -> None:
         """Look eagerly at a device that should fall idle within the second, calmly at others."""
@@ -240,7 +240,7 @@ class Devices:
         shown = (idle, re.sub(r"[\d.]+", "", reason))
         if view.shown != shown:
             view.shown = shown
-            self._tell("device", device=device, idle=idle, reason=reason)
+            self._emit("device", device=device, idle=idle, reason=reason)
 
 
 class _View:
@@ -249,7 +249,7 @@ class _View:
     def __init__(self, tracker: IdleTracker) -> None:
         self.tracker = tracker
         self.reading: Reading | None = None
-        self.keeper: int | None = None  # of our attempt on it
+        self.supervisor: int | None = None  # of our attempt on it
         self.ours_last = False  # the last to use it was an attempt of ours
         self.vacated = 0.0  # when the last of ours ended
         self.last_active: float | None = None  # when it was last seen to compute; None: not known

@@ -2,12 +2,12 @@
 
 One turn of the loop:
 
-1. sleep until a keeper answers, the clerk or the device watch posts something, a signal comes, or the
+1. sleep until a supervisor answers, the writer or the device watch posts something, a signal comes, or the
    core's next deadline;
 2. turn what came into events, give each to the core, carry out the actions it returns: starts first;
 3. write the journal, redraw the screen.
 
-Nothing here decides. Nothing here waits for a disk or a driver: that is what the clerk (logs and
+Nothing here decides. Nothing here waits for a disk or a driver: that is what the writer (logs and
 checkpoints) and the device watch (NVML) have threads for.
 """
 
@@ -29,19 +29,19 @@ from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core import retry
 from scheduler.core.core import Core
-from scheduler.core.progress import Picture
+from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.devices.lease import LeaseHeld
-from scheduler.devices.pool import Devices, describe
+from scheduler.devices.pool import DevicePool, describe
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import OTHER_SWEEP, attempts_of
 from scheduler.dispatch.liveness import Life
-from scheduler.dispatch.outcomes import Records
+from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
-from scheduler.dispatch.writer import Clerk
-from scheduler.executors.local.handles import AdoptedKeeper, KeeperHandle
+from scheduler.dispatch.writer import CheckpointWriter
+from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.orphans import end_orphans
-from scheduler.executors.local.pool import Keepers
+from scheduler.executors.local.pool import SupervisorPool
 from scheduler.executors.local.supervisor import birth
 from scheduler.executors.request import build_order
 from scheduler.storage.atomic import append_line
@@ -50,13 +50,13 @@ from scheduler.storage.checkpoints import set_aside, why_not_done
 from scheduler.storage.journal import SNAPSHOT, Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
-from scheduler.storage.sweep_lock import Hold
+from scheduler.storage.sweep_lock import SweepLock
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
 
 
-class Face(Protocol):
+class Display(Protocol):
     """What shows the sweep's progress."""
 
     def event(self, entry: Mapping[str, Any]) -> None:
@@ -73,24 +73,29 @@ class Attempt:
     task: str
     number: int
     device: str
-    keeper: KeeperHandle | AdoptedKeeper
+    supervisor: SupervisorHandle | AdoptedSupervisor
     record: AttemptRecord  # as its file should have it, should that be removed
     life: Life
-    begun: bool  # the keeper has recorded it
+    begun: bool  # the supervisor has recorded it
 
 
 class Dispatcher:
     """Runs one sweep to its end. The caller holds the sweep's lock."""
 
     def __init__(
-        self, sweep: Sweep, paths: SweepPaths, devices: Devices, picture: Picture, face: Face
+        self,
+        sweep: Sweep,
+        paths: SweepPaths,
+        devices: DevicePool,
+        progress: SweepProgress,
+        display: Display,
     ) -> None:
         self._sweep = sweep
         self._paths = paths
-        self._hold = Hold(paths.lock)
+        self._sweep_lock = SweepLock(paths.lock)
         self._devices = devices
-        self._picture = picture
-        self._face = face
+        self._progress = progress
+        self._display = display
         self._clock = Clock()
         self._journal = Journal(paths.journal)
         self._tasks = {task.id: task for task in sweep.tasks}
@@ -98,18 +103,18 @@ class Dispatcher:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         environments = (sweep.env, os.environ)
-        self._keepers = Keepers(
+        self._supervisors = SupervisorPool(
             devices,
             environments,
-            paths.keepers,
+            paths.supervisors,
             self._selector,
             heard=self._answered,
-            lost=self._keeper_died,
+            lost=self._supervisor_died,
         )
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._clerk = Clerk(paths.checkpoints, self._post)
-        self._records = Records(sweep, paths, self._clock, self._clerk, self._handle, self._tell)
-        self._told = 0  # events
+        self._writer = CheckpointWriter(paths.checkpoints, self._post)
+        self._outcomes = Outcomes(sweep, paths, self._clock, self._writer, self._handle, self._emit)
+        self._emitted = 0  # events
         self._exit_code: int | None = None
         self._detached = False
         self._core: Core
@@ -124,14 +129,14 @@ class Dispatcher:
         )
         sizes_of_devices = {device.id: device.total_memory for device in self._devices.all}
         self._core = Core(
-            recovered.seeds, policy, self._sweep.limits, time.monotonic(), sizes_of_devices
+            recovered.tasks, policy, self._sweep.limits, time.monotonic(), sizes_of_devices
         )
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakes)
         with self._signals():
             try:
                 self._begin(recovered)
-                self._clerk.start()
-                self._devices.connect(self._post, self._handle, self._tell, self._others_came)
+                self._writer.start()
+                self._devices.connect(self._post, self._handle, self._emit, self._others_came)
                 for task, record in recovered.open_attempts.items():
                     self._take_over(task, record.started["device"], record, adopt=adopt)
                 self._devices.start()
@@ -144,7 +149,7 @@ class Dispatcher:
 
     def _turn(self) -> None:
         self._handle(ev.Tick())
-        self._keepers.release_idle()
+        self._supervisors.release_idle()
         self._flush()
         for key, _ in self._selector.select(self._sleep_time()):
             key.data()
@@ -153,14 +158,14 @@ class Dispatcher:
 
     def _flush(self) -> None:
         if self._journal.begin_anew_if_removed():
-            self._journal.add(SNAPSHOT, **self._picture.snapshot())
+            self._journal.add(SNAPSHOT, **self._progress.snapshot())
         if self._journal.flush():
-            self._records.forget_ended()
+            self._outcomes.forget_ended()
 
     def _sleep_time(self) -> float:
         now = time.monotonic()
-        times = [now + LONGEST_SLEEP, self._core.next_wake(), self._keepers.next_release()]
-        refresh = self._face.refresh()
+        times = [now + LONGEST_SLEEP, self._core.next_wake(), self._supervisors.next_release()]
+        refresh = self._display.refresh()
         times.append(None if refresh is None else now + refresh)
         return max(0.0, min(at for at in times if at is not None) - now)
 
@@ -198,18 +203,18 @@ class Dispatcher:
         for action in self._core.handle(event, time.monotonic()):
             self._carry_out(action)
 
-    def _tell(self, event: str, **facts: Any) -> None:
+    def _emit(self, event: str, **facts: Any) -> None:
         entry = self._journal.add(event, **facts)
-        self._picture.apply(entry)
-        self._face.event(entry)
-        self._told += 1
-        if self._told % SNAPSHOT_EVERY == 0:
-            self._journal.add(SNAPSHOT, **self._picture.snapshot())
+        self._progress.apply(entry)
+        self._display.event(entry)
+        self._emitted += 1
+        if self._emitted % SNAPSHOT_EVERY == 0:
+            self._journal.add(SNAPSHOT, **self._progress.snapshot())
 
     # --- beginning and end ---------------------------------------------------------------------
 
     def _begin(self, recovered: Recovered) -> None:
-        self._tell(
+        self._emit(
             "dispatcher_started",
             pid=os.getpid(),
             birth=birth(os.getpid()),
@@ -218,40 +223,42 @@ class Dispatcher:
             where=self._devices.where,
         )
         for task, why, kept in recovered.rejected:
-            self._tell("checkpoint_rejected", task=task, why=why, kept_as=kept.name)
+            self._emit("checkpoint_rejected", task=task, why=why, kept_as=kept.name)
         for task in recovered.unrecorded:  # its dispatcher died before the journal had its end
             if (done := read_object(self._paths.done(task))) is not None:
-                self._records.found(task, done)
+                self._outcomes.found(task, done)
         for task in recovered.strangers:
-            self._tell("stranger", task=task)
+            self._emit("stranger", task=task)
 
     def _take_over(
         self, task: str, device: str, known: AttemptRecord | None = None, *, adopt: bool = True
     ) -> None:
-        """See to an attempt that has no keeper of ours (any more): adopt it, or judge what it left.
+        """See to an attempt that has no supervisor of ours (any more): adopt it, or judge what it left.
 
         Args:
             known: what is known of it, should its file have been removed.
         """
         record = self._last_record(task, known)
-        if record is None:  # a keeper has the file and has not written to it yet
+        if record is None:  # a supervisor has the file and has not written to it yet
             self._await_orphans(task, device, None)
             return
         if record.ended is not None:
             # Later: the core may wish to stop an attempt that is yet to be adopted.
             self._post(partial(self._ended_unseen, task, device, record))
             return
-        keeper = AdoptedKeeper.find(record)
-        if keeper is None:
+        supervisor = AdoptedSupervisor.find(record)
+        if supervisor is None:
             self._await_orphans(task, device, record)
             return
         number = record.started["attempt"]
         started = record.started.get("started", time.time())
-        life = Life(self._paths.log(task), keeper.pid)
-        self._attempts[task] = Attempt(task, number, device, keeper, record, life, begun=True)
-        self._devices.occupy(device, keeper.pid, visited=record.foreign is not None)
-        self._selector.register(keeper, selectors.EVENT_READ, partial(self._adopted_ended, task))
-        self._tell("attempt_adopted", task=task, attempt=number, device=device, started=started)
+        life = Life(self._paths.log(task), supervisor.pid)
+        self._attempts[task] = Attempt(task, number, device, supervisor, record, life, begun=True)
+        self._devices.occupy(device, supervisor.pid, visited=record.foreign is not None)
+        self._selector.register(
+            supervisor, selectors.EVENT_READ, partial(self._adopted_ended, task)
+        )
+        self._emit("attempt_adopted", task=task, attempt=number, device=device, started=started)
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.get("digest") != self._sweep.digest(self._tasks[task]):
@@ -259,12 +266,12 @@ class Dispatcher:
 
     def _adopted_ended(self, task: str) -> None:
         attempt = self._attempts.pop(task)
-        self._selector.unregister(attempt.keeper)
-        attempt.keeper.release()
+        self._selector.unregister(attempt.supervisor)
+        attempt.supervisor.release()
         self._take_over(task, attempt.device, attempt.record)
 
     def _await_orphans(self, task: str, device: str, known: AttemptRecord | None) -> None:
-        """Judge a task's attempt, whose keeper is dead, when nothing of it lives any more."""
+        """Judge a task's attempt, whose supervisor is dead, when nothing of it lives any more."""
         token = known.started.get("token") if known is not None else None
 
         def wait() -> None:
@@ -278,25 +285,25 @@ class Dispatcher:
             return
         record = self._last_record(task, known)
         self._devices.vacate(device)  # before the core may give it to the next
-        if record is None or record.verdict is not None:  # its keeper died at birth
-            verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
+        if record is None or record.verdict is not None:  # its supervisor died at birth
+            verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
             self._handle(ev.AttemptJudged(task, retry.Attempt(verdict, device, time.monotonic())))
             return
         end = {"ended": time.time(), **(record.ended or {})}
         self._tell_ended(task, record.started["attempt"], device, end)
         self._handle(ev.AttemptExited(task))
-        self._records.judge(task, record)
+        self._outcomes.judge(task, record)
 
     def _last_record(self, task: str, known: AttemptRecord | None = None) -> AttemptRecord | None:
         return next(reversed(attempts_of(task, self._paths, known)), None)
 
     def _end(self) -> None:
         self._devices.finish()
-        self._keepers.release_all()
-        self._clerk.finish()
-        while not self._inbox.empty():  # what the clerk finished last
+        self._supervisors.release_all()
+        self._writer.finish()
+        while not self._inbox.empty():  # what the writer finished last
             self._inbox.get()()
-        self._tell(
+        self._emit(
             "dispatcher_ended", exit_code=self._exit_code, left_running=sorted(self._attempts)
         )
         self._flush()
@@ -310,23 +317,23 @@ class Dispatcher:
             case ev.Stop():
                 self._stop(action.task, action.verdict)
             case ev.WriteCheckpoint():
-                self._records.write(action)
+                self._outcomes.write(action)
             case ev.CheckActivity():
                 self._check_activity(action.task)
-            case ev.CheckRoom():
-                self._records.check_room()
+            case ev.CheckDisk():
+                self._outcomes.check_disk()
             case ev.Waits():
                 at = self._clock.time_of_day(action.retry.at)
-                self._tell("waits", task=action.task, not_before=at, why=action.retry.why)
+                self._emit("waits", task=action.task, not_before=at, why=action.retry.why)
             case ev.SetAside():
                 until = self._clock.time_of_day(action.until)
-                self._tell("set_aside", device=action.device, until=until, why=action.why)
+                self._emit("set_aside", device=action.device, until=until, why=action.why)
             case ev.Paused():
-                self._tell("paused", why=action.why)
+                self._emit("paused", why=action.why)
             case ev.Resumed():
-                self._tell("resumed")
+                self._emit("resumed")
             case ev.Draining():
-                self._tell("draining", running=len(self._attempts))
+                self._emit("draining", running=len(self._attempts))
             case ev.Finish():
                 self._exit_code = action.exit_code
 
@@ -336,7 +343,7 @@ class Dispatcher:
         try:
             if self._detached or self._must_leave():
                 return
-            keeper = self._keepers.on(device.id)
+            supervisor = self._supervisors.on(device.id)
             order = build_order(
                 self._sweep,
                 task,
@@ -351,22 +358,22 @@ class Dispatcher:
             return
         except OSError as error:
             self._handle(ev.StartRefused(task.id))
-            self._records.files_in_trouble(error)
+            self._outcomes.files_in_trouble(error)
             self._devices.vacate(device.id)
             return
-        # Read after the size that the keeper will compare; most tasks were never tried.
+        # Read after the size that the supervisor will compare; most tasks were never tried.
         last = self._last_record(task.id) if order["record_size"] else None
         if last is not None and last.verdict is None and last.started["attempt"] >= action.number:
             self._take_over(task.id, device.id)  # the last order of a dispatcher that died
             return
         record = AttemptRecord(dict(order["attempt"]))
-        life = Life(self._paths.log(task.id), keeper.pid)
+        life = Life(self._paths.log(task.id), supervisor.pid)
         self._attempts[task.id] = Attempt(
-            task.id, action.number, device.id, keeper, record, life, begun=False
+            task.id, action.number, device.id, supervisor, record, life, begun=False
         )
-        self._keepers.works(device.id)
-        self._devices.occupy(device.id, keeper.pid)
-        keeper.order(order)
+        self._supervisors.works(device.id)
+        self._devices.occupy(device.id, supervisor.pid)
+        supervisor.order(order)
 
     def _stop(self, task: str, verdict: Verdict) -> None:
         """Record why, then stop: whoever judges the attempt must know, should this process die now."""
@@ -374,20 +381,20 @@ class Dispatcher:
         if attempt is None:
             return
         attempt.record.stop = {"stop": verdict.kind.value, "cause": verdict.cause}
-        if attempt.begun:  # before that, the keeper would refuse a file that has changed
+        if attempt.begun:  # before that, the supervisor would refuse a file that has changed
             self._record(attempt, attempt.record.stop)
-        self._tell("stopping", task=task, attempt=attempt.number, why=verdict.cause)
-        attempt.keeper.stop()
+        self._emit("stopping", task=task, attempt=attempt.number, why=verdict.cause)
+        attempt.supervisor.stop()
 
     def _others_came(self, device: str, processes: list[dict[str, Any]], hidden: int) -> None:
         """Record that others came to the device of an attempt of ours, and who."""
         attempt = next((a for a in self._attempts.values() if a.device == device), None)
-        if attempt is None:  # its keeper was killed: these are its own processes, being ended
+        if attempt is None:  # its supervisor was killed: these are its own processes, being ended
             return
         attempt.record.foreign = {"foreign": processes, "hidden_memory": hidden}
-        if attempt.begun:  # before that, the keeper would refuse a file that has changed
+        if attempt.begun:  # before that, the supervisor would refuse a file that has changed
             self._record(attempt, attempt.record.foreign)
-        self._tell("foreign_process", device=device, processes=processes, hidden_memory=hidden)
+        self._emit("foreign_process", device=device, processes=processes, hidden_memory=hidden)
 
     def _record(self, attempt: Attempt, line: Mapping[str, Any]) -> None:
         """Add a line to the record of an attempt, for whoever judges it should this process die."""
@@ -403,17 +410,17 @@ class Dispatcher:
 
     def _must_leave(self) -> bool:
         """Say whether another dispatcher has the sweep, since somebody removed the lock file: it judges."""
-        if self._hold.is_ours():
+        if self._sweep_lock.is_ours():
             return False
         if self._exit_code is None:
             self._exit_code = 3
-            self._tell("sweep_lost")
+            self._emit("sweep_lost")
         return True
 
-    # --- what keepers say ----------------------------------------------------------------------
+    # --- what supervisors say ----------------------------------------------------------------------
 
-    def _answered(self, keeper: KeeperHandle, answer: Mapping[str, Any]) -> None:
-        attempt = self._attempt_of(keeper)
+    def _answered(self, supervisor: SupervisorHandle, answer: Mapping[str, Any]) -> None:
+        attempt = self._attempt_of(supervisor)
         if attempt is None:
             return
         if "started" in answer:
@@ -422,7 +429,7 @@ class Dispatcher:
             for line in (attempt.record.foreign, attempt.record.stop):
                 if line is not None:
                     self._record(attempt, line)
-            self._tell(
+            self._emit(
                 "attempt_started",
                 task=attempt.task,
                 attempt=attempt.number,
@@ -436,20 +443,20 @@ class Dispatcher:
             self._not_taken(attempt, answer)
 
     def _not_taken(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
-        """The keeper did not begin: the task's attempts file is in use, or cannot be written."""
+        """The supervisor did not begin: the task's attempts file is in use, or cannot be written."""
         del self._attempts[attempt.task]
-        self._keepers.rests(attempt.device)
+        self._supervisors.rests(attempt.device)
         if "errno" in answer and attempt.begun:  # there was no room to record its end
             self._take_over(attempt.task, attempt.device, attempt.record)
         elif "errno" in answer:
             self._handle(ev.StartRefused(attempt.task))
-            self._records.files_in_trouble(
+            self._outcomes.files_in_trouble(
                 OSError(answer["errno"], answer["failed"], answer["file"])
             )
             self._devices.vacate(attempt.device)
         elif answer["refused"] == "completed":
             self._found_done(attempt)
-        else:  # a keeper of a dispatcher that died got there first
+        else:  # a supervisor of a dispatcher that died got there first
             self._take_over(attempt.task, attempt.device)
 
     def _found_done(self, attempt: Attempt) -> None:
@@ -460,25 +467,25 @@ class Dispatcher:
         why = why_not_done(done, digest, None)
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
-            self._records.found(attempt.task, done)
+            self._outcomes.found(attempt.task, done)
             past = retry.Attempt(verdict, attempt.device, time.monotonic())
             self._handle(ev.AttemptJudged(attempt.task, past))
         else:
             with contextlib.suppress(FileNotFoundError):
                 kept = set_aside(path).name
-                self._tell("checkpoint_rejected", task=attempt.task, why=why, kept_as=kept)
+                self._emit("checkpoint_rejected", task=attempt.task, why=why, kept_as=kept)
             self._handle(ev.StartRefused(attempt.task))
         self._devices.vacate(attempt.device)
 
-    def _keeper_died(self, device: str, keeper: KeeperHandle) -> None:
-        """A keeper was killed: end what it kept, then judge the attempt as lost."""
-        attempt = self._attempt_of(keeper)
+    def _supervisor_died(self, device: str, supervisor: SupervisorHandle) -> None:
+        """A supervisor was killed: end what it kept, then judge the attempt as lost."""
+        attempt = self._attempt_of(supervisor)
         if attempt is not None:
             del self._attempts[attempt.task]
             self._take_over(attempt.task, device, attempt.record if attempt.begun else None)
 
-    def _attempt_of(self, keeper: KeeperHandle) -> Attempt | None:
-        return next((a for a in self._attempts.values() if a.keeper is keeper), None)
+    def _attempt_of(self, supervisor: SupervisorHandle) -> Attempt | None:
+        return next((a for a in self._attempts.values() if a.supervisor is supervisor), None)
 
     def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
         """An attempt is over: offer its device first, read its log second."""
@@ -486,15 +493,15 @@ class Dispatcher:
         if self._must_leave():
             return
         del self._attempts[task]
-        self._keepers.rests(device)
+        self._supervisors.rests(device)
         attempt.record.ended = dict(end)
         self._tell_ended(task, attempt.number, device, end)
         self._handle(ev.AttemptExited(task))
         self._devices.vacate(device)
-        self._records.judge(task, attempt.record)
+        self._outcomes.judge(task, attempt.record)
 
     def _tell_ended(self, task: str, number: int, device: str, end: Mapping[str, Any]) -> None:
-        self._tell(
+        self._emit(
             "attempt_ended",
             task=task,
             attempt=number,

@@ -14,7 +14,7 @@ from scheduler.config.sweep import Sweep, Task
 from scheduler.core.retry import Attempt
 from scheduler.core.verdict import DISK_ERRNOS, Exit, Kind, Verdict, judge
 from scheduler.dispatch.clock import Clock
-from scheduler.storage.atomic import append_line, why_no_room
+from scheduler.storage.atomic import append_line, why_not_writable
 from scheduler.storage.attempts_file import (
     AttemptRecord,
     attempts_for_people,
@@ -41,7 +41,7 @@ WRONG_PROGRAM = frozenset(
 OTHER_SWEEP = "the sweep file asks for something else now"
 
 # How a worker ends that could not even write down that the disk of its log is full.
-_MAYBE_NO_ROOM = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
+_MAYBE_DISK_FULL = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +103,13 @@ def judge_attempt(
     elif verdict is None:
         stop = read_verdict(last.stop.get("stop"), last.stop.get("cause")) if last.stop else None
         if stop is None and ended.get("stopped"):
-            stop = Verdict(Kind.STOPPED, "its keeper was told to stop")
+            stop = Verdict(Kind.STOPPED, "its supervisor was told to stop")
         exit_ = Exit(
             _int(ended.get("code")), _int(ended.get("signal")), bool(ended.get("oom_killed"))
         )
         verdict = judge(exit_, scan, stop)
-        if verdict.kind in _MAYBE_NO_ROOM:
-            trouble = why_no_room(paths.logs)
+        if verdict.kind in _MAYBE_DISK_FULL:
+            trouble = why_not_writable(paths.logs)
             if trouble is not None and trouble.errno in DISK_ERRNOS:
                 verdict = Verdict(
                     Kind.DISK_FULL, f"{verdict.cause}; {paths.logs}: {trouble.strerror}"

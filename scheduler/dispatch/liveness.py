@@ -16,9 +16,9 @@ class Life:
     nothing that works must be stopped for that. The first look finds everything new.
     """
 
-    def __init__(self, log: Path, keeper: int) -> None:
+    def __init__(self, log: Path, supervisor: int) -> None:
         self._log = log
-        self._keeper = keeper
+        self._supervisor = supervisor
         self._size: int | None = None  # of the log
         self._cpu = 0.0  # seconds that the attempt's processes have used
         self._looked = 0.0
@@ -38,7 +38,7 @@ class Life:
         if device_active is not None:
             self._alive = max(self._alive, device_active)
         else:
-            cpu = cpu_time(self._keeper)
+            cpu = cpu_time(self._supervisor)
             if cpu - self._cpu > BUSY * (now - self._looked):
                 self._alive = now
             self._cpu = cpu

@@ -1,4 +1,4 @@
-"""From the end of an attempt to its durable checkpoint: the dispatcher's side of what the clerk does."""
+"""From the end of an attempt to its durable checkpoint: the dispatcher's side of what the writer does."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from scheduler.dispatch.judgement import (
     judge_attempt,
     past_attempt,
 )
-from scheduler.dispatch.writer import Checkpoint, Clerk
-from scheduler.storage.atomic import why_no_room
+from scheduler.dispatch.writer import Checkpoint, CheckpointWriter
+from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.paths import SweepPaths
 
@@ -32,24 +32,24 @@ Handle = Callable[[ev.Event], None]
 Tell = Callable[..., None]
 
 
-class Records:
-    """Has attempts judged and checkpoints written by the clerk, and tells core and journal of it."""
+class Outcomes:
+    """Has attempts judged and checkpoints written by the writer, and tells core and journal of it."""
 
     def __init__(
         self,
         sweep: Sweep,
         paths: SweepPaths,
         clock: Clock,
-        clerk: Clerk,
+        writer: CheckpointWriter,
         handle: Handle,
         tell: Tell,
     ) -> None:
         self._sweep = sweep
         self._paths = paths
         self._clock = clock
-        self._clerk = clerk
+        self._writer = writer
         self._handle = handle
-        self._tell = tell
+        self._emit = tell
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
         self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
@@ -64,13 +64,13 @@ class Records:
         if _size(self._paths.log(task)) < LONG_LOG:
             job()()
         else:
-            self._clerk.submit(job)
+            self._writer.submit(job)
 
     def _judged(self, task: str, judgement: Judgement) -> None:
         self._judgements[task] = judgement
         record, verdict = judgement.attempts[-1], judgement.verdict
         if not verdict.completed:
-            self._tell(
+            self._emit(
                 "attempt_failed",
                 task=task,
                 attempt=record.started["attempt"],
@@ -89,7 +89,7 @@ class Records:
         """Tell of a task whose ``.done`` others have written; nothing is left to be judged or written."""
         self._judgements.pop(task, None)  # of an attempt that failed before
         seconds, attempts, log = done.get("seconds"), done.get("attempts"), done.get("log")
-        self._tell(
+        self._emit(
             "completed",
             task=task,
             device=done.get("device"),
@@ -111,7 +111,7 @@ class Records:
         if judgement is None:  # given up for what an earlier dispatcher judged
             judgement = judge_attempt(task, paths, self._sweep)
         self._judgements[task.id] = judgement
-        self._clerk.submit(
+        self._writer.submit(
             Checkpoint(
                 paths.done(task.id) if action.completed else paths.failed(task.id),
                 partial(checkpoint_content, task, self._sweep, paths, judgement, action.why),
@@ -123,7 +123,7 @@ class Records:
     def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         self._judgements.pop(action.task, None)
         device = judgement.attempts[-1].started["device"] if judgement.attempts else None
-        self._tell(
+        self._emit(
             "completed" if action.completed else "failed",
             task=action.task,
             device=device,
@@ -159,9 +159,9 @@ class Records:
         )
         self._handle(ev.WriteFailed(why, task))
 
-    def check_room(self) -> None:
+    def check_disk(self) -> None:
         """Try whether files can be written again; the core hears of it."""
-        self._clerk.submit(self._try_to_write)
+        self._writer.submit(self._try_to_write)
 
     def _try_to_write(self) -> Callable[[], None]:
         try:
@@ -169,10 +169,10 @@ class Records:
         except OSError as error:
             return partial(self.files_in_trouble, error)
         for folder in (self._paths.checkpoints, self._paths.logs):
-            trouble = why_no_room(folder)
+            trouble = why_not_writable(folder)
             if trouble is not None:
                 return partial(self.files_in_trouble, trouble)
-        return partial(self._handle, ev.RoomAgain())
+        return partial(self._handle, ev.DiskWritable())
 
 
 def _size(path: Path) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.core.core import Seed, State
+from scheduler.core.core import InitialTask, State
 from scheduler.core.retry import Attempt
 from scheduler.core.verdict import Exit, Kind, judge
 from scheduler.dispatch.clock import Clock
@@ -29,7 +29,7 @@ from scheduler.storage.paths import SweepPaths
 class Recovered:
     """The state of a sweep's files, ready for the core."""
 
-    seeds: list[Seed] = field(default_factory=list)
+    tasks: list[InitialTask] = field(default_factory=list)
     open_attempts: dict[str, AttemptRecord] = field(
         default_factory=dict
     )  # running, or ended and not judged
@@ -64,7 +64,7 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
             if why is not None and change and completions.prove_again(task):
                 why = None  # it was damaged
             if why is None:
-                found.seeds.append(Seed(task.id, State.DONE))
+                found.tasks.append(InitialTask(task.id, State.DONE))
                 if task.id in attempts:
                     found.unrecorded.append(task.id)
                 continue
@@ -76,7 +76,7 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
             if content is not None and content.get("digest") == digest:
                 if task.id in attempts and change:
                     forget_attempts(task.id, paths)
-                found.seeds.append(Seed(task.id, State.FAILED))
+                found.tasks.append(InitialTask(task.id, State.FAILED))
                 continue
             why = (
                 "it is damaged" if content is None else "the sweep file asks for something else now"
@@ -84,7 +84,7 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = Tru
             kept = set_aside(paths.failed(task.id)) if change else paths.failed(task.id)
             found.rejected.append((task.id, why, kept))
         file = read_attempts(paths.attempts(task.id)) if task.id in attempts else None
-        found.seeds.append(_seed(task, file, digest, clock, found))
+        found.tasks.append(_seed(task, file, digest, clock, found))
     known = {task.id for task in sweep.tasks}
     found.strangers = [
         task for task in attempts if task not in known and is_locked(paths.attempts(task))
@@ -154,18 +154,18 @@ class _Completions:
 
 def _seed(
     task: Task, file: AttemptsFile | None, digest: str, clock: Clock, found: Recovered
-) -> Seed:
+) -> InitialTask:
     if file is None or not file.attempts:
-        return Seed(task.id)
+        return InitialTask(task.id)
     last = file.attempts[-1]
     judged = file.attempts if last.verdict is not None else file.attempts[:-1]
     history = tuple(
         _recorded_attempt(a, clock) for a in judged if a.started.get("digest") == digest
     )
     if last.verdict is not None:
-        return Seed(task.id, State.WAITING, history)
+        return InitialTask(task.id, State.WAITING, history)
     found.open_attempts[task.id] = last
-    return Seed(
+    return InitialTask(
         task.id,
         State.RUNNING,
         history,

@@ -1,4 +1,4 @@
-"""The clerk: a thread that waits for disks, so that no disk can hold up a start."""
+"""The writer: a thread that waits for disks, so that no disk can hold up a start."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Checkpoint(NamedTuple):
     """A checkpoint to be written: what it holds, and what is to be called then."""
 
     path: Path
-    content: Callable[[], Mapping[str, Any]]  # called by the clerk
+    content: Callable[[], Mapping[str, Any]]  # called by the writer
     written: Callback  # called in the dispatcher's loop
     failed: Callable[[OSError], None]  # called in the dispatcher's loop
 
 
-class Clerk(threading.Thread):
+class CheckpointWriter(threading.Thread):
     """Does jobs and writes checkpoints, in batches of all that came meanwhile.
 
     The checkpoints of a batch are synced together and their folder once, and only then are they
@@ -36,7 +36,7 @@ class Clerk(threading.Thread):
     """
 
     def __init__(self, folder: Path, post: Callable[[Callback], None]) -> None:
-        super().__init__(name="clerk", daemon=True)
+        super().__init__(name="writer", daemon=True)
         self._folder = folder
         self._post = post
         self._pool = ThreadPoolExecutor(SYNCERS, thread_name_prefix="sync")

@@ -1,4 +1,4 @@
-"""What a keeper is told to start an attempt: the worker's command line, environment and files."""
+"""What a supervisor is told to start an attempt: the worker's command line, environment and files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_order(
     path: str | None,
     free_memory: int | None,
 ) -> dict[str, Any]:
-    """Write the task's spec file and return the order for its keeper.
+    """Write the task's spec file and return the order for its supervisor.
 
     Args:
         path: the PATH on which the worker's program is looked for.

@@ -86,7 +86,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         data = data[os.write(descriptor, data) :]
 
 
-def why_no_room(folder: Path) -> OSError | None:
+def why_not_writable(folder: Path) -> OSError | None:
     """Try to write into ``folder``; return what kept us from it, or None."""
     probe = folder / ".room"
     try:

@@ -84,7 +84,7 @@ def is_locked(path: Path) -> bool:
 
 def attempts_for_people(attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
     """Return what ``.done`` and ``.failed`` say of each attempt."""
-    hidden = {"keeper", "birth", "boot", "monotonic", "digest"}
+    hidden = {"supervisor", "keeper", "birth", "boot", "monotonic", "digest"}
     return [
         {
             key: value

@@ -13,7 +13,9 @@ class SweepPaths:
         self.logs = root / "logs" / sweep
         self.lock = self.checkpoints / ".lock"
         self.journal = self.logs / "journal.jsonl"
-        self.keepers = self.logs / ".keepers.log"  # empty, unless a keeper itself failed
+        self.supervisors = (
+            self.logs / ".supervisors.log"
+        )  # empty, unless a supervisor itself failed
 
     def make_folders(self) -> None:
         """Create both folders.

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-class Hold:
+class SweepLock:
     """Tells whether a sweep whose lock this process has taken is still its own."""
 
     def __init__(self, lock: Path) -> None:

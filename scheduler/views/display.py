@@ -1,4 +1,4 @@
-"""Faces of a running sweep: a live screen on a terminal, one plain line per event elsewhere."""
+"""Displays of a running sweep: a live screen on a terminal, one plain line per event elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, DeviceView, Picture
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, DeviceView, SweepProgress
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import clock_time, sentence
 from scheduler.views.streams import reader_may_leave
@@ -34,15 +34,15 @@ LASTING = {
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
-class PlainFace:
+class PlainDisplay:
     """One time-stamped line per event."""
 
-    def __init__(self, picture: Picture) -> None:
-        self._picture = picture
+    def __init__(self, progress: SweepProgress) -> None:
+        self._progress = progress
 
     def event(self, entry: Mapping[str, Any]) -> None:
         """Print the event."""
-        text = sentence(entry, self._picture)
+        text = sentence(entry, self._progress)
         if text is not None:
             day = time.strftime("%Y-%m-%d", time.localtime(entry["at"]))
             with reader_may_leave():
@@ -57,11 +57,11 @@ class PlainFace:
         """Nothing to put back."""
 
 
-class LiveFace:
+class LiveDisplay:
     """Devices, what runs on them, progress, time left and the last events, redrawn in place."""
 
-    def __init__(self, picture: Picture, paths: SweepPaths, console: Console) -> None:
-        self._picture = picture
+    def __init__(self, progress: SweepProgress, paths: SweepPaths, console: Console) -> None:
+        self._progress = progress
         self._paths = paths
         self._recent: deque[Text] = deque(maxlen=RECENT)
         self._drawn = 0.0
@@ -70,7 +70,7 @@ class LiveFace:
 
     def event(self, entry: Mapping[str, Any]) -> None:
         """Show the event among the last ones."""
-        text = sentence(entry, self._picture)
+        text = sentence(entry, self._progress)
         if text is None:
             return
         line = f"{clock_time(entry['at'])} {text}"
@@ -99,27 +99,27 @@ class LiveFace:
     def _render(self, now: float) -> Group:
         """Return what fits on the terminal, most important first: progress, some events, the devices."""
         size = self._live.console.size
-        top = progress_rows(self._picture, now, size.width)
+        top = progress_rows(self._progress, now, size.width)
         room = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
-        events = min(room - 1, max(FEWEST, room - len(self._picture.devices)))
+        events = min(room - 1, max(FEWEST, room - len(self._progress.devices)))
         recent = list(self._recent)[-events:] if events > 0 else []
         return Group(
-            *top, device_table(self._picture, self._paths, now, most=room - len(recent)), *recent
+            *top, device_table(self._progress, self._paths, now, most=room - len(recent)), *recent
         )
 
 
-def progress_rows(picture: Picture, now: float, width: int) -> list[Table | Text]:
+def progress_rows(progress: SweepProgress, now: float, width: int) -> list[Table | Text]:
     """Return the bar over all tasks with counts and the time left, and a line on trouble if there is any.
 
     Each takes one line of ``width`` columns; the bar gives way to the words.
     """
-    counts, total = picture.counts, len(picture.tasks)
+    counts, total = progress.counts, len(progress.tasks)
     over = counts[DONE] + counts[FAILED]
     words = [f"{over}/{total} tasks", f"{counts[RUNNING]} running", f"{counts[WAITING]} waiting"]
     if counts[FAILED]:
         words.append(f"{counts[FAILED]} failed")
     if over < total:
-        left = picture.seconds_left(now)
+        left = progress.seconds_left(now)
         words.append("no estimate yet" if left is None else f"about {format_duration(left)} left")
     text = _line(" · ".join(words))
     row = Table.grid(padding=(0, 1))
@@ -129,9 +129,9 @@ def progress_rows(picture: Picture, now: float, width: int) -> list[Table | Text
     else:
         row.add_row(text)
     rows: list[Table | Text] = [row]
-    if picture.holder is not None and picture.trouble:
-        rows.append(_line(f"paused: {picture.trouble}", "bold red"))
-    if picture.holder is not None and picture.draining:
+    if progress.holder is not None and progress.trouble:
+        rows.append(_line(f"paused: {progress.trouble}", "bold red"))
+    if progress.holder is not None and progress.draining:
         rows.append(
             _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")
         )
@@ -143,7 +143,9 @@ def _line(text: str, style: str = "") -> Text:
     return Text(text, style=style, no_wrap=True, overflow="ellipsis")
 
 
-def device_table(picture: Picture, paths: SweepPaths, now: float, most: int | None = None) -> Table:
+def device_table(
+    progress: SweepProgress, paths: SweepPaths, now: float, most: int | None = None
+) -> Table:
     """Return a row per device: what runs on it, how far it seems to be, and its log's last line.
 
     Of more than ``most`` devices, those that run nothing are left out first, and a row counts the rest.
@@ -154,15 +156,15 @@ def device_table(picture: Picture, paths: SweepPaths, now: float, most: int | No
     table.add_column("time", no_wrap=True, justify="right")
     table.add_column("", width=12)
     table.add_column("log", no_wrap=True, overflow="ellipsis", ratio=1)
-    recent = picture.durations
+    recent = progress.durations
     typical = sum(recent) / len(recent) if recent else None
-    for device in _chosen(picture, most):
+    for device in _chosen(progress, most):
         if device.task is None:
             aside = device.aside_until > now
             why = f"set aside until {clock_time(device.aside_until)}" if aside else device.reason
             table.add_row(device.label, Text("–"), "", "", Text(why, style="dim"))
             continue
-        view = picture.tasks.get(device.task)
+        view = progress.tasks.get(device.task)
         age = now - view.started if view is not None and view.started else 0.0
         # The scheduler knows nothing of a task's parts: the mean of the tasks before is its best guess.
         bar = (
@@ -179,14 +181,14 @@ def device_table(picture: Picture, paths: SweepPaths, now: float, most: int | No
             bar,
             Text(line, style="dim"),
         )
-    left_out = len(picture.devices) - table.row_count
+    left_out = len(progress.devices) - table.row_count
     if left_out:
         table.add_row("…", Text(f"{left_out} more devices", style="dim"), "", "", "")
     return table
 
 
-def _chosen(picture: Picture, most: int | None) -> list[DeviceView]:
-    devices = list(picture.devices.values())
+def _chosen(progress: SweepProgress, most: int | None) -> list[DeviceView]:
+    devices = list(progress.devices.values())
     if most is None or len(devices) <= most:
         return devices
     busy_first = sorted(devices, key=lambda device: device.task is None)
@@ -206,8 +208,10 @@ def last_line(path: os.PathLike[str]) -> str:
     return "".join(c for c in next(filter(None, plain), "") if c.isprintable())
 
 
-def make_face(picture: Picture, paths: SweepPaths, *, plain: bool) -> PlainFace | LiveFace:
+def make_display(
+    progress: SweepProgress, paths: SweepPaths, *, plain: bool
+) -> PlainDisplay | LiveDisplay:
     """Return the live screen if standard output is a terminal (and ``plain`` is not asked for)."""
     if plain or not sys.stdout.isatty():
-        return PlainFace(picture)
-    return LiveFace(picture, paths, Console(highlight=False, markup=False, emoji=False))
+        return PlainDisplay(progress)
+    return LiveDisplay(progress, paths, Console(highlight=False, markup=False, emoji=False))

@@ -8,7 +8,7 @@ from typing import Any
 
 from scheduler.config.sweep import Sweep
 from scheduler.core.core import State
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, Picture, TaskView
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
 from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.local.supervisor import birth
 from scheduler.storage.attempts_file import is_locked, read_attempts
@@ -20,45 +20,47 @@ from scheduler.storage.paths import SweepPaths
 _STATES = {State.DONE: DONE, State.FAILED: FAILED}
 
 
-def first_picture(recovered: Recovered, paths: SweepPaths) -> Picture:
-    """Return the picture of a sweep whose dispatcher has just read its files."""
-    picture = Picture(
-        {seed.task: TaskView(_STATES.get(seed.state, WAITING)) for seed in recovered.seeds}
+def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
+    """Return the progress of a sweep whose dispatcher has just read its files."""
+    progress = SweepProgress(
+        {initial.task: TaskView(_STATES.get(initial.state, WAITING)) for initial in recovered.tasks}
     )
-    before = Picture({})  # of dispatchers before this one: how long tasks took them, to estimate by
+    before = SweepProgress(
+        {}
+    )  # of dispatchers before this one: how long tasks took them, to estimate by
     for entry in read_recent(paths.journal):
         before.apply(entry)
-    picture.durations.extend(before.durations)
-    return picture
+    progress.durations.extend(before.durations)
+    return progress
 
 
-def picture_of_files(sweep: Sweep, paths: SweepPaths) -> Picture:
-    """Return the picture that journal and checkpoints give; changes nothing.
+def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
+    """Return the progress that journal and checkpoints give; changes nothing.
 
     The journal tells what happened, the checkpoints what counts: a ``.done`` that was removed, or is of
     another sweep file than today's, is not completed any more, whatever the journal says. That each
     checkpoint's log is still the one that proved it, only a run looks at, and ``--dry-run``.
     """
-    picture = Picture({task.id: TaskView() for task in sweep.tasks})
+    progress = SweepProgress({task.id: TaskView() for task in sweep.tasks})
     for entry in read_recent(paths.journal):
-        picture.apply(entry)
-    if picture.holder is not None and not _lives(picture.holder):
-        picture.holder = None
+        progress.apply(entry)
+    if progress.holder is not None and not _lives(progress.holder):
+        progress.holder = None
     done = folder_entries(paths.checkpoints, ".done")
     failed = folder_entries(paths.checkpoints, ".failed")
     done_holds, failed_holds = _of_today(done, sweep), _of_today(failed, sweep)
-    for name, view in picture.tasks.items():
+    for name, view in progress.tasks.items():
         if name in done and done_holds:
-            picture.move(name, DONE)
+            progress.move(name, DONE)
         elif name in failed and failed_holds:
-            picture.move(name, FAILED)
-        elif view.state in (DONE, FAILED) or picture.holder is None:
-            picture.move(name, WAITING)
+            progress.move(name, FAILED)
+        elif view.state in (DONE, FAILED) or progress.holder is None:
+            progress.move(name, WAITING)
             if name in done or name in failed:
                 view.rejected = "the sweep file asks for something else now"
-    if picture.holder is None:
-        _show_left_running(picture, paths)
-    return picture
+    if progress.holder is None:
+        _show_left_running(progress, paths)
+    return progress
 
 
 def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool:
@@ -74,24 +76,28 @@ def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool
     return True
 
 
-def _show_left_running(picture: Picture, paths: SweepPaths) -> None:
+def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
     """Show what a dispatcher that is gone left running, and nothing else on its devices."""
-    for device in picture.devices.values():
+    for device in progress.devices.values():
         device.task = None
     for task in folder_entries(paths.checkpoints, ".attempts"):
         file = paths.attempts(task)
-        if task not in picture.tasks or picture.tasks[task].state != WAITING or not is_locked(file):
+        if (
+            task not in progress.tasks
+            or progress.tasks[task].state != WAITING
+            or not is_locked(file)
+        ):
             continue
-        view = picture.move(task, RUNNING)
+        view = progress.move(task, RUNNING)
         assert view is not None
         attempts = read_attempts(file).attempts
-        if attempts:  # else its keeper is about to begin
+        if attempts:  # else its supervisor is about to begin
             begun = attempts[-1].started
             view.attempts, view.device = begun["attempt"], begun["device"]
             at = begun.get("started")
             view.started = float(at) if isinstance(at, int | float) else None
-        if view.device in picture.devices:
-            picture.devices[view.device].task = task
+        if view.device in progress.devices:
+            progress.devices[view.device].task = task
 
 
 def _lives(holder: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from scheduler.config.units import format_duration, format_size
-from scheduler.core.progress import DeviceView, Picture
+from scheduler.core.progress import DeviceView, SweepProgress
 
 Entry = Mapping[str, Any]
 
@@ -20,24 +20,24 @@ def clock_time(at: float) -> str:
         return "?"
 
 
-def sentence(entry: Entry, picture: Picture) -> str | None:
+def sentence(entry: Entry, progress: SweepProgress) -> str | None:
     """Return what an event says, in one line, or None if people need not hear of it."""
     teller = _TELLERS.get(str(entry.get("event")))
-    text = teller(entry, picture) if teller else None
+    text = teller(entry, progress) if teller else None
     # A path may hold a line end, a cause an escape sequence.
     return text and "".join(c if c.isprintable() else " " for c in text)
 
 
-def _on(entry: Entry, picture: Picture) -> str:
+def _on(entry: Entry, progress: SweepProgress) -> str:
     name = str(entry.get("device"))
-    return (picture.devices.get(name) or DeviceView(index=name)).label
+    return (progress.devices.get(name) or DeviceView(index=name)).label
 
 
-def _started(entry: Entry, picture: Picture) -> str:
-    return f"{entry['task']}: attempt {entry['attempt']} started on {_on(entry, picture)}"
+def _started(entry: Entry, progress: SweepProgress) -> str:
+    return f"{entry['task']}: attempt {entry['attempt']} started on {_on(entry, progress)}"
 
 
-def _completed(entry: Entry, picture: Picture) -> str:
+def _completed(entry: Entry, progress: SweepProgress) -> str:
     figures = figures_of(entry.get("summary") or {})
     took = format_duration(entry["seconds"])
     return f"{entry['task']}: completed in {took}{', ' + figures if figures else ''}"
@@ -59,28 +59,28 @@ def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:
     )
 
 
-def _failed_attempt(entry: Entry, picture: Picture) -> str:
-    attempt = f"attempt {entry['attempt']} on {_on(entry, picture)}"
+def _failed_attempt(entry: Entry, progress: SweepProgress) -> str:
+    attempt = f"attempt {entry['attempt']} on {_on(entry, progress)}"
     return f"{entry['task']}: {attempt}: {entry['verdict']}: {entry['cause']}"
 
 
-def _foreign(entry: Entry, picture: Picture) -> str:
+def _foreign(entry: Entry, progress: SweepProgress) -> str:
     who = [f"{p.get('pid')} ({p.get('name')}, user {p.get('user')})" for p in entry["processes"]]
     if not who:
         who = [
             f"{format_size(entry['hidden_memory'])} held by processes that cannot be seen from here"
         ]
-    return f"{_on(entry, picture)}: others came to the device during our attempt: {', '.join(who)}"
+    return f"{_on(entry, progress)}: others came to the device during our attempt: {', '.join(who)}"
 
 
-def _ended(entry: Entry, picture: Picture) -> str | None:
+def _ended(entry: Entry, progress: SweepProgress) -> str | None:
     left = entry.get("left_running") or []
     if entry.get("exit_code") is None:
         return f"dispatcher leaves; {len(left)} attempt(s) go on and will be taken over by the same command"
     return None
 
 
-_TELLERS: dict[str, Callable[[Entry, Picture], str | None]] = {
+_TELLERS: dict[str, Callable[[Entry, SweepProgress], str | None]] = {
     "dispatcher_started": lambda e, p: f"{e['tasks']} tasks; {e['where']}",
     "checkpoint_rejected": lambda e, p: (
         f"{e['task']}: its checkpoint does not hold: {e['why']}; kept as {e['kept_as']}, runs again"

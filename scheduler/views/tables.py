@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, Picture, TaskView
+from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import speedup_and_loss
@@ -18,10 +18,10 @@ from scheduler.views.messages import speedup_and_loss
 MANY = 200  # tasks; of more, the completed ones are only counted
 
 
-def fill_from_checkpoints(picture: Picture, paths: SweepPaths, tasks: Iterable[str]) -> None:
+def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Iterable[str]) -> None:
     """Complete the views of ended tasks with what their checkpoints say (the journal may be gone)."""
     for name in tasks:
-        view = picture.tasks[name]
+        view = progress.tasks[name]
         if view.state not in (DONE, FAILED):
             continue
         content = read_object(paths.done(name) if view.state == DONE else paths.failed(name)) or {}
@@ -36,42 +36,42 @@ def fill_from_checkpoints(picture: Picture, paths: SweepPaths, tasks: Iterable[s
             view.cause = str(content.get("cause") or "")
 
 
-def closing(picture: Picture, paths: SweepPaths, now: float) -> Iterator[Table | str]:
+def closing(progress: SweepProgress, paths: SweepPaths, now: float) -> Iterator[Table | str]:
     """Yield what ends a run, and `status`: tasks, pass rates where there are any, figures."""
-    tasks = task_table(picture, paths, now)
+    tasks = task_table(progress, paths, now)
     if tasks.row_count:
         yield tasks
-    left_out = len(picture.tasks) - tasks.row_count
+    left_out = len(progress.tasks) - tasks.row_count
     if left_out:
         yield f"({left_out} more tasks are only counted; `status --json` lists them all)"
-    if (levels := level_table(picture, paths)) is not None:
+    if (levels := level_table(progress, paths)) is not None:
         yield levels
-    yield figures(picture)
+    yield figures(progress)
 
 
-def task_table(picture: Picture, paths: SweepPaths, now: float) -> Table:
+def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> Table:
     """Return a row per task; of a large sweep, those that are not completed."""
-    names = list(picture.tasks)
+    names = list(progress.tasks)
     if len(names) > MANY:
-        names = [name for name in names if picture.tasks[name].state in (RUNNING, FAILED)][:MANY]
-    fill_from_checkpoints(picture, paths, names)
+        names = [name for name in names if progress.tasks[name].state in (RUNNING, FAILED)][:MANY]
+    fill_from_checkpoints(progress, paths, names)
     table = Table(box=None, pad_edge=False)
     for column in ("task", "result", "attempts", "device", "time", "speed-up", "loss"):
         numeric = column in ("attempts", "time", "speed-up", "loss")
         table.add_column(column, no_wrap=True, justify="right" if numeric else "left")
     table.add_column("cause", overflow="fold")
     for name in names:
-        view = picture.tasks[name]
+        view = progress.tasks[name]
         table.add_row(
-            Text(name), *_cells(view, picture, now), Text(_cause(name, view, picture, now))
+            Text(name), *_cells(view, progress, now), Text(_cause(name, view, progress, now))
         )
     return table
 
 
-def _cells(view: TaskView, picture: Picture, now: float) -> list[Text]:
+def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
     seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
-    device = picture.devices.get(view.device) if view.device else None
+    device = progress.devices.get(view.device) if view.device else None
     speedup, loss = speedup_and_loss(view.summary or {})
     return [
         Text(view.state, style=style),
@@ -83,29 +83,29 @@ def _cells(view: TaskView, picture: Picture, now: float) -> list[Text]:
     ]
 
 
-def _cause(name: str, view: TaskView, picture: Picture, now: float) -> str:
+def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> str:
     if view.state == FAILED:
         return view.cause or ""
     if view.state == WAITING:
-        return picture.why_waits(name, now)
-    if view.state == RUNNING and picture.holder is None:
+        return progress.why_waits(name, now)
+    if view.state == RUNNING and progress.holder is None:
         return "runs on without a dispatcher; the same command takes it over"
     return ""
 
 
-def level_table(picture: Picture, paths: SweepPaths) -> Table | None:
+def level_table(progress: SweepProgress, paths: SweepPaths) -> Table | None:
     """Return pass rate and mean achievement per level, where workers' summaries speak of passing.
 
     Their keys: ``passed`` (true, false, or null: cannot tell), ``level``, ``achievement`` (0 to 1).
     """
-    completed = [name for name, view in picture.tasks.items() if view.state == DONE]
+    completed = [name for name, view in progress.tasks.items() if view.state == DONE]
     # One worker made them all: if it says nothing of passing in the first, the others need not be read.
-    fill_from_checkpoints(picture, paths, completed[:1])
-    if not any("passed" in (picture.tasks[name].summary or {}) for name in completed[:1]):
+    fill_from_checkpoints(progress, paths, completed[:1])
+    if not any("passed" in (progress.tasks[name].summary or {}) for name in completed[:1]):
         return None
-    fill_from_checkpoints(picture, paths, completed[1:])
+    fill_from_checkpoints(progress, paths, completed[1:])
     levels: dict[str, list[Mapping[str, Any]]] = {}
-    for view in picture.tasks.values():
+    for view in progress.tasks.values():
         if view.summary is not None and "passed" in view.summary:
             levels.setdefault(str(view.summary.get("level", "")), []).append(view.summary)
     table = Table(box=None, pad_edge=False)
@@ -126,15 +126,15 @@ def level_table(picture: Picture, paths: SweepPaths) -> Table | None:
     return table
 
 
-def figures(picture: Picture) -> str:
+def figures(progress: SweepProgress) -> str:
     """Return the closing line: counts, and what the devices' time was lost to."""
-    counts = picture.counts
-    parts = [f"{counts[DONE]} of {len(picture.tasks)} completed"]
+    counts = progress.counts
+    parts = [f"{counts[DONE]} of {len(progress.tasks)} completed"]
     parts += [f"{counts[state]} {state}" for state in (RUNNING, WAITING, FAILED) if counts[state]]
-    if picture.devices:
-        parts.append(f"idle while tasks waited: {picture.idle_seconds:.1f} device-seconds")
-        parts.append(f"lost to failures: {picture.lost_seconds:.1f} device-seconds")
-    gap = picture.median_gap()
+    if progress.devices:
+        parts.append(f"idle while tasks waited: {progress.idle_seconds:.1f} device-seconds")
+        parts.append(f"lost to failures: {progress.lost_seconds:.1f} device-seconds")
+    gap = progress.median_gap()
     if gap is not None:
         parts.append(f"median gap between tasks on a device: {gap * 1000:.1f} ms")
     return " · ".join(parts)

@@ -1,3 +1,3 @@
-"""The GPUs of the stand-in, for dispatchers that die."""
+"""The GPUs of the fake, for dispatchers that die."""
 
-from tests.scheduler.conftest import nvml_library, stand_in  # noqa: F401
+from tests.scheduler.conftest import fake_nvml, nvml_library  # noqa: F401

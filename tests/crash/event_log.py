@@ -1,6 +1,6 @@
 """A worker that tells a file of its own, of which the scheduler knows nothing, when it starts and ends.
 
-python -I -S witness.py FILE TASK BEHAVIOUR [SECONDS]
+python -I -S event_log.py FILE TASK BEHAVIOUR [SECONDS]
 
 The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate"; that of "breaks" removes a folder of ours.
 """
@@ -38,11 +38,11 @@ def main() -> int:
 
 
 def use_gpu() -> list[int]:
-    """Use this attempt's GPU of the stand-in for NVML; return the other processes that do."""
-    stand_in, gpu = os.environ.get("NVML_STAND_IN"), os.environ["CUDA_VISIBLE_DEVICES"]
-    if not stand_in or not gpu:
+    """Use this attempt's GPU of the fake NVML; return the other processes that do."""
+    fake_nvml, gpu = os.environ.get("FAKE_NVML"), os.environ["CUDA_VISIBLE_DEVICES"]
+    if not fake_nvml or not gpu:
         return []
-    users = f"{stand_in}/use/{gpu}"
+    users = f"{fake_nvml}/use/{gpu}"
     with open(f"{users}/{os.getpid()}", "w") as claim:
         claim.write(str(2**30))
     others = [int(name) for name in os.listdir(users) if name != str(os.getpid())]

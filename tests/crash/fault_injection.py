@@ -28,7 +28,7 @@ from scheduler.core import core
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.dispatch import dispatcher
 from scheduler.executors.local import handles as processes
-from scheduler.executors.local import supervisor as keeper
+from scheduler.executors.local import supervisor
 
 PACKAGE = str(Path(scheduler.__file__).parent)
 TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
@@ -42,8 +42,8 @@ TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
     (subprocess.Popen, "__init__"),
     (subprocess.Popen, "send_signal"),
     (signal, "pidfd_send_signal"),
-    (processes.KeeperHandle, "order"),
-    (processes.KeeperHandle, "release"),
+    (processes.SupervisorHandle, "order"),
+    (processes.SupervisorHandle, "release"),
 ]
 
 Point = tuple[str, str]  # (call site, "before" or "after")
@@ -105,7 +105,7 @@ def fork_dispatcher(
     try:
         os.setsid()
         os.chdir(output.parent)
-        core.ROOM_CHECK = 0.05  # a pause is to be got over, not waited out
+        core.DISK_CHECK = 0.05  # a pause is to be got over, not waited out
         dispatcher.Dispatcher._stop = patient(dispatcher.Dispatcher._stop)  # type: ignore[method-assign]
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
@@ -127,7 +127,7 @@ def fork_dispatcher(
 
 
 def patient(stop: Callable[..., None]) -> Callable[..., None]:
-    """Have a time limit wait for the attempt's witness, which a loaded machine may start after it.
+    """Have a time limit wait for the attempt's event_log, which a loaded machine may start after it.
 
     And for the dispatcher to know that the attempt has begun: only then does it record why it stops it.
     """
@@ -154,7 +154,7 @@ def patient(stop: Callable[..., None]) -> Callable[..., None]:
 
 def _told() -> list[str]:
     try:
-        return Path("witness").read_text().split("\n")
+        return Path("event_log").read_text().split("\n")
     except FileNotFoundError:
         return []
 
@@ -192,4 +192,4 @@ def die_at(point: Point) -> Callable[[Point], None]:
 
 
 _open, _write, _close = os.open, os.write, os.close
-assert keeper  # the keepers run as processes of their own, with the unwrapped calls
+assert supervisor  # the supervisors run as processes of their own, with the unwrapped calls

@@ -18,22 +18,22 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.fake_nvml import StandIn
+from tests.helpers.fake_nvml import FakeNvml
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-WITNESS = ["python", "-I", "-S", str(HERE / "witness.py"), "witness", "{task}", "{behaviour}"]
+EVENT_LOG = ["python", "-I", "-S", str(HERE / "event_log.py"), "event_log", "{task}", "{behaviour}"]
 OK, FAILS, FAILS_ONCE = ["start", "end"], ["start", "end"] * 2, ["start", "end"] * 2
 
 
 def write_sweep(folder: Path, behaviours: Sequence[str], slots: int, **sections: Any) -> list[str]:
-    """Write a sweep of one witness per behaviour, ``NUMBER_BEHAVIOUR``; return the words that run it."""
+    """Write a sweep of one event_log per behaviour, ``NUMBER_BEHAVIOUR``; return the words that run it."""
     sweep = {
         "name": "crash",
         "matrix": {"number": [0], "behaviour": ["ok"]},
         "exclude": [{"number": 0}],
         "include": [{"number": n, "behaviour": b} for n, b in enumerate(behaviours)],
-        "worker": {"command": WITNESS},
+        "worker": {"command": EVENT_LOG},
         "devices": {"cpu_slots": slots, "idle_for": "0s"},
         "retries": {"max_attempts": 2, "backoff": "1ms"},
         **sections,
@@ -48,10 +48,10 @@ def check_promises(
     """Compare what the scheduler says with what the witnesses saw.
 
     Args:
-        expected: for each task, what its witness shall have seen, and the exit codes on record; None
+        expected: for each task, what its event_log shall have seen, and the exit codes on record; None
             if it shall be completed, with whatever record.
     """
-    lines = [line.split() for line in (folder / "witness").read_text().splitlines()]
+    lines = [line.split() for line in (folder / "event_log").read_text().splitlines()]
     assert not [line for line in lines if line[0].startswith("shares-with")]
     checkpoints = folder / "checkpoints" / "crash"
     files = {".lock", ".specs", ".room"}
@@ -95,12 +95,12 @@ class Scenario:
 
 def damage_checkpoints(folder: Path, words: list[str]) -> None:
     """Run the sweep; then cut one checkpoint off, change another's log, and make one no object."""
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
     whole = folder.with_name("whole")
     if not whole.exists():
         shutil.copytree(folder, whole)
-        assert saboteur.wait(saboteur.fork_dispatcher(words, whole / "output")) == 1
+        assert fault_injection.wait(fault_injection.fork_dispatcher(words, whole / "output")) == 1
     shutil.copytree(whole, folder, dirs_exist_ok=True)
     checkpoints = folder / "checkpoints" / "crash"
     path = checkpoints / "0_ok.done"
@@ -112,14 +112,14 @@ def damage_checkpoints(folder: Path, words: list[str]) -> None:
 
 def leave_one_running(folder: Path, words: list[str]) -> Callable[[], object]:
     """Kill a dispatcher whose attempt stands at the gate; return what lets the attempt through."""
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
     os.mkfifo(folder / "gate")
-    pid = saboteur.fork_dispatcher(words, folder / "output")
-    os.open(folder / "gate", os.O_WRONLY | os.O_CLOEXEC)  # returns when the witness is there
+    pid = fault_injection.fork_dispatcher(words, folder / "output")
+    os.open(folder / "gate", os.O_WRONLY | os.O_CLOEXEC)  # returns when the event_log is there
     gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)  # whether it still is or not
     os.kill(pid, signal.SIGKILL)
-    saboteur.wait(pid)
+    fault_injection.wait(pid)
     return lambda: os.write(gate, b"!")
 
 
@@ -159,7 +159,7 @@ SCENARIOS = {
         [(OK, None)],
         0,
         meanwhile=damage_every_checkpoint,
-        only=r"(attempts|checkpoints|clerk|journal|records)\.py",
+        only=r"(attempts|checkpoints|writer|journal|records)\.py",
     ),
     "folder removed": Scenario(  # on one GPU: what follows must find the folder gone
         ["breaks", "ok"], [(OK, [0])] * 2, 0, sections={"devices": {"idle_for": "0s", "only": [0]}}
@@ -167,7 +167,7 @@ SCENARIOS = {
 }
 
 
-def run_driver(folder: Path, gpus: StandIn, *words: str) -> str:
+def run_driver(folder: Path, gpus: FakeNvml, *words: str) -> str:
     """Run one of the functions below in a process without threads, since it forks dispatchers."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash.test_crash", str(folder), *words],
@@ -189,10 +189,10 @@ def run_driver(folder: Path, gpus: StandIn, *words: str) -> str:
     ],
 )
 def test_killed_at_every_point_of_its_io(
-    tmp_path: Path, stand_in: StandIn, scenario: str, part: int, parts: int
+    tmp_path: Path, fake_nvml: FakeNvml, scenario: str, part: int, parts: int
 ) -> None:
-    stand_in.gpus(2)
-    output = run_driver(tmp_path, stand_in, "points", scenario, str(part), str(parts))
+    fake_nvml.gpus(2)
+    output = run_driver(tmp_path, fake_nvml, "points", scenario, str(part), str(parts))
     found = re.search(r"^killed at (\d+) of (\d+) points", output, re.M)
     assert found is not None, output
     killed, tried = map(int, found.groups())
@@ -200,9 +200,9 @@ def test_killed_at_every_point_of_its_io(
     assert tried - killed <= max(1, tried // 10), output  # it is up to threads which come by
 
 
-def test_random_kills(tmp_path: Path, stand_in: StandIn) -> None:
-    stand_in.gpus(4)
-    output = run_driver(tmp_path, stand_in, "random")
+def test_random_kills(tmp_path: Path, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(4)
+    output = run_driver(tmp_path, fake_nvml, "random")
     assert re.search(r"^50 kills", output, re.M), output
 
 
@@ -213,34 +213,36 @@ def play(
     scenario: Scenario, folder: Path, reached: Callable[[Any], None] | None
 ) -> tuple[int, list[str]]:
     """Bring a scenario about in ``folder`` and run it; return the dispatcher's exit code, and its words."""
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
     folder.mkdir()
     words = write_sweep(folder, scenario.behaviours, 2, **scenario.sections)
     let_through = scenario.prepare(folder, words)
     words += scenario.options
-    pid = saboteur.fork_dispatcher(words, folder / "output", reached)
+    pid = fault_injection.fork_dispatcher(words, folder / "output", reached)
     if let_through is None:
-        return saboteur.wait(pid), words
+        return fault_injection.wait(pid), words
     while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
         if "taken over" in (folder / "output").read_text():
             break
         time.sleep(0.005)
     let_through()
-    return saboteur.wait(pid) if ended[0] == 0 else os.waitstatus_to_exitcode(ended[1]), words
+    return fault_injection.wait(pid) if ended[0] == 0 else os.waitstatus_to_exitcode(
+        ended[1]
+    ), words
 
 
 def every_point(folder: Path, name: str, part: int, parts: int) -> None:
     """Kill a dispatcher at every point that the scenario, but none before it, comes by; then resume."""
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
     known: list[Any] = []
     for earlier, scenario in SCENARIOS.items():
         listing = folder / f"points of {earlier}"
-        code, _ = play(scenario, folder / f"clean {earlier}", saboteur.note_points(listing))
+        code, _ = play(scenario, folder / f"clean {earlier}", fault_injection.note_points(listing))
         assert code == scenario.code
         scenario.check(folder / f"clean {earlier}")
-        points = saboteur.read_points(listing)
+        points = fault_injection.read_points(listing)
         if scenario.only:
             points = [point for point in points if re.match(scenario.only, point[0])]
         else:
@@ -261,11 +263,11 @@ def every_point(folder: Path, name: str, part: int, parts: int) -> None:
 
 def dies_at(point: Any, scenario: Scenario, case: Path) -> bool:
     """Kill a dispatcher at a point, resume, and check the promises; say whether it came by the point."""
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
-    code, words = play(scenario, case, saboteur.die_at(point))
+    code, words = play(scenario, case, fault_injection.die_at(point))
     scenario.meanwhile(case)
-    again = saboteur.wait(saboteur.fork_dispatcher(words, case / "output"))
+    again = fault_injection.wait(fault_injection.fork_dispatcher(words, case / "output"))
     try:
         assert code in (-signal.SIGKILL, scenario.code)
         assert again == scenario.code
@@ -277,7 +279,7 @@ def dies_at(point: Any, scenario: Scenario, case: Path) -> bool:
 
 
 def random_kills(folder: Path, kills: int = 50) -> None:
-    from tests.crash import fault_injection as saboteur
+    from tests.crash import fault_injection
 
     chance = random.Random(2026)
     behaviours = ["waits", *(["ok"] * 8 + ["fails-once", "fails"]) * 8]
@@ -285,16 +287,16 @@ def random_kills(folder: Path, kills: int = 50) -> None:
     expected["waits"] = OK, [0]  # for the last kill: however late they come, the sweep is not over
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)
-    words = write_sweep(folder, behaviours, 4, worker={"command": [*WITNESS, "0.1"]})
+    words = write_sweep(folder, behaviours, 4, worker={"command": [*EVENT_LOG, "0.1"]})
     killed = 0
     while True:
-        pid = saboteur.fork_dispatcher(words, folder / "output")
+        pid = fault_injection.fork_dispatcher(words, folder / "output")
         if killed < kills:
             time.sleep(chance.uniform(0.0, 0.12))  # the moment of its death is what is drawn
             os.kill(pid, signal.SIGKILL)
         else:
             os.write(gate, b"!")
-        code = saboteur.wait(pid)
+        code = fault_injection.wait(pid)
         if code != -signal.SIGKILL:
             break
         killed += 1

@@ -1,6 +1,6 @@
-"""A worker on a GPU of the stand-in for NVML: takes memory, checks what it was given, fails as told.
+"""A worker on a GPU of the fake NVML: takes memory, checks what it was given, fails as told.
 
-python -I -S gpu_worker.py WITNESS FATE [--batch-size N]
+python -I -S gpu_worker.py EVENT_LOG FATE [--batch-size N]
 """
 
 import os
@@ -14,16 +14,16 @@ GIB = 2**30
 
 
 def main() -> int:
-    witness, fate = sys.argv[1], sys.argv[2]
+    event_log, fate = sys.argv[1], sys.argv[2]
     batch_size = int(sys.argv[-1])
     gpu, task = os.environ["CUDA_VISIBLE_DEVICES"], os.environ["SWEEP_TASK"]
     assert gpu.startswith(("GPU-", "MIG-")), gpu
     assert "," not in gpu, f"one device per attempt, not {gpu}"
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
-    users = Path(os.environ["NVML_STAND_IN"], "use", gpu)
+    users = Path(os.environ["FAKE_NVML"], "use", gpu)
     (users / str(os.getpid())).write_text(str(4 * GIB))
     others = [p for p in os.listdir(users) if p != str(os.getpid()) and Path("/proc", p).exists()]
-    log = os.open(witness, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(event_log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     earlier = os.pread(log, 1 << 20, 0).decode().split("\n").count(f"start {task}")
     os.write(log, "".join(f"shared {task} {gpu} {other}\n" for other in others).encode())
     os.write(log, f"start {task}\n{gpu} {task}\n".encode())
@@ -45,9 +45,7 @@ def act(fate: str, *, first: bool, batch_size: int) -> int:
         print("Traceback (most recent call last):\nModuleNotFoundError: No module named 'nothing'")
         return 1
     if fate == "orphans":  # a grandchild in a session of its own, on the same GPU
-        claim = (
-            'echo 1073741824 > "$NVML_STAND_IN/use/$CUDA_VISIBLE_DEVICES/$$"; echo; exec sleep 600'
-        )
+        claim = 'echo 1073741824 > "$FAKE_NVML/use/$CUDA_VISIBLE_DEVICES/$$"; echo; exec sleep 600'
         child = subprocess.Popen(["setsid", "sh", "-c", claim], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()

@@ -1,4 +1,4 @@
-"""Whole sweeps on GPUs: the real scheduler, the real NVML binding, the stand-in's GPUs; the workers are
+"""Whole sweeps on GPUs: the real scheduler, the real NVML binding, the fake's GPUs; the workers are
 processes that do as they are told (gpu_worker.py)."""
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pathlib import Path
 import pytest
 
 from scheduler.devices.users import user_name
-from tests.helpers.fake_nvml import GIB, StandIn
+from tests.helpers.fake_nvml import GIB, FakeNvml
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 
 
 class Runs:
-    """Starts schedulers in a folder, on the stand-in's GPUs."""
+    """Starts schedulers in a folder, on the fake's GPUs."""
 
-    def __init__(self, folder: Path, gpus: StandIn) -> None:
+    def __init__(self, folder: Path, gpus: FakeNvml) -> None:
         self.folder = folder
-        self.witness = folder / "witness"
+        self.event_log = folder / "event_log"
         self._gate, ready = folder / "gate", folder / "ready"
         os.mkfifo(self._gate)
         os.mkfifo(ready)
@@ -43,7 +43,7 @@ class Runs:
         self.running: list[subprocess.Popen[str]] = []
 
     def sweep(self, name: str, fates: list[str], **sections: object) -> str:
-        command = ["python", "-I", "-S", str(HERE / "gpu_worker.py"), str(self.witness), "{fate}"]
+        command = ["python", "-I", "-S", str(HERE / "gpu_worker.py"), str(self.event_log), "{fate}"]
         sweep = {
             "name": name,
             "matrix": {"number": [0], "fate": ["none"]},
@@ -87,7 +87,7 @@ class Runs:
             os.close(descriptor)
 
     def seen(self) -> list[list[str]]:
-        return [line.split() for line in self.witness.read_text().splitlines()]
+        return [line.split() for line in self.event_log.read_text().splitlines()]
 
 
 class Run:
@@ -119,14 +119,14 @@ class Run:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, stand_in: StandIn):
-    runs = Runs(tmp_path, stand_in)
+def runs(tmp_path: Path, fake_nvml: FakeNvml):
+    runs = Runs(tmp_path, fake_nvml)
     yield runs
     runs.clean_up()
 
 
-def test_64_tasks_with_faults_on_8_gpus(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(8)
+def test_64_tasks_with_faults_on_8_gpus(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(8)
     fates = ["fine", "flaky", "oom", "killed", "fine", "orphans", "fine", "wrong"] * 8
     code, output = runs.start(runs.sweep("eight", fates)).end()
     assert code == 1, output  # the wrong ones
@@ -142,7 +142,7 @@ def test_64_tasks_with_faults_on_8_gpus(runs: Runs, stand_in: StandIn) -> None:
     assert len(list(checkpoints.glob("*.done"))) == 56
     assert {p.stem for p in checkpoints.glob("*.failed")} == {f"{n}_wrong" for n in range(7, 64, 8)}
     used = {line[0] for line in seen if line[0].startswith("GPU-")}
-    assert used == {gpu.uuid for gpu in stand_in.devices}
+    assert used == {gpu.uuid for gpu in fake_nvml.devices}
     halved = json.loads((checkpoints / "2_oom.done").read_text())["attempts"]
     assert [attempt["overrides"] for attempt in halved] == [
         {},
@@ -151,21 +151,21 @@ def test_64_tasks_with_faults_on_8_gpus(runs: Runs, stand_in: StandIn) -> None:
     ]
 
 
-def test_waits_for_a_gpu_that_others_use_and_says_why(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(2)
-    stand_in.set(0, processes={os.getpid(): 3 * GIB})
-    stand_in.set(1, hidden=6 * GIB)
+def test_waits_for_a_gpu_that_others_use_and_says_why(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(2)
+    fake_nvml.set(0, processes={os.getpid(): 3 * GIB})
+    fake_nvml.set(1, hidden=6 * GIB)
     run = runs.start(runs.sweep("shared", ["fine"]))
     assert "holds 3.0 GiB" in run.until(r"GPU 0: busy")
     assert "cannot be seen" in run.until(r"GPU 1: busy")
-    assert not runs.witness.exists()
-    stand_in.set(1, hidden=0)
+    assert not runs.event_log.exists()
+    fake_nvml.set(1, hidden=0)
     run.until(r"started on GPU 1")
     assert run.end()[0] == 0
 
 
-def test_two_dispatchers_never_share_a_gpu(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(2)
+def test_two_dispatchers_never_share_a_gpu(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(2)
     both = [runs.start(runs.sweep(name, ["fine"] * 12)) for name in ("one", "two")]
     assert [run.end()[0] for run in both] == [0, 0]
     seen = runs.seen()
@@ -173,14 +173,14 @@ def test_two_dispatchers_never_share_a_gpu(runs: Runs, stand_in: StandIn) -> Non
     assert len([line for line in seen if line[0] == "start"]) == 24
 
 
-def test_a_lease_outlives_the_dispatcher_with_its_attempt(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(1)
+def test_a_lease_outlives_the_dispatcher_with_its_attempt(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(1)
     first = runs.start(runs.sweep("first", ["waits"]))
     runs.wait_until_ready()
     first.process.send_signal(signal.SIGKILL)
     first.end()
     # Not even NVML knows of the attempt: its memory is not shown.
-    for claim in (stand_in.folder / "use" / stand_in.devices[0].uuid).iterdir():
+    for claim in (fake_nvml.folder / "use" / fake_nvml.devices[0].uuid).iterdir():
         claim.unlink()
     rival = runs.start(runs.sweep("rival", ["fine"]))
     assert "leased" in rival.until("GPU 0: leased")
@@ -191,25 +191,27 @@ def test_a_lease_outlives_the_dispatcher_with_its_attempt(runs: Runs, stand_in: 
     assert [line[0] for line in runs.seen() if line[1] == "0_waits"].count("start") == 1
 
 
-def test_a_lease_folder_made_unsafe_in_mid_run_is_waited_for(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(1)
-    stand_in.set(0, processes={os.getpid(): 3 * GIB})
+def test_a_lease_folder_made_unsafe_in_mid_run_is_waited_for(
+    runs: Runs, fake_nvml: FakeNvml
+) -> None:
+    fake_nvml.gpus(1)
+    fake_nvml.set(0, processes={os.getpid(): 3 * GIB})
     run = runs.start(runs.sweep("unsafe", ["fine"]))
     run.until("GPU 0: busy")
     leases = runs.folder / "leases"
     leases.chmod(0o777)
-    stand_in.set(0, processes={})
+    fake_nvml.set(0, processes={})
     run.until("GPU 0: leases cannot be kept in .*: others could remove them")
     leases.chmod(0o1777)
     code, output = run.end()
     assert code == 0, output
 
 
-def test_a_gpu_lost_in_mid_run_costs_the_task_nothing(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(2)
+def test_a_gpu_lost_in_mid_run_costs_the_task_nothing(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(2)
     run = runs.start(runs.sweep("lost", ["waits"], retries={"max_attempts": 1, "backoff": "10ms"}))
     runs.wait_until_ready()
-    stand_in.set(0, lost=True)
+    fake_nvml.set(0, lost=True)
     run.until(r"stopping attempt 1.*lost")
     run.until("attempt 2 started on GPU 1")
     runs.open_gate()
@@ -217,37 +219,37 @@ def test_a_gpu_lost_in_mid_run_costs_the_task_nothing(runs: Runs, stand_in: Stan
     assert code == 0, output
 
 
-def test_an_oom_that_others_caused_is_not_charged(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(1)
+def test_an_oom_that_others_caused_is_not_charged(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(1)
     sweep = runs.sweep("crowded", ["waits"], retries={"max_attempts": 1, "backoff": "10ms"})
     run = runs.start(sweep)
     runs.wait_until_ready()
-    stand_in.set(0, processes={os.getpid(): 100 * GIB})
+    fake_nvml.set(0, processes={os.getpid(): 100 * GIB})
     run.until("others came to the device")
     run.process.kill()  # the next dispatcher must know of it
     run = runs.start(sweep)
     run.until("0_waits: attempt 1 still runs on GPU 0; taken over")
     record = runs.folder / "checkpoints" / "crowded" / "0_waits.attempts"
-    worker = next(p for p in (stand_in.folder / "use" / stand_in.devices[0].uuid).iterdir())
+    worker = next(p for p in (fake_nvml.folder / "use" / fake_nvml.devices[0].uuid).iterdir())
     log = runs.folder / "logs" / "crowded" / "0_waits.log"
     with log.open("a") as file:
         file.write("torch.OutOfMemoryError: CUDA out of memory.\n")
     os.kill(int(worker.name), signal.SIGKILL)
     run.until("will be tried again: others took the device's memory")
     assert f'"foreign": [{{"pid": {os.getpid()}, ' in record.read_text()
-    stand_in.set(0, processes={})
+    fake_nvml.set(0, processes={})
     runs.open_gate()
     code, output = run.end()
     assert code == 0, output
 
 
 def test_who_came_to_the_device_is_recorded_with_the_completion(
-    runs: Runs, stand_in: StandIn
+    runs: Runs, fake_nvml: FakeNvml
 ) -> None:
-    stand_in.gpus(1)
+    fake_nvml.gpus(1)
     run = runs.start(runs.sweep("visited", ["waits"]))
     runs.wait_until_ready()
-    stand_in.set(0, processes={os.getpid(): 3 * GIB}, hidden=5 * GIB)
+    fake_nvml.set(0, processes={os.getpid(): 3 * GIB}, hidden=5 * GIB)
     run.until("others came to the device")
     runs.open_gate()
     code, output = run.end()
@@ -259,36 +261,40 @@ def test_who_came_to_the_device_is_recorded_with_the_completion(
     assert visitor["user"] == user_name(os.getuid())
 
 
-def test_a_gpu_whose_keeper_could_not_be_started_is_not_lost(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(1)
-    stand_in.set(0, processes={os.getpid(): 3 * GIB})
+def test_a_gpu_whose_supervisor_could_not_be_started_is_not_lost(
+    runs: Runs, fake_nvml: FakeNvml
+) -> None:
+    fake_nvml.gpus(1)
+    fake_nvml.set(0, processes={os.getpid(): 3 * GIB})
     run = runs.start(runs.sweep("removed", ["fine"]))
     run.until("GPU 0: busy")
     shutil.rmtree(runs.folder / "logs" / "removed")
-    stand_in.set(0, processes={})
+    fake_nvml.set(0, processes={})
     run.until("paused: .*No such file or directory")
     code, output = run.end()
     assert code == 0, output
     assert "leased" not in output
 
 
-def test_mig_instances_are_devices(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(2)
-    stand_in.mig(0, 3)
+def test_mig_instances_are_devices(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(2)
+    fake_nvml.mig(0, 3)
     code, output = runs.start(runs.sweep("mig", ["fine"] * 12)).end()
     assert code == 0, output
     seen = runs.seen()
     assert not [line for line in seen if line[0] == "shared"]
     used = {line[0] for line in seen if line[0].startswith(("GPU-", "MIG-"))}
-    instances = {instance.uuid for instance in stand_in.devices[0].instances.values()}
-    assert used <= instances | {stand_in.devices[1].uuid}
-    assert stand_in.devices[0].uuid not in used
+    instances = {instance.uuid for instance in fake_nvml.devices[0].instances.values()}
+    assert used <= instances | {fake_nvml.devices[1].uuid}
+    assert fake_nvml.devices[0].uuid not in used
 
 
-def test_a_mig_instance_that_computes_in_silence_is_no_stall(runs: Runs, stand_in: StandIn) -> None:
+def test_a_mig_instance_that_computes_in_silence_is_no_stall(
+    runs: Runs, fake_nvml: FakeNvml
+) -> None:
     """NVML tells no utilisation of MIG instances."""
-    stand_in.gpus(1)
-    stand_in.mig(0, 2)
+    fake_nvml.gpus(1)
+    fake_nvml.mig(0, 2)
     retries = {"max_attempts": 1}
     sweep = runs.sweep("mig", ["computes", "hangs"], limits={"stall": "3s"}, retries=retries)
     code, output = runs.start(sweep).end()
@@ -298,13 +304,13 @@ def test_a_mig_instance_that_computes_in_silence_is_no_stall(runs: Runs, stand_i
     assert json.loads((checkpoints / "1_hangs.failed").read_text())["verdict"] == "stalled"
 
 
-def test_a_neighbour_s_work_is_not_taken_for_ours(runs: Runs, stand_in: StandIn) -> None:
-    stand_in.gpus(1)
+def test_a_neighbour_s_work_is_not_taken_for_ours(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(1)
     retries = {"max_attempts": 1}
     sweep = runs.sweep("stalls", ["hangs"], limits={"stall": "3s"}, retries=retries)
     run = runs.start(sweep)
     run.until("attempt 1 started")
-    stand_in.set(0, processes={os.getpid(): 3 * GIB}, utilization=97)
+    fake_nvml.set(0, processes={os.getpid(): 3 * GIB}, utilization=97)
     code, output = run.end()
     assert code == 1, output
     assert "no output and no computing for 3" in output
@@ -321,17 +327,17 @@ def test_a_neighbour_s_work_is_not_taken_for_ours(runs: Runs, stand_in: StandIn)
 )
 def test_only_allowed_gpus_are_used(
     runs: Runs,
-    stand_in: StandIn,
+    fake_nvml: FakeNvml,
     section: dict[str, object],
     inherited: str | None,
     expected: set[int],
 ) -> None:
-    stand_in.gpus(3)
+    fake_nvml.gpus(3)
     sweep = runs.sweep("some", ["fine"] * 9, devices={"idle_for": "0s", **section})
     environment = {} if inherited is None else {"CUDA_VISIBLE_DEVICES": inherited}
     code, output = runs.start(sweep, **environment).end()
     assert code == 0, output
-    ids = [gpu.uuid for gpu in stand_in.devices]
+    ids = [gpu.uuid for gpu in fake_nvml.devices]
     used = {ids.index(line[0]) for line in runs.seen() if line[0].startswith("GPU-")}
     assert used <= expected
     assert used, output

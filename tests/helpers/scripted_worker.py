@@ -1,7 +1,7 @@
 """A worker that does as the test told it, and testifies.
 
 ``scripted_worker.py FOLDER TASK [--batch-size N]``: FOLDER holds ``told.json``, what to do in each
-attempt of each task (the last entry again and again), and ``witness.jsonl``, to which every start
+attempt of each task (the last entry again and again), and ``event_log.jsonl``, to which every start
 and end is appended. The scheduler knows nothing of either. Imports little: many are started.
 """
 
@@ -19,14 +19,14 @@ SUCCESS = "Successfully completed"
 
 def testify(what, **facts):
     line = {"what": what, "task": TASK, "pid": os.getpid(), "at": time.time(), **facts}
-    witness = os.open(f"{FOLDER}/witness.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.write(witness, json.dumps(line).encode() + b"\n")
-    os.close(witness)
+    event_log = os.open(f"{FOLDER}/event_log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(event_log, json.dumps(line).encode() + b"\n")
+    os.close(event_log)
 
 
 def attempts_before():
     try:
-        with open(f"{FOLDER}/witness.jsonl") as file:
+        with open(f"{FOLDER}/event_log.jsonl") as file:
             lines = [json.loads(line) for line in file]
     except FileNotFoundError:
         return 0

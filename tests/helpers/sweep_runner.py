@@ -1,4 +1,4 @@
-"""A box to run sweeps in: real dispatchers, real workers, and a witness unknown to both."""
+"""A runner to run sweeps in: real dispatchers, real workers, and a event_log unknown to both."""
 
 from __future__ import annotations
 
@@ -106,15 +106,15 @@ class Running:
         return f"it said:\n{''.join(self._out)}{''.join(self._err)}"
 
 
-class Box:
+class SweepRunner:
     """A folder with one sweep in it (axis ``case``: each value is a task's id)."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.root = folder / "root"
         self.root.mkdir()
-        self.file = folder / "box.yaml"
-        self.paths = SweepPaths(self.root, "box")
+        self.file = folder / "runner.yaml"
+        self.paths = SweepPaths(self.root, "runner")
         self.environment = {**os.environ, **environment, "PYTHONPATH": str(REPOSITORY)}
         self.environment.pop("PYTHONUNBUFFERED", None)  # users' Pythons hold their output back
         self._running: list[Running] = []
@@ -189,7 +189,7 @@ class Box:
         return self._gates[-1].close
 
     def wait_for_end_of_attempt(self, task: str) -> None:
-        """Wait until neither worker nor keeper holds the task's attempts file."""
+        """Wait until neither worker nor supervisor holds the task's attempts file."""
         with self.paths.attempts(task).open() as file:
             fcntl.flock(file, fcntl.LOCK_EX)
 
@@ -198,7 +198,7 @@ class Box:
     def testimony(self, what: str, task: str | None = None) -> list[dict[str, Any]]:
         """Return what the workers testified, in order."""
         try:
-            lines = (self.folder / "witness.jsonl").read_text().splitlines()
+            lines = (self.folder / "event_log.jsonl").read_text().splitlines()
         except FileNotFoundError:
             return []
         entries = [json.loads(line) for line in lines]
@@ -206,7 +206,7 @@ class Box:
 
     def order(self) -> list[str]:
         """Return the workers' starts and ends, each ``WHAT TASK``, in the order of their testimony."""
-        lines = map(json.loads, (self.folder / "witness.jsonl").read_text().splitlines())
+        lines = map(json.loads, (self.folder / "event_log.jsonl").read_text().splitlines())
         return [f"{e['what']} {e['task']}" for e in lines if e["what"] in ("start", "end")]
 
     def starts(self, task: str | None = None) -> int:

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import ROOM_CHECK, Seed, State
+from scheduler.core.core import DISK_CHECK, InitialTask, State
 from scheduler.core.device_table import ASIDE, MAX_ASIDE, MOST_FREE
 from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, Attempt
 from scheduler.core.verdict import Kind
@@ -81,11 +81,15 @@ class _Device:
         return memory is None or self.free_memory is None or self.free_memory > memory
 
 
-class Obligations:
+class LivenessProperties:
     """One dispatcher's conversation with its core, and what must come of it."""
 
     def __init__(
-        self, seeds: Iterable[Seed], retries: RetrySettings, max_halvings: int, limits: Limits
+        self,
+        seeds: Iterable[InitialTask],
+        retries: RetrySettings,
+        max_halvings: int,
+        limits: Limits,
     ) -> None:
         self._retries = retries
         self._max_halvings = max_halvings
@@ -95,7 +99,7 @@ class Obligations:
         self._devices: dict[str, _Device] = {}
         self._completions: dict[str, float] = {}  # device -> when an attempt was completed on it
         self._paused = self._draining = self._finished = False
-        self._has_room = True
+        self._disk_writable = True
         self._interrupts = 0
         for seed in seeds:
             stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
@@ -141,11 +145,11 @@ class Obligations:
             case ev.CheckpointWritten():
                 self._move(self._tasks[event.task], Stage.ENDED)
             case ev.WriteFailed():
-                self._has_room = False
+                self._disk_writable = False
                 if event.task is not None:
                     self._tasks[event.task].unwritten = True
-            case ev.RoomAgain():
-                self._has_room = True
+            case ev.DiskWritable():
+                self._disk_writable = True
             case ev.Activity():
                 task = self._tasks[event.task]
                 task.alive, task.asked = max(task.alive, event.at), False
@@ -165,7 +169,7 @@ class Obligations:
             device.failures.append((task.id, attempt))
             device.must_go = device.aside_until <= now and self._is_suspect(device)
         if kind is Kind.DISK_FULL:
-            self._has_room = False
+            self._disk_writable = False
 
     def _is_suspect(self, device: _Device) -> bool:
         failed = {task for task, _ in device.failures}
@@ -213,7 +217,7 @@ class Obligations:
                 case ev.Paused():
                     self._paused = True
                 case ev.Resumed():
-                    written = self._has_room and not self._at[Stage.WRITING]
+                    written = self._disk_writable and not self._at[Stage.WRITING]
                     demand("paused until all is written", written, action, self._at)
                     self._paused = False
                 case ev.Draining():
@@ -291,12 +295,12 @@ class Obligations:
         suspects = [device for device in self._devices.values() if device.must_go]
         demand("a device that fails one task after the other is set aside", not suspects, suspects)
         demand("the first Ctrl-C drains", self._draining == (self._interrupts > 0))
-        demand("no room pauses the sweep", self._has_room or self._paused)
+        demand("no room pauses the sweep", self._disk_writable or self._paused)
         unwritten = [task for task in self._at[Stage.WRITING].values() if task.unwritten]
-        again = not (self._has_room and unwritten)
+        again = not (self._disk_writable and unwritten)
         demand("what could not be written is written when there is room", again, unwritten)
         writing = list(self._at[Stage.WRITING].values())
-        over = self._paused and self._has_room and not writing
+        over = self._paused and self._disk_writable and not writing
         demand("a pause ends when all is written", not over)
         if self._interrupts > 1:
             writing = [task for task in writing if not task.unwritten]
@@ -321,7 +325,7 @@ class Obligations:
         deadlines = [device.aside_until for device in self._devices.values()]
         deadlines += [task.due for task in self._at[Stage.WAITING].values()]
         if self._paused:
-            deadlines.append(now + ROOM_CHECK)
+            deadlines.append(now + DISK_CHECK)
         for task in self._at[Stage.RUNNING].values():
             if task.stopped:
                 continue

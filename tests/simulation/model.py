@@ -1,6 +1,6 @@
-"""What no dispatcher decides: devices, files on a disk, keepers and workers, and their fates.
+"""What no dispatcher decides: devices, files on a disk, supervisors and workers, and their fates.
 
-The rules are those of the real shell: a keeper locks its task's attempts file before it begins, and
+The rules are those of the real shell: a supervisor locks its task's attempts file before it begins, and
 holds the lock and the device's lease as long as it or its worker lives; it appends the end before
 it answers.
 """
@@ -18,7 +18,7 @@ from scheduler.core.verdict import Exit, LogScan, Verdict
 
 GIB = 2**30
 GRACE = 10.0  # seconds between TERM and KILL
-DIES_AT_BIRTH = 0.01  # of all keepers, killed before they begin what they were ordered
+DIES_AT_BIRTH = 0.01  # of all supervisors, killed before they begin what they were ordered
 LINE_EVERY = 7.0  # seconds between two lines of a worker's log
 RULES = Rules()
 
@@ -40,7 +40,7 @@ class End(Enum):
     DISK_FULL = (Exit(1), ("OSError: [Errno 28] No space left on device",))
     TERMINATED = (Exit(signal=15), ())
     KILLED = (Exit(signal=9), ())
-    UNSEEN = (Exit(), ())  # its keeper was killed: nobody saw the exit
+    UNSEEN = (Exit(), ())  # its supervisor was killed: nobody saw the exit
 
     def __init__(self, ended: Exit, log: tuple[str, ...]) -> None:
         self.exit = ended
@@ -55,7 +55,7 @@ class Fate:
     end: End | None = End.COMPLETES
     silent: bool = False  # shows no sign of life after its start
     stubborn: bool = False  # ignores TERM
-    keeper_dies: bool = False  # after half of its time
+    supervisor_dies: bool = False  # after half of its time
     does_not_start: bool = False
 
 
@@ -81,7 +81,7 @@ class Gpu:
     lost: bool = False
     faulty: bool = False  # every attempt on it ends in a device error
     leased_away: bool = False  # by another dispatcher
-    holders: list[Keeper] = field(default_factory=list)  # of ours: they, or their workers, live
+    holders: list[Supervisor] = field(default_factory=list)  # of ours: they, or their workers, live
 
     @property
     def free_memory(self) -> int:
@@ -97,7 +97,7 @@ class Record:
     started: float
     halvings: int
     free_memory: int | None
-    keeper: Keeper
+    supervisor: Supervisor
     started_at: float = 0.0  # time of day
     boot: int = 0
     ended: float | None = None  # time of day
@@ -115,20 +115,20 @@ class AttemptsFile:
 
     records: list[Record] = field(default_factory=list)
     lines: int = 0
-    lock: Keeper | None = None
+    lock: Supervisor | None = None
 
 
 class Listener(Protocol):
-    """The dispatcher as its keepers see it."""
+    """The dispatcher as its supervisors see it."""
 
-    def answered(self, keeper: Keeper, answer: str) -> None:
+    def answered(self, supervisor: Supervisor, answer: str) -> None:
         """Hear that the attempt has ended, or that it was refused or failed to begin."""
 
-    def keeper_died(self, keeper: Keeper) -> None:
+    def supervisor_died(self, supervisor: Supervisor) -> None:
         """Hear that the pipe broke."""
 
 
-class Physics:
+class Model:
     """Time, files, devices; what is common to the world and everything in it."""
 
     def __init__(self, natures: list[Nature], gpus: list[Gpu], rng: Random, *, slots: bool) -> None:
@@ -163,7 +163,7 @@ class Physics:
         raise NotImplementedError
 
     def worker_began(self, task: str, record: Record) -> None:
-        """Let the witness see a worker begin."""
+        """Let the event_log see a worker begin."""
         raise NotImplementedError
 
     def soon(self, most: float = 0.05) -> float:
@@ -179,11 +179,11 @@ class Physics:
         return Fate(1.0 + 9.0 * self.rng.random(), nature.hopeless or End.COMPLETES)
 
 
-class Keeper:
-    """One keeper with one order; ``listener`` is the dispatcher that gave it, until that dies."""
+class Supervisor:
+    """One supervisor with one order; ``listener`` is the dispatcher that gave it, until that dies."""
 
     def __init__(
-        self, world: Physics, gpu: Gpu, task: str, order: Record, size: int, listener: Listener
+        self, world: Model, gpu: Gpu, task: str, order: Record, size: int, listener: Listener
     ) -> None:
         self._world = world
         self._gpu = gpu
@@ -197,7 +197,7 @@ class Keeper:
         self.working = False
         self.fate: Fate | None = None  # once it works
         self._stop_asked = False
-        order.keeper = self
+        order.supervisor = self
         gpu.holders.append(self)
         world.after(world.soon(), self._begin)
 
@@ -236,7 +236,7 @@ class Keeper:
         self.working = True
         self.fate = fate
         world.worker_began(self.task, record)
-        if fate.keeper_dies:
+        if fate.supervisor_dies:
             world.after(fate.seconds / 2, self.kill)
         end = self._natural_end(fate)
         if end is not None:
@@ -263,7 +263,7 @@ class Keeper:
         return started + lines * LINE_EVERY
 
     def worker_ends(self, end: End) -> None:
-        """End the worker, if it still works; the keeper records it if it lives."""
+        """End the worker, if it still works; the supervisor records it if it lives."""
         if not self.working:
             return
         self.working = False
@@ -291,14 +291,14 @@ class Keeper:
             self._answer("ended")
 
     def _answer(self, answer: str) -> None:
-        self.alive = False  # one keeper, one order: going idle is nobody's promise
+        self.alive = False  # one supervisor, one order: going idle is nobody's promise
         self._let_go()
         listener = self.listener
         if listener is not None:
             self._world.after(self._world.soon(), lambda: listener.answered(self, answer))
 
     def _let_go(self) -> None:
-        """Release lock and lease, as the kernel does when the last of keeper and worker is gone."""
+        """Release lock and lease, as the kernel does when the last of supervisor and worker is gone."""
         file = self._world.files[self.task]
         if file.lock is self:
             file.lock = None
@@ -307,7 +307,7 @@ class Keeper:
             self._world.device_changed(self._gpu)
 
     def stop(self) -> None:
-        """Send TERM to the keeper: it ends the worker, by KILL after a grace time."""
+        """Send TERM to the supervisor: it ends the worker, by KILL after a grace time."""
         if not self.alive or self._stop_asked:
             return
         self._stop_asked = True
@@ -317,10 +317,10 @@ class Keeper:
             self._world.after(delay, lambda: self.worker_ends(end))
 
     def kill(self) -> None:
-        """Kill the keeper alone; its worker goes on, an orphan."""
+        """Kill the supervisor alone; its worker goes on, an orphan."""
         if not self.alive:
             return
-        self._world.note("keeper killed", self.task, self._order.number)
+        self._world.note("supervisor killed", self.task, self._order.number)
         self._die()
 
     def _die(self) -> None:
@@ -329,7 +329,7 @@ class Keeper:
             self._let_go()
         listener = self.listener
         if listener is not None:
-            self._world.after(self._world.soon(), lambda: listener.keeper_died(self))
+            self._world.after(self._world.soon(), lambda: listener.supervisor_died(self))
 
     def guest_arrived(self) -> None:
         """Share the device with another user's process, which may have taken the memory needed."""

@@ -23,7 +23,7 @@ def demand(promise: str, holds: object, *facts: object) -> None:
         raise Broken(f"{promise}: {' '.join(map(str, facts))}")
 
 
-class Promises:
+class SafetyProperties:
     """The checks of what a dispatcher does to the world; see obligations.py for what it must do."""
 
     def __init__(self, world: World) -> None:
@@ -39,23 +39,23 @@ class Promises:
         demand("one attempt at a time", task not in shell.attempts, start)
         demand("an attempt is judged before the next", task not in shell.unjudged, start)
         view = shell.views[start.device]
-        free = view.keeper is None and start.device not in shell.occupied.values()
+        free = view.supervisor is None and start.device not in shell.occupied.values()
         demand("a device is given once", free, start, shell.occupied)
         demand("a device is idle when it is given", view.idle, start)
 
     def worker_began(self, task: str, record: Record) -> None:
-        """Check, as the witness would, a worker that has just begun."""
+        """Check, as the event_log would, a worker that has just begun."""
         world = self._world
         demand("a completed task is never run again", task not in world.done, task)
         finished = [r for r in world.files[task].records if _completed(r)]
         demand("finished work is kept", not finished, task, finished)
         for gpu in world.gpus.values():
-            for keeper in gpu.holders:
-                if keeper is record.keeper or not keeper.working:
+            for supervisor in gpu.holders:
+                if supervisor is record.supervisor or not supervisor.working:
                     continue
-                demand("one attempt at a time", keeper.task != task, task)
+                demand("one attempt at a time", supervisor.task != task, task)
                 # Slots have no leases: a dead dispatcher's last order may share one for a while.
-                if not world.slots or keeper.ordered_by is record.keeper.ordered_by:
+                if not world.slots or supervisor.ordered_by is record.supervisor.ordered_by:
                     free = gpu.name != record.device
                     demand("a device is used once", free, task, gpu.name)
 
@@ -63,20 +63,20 @@ class Promises:
 
     def check_stop(self, shell: Shell, stop: ev.Stop) -> None:
         """Check that running work is not ended without a reason that the user would accept."""
-        keeper = shell.attempts.get(stop.task)
-        if keeper is None:
+        supervisor = shell.attempts.get(stop.task)
+        if supervisor is None:
             return
         world, kind = self._world, stop.verdict.kind
-        ran = world.now - keeper.ordered
+        ran = world.now - supervisor.ordered
         reason = {
             Kind.TIMEOUT: world.limits.timeout is not None and ran >= world.limits.timeout - 1e-6,
             Kind.STALLED: world.limits.stall is not None
-            and keeper.working
-            and world.now - keeper.shows_life_at >= world.limits.stall - 1e-6,
+            and supervisor.working
+            and world.now - supervisor.shows_life_at >= world.limits.stall - 1e-6,
             Kind.STOPPED: world.interrupts > 1,
             Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
         }
-        demand("running work goes on", not keeper.working or reason[kind], stop, ran)
+        demand("running work goes on", not supervisor.working or reason[kind], stop, ran)
 
     def check_checkpoint(self, action: ev.WriteCheckpoint) -> None:
         """Check the proof of a checkpoint at the moment when it is written."""

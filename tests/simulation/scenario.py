@@ -88,7 +88,7 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
     if kind < 0.2 and stall is not None:
         return Fate(seconds, None, silent=True, stubborn=rng.random() < 0.5)
     if kind < 0.3:
-        return Fate(seconds, keeper_dies=True)
+        return Fate(seconds, supervisor_dies=True)
     if kind < 0.35:
         return Fate(seconds, does_not_start=True)
     return Fate(seconds, rng.choice(_BAD_ENDS), silent=rng.random() < 0.2)
@@ -108,7 +108,7 @@ def disturb(world: World, rng: Random) -> None:
         case 8:
             world.cut_power()
         case 9:
-            world.kill_keeper(rng.randrange(8))
+            world.kill_supervisor(rng.randrange(8))
         case 10:
             world.leap(rng.choice((5.0, 100.0, 5000.0)))
         case 11 | 12:

@@ -1,4 +1,4 @@
-"""The dispatcher's shell in the modelled world: dispatcher, records, clerk and recovery in small.
+"""The dispatcher's shell in the modelled world: dispatcher, records, writer and recovery in small.
 
 What the real shell does at once happens at once here, nested calls of the core included; what it
 leaves to threads, pipes and processes comes later, in the orders in which it can come.
@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
-from scheduler.core.core import Core, Seed, State
+from scheduler.core.core import Core, InitialTask, State
 from scheduler.core.retry import Attempt
 from scheduler.core.verdict import Exit, Kind, Verdict, judge
-from tests.simulation.liveness import Obligations
-from tests.simulation.model import End, Gpu, Keeper, Record
+from tests.simulation.liveness import LivenessProperties
+from tests.simulation.model import End, Gpu, Record, Supervisor
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 
 Callback = Callable[[], object]
-# What the clerk does; it returns what the loop is to call, and what to do after the next sync.
+# What the writer does; it returns what the loop is to call, and what to do after the next sync.
 Job = Callable[[], tuple[Callback, Callback | None]]
 
 
@@ -36,23 +36,25 @@ class Shell:
     def __init__(self, world: World, *, adopt: bool) -> None:
         self.world = world
         self.adopt = adopt
-        self.attempts: dict[str, Keeper] = {}
+        self.attempts: dict[str, Supervisor] = {}
         self.places: dict[str, str] = {}  # task -> the device that the core gave its attempt
-        self.adopted: set[Keeper] = set()
-        self._logs: dict[Keeper, tuple[float | None, float]] = {}  # as last seen, and since when
+        self.adopted: set[Supervisor] = set()
+        self._logs: dict[
+            Supervisor, tuple[float | None, float]
+        ] = {}  # as last seen, and since when
         self.unjudged: set[str] = set()  # over or orphaned, and the verdict not yet with the core
         self.exit_code: int | None = None
         self.views = {name: _View() for name in world.gpus}
         self._inbox: deque[Callback] = deque()
         self._jobs: deque[Job] = deque()
-        self._clerk_works = False
+        self._writer_works = False
         seeds = [self._seed(task) for task in world.natures]
         open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
         self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
         self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now)
-        self._obligations = Obligations(
+        self._liveness = LivenessProperties(
             seeds, world.policy.settings, world.max_halvings, world.limits
         )
         self._open_attempts = open_attempts
@@ -70,22 +72,22 @@ class Shell:
 
     # --- recovery.py ---------------------------------------------------------------------------
 
-    def _seed(self, task: str) -> Seed:
+    def _seed(self, task: str) -> InitialTask:
         for folder, state in ((self.world.done, State.DONE), (self.world.failed, State.FAILED)):
             if task in folder:
                 self.world.forget(task)
-                return Seed(task, state)
+                return InitialTask(task, state)
         records = self.world.files[task].records
         if not records:
-            return Seed(task)
+            return InitialTask(task)
         last = records[-1]
         judged = records if last.verdict is not None else records[:-1]
         history = tuple(self._past(record) for record in judged)
         if last.verdict is not None:
-            return Seed(task, State.WAITING, history)
+            return InitialTask(task, State.WAITING, history)
         same_boot = last.boot == self.world.boot
         started = last.started if same_boot else self._monotonic(last.started_at)
-        return Seed(task, State.RUNNING, history, last.device, started, last.halvings)
+        return InitialTask(task, State.RUNNING, history, last.device, started, last.halvings)
 
     def _monotonic(self, at: float) -> float:
         """Return the core's time of a time of day, as clock.py does."""
@@ -126,9 +128,9 @@ class Shell:
         world = self.world
         world.note("event", event)
         self._keep_account(event)
-        self._obligations.told(event, world.now)
+        self._liveness.told(event, world.now)
         actions = self.core.handle(event, world.now)
-        self._obligations.decided(actions, world.now, self.core.next_wake())
+        self._liveness.decided(actions, world.now, self.core.next_wake())
         for action in actions:
             world.note("action", action)
             world.maybe_kill()
@@ -162,10 +164,10 @@ class Shell:
             case ev.WriteCheckpoint():
                 self._write(action)
             case ev.CheckActivity():
-                keeper = self.attempts.get(action.task)
-                if keeper is not None:
-                    self.handle(ev.Activity(action.task, self._last_sign(keeper)))
-            case ev.CheckRoom():
+                supervisor = self.attempts.get(action.task)
+                if supervisor is not None:
+                    self.handle(ev.Activity(action.task, self._last_sign(supervisor)))
+            case ev.CheckDisk():
                 self._submit(self._try_to_write)
             case ev.Finish():
                 promises.check_finish(self, action)
@@ -190,7 +192,7 @@ class Shell:
             self.handle(ev.StartRefused(action.task))
             return
         if world.disk_full:  # the spec file cannot be written
-            self._no_room_to_start(action.task, gpu)
+            self._disk_full_at_start(action.task, gpu)
             return
         file = world.files[action.task]
         order = Record(
@@ -199,69 +201,72 @@ class Shell:
             world.now,
             action.halvings,
             None if world.slots else gpu.free_memory,
-            keeper=None,  # type: ignore[arg-type]  # set by the keeper itself
+            supervisor=None,  # type: ignore[arg-type]  # set by the supervisor itself
         )
         last = file.records[-1] if file.records else None
         if last is not None and last.verdict is None and last.number >= action.number:
             self.take_over(action.task, gpu.name)  # the last order of a dispatcher that died
             return
-        self._occupy(Keeper(world, gpu, action.task, order, file.lines, self), gpu.name)
+        self._occupy(Supervisor(world, gpu, action.task, order, file.lines, self), gpu.name)
 
-    def _occupy(self, keeper: Keeper, device: str) -> None:
-        self.attempts[keeper.task], self.places[keeper.task] = keeper, device
+    def _occupy(self, supervisor: Supervisor, device: str) -> None:
+        self.attempts[supervisor.task], self.places[supervisor.task] = supervisor, device
         view = self.views[device]
-        view.keeper, view.visited = keeper, False
+        view.supervisor, view.visited = supervisor, False
         self.look_later(self.world.gpus[device])
 
-    def _no_room_to_start(self, task: str, gpu: Gpu) -> None:
+    def _disk_full_at_start(self, task: str, gpu: Gpu) -> None:
         self.handle(ev.StartRefused(task))
         self.handle(ev.WriteFailed("no room"))
         self._vacate(gpu.name)
 
-    def _last_sign(self, keeper: Keeper) -> float:
+    def _last_sign(self, supervisor: Supervisor) -> float:
         """Return when the log was last seen to have changed: its own times are those of day."""
-        log, (seen, at) = keeper.shows_life_at, self._logs.get(keeper, (None, self.world.now))
+        log, (seen, at) = (
+            supervisor.shows_life_at,
+            self._logs.get(supervisor, (None, self.world.now)),
+        )
         if log != seen:
             at = self.world.now
-        self._logs[keeper] = log, at
+        self._logs[supervisor] = log, at
         return at
 
     def _stop(self, task: str, verdict: Verdict) -> None:
-        keeper = self.attempts.get(task)
-        if keeper is None:
+        supervisor = self.attempts.get(task)
+        if supervisor is None:
             return
         file = self.world.files[task]
         if not self.world.disk_full:
             file.lines += 1
-            if file.lock is keeper:
+            if file.lock is supervisor:
                 file.records[-1].stop = verdict
         self.world.maybe_kill()
-        keeper.stop()
+        supervisor.stop()
 
     def take_over(self, task: str, device: str) -> None:
-        """See to an attempt that has no keeper of ours (any more)."""
+        """See to an attempt that has no supervisor of ours (any more)."""
         file = self.world.files[task]
         record = file.records[-1] if file.records else None
         if record is not None and record.ended is not None:
             self.unjudged.add(task)
             self.post(lambda: self._ended_unseen(task, device))
-        elif record is not None and record.keeper.alive:
-            keeper = record.keeper
-            keeper.listener = self
-            self.adopted.add(keeper)
+        elif record is not None and record.supervisor.alive:
+            supervisor = record.supervisor
+            supervisor.listener = self
+            self.adopted.add(supervisor)
             self.unjudged.discard(task)
-            self._occupy(keeper, device)
+            self._occupy(supervisor, device)
             self.world.note("adopted", task, record.number)
             if not self.adopt:
                 self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         else:
             self.unjudged.add(task)
-            orphan = record.keeper if record is not None else None
+            orphan = record.supervisor if record is not None else None
             self.world.after(self.world.soon(1.0), lambda: self._end_orphan(task, device, orphan))
 
-    def _end_orphan(self, task: str, device: str, keeper: Keeper | None) -> None:
-        if keeper is not None:
-            keeper.worker_ends(End.KILLED)
+    def _end_orphan(self, task: str, device: str, supervisor: Supervisor | None) -> None:
+        if supervisor is not None:
+            supervisor.worker_ends(End.KILLED)
         if self.world.files[task].lock is not None:  # the last order of a dispatcher that died
             self.world.after(1.0, lambda: self._end_orphan(task, device, None))
         elif self.world.shell is self:
@@ -272,21 +277,21 @@ class Shell:
         self._vacate(device)
         if not file.records or file.records[-1].verdict is not None:
             self.unjudged.discard(task)
-            verdict = Verdict(Kind.NOT_STARTED, "its keeper ended before the attempt began")
+            verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
             self.handle(ev.AttemptJudged(task, Attempt(verdict, device, self.world.now)))
             return
         self.handle(ev.AttemptExited(task))
         self._judge(task, foreign=False)
 
-    def answered(self, keeper: Keeper, answer: str) -> None:
-        """Hear from a keeper that its attempt ended, was refused, or had no room for its record."""
+    def answered(self, supervisor: Supervisor, answer: str) -> None:
+        """Hear from a supervisor that its attempt ended, was refused, or had no room for its record."""
         if self.world.shell is not self:
             return
         self.turn()
-        if keeper in self.adopted:
-            self.keeper_died(keeper)
+        if supervisor in self.adopted:
+            self.supervisor_died(supervisor)
             return
-        task, device = keeper.task, self.places[keeper.task]
+        task, device = supervisor.task, self.places[supervisor.task]
         foreign = self.views[device].visited
         del self.attempts[task]
         if answer == "ended":
@@ -295,23 +300,23 @@ class Shell:
             self._vacate(device)
             self._judge(task, foreign=foreign)
         elif answer == "no room":
-            self._no_room_to_start(task, self.world.gpus[device])
+            self._disk_full_at_start(task, self.world.gpus[device])
         else:
             self.take_over(task, device)
 
-    def keeper_died(self, keeper: Keeper) -> None:
-        """See the pipe of a keeper break; or an adopted one go, whatever it went for."""
+    def supervisor_died(self, supervisor: Supervisor) -> None:
+        """See the pipe of a supervisor break; or an adopted one go, whatever it went for."""
         if self.world.shell is self:
             self.turn()
-            del self.attempts[keeper.task]
-            self.take_over(keeper.task, self.places[keeper.task])
+            del self.attempts[supervisor.task]
+            self.take_over(supervisor.task, self.places[supervisor.task])
 
-    # --- the clerk: one job after the other, checkpoints durable once for a batch -----------------
+    # --- the writer: one job after the other, checkpoints durable once for a batch -----------------
 
     def _submit(self, job: Job) -> None:
         self._jobs.append(job)
-        if not self._clerk_works:
-            self._clerk_works = True
+        if not self._writer_works:
+            self._writer_works = True
             self.world.after(self.world.soon(), self._new_batch)
 
     def _new_batch(self) -> None:
@@ -326,13 +331,13 @@ class Shell:
             results.append(result)
             if when_durable is not None:
                 finishers.append(when_durable)
-            delay = self.world.rng.choice((0.0, 0.0, 0.0, 0.02, self.world.clerk_delay))
+            delay = self.world.rng.choice((0.0, 0.0, 0.0, 0.02, self.world.writer_delay))
             self.world.after(delay, lambda: self._work(batch, results, finishers))
             return
         for finish in finishers:
             finish()
         self.post(lambda: [result() for result in results])
-        self._clerk_works = bool(self._jobs)
+        self._writer_works = bool(self._jobs)
         if self._jobs:
             self.world.after(self.world.soon(), self._new_batch)
 
@@ -361,7 +366,7 @@ class Shell:
         end = record.end or End.UNSEEN
         stop = record.stop
         if stop is None and record.was_told_to_stop:
-            stop = Verdict(Kind.STOPPED, "its keeper was told to stop")
+            stop = Verdict(Kind.STOPPED, "its supervisor was told to stop")
         return judge(end.exit if record.ended is not None else Exit(), end.scan, stop)
 
     def _judged(self, task: str, record: Record, verdict: Verdict, foreign: bool) -> None:
@@ -388,13 +393,13 @@ class Shell:
         self._submit(job)
 
     def _try_to_write(self) -> tuple[Callback, None]:
-        event = ev.WriteFailed("no room") if self.world.disk_full else ev.RoomAgain()
+        event = ev.WriteFailed("no room") if self.world.disk_full else ev.DiskWritable()
         return lambda: self.handle(event), None
 
     # --- devices -------------------------------------------------------------------------------
 
     def _vacate(self, device: str) -> None:
-        self.views[device].keeper = None
+        self.views[device].supervisor = None
         if self.world.slots:
             self.handle(ev.DeviceIdle(device))
         else:
@@ -416,9 +421,9 @@ class Shell:
                 self.handle(ev.DeviceGone(gpu.name, "fallen off the bus"))
             return
         view.gone = False
-        if view.keeper is not None:
+        if view.supervisor is not None:
             view.visited |= gpu.guest > 0
-        elif gpu.guest or any(keeper.working for keeper in gpu.holders):
+        elif gpu.guest or any(supervisor.working for supervisor in gpu.holders):
             self.handle(ev.DeviceBusy(gpu.name))
         elif not (view.refused and (gpu.leased_away or gpu.holders)):
             view.refused = False
@@ -429,7 +434,7 @@ class _View:
     """What this dispatcher knows of a device beside what it told the core."""
 
     def __init__(self) -> None:
-        self.keeper: Keeper | None = None
+        self.supervisor: Supervisor | None = None
         self.idle = False  # told so last, and nothing started since
         self.visited = False
         self.refused = False

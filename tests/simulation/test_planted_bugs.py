@@ -30,8 +30,8 @@ class ForgetsToMarkADeviceBusy(Core):
 
 class DropsARetryFromTheHeap(Core):
     def _pass_time(self):
-        if len(self._later) > 1 and self._later[0][0] <= self._now:
-            heapq.heappop(self._later)
+        if len(self._delayed) > 1 and self._delayed[0][0] <= self._now:
+            heapq.heappop(self._delayed)
         super()._pass_time()
 
 
@@ -45,17 +45,17 @@ class TakesLostForCompleted(Core):
 
 
 class StopsWhatItAdopts(Core):
-    def _plant(self, seed):
-        super()._plant(seed)
+    def _add_task(self, seed):
+        super()._add_task(seed)
         if seed.state is State.RUNNING:
             self._stop(self._index[seed.task], Verdict(Kind.TIMEOUT, "not one of mine"))
 
 
 class StartsWhileARunningAttemptIsForgotten(Core):
-    def _plant(self, seed):
+    def _add_task(self, seed):
         if seed.state is State.RUNNING:
             seed = type(seed)(seed.task, State.WAITING, seed.history)
-        super()._plant(seed)
+        super()._add_task(seed)
 
     def _exited(self, task):
         if task in self._running:
@@ -72,9 +72,9 @@ class WritesDoneAtTheExit(Core):
 
 
 class NeverAsksAgainForAFailedWrite(Core):
-    def _room_again(self):
+    def _writable_again(self):
         self._failed_writes.clear()
-        super()._room_again()
+        super()._writable_again()
 
 
 class StartsAgainOnARefusedDevice(Core):
@@ -164,21 +164,21 @@ class FliesFromADeviceJustReleased(Core):
 
 class NeverBacksOff(Core):
     def _pass_time(self):
-        self._later = [(0.0, task, retry) for _, task, retry in self._later]
+        self._delayed = [(0.0, task, retry) for _, task, retry in self._delayed]
         super()._pass_time()
 
 
 class SleepsThroughARetry(Core):
     def next_wake(self):
-        later, self._later = self._later, []
+        later, self._delayed = self._delayed, []
         wake = super().next_wake()
-        self._later = later
+        self._delayed = later
         return wake
 
 
 class CountsTheTimeoutFromTheAdoption(Core):
-    def _plant(self, seed):
-        super()._plant(replace(seed, started=self._now) if seed.state is State.RUNNING else seed)
+    def _add_task(self, seed):
+        super()._add_task(replace(seed, started=self._now) if seed.state is State.RUNNING else seed)
 
 
 class LeavesWorkOnALostDevice(Core):
@@ -242,15 +242,15 @@ class SaysNotWhyATaskWaits(Core):
 
 class PrefersWhatWasNeverTried(Core):
     def _pick(self, device):
-        fresh = self._next_fresh()
-        if fresh is None:
+        untried = self._next_untried()
+        if untried is None:
             return super()._pick(device)
-        self._untried[fresh] = False
-        return fresh
+        self._untried[untried] = False
+        return untried
 
 
 class NeverLooksAgainForAPickyTask(Core):
-    def _match_picky(self):
+    def _match_constrained(self):
         pass
 
 
@@ -322,8 +322,8 @@ def test_a_planted_bug_is_found(core):
 
 
 def test_a_shell_that_trusts_the_time_of_day_is_found(monkeypatch):
-    def last_sign(shell, keeper):
-        return shell._monotonic(shell.world.time_of_day(keeper.shows_life_at))
+    def last_sign(shell, supervisor):
+        return shell._monotonic(shell.world.time_of_day(supervisor.shows_life_at))
 
     monkeypatch.setattr(Shell, "_last_sign", last_sign)
     assert _is_found(Core)

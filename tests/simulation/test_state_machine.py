@@ -16,7 +16,7 @@ FATES = st.builds(
     end=st.one_of(st.sampled_from(End), st.none()),
     silent=st.booleans(),
     stubborn=st.booleans(),
-    keeper_dies=st.booleans(),
+    supervisor_dies=st.booleans(),
     does_not_start=st.booleans(),
 )
 NATURES = st.builds(
@@ -84,8 +84,8 @@ class SweepMachine(RuleBasedStateMachine):
         self.world.cut_power()
 
     @rule(choice=st.integers(0, 7))
-    def kill_keeper(self, choice):
-        self.world.kill_keeper(choice)
+    def kill_supervisor(self, choice):
+        self.world.kill_supervisor(choice)
 
     @rule(seconds=st.sampled_from((5.0, 5000.0)))
     def leap(self, seconds):

@@ -10,15 +10,15 @@ from random import Random
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core.core import Core
 from scheduler.core.retry import Policy
-from tests.simulation.model import Gpu, Keeper, Nature, Physics, Record
-from tests.simulation.safety import Broken, Promises
+from tests.simulation.model import Gpu, Model, Nature, Record, Supervisor
+from tests.simulation.safety import Broken, SafetyProperties
 from tests.simulation.shell import Killed, Shell
 
 CALM_SWEEP = 4 * 86400.0  # seconds in which a sweep must end when nothing goes wrong any more
 MAX_HAPPENINGS = 40_000
 
 
-class World(Physics):
+class World(Model):
     """Devices, tasks and faults around one sweep; `advance` lets the next thing happen."""
 
     def __init__(
@@ -38,9 +38,9 @@ class World(Physics):
         self.max_halvings = max_halvings
         self.limits = limits
         self.make_core = core
-        self.clerk_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
+        self.writer_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
         self.story: deque[tuple[object, ...]] = deque(maxlen=2000)
-        self.promises = Promises(self)
+        self.promises = SafetyProperties(self)
         self.shell: Shell | None = None
         self.interrupts = 0
         self.exit_code: int | None = None  # of the sweep, once it is over
@@ -128,9 +128,9 @@ class World(Physics):
             self._restart = False
             self.after(self.soon(), self.start_dispatcher)
         for gpu in self.gpus.values():
-            for keeper in gpu.holders:
-                if keeper.listener is dead:
-                    keeper.listener = None
+            for supervisor in gpu.holders:
+                if supervisor.listener is dead:
+                    supervisor.listener = None
 
     def maybe_kill(self) -> None:
         """Raise Killed if the dispatcher's time has come."""
@@ -191,13 +191,13 @@ class World(Physics):
         self.boot += 1
         if self.shell is not None:
             self._bury()
-        for keeper in self._keepers():
-            keeper.vanish()
+        for supervisor in self._supervisors():
+            supervisor.vanish()
 
-    def kill_keeper(self, choice: int) -> None:
-        """Kill one keeper that lives."""
-        if keepers := self._keepers():
-            keepers[choice % len(keepers)].kill()
+    def kill_supervisor(self, choice: int) -> None:
+        """Kill one supervisor that lives."""
+        if supervisors := self._supervisors():
+            supervisors[choice % len(supervisors)].kill()
 
     def leap(self, seconds: float) -> None:
         """Let time pass in which nothing gets the processor: a suspended virtual machine."""
@@ -233,21 +233,21 @@ class World(Physics):
         gpu.leased_away = gpu.leased_away if leased_away is None else leased_away
         if guest is not None:
             gpu.guest = guest
-            for keeper in list(gpu.holders):
-                keeper.guest_arrived()
+            for supervisor in list(gpu.holders):
+                supervisor.guest_arrived()
         if gpu.lost:
-            for keeper in list(gpu.holders):
-                keeper.device_lost()
+            for supervisor in list(gpu.holders):
+                supervisor.device_lost()
         self.device_changed(gpu)
 
     def calm(self) -> None:
         """End all faults."""
         self.note("--- calm")
-        self.clerk_delay = 0.1
+        self.writer_delay = 0.1
         self._kill_in = None
         self.fill_disk(full=False)
         for gpu in self.gpus.values():
             self.change_device(gpu, lost=False, guest=0, faulty=False, leased_away=False)
 
-    def _keepers(self) -> list[Keeper]:
-        return [keeper for gpu in self.gpus.values() for keeper in gpu.holders]
+    def _supervisors(self) -> list[Supervisor]:
+        return [supervisor for gpu in self.gpus.values() for supervisor in gpu.holders]

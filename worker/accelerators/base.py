@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from worker.types import Module, Passed, Pipeline
+from worker.types import Module, Opaque, Pipeline
 
 
 @dataclass
@@ -67,10 +67,10 @@ class Overrides:
     """
 
     def __init__(self) -> None:
-        self._replacements: list[tuple[Module, Callable[..., Passed]]] = []
+        self._replacements: list[tuple[Module, Callable[..., Opaque]]] = []
         self._undo: list[Callable[[], None]] = []
 
-    def forward(self, module: Module, replacement: Callable[..., Passed]) -> None:
+    def forward(self, module: Module, replacement: Callable[..., Opaque]) -> None:
         """Remember a replacement of ``module.forward``."""
         self._replacements.append((module, replacement))
 

@@ -17,7 +17,7 @@ from worker.accelerators.deepcache import DeepCache
 from worker.accelerators.guidance import GuidanceCutoff, conditioning, drop_guidance
 from worker.accelerators.tgate import TGate
 from worker.accelerators.tome import ToMe
-from worker.types import Passed, Pipeline
+from worker.types import Opaque, Pipeline
 
 IN_ORDER: Mapping[str, Callable[..., Accelerator]] = {
     "tome": ToMe,
@@ -104,10 +104,10 @@ class Accelerated:
             "callback_on_step_end_tensor_inputs": conditioning(self._pipe),
         }
 
-    def _counting(self, unet_forward: Callable[..., Passed]) -> Callable[..., Passed]:
+    def _counting(self, unet_forward: Callable[..., Opaque]) -> Callable[..., Opaque]:
         clock, accelerators = self._clock, self._accelerators
 
-        def forward(*args: Passed, **kwargs: Passed) -> Passed:
+        def forward(*args: Opaque, **kwargs: Opaque) -> Opaque:
             clock.call += 1
             for accelerator in accelerators:
                 accelerator.step()
@@ -125,7 +125,7 @@ class Accelerated:
             self._pipe._guidance_scale = self._guidance_scale
 
 
-def _compiled(unet_forward: Callable[..., Passed], name: str) -> Callable[..., Passed]:
+def _compiled(unet_forward: Callable[..., Opaque], name: str) -> Callable[..., Opaque]:
     """Compile the UNet as it stands with one configuration's replacements in it.
 
     torch keeps the graphs of all configurations together, under the code that they share, and
@@ -138,10 +138,10 @@ def _compiled(unet_forward: Callable[..., Passed], name: str) -> Callable[..., P
     limit = "recompile_limit" if hasattr(torch._dynamo.config, "recompile_limit") else None
     setattr(torch._dynamo.config, limit or "cache_size_limit", 256)
 
-    def forward(*args: Passed, **kwargs: Passed) -> Passed:
+    def forward(*args: Opaque, **kwargs: Opaque) -> Opaque:
         if not name:
             raise ValueError("a configuration has a name")
         return unet_forward(*args, **kwargs)
 
-    compiled: Callable[..., Passed] = torch.compile(forward, dynamic=False)
+    compiled: Callable[..., Opaque] = torch.compile(forward, dynamic=False)
     return compiled

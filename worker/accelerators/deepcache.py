@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.accelerators.base import Clock, Overrides
-from worker.types import Module, Passed, Pipeline, Tensor
+from worker.types import Module, Opaque, Pipeline, Tensor
 
 
 def full_calls(
@@ -138,7 +138,7 @@ class DeepCache:
         """Let a block below the branch hand on its input: nothing reads it."""
         original = module.forward
 
-        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+        def forward(hidden_states: Tensor, *args: Opaque, **kwargs: Opaque) -> Opaque:
             if self._skipping:
                 return hidden_states
             return original(hidden_states, *args, **kwargs)
@@ -150,7 +150,7 @@ class DeepCache:
         original = block.forward
         residuals = len(block.resnets) + len(block.downsamplers or ())
 
-        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+        def forward(hidden_states: Tensor, *args: Opaque, **kwargs: Opaque) -> Opaque:
             if self._skipping:
                 return hidden_states, (hidden_states,) * residuals
             return original(hidden_states, *args, **kwargs)
@@ -186,10 +186,10 @@ class DeepCache:
         last = attentions[left_out - 1] if attentions else block.resnets[left_out - 1]
         self._keep_output(last)
 
-    def _replace(self, module: Module, placeholder: Callable[[Tensor], Passed]) -> None:
+    def _replace(self, module: Module, placeholder: Callable[[Tensor], Opaque]) -> None:
         original = module.forward
 
-        def forward(hidden_states: Tensor, *args: Passed, **kwargs: Passed) -> Passed:
+        def forward(hidden_states: Tensor, *args: Opaque, **kwargs: Opaque) -> Opaque:
             if self._skipping:
                 return placeholder(hidden_states)
             return original(hidden_states, *args, **kwargs)
@@ -199,20 +199,20 @@ class DeepCache:
     def _keep_output(self, module: Module) -> None:
         original = module.forward
 
-        def forward(*args: Passed, **kwargs: Passed) -> Passed:
+        def forward(*args: Opaque, **kwargs: Opaque) -> Opaque:
             if not self._skipping:
                 self._feature = original(*args, **kwargs)
             return self._feature
 
         self._overrides.forward(module, forward)
 
-    def _feed_block(self, block: Module, entry: Callable[[Tensor, Passed], Tensor]) -> None:
+    def _feed_block(self, block: Module, entry: Callable[[Tensor, Opaque], Tensor]) -> None:
         """Choose what enters an up block: ``entry(hidden states, residuals)`` when skipping."""
         original = block.forward
 
         def forward(
-            hidden_states: Tensor, res_hidden_states_tuple: Tensor, *args: Passed, **kwargs: Passed
-        ) -> Passed:
+            hidden_states: Tensor, res_hidden_states_tuple: Tensor, *args: Opaque, **kwargs: Opaque
+        ) -> Opaque:
             if self._skipping:
                 hidden_states = entry(hidden_states, res_hidden_states_tuple)
             else:
@@ -221,7 +221,7 @@ class DeepCache:
 
         self._overrides.forward(block, forward)
 
-    def _kept(self, _hidden_states: Tensor) -> Passed:
+    def _kept(self, _hidden_states: Tensor) -> Opaque:
         return self._feature
 
     def _entered(self, hidden_states: Tensor) -> None:

@@ -14,7 +14,7 @@ compare these with.
 from __future__ import annotations
 
 from worker.accelerators.base import Clock, Overrides
-from worker.types import Module, Passed, Pipeline, Tensor
+from worker.types import Module, Opaque, Pipeline, Tensor
 
 _CROSS, _SELF = "cross", "self"
 
@@ -96,9 +96,9 @@ class TGate:
         def forward(
             hidden_states: Tensor,
             encoder_hidden_states: Tensor = None,
-            *args: Passed,
-            **kwargs: Passed,
-        ) -> Passed:
+            *args: Opaque,
+            **kwargs: Opaque,
+        ) -> Opaque:
             kind = _SELF if encoder_hidden_states is None else _CROSS
             if self._reuses[kind] and key in kept:
                 return kept[key]

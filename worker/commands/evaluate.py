@@ -73,42 +73,42 @@ def _run(arguments: argparse.Namespace) -> int:
     models = runtime.read_models(arguments.models)
     target = judge.Target(arguments.target_speedup, arguments.max_loss, arguments.latency)
     try:
-        program = source.read_source(arguments.file)
-        read = extract(program)
+        text = source.read_source(arguments.file)
+        read = extract(text)
     except source.SourceError as error:
         raise ConfigurationError(f"{arguments.file} {error}") from error
     runtime.fetch(read, models)
-    built = runtime.build(program, models, limits_of(arguments))
+    built = runtime.build(text, models, limits_of(arguments))
     for line in sandbox.unprotected(built.confined):
         print(f"evaluate: {line}", file=sys.stderr)
-    backing = runtime.backing(program, read, built.findings)
+    backing = runtime.backing(text, read, built.findings)
     problem = built.problem or backing.problem
     if problem is not None:
         return _finish(arguments, {"file": arguments.file, "problem": problem, "passed": False})
     try:
-        subject = judge.subject_of(built, models)
+        program = judge.program_of(built, models)
         say = _quiet if arguments.json else _say
-        measured = judge.measure(subject, effort_of(arguments), device(), say)
+        measured = judge.measure(program, effort_of(arguments), device(), say)
     except judge.UnsuitableError as error:
         answer = {"file": arguments.file, "problem": f"not measured: {error}", "passed": None}
         return _finish(arguments, answer)
     verdict = judge.verdict(measured, target)
-    answer = {"file": arguments.file} | judge.as_json(subject, measured, verdict)
+    answer = {"file": arguments.file} | judge.as_json(program, measured, verdict)
     if answer["passed"] and not backing.suffices:
         answer["passed"] = None
     return _finish(arguments, answer | {"caveat": backing.caveat})
 
 
-def effort_of(arguments: argparse.Namespace) -> Any:  # judge.Effort, imported late
+def effort_of(arguments: argparse.Namespace) -> Any:  # judge.MeasureOptions, imported late
     """Return how carefully to measure, by the command line."""
-    from worker.judging.measure import Effort
+    from worker.judging.measure import MeasureOptions
 
     clip = None
     if arguments.clip:
         model, _, weights = arguments.clip.rpartition(":")
         source = arguments.clip.startswith(("built:", "package:", "local-dir:"))
         clip = (arguments.clip, "") if source or not model else (model, weights)
-    return Effort(
+    return MeasureOptions(
         num_samples=arguments.num_samples,
         batch_size=arguments.batch_size,
         repeats=arguments.repeats,

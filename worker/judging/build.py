@@ -15,7 +15,7 @@ from worker.judging import source
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
 from worker.judging.static.extract import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
-from worker.judging.static.values import DictThing, ListThing, Unknown, Value
+from worker.judging.static.values import AbstractDict, AbstractList, Unknown, Value
 from worker.judging.tamper_check import way_to_harness
 from worker.models.sources import local_source
 
@@ -92,9 +92,9 @@ def _findings(told: Mapping[str, Any]) -> Findings:
 
 def _value(told: Any) -> Value:  # what a description's field may hold
     if isinstance(told, dict):
-        return DictThing({key: _value(item) for key, item in told.items()})
+        return AbstractDict({key: _value(item) for key, item in told.items()})
     if isinstance(told, list):
-        return ListThing.of(tuple(_value(item) for item in told))
+        return AbstractList.of(tuple(_value(item) for item in told))
     return told[:_MAX_TEXT] if isinstance(told, str) else told
 
 

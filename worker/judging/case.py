@@ -58,7 +58,7 @@ class Case:
 
 
 def judge_case(
-    case: Case, models: Mapping[str, str], limits: sandbox.Limits, effort: judge.Effort
+    case: Case, models: Mapping[str, str], limits: sandbox.Limits, options: judge.MeasureOptions
 ) -> Answer:
     """Judge a case: its text, then its objects, then, if there is a target, its speed and quality.
 
@@ -93,7 +93,7 @@ def judge_case(
     if case.target is None:
         answer = _answer("objects", passed=True)
     else:
-        answer = _measure(found, models, effort, case.target)
+        answer = _measure(found, models, options, case.target)
     if answer["passed"] and not backing.suffices:
         answer["passed"] = None
     return answer | {"caveat": backing.caveat}
@@ -125,21 +125,24 @@ def _build_both(
 
 
 def _measure(
-    found: runtime.Built, models: Mapping[str, str], effort: judge.Effort, target: judge.Target
+    found: runtime.Built,
+    models: Mapping[str, str],
+    options: judge.MeasureOptions,
+    target: judge.Target,
 ) -> Answer:
     import torch
 
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     try:
-        subject = judge.subject_of(found, models)
-        measured = judge.measure(subject, effort, device, lambda _line: None)
+        program = judge.program_of(found, models)
+        measured = judge.measure(program, options, device, lambda _line: None)
     except judge.UnsuitableError as error:
         return _answer("measured", passed=None, problem=f"not measured: {error}")
     verdict = judge.verdict(measured, target)
     answer = _answer("measured", passed=verdict.passed)
     return answer | {
         "achievement": verdict.achievement,
-        "measured": judge.as_json(subject, measured, verdict),
+        "measured": judge.as_json(program, measured, verdict),
     }
 
 

@@ -12,9 +12,9 @@ from worker.judging.static.libraries.schedulers import spacing
 from worker.judging.static.values import (
     ITEMS,
     OPEN,
-    DictThing,
+    AbstractDict,
+    AbstractList,
     Lib,
-    ListThing,
     Unknown,
     Value,
     same,
@@ -113,7 +113,7 @@ def equal(expected: Value, found: Value, depth: int = 0) -> bool | None:
     """Whether two values are the same; None if that cannot be known."""
     if isinstance(expected, Unknown) or isinstance(found, Unknown):
         return True if same(expected, found) else None
-    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+    if isinstance(expected, AbstractDict) and isinstance(found, AbstractDict):
         return _equal_entries(expected, found, depth)
     left, right = _items(expected), _items(found)
     if left is not None and right is not None:
@@ -123,19 +123,19 @@ def equal(expected: Value, found: Value, depth: int = 0) -> bool | None:
     if isinstance(expected, Lib) and isinstance(found, Lib):
         return expected.last == found.last
     plain = (str, int, float, complex, bytes, type(None), Lib)
-    if isinstance(expected, (*plain, DictThing, ListThing, tuple)) and isinstance(
-        found, (*plain, DictThing, ListThing, tuple)
+    if isinstance(expected, (*plain, AbstractDict, AbstractList, tuple)) and isinstance(
+        found, (*plain, AbstractDict, AbstractList, tuple)
     ):
         return bool(expected == found)
     return None
 
 
 def _items(value: Value) -> tuple[Value, ...] | None:
-    items = value.slots[ITEMS] if isinstance(value, ListThing) else value
+    items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
     return items if isinstance(items, tuple) else None
 
 
-def _equal_entries(expected: DictThing, found: DictThing, depth: int) -> bool | None:
+def _equal_entries(expected: AbstractDict, found: AbstractDict, depth: int) -> bool | None:
     if depth > 10:
         return None
     answers: list[bool | None] = []
@@ -161,9 +161,9 @@ def _why_unknown(*values: Value) -> str:
         if isinstance(value, Unknown):
             return value.why
         inner: tuple[Value, ...] = ()
-        if isinstance(value, DictThing):
+        if isinstance(value, AbstractDict):
             inner = tuple(value.slots.values())
-        elif isinstance(value, ListThing):
+        elif isinstance(value, AbstractList):
             inner = _items(value) or ()
         for item in inner:
             why = _why_unknown(item)
@@ -178,7 +178,7 @@ def _credit(name: str, expected: Value, found: Value, tolerance: float) -> tuple
         if canonical_id(expected).lower() == canonical_id(found).lower():
             return 1.0, "two ids of one model"
         return 0.0, "another model"
-    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+    if isinstance(expected, AbstractDict) and isinstance(found, AbstractDict):
         return _credit_entries(expected, found, tolerance)
     return _credit_value(expected, found, tolerance)
 
@@ -212,14 +212,14 @@ def _credit_value(expected: Value, found: Value, tolerance: float) -> tuple[floa
         if difference <= tolerance:
             return 1.0, f"within {tolerance:.0%}"
         return max(0.0, 1.0 - difference), f"off by {difference:.0%}"
-    if isinstance(expected, DictThing) and isinstance(found, DictThing):
+    if isinstance(expected, AbstractDict) and isinstance(found, AbstractDict):
         return _credit_entries(expected, found, tolerance)
     verdict = equal(expected, found)
     return (None, _why_unknown(expected, found)) if verdict is None else (float(verdict), "")
 
 
 def _credit_entries(
-    expected: DictThing, found: DictThing, tolerance: float
+    expected: AbstractDict, found: AbstractDict, tolerance: float
 ) -> tuple[float | None, str]:
     """Return the mean credit of the entries that are known, and the reason for each loss."""
     credits: list[float] = []

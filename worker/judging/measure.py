@@ -28,7 +28,7 @@ from worker.results.file import Row
 from worker.search.plan import Configuration, Task, refuse, simplify
 
 if TYPE_CHECKING:
-    from worker.measure.evaluation import Bench, Samples
+    from worker.measure.evaluation import EvaluationContext, Samples
 
 Say = Callable[[str], None]
 _ARCHITECTURES = {"StableDiffusionPipeline": SD15, "StableDiffusionXLPipeline": SDXL}
@@ -59,7 +59,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Effort:
+class MeasureOptions:
     """How carefully to measure."""
 
     num_samples: int = 32
@@ -73,7 +73,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Program:
     """What a program builds, in the words of the search."""
 
     task: Task
@@ -89,7 +89,7 @@ class Subject:
     remarks: tuple[str, ...]
 
 
-def subject_of(built: Built, models: Mapping[str, str]) -> Subject:
+def program_of(built: Built, models: Mapping[str, str]) -> Program:
     """Return what to measure.
 
     Raises:
@@ -129,7 +129,7 @@ def subject_of(built: Built, models: Mapping[str, str]) -> Subject:
     configuration, remarks = _configuration(fields, task, compiled=compiled)
     if fields["negative_prompt"]:
         remarks.append("measured without its negative prompt")
-    return Subject(
+    return Program(
         task,
         place,
         built.description["fields"]["scheduler_args"],  # with its infinities, which JSON lacks
@@ -217,7 +217,7 @@ class Measured:
     """Median seconds of one call."""
 
 
-def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured:
+def measure(program: Program, options: MeasureOptions, device: str, say: Say) -> Measured:
     """Measure a program's configuration against its own baseline.
 
     Raises:
@@ -225,22 +225,22 @@ def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured
         UnsuitableError: the pipeline fails, or with its accelerators does not fit on the device.
         torch.OutOfMemoryError: the baseline does not fit.
     """
-    from worker.measure.session import Rig
+    from worker.measure.session import Session
     from worker.measure.task import Request, settings_of
     from worker.search.studies import Study
 
-    dtype = "float32" if device == "cpu" else subject.dtype
-    if dtype != subject.dtype:
-        say(f"on a CPU {subject.dtype} is measured as {dtype}")
-    search = _search(subject, effort, dtype)
-    study = Study("", effort.num_samples, effort.batch_size or subject.batch, seed=effort.seed)
-    request = Request(subject.task, search, study.count, study.batch_size, study.seed)
+    dtype = "float32" if device == "cpu" else program.dtype
+    if dtype != program.dtype:
+        say(f"on a CPU {program.dtype} is measured as {dtype}")
+    search = _search(program, options, dtype)
+    study = Study("", options.num_samples, options.batch_size or program.batch, seed=options.seed)
+    request = Request(program.task, search, study.count, study.batch_size, study.seed)
     wanted = [Configuration()]
-    if subject.configuration.accelerators:
-        wanted.append(subject.configuration)
-    with Rig(subject.task, search, device, say) as rig:
-        bench = rig.bench(settings_of(request, study, device), study)
-        samples = _evaluate(subject, bench, wanted, say)
+    if program.configuration.accelerators:
+        wanted.append(program.configuration)
+    with Session(program.task, search, device, say) as session:
+        context = session.context(settings_of(request, study, device), study)
+        samples = _evaluate(program, context, wanted, say)
     baseline, candidate = samples[0], samples[-1]
     if candidate.failure is not None:
         raise UnsuitableError(f"what it builds cannot be measured here: {candidate.failure}")
@@ -257,7 +257,7 @@ def measure(subject: Subject, effort: Effort, device: str, say: Say) -> Measured
 
 
 def _evaluate(
-    subject: Subject, bench: Bench, wanted: list[Configuration], say: Say
+    program: Program, context: EvaluationContext, wanted: list[Configuration], say: Say
 ) -> list[Samples]:
     """Evaluate with the program's own noise scheduler; what fails then is the program's doing.
 
@@ -269,10 +269,10 @@ def _evaluate(
 
     from worker.measure.evaluation import evaluate
 
-    kind = getattr(schedulers, subject.task.sched.class_name)
+    kind = getattr(schedulers, program.task.sched.class_name)
     try:
-        bench.pipeline.scheduler = kind.from_config(dict(subject.scheduler))
-        return evaluate(bench, wanted, lambda done: say(f"  {done}"))
+        context.pipeline.scheduler = kind.from_config(dict(program.scheduler))
+        return evaluate(context, wanted, lambda done: say(f"  {done}"))
     except ConfigurationError as error:
         raise UnsuitableError(str(error)) from error
     except WorkerError:
@@ -283,20 +283,20 @@ def _evaluate(
         raise UnsuitableError(f"its pipeline fails: {type(error).__name__}: {error}") from error
 
 
-def _search(subject: Subject, effort: Effort, dtype: str) -> Search:
-    """Return the search section that would measure this subject."""
+def _search(program: Program, options: MeasureOptions, dtype: str) -> Search:
+    """Return the search section that would measure this program."""
     section: dict[str, Any] = {
-        "models": {subject.task.pipe.name: subject.source},
-        "image_size": subject.task.pipe.image_size,
-        "guidance_scale": subject.guidance,
+        "models": {program.task.pipe.name: program.source},
+        "image_size": program.task.pipe.image_size,
+        "guidance_scale": program.guidance,
         "dtype": dtype,
-        "settings": {"compile": subject.compiled},
-        "timing": {"warmup": effort.warmup, "repeats": effort.repeats},
+        "settings": {"compile": program.compiled},
+        "timing": {"warmup": options.warmup, "repeats": options.repeats},
     }
-    if effort.captions is not None:
-        section["captions"] = effort.captions
-    if effort.clip is not None:
-        section["clip"] = {"model": effort.clip[0], "pretrained": effort.clip[1]}
+    if options.captions is not None:
+        section["captions"] = options.captions
+    if options.clip is not None:
+        section["clip"] = {"model": options.clip[0], "pretrained": options.clip[1]}
     search, problems = read_search(section)
     if search is None:
         key, message = problems[0]
@@ -360,23 +360,23 @@ def _at_least(measured: Measured, bound: float) -> statistics.Answer:
     return "not within" if high < bound else "cannot tell yet"
 
 
-def as_json(subject: Subject, measured: Measured, verdict: Verdict) -> dict[str, Any]:
+def as_json(program: Program, measured: Measured, verdict: Verdict) -> dict[str, Any]:
     """Return everything that was found, as plain data."""
-    task, loss = subject.task, measured.loss
+    task, loss = program.task, measured.loss
     return {
         "configuration": {
             "model_id": task.pipe.name,
             "scheduler": task.sched.class_name,
             "steps": task.steps,
-            "guidance": subject.guidance,
+            "guidance": program.guidance,
             "image_size": task.pipe.image_size,
-            "batch": subject.batch,
-            "dtype": subject.dtype,
-            "compiled": subject.compiled,
+            "batch": program.batch,
+            "dtype": program.dtype,
+            "compiled": program.compiled,
         },
-        "accelerators": subject.configuration.as_json()["accelerators"],
-        "label": subject.configuration.label,
-        "remarks": list(subject.remarks),
+        "accelerators": program.configuration.as_json()["accelerators"],
+        "label": program.configuration.label,
+        "remarks": list(program.remarks),
         "baseline": measured.baseline,
         "candidate": measured.candidate,
         "speedup": asdict(measured.speedup),

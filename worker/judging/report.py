@@ -14,7 +14,7 @@ from rich.text import Text
 
 from worker.judging.field_diff import FieldMatch
 from worker.judging.object_diff import Item, counts
-from worker.judging.static.values import ITEMS, DictThing, Lib, ListThing, Unknown, Value
+from worker.judging.static.values import ITEMS, AbstractDict, AbstractList, Lib, Unknown, Value
 from worker.judging.translations_zh import chinese
 
 TEXTS: dict[str, dict[str, str]] = {
@@ -102,13 +102,13 @@ def plain(value: Value, depth: int = 0) -> Json:
         return value.path
     if depth > MAX_DEPTH or isinstance(value, Unknown):
         return None
-    if isinstance(value, DictThing):
+    if isinstance(value, AbstractDict):
         return {
             str(key.path if isinstance(key, Lib) else key): plain(item, depth + 1)
             for key, item in value.slots.items()
             if not (isinstance(key, str) and key.startswith("\0"))
         }
-    items = value.slots[ITEMS] if isinstance(value, ListThing) else value
+    items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
     if isinstance(items, tuple):
         return [plain(item, depth + 1) for item in items]
     return str(value) if isinstance(value, (bytes, complex)) else None

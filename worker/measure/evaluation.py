@@ -50,7 +50,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class Bench:
+class EvaluationContext:
     """A loaded pipeline and everything that stays the same from configuration to configuration."""
 
     pipeline: Pipeline
@@ -121,12 +121,14 @@ class Samples:
 
 
 def evaluate(
-    bench: Bench, configurations: Sequence[Configuration], progress: Callable[[str], None]
+    context: EvaluationContext,
+    configurations: Sequence[Configuration],
+    progress: Callable[[str], None],
 ) -> list[Samples]:
     """Measure configurations together; the first is the baseline that the others are paired with.
 
     Args:
-        bench: the pipeline and its task.
+        context: the pipeline and its task.
         configurations: the baseline and a block of others.
         progress: told what has been done, in a few words, after every batch.
 
@@ -141,38 +143,38 @@ def evaluate(
     """
     block = [Samples(configuration) for configuration in configurations]
     baseline = block[0]
-    _warm_up(bench, baseline)
-    _check_unchanged(bench, baseline)
+    _warm_up(context, baseline)
+    _check_unchanged(context, baseline)
     for samples in block[1:]:
-        _warm_up(bench, samples)
-    batches = _batches(bench)
+        _warm_up(context, samples)
+    batches = _batches(context)
     for number, indices in enumerate(batches):
-        scored = number * bench.batch_size < len(bench.prompts)
+        scored = number * context.batch_size < len(context.prompts)
         images = {}
         # whoever goes first finds the device cooler and the caches colder: take turns
         for turn in range(len(block)):
             samples = block[(turn + number) % len(block)]
             if samples.failure is None:
-                images[id(samples)] = _timed(bench, samples, indices)
+                images[id(samples)] = _timed(context, samples, indices)
         if scored:
             with must_fit("what scores the images"):
-                _score(bench, block, images, indices)
+                _score(context, block, images, indices)
         progress(f"batch {number + 1} of {len(batches)}")
-    _check_unchanged(bench, baseline)
+    _check_unchanged(context, baseline)
     return block
 
 
-def _check_unchanged(bench: Bench, baseline: Samples) -> None:
+def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
     """Hold the pipeline against what it was before the first accelerator was made ready.
 
     Raises:
         WorkerError: an accelerator left something behind.
     """
-    steps = min(bench.steps, max(_STEPS_TO_COMPARE, bench.sched.min_steps))
-    batch = _generate(bench, baseline, _batches(bench)[0], steps)
+    steps = min(context.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
+    batch = _generate(context, baseline, _batches(context)[0], steps)
     assert batch is not None, "the baseline is made or raises"
     with must_fit("the check of the pipeline"):
-        bench.guard.check(bench.pipeline, batch.images)
+        context.guard.check(context.pipeline, batch.images)
 
 
 @dataclass(frozen=True)
@@ -185,50 +187,52 @@ class _Batch:
     peak_memory: int | None
 
 
-def _batches(bench: Bench) -> list[list[int]]:
+def _batches(context: EvaluationContext) -> list[list[int]]:
     """Return the prompts' numbers, batch by batch, each at least once.
 
     All batches are equally large, so that their times can be compared: the last one is filled up
     from the front.
     """
-    count = len(bench.prompts)
-    needed = max(-(-count // bench.batch_size), bench.repeats)
-    numbers = [n % count for n in range(needed * bench.batch_size)]
+    count = len(context.prompts)
+    needed = max(-(-count // context.batch_size), context.repeats)
+    numbers = [n % count for n in range(needed * context.batch_size)]
     return [
-        numbers[first : first + bench.batch_size]
-        for first in range(0, len(numbers), bench.batch_size)
+        numbers[first : first + context.batch_size]
+        for first in range(0, len(numbers), context.batch_size)
     ]
 
 
-def _warm_up(bench: Bench, samples: Samples) -> None:
+def _warm_up(context: EvaluationContext, samples: Samples) -> None:
     """Run the configuration untimed; the first run tells what a cold start costs."""
-    samples.setup_seconds = _fitting(bench, samples, lambda: _set_up(bench, samples.configuration))
-    for run in range(bench.warmup):
+    samples.setup_seconds = _fitting(
+        context, samples, lambda: _set_up(context, samples.configuration)
+    )
+    for run in range(context.warmup):
         if samples.failure is not None:
             return
-        batch = _generate(bench, samples, _batches(bench)[0])
+        batch = _generate(context, samples, _batches(context)[0])
         if batch is not None and run == 0:
             samples.cold_seconds = batch.seconds
 
 
-def _set_up(bench: Bench, configuration: Configuration) -> float:
+def _set_up(context: EvaluationContext, configuration: Configuration) -> float:
     """Put the accelerators in and out once, and return the seconds that it took."""
     start = time.perf_counter()
-    with bench.accelerated(configuration):
+    with context.accelerated(configuration):
         pass
     return time.perf_counter() - start
 
 
-def _timed(bench: Bench, samples: Samples, indices: list[int]) -> Tensor:
+def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor:
     """Make and time one batch; take it again where something else disturbed the device."""
-    batch = _generate(bench, samples, indices)
+    batch = _generate(context, samples, indices)
     # what disturbed the last batch at every try will not be gone by trying this one again
     stays = bool(samples.readings) and samples.readings[-1].spoiled is not None
     for _ in range(0 if stays else _ATTEMPTS - 1):
         if batch is None or batch.reading.spoiled is None:
             break
         samples.retaken += 1
-        batch = _generate(bench, samples, indices)
+        batch = _generate(context, samples, indices)
     if batch is None:
         return None
     samples.seconds.append(batch.seconds)
@@ -240,7 +244,7 @@ def _timed(bench: Bench, samples: Samples, indices: list[int]) -> Tensor:
 
 
 def _generate(
-    bench: Bench, samples: Samples, indices: list[int], steps: int | None = None
+    context: EvaluationContext, samples: Samples, indices: list[int], steps: int | None = None
 ) -> _Batch | None:
     """Make one batch of images, in ``steps`` steps instead of the configuration's own if given.
 
@@ -252,13 +256,15 @@ def _generate(
     """
     import torch
 
-    batch = _fitting(bench, samples, lambda: _call(bench, samples.configuration, indices, steps))
+    batch = _fitting(
+        context, samples, lambda: _call(context, samples.configuration, indices, steps)
+    )
     if batch is None:
         return None
     samples.spent += batch.seconds
     # random weights may overflow, and nothing is said of their images
-    if bench.scorer is not None and not torch.isfinite(batch.images).all():
-        _has_no_images(bench, samples)
+    if context.scorer is not None and not torch.isfinite(batch.images).all():
+        _has_no_images(context, samples)
         return None
     return batch
 
@@ -278,7 +284,7 @@ def must_fit(what: str) -> Iterator[None]:
         raise OutOfMemoryError(what, error) from error
 
 
-def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
+def _fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T]) -> T | None:
     """Do something with a configuration, or mark it as too large and leave the device clean.
 
     Raises:
@@ -286,7 +292,7 @@ def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
     """
     import torch
 
-    vae = bench.pipeline.vae
+    vae = context.pipeline.vae
     dtype = vae.dtype
     try:
         return act()
@@ -299,7 +305,7 @@ def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
     # SDXL's call casts it to float32 for decoding, and back only where that succeeds
     with torch.inference_mode():
         vae.to(dtype)
-    if bench.pipeline.device.type == "cuda":
+    if context.pipeline.device.type == "cuda":
         torch.cuda.empty_cache()
     if samples.configuration.role == "baseline":
         raise failure
@@ -308,54 +314,54 @@ def _fitting(bench: Bench, samples: Samples, act: Callable[[], T]) -> T | None:
 
 
 def _call(
-    bench: Bench, configuration: Configuration, indices: list[int], steps: int | None
+    context: EvaluationContext, configuration: Configuration, indices: list[int], steps: int | None
 ) -> _Batch:
     """Call the pipeline once, timed from a quiet device to a quiet device."""
     import torch
 
-    steps = steps or configuration.steps or bench.steps
-    first = bench.seed + _SEEDS_APART * configuration.seeds
+    steps = steps or configuration.steps or context.steps
+    first = context.seed + _SEEDS_APART * configuration.seeds
     # one CPU generator for each prompt: the same latents whatever the batch size or the device
     generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
-    with torch.inference_mode(), bench.accelerated(configuration) as accelerated:
+    with torch.inference_mode(), context.accelerated(configuration) as accelerated:
         arguments = accelerated.begin(
-            bench.sched.calls(steps), seed=first + indices[0], guided=bench.guidance_scale > 1
+            context.sched.calls(steps), seed=first + indices[0], guided=context.guidance_scale > 1
         )
-        bench.memory.start()
-        bench.meter.start()
+        context.memory.start()
+        context.meter.start()
         start = time.perf_counter()
-        images = bench.pipeline(
-            [bench.prompts[index] for index in indices],
+        images = context.pipeline(
+            [context.prompts[index] for index in indices],
             num_inference_steps=steps,
-            height=bench.image_size,
-            width=bench.image_size,
-            guidance_scale=bench.guidance_scale,
+            height=context.image_size,
+            width=context.image_size,
+            guidance_scale=context.guidance_scale,
             generator=generators,
             output_type="pt",
             return_dict=False,
             **arguments,
         )[0]
-        bench.memory.wait()
+        context.memory.wait()
         seconds = time.perf_counter() - start
-        reading = bench.meter.stop()
-    return _Batch(images, seconds, reading, bench.memory.peak())
+        reading = context.meter.stop()
+    return _Batch(images, seconds, reading, context.memory.peak())
 
 
-def _has_no_images(bench: Bench, samples: Samples) -> None:
+def _has_no_images(context: EvaluationContext, samples: Samples) -> None:
     """Mark a configuration whose images hold no numbers; without the baseline's own nothing goes."""
     if samples.configuration.role == "baseline":
         raise NoNumbersError(
-            f"the baseline's images are not numbers in {bench.pipeline.dtype}: set search.dtype to "
+            f"the baseline's images are not numbers in {context.pipeline.dtype}: set search.dtype to "
             "float32, or to bfloat16 where the device computes with it"
         )
     samples.failure = NOT_NUMBERS
 
 
 def _score(
-    bench: Bench, block: Sequence[Samples], images: dict[int, Any], indices: list[int]
+    context: EvaluationContext, block: Sequence[Samples], images: dict[int, Any], indices: list[int]
 ) -> None:
     """Score one batch; images that only fill up the last batch are left out."""
-    if bench.scorer is None:
+    if context.scorer is None:
         return
     reference = images[id(block[0])]
     fresh = len([n for i, n in enumerate(indices) if n == indices[0] + i])
@@ -364,11 +370,11 @@ def _score(
         if made is None:
             continue
         made = made[:fresh]
-        samples.clip += bench.scorer.score(made, bench.captions[indices[:fresh]])
-        if bench.fid is not None:
-            samples.features.append(bench.fid.features(made))
+        samples.clip += context.scorer.score(made, context.captions[indices[:fresh]])
+        if context.fid is not None:
+            samples.features.append(context.fid.features(made))
         if samples is not block[0] and not samples.configuration.seeds:
             samples.psnr += psnr(made, reference[:fresh])
             samples.ssim += ssim(made, reference[:fresh])
-            if bench.lpips is not None:
-                samples.lpips += bench.lpips.distance(made, reference[:fresh])
+            if context.lpips is not None:
+                samples.lpips += context.lpips.distance(made, reference[:fresh])

@@ -11,7 +11,7 @@ from typing_extensions import Self
 
 from worker.accelerators.compose import Accelerated
 from worker.config.settings import Search
-from worker.measure.evaluation import Bench, must_fit
+from worker.measure.evaluation import EvaluationContext, must_fit
 from worker.measure.memory import Memory
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
@@ -25,7 +25,7 @@ from worker.types import Pipeline
 
 
 @dataclass
-class Rig:
+class Session:
     """What is loaded. A finished task that is asked again loads nothing but captions."""
 
     task: Task
@@ -68,16 +68,16 @@ class Rig:
             self._captions = load_captions(source, study.end)
         return study.prompts(self._captions)
 
-    def bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
-        """Return the bench of a study; what is cheapest to fail comes first.
+    def context(self, settings: Mapping[str, Any], study: Study) -> EvaluationContext:
+        """Return the context of a study; what is cheapest to fail comes first.
 
         Raises:
             WorkerError: captions, scorer or pipeline cannot be had, or do not fit on the device.
         """
         with must_fit(f"{self.task.pipe.name} with its scorer"):
-            return self._bench(settings, study)
+            return self._context(settings, study)
 
-    def _bench(self, settings: Mapping[str, Any], study: Study) -> Bench:
+    def _context(self, settings: Mapping[str, Any], study: Study) -> EvaluationContext:
         meter = self._load_meter()  # before anything uses the device
         prompts = self.prompts(settings["captions"], study)
         embedded = None
@@ -91,7 +91,7 @@ class Rig:
         pipeline = self._load_pipeline(settings)
         if self._memory is None:
             self._memory = Memory(pipeline)
-        return Bench(
+        return EvaluationContext(
             pipeline=pipeline,
             sched=self.task.sched,
             steps=self.task.steps,

@@ -12,8 +12,8 @@ from typing import Any
 from worker.config.settings import Search
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.measure import rows
-from worker.measure.evaluation import Bench, NoNumbersError, Samples, evaluate
-from worker.measure.session import Rig
+from worker.measure.evaluation import EvaluationContext, NoNumbersError, Samples, evaluate
+from worker.measure.session import Session
 from worker.results import environment
 from worker.results.file import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
 from worker.results.summary import frontier, in_words, spread, summarise
@@ -98,11 +98,11 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
     varied = list(stability(own, request.search.stability))
     plan = make_plan(request.task, request.search)
     _announce(plan, say)
-    with Rig(request.task, request.search, device, say) as rig:
+    with Session(request.task, request.search, device, say) as session:
         # a file that is too short for the last study is to fail before the first
         source = settings_of(request, own, device)["captions"]
-        rig.prompts(source, max((own, *again, *varied), key=lambda study: study.end))
-        task = _Measuring(request, results, device, here, known, rig, say)
+        session.prompts(source, max((own, *again, *varied), key=lambda study: study.end))
+        task = TaskRun(request, results, device, here, known, session, say)
         measured = task.measure(own, plan.configurations)
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
@@ -114,8 +114,8 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
             found = {study.name: task.measure(study, best) for study in varied}
             summary["stability"] = spread(found)
             measured = measured + [row for part in found.values() for row in part]
-        if rig.evaluating:
-            summary["overhead"] = 1 - rig.in_pipeline / rig.evaluating
+        if session.evaluating:
+            summary["overhead"] = 1 - session.in_pipeline / session.evaluating
     summary["images_generated"] = sum(rows.images_of(row) for row in measured)
     results.append({"summary": summary})
     for line in in_words(summary):
@@ -124,7 +124,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
 
 
 @dataclass(frozen=True)
-class _Measuring:
+class TaskRun:
     """What all studies of a task share."""
 
     request: Request
@@ -132,14 +132,14 @@ class _Measuring:
     device: str
     here: Mapping[str, Any]
     known: Known
-    rig: Rig
+    session: Session
     say: Say
 
     def measure(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return a row for each configuration, measuring those that have none yet."""
         settings = settings_of(self.request, study, self.device)
         # their text as well: the same file may hold others tomorrow
-        settings["prompts_digest"] = _digest(self.rig.prompts(settings["captions"], study))
+        settings["prompts_digest"] = _digest(self.session.prompts(settings["captions"], study))
         digest = _digest(settings)
         missing = [item for item in wanted if (digest, item.key) not in self.known]
         done = len(wanted) - len(missing)
@@ -156,27 +156,29 @@ class _Measuring:
             },
         }
         if missing:
-            bench = self.rig.bench(settings, study)
+            context = self.session.context(settings, study)
             for block in _blocks(missing, self.request.search.timing.block):
-                for row in self._block(bench, block, study):
+                for row in self._block(context, block, study):
                     self._keep(row | stamp | ({"study": study.name} if study.name else {}), digest)
         return [self.known[digest, item.key] for item in wanted]
 
-    def _block(self, bench: Bench, block: list[Configuration], study: Study) -> Iterator[Row]:
+    def _block(
+        self, context: EvaluationContext, block: list[Configuration], study: Study
+    ) -> Iterator[Row]:
         self.say(f"measuring {', '.join(item.label for item in block)}")
         start = time.monotonic()
         try:
-            measured = evaluate(bench, block, lambda done: self.say(f"  {done}"))
+            measured = evaluate(context, block, lambda done: self.say(f"  {done}"))
         except (OutOfMemoryError, NoNumbersError) as error:
             if not study.name:
                 raise
             # the task itself is measured; that this study cannot be is its result
             failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else NOT_NUMBERS
             measured = [Samples(item, failure=failure) for item in block]
-        self.rig.evaluating += time.monotonic() - start
-        self.rig.in_pipeline += sum(samples.spent for samples in measured)
+        self.session.evaluating += time.monotonic() - start
+        self.session.in_pipeline += sum(samples.spent for samples in measured)
         for samples in measured:
-            yield rows.make_row(samples, measured[0], bench.batch_size)
+            yield rows.make_row(samples, measured[0], context.batch_size)
 
     def _keep(self, row: Row, digest: str) -> None:
         key = (digest, json.dumps(row["configuration"], sort_keys=True))

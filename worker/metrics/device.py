@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 
-from worker.types import Passed
+from worker.types import Opaque
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Meter:
             spoiled=self._foreign() or self._slowed(),
         )
 
-    def _ask(self, function: str, *arguments: int) -> Passed:
+    def _ask(self, function: str, *arguments: int) -> Opaque:
         """Return NVML's answer, or None where it has none."""
         if self._handle is None:
             return None
@@ -123,7 +123,7 @@ class Meter:
         return next((f"the GPU was {why}" for why, bit in slowed if reasons & bit), None)
 
 
-def _open(device: str) -> Passed:
+def _open(device: str) -> Opaque:
     """Return NVML's handle of a torch device, or None where there is none."""
     import pynvml
 

@@ -11,7 +11,7 @@ from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is
 from worker.models.catalogue import Pipe, Sched
 from worker.models.random_weights import random_pipeline
 from worker.models.sources import local_source, names_folder, refuse_shadow, was_unreachable
-from worker.types import Dtype, Module, Passed, Pipeline
+from worker.types import Dtype, Module, Opaque, Pipeline
 
 # what the libraries raise where a folder's files are not what they should be
 _UNLOADABLE = (
@@ -126,7 +126,7 @@ def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:
         return _call_from_pretrained(kind, source, options)
 
 
-def _pipeline_class(architecture: str) -> Passed:
+def _pipeline_class(architecture: str) -> Opaque:
     if architecture == "sdxl":
         from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
             StableDiffusionXLPipeline,
@@ -212,7 +212,7 @@ def _in_words(
     )
 
 
-def _call_from_pretrained(kind: Passed, source: str, options: dict[str, Any]) -> Pipeline:
+def _call_from_pretrained(kind: Opaque, source: str, options: dict[str, Any]) -> Pipeline:
     """Call ``kind.from_pretrained`` and say in one sentence what went wrong."""
     remedy = "set search.models to a local folder or another hub id"
     from safetensors import SafetensorError

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from worker.errors import ConfigurationError
 from worker.models.architectures import PUBLISHED, Components, tiny
-from worker.types import Dtype, Passed, Pipeline
+from worker.types import Dtype, Opaque, Pipeline
 
 _SEED = 0
 # changes whenever what is built changes, so that an older build is not mistaken for it
@@ -148,7 +148,7 @@ def _seeded() -> Iterator[None]:
         yield
 
 
-def _tokenizer(padding: str) -> Passed:
+def _tokenizer(padding: str) -> Opaque:
     """Make CLIP's tokenizer from the merge table that open_clip ships.
 
     The vocabulary is defined by the table: 256 bytes, the same at a word's end, one entry for each

@@ -1,4 +1,4 @@
-"""Keepers and workers as the dispatcher sees them: started, adopted, stopped, never known by a bare pid."""
+"""Supervisors as the dispatcher sees them: started, adopted, stopped, never known by a bare pid."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.devices.lease import Lease
-from scheduler.executors.local import supervisor as keeper_program
+from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.storage.attempts_file import AttemptRecord
 
 
-class KeeperHandle:
-    """A keeper that this dispatcher started; see keeper.py. It has the device as long as it lives."""
+class SupervisorHandle:
+    """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
 
     def __init__(
         self, lease: Lease | None, environment: Mapping[str, str], complaints: Path
@@ -38,7 +38,7 @@ class KeeperHandle:
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with complaints.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(keeper_program.__file__))],
+                [sys.executable, "-I", "-S", str(Path(supervisor_program.__file__))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
@@ -48,7 +48,7 @@ class KeeperHandle:
             )
         self.order({"environment": dict(environment)})
         if lease is not None:
-            lease.release()  # the keeper holds it now, and holds it until the end of its attempt
+            lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 
     @property
     def pid(self) -> int:
@@ -60,7 +60,7 @@ class KeeperHandle:
         return self._process.stdout.fileno()
 
     def order(self, order: Mapping[str, Any]) -> None:
-        """Send an order (see launch.py); a keeper that is gone shows in `receive`."""
+        """Send an order (see launch.py); a supervisor that is gone shows in `receive`."""
         assert self._process.stdin is not None
         data = memoryview(json.dumps(order).encode() + b"\n")
         with contextlib.suppress(BrokenPipeError):
@@ -68,64 +68,66 @@ class KeeperHandle:
                 data = data[self._process.stdin.write(data) or 0 :]
 
     def receive(self) -> tuple[list[dict[str, Any]], bool]:
-        """Return the answers that have come, and whether the keeper is still there."""
+        """Return the answers that have come, and whether the supervisor is still there."""
         data = os.read(self.fileno(), 1 << 16)
         *lines, self._answers = (self._answers + data).split(b"\n")
         return [json.loads(line) for line in lines], bool(data)
 
     def stop(self) -> None:
-        """Ask the keeper to stop its attempt, whole tree and all."""
+        """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(
                 signal.SIGTERM
             )  # our child, not yet reaped: the pid is its own
 
     def release(self) -> None:
-        """Let the keeper go: at once if it is idle, else when its attempt is over."""
+        """Let the supervisor go: at once if it is idle, else when its attempt is over."""
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
 
     def reap(self) -> None:
-        """Wait for a released or dead keeper."""
+        """Wait for a released or dead supervisor."""
         self._process.wait()
 
 
-class AdoptedKeeper:
-    """The keeper of an attempt that another dispatcher started; its end shows on `fileno`."""
+class AdoptedSupervisor:
+    """The supervisor of an attempt that another dispatcher started; its end shows on `fileno`."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid = pid
         self._pidfd = pidfd
 
     @classmethod
-    def find(cls, record: AttemptRecord) -> AdoptedKeeper | None:
-        """Return the keeper of a running attempt, or None if it is gone.
+    def find(cls, record: AttemptRecord) -> AdoptedSupervisor | None:
+        """Return the supervisor of a running attempt, or None if it is gone.
 
         Its pid alone proves nothing: it must have been born when the record says, since this boot.
         """
-        pid, born = record.started.get("keeper"), record.started.get("birth")
+        # Until 0.1.0 it was called keeper.
+        pid = record.started.get("supervisor", record.started.get("keeper"))
+        born = record.started.get("birth")
         if not isinstance(pid, int) or not isinstance(born, int):
             return None
-        if record.started.get("boot") != keeper_program.identity()["boot"]:
+        if record.started.get("boot") != supervisor_program.identity()["boot"]:
             return None
         try:
             pidfd = os.pidfd_open(pid)
         except (OSError, OverflowError):
             return None
         with contextlib.suppress(OSError, ValueError, IndexError):
-            if keeper_program.birth(pid) == born:
+            if supervisor_program.birth(pid) == born:
                 return cls(pid, pidfd)
         os.close(pidfd)
         return None
 
     def fileno(self) -> int:
-        """Return the pidfd, which becomes readable when the keeper ends."""
+        """Return the pidfd, which becomes readable when the supervisor ends."""
         return self._pidfd
 
     def stop(self) -> None:
-        """Ask the keeper to stop its attempt, whole tree and all."""
+        """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
@@ -134,10 +136,10 @@ class AdoptedKeeper:
         os.close(self._pidfd)
 
 
-def cpu_time(keeper: int) -> float:
-    """Return the CPU time that a keeper and all processes below it have used, in seconds."""
+def cpu_time(supervisor: int) -> float:
+    """Return the CPU time that a supervisor and all processes below it have used, in seconds."""
     ticks = 0
-    for pid in (keeper, *keeper_program.descendants(keeper)):
+    for pid in (supervisor, *supervisor_program.descendants(supervisor)):
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
             ticks += sum(map(int, fields[11:15]))  # its own, and its children's that have ended

@@ -14,7 +14,7 @@ from scheduler.executors.worker_process import TOKEN
 
 
 def end_orphans(attempts_file: Path, token: str | None) -> None:
-    """End what is left of an attempt whose keeper was killed; return when nothing of it lives.
+    """End what is left of an attempt whose supervisor was killed; return when nothing of it lives.
 
     Its processes are found by the token in their environment, not by the lock on its file: Python's
     subprocess, for one, closes what a child would inherit. A holder of the lock without the token is

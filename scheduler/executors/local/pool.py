@@ -1,4 +1,4 @@
-"""The keepers of one dispatcher: one for each device in use, listened to, given back when idle."""
+"""The supervisors of one dispatcher: one for each device in use, listened to, given back when idle."""
 
 from __future__ import annotations
 
@@ -9,75 +9,75 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scheduler.devices.pool import Devices
-from scheduler.executors.local.handles import KeeperHandle
+from scheduler.devices.pool import DevicePool
+from scheduler.executors.local.handles import SupervisorHandle
 from scheduler.executors.worker_process import worker_environment
 
-KEEP_IDLE = 1.0  # seconds after which a keeper without work gives its device back
+KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its device back
 
 
-class Keepers:
-    """Starts keepers, hears them and lets them go."""
+class SupervisorPool:
+    """Starts supervisors, hears them and lets them go."""
 
     def __init__(
         self,
-        devices: Devices,
+        devices: DevicePool,
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         complaints: Path,
         selector: selectors.BaseSelector,
         *,
-        heard: Callable[[KeeperHandle, Mapping[str, Any]], None],
-        lost: Callable[[str, KeeperHandle], None],
+        heard: Callable[[SupervisorHandle, Mapping[str, Any]], None],
+        lost: Callable[[str, SupervisorHandle], None],
     ) -> None:
         """Begin without any.
 
         Args:
             devices: where they are to be.
             environments: of the workers: the sweep's own, and what they inherit.
-            complaints: where a keeper's traceback goes, should one ever fail.
+            complaints: where a supervisor's traceback goes, should one ever fail.
             selector: of the dispatcher's loop.
-            heard: is told of each answer of a keeper.
-            lost: is told of the death of a device's keeper.
+            heard: is told of each answer of a supervisor.
+            lost: is told of the death of a device's supervisor.
         """
         self._devices = devices
         self._own, self._inherited = environments
         self._complaints = complaints
         self._selector = selector
-        self._by_device: dict[str, KeeperHandle] = {}
+        self._by_device: dict[str, SupervisorHandle] = {}
         self._idle: dict[str, float] = {}  # device -> since when (monotonic)
         self._heard, self._lost = heard, lost
 
-    def on(self, device: str) -> KeeperHandle:
-        """Return the device's keeper, started now if it has none.
+    def on(self, device: str) -> SupervisorHandle:
+        """Return the device's supervisor, started now if it has none.
 
         Raises:
             LeaseHeld: the device cannot be had now.
             OSError: no process could be started.
         """
-        keeper = self._by_device.get(device)
-        if keeper is None:
+        supervisor = self._by_device.get(device)
+        if supervisor is None:
             kind, threads = self._devices[device].kind, self._devices.threads
             environment = worker_environment(device, kind, threads, self._own, self._inherited)
             lease = self._devices.lease(device)
             try:
-                keeper = KeeperHandle(lease, environment, self._complaints)
+                supervisor = SupervisorHandle(lease, environment, self._complaints)
             except OSError:
                 if lease is not None:
                     lease.release()
                 raise
-            self._by_device[device] = keeper
+            self._by_device[device] = supervisor
             self._idle[device] = time.monotonic()
             self._selector.register(
-                keeper, selectors.EVENT_READ, partial(self._speaks, device, keeper)
+                supervisor, selectors.EVENT_READ, partial(self._speaks, device, supervisor)
             )
-        return keeper
+        return supervisor
 
     def works(self, device: str) -> None:
-        """The device's keeper is about to get an order."""
+        """The device's supervisor is about to get an order."""
         self._idle.pop(device, None)
 
     def rests(self, device: str) -> None:
-        """The device's keeper, if it has one still, has no attempt any more."""
+        """The device's supervisor, if it has one still, has no attempt any more."""
         if device in self._by_device:
             self._idle[device] = time.monotonic()
 
@@ -86,36 +86,36 @@ class Keepers:
         return min(self._idle.values()) + KEEP_IDLE if self._idle else None
 
     def release_idle(self) -> None:
-        """Give back the devices whose keepers have been idle for long enough."""
+        """Give back the devices whose supervisors have been idle for long enough."""
         now = time.monotonic()
         for device, since in list(self._idle.items()):
             if now - since >= KEEP_IDLE:
                 self._release(device)
 
     def release_all(self) -> None:
-        """Let every keeper go: those with an attempt when it is over."""
+        """Let every supervisor go: those with an attempt when it is over."""
         for device in list(self._by_device):
             self._release(device)
 
     def _release(self, device: str) -> None:
-        keeper = self._forget(device)
+        supervisor = self._forget(device)
         idle = self._idle.pop(device, None) is not None
-        keeper.release()
+        supervisor.release()
         if idle:
-            keeper.reap()
+            supervisor.reap()
 
-    def _forget(self, device: str) -> KeeperHandle:
-        keeper = self._by_device.pop(device)
-        self._selector.unregister(keeper)
-        return keeper
+    def _forget(self, device: str) -> SupervisorHandle:
+        supervisor = self._by_device.pop(device)
+        self._selector.unregister(supervisor)
+        return supervisor
 
-    def _speaks(self, device: str, keeper: KeeperHandle) -> None:
-        answers, alive = keeper.receive()
+    def _speaks(self, device: str, supervisor: SupervisorHandle) -> None:
+        answers, alive = supervisor.receive()
         for answer in answers:
-            self._heard(keeper, answer)
+            self._heard(supervisor, answer)
         if not alive:
             self._forget(device)
             self._idle.pop(device, None)
-            keeper.release()
-            keeper.reap()
-            self._lost(device, keeper)
+            supervisor.release()
+            supervisor.reap()
+            self._lost(device, supervisor)

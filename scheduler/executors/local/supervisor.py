@@ -1,13 +1,13 @@
-"""A keeper: the small process between dispatcher and worker that makes the dispatcher's death harmless.
+"""A supervisor: the small process between dispatcher and worker that makes the dispatcher's death harmless.
 
-There is one keeper per device in use. It runs one attempt at a time, is the worker's parent, and lives in
+There is one supervisor per device in use. It runs one attempt at a time, is the worker's parent, and lives in
 a session of its own; so when the dispatcher dies, the worker goes on, and its exit status is not lost: the
-keeper writes it to the task's attempts file before it goes. It holds, and the worker inherits,
+supervisor writes it to the task's attempts file before it goes. It holds, and the worker inherits,
 
 * the lock on the attempts file: while it is held, that attempt runs, whoever else is alive;
 * the lease on the device, which it inherited from the dispatcher.
 
-The kernel releases both when the last of the two processes dies. Being a subreaper, the keeper sees every
+The kernel releases both when the last of the two processes dies. Being a subreaper, the supervisor sees every
 descendant of the worker, those in sessions of their own too, and leaves none behind.
 
 It is run as a file, with nothing but the standard library: it must start in milliseconds and be small,
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 PR_SET_CHILD_SUBREAPER = 36
-ROOM_CHECK = 1.0  # seconds between two tries to record an end for which there is no room
+DISK_CHECK = 1.0  # seconds between two tries to record an end for which there is no room
 LEFTOVER_GRACE = 2.0  # seconds between TERM and KILL for what a worker that ended left behind
-# A worker begins with no signal ignored, whatever Python, a keeper, nohup or a script's `&` ignore.
+# A worker begins with no signal ignored, whatever Python, a supervisor, nohup or a script's `&` ignore.
 DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
@@ -42,7 +42,7 @@ class Refused(Exception):  # noqa: N818  # an answer, not an error
     """The attempt must not be started; the argument says why."""
 
 
-class Keeper:
+class Supervisor:
     """Runs attempts one after the other on one device."""
 
     def __init__(self) -> None:
@@ -159,7 +159,7 @@ class Keeper:
             except OSError:
                 if self._stop_asked:
                     raise
-            self._wait(ROOM_CHECK)
+            self._wait(DISK_CHECK)
 
     def _watch(self, worker: int, grace: float) -> dict[str, Any]:
         """Wait until the worker and all its descendants are gone; return the record of the end."""
@@ -212,7 +212,7 @@ def lock_record(path: str, size: int) -> int:
 
     Raises:
         Refused: another attempt holds it, or it has changed since the dispatcher read it as ``size``
-            bytes: then another keeper, of a dispatcher that died, has run the task meanwhile.
+            bytes: then another supervisor, of a dispatcher that died, has run the task meanwhile.
     """
     while True:
         # Appending, since the dispatcher adds lines of its own while the attempt runs.
@@ -256,10 +256,10 @@ def rotate(log: str, number: int) -> None:
 
 
 def identity() -> dict[str, Any]:
-    """Return what proves, together with the lock, that a process is this keeper."""
+    """Return what proves, together with the lock, that a process is this supervisor."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()
-    return {"keeper": os.getpid(), "birth": birth(os.getpid()), "boot": boot}
+    return {"supervisor": os.getpid(), "birth": birth(os.getpid()), "boot": boot}
 
 
 def birth(pid: int) -> int:
@@ -393,5 +393,5 @@ def kernel_oom_kills() -> int:
 
 
 if __name__ == "__main__":
-    Keeper().serve()
+    Supervisor().serve()
     sys.exit(0)

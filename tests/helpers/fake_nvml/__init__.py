@@ -1,14 +1,14 @@
-"""GPUs for machines without any: a stand-in for the library that NVML's Python binding loads.
+"""GPUs for machines without any: a fake of the library that NVML's Python binding loads.
 
-    stand_in = StandIn(folder, build(library_folder))
-    stand_in.gpus(8)
-    subprocess.run([sys.executable, "-m", "scheduler", "devices"], env=stand_in.environment())
+    fake_nvml = FakeNvml(folder, build(library_folder))
+    fake_nvml.gpus(8)
+    subprocess.run([sys.executable, "-m", "scheduler", "devices"], env=fake_nvml.environment())
 
 The scheduler, the binding and the loader are the real ones; only `libnvidia-ml.so.1` is ours
 (`nvml.c`), and reports what the scenario in `folder` says (`scenario.h`). A process says that it
 uses a GPU, as a worker would by creating a CUDA context, with `use_gpu`, or in any language by
 
-    echo BYTES > "$NVML_STAND_IN/use/$CUDA_VISIBLE_DEVICES/$$"
+    echo BYTES > "$FAKE_NVML/use/$CUDA_VISIBLE_DEVICES/$$"
 
 which counts until the process ends or removes the file.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 GIB = 2**30
 _HERE = Path(__file__).parent
 
-# NVML's error codes, for `Section.fails` and `StandIn.fails`.
+# NVML's error codes, for `Section.fails` and `FakeNvml.fails`.
 NOT_SUPPORTED, NO_PERMISSION, UNKNOWN = 3, 4, 999
 DRIVER_NOT_LOADED, FUNCTION_NOT_FOUND, GPU_IS_LOST, LIB_RM_VERSION_MISMATCH = 9, 13, 15, 18
 
@@ -46,7 +46,7 @@ def build(folder: Path) -> Path:
 
 @dataclass
 class Section:
-    """What NVML reports of a GPU or MIG instance; change it and call `StandIn.write`."""
+    """What NVML reports of a GPU or MIG instance; change it and call `FakeNvml.write`."""
 
     uuid: str
     name: str = "NVIDIA H200"
@@ -88,7 +88,7 @@ class Section:
         return lines
 
 
-class StandIn:
+class FakeNvml:
     """A machine's GPUs, as the library in ``library`` reports them from files in ``folder``."""
 
     def __init__(self, folder: Path, library: Path) -> None:
@@ -144,13 +144,13 @@ class StandIn:
         environment = {k: v for k, v in base.items() if k != "CUDA_VISIBLE_DEVICES"}
         return environment | {
             "LD_LIBRARY_PATH": ":".join(filter(None, paths)),
-            "NVML_STAND_IN": str(self.folder),
+            "FAKE_NVML": str(self.folder),
         }
 
 
 def use_gpu(memory: int) -> Path:
     """Say that this process holds ``memory`` bytes of its GPU; return the file that says so."""
-    folder = Path(os.environ["NVML_STAND_IN"], "use", os.environ["CUDA_VISIBLE_DEVICES"])
+    folder = Path(os.environ["FAKE_NVML"], "use", os.environ["CUDA_VISIBLE_DEVICES"])
     new = folder / f"new.{os.getpid()}"
     new.write_text(str(memory))
     return new.rename(folder / str(os.getpid()))

@@ -1,4 +1,4 @@
-/* A stand-in for libnvidia-ml.so.1, NVIDIA's management library, that reports the GPUs a scenario
+/* A fake for libnvidia-ml.so.1, NVIDIA's management library, that reports the GPUs a scenario
  * file describes. NVML's real Python binding loads it through LD_LIBRARY_PATH.
  *
  * What it reports is read from a scenario: see scenario.h. Every function takes one lock: it may be
@@ -119,7 +119,7 @@ static int copy_text(char *buffer, unsigned size, const char *text)
 
 static int open_library(const char *function)
 {
-    if (open_scenario(getenv("NVML_STAND_IN")) != 0) return DRIVER_NOT_LOADED;
+    if (open_scenario(getenv("FAKE_NVML")) != 0) return DRIVER_NOT_LOADED;
     int code = failure(&library, function);
     if (code != SUCCESS) return code;
     if (opened++ == 0) memset(seen_lost, 0, sizeof seen_lost);

@@ -1,6 +1,6 @@
-/* The scenario that the stand-in for NVML reports.
+/* The scenario that the fake NVML reports.
  *
- * The folder $NVML_STAND_IN holds
+ * The folder $FAKE_NVML holds
  *
  *   scenario          read again whenever it changes; replace it by renaming
  *   use/UUID/PID      a process's use of a GPU or MIG instance: bytes of memory, in decimal. It

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli.tail import _start_of_last
-from tests.helpers.sweep_runner import PATIENCE, REPOSITORY, Box
+from tests.helpers.sweep_runner import PATIENCE, REPOSITORY, SweepRunner
 
 VERBS = ("run", "status", "tail", "retry", "devices")
 
@@ -21,69 +21,71 @@ VERBS = ("run", "status", "tail", "retry", "devices")
 # --- status --------------------------------------------------------------------------------------
 
 
-def test_status_of_a_sweep_that_never_ran(box: Box) -> None:
-    box.write({"a": "ok"})
-    ended = box.run("status", box.file)
+def test_status_of_a_sweep_that_never_ran(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    ended = runner.run("status", runner.file)
     assert ended.code == 0
-    assert "box: no dispatcher runs" in ended.out
+    assert "runner: no dispatcher runs" in ended.out
     assert "0 of 1 completed" in ended.out
-    assert box.files() == []
+    assert runner.files() == []
 
 
-def test_status_while_a_dispatcher_runs(box: Box) -> None:
-    box.write(
+def test_status_while_a_dispatcher_runs(runner: SweepRunner) -> None:
+    runner.write(
         {"a": "gate; ok", "b": "exit 2", "c": "ok"},
         devices={"cpu_slots": 1},
     )
-    box.tell({"a": "gate; ok", "b": "exit 2", "c": "ok"})
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    box.wait_for_journal("attempt_started", "a")
-    ended = box.run("status", box.file)
+    runner.tell({"a": "gate; ok", "b": "exit 2", "c": "ok"})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    runner.wait_for_journal("attempt_started", "a")
+    ended = runner.run("status", runner.file)
     assert f"a dispatcher runs (pid {running.process.pid}, " in ended.out
-    status = box.status()
+    status = runner.status()
     assert status["dispatcher"]["pid"] == running.process.pid
-    assert box.states() == {"a": "running", "b": "waiting", "c": "waiting"}
+    assert runner.states() == {"a": "running", "b": "waiting", "c": "waiting"}
     assert "all run other tasks" in status["tasks"][1]["waits"]
     assert status["devices"][0]["task"] == "a"
     open_gate()
     assert running.end().code == 1
-    status = box.status()
+    status = runner.status()
     assert status["dispatcher"] is None
-    assert box.states() == {"a": "completed", "b": "failed", "c": "completed"}
+    assert runner.states() == {"a": "completed", "b": "failed", "c": "completed"}
     assert status["tasks"][1]["cause"].startswith("exit code 2")
     assert status["counts"]["completed"] == 2
     for figure in ("idle_device_seconds", "lost_device_seconds", "median_gap_seconds"):
         assert status[figure] >= 0
 
 
-def test_status_says_what_a_backing_off_task_waits_for(box: Box) -> None:
-    box.write({"a": "exit 75"}, retries={"backoff": "1h"})
-    running = box.start()
+def test_status_says_what_a_backing_off_task_waits_for(runner: SweepRunner) -> None:
+    runner.write({"a": "exit 75"}, retries={"backoff": "1h"})
+    running = runner.start()
     running.wait_for("will be tried again")
-    box.wait_for_journal("waits", "a")
-    (task,) = box.status()["tasks"]
+    runner.wait_for_journal("waits", "a")
+    (task,) = runner.status()["tasks"]
     assert task["state"] == "waiting"
     assert "waits 1 h 00 min after: try later" in task["waits"]
     running.send(signal.SIGINT)
     running.end()
-    assert box.status()["tasks"][0]["waits"] == "no dispatcher runs"
+    assert runner.status()["tasks"][0]["waits"] == "no dispatcher runs"
 
 
 @pytest.mark.parametrize(
     ("number", "journal"),
     [(signal.SIGTERM, "kept"), (signal.SIGKILL, "kept"), (signal.SIGKILL, "removed")],
 )
-def test_status_of_what_a_dispatcher_left_running(box: Box, number: int, journal: str) -> None:
-    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    box.wait_for_journal("attempt_started", "a")
+def test_status_of_what_a_dispatcher_left_running(
+    runner: SweepRunner, number: int, journal: str
+) -> None:
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    runner.wait_for_journal("attempt_started", "a")
     running.send(number)
     running.process.wait(PATIENCE)
     if journal == "removed":
-        box.paths.journal.unlink()
-    status = box.status()
+        runner.paths.journal.unlink()
+    status = runner.status()
     assert status["dispatcher"] is None
     assert status["counts"]["running"] == 1
     a, b = status["tasks"]
@@ -91,57 +93,59 @@ def test_status_of_what_a_dispatcher_left_running(box: Box, number: int, journal
     assert a["started"] > 0
     assert (b["state"], b["waits"]) == ("waiting", "no dispatcher runs")
     assert [device["task"] for device in status["devices"]] == ["a"] * (journal == "kept")
-    said = box.run("status", box.file).out
+    said = runner.run("status", runner.file).out
     assert "runs on without a dispatcher; the same command takes it over" in said
     open_gate()
-    box.wait_for_end_of_attempt("a")
-    status = box.status()
+    runner.wait_for_end_of_attempt("a")
+    status = runner.status()
     assert [task["state"] for task in status["tasks"]] == ["waiting", "waiting"]
     assert [device["task"] for device in status["devices"]] == [None] * (journal == "kept")
 
 
-def test_status_knows_that_the_sweep_file_has_changed(box: Box) -> None:
-    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
-    box.run()
-    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 2}})
-    status = box.status()
+def test_status_knows_that_the_sweep_file_has_changed(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
+    runner.run()
+    runner.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 2}})
+    status = runner.status()
     assert {task["state"] for task in status["tasks"]} == {"waiting"}
     assert "its checkpoint does not hold: the sweep file asks for" in status["tasks"][0]["waits"]
-    box.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
-    assert box.states() == {"a": "completed", "b": "failed", "c": "completed"}
+    runner.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
+    assert runner.states() == {"a": "completed", "b": "failed", "c": "completed"}
 
 
-def test_status_of_a_sweep_that_is_over(box: Box) -> None:
-    box.write({"a": "ok"}, name="a :smile: [red]x")
-    box.run()
-    said = box.run("status", box.file).out
+def test_status_of_a_sweep_that_is_over(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"}, name="a :smile: [red]x")
+    runner.run()
+    said = runner.run("status", runner.file).out
     assert "a :smile: [red]x: no dispatcher runs" in said
     assert "1/1 tasks" in said
     assert "left" not in said
 
 
-def test_many_tasks_are_counted_and_their_pass_rate_is_that_of_all(box: Box) -> None:
+def test_many_tasks_are_counted_and_their_pass_rate_is_that_of_all(runner: SweepRunner) -> None:
     summary = '{"summary": {"passed": true, "level": "L1", "achievement": 1}}'
-    box.write({"x": "ok"})
-    box.write_text(f"""\
-name: box
+    runner.write({"x": "ok"})
+    runner.write_text(f"""\
+name: runner
 matrix: {{n: {list(range(201))}}}
 worker: {{command: [/bin/sh, -c, 'echo "$0" > $SWEEP_RESULTS; echo Successfully completed', '{{{summary}}}']}}
 devices: {{cpu_slots: 4}}
 """)
-    first = box.run()
+    first = runner.run()
     assert first.code == 0
-    box.paths.done("7").unlink()
-    for said in (first.out, box.run().out, box.run("status", box.file).out):
+    runner.paths.done("7").unlink()
+    for said in (first.out, runner.run().out, runner.run("status", runner.file).out):
         assert "(201 more tasks are only counted; `status --json` lists them all)" in said
         assert "L1     201 of 201  100%" in said
 
 
 @pytest.mark.parametrize("damage", ["remove", "empty", "garbage", "cut", "strange"])
-def test_status_believes_checkpoints_whatever_became_of_the_journal(box: Box, damage: str) -> None:
-    box.write({"a": "ok", "b": "exit 2"})
-    box.run()
-    journal = box.paths.journal
+def test_status_believes_checkpoints_whatever_became_of_the_journal(
+    runner: SweepRunner, damage: str
+) -> None:
+    runner.write({"a": "ok", "b": "exit 2"})
+    runner.run()
+    journal = runner.paths.journal
     content = journal.read_bytes()
     if damage == "remove":
         journal.unlink()
@@ -154,67 +158,67 @@ def test_status_believes_checkpoints_whatever_became_of_the_journal(box: Box, da
                 damage, strange + content
             )
         )
-    assert box.states() == {"a": "completed", "b": "failed"}
-    assert box.run("status", box.file).code == 0
-    assert box.run().code == 1
-    assert box.starts() == 2
+    assert runner.states() == {"a": "completed", "b": "failed"}
+    assert runner.run("status", runner.file).code == 0
+    assert runner.run().code == 1
+    assert runner.starts() == 2
 
 
-def test_a_journal_line_that_was_cut_off_does_not_swallow_the_next(box: Box) -> None:
-    box.write({"a": "ok"})
-    box.run()
-    box.paths.journal.write_bytes(b'{"at": 1, "event": "cut o')
-    box.run()
-    lines = box.paths.journal.read_text().splitlines()
+def test_a_journal_line_that_was_cut_off_does_not_swallow_the_next(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    runner.run()
+    runner.paths.journal.write_bytes(b'{"at": 1, "event": "cut o')
+    runner.run()
+    lines = runner.paths.journal.read_text().splitlines()
     assert json.loads(lines[1])["event"] == "dispatcher_started"
 
 
 # --- tail ----------------------------------------------------------------------------------------
 
 
-def test_tail(box: Box) -> None:
-    box.write({"a": "print one; print two; ok", "b": "ok"})
-    ended = box.run("tail", box.file, "a")
+def test_tail(runner: SweepRunner) -> None:
+    runner.write({"a": "print one; print two; ok", "b": "ok"})
+    ended = runner.run("tail", runner.file, "a")
     assert ended.code == 1
     assert "there is no log yet; the task has not been started (-f waits for it)" in ended.err
-    box.run()
-    assert box.run("tail", box.file, "a").out == "one\ntwo\nSuccessfully completed\n"
-    assert box.run("tail", box.file, "a", "-n", "2").out == "two\nSuccessfully completed\n"
-    assert box.run("tail", box.file, "a", "-n", "0").out == ""
-    assert box.run("tail", box.file, "a", "-n", "99").out == box.log("a")
-    ended = box.run("tail", box.file, "a", "-n", "-1")
+    runner.run()
+    assert runner.run("tail", runner.file, "a").out == "one\ntwo\nSuccessfully completed\n"
+    assert runner.run("tail", runner.file, "a", "-n", "2").out == "two\nSuccessfully completed\n"
+    assert runner.run("tail", runner.file, "a", "-n", "0").out == ""
+    assert runner.run("tail", runner.file, "a", "-n", "99").out == runner.log("a")
+    ended = runner.run("tail", runner.file, "a", "-n", "-1")
     assert ended.code == 2
-    ended = box.run("tail", box.file, "aa")
+    ended = runner.run("tail", runner.file, "aa")
     assert ended.code == 2
-    assert ended.err == "box has no task 'aa'; did you mean a?\n"
+    assert ended.err == "runner has no task 'aa'; did you mean a?\n"
 
 
-def test_tail_follows_across_attempts(box: Box) -> None:
-    box.write({"a": ["print one; gate; exit 1", "print two; gate; ok"]})
-    tail = box.start("tail", box.file, "a", "-f")  # before there is anything
-    running = box.start()
+def test_tail_follows_across_attempts(runner: SweepRunner) -> None:
+    runner.write({"a": ["print one; gate; exit 1", "print two; gate; ok"]})
+    tail = runner.start("tail", runner.file, "a", "-f")  # before there is anything
+    running = runner.start()
     tail.wait_for("^one$")
-    box.open_gate("a")
+    runner.open_gate("a")
     tail.wait_for("^==> next attempt <==$")
     tail.wait_for("^two$")
-    box.open_gate("a")
+    runner.open_gate("a")
     tail.wait_for("^Successfully completed$")
     assert running.end().code == 0
     tail.send(signal.SIGINT)
     assert tail.end().code == 130
 
 
-def test_tail_follows_attempts_that_are_shorter_than_a_glance(box: Box) -> None:
+def test_tail_follows_attempts_that_are_shorter_than_a_glance(runner: SweepRunner) -> None:
     attempts = [
         "print 1; gate; exit 1",
         *(f"print {n}; exit 1" for n in range(2, 6)),
         "print 6; ok",
     ]
-    box.write({"a": attempts}, retries={"max_attempts": 6})
-    before = box.start("tail", box.file, "a", "-f")
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    amid = box.start("tail", box.file, "a", "-f")
+    runner.write({"a": attempts}, retries={"max_attempts": 6})
+    before = runner.start("tail", runner.file, "a", "-f")
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    amid = runner.start("tail", runner.file, "a", "-f")
     for tail in (before, amid):
         tail.wait_for("^1$")
     open_gate()
@@ -240,121 +244,127 @@ def test_the_last_lines(content: bytes, lines: int, rest: bytes) -> None:
     )  # what is appended next is not jumped over
 
 
-def test_tail_of_a_log_that_is_a_folder(box: Box) -> None:
-    box.write({"a": "ok"})
-    box.paths.log("a").mkdir(parents=True)
-    ended = box.run("tail", box.file, "a")
-    assert (ended.code, ended.err) == (2, f"{box.paths.log('a')}: Is a directory\n")
+def test_tail_of_a_log_that_is_a_folder(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    runner.paths.log("a").mkdir(parents=True)
+    ended = runner.run("tail", runner.file, "a")
+    assert (ended.code, ended.err) == (2, f"{runner.paths.log('a')}: Is a directory\n")
 
 
 # --- retry ---------------------------------------------------------------------------------------
 
 
-def test_retry_forgets_failures(box: Box) -> None:
-    box.write({"a": ["exit 2", "ok"], "b": ["exit 2", "ok"], "c": "ok"})
-    assert box.run().code == 1
-    ended = box.run("retry", box.file, "b")
+def test_retry_forgets_failures(runner: SweepRunner) -> None:
+    runner.write({"a": ["exit 2", "ok"], "b": ["exit 2", "ok"], "c": "ok"})
+    assert runner.run().code == 1
+    ended = runner.run("retry", runner.file, "b")
     assert (ended.code, ended.out) == (0, "b: will run again\n")
-    assert box.states() == {"a": "failed", "b": "waiting", "c": "completed"}
-    assert box.run("retry", box.file).out == "a: will run again\n"
-    assert "nothing to forget" in box.run("retry", box.file).out
-    assert box.run().code == 0
-    assert (box.starts("a"), box.starts("b"), box.starts("c")) == (2, 2, 1)
+    assert runner.states() == {"a": "failed", "b": "waiting", "c": "completed"}
+    assert runner.run("retry", runner.file).out == "a: will run again\n"
+    assert "nothing to forget" in runner.run("retry", runner.file).out
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b"), runner.starts("c")) == (2, 2, 1)
 
 
-def test_retry_by_force_forgets_completions_and_keeps_the_files(box: Box) -> None:
-    box.write({"a": 'results {"role": "baseline"}; ok', "b": "ok"})
-    box.run()
-    assert box.run("retry", box.file, "--force", "a").out == "a: will run again\n"
-    assert box.states() == {"a": "waiting", "b": "completed"}
-    names = {path.name for path in box.paths.checkpoints.iterdir()}
+def test_retry_by_force_forgets_completions_and_keeps_the_files(runner: SweepRunner) -> None:
+    runner.write({"a": 'results {"role": "baseline"}; ok', "b": "ok"})
+    runner.run()
+    assert runner.run("retry", runner.file, "--force", "a").out == "a: will run again\n"
+    assert runner.states() == {"a": "waiting", "b": "completed"}
+    names = {path.name for path in runner.paths.checkpoints.iterdir()}
     assert {"a.done.aside", "a.jsonl.aside", "b.done"} <= names
-    assert box.run().code == 0
-    assert (box.starts("a"), box.starts("b")) == (2, 1)
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (2, 1)
 
 
-def test_retry_of_unknown_tasks(box: Box) -> None:
-    box.write({"abc": "ok"})
-    ended = box.run("retry", box.file, "abd", "zzz")
+def test_retry_of_unknown_tasks(runner: SweepRunner) -> None:
+    runner.write({"abc": "ok"})
+    ended = runner.run("retry", runner.file, "abd", "zzz")
     assert ended.code == 2
     assert ended.err == (
-        "box has no task 'abd'; did you mean abc?\nbox has no task 'zzz'; known: abc\n"
+        "runner has no task 'abd'; did you mean abc?\nrunner has no task 'zzz'; known: abc\n"
     )
 
 
-def test_retry_while_a_dispatcher_holds_the_sweep(box: Box) -> None:
-    box.write({"a": "gate; ok"})
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    assert box.run("retry", box.file, "--force").code == 3
+def test_retry_while_a_dispatcher_holds_the_sweep(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok"})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    assert runner.run("retry", runner.file, "--force").code == 3
     open_gate()
     assert running.end().code == 0
 
 
-def test_retry_of_a_task_whose_attempt_still_runs(box: Box) -> None:
-    box.write({"0": "exit 2", "a": "gate; ok"})
-    running = box.start()
-    open_gate = box.reach_gate("a")
+def test_retry_of_a_task_whose_attempt_still_runs(runner: SweepRunner) -> None:
+    runner.write({"0": "exit 2", "a": "gate; ok"})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
     running.wait_for("0: failed for good")
     running.kill()
-    ended = box.run("retry", box.file)
+    ended = runner.run("retry", runner.file)
     assert ended.code == 2
     assert "a: an attempt of it still runs; the next run takes it over" in ended.err
     assert "nothing was forgotten" in ended.err
-    assert box.states() == {"0": "failed", "a": "running"}
+    assert runner.states() == {"0": "failed", "a": "running"}
     open_gate()
-    assert box.run().code == 1
-    assert box.starts() == 2
+    assert runner.run().code == 1
+    assert runner.starts() == 2
 
 
 # --- devices -------------------------------------------------------------------------------------
 
 
-def test_devices_without_nvml(box: Box) -> None:
-    ended = box.run("devices")
+def test_devices_without_nvml(runner: SweepRunner) -> None:
+    ended = runner.run("devices")
     assert ended.code == 0
     assert ended.out.startswith("no NVIDIA driver here (")
     assert "a sweep would use 1 CPU slot(s)" in ended.out
-    box.write({"a": "ok"}, devices={"cpu_slots": 3})
-    assert "a sweep would use 3 CPU slot(s)" in box.run("devices", box.file).out
+    runner.write({"a": "ok"}, devices={"cpu_slots": 3})
+    assert "a sweep would use 3 CPU slot(s)" in runner.run("devices", runner.file).out
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"], ["devices"]])
-def test_gpus_that_a_sweep_names_are_not_replaced_by_cpu_slots(box: Box, words: list[str]) -> None:
-    box.write({"a": "ok"}, devices={"only": [7]})
-    ended = box.run(*words[-1:], box.file) if words == ["devices"] else box.run(box.file, *words)
+def test_gpus_that_a_sweep_names_are_not_replaced_by_cpu_slots(
+    runner: SweepRunner, words: list[str]
+) -> None:
+    runner.write({"a": "ok"}, devices={"only": [7]})
+    ended = (
+        runner.run(*words[-1:], runner.file)
+        if words == ["devices"]
+        else runner.run(runner.file, *words)
+    )
     assert ended.code == 2
     assert ended.err.startswith("devices.only: names 7, but no GPU is known: no NVIDIA driver here")
-    assert box.files() == []
+    assert runner.files() == []
 
 
 # --- the command line ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(box: Box, verb: str) -> None:
-    ended = box.run(verb, "--help")
+def test_every_verb_has_help_with_an_example(runner: SweepRunner, verb: str) -> None:
+    ended = runner.run(verb, "--help")
     assert ended.code == 0
     assert f"python -m scheduler {'' if verb == 'run' else verb}" in ended.out
     assert "\nexample:\n  python -m scheduler " in ended.out
 
 
 @pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
-def test_help_imports_nothing_heavy(box: Box, words: list[str]) -> None:
+def test_help_imports_nothing_heavy(runner: SweepRunner, words: list[str]) -> None:
     code = (
         f"import sys\nfrom scheduler.cli.main import main\n"
         f"try:\n    main({words})\nexcept SystemExit:\n    pass\n"
         "print(*sorted(set(sys.modules) & {'torch', 'pydantic', 'rich', 'yaml', 'worker'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], env=box.environment, capture_output=True, text=True
+        [sys.executable, "-c", code], env=runner.environment, capture_output=True, text=True
     )
     assert "example:" in done.stdout
     assert done.stdout.endswith("\n\n"), "modules that --help must not wait for"
 
 
-def test_help_names_every_verb_and_what_run_takes(box: Box) -> None:
-    said = box.run("--help").out
+def test_help_names_every_verb_and_what_run_takes(runner: SweepRunner) -> None:
+    said = runner.run("--help").out
     for part in (*VERBS, "--root", "--dry-run", "--no-adopt"):
         assert f"\n  {part} " in said
 
@@ -367,52 +377,52 @@ def test_help_names_every_verb_and_what_run_takes(box: Box) -> None:
         (["statsu", "x.yaml"], "there is no verb 'statsu'; did you mean status?"),
         (["status"], "the following arguments are required: SWEEP.yaml"),
         (["status", "."], "is a folder; a sweep is a YAML file"),
-        (["tail", "box.yaml"], "the following arguments are required: TASK"),
-        (["tail", "box.yaml", "a", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
-        (["box.yaml", "--dryrun"], "there is no option '--dryrun'; did you mean --dry-run?"),
-        (["status", "box.yaml", "--jsn=1"], "there is no option '--jsn'; did you mean --json?"),
-        (["status", "box.yaml", "a", "b"], "too many arguments: a b"),
+        (["tail", "runner.yaml"], "the following arguments are required: TASK"),
+        (["tail", "runner.yaml", "a", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
+        (["runner.yaml", "--dryrun"], "there is no option '--dryrun'; did you mean --dry-run?"),
+        (["status", "runner.yaml", "--jsn=1"], "there is no option '--jsn'; did you mean --json?"),
+        (["status", "runner.yaml", "a", "b"], "too many arguments: a b"),
         (
-            ["report", "box.yaml"],
+            ["report", "runner.yaml"],
             "there is no verb 'report'; known: run, status, tail, retry, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),
     ],
 )
-def test_usage_errors_end_with_2(box: Box, words: list[str], said: str) -> None:
-    box.write({"a": "ok"})
+def test_usage_errors_end_with_2(runner: SweepRunner, words: list[str], said: str) -> None:
+    runner.write({"a": "ok"})
     done = subprocess.run(
         [sys.executable, "-m", "scheduler", *words],
-        cwd=box.folder,
-        env=box.environment,
+        cwd=runner.folder,
+        env=runner.environment,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert sorted(p.name for p in box.folder.iterdir()) == [
-        "box.yaml",
+    assert sorted(p.name for p in runner.folder.iterdir()) == [
         "gate a",
         "root",
+        "runner.yaml",
         "told.json",
     ]
 
 
 @pytest.mark.parametrize("verb", ["run", "status", "tail", "retry", "devices", "--help"])
-def test_a_reader_that_has_seen_enough(box: Box, verb: str) -> None:
+def test_a_reader_that_has_seen_enough(runner: SweepRunner, verb: str) -> None:
     """As `python -m scheduler … | head`: no traceback, and a sweep goes on without its reader."""
-    box.write({"a": "chatter; ok", "b": "ok"})
+    runner.write({"a": "chatter; ok", "b": "ok"})
     if verb == "tail":
-        box.run()
-    words = {"--help": ["--help"], "devices": ["devices"], "tail": ["tail", str(box.file), "a"]}
+        runner.run()
+    words = {"--help": ["--help"], "devices": ["devices"], "tail": ["tail", str(runner.file), "a"]}
     read_end, write_end = os.pipe()
     os.close(read_end)
-    rest = [] if verb in ("--help", "devices") else ["--root", str(box.root)]
+    rest = [] if verb in ("--help", "devices") else ["--root", str(runner.root)]
     done = subprocess.run(
-        [sys.executable, "-m", "scheduler", *words.get(verb, [verb, str(box.file)]), *rest],
-        cwd=box.folder,
-        env=box.environment,
+        [sys.executable, "-m", "scheduler", *words.get(verb, [verb, str(runner.file)]), *rest],
+        cwd=runner.folder,
+        env=runner.environment,
         stdout=write_end,
         stderr=subprocess.PIPE,
         text=True,
@@ -421,24 +431,26 @@ def test_a_reader_that_has_seen_enough(box: Box, verb: str) -> None:
     assert "Traceback" not in done.stderr, done.stderr
     assert "BrokenPipe" not in done.stderr, done.stderr
     if verb == "run":
-        assert box.states() == {"a": "completed", "b": "completed"}
+        assert runner.states() == {"a": "completed", "b": "completed"}
 
 
 @pytest.mark.parametrize("words", [["status"], ["run", "--dry-run"]])
-def test_a_full_disk_behind_standard_output(box: Box, words: list[str]) -> None:
-    box.write({"a": "ok"})
-    done = _with_output(box, "/dev/full", words)
+def test_a_full_disk_behind_standard_output(runner: SweepRunner, words: list[str]) -> None:
+    runner.write({"a": "ok"})
+    done = _with_output(runner, "/dev/full", words)
     assert (done.returncode, done.stderr) == (2, "standard output: No space left on device\n")
 
 
-def test_a_full_disk_behind_standard_output_stops_no_sweep(box: Box) -> None:
-    box.write({"a": "ok"})
-    done = _with_output(box, "/dev/full", ["run"])
+def test_a_full_disk_behind_standard_output_stops_no_sweep(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    done = _with_output(runner, "/dev/full", ["run"])
     assert (done.returncode, done.stderr) == (0, "")
-    assert box.states() == {"a": "completed"}
+    assert runner.states() == {"a": "completed"}
 
 
-def _with_output(box: Box, to: str, words: list[str]) -> subprocess.CompletedProcess[str]:
+def _with_output(
+    runner: SweepRunner, to: str, words: list[str]
+) -> subprocess.CompletedProcess[str]:
     verb, *options = words
     with open(to, "w") as output:
         return subprocess.run(
@@ -447,13 +459,13 @@ def _with_output(box: Box, to: str, words: list[str]) -> subprocess.CompletedPro
                 "-m",
                 "scheduler",
                 verb,
-                str(box.file),
+                str(runner.file),
                 "--root",
-                str(box.root),
+                str(runner.root),
                 *options,
             ],
-            cwd=box.folder,
-            env=box.environment,
+            cwd=runner.folder,
+            env=runner.environment,
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
@@ -467,65 +479,65 @@ def _with_output(box: Box, to: str, words: list[str]) -> subprocess.CompletedPro
         *((["run"], ">&- 2>&-"), (["run"], "<&- >&- 2>&-")),
     ],
 )
-def test_closed_standard_streams(box: Box, words: list[str], closed: str) -> None:
-    box.write({"a": "print to the log; ok"})
+def test_closed_standard_streams(runner: SweepRunner, words: list[str], closed: str) -> None:
+    runner.write({"a": "print to the log; ok"})
     verb, *options = words
     done = subprocess.run(
         [
             *("/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "scheduler"),
-            *(verb, str(box.file), "--root", str(box.root), *options),
+            *(verb, str(runner.file), "--root", str(runner.root), *options),
         ],
-        cwd=box.folder,
-        env=box.environment,
+        cwd=runner.folder,
+        env=runner.environment,
         stderr=subprocess.PIPE,
         text=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
     if words == ["run"]:
-        assert box.states() == {"a": "completed"}
-        assert box.log("a") == "to the log\nSuccessfully completed\n"
-        assert len(box.journal("completed")) == 1
+        assert runner.states() == {"a": "completed"}
+        assert runner.log("a") == "to the log\nSuccessfully completed\n"
+        assert len(runner.journal("completed")) == 1
 
 
-def test_an_encoding_that_lacks_letters(box: Box) -> None:
+def test_an_encoding_that_lacks_letters(runner: SweepRunner) -> None:
     summary = {"summary": {"speedup": 2.5}}
-    box.write({"ä": f"results {json.dumps(summary)}; ok"})
-    ended = box.run(PYTHONIOENCODING="ascii")
+    runner.write({"ä": f"results {json.dumps(summary)}; ok"})
+    ended = runner.run(PYTHONIOENCODING="ascii")
     assert ended.code == 0
     assert "?: completed in " in ended.out
     assert "2.50?" in ended.out
-    assert box.run("status", box.file, PYTHONIOENCODING="ascii").code == 0
+    assert runner.run("status", runner.file, PYTHONIOENCODING="ascii").code == 0
 
 
 @pytest.mark.parametrize("words", [["status"], ["run", "--dry-run"], ["run"], ["retry"]])
-def test_a_file_where_the_folder_should_be(box: Box, words: list[str]) -> None:
-    box.write({"a": "ok"})
-    box.paths.checkpoints.parent.mkdir()
-    box.paths.checkpoints.write_text("")
-    ended = box.run(words[0], box.file, *words[1:])
+def test_a_file_where_the_folder_should_be(runner: SweepRunner, words: list[str]) -> None:
+    runner.write({"a": "ok"})
+    runner.paths.checkpoints.parent.mkdir()
+    runner.paths.checkpoints.write_text("")
+    ended = runner.run(words[0], runner.file, *words[1:])
     assert ended.code == 2
-    assert str(box.paths.checkpoints) in ended.err
-    assert ended.err.count("\n") == 1 + str(box.paths.checkpoints).count("\n")
+    assert str(runner.paths.checkpoints) in ended.err
+    assert ended.err.count("\n") == 1 + str(runner.paths.checkpoints).count("\n")
 
 
-def test_ctrl_c_while_modules_are_loaded(box: Box) -> None:
-    box.write({"a": "ok"})
-    slow = box.folder / "slow"  # a module that takes until Ctrl-C to be loaded
+def test_ctrl_c_while_modules_are_loaded(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    slow = runner.folder / "slow"  # a module that takes until Ctrl-C to be loaded
     slow.mkdir()
-    (slow / "yaml.py").write_text(f"open({str(box.folder / 'gate a')!r}).read()\n")
-    running = box.start("status", box.file, PYTHONPATH=f"{slow}{os.pathsep}{REPOSITORY}")
-    box.reach_gate("a")
+    (slow / "yaml.py").write_text(f"open({str(runner.folder / 'gate a')!r}).read()\n")
+    running = runner.start("status", runner.file, PYTHONPATH=f"{slow}{os.pathsep}{REPOSITORY}")
+    runner.reach_gate("a")
     running.send(signal.SIGINT)
     ended = running.end()
     assert (ended.code, ended.out, ended.err) == (130, "", "")
 
 
-def test_ctrl_c_while_the_worker_is_asked(box: Box) -> None:
-    box.write({"a": "gate; ok"})
-    check = ["/bin/sh", "-c", f'exec cat "{box.folder}/gate a"']
-    box.write({"a": "ok"}, worker={"check": check})
-    running = box.start()
-    box.reach_gate("a")
+def test_ctrl_c_while_the_worker_is_asked(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok"})
+    check = ["/bin/sh", "-c", f'exec cat "{runner.folder}/gate a"']
+    runner.write({"a": "ok"}, worker={"check": check})
+    running = runner.start()
+    runner.reach_gate("a")
     running.send(signal.SIGINT)
     ended = running.end()
     assert (ended.code, ended.out, ended.err) == (130, "", "")
@@ -537,30 +549,30 @@ int flock(int fd, int operation) { errno = ENOSYS; return -1; }
 """
 
 
-def test_a_file_system_that_keeps_no_locks(box: Box, tmp_path: Path) -> None:
+def test_a_file_system_that_keeps_no_locks(runner: SweepRunner, tmp_path: Path) -> None:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler (cc) to take flock away with")
     source, library = tmp_path / "no_flock.c", tmp_path / "no_flock.so"
     source.write_text(NO_FLOCK)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True)
-    box.write({"a": "ok"})
-    ended = box.run(LD_PRELOAD=str(library))
+    runner.write({"a": "ok"})
+    ended = runner.run(LD_PRELOAD=str(library))
     assert ended.code == 2
     assert "this file system keeps no locks (flock: Function not implemented); put" in ended.err
-    assert box.starts() == 0
+    assert runner.starts() == 0
 
 
-def test_a_sweep_from_another_folder_with_root(box: Box, tmp_path: Path) -> None:
-    box.write({"a": "ok"})
+def test_a_sweep_from_another_folder_with_root(runner: SweepRunner, tmp_path: Path) -> None:
+    runner.write({"a": "ok"})
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "scheduler", str(box.file)],
+        [sys.executable, "-m", "scheduler", str(runner.file)],
         cwd=elsewhere,
-        env={**box.environment, "PYTHONPATH": str(REPOSITORY)},
+        env={**runner.environment, "PYTHONPATH": str(REPOSITORY)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert (elsewhere / "checkpoints" / "box" / "a.done").exists()
-    assert (elsewhere / "logs" / "box" / "a.log").exists()
+    assert (elsewhere / "checkpoints" / "runner" / "a.done").exists()
+    assert (elsewhere / "logs" / "runner" / "a.log").exists()

@@ -11,7 +11,7 @@ import pytest
 
 from scheduler.devices.lease import Lease
 from scheduler.devices.users import user_name
-from tests.helpers.fake_nvml import GIB, LIB_RM_VERSION_MISMATCH, StandIn
+from tests.helpers.fake_nvml import GIB, LIB_RM_VERSION_MISMATCH, FakeNvml
 
 ROOT = Path(__file__).parents[3]
 SWEEP = """\
@@ -29,9 +29,9 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def devices(
-    stand_in: StandIn, *arguments: object, **variables: str
+    fake_nvml: FakeNvml, *arguments: object, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    environment = stand_in.environment() | {"SCHEDULER_LEASES": str(stand_in.folder / "leases")}
+    environment = fake_nvml.environment() | {"SCHEDULER_LEASES": str(fake_nvml.folder / "leases")}
     return subprocess.run(
         [sys.executable, "-m", "scheduler", "devices", *map(str, arguments)],
         cwd=ROOT,
@@ -46,17 +46,17 @@ def rows(printed: str) -> dict[str, str]:
     return {line.split()[0]: line for line in printed.splitlines()[1:]}
 
 
-def test_says_of_each_device_why_it_is_or_is_not_idle(stand_in: StandIn, sweep: Path) -> None:
-    gpus = stand_in.gpus(8)
-    stand_in.mig(1, 2, total=35 * GIB)
+def test_says_of_each_device_why_it_is_or_is_not_idle(fake_nvml: FakeNvml, sweep: Path) -> None:
+    gpus = fake_nvml.gpus(8)
+    fake_nvml.mig(1, 2, total=35 * GIB)
     gpus[2].utilization = 87
     gpus[3].hidden = 3 * GIB
     gpus[4].lost = True
     gpus[5].total = 16 * GIB
     gpus[6].processes = {os.getpid(): 3 * GIB}
-    stand_in.write()
-    lease = Lease.acquire(stand_in.folder / "leases", gpus[7].uuid)
-    answer = devices(stand_in, sweep)
+    fake_nvml.write()
+    lease = Lease.acquire(fake_nvml.folder / "leases", gpus[7].uuid)
+    answer = devices(fake_nvml, sweep)
     lease.release()
     assert (answer.stderr, answer.returncode) == ("", 0)
     me = user_name(os.geteuid())
@@ -76,34 +76,34 @@ def test_says_of_each_device_why_it_is_or_is_not_idle(stand_in: StandIn, sweep: 
     assert [i for i, reason in expected.items() if not printed[i].rstrip().endswith(reason)] == []
 
 
-def test_shows_what_the_environment_leaves(stand_in: StandIn, sweep: Path) -> None:
-    gpus = stand_in.gpus(4)
-    answer = devices(stand_in, sweep, CUDA_VISIBLE_DEVICES=f"3,{gpus[1].uuid}")
+def test_shows_what_the_environment_leaves(fake_nvml: FakeNvml, sweep: Path) -> None:
+    gpus = fake_nvml.gpus(4)
+    answer = devices(fake_nvml, sweep, CUDA_VISIBLE_DEVICES=f"3,{gpus[1].uuid}")
     assert rows(answer.stdout).keys() == {"1", "3"}
 
 
 def test_where_nvml_cannot_be_used_says_why_and_what_a_sweep_would_do(
-    stand_in: StandIn, sweep: Path
+    fake_nvml: FakeNvml, sweep: Path
 ) -> None:
-    stand_in.fails = {"nvmlInit": LIB_RM_VERSION_MISMATCH}
-    stand_in.write()
-    answer = devices(stand_in, sweep)
+    fake_nvml.fails = {"nvmlInit": LIB_RM_VERSION_MISMATCH}
+    fake_nvml.write()
+    answer = devices(fake_nvml, sweep)
     assert (answer.stderr, answer.returncode) == ("", 0)
     assert answer.stdout.startswith("the NVIDIA driver and its library libnvidia-ml.so.1 have diff")
     assert answer.stdout.endswith("a sweep would use 1 CPU slot(s)\n")
 
 
-def test_a_setting_that_names_no_device(stand_in: StandIn, sweep: Path) -> None:
-    stand_in.gpus(1)
+def test_a_setting_that_names_no_device(fake_nvml: FakeNvml, sweep: Path) -> None:
+    fake_nvml.gpus(1)
     sweep.write_text(SWEEP.replace("idle_for: 0s", "only: [7]"))
-    answer = devices(stand_in, sweep)
+    answer = devices(fake_nvml, sweep)
     assert (answer.stdout, answer.returncode) == ("", 2)
     assert "devices.only: 7 names no single device here; there are 0 (GPU-" in answer.stderr
     assert "Traceback" not in answer.stderr
 
 
-def test_leases_that_cannot_be_kept(stand_in: StandIn, sweep: Path) -> None:
-    stand_in.gpus(1)
-    answer = devices(stand_in, sweep, SCHEDULER_LEASES="/dev/null")
+def test_leases_that_cannot_be_kept(fake_nvml: FakeNvml, sweep: Path) -> None:
+    fake_nvml.gpus(1)
+    answer = devices(fake_nvml, sweep, SCHEDULER_LEASES="/dev/null")
     assert (answer.stdout, answer.returncode) == ("", 2)
     assert "leases cannot be kept in /dev/null: it is a link or no folder" in answer.stderr

@@ -10,26 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweep_runner import Box
+from tests.helpers.sweep_runner import SweepRunner
 
 
-def test_every_task_completed(box: Box) -> None:
-    box.write({"a": "ok", "b": "chatter; ok", "c": "ok"})
-    ended = box.run()
+def test_every_task_completed(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "chatter; ok", "c": "ok"})
+    ended = runner.run()
     assert ended.code == 0
     assert "3 of 3 completed" in ended.out
-    assert box.starts() == 3
-    assert box.states() == {"a": "completed", "b": "completed", "c": "completed"}
-    assert not [name for name in box.files() if ".attempts" in name or ".tmp" in name]
+    assert runner.starts() == 3
+    assert runner.states() == {"a": "completed", "b": "completed", "c": "completed"}
+    assert not [name for name in runner.files() if ".attempts" in name or ".tmp" in name]
 
 
-def test_a_done_file_says_what_proved_it(box: Box) -> None:
+def test_a_done_file_says_what_proved_it(runner: SweepRunner) -> None:
     summary = {"summary": {"images_generated": 32, "speedup": 2.5, "loss": 0.01, "within": False}}
-    box.write({"a": ["kill 9", f"results {json.dumps(summary)}; print hello; ok"]})
-    ended = box.run()
+    runner.write({"a": ["kill 9", f"results {json.dumps(summary)}; print hello; ok"]})
+    ended = runner.run()
     assert ended.code == 0
-    done = box.done("a")
-    log = box.paths.log("a").read_bytes()
+    done = runner.done("a")
+    log = runner.paths.log("a").read_bytes()
     assert log == b"hello\nSuccessfully completed\n"
     assert done["task"] == "a"
     assert done["matrix"] == {"case": "a"}
@@ -37,7 +37,7 @@ def test_a_done_file_says_what_proved_it(box: Box) -> None:
     assert done["exit_code"] == 0
     assert done["log"]["sha256"] == hashlib.sha256(log).hexdigest()
     assert done["log"]["size"] == len(log)
-    assert done["results"] == str(box.paths.results("a"))
+    assert done["results"] == str(runner.paths.results("a"))
     assert done["images_generated"] == 32  # the worker's summary, at the top level
     assert [attempt["attempt"] for attempt in done["attempts"]] == [1, 2]
     assert done["attempts"][0]["signal"] == 9
@@ -45,52 +45,54 @@ def test_a_done_file_says_what_proved_it(box: Box) -> None:
     assert "2.50×?  +1.00%?" in ended.out
 
 
-def test_a_second_run_starts_nothing(box: Box) -> None:
-    box.write({"a": "ok", "b": "exit 2"})
-    assert box.run().code == 1
-    before = box.paths.done("a").stat()
-    ended = box.run()
+def test_a_second_run_starts_nothing(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "exit 2"})
+    assert runner.run().code == 1
+    before = runner.paths.done("a").stat()
+    ended = runner.run()
     assert ended.code == 1  # b stays failed until `retry`
-    assert box.starts() == 2
-    assert box.paths.done("a").stat() == before
+    assert runner.starts() == 2
+    assert runner.paths.done("a").stat() == before
 
 
-def test_a_killed_worker_is_tried_again_and_its_log_kept(box: Box) -> None:
-    box.write({"a": ["print first; kill 9", "print second; kill 11", "print third; ok"]})
-    ended = box.run()
+def test_a_killed_worker_is_tried_again_and_its_log_kept(runner: SweepRunner) -> None:
+    runner.write({"a": ["print first; kill 9", "print second; kill 11", "print third; ok"]})
+    ended = runner.run()
     assert ended.code == 0
-    assert box.starts("a") == 3
+    assert runner.starts("a") == 3
     assert "killed by SIGKILL" in ended.out
     assert "killed by SIGSEGV" in ended.out
-    logs = [box.paths.old_log("a", 1), box.paths.old_log("a", 2), box.paths.log("a")]
+    logs = [runner.paths.old_log("a", 1), runner.paths.old_log("a", 2), runner.paths.log("a")]
     assert [log.read_text().split()[0] for log in logs] == ["first", "second", "third"]
 
 
-def test_out_of_memory_halves_the_batch_even_if_the_worker_exits_with_0(box: Box) -> None:
-    box.write(
+def test_out_of_memory_halves_the_batch_even_if_the_worker_exits_with_0(
+    runner: SweepRunner,
+) -> None:
+    runner.write(
         {"a": "fits 1; ok"},
         worker={"args": {"batch_size": 8, "num_samples": 32}},
         retries={"max_attempts": 1, "on_oom": {"batch_size": "halve"}},
     )
-    ended = box.run()
+    ended = runner.run()
     assert ended.code == 0, ended.out
-    assert [start["argv"] for start in box.testimony("start")] == [
+    assert [start["argv"] for start in runner.testimony("start")] == [
         ["--batch-size", str(size), "--num-samples", "32"] for size in (8, 4, 2, 1)
     ]
     assert "out of memory: halves batch_size" in ended.out
 
 
-def test_out_of_memory_at_batch_size_1_uses_up_the_attempts(box: Box) -> None:
-    box.write(
+def test_out_of_memory_at_batch_size_1_uses_up_the_attempts(runner: SweepRunner) -> None:
+    runner.write(
         {"a": "fits 0; ok"},
         worker={"args": {"batch_size": 3}},
         retries={"max_attempts": 2, "on_oom": {"batch_size": "halve"}},
     )
-    ended = box.run()
+    ended = runner.run()
     assert ended.code == 1
-    sizes = [int(start["argv"][1]) for start in box.testimony("start")]
+    sizes = [int(start["argv"][1]) for start in runner.testimony("start")]
     assert sizes == [3, 1, 1]
-    failed = box.failed("a")
+    failed = runner.failed("a")
     assert failed["verdict"] == "out of memory"
     assert [attempt["verdict"] for attempt in failed["attempts"]] == ["out of memory"] * 3
 
@@ -107,14 +109,14 @@ def test_out_of_memory_at_batch_size_1_uses_up_the_attempts(box: Box) -> None:
     ],
 )
 def test_what_may_pass_is_tried_again_until_the_attempts_are_used_up(
-    box: Box, told: str, verdict: str, cause: str
+    runner: SweepRunner, told: str, verdict: str, cause: str
 ) -> None:
-    box.write({"a": told}, retries={"max_attempts": 2})
-    ended = box.run()
+    runner.write({"a": told}, retries={"max_attempts": 2})
+    ended = runner.run()
     assert ended.code == 1
-    assert box.starts("a") == 2
-    assert not box.paths.done("a").exists()
-    failed = box.failed("a")
+    assert runner.starts("a") == 2
+    assert not runner.paths.done("a").exists()
+    failed = runner.failed("a")
     assert failed["verdict"] == verdict
     assert cause in failed["cause"]
     assert "attempt 2 of 2" in failed["cause"]
@@ -122,85 +124,85 @@ def test_what_may_pass_is_tried_again_until_the_attempts_are_used_up(
 
 
 @pytest.mark.parametrize("told", ["exit 2", "raise ImportError"])
-def test_what_cannot_pass_fails_at_once(box: Box, told: str) -> None:
-    box.write({"a": told, "b": "ok"})
-    ended = box.run()
+def test_what_cannot_pass_fails_at_once(runner: SweepRunner, told: str) -> None:
+    runner.write({"a": told, "b": "ok"})
+    ended = runner.run()
     assert ended.code == 1
-    assert box.starts("a") == 1
-    assert box.failed("a")["verdict"] == "wrong code"
-    assert box.paths.done("b").exists()
+    assert runner.starts("a") == 1
+    assert runner.failed("a")["verdict"] == "wrong code"
+    assert runner.paths.done("b").exists()
 
 
-def test_exit_code_75_is_tried_again_with_growing_pauses(box: Box) -> None:
-    box.write({"a": ["exit 75", "exit 75", "ok"]}, retries={"backoff": "40ms"})
-    assert box.run().code == 0
-    first, second, third = (start["at"] for start in box.testimony("start"))
+def test_exit_code_75_is_tried_again_with_growing_pauses(runner: SweepRunner) -> None:
+    runner.write({"a": ["exit 75", "exit 75", "ok"]}, retries={"backoff": "40ms"})
+    assert runner.run().code == 0
+    first, second, third = (start["at"] for start in runner.testimony("start"))
     assert second - first >= 0.04
     assert third - second >= 0.08
-    assert [attempt.get("verdict") for attempt in box.done("a")["attempts"]] == [
+    assert [attempt.get("verdict") for attempt in runner.done("a")["attempts"]] == [
         "try later",
         "try later",
         None,
     ]
 
 
-def test_a_timeout(box: Box) -> None:
-    box.write({"a": "hang"}, limits={"timeout": "200ms"}, retries={"max_attempts": 1})
-    ended = box.run()
+def test_a_timeout(runner: SweepRunner) -> None:
+    runner.write({"a": "hang"}, limits={"timeout": "200ms"}, retries={"max_attempts": 1})
+    ended = runner.run()
     assert ended.code == 1
-    assert box.failed("a")["verdict"] == "timeout"
-    assert "limits.timeout" in box.failed("a")["cause"]
+    assert runner.failed("a")["verdict"] == "timeout"
+    assert "limits.timeout" in runner.failed("a")["cause"]
 
 
-def test_a_timeout_of_months(box: Box) -> None:
-    box.write({"a": "ok"}, limits={"timeout": "90d"})
-    assert box.run().code == 0
+def test_a_timeout_of_months(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"}, limits={"timeout": "90d"})
+    assert runner.run().code == 0
 
 
-def test_a_stall(box: Box) -> None:
-    box.write({"a": "hang"}, limits={"stall": "200ms"}, retries={"max_attempts": 1})
-    ended = box.run()
+def test_a_stall(runner: SweepRunner) -> None:
+    runner.write({"a": "hang"}, limits={"stall": "200ms"}, retries={"max_attempts": 1})
+    ended = runner.run()
     assert ended.code == 1
-    assert box.failed("a")["verdict"] == "stalled"
-    assert "limits.stall" in box.failed("a")["cause"]
+    assert runner.failed("a")["verdict"] == "stalled"
+    assert "limits.stall" in runner.failed("a")["cause"]
 
 
-def test_the_environment_of_a_worker(box: Box) -> None:
-    box.write({"a": "ok"}, worker={"env": {"MY_NUMBER": 7}}, devices={"cpu_slots": 1})
-    assert box.run(CUDA_VISIBLE_DEVICES="0", MY_OWN="inherited").code == 0
-    environment = box.testimony("start")[0]["environment"]
+def test_the_environment_of_a_worker(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"}, worker={"env": {"MY_NUMBER": 7}}, devices={"cpu_slots": 1})
+    assert runner.run(CUDA_VISIBLE_DEVICES="0", MY_OWN="inherited").code == 0
+    environment = runner.testimony("start")[0]["environment"]
     assert environment["CUDA_VISIBLE_DEVICES"] == ""  # a CPU slot
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert environment["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
     assert environment["MY_NUMBER"] == "7"
     assert environment["MY_OWN"] == "inherited"
     assert environment["SWEEP_TASK"] == "a"
-    assert environment["SWEEP_RESULTS"] == str(box.paths.results("a"))
-    assert box.paths.checkpoints in Path(environment["SWEEP_SPEC"]).parents
+    assert environment["SWEEP_RESULTS"] == str(runner.paths.results("a"))
+    assert runner.paths.checkpoints in Path(environment["SWEEP_SPEC"]).parents
 
 
-def test_tasks_run_side_by_side_and_never_twice_on_a_slot(box: Box) -> None:
-    box.write(dict.fromkeys("abcd", "gate; ok"))
-    running = box.start()
-    gates = [box.reach_gate("a"), box.reach_gate("b")]
-    assert box.starts() == 2  # two slots
+def test_tasks_run_side_by_side_and_never_twice_on_a_slot(runner: SweepRunner) -> None:
+    runner.write(dict.fromkeys("abcd", "gate; ok"))
+    running = runner.start()
+    gates = [runner.reach_gate("a"), runner.reach_gate("b")]
+    assert runner.starts() == 2  # two slots
     for open_gate in gates:
         open_gate()
-    box.open_gate("c")
-    box.open_gate("d")
+    runner.open_gate("c")
+    runner.open_gate("d")
     assert running.end().code == 0
 
 
-def test_a_second_dispatcher_is_kept_out(box: Box) -> None:
-    box.write({"a": "gate; ok"})
-    first = box.start()
-    open_gate = box.reach_gate("a")
-    second = box.run()
+def test_a_second_dispatcher_is_kept_out(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok"})
+    first = runner.start()
+    open_gate = runner.reach_gate("a")
+    second = runner.run()
     assert second.code == 3
-    assert re.fullmatch(r"another dispatcher holds the sweep 'box' .*\n", second.err, re.DOTALL)
+    assert re.fullmatch(r"another dispatcher holds the sweep 'runner' .*\n", second.err, re.DOTALL)
     open_gate()
     assert first.end().code == 0
-    assert box.starts() == 1
+    assert runner.starts() == 1
 
 
 # --- commands that cannot be started -------------------------------------------------------------
@@ -208,26 +210,26 @@ def test_a_second_dispatcher_is_kept_out(box: Box) -> None:
 
 @pytest.mark.parametrize("program", ["no-such-program", "./notes.txt"])
 def test_a_command_that_is_no_program_is_told_before_anything_starts(
-    box: Box, program: str
+    runner: SweepRunner, program: str
 ) -> None:
-    (box.folder / "notes.txt").write_text("not a program")
-    box.write({"a": "ok"}, worker={"command": [program]})
-    ended = box.run()
+    (runner.folder / "notes.txt").write_text("not a program")
+    runner.write({"a": "ok"}, worker={"command": [program]})
+    ended = runner.run()
     assert ended.code == 2
     assert f"worker.command: there is no program {program!r}" in ended.err
-    assert box.files() == []
+    assert runner.files() == []
 
 
 @pytest.mark.parametrize("command", [["./broken"], ["./{case}"]])
 def test_a_command_that_turns_out_to_be_no_program_fails_at_once(
-    box: Box, command: list[str]
+    runner: SweepRunner, command: list[str]
 ) -> None:
-    (box.folder / "broken").write_bytes(b"\0no program format")
-    (box.folder / "broken").chmod(0o755)
-    box.write({"a": "ok"}, worker={"command": command})
-    ended = box.run()
+    (runner.folder / "broken").write_bytes(b"\0no program format")
+    (runner.folder / "broken").chmod(0o755)
+    runner.write({"a": "ok"}, worker={"command": command})
+    ended = runner.run()
     assert ended.code == 1
-    failed = box.failed("a")
+    failed = runner.failed("a")
     assert "cannot start" in failed["cause"]
     assert len(failed["attempts"]) == 1
 
@@ -235,68 +237,68 @@ def test_a_command_that_turns_out_to_be_no_program_fails_at_once(
 # --- checkpoints that do not hold ----------------------------------------------------------------
 
 
-def test_another_sweep_file_makes_checkpoints_stale(box: Box) -> None:
-    box.write({"a": "ok"}, worker={"args": {"num_samples": 1}})
-    assert box.run().code == 0
-    box.write({"a": "ok"}, worker={"args": {"num_samples": 2}})
-    plan = box.run(box.file, "--dry-run")
+def test_another_sweep_file_makes_checkpoints_stale(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"}, worker={"args": {"num_samples": 1}})
+    assert runner.run().code == 0
+    runner.write({"a": "ok"}, worker={"args": {"num_samples": 2}})
+    plan = runner.run(runner.file, "--dry-run")
     assert "a: its checkpoint does not hold: the sweep file asks for something else now" in plan.out
-    ended = box.run()
+    ended = runner.run()
     assert ended.code == 0
     assert "the sweep file asks for something else now; kept as a.done.aside" in ended.out
-    assert box.starts() == 2
+    assert runner.starts() == 2
 
 
-def test_devices_retries_and_limits_do_not_make_checkpoints_stale(box: Box) -> None:
-    box.write({"a": "ok"})
-    assert box.run().code == 0
-    box.write(
+def test_devices_retries_and_limits_do_not_make_checkpoints_stale(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    assert runner.run().code == 0
+    runner.write(
         {"a": "ok", "b": "ok"},
         devices={"cpu_slots": 1},
         retries={"max_attempts": 9},
         limits={"timeout": "1h"},
     )
-    assert box.run().code == 0
-    assert box.starts("a") == 1
+    assert runner.run().code == 0
+    assert runner.starts("a") == 1
 
 
-def test_a_log_that_was_changed_makes_its_checkpoint_stale(box: Box) -> None:
-    box.write({"a": "ok"})
-    assert box.run().code == 0
-    with box.paths.log("a").open("a") as log:
+def test_a_log_that_was_changed_makes_its_checkpoint_stale(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    assert runner.run().code == 0
+    with runner.paths.log("a").open("a") as log:
         log.write("more\n")
-    ended = box.run()
+    ended = runner.run()
     assert ended.code == 0
     assert "its log is not the one that proved it" in ended.out
-    assert box.starts() == 2
+    assert runner.starts() == 2
 
 
-def test_a_log_that_was_only_touched_or_removed_does_not(box: Box) -> None:
-    box.write({"a": "ok", "b": "ok"})
-    assert box.run().code == 0
-    os.utime(box.paths.log("a"))
-    box.paths.log("b").unlink()
-    assert box.run().code == 0
-    assert box.starts() == 2
+def test_a_log_that_was_only_touched_or_removed_does_not(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "ok"})
+    assert runner.run().code == 0
+    os.utime(runner.paths.log("a"))
+    runner.paths.log("b").unlink()
+    assert runner.run().code == 0
+    assert runner.starts() == 2
 
 
-def test_a_done_that_was_removed_means_run_it_again(box: Box) -> None:
-    box.write({"a": "ok", "b": "ok"})
-    assert box.run().code == 0
-    box.paths.done("a").unlink()
-    assert box.states() == {"a": "waiting", "b": "completed"}
-    assert box.run().code == 0
-    assert (box.starts("a"), box.starts("b")) == (2, 1)
+def test_a_done_that_was_removed_means_run_it_again(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "ok"})
+    assert runner.run().code == 0
+    runner.paths.done("a").unlink()
+    assert runner.states() == {"a": "waiting", "b": "completed"}
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (2, 1)
 
 
 # --- the plan ------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_prints_the_plan_and_writes_nothing(box: Box) -> None:
-    box.write({"a": "ok", "b": "ok"}, worker={"args": {"num_samples": 5}})
-    ended = box.run(box.file, "--dry-run")
+def test_a_dry_run_prints_the_plan_and_writes_nothing(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "ok"}, worker={"args": {"num_samples": 5}})
+    ended = runner.run(runner.file, "--dry-run")
     assert ended.code == 0
     assert ended.out.count("--num-samples 5") == 2
     assert "  a [waiting] " in ended.out
-    assert list(box.root.iterdir()) == []
-    assert box.starts() == 0
+    assert list(runner.root.iterdir()) == []
+    assert runner.starts() == 0

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DEFAULT_CHECK, DEFAULT_COMMAND, Sweep
-from tests.helpers.sweep_runner import REPOSITORY, Box
+from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
 
 GOOD = """\
 matrix: {pipe: [SDXL, SD15], sched: [DDIM, PNDM], steps: [20, 50]}
@@ -274,34 +274,36 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 # --- as a user meets them ------------------------------------------------------------------------
 
 
-def test_mistakes_end_the_command_with_2_and_nothing_written(box: Box) -> None:
-    box.write_text("matrix: {case: [../x]}\nworker: {command: [x]}\nlimits: {timeout: 5}\n")
-    ended = box.run()
+def test_mistakes_end_the_command_with_2_and_nothing_written(runner: SweepRunner) -> None:
+    runner.write_text("matrix: {case: [../x]}\nworker: {command: [x]}\nlimits: {timeout: 5}\n")
+    ended = runner.run()
     assert ended.code == 2
     assert ended.out == ""
-    said = ended.err.removesuffix("\n").split(f"{box.file}: ")
+    said = ended.err.removesuffix("\n").split(f"{runner.file}: ")
     assert [line.partition(":")[0] for line in said] == [
         "",
         "limits.timeout",
         "matrix.case",
         "worker.command",
     ]
-    assert list(box.root.iterdir()) == []
-    assert sorted(p.name for p in box.folder.iterdir()) == ["box.yaml", "root"]
+    assert list(runner.root.iterdir()) == []
+    assert sorted(p.name for p in runner.folder.iterdir()) == ["runner.yaml", "root"]
 
 
-def test_the_worker_s_objections_stand_beside_our_own(box: Box) -> None:
+def test_the_worker_s_objections_stand_beside_our_own(runner: SweepRunner) -> None:
     objection = {"problems": [{"key": "matrix.case", "message": "[a] is no pipe"}]}
-    (box.folder / "check").write_text(f"#!/bin/sh\ncat > asked; echo '{json.dumps(objection)}'\n")
-    (box.folder / "check").chmod(0o755)
-    box.write({"a": "ok"}, worker={"check": ["./check"]}, limits={"timeout": 3})
-    ended = box.run()
+    (runner.folder / "check").write_text(
+        f"#!/bin/sh\ncat > asked; echo '{json.dumps(objection)}'\n"
+    )
+    (runner.folder / "check").chmod(0o755)
+    runner.write({"a": "ok"}, worker={"check": ["./check"]}, limits={"timeout": 3})
+    ended = runner.run()
     assert ended.code == 2
     assert "limits.timeout: 3 is not a duration" in ended.err
     assert "matrix.case: [a] is no pipe" in ended.err
-    asked = json.loads((box.folder / "asked").read_text())
+    asked = json.loads((runner.folder / "asked").read_text())
     assert asked["tasks"] == [{"id": "a", "matrix": {"case": "a"}}]
-    assert box.files() == []
+    assert runner.files() == []
 
 
 @pytest.mark.parametrize(
@@ -313,44 +315,44 @@ def test_the_worker_s_objections_stand_beside_our_own(box: Box) -> None:
         (["./no-text"], "./no-text did not answer the question what is wrong with the tasks"),
     ],
 )
-def test_a_worker_that_cannot_be_asked(box: Box, check: list[str], said: str) -> None:
-    (box.folder / "no-format").write_text("cat\n")
-    (box.folder / "no-text").write_text("#!/bin/sh\nprintf '\\377'; printf '\\377' >&2\n")
+def test_a_worker_that_cannot_be_asked(runner: SweepRunner, check: list[str], said: str) -> None:
+    (runner.folder / "no-format").write_text("cat\n")
+    (runner.folder / "no-text").write_text("#!/bin/sh\nprintf '\\377'; printf '\\377' >&2\n")
     for name in ("no-format", "no-text"):
-        (box.folder / name).chmod(0o755)
-    box.write({"a": "ok"}, worker={"check": check})
-    ended = box.run()
+        (runner.folder / name).chmod(0o755)
+    runner.write({"a": "ok"}, worker={"check": check})
+    ended = runner.run()
     assert ended.code == 2
     assert said in ended.err
 
 
-def test_the_worker_is_asked_in_its_own_environment(box: Box) -> None:
-    (box.folder / "bin").mkdir()
-    check = box.folder / "bin" / "my-check"
+def test_the_worker_is_asked_in_its_own_environment(runner: SweepRunner) -> None:
+    (runner.folder / "bin").mkdir()
+    check = runner.folder / "bin" / "my-check"
     check.write_text(
         '#!/bin/sh\nread _; echo "{\\"problems\\": [{\\"key\\": \\"n\\", \\"message\\": \\"$N\\"}]}"\n'
     )
     check.chmod(0o755)
     path = f"{check.parent}:{os.environ['PATH']}"
-    box.write({"a": "ok"}, worker={"check": ["my-check"], "env": {"PATH": path, "N": 7}})
-    ended = box.run()
-    assert (ended.code, ended.err) == (2, f"{box.file}: n: 7\n")
+    runner.write({"a": "ok"}, worker={"check": ["my-check"], "env": {"PATH": path, "N": 7}})
+    ended = runner.run()
+    assert (ended.code, ended.err) == (2, f"{runner.file}: n: 7\n")
 
 
 @pytest.mark.parametrize("worker", ["{command: python x.py}", "{comand: [python, x.py]}", "3"])
 def test_the_default_worker_is_not_asked_in_the_place_of_one_that_is_misspelt(
-    box: Box, worker: str
+    runner: SweepRunner, worker: str
 ) -> None:
-    box.write_text(f"matrix: {{case: [a]}}\nworker: {worker}\n")
-    ended = box.run()
+    runner.write_text(f"matrix: {{case: [a]}}\nworker: {worker}\n")
+    ended = runner.run()
     assert ended.code == 2
-    assert ended.err.count(f"{box.file}: ") == 1, ended.err
+    assert ended.err.count(f"{runner.file}: ") == 1, ended.err
 
 
-def test_our_worker_is_asked_about_pipes_and_scheds(box: Box) -> None:
-    box.write_text("matrix: {pipe: [SDXXL], sched: [DDIMM], steps: [5]}\n")
-    ended = box.run()
+def test_our_worker_is_asked_about_pipes_and_scheds(runner: SweepRunner) -> None:
+    runner.write_text("matrix: {pipe: [SDXXL], sched: [DDIMM], steps: [5]}\n")
+    ended = runner.run()
     assert ended.code == 2
     assert "SDXXL" in ended.err
     assert "DDIMM" in ended.err
-    assert box.files() == []
+    assert runner.files() == []

@@ -1,4 +1,4 @@
-"""The picture: what events make of it."""
+"""The progress: what events make of it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.progress import Picture, TaskView
+from scheduler.core.progress import SweepProgress, TaskView
 
 DEVICE = {"id": "GPU-a", "name": "a GPU", "index": "0", "kind": "gpu"}
 
 
-def picture(*events: dict[str, Any]) -> Picture:
-    seen = Picture({"a": TaskView(), "b": TaskView(), "c": TaskView()})
+def progress(*events: dict[str, Any]) -> SweepProgress:
+    seen = SweepProgress({"a": TaskView(), "b": TaskView(), "c": TaskView()})
     for event in events:
         seen.apply(event)
     return seen
@@ -27,7 +27,7 @@ def of(event: str, task: str, at: float, **facts: Any) -> dict[str, Any]:
 
 
 def test_the_gap_between_tasks_does_not_hold_the_time_without_a_dispatcher() -> None:
-    seen = picture(
+    seen = progress(
         begins(100.0),
         of("attempt_adopted", "a", 100.1, started=20.0),
         of("attempt_ended", "a", 100.2, ended=30.0),
@@ -40,12 +40,12 @@ def test_the_gap_between_tasks_does_not_hold_the_time_without_a_dispatcher() -> 
 
 def test_devices_are_not_idle_while_there_is_no_dispatcher() -> None:
     idle = {"event": "device", "device": "GPU-a", "idle": True, "reason": "idle"}
-    seen = picture(begins(100.0), {"at": 101.0, **idle}, begins(9000.0), {"at": 9001.0, **idle})
+    seen = progress(begins(100.0), {"at": 101.0, **idle}, begins(9000.0), {"at": 9001.0, **idle})
     assert seen.idle_seconds == 0.0  # the first one was killed, and could not say so
 
 
 def test_devices_are_not_idle_while_every_waiting_task_backs_off() -> None:
-    seen = picture(
+    seen = progress(
         begins(100.0),
         {"at": 100.0, "event": "device", "device": "GPU-a", "idle": True, "reason": "idle"},
         *(of("attempt_started", task, 100.0, started=100.0) for task in "abc"),
@@ -58,13 +58,13 @@ def test_devices_are_not_idle_while_every_waiting_task_backs_off() -> None:
 
 def test_why_a_task_waits_names_devices_as_people_do() -> None:
     busy = {"event": "device", "device": "GPU-a", "idle": False, "reason": "busy: process 4711"}
-    seen = picture(begins(100.0), {"at": 101.0, **busy})
+    seen = progress(begins(100.0), {"at": 101.0, **busy})
     assert seen.why_waits("a", 102.0) == "no idle device (GPU 0 busy: process 4711)"
 
 
 def test_a_snapshot_knows_which_tasks_back_off() -> None:
     idle = {"event": "device", "device": "GPU-a", "idle": True, "reason": "idle"}
-    before = picture(
+    before = progress(
         begins(100.0),
         {"at": 100.0, **idle},
         *(of("attempt_started", task, 100.0, started=100.0) for task in "abc"),
@@ -72,6 +72,6 @@ def test_a_snapshot_knows_which_tasks_back_off() -> None:
         of("waits", "c", 110.0, not_before=140.0, why="waits 30 s after: failed"),
         {"at": 110.0, **idle},
     )
-    after = picture({"at": 111.0, "event": "snapshot", **before.snapshot()})
+    after = progress({"at": 111.0, "event": "snapshot", **before.snapshot()})
     after.apply(of("attempt_started", "c", 140.1, started=140.1))
     assert after.idle_seconds == 0.0

@@ -1,4 +1,4 @@
-"""Whether a device is idle: every situation on a shared box, and what is said of it."""
+"""Whether a device is idle: every situation on a shared runner, and what is said of it."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.helpers.fake_nvml import (
     NO_PERMISSION,
     NOT_SUPPORTED,
     UNKNOWN,
-    StandIn,
+    FakeNvml,
 )
 
 ROOT = Path(__file__).parents[3]
@@ -66,8 +66,8 @@ class Client:
 
 
 @contextmanager
-def client_of(stand_in: StandIn) -> Iterator[Client]:
-    client = Client(stand_in.environment())
+def client_of(fake_nvml: FakeNvml) -> Iterator[Client]:
+    client = Client(fake_nvml.environment())
     with client.process:
         yield client
         client.process.stdin.close()
@@ -75,10 +75,10 @@ def client_of(stand_in: StandIn) -> Iterator[Client]:
 
 
 @pytest.fixture
-def client(stand_in: StandIn) -> Iterator[Client]:
+def client(fake_nvml: FakeNvml) -> Iterator[Client]:
     """Of a machine with two GPUs."""
-    stand_in.gpus(2)
-    with client_of(stand_in) as client:
+    fake_nvml.gpus(2)
+    with client_of(fake_nvml) as client:
         yield client
 
 
@@ -94,17 +94,17 @@ def foreign_process(uses: Path, memory: int) -> Iterator[subprocess.Popen[bytes]
 
 
 class TestOpening:
-    def open(self, stand_in: StandIn) -> str:
-        with client_of(stand_in) as client:
+    def open(self, fake_nvml: FakeNvml) -> str:
+        with client_of(fake_nvml) as client:
             return client.opened.get("unavailable", "opened")
 
-    def test_where_there_is_no_library(self, stand_in: StandIn, tmp_path: Path) -> None:
-        stand_in.library = tmp_path
+    def test_where_there_is_no_library(self, fake_nvml: FakeNvml, tmp_path: Path) -> None:
+        fake_nvml.library = tmp_path
         (tmp_path / "libnvidia-ml.so.1").write_text("no library")  # hides one that is installed
-        assert self.open(stand_in).startswith("no NVIDIA driver here")
+        assert self.open(fake_nvml).startswith("no NVIDIA driver here")
 
-    def test_where_there_is_no_gpu(self, stand_in: StandIn) -> None:
-        assert self.open(stand_in) == "the NVIDIA driver finds no GPU"
+    def test_where_there_is_no_gpu(self, fake_nvml: FakeNvml) -> None:
+        assert self.open(fake_nvml) == "the NVIDIA driver finds no GPU"
 
     @pytest.mark.parametrize(
         ("code", "reason"),
@@ -122,25 +122,27 @@ class TestOpening:
         ],
     )
     @pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount"])
-    def test_where_it_fails(self, stand_in: StandIn, function: str, code: int, reason: str) -> None:
-        stand_in.fails = {function: code}
-        stand_in.gpus(1)
-        assert self.open(stand_in) == reason
+    def test_where_it_fails(
+        self, fake_nvml: FakeNvml, function: str, code: int, reason: str
+    ) -> None:
+        fake_nvml.fails = {function: code}
+        fake_nvml.gpus(1)
+        assert self.open(fake_nvml) == reason
 
 
 class TestDevices:
     @pytest.mark.parametrize("number", [1, 8, 64])
-    def test_in_the_order_of_the_bus(self, stand_in: StandIn, number: int) -> None:
-        gpus = stand_in.gpus(number, name="NVIDIA A100-SXM4-80GB", total=80 * GIB)
-        with client_of(stand_in) as client:
+    def test_in_the_order_of_the_bus(self, fake_nvml: FakeNvml, number: int) -> None:
+        gpus = fake_nvml.gpus(number, name="NVIDIA A100-SXM4-80GB", total=80 * GIB)
+        with client_of(fake_nvml) as client:
             assert client.devices() == [
                 Device(gpu.uuid, "NVIDIA A100-SXM4-80GB", str(i), "gpu", 80 * GIB)
                 for i, gpu in enumerate(gpus)
             ]
 
-    def test_limited_by_what_was_inherited_and_by_settings(self, stand_in: StandIn) -> None:
-        gpus = stand_in.gpus(8)
-        with client_of(stand_in) as client:
+    def test_limited_by_what_was_inherited_and_by_settings(self, fake_nvml: FakeNvml) -> None:
+        gpus = fake_nvml.gpus(8)
+        with client_of(fake_nvml) as client:
             chosen = client.devices(visible=f"7,{gpus[5].uuid},4", only=[0, 4, 5, 6], exclude=[4])
             assert [device.id for device in chosen] == [gpus[5].uuid]
             assert client.devices(visible="") == []
@@ -148,12 +150,12 @@ class TestDevices:
                 "devices.only: 8 names no single device here; there are 0 (GPU-"
             )
 
-    def test_mig_instances_stand_for_their_gpu(self, stand_in: StandIn) -> None:
-        whole, divided = stand_in.gpus(2)
-        first, _, third = stand_in.mig(1, 3, name="NVIDIA H200 MIG 1g.18gb", total=16 * GIB)
+    def test_mig_instances_stand_for_their_gpu(self, fake_nvml: FakeNvml) -> None:
+        whole, divided = fake_nvml.gpus(2)
+        first, _, third = fake_nvml.mig(1, 3, name="NVIDIA H200 MIG 1g.18gb", total=16 * GIB)
         del divided.instances[1]  # numbers have gaps
-        stand_in.write()
-        with client_of(stand_in) as client:
+        fake_nvml.write()
+        with client_of(fake_nvml) as client:
             assert [(d.id, d.index, d.kind, d.parent) for d in client.devices()] == [
                 (whole.uuid, "0", "gpu", None),
                 (first.uuid, "1:0", "mig", divided.uuid),
@@ -161,21 +163,21 @@ class TestDevices:
             ]
             assert [d.id for d in client.devices(only=[divided.uuid])] == [first.uuid, third.uuid]
 
-    def test_mig_mode_without_an_instance_is_said(self, stand_in: StandIn) -> None:
-        (gpu,) = stand_in.gpus(1, mig_mode=True)
-        with client_of(stand_in) as client:
+    def test_mig_mode_without_an_instance_is_said(self, fake_nvml: FakeNvml) -> None:
+        (gpu,) = fake_nvml.gpus(1, mig_mode=True)
+        with client_of(fake_nvml) as client:
             assert [device.id for device in client.devices()] == [gpu.uuid]
             assert "MIG mode is on but no instance exists" in client.reason(gpu.uuid)
-            stand_in.set(0, mig_mode=False)
+            fake_nvml.set(0, mig_mode=False)
             assert client.reason(gpu.uuid) == "idle"
-            (instance,) = stand_in.mig(0, 1, total=35 * GIB)
+            (instance,) = fake_nvml.mig(0, 1, total=35 * GIB)
             assert [device.id for device in client.devices()] == [instance.uuid]
             assert client.reason(instance.uuid) == "idle (utilisation not known)"
 
-    def test_a_gpu_that_cannot_be_asked_is_shown(self, stand_in: StandIn) -> None:
-        gpus = stand_in.gpus(3)
-        stand_in.set(1, lost=True)
-        with client_of(stand_in) as client:
+    def test_a_gpu_that_cannot_be_asked_is_shown(self, fake_nvml: FakeNvml) -> None:
+        gpus = fake_nvml.gpus(3)
+        fake_nvml.set(1, lost=True)
+        with client_of(fake_nvml) as client:
             devices = client.devices()
             assert [device.index for device in devices] == ["0", "1", "2"]
             assert [client.reason(device.id) for device in devices] == [
@@ -188,8 +190,8 @@ class TestDevices:
                 gpus[2].uuid,
             ]
 
-    def test_a_driver_that_goes_away(self, stand_in: StandIn, client: Client) -> None:
-        (stand_in.folder / "scenario").unlink()
+    def test_a_driver_that_goes_away(self, fake_nvml: FakeNvml, client: Client) -> None:
+        (fake_nvml.folder / "scenario").unlink()
         assert client.ask("devices", {}) == {
             "NvmlUnavailable": "the NVIDIA kernel driver is not loaded"
         }
@@ -197,8 +199,8 @@ class TestDevices:
 
 
 class TestReading:
-    def test_of_an_idle_gpu(self, stand_in: StandIn, client: Client) -> None:
-        gpu = stand_in.devices[0]
+    def test_of_an_idle_gpu(self, fake_nvml: FakeNvml, client: Client) -> None:
+        gpu = fake_nvml.devices[0]
         assert client.read(gpu.uuid) == Reading(
             gpu.uuid,
             utilization=0,
@@ -209,88 +211,88 @@ class TestReading:
         )
 
     def test_a_foreign_process_at_no_utilisation_and_its_death(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
-        gpu = stand_in.devices[0].uuid
-        with foreign_process(stand_in.folder / "use" / gpu, 3 * GIB) as process:
+        gpu = fake_nvml.devices[0].uuid
+        with foreign_process(fake_nvml.folder / "use" / gpu, 3 * GIB) as process:
             assert client.read(gpu).processes == (Process(process.pid, 3 * GIB, "sh", USER),)
             assert client.reason(gpu) == (
                 f"busy: process {process.pid} (sh, user {USER}) holds 3.0 GiB"
             )
-            assert client.reason(stand_in.devices[1].uuid) == "idle"
+            assert client.reason(fake_nvml.devices[1].uuid) == "idle"
         assert client.reason(gpu) == "idle"
 
-    def test_processes_that_a_container_hides(self, stand_in: StandIn, client: Client) -> None:
-        stand_in.set(0, hidden=3 * GIB)
-        reading = client.read(stand_in.devices[0].uuid)
+    def test_processes_that_a_container_hides(self, fake_nvml: FakeNvml, client: Client) -> None:
+        fake_nvml.set(0, hidden=3 * GIB)
+        reading = client.read(fake_nvml.devices[0].uuid)
         assert (reading.processes, reading.used_memory) == ((), 3 * GIB)
         assert client.reason(reading.device_id) == (
             "busy: 3.0 GiB held by processes that cannot be seen from here"
         )
 
-    def test_garbage_pids(self, stand_in: StandIn, client: Client) -> None:
-        gpu = stand_in.devices[0].uuid
-        stand_in.set(0, phantoms={0: None, 4294967295: 2**64 - 2, 2**31: 5})
+    def test_garbage_pids(self, fake_nvml: FakeNvml, client: Client) -> None:
+        gpu = fake_nvml.devices[0].uuid
+        fake_nvml.set(0, phantoms={0: None, 4294967295: 2**64 - 2, 2**31: 5})
         assert [p.exists for p in client.read(gpu).processes] == [False] * 3
         assert client.reason(gpu) == "idle"
-        stand_in.set(0, phantoms={}, processes={2**31: 3 * GIB})
+        fake_nvml.set(0, phantoms={}, processes={2**31: 3 * GIB})
         assert client.reason(gpu) == "busy: 3.0 GiB held by processes that cannot be seen from here"
 
     def test_a_number_that_is_only_a_threads_is_no_process(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
         code = "import threading, time; t = threading.Thread(target=time.sleep, args=[600]); "
         code += "t.start(); print(t.native_id, flush=True)"
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            stand_in.set(0, phantoms={int(process.stdout.readline()): None})
-            assert client.reason(stand_in.devices[0].uuid) == "idle"
+            fake_nvml.set(0, phantoms={int(process.stdout.readline()): None})
+            assert client.reason(fake_nvml.devices[0].uuid) == "idle"
             process.kill()
 
     def test_a_dead_process_that_nobody_has_waited_for(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
         dead = subprocess.Popen(["true"])
         os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
-        stand_in.set(0, phantoms={dead.pid: GIB})
-        assert [p.exists for p in client.read(stand_in.devices[0].uuid).processes] == [False]
+        fake_nvml.set(0, phantoms={dead.pid: GIB})
+        assert [p.exists for p in client.read(fake_nvml.devices[0].uuid).processes] == [False]
         dead.wait()
 
-    def test_what_a_display_holds(self, stand_in: StandIn, client: Client) -> None:
-        stand_in.set(0, displays={1: 600 * 2**20})
-        assert client.read(stand_in.devices[0].uuid).display_memory == 600 * 2**20
-        assert client.reason(stand_in.devices[0].uuid) == "idle"
+    def test_what_a_display_holds(self, fake_nvml: FakeNvml, client: Client) -> None:
+        fake_nvml.set(0, displays={1: 600 * 2**20})
+        assert client.read(fake_nvml.devices[0].uuid).display_memory == 600 * 2**20
+        assert client.reason(fake_nvml.devices[0].uuid) == "idle"
 
     def test_a_process_that_draws_and_computes_counts_once(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
-        stand_in.set(0, displays={os.getpid(): GIB}, phantoms={os.getpid(): GIB})
-        assert client.read(stand_in.devices[0].uuid).display_memory == 0
+        fake_nvml.set(0, displays={os.getpid(): GIB}, phantoms={os.getpid(): GIB})
+        assert client.read(fake_nvml.devices[0].uuid).display_memory == 0
 
     def test_a_process_cannot_write_to_our_users_terminal(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
         code = r"open('/proc/self/comm', 'w').write('\x1b[2J\x07é'); print(flush=True); input()"
         command = [sys.executable, "-c", code]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
             process.stdout.readline()
-            stand_in.set(0, processes={process.pid: GIB})
-            assert client.read(stand_in.devices[0].uuid).processes[0].name == "?[2J?é"
+            fake_nvml.set(0, processes={process.pid: GIB})
+            assert client.read(fake_nvml.devices[0].uuid).processes[0].name == "?[2J?é"
             process.kill()
 
-    def test_utilisation_over_time(self, stand_in: StandIn, client: Client) -> None:
-        gpu = stand_in.devices[0].uuid
-        stand_in.set(0, utilization=87, later=[(3600, "utilization 3")])
+    def test_utilisation_over_time(self, fake_nvml: FakeNvml, client: Client) -> None:
+        gpu = fake_nvml.devices[0].uuid
+        fake_nvml.set(0, utilization=87, later=[(3600, "utilization 3")])
         assert client.read(gpu).utilization == 87
-        stand_in.set(0, later=[(0.2, "utilization 3")])
+        fake_nvml.set(0, later=[(0.2, "utilization 3")])
         while client.read(gpu).utilization == 87:
             pass
         assert client.read(gpu).utilization == 3
 
-    def test_mig_instances_apart_from_each_other(self, stand_in: StandIn, client: Client) -> None:
-        busy, free = stand_in.mig(0, 2, total=35 * GIB)
+    def test_mig_instances_apart_from_each_other(self, fake_nvml: FakeNvml, client: Client) -> None:
+        busy, free = fake_nvml.mig(0, 2, total=35 * GIB)
         client.devices()
-        with foreign_process(stand_in.folder / "use" / busy.uuid, 3 * GIB):
+        with foreign_process(fake_nvml.folder / "use" / busy.uuid, 3 * GIB):
             assert client.reason(busy.uuid).startswith("busy: process")
             assert client.reason(free.uuid) == "idle (utilisation not known)"
 
@@ -312,27 +314,27 @@ class TestWhatNvmlWillNotTell:
         ],
     )
     def test_is_not_held_against_a_device(
-        self, stand_in: StandIn, client: Client, function: str, reason: str, code: int
+        self, fake_nvml: FakeNvml, client: Client, function: str, reason: str, code: int
     ) -> None:
-        stand_in.set(0, fails={function: code})
+        fake_nvml.set(0, fails={function: code})
         gpu, other = client.devices()
         assert (client.reason(gpu.id), client.reason(other.id)) == (reason, "idle")
 
     def test_an_old_driver_counts_its_reserve_as_used(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
-        stand_in.set(0, fails={"nvmlDeviceGetMemoryInfo_v2": FUNCTION_NOT_FOUND})
-        reading = client.read(stand_in.devices[0].uuid)
+        fake_nvml.set(0, fails={"nvmlDeviceGetMemoryInfo_v2": FUNCTION_NOT_FOUND})
+        reading = client.read(fake_nvml.devices[0].uuid)
         assert reading.reserved_memory is None
-        assert reading.used_memory == stand_in.devices[0].reserved
-        stand_in.set(0, hidden=GIB)
+        assert reading.used_memory == fake_nvml.devices[0].reserved
+        fake_nvml.set(0, hidden=GIB)
         assert client.reason(reading.device_id).startswith("busy: 1.6 GiB held by processes")
 
-    def test_an_error_is_told_and_goes_away(self, stand_in: StandIn, client: Client) -> None:
-        gpu = stand_in.devices[0].uuid
-        stand_in.set(0, fails={"nvmlDeviceGetUtilizationRates": UNKNOWN})
+    def test_an_error_is_told_and_goes_away(self, fake_nvml: FakeNvml, client: Client) -> None:
+        gpu = fake_nvml.devices[0].uuid
+        fake_nvml.set(0, fails={"nvmlDeviceGetUtilizationRates": UNKNOWN})
         assert client.read(gpu) == Reading(gpu, error="NVML answers UNKNOWN")
-        stand_in.set(0, fails={})
+        fake_nvml.set(0, fails={})
         assert client.reason(gpu) == "idle"
 
 
@@ -340,11 +342,11 @@ class TestDevicesThatComeAndGo:
     LOST = "lost: the GPU fell off the bus; reset it or reboot"
 
     def test_a_gpu_lost_in_mid_run_leaves_the_others(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
         lost, other = (device.id for device in client.devices())
         assert client.reason(lost) == "idle"
-        stand_in.set(0, lost=True)
+        fake_nvml.set(0, lost=True)
         assert client.reason(lost) == self.LOST
         assert client.read(lost).lost
         assert client.reason(other) == "idle"
@@ -359,37 +361,37 @@ class TestDevicesThatComeAndGo:
         ],
     )
     def test_a_gpu_that_an_xid_error_left_unusable(
-        self, stand_in: StandIn, client: Client, action: int, needs: str
+        self, fake_nvml: FakeNvml, client: Client, action: int, needs: str
     ) -> None:
         gpu, other = (device.id for device in client.devices())
-        stand_in.set(0, recovery=action)
+        fake_nvml.set(0, recovery=action)
         assert client.reason(gpu) == f"in error: the driver asks for {needs}"
         assert client.reason(other) == "idle"
-        stand_in.set(0, recovery=0)
+        fake_nvml.set(0, recovery=0)
         assert client.reason(gpu) == "idle"
 
     def test_a_gpu_that_returns_is_seen_once_nvml_is_opened_anew(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
         gpu, other = (device.id for device in client.devices())
-        stand_in.set(0, lost=True)
+        fake_nvml.set(0, lost=True)
         client.read(gpu)
-        stand_in.set(0, lost=False)
+        fake_nvml.set(0, lost=False)
         assert client.read(gpu).lost
         client.ask("reopen_after", 0)
         assert client.reason(gpu) == "idle"
         assert client.reason(other) == "idle"
 
     def test_mig_instances_destroyed_and_made_again(
-        self, stand_in: StandIn, client: Client
+        self, fake_nvml: FakeNvml, client: Client
     ) -> None:
-        first, second = stand_in.mig(0, 2, total=35 * GIB)
+        first, second = fake_nvml.mig(0, 2, total=35 * GIB)
         client.devices()
-        instances = stand_in.devices[0].instances
-        stand_in.set(0, instances={0: first})
+        instances = fake_nvml.devices[0].instances
+        fake_nvml.set(0, instances={0: first})
         assert client.reason(second.uuid) == "lost: NVML no longer finds it"
         assert client.reason(first.uuid) == "idle (utilisation not known)"
-        stand_in.set(0, instances=instances)
+        fake_nvml.set(0, instances=instances)
         assert client.reason(second.uuid) == "idle (utilisation not known)"
 
     def test_a_device_that_never_was(self, client: Client) -> None:
@@ -397,13 +399,13 @@ class TestDevicesThatComeAndGo:
             "GPU-none", error="NVML no longer finds it", lost=True
         )
 
-    def test_a_driver_that_is_replaced_under_us(self, stand_in: StandIn, client: Client) -> None:
-        gpu = stand_in.devices[0].uuid
+    def test_a_driver_that_is_replaced_under_us(self, fake_nvml: FakeNvml, client: Client) -> None:
+        gpu = fake_nvml.devices[0].uuid
         client.ask("reopen_after", 0)
-        stand_in.fails = {"nvml": LIB_RM_VERSION_MISMATCH}
-        stand_in.write()
+        fake_nvml.fails = {"nvml": LIB_RM_VERSION_MISMATCH}
+        fake_nvml.write()
         assert client.read(gpu).error
         assert client.read(gpu).error
-        stand_in.fails = {}
-        stand_in.write()
+        fake_nvml.fails = {}
+        fake_nvml.write()
         assert client.reason(gpu) == "idle"

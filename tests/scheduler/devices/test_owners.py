@@ -44,7 +44,7 @@ def test_a_worker_that_ended_since_the_reading_is_not_a_foreign_process() -> Non
     worker.wait()
     neighbour = Process(os.getppid(), 1, "python", "anna")
     taken_before = Reading("GPU-1", processes=(Process(worker.pid, 1, "true", "me"), neighbour))
-    reading, own = with_owners(taken_before, keeper=None)
+    reading, own = with_owners(taken_before, supervisor=None)
     assert reading.processes == (Process(worker.pid, 1, "true", "me", exists=False), neighbour)
     assert own == NOBODY
 
@@ -53,7 +53,7 @@ def test_our_own_are_told_from_others() -> None:
     worker = subprocess.Popen(["sleep", "60"])
     try:
         both = tuple(Process(pid, 1) for pid in (worker.pid, os.getppid()))
-        reading, own = with_owners(Reading("GPU-1", processes=both), keeper=os.getpid())
+        reading, own = with_owners(Reading("GPU-1", processes=both), supervisor=os.getpid())
         assert reading.processes == both
         assert own == {worker.pid}
     finally:

@@ -61,7 +61,7 @@ def devices(
     monkeypatch: pytest.MonkeyPatch, events: list[Event], told: list[dict[str, object]]
 ) -> room.Devices:
     monkeypatch.setattr(Nvml, "open", Stumbling)
-    found = room.Devices(DeviceSettings(idle_for=0), visible=None)
+    found = room.DevicePool(DeviceSettings(idle_for=0), visible=None)
     found.connect(
         post=lambda function: function(),
         emit=events.append,
@@ -91,6 +91,6 @@ def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
 def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(
     devices: room.Devices, events: list[Event]
 ) -> None:
-    devices.occupy(GPU.id, keeper=1)
+    devices.occupy(GPU.id, supervisor=1)
     devices._deliver([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])
     assert not any(isinstance(event, DeviceGone | DeviceBusy) for event in events)

@@ -21,47 +21,47 @@ from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt
 from scheduler.dispatch.recovery import Recovered, recover
-from scheduler.executors.local.handles import AdoptedKeeper
+from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.storage.atomic import Draft
 from scheduler.storage.attempts_file import read_attempts
 from scheduler.storage.logs import last_summary
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.display import device_table, progress_rows
-from scheduler.views.from_files import picture_of_files
+from scheduler.views.from_files import progress_from_files
 from scheduler.views.tables import closing
-from tests.helpers.sweep_runner import Box
+from tests.helpers.sweep_runner import SweepRunner
 
 OVERWRITES = b'0e-"{}[\n\\\0\xff '  # what turns JSON into other JSON, or into none
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Box:
+def sample(tmp_path_factory: pytest.TempPathFactory) -> SweepRunner:
     """A sweep with a completed and a failed task, and one that is completed but has no checkpoint yet."""
     folder = tmp_path_factory.mktemp("sample")
     (folder / "libnvidia-ml.so.1").touch()
-    box = Box(folder, {"LD_LIBRARY_PATH": str(folder)})
+    runner = SweepRunner(folder, {"LD_LIBRARY_PATH": str(folder)})
     summary = json.dumps({"summary": {"speedup": 2.5, "loss": 0.01}})
     told = {
         "a": f'results {{"role": "baseline"}}; results {summary}; ok',
         "b": ["exit 1", "exit 2"],
         "c": ["exit 1", "gate; ok"],
     }
-    box.write(told, devices={"cpu_slots": 1})
-    running = box.start()
-    gate = box.reach_gate("c")
+    runner.write(told, devices={"cpu_slots": 1})
+    running = runner.start()
+    gate = runner.reach_gate("c")
     running.kill()
     gate()
-    box.wait_for_end_of_attempt("c")
-    return box
+    runner.wait_for_end_of_attempt("c")
+    return runner
 
 
 class Case:
     """A copy of the sample's files, of which one is damaged again and again."""
 
-    def __init__(self, sample: Box, folder: Path) -> None:
+    def __init__(self, sample: SweepRunner, folder: Path) -> None:
         shutil.copytree(sample.root, folder / "root")
         self.sweep: Sweep = read_sweep(sample.file)
-        self.paths = SweepPaths(folder / "root", "box")
+        self.paths = SweepPaths(folder / "root", "runner")
         self.clock = Clock()
         self.shown = 0
 
@@ -105,17 +105,17 @@ class Case:
         self.shown += 1
         if self.shown % every:
             return {}
-        picture = picture_of_files(self.sweep, self.paths)
-        device_table(picture, self.paths, 2e9)
-        progress_rows(picture, 2e9, 80)
-        list(closing(picture, self.paths, 2e9))
-        status = as_json("box", picture, 2e9)
+        progress = progress_from_files(self.sweep, self.paths)
+        device_table(progress, self.paths, 2e9)
+        progress_rows(progress, 2e9, 80)
+        list(closing(progress, self.paths, 2e9))
+        status = as_json("runner", progress, 2e9)
         json.dumps(status)
         return {task["task"]: task["state"] for task in status["tasks"]}
 
 
 @pytest.fixture
-def case(sample: Box, tmp_path: Path) -> Case:
+def case(sample: SweepRunner, tmp_path: Path) -> Case:
     return Case(sample, tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_a_damaged_done_is_proved_again_by_journal_and_log(case: Case) -> None:
 
 
 def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
-    case: Case, sample: Box
+    case: Case, sample: SweepRunner
 ) -> None:
     """As after a crash between checkpoint and tidying up: log and record prove the completion again."""
     judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
@@ -179,8 +179,8 @@ def test_a_damaged_attempts_file(case: Case) -> None:
         found = case.recover()
         assert case.state("c") in (State.WAITING, State.RUNNING)
         for record in found.open_attempts.values():
-            keeper = AdoptedKeeper.find(record)
-            assert keeper is None
+            supervisor = AdoptedSupervisor.find(record)
+            assert supervisor is None
             judgement = judge_attempt(case.task("c"), case.paths, case.sweep)
             if judgement.verdict.completed:  # never without a record of the exit
                 ended = judgement.attempts[-1].ended
@@ -219,7 +219,7 @@ def test_a_damaged_results_file(case: Case) -> None:
 def test_times_that_are_none(case: Case, time: str) -> None:
     """What an overwritten digit can make of a time, and worse."""
     start = f'{{"attempt": 1, "device": "cpu:0", "digest": "x", "started": {time}, "birth": {time}'
-    start += f', "keeper": {time}, "boot": {time}, "monotonic": {time}, "halvings": {time}}}\n'
+    start += f', "supervisor": {time}, "boot": {time}, "monotonic": {time}, "halvings": {time}}}\n'
     end = f'{{"ended": {time}, "code": 0}}\n'
     for lines in (start, start + end):
         case.paths.attempts("c").write_text(lines)
@@ -250,7 +250,9 @@ def test_a_folder_or_a_loop_where_a_file_should_be(case: Case, suffix: str) -> N
             path.rmdir()
 
 
-def test_checkpoints_of_damaged_files_are_set_aside_and_kept(sample: Box, tmp_path: Path) -> None:
+def test_checkpoints_of_damaged_files_are_set_aside_and_kept(
+    sample: SweepRunner, tmp_path: Path
+) -> None:
     case = Case(sample, tmp_path)
     case.paths.journal.unlink()  # or it would prove the completion again
     for _ in range(2):

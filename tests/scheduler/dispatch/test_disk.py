@@ -17,22 +17,22 @@ import pytest
 from scheduler.config.loader import read_sweep
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.outcomes import Records
-from scheduler.dispatch.writer import Clerk
-from tests.helpers.sweep_runner import Box
+from scheduler.dispatch.writer import CheckpointWriter
+from tests.helpers.sweep_runner import SweepRunner
 
 Mount = Callable[..., None]
 
 
 @pytest.fixture
-def mount(box: Box) -> Iterator[Mount]:
-    """Mount a file system of its own on the box's root; without the right to, the test is skipped."""
+def mount(runner: SweepRunner) -> Iterator[Mount]:
+    """Mount a file system of its own on the runner's root; without the right to, the test is skipped."""
     mounted = False
 
     def do(*options: str) -> None:
         nonlocal mounted
         if os.geteuid() != 0 or shutil.which("mount") is None:
             pytest.skip("needs to mount a small file system, as root")
-        words = ["mount", *options, "-t", "tmpfs", "tmpfs", str(box.root)]
+        words = ["mount", *options, "-t", "tmpfs", "tmpfs", str(runner.root)]
         done = subprocess.run(words, capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"cannot mount a file system here: {done.stderr.strip()}")
@@ -40,8 +40,8 @@ def mount(box: Box) -> Iterator[Mount]:
 
     yield do
     if mounted:
-        box.clean_up()
-        subprocess.run(["umount", "--lazy", str(box.root)], check=True)
+        runner.clean_up()
+        subprocess.run(["umount", "--lazy", str(runner.root)], check=True)
 
 
 def fill(folder: Path) -> Path:
@@ -55,26 +55,28 @@ def fill(folder: Path) -> Path:
             return filler
 
 
-def test_a_read_only_folder_is_told_at_the_start(box: Box, mount: Mount) -> None:
+def test_a_read_only_folder_is_told_at_the_start(runner: SweepRunner, mount: Mount) -> None:
     if os.geteuid() == 0:
         mount("-o", "ro")
     else:
-        box.root.chmod(0o555)
-    box.write({"a": "ok"})
-    for words in ([box.file], ["retry", box.file]):
-        ended = box.run(*words)
+        runner.root.chmod(0o555)
+    runner.write({"a": "ok"})
+    for words in ([runner.file], ["retry", runner.file]):
+        ended = runner.run(*words)
         assert ended.code == 2
-        assert ended.err.startswith(str(box.root))
+        assert ended.err.startswith(str(runner.root))
         assert "checkpoints and logs must be writable (--root DIR puts them elsewhere)" in ended.err
-    assert box.starts() == 0
-    assert box.states() == {"a": "waiting"}
-    assert box.run(box.file, "--dry-run").code == 0
+    assert runner.starts() == 0
+    assert runner.states() == {"a": "waiting"}
+    assert runner.run(runner.file, "--dry-run").code == 0
 
 
-def test_a_full_disk_pauses_the_sweep_until_there_is_room(box: Box, mount: Mount) -> None:
+def test_a_full_disk_pauses_the_sweep_until_there_is_room(
+    runner: SweepRunner, mount: Mount
+) -> None:
     mount("-o", "size=256k")
     measured = json.dumps({"role": "baseline"})
-    box.write(
+    runner.write(
         {
             "a": f"results {measured}; print page of my own; gate; ok",
             "b": ["print No space left on device; gate; exit 1", "ok"],
@@ -84,30 +86,30 @@ def test_a_full_disk_pauses_the_sweep_until_there_is_room(box: Box, mount: Mount
         devices={"cpu_slots": 3},
         retries={"max_attempts": 1},
     )
-    running = box.start()
-    gates = [box.reach_gate(task) for task in ("a", "b", "silent")]
-    filler = fill(box.root)
+    running = runner.start()
+    gates = [runner.reach_gate(task) for task in ("a", "b", "silent")]
+    filler = fill(runner.root)
     for open_gate in gates:
         open_gate()
     running.wait_for("paused: .*; goes on by itself when files can be written again")
-    assert box.starts("c") == 0
-    assert box.status()["paused"]
-    assert not [path for path in box.paths.checkpoints.iterdir() if path.suffix == ".done"]
-    assert json.loads(box.paths.results("a").read_text()) == json.loads(measured)
+    assert runner.starts("c") == 0
+    assert runner.status()["paused"]
+    assert not [path for path in runner.paths.checkpoints.iterdir() if path.suffix == ".done"]
+    assert json.loads(runner.paths.results("a").read_text()) == json.loads(measured)
     filler.unlink()
     running.wait_for("goes on: files can be written again")
     ended = running.end()
     assert ended.code == 0, ended.out
-    assert [box.starts(task) for task in ("a", "b", "silent", "c")] == [1, 2, 2, 1]
-    assert json.loads(box.paths.results("a").read_text()) == json.loads(measured)
+    assert [runner.starts(task) for task in ("a", "b", "silent", "c")] == [1, 2, 2, 1]
+    assert json.loads(runner.paths.results("a").read_text()) == json.loads(measured)
 
 
-def test_a_sweep_that_is_paused_can_be_left_and_resumed(box: Box, mount: Mount) -> None:
+def test_a_sweep_that_is_paused_can_be_left_and_resumed(runner: SweepRunner, mount: Mount) -> None:
     mount("-o", "size=256k")
-    box.write({"a": "print page of my own; gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    filler = fill(box.root)
+    runner.write({"a": "print page of my own; gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    filler = fill(runner.root)
     open_gate()
     running.wait_for("paused: ")
     running.send(signal.SIGINT)
@@ -115,78 +117,78 @@ def test_a_sweep_that_is_paused_can_be_left_and_resumed(box: Box, mount: Mount) 
     running.send(signal.SIGINT)
     assert running.end().code == 130
     filler.unlink()
-    assert box.run().code == 0
-    assert (box.starts("a"), box.starts("b")) == (1, 1)
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (1, 1)
 
 
-def test_folders_removed_in_mid_run_are_made_again_and_cost_nothing(box: Box) -> None:
+def test_folders_removed_in_mid_run_are_made_again_and_cost_nothing(runner: SweepRunner) -> None:
     told = {"a": ["gate; ok", "ok"], "b": "ok"}
-    box.write(told, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
-    running = box.start()
-    open_gate = box.reach_gate("a")
-    box.wait_for_journal("attempt_started", "a")  # after that it writes nothing by itself
-    shutil.rmtree(box.paths.logs)
-    shutil.rmtree(box.paths.checkpoints)
+    runner.write(told, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    runner.wait_for_journal("attempt_started", "a")  # after that it writes nothing by itself
+    shutil.rmtree(runner.paths.logs)
+    shutil.rmtree(runner.paths.checkpoints)
     open_gate()
     running.wait_for("paused: .*No such file or directory")
     ended = running.end()
     assert ended.code == 0, ended.out
     assert "lost: exit code 0, but its log, which had to prove it, is gone" in ended.out
-    assert (box.starts("a"), box.starts("b")) == (2, 1)
+    assert (runner.starts("a"), runner.starts("b")) == (2, 1)
 
 
-def test_an_attempts_file_removed_in_mid_run_costs_nothing(box: Box) -> None:
-    box.write({"a": "gate; ok", "b": ["helper; gate; ok", "ok"]}, retries={"max_attempts": 1})
-    running = box.start()
-    gates = [box.reach_gate("a"), box.reach_gate("b")]
-    keeper = box.attempt("b")["keeper"]
+def test_an_attempts_file_removed_in_mid_run_costs_nothing(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok", "b": ["helper; gate; ok", "ok"]}, retries={"max_attempts": 1})
+    running = runner.start()
+    gates = [runner.reach_gate("a"), runner.reach_gate("b")]
+    supervisor = runner.attempt("b")["supervisor"]
     for task in ("a", "b"):
-        box.paths.attempts(task).unlink()
-    os.kill(keeper, signal.SIGKILL)
+        runner.paths.attempts(task).unlink()
+    os.kill(supervisor, signal.SIGKILL)
     running.wait_for("b: attempt 1 on cpu:[01]: lost")
     for open_gate in gates:
         open_gate()
     ended = running.end()
     assert ended.code == 0, ended.out
-    assert box.done("a")["exit_code"] == 0
-    assert box.done("a")["attempts"][0]["device"].startswith("cpu:")
-    assert (box.starts("a"), box.starts("b")) == (1, 2)
+    assert runner.done("a")["exit_code"] == 0
+    assert runner.done("a")["attempts"][0]["device"].startswith("cpu:")
+    assert (runner.starts("a"), runner.starts("b")) == (1, 2)
 
 
-def test_what_no_disk_is_to_blame_for_names_no_file(box: Box) -> None:
+def test_what_no_disk_is_to_blame_for_names_no_file(runner: SweepRunner) -> None:
     told: list[Any] = []
-    sweep = read_sweep(box.write({"a": "ok"}))
-    clerk = Clerk(box.paths.checkpoints, told.append)
-    records = Records(sweep, box.paths, Clock(), clerk, told.append, told.append)
+    sweep = read_sweep(runner.write({"a": "ok"}))
+    writer = CheckpointWriter(runner.paths.checkpoints, told.append)
+    records = Records(sweep, runner.paths, Clock(), writer, told.append, told.append)
     records.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
     records.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
     assert [event.reason for event in told] == [
         "Too many open files",
-        f"{box.paths.checkpoints}: No space left on device",
+        f"{runner.paths.checkpoints}: No space left on device",
     ]
 
 
-def test_a_disk_that_is_full_from_the_start(box: Box, mount: Mount) -> None:
+def test_a_disk_that_is_full_from_the_start(runner: SweepRunner, mount: Mount) -> None:
     mount("-o", "size=64k")
-    filler = fill(box.root)
-    box.write({"a": "ok"})
-    running = box.start()
+    filler = fill(runner.root)
+    runner.write({"a": "ok"})
+    running = runner.start()
     running.wait_for("paused: .*No space left on device")
     running.send(signal.SIGINT)
     assert running.end().code == 130
-    assert box.starts() == 0
+    assert runner.starts() == 0
     filler.unlink()
-    assert box.run().code == 0
+    assert runner.run().code == 0
 
 
-def test_a_journal_removed_in_mid_run_is_begun_anew(box: Box) -> None:
-    box.write({"a": "ok", "b": "gate; ok"}, devices={"cpu_slots": 1})
-    running = box.start()
-    open_gate = box.reach_gate("b")
-    box.wait_for_journal("completed", "a")
-    box.paths.journal.unlink()
+def test_a_journal_removed_in_mid_run_is_begun_anew(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "gate; ok"}, devices={"cpu_slots": 1})
+    running = runner.start()
+    open_gate = runner.reach_gate("b")
+    runner.wait_for_journal("completed", "a")
+    runner.paths.journal.unlink()
     open_gate()
     assert running.end().code == 0
-    assert box.journal("snapshot")
-    assert [entry["task"] for entry in box.journal("completed")] == ["b"]
-    assert set(box.states().values()) == {"completed"}
+    assert runner.journal("snapshot")
+    assert [entry["task"] for entry in runner.journal("completed")] == ["b"]
+    assert set(runner.states().values()) == {"completed"}

@@ -14,7 +14,7 @@ from scheduler.dispatch.liveness import Life
 from scheduler.executors.local.handles import cpu_time
 
 IDLE = "import sys; sys.stdin.read()"
-# A keeper with a worker below it that, when told to, computes well over half a second of CPU time
+# A supervisor with a worker below it that, when told to, computes well over half a second of CPU time
 # (the kernel counts it in ticks, rounded down for every process), says so, and waits.
 COMPUTES = """
 import os, subprocess, sys
@@ -31,48 +31,48 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=[IDLE])
-def keeper(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
+def supervisor(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-I", "-S", "-c", request.param]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     yield process
     process.communicate()
 
 
-def test_output_is_a_sign_of_life(log: Path, keeper: subprocess.Popen[bytes]) -> None:
-    life = Life(log, keeper.pid)
+def test_output_is_a_sign_of_life(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
+    life = Life(log, supervisor.pid)
     assert [life.look(at, 0.0) for at in (100.0, 200.0)] == [100.0, 100.0]
     with log.open("a") as file:
         file.write("more\n")
     assert [life.look(at, 0.0) for at in (300.0, 400.0)] == [300.0, 300.0]
 
 
-def test_the_time_of_day_is_not(log: Path, keeper: subprocess.Popen[bytes]) -> None:
+def test_the_time_of_day_is_not(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
     """The clock is set an hour on or back: the log's time says nothing of when it was written."""
-    life = Life(log, keeper.pid)
+    life = Life(log, supervisor.pid)
     life.look(100.0, 0.0)
     for step in (3600, -3600):
         os.utime(log, (log.stat().st_atime, log.stat().st_mtime + step))
         assert life.look(200.0, 0.0) == 100.0
 
 
-def test_a_device_that_computes_is(log: Path, keeper: subprocess.Popen[bytes]) -> None:
-    life = Life(log, keeper.pid)
+def test_a_device_that_computes_is(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
+    life = Life(log, supervisor.pid)
     life.look(100.0, 100.0)
     assert [life.look(200.0, at) for at in (90.0, 150.0, 0.0)] == [100.0, 150.0, 150.0]
 
 
-@pytest.mark.parametrize("keeper", [COMPUTES], indirect=True)
+@pytest.mark.parametrize("supervisor", [COMPUTES], indirect=True)
 def test_processes_that_compute_are_where_the_device_does_not_tell(
-    log: Path, keeper: subprocess.Popen[bytes]
+    log: Path, supervisor: subprocess.Popen[bytes]
 ) -> None:
-    life, told = Life(log, keeper.pid), Life(log, keeper.pid)
+    life, told = Life(log, supervisor.pid), Life(log, supervisor.pid)
     life.look(100.0, None)
     told.look(100.0, 0.0)
-    assert keeper.stdin is not None
-    assert keeper.stdout is not None
-    keeper.stdin.write(b"\n")
-    keeper.stdin.flush()
-    keeper.stdout.readline()
-    assert cpu_time(keeper.pid) >= 0.5
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
+    supervisor.stdin.write(b"\n")
+    supervisor.stdin.flush()
+    supervisor.stdout.readline()
+    assert cpu_time(supervisor.pid) >= 0.5
     assert told.look(101.0, 0.0) == 100.0
     assert [life.look(at, None) for at in (101.0, 102.0)] == [101.0, 101.0]

@@ -1,4 +1,4 @@
-"""The keeper by itself: orders, locks, stops, and what it leaves in the attempts file."""
+"""The supervisor by itself: orders, locks, stops, and what it leaves in the attempts file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 import pytest
 
 from scheduler.dispatch.judgement import WRONG_PROGRAM
-from scheduler.executors.local import supervisor as keeper_program
-from scheduler.executors.local.handles import AdoptedKeeper
+from scheduler.executors.local import supervisor as supervisor_program
+from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 
 
-class Keeper:
-    """A keeper as its dispatcher has it."""
+class Supervisor:
+    """A supervisor as its dispatcher has it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.record = folder / "a.attempts"
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper_program.__file__],
+            [sys.executable, "-I", "-S", supervisor_program.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -54,100 +54,104 @@ class Keeper:
         return answer
 
     def end(self) -> int:
-        """Be gone, as a dispatcher that dies; wait for the keeper's own end."""
+        """Be gone, as a dispatcher that dies; wait for the supervisor's own end."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         return self.process.wait(60)
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Iterator[Keeper]:
-    keeper = Keeper(tmp_path)
-    yield keeper
-    keeper.process.kill()
-    keeper.process.wait()
+def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
+    supervisor = Supervisor(tmp_path)
+    yield supervisor
+    supervisor.process.kill()
+    supervisor.process.wait()
 
 
-def test_an_attempt_is_recorded_before_it_starts_and_after_it_ended(keeper: Keeper) -> None:
-    keeper.order("echo hello; exit 3")
-    assert set(keeper.answer()) == {"started", "at"}
-    ended = keeper.answer()
+def test_an_attempt_is_recorded_before_it_starts_and_after_it_ended(supervisor: Supervisor) -> None:
+    supervisor.order("echo hello; exit 3")
+    assert set(supervisor.answer()) == {"started", "at"}
+    ended = supervisor.answer()
     assert (ended["code"], ended["signal"], ended["stopped"]) == (3, None, False)
-    (attempt,) = read_attempts(keeper.record).attempts
-    assert attempt.started["keeper"] == keeper.process.pid
+    (attempt,) = read_attempts(supervisor.record).attempts
+    assert attempt.started["supervisor"] == supervisor.process.pid
     assert attempt.ended == ended
-    assert (keeper.folder / "a.log").read_text() == "hello\n"
-    assert keeper.end() == 0
+    assert (supervisor.folder / "a.log").read_text() == "hello\n"
+    assert supervisor.end() == 0
 
 
-def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_time(keeper: Keeper) -> None:
-    fifo = keeper.folder / "ready"
+def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_time(
+    supervisor: Supervisor,
+) -> None:
+    fifo = supervisor.folder / "ready"
     os.mkfifo(fifo)
-    keeper.order(
+    supervisor.order(
         f"trap '' TERM; (setsid sh -c 'trap \"\" TERM; echo > {fifo}; sleep 1000'); sleep 1000"
     )
     fifo.read_text()
-    keeper.answer()
-    keeper.process.send_signal(signal.SIGTERM)
-    ended = keeper.answer()
+    supervisor.answer()
+    supervisor.process.send_signal(signal.SIGTERM)
+    ended = supervisor.answer()
     assert (ended["signal"], ended["stopped"]) == (signal.SIGKILL, True)
-    assert not read_attempts(keeper.record).open
+    assert not read_attempts(supervisor.record).open
 
 
-def test_the_record_stays_locked_while_a_worker_lives_and_its_keeper_does_not(
-    keeper: Keeper,
+def test_the_record_stays_locked_while_a_worker_lives_and_its_supervisor_does_not(
+    supervisor: Supervisor,
 ) -> None:
-    fifo = keeper.folder / "gate"
+    fifo = supervisor.folder / "gate"
     os.mkfifo(fifo)
-    keeper.order(f"exec cat {fifo}")
-    keeper.answer()
-    keeper.process.kill()
-    keeper.process.wait()
-    with keeper.record.open() as record:
+    supervisor.order(f"exec cat {fifo}")
+    supervisor.answer()
+    supervisor.process.kill()
+    supervisor.process.wait()
+    with supervisor.record.open() as record:
         with pytest.raises(BlockingIOError):
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fifo.write_text("")
         fcntl.flock(record, fcntl.LOCK_EX)
-    assert read_attempts(keeper.record).open  # nobody saw its end
+    assert read_attempts(supervisor.record).open  # nobody saw its end
 
 
-def test_an_attempt_goes_on_without_a_dispatcher(keeper: Keeper) -> None:
-    fifo = keeper.folder / "gate"
+def test_an_attempt_goes_on_without_a_dispatcher(supervisor: Supervisor) -> None:
+    fifo = supervisor.folder / "gate"
     os.mkfifo(fifo)
-    keeper.order(f"cat {fifo}; exit 7")
-    keeper.answer()
-    assert keeper.process.stdin is not None
-    keeper.process.stdin.close()
+    supervisor.order(f"cat {fifo}; exit 7")
+    supervisor.answer()
+    assert supervisor.process.stdin is not None
+    supervisor.process.stdin.close()
     fifo.write_text("")
-    assert keeper.process.wait(60) == 0
-    (attempt,) = read_attempts(keeper.record).attempts
+    assert supervisor.process.wait(60) == 0
+    (attempt,) = read_attempts(supervisor.record).attempts
     assert attempt.ended is not None
     assert attempt.ended["code"] == 7
 
 
-def test_a_dead_keeper_that_nobody_has_reaped_is_not_taken_for_a_living_one() -> None:
-    """Process 1 of many a container reaps nobody: such a keeper would be taken over for ever."""
+def test_a_dead_supervisor_that_nobody_has_reaped_is_not_taken_for_a_living_one() -> None:
+    """Process 1 of many a container reaps nobody: such a supervisor would be taken over for ever."""
     process = subprocess.Popen(["sleep", "1000"])
-    identity = {**keeper_program.identity(), "keeper": process.pid}
-    record = AttemptRecord({**identity, "birth": keeper_program.birth(process.pid)})
-    living = AdoptedKeeper.find(record)
+    identity = {**supervisor_program.identity(), "supervisor": process.pid}
+    record = AttemptRecord({**identity, "birth": supervisor_program.birth(process.pid)})
+    living = AdoptedSupervisor.find(record)
     assert living is not None
     living.release()
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert AdoptedKeeper.find(record) is None
+    assert AdoptedSupervisor.find(record) is None
     process.wait()
 
 
-def test_a_task_whose_record_is_locked_or_has_changed_is_not_started(keeper: Keeper) -> None:
-    with keeper.record.open("w") as record:
+def test_a_task_whose_record_is_locked_or_has_changed_is_not_started(
+    supervisor: Supervisor,
+) -> None:
+    with supervisor.record.open("w") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
-        keeper.order("touch started")
-        assert keeper.answer() == {"refused": "running"}
-    keeper.record.write_text("news\n")
-    keeper.order("touch started", record_size=0)
-    assert keeper.answer() == {"refused": "changed"}
-    assert not (keeper.folder / "started").exists()
+        supervisor.order("touch started")
+        assert supervisor.answer() == {"refused": "running"}
+    supervisor.record.write_text("news\n")
+    supervisor.order("touch started", record_size=0)
+    assert supervisor.answer() == {"refused": "changed"}
+    assert not (supervisor.folder / "started").exists()
 
 
 @pytest.mark.parametrize(
@@ -157,54 +161,62 @@ def test_a_task_whose_record_is_locked_or_has_changed_is_not_started(keeper: Kee
         (["/bin/true", "x" * 200_000], "cannot start /bin/true: Argument list too long"),
     ],
 )
-def test_a_program_that_cannot_be_started(keeper: Keeper, command: list[str], why: str) -> None:
-    keeper.order("", command=command)
-    ended = keeper.answer()
+def test_a_program_that_cannot_be_started(
+    supervisor: Supervisor, command: list[str], why: str
+) -> None:
+    supervisor.order("", command=command)
+    ended = supervisor.answer()
     assert ended["not_started"].startswith(why)
     assert ended["errno"] in WRONG_PROGRAM
-    assert not read_attempts(keeper.record).open
+    assert not read_attempts(supervisor.record).open
 
 
 @pytest.mark.parametrize("what", ["record", "log"])
-def test_files_that_cannot_be_written(keeper: Keeper, what: str) -> None:
-    keeper.order("true", **{what: str(keeper.folder / "no" / "folder")})
-    answer = keeper.answer()
+def test_files_that_cannot_be_written(supervisor: Supervisor, what: str) -> None:
+    supervisor.order("true", **{what: str(supervisor.folder / "no" / "folder")})
+    answer = supervisor.answer()
     assert (answer["failed"], answer["errno"]) == ("No such file or directory", 2)
-    assert not read_attempts(keeper.record).attempts  # the task is not to blame
-    keeper.order("exit 0")
-    keeper.answer()
-    assert keeper.answer()["code"] == 0  # it is still of use
+    assert not read_attempts(supervisor.record).attempts  # the task is not to blame
+    supervisor.order("exit 0")
+    supervisor.answer()
+    assert supervisor.answer()["code"] == 0  # it is still of use
 
 
-def test_logs_of_earlier_attempts_are_kept(keeper: Keeper) -> None:
-    (keeper.folder / "a.log.1").write_text("somebody's own")
+def test_logs_of_earlier_attempts_are_kept(supervisor: Supervisor) -> None:
+    (supervisor.folder / "a.log.1").write_text("somebody's own")
     for number in (1, 2, 3):
         attempt = {"attempt": number, "task": "a", "device": "cpu:0"}
-        keeper.order(f"echo {number}", attempt=attempt)
-        keeper.answer()
-        keeper.answer()
-    logs = {path.name: path.read_text() for path in keeper.folder.glob("a.log*")}
+        supervisor.order(f"echo {number}", attempt=attempt)
+        supervisor.answer()
+        supervisor.answer()
+    logs = {path.name: path.read_text() for path in supervisor.folder.glob("a.log*")}
     assert logs == {"a.log": "3\n", "a.log.1": "somebody's own", "a.log.2": "1\n", "a.log.3": "2\n"}
 
 
-def test_the_worker_has_default_signals_no_input_and_a_session_of_its_own(keeper: Keeper) -> None:
-    keeper.order("grep -E 'SigIgn|SigBlk' /proc/self/status; cat; cut -d' ' -f1,6 /proc/$$/stat")
-    keeper.answer()
-    assert keeper.answer()["code"] == 0
-    blocked, ignored, session = (keeper.folder / "a.log").read_text().splitlines()
+def test_the_worker_has_default_signals_no_input_and_a_session_of_its_own(
+    supervisor: Supervisor,
+) -> None:
+    supervisor.order(
+        "grep -E 'SigIgn|SigBlk' /proc/self/status; cat; cut -d' ' -f1,6 /proc/$$/stat"
+    )
+    supervisor.answer()
+    assert supervisor.answer()["code"] == 0
+    blocked, ignored, session = (supervisor.folder / "a.log").read_text().splitlines()
     for mask in (blocked, ignored):
         assert int(mask.split()[1], 16) & 0x7FFFFFFF == 0  # but for libc's own, 32 and 33
     pid, session_id = session.split()
     assert pid == session_id
 
 
-def test_a_keeper_whose_attempt_was_stopped_takes_the_next_order(keeper: Keeper) -> None:
-    keeper.order("exec sleep 1000")
-    keeper.answer()
-    keeper.process.send_signal(signal.SIGTERM)
-    assert keeper.answer()["stopped"]
-    keeper.process.send_signal(signal.SIGTERM)  # one that came too late stops nothing else
-    keeper.order("echo next", attempt={"attempt": 2, "task": "a", "device": "cpu:0"})
-    assert set(keeper.answer()) == {"started", "at"}
-    assert keeper.answer()["code"] in (0, None)
-    assert keeper.end() == 0
+def test_a_supervisor_whose_attempt_was_stopped_takes_the_next_order(
+    supervisor: Supervisor,
+) -> None:
+    supervisor.order("exec sleep 1000")
+    supervisor.answer()
+    supervisor.process.send_signal(signal.SIGTERM)
+    assert supervisor.answer()["stopped"]
+    supervisor.process.send_signal(signal.SIGTERM)  # one that came too late stops nothing else
+    supervisor.order("echo next", attempt={"attempt": 2, "task": "a", "device": "cpu:0"})
+    assert set(supervisor.answer()) == {"started", "at"}
+    assert supervisor.answer()["code"] in (0, None)
+    assert supervisor.end() == 0

@@ -17,20 +17,20 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
-from tests.helpers.sweep_runner import PATIENCE, Box
+from tests.helpers.sweep_runner import PATIENCE, SweepRunner
 
 
 class Terminal:
     """A terminal with a dispatcher in its foreground."""
 
-    def __init__(self, box: Box, columns: int = 100, lines: int = 40) -> None:
+    def __init__(self, runner: SweepRunner, columns: int = 100, lines: int = 40) -> None:
         self._side, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.seen = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler", str(box.file), "--root", str(box.root)],
-            cwd=box.folder,
-            env={**box.environment, "TERM": "xterm"},
+            [sys.executable, "-m", "scheduler", str(runner.file), "--root", str(runner.root)],
+            cwd=runner.folder,
+            env={**runner.environment, "TERM": "xterm"},
             stdin=other,
             stdout=other,
             stderr=other,
@@ -104,7 +104,7 @@ class Terminal:
 
 
 @pytest.fixture
-def terminals(box: Box) -> Iterator[list[Terminal]]:
+def terminals(runner: SweepRunner) -> Iterator[list[Terminal]]:
     opened: list[Terminal] = []
     yield opened
     for terminal in opened:
@@ -113,29 +113,29 @@ def terminals(box: Box) -> Iterator[list[Terminal]]:
 
 
 def test_the_screen_shows_what_runs_and_leaves_the_summary(
-    box: Box, terminals: list[Terminal]
+    runner: SweepRunner, terminals: list[Terminal]
 ) -> None:
-    box.write(
+    runner.write(
         {"a": "print \x1b]0;title\x07half \x1b[2Kway\x1b[1;31m there; gate; ok", "b": "exit 2"},
         devices={"cpu_slots": 1},
     )
-    terminals.append(terminal := Terminal(box))
+    terminals.append(terminal := Terminal(runner))
     terminal.wait_for("half way there")  # the log's last line, without its escapes
     for part in ("cpu:0", "0/2 tasks", "1 running", "1 waiting", "no estimate yet"):
         terminal.wait_for(part)
-    box.open_gate("a")
+    runner.open_gate("a")
     assert terminal.end() == 1
     assert "1 of 2 completed · 1 failed" in terminal.seen.replace("\r\n", "")
     assert "\x1b[?25h" in terminal.seen  # the cursor is back
 
 
 def test_what_must_be_known_next_day_stays_on_the_terminal(
-    box: Box, terminals: list[Terminal]
+    runner: SweepRunner, terminals: list[Terminal]
 ) -> None:
-    box.write({"a": ["exit 1", "gate; ok"], "b": "exit 2"}, devices={"cpu_slots": 1})
-    terminals.append(terminal := Terminal(box))
+    runner.write({"a": ["exit 1", "gate; ok"], "b": "exit 2"}, devices={"cpu_slots": 1})
+    terminals.append(terminal := Terminal(runner))
     terminal.wait_for("attempt 2 started")
-    box.open_gate("a")
+    runner.open_gate("a")
     assert terminal.end() == 1
     stays = "\n".join(terminal.lines())
     assert "a: attempt 1 on cpu:0: failed: exit code 1" in stays
@@ -143,9 +143,9 @@ def test_what_must_be_known_next_day_stays_on_the_terminal(
     assert "attempt 2 started" not in stays
 
 
-def test_many_devices_on_a_small_terminal(box: Box, terminals: list[Terminal]) -> None:
-    box.write(dict.fromkeys(map(str, range(100, 117)), "hang"), devices={"cpu_slots": 16})
-    terminals.append(terminal := Terminal(box, columns=80, lines=14))
+def test_many_devices_on_a_small_terminal(runner: SweepRunner, terminals: list[Terminal]) -> None:
+    runner.write(dict.fromkeys(map(str, range(100, 117)), "hang"), devices={"cpu_slots": 16})
+    terminals.append(terminal := Terminal(runner, columns=80, lines=14))
     numbers = {"16 running": 1, "9 more devices": 1, "attempt 1 started on": 3}
     shown = terminal.wait_for_lines(numbers)
     assert len(shown) <= 14
@@ -156,42 +156,44 @@ def test_many_devices_on_a_small_terminal(box: Box, terminals: list[Terminal]) -
     assert terminal.end() == 130
 
 
-def test_a_narrow_terminal(box: Box, terminals: list[Terminal]) -> None:
-    box.write({"a" * 60: "ok", "b": "exit 2"})
-    terminals.append(terminal := Terminal(box, columns=20))
+def test_a_narrow_terminal(runner: SweepRunner, terminals: list[Terminal]) -> None:
+    runner.write({"a" * 60: "ok", "b": "exit 2"})
+    terminals.append(terminal := Terminal(runner, columns=20))
     assert terminal.end() == 1
 
 
-def test_ctrl_c_on_the_screen(box: Box, terminals: list[Terminal]) -> None:
-    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
-    terminals.append(terminal := Terminal(box))
-    gate = box.reach_gate("a")
+def test_ctrl_c_on_the_screen(runner: SweepRunner, terminals: list[Terminal]) -> None:
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    terminals.append(terminal := Terminal(runner))
+    gate = runner.reach_gate("a")
     terminal.press(b"\x03")
     terminal.wait_for("Ctrl-C again stops")
     gate()
     assert terminal.end() == 130
-    assert box.states() == {"a": "completed", "b": "waiting"}
+    assert runner.states() == {"a": "completed", "b": "waiting"}
 
 
-def test_a_window_that_is_closed_costs_nothing(box: Box, terminals: list[Terminal]) -> None:
-    box.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
-    terminals.append(terminal := Terminal(box))
-    gate = box.reach_gate("a")
+def test_a_window_that_is_closed_costs_nothing(
+    runner: SweepRunner, terminals: list[Terminal]
+) -> None:
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    terminals.append(terminal := Terminal(runner))
+    gate = runner.reach_gate("a")
     terminal.wait_for("1 running")
     terminal.close()
     assert terminal.process.wait(PATIENCE) == 130
     gate()
-    assert box.run().code == 0
-    assert (box.starts("a"), box.starts("b")) == (1, 1)
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (1, 1)
 
 
 def test_a_run_that_goes_on_estimates_by_what_was_completed_before(
-    box: Box, terminals: list[Terminal]
+    runner: SweepRunner, terminals: list[Terminal]
 ) -> None:
-    box.write({"a": "ok"})
-    assert box.run().code == 0
-    box.write({"a": "ok", "b": "gate; ok"})
-    terminals.append(terminal := Terminal(box))
+    runner.write({"a": "ok"})
+    assert runner.run().code == 0
+    runner.write({"a": "ok", "b": "gate; ok"})
+    terminals.append(terminal := Terminal(runner))
     terminal.wait_for("1/2 tasks · 1 running · 0 waiting · about .* left")
-    box.open_gate("b")
+    runner.open_gate("b")
     assert terminal.end() == 0

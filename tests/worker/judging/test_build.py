@@ -156,7 +156,7 @@ def test_a_pipeline_that_is_never_called_is_compared_all_the_same() -> None:
     assert plain(built.findings.fields["scheduler"]) == "DDIMScheduler"
     assert plain(built.findings.fields["steps"]) == "no call"
     with pytest.raises(judge.UnsuitableError, match="never calls"):
-        judge.subject_of(built, MODELS)
+        judge.program_of(built, MODELS)
 
 
 def told(described: object) -> runtime.Built:
@@ -321,11 +321,11 @@ def test_what_cannot_be_measured_is_said(
     changes: dict[str, Any], words: str, described: dict[str, dict[str, Any]]
 ) -> None:
     changed = described["reference"] | {"fields": described["reference"]["fields"] | changes}
-    effort = judge.Effort(num_samples=2, repeats=1, warmup=0)
+    options = judge.MeasureOptions(num_samples=2, repeats=1, warmup=0)
 
     def measure() -> None:
-        subject = judge.subject_of(told(changed), MODELS)
-        judge.measure(subject, effort, "cpu", lambda _line: None)
+        program = judge.program_of(told(changed), MODELS)
+        judge.measure(program, options, "cpu", lambda _line: None)
 
     with pytest.raises(judge.UnsuitableError, match=words):
         measure()

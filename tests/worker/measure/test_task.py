@@ -18,8 +18,7 @@ from worker.__main__ import main
 from worker.accelerators import compose
 from worker.config.settings import Search
 from worker.errors import ConfigurationError, OutOfMemoryError, WorkerError, is_out_of_memory
-from worker.measure import evaluation, rows
-from worker.measure import session as rig
+from worker.measure import evaluation, rows, session
 from worker.measure import task as search
 from worker.measure.task import Request
 from worker.metrics.clip import ClipScorer
@@ -724,7 +723,7 @@ class DisturbedAlways(Meter):
 
 
 def test_a_disturbance_that_stays_is_waited_for_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(rig, "Meter", DisturbedAlways)
+    monkeypatch.setattr(session, "Meter", DisturbedAlways)
     small = {"configurations": [], "timing": {"repeats": 3, "warmup": 0}}
     small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
     measure(tmp_path / "r.jsonl", section=small)
@@ -734,7 +733,7 @@ def test_a_disturbance_that_stays_is_waited_for_once(tmp_path, monkeypatch):
 
 
 def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(rig, "Meter", DisturbedOnce)
+    monkeypatch.setattr(session, "Meter", DisturbedOnce)
     small = {"configurations": [], "timing": {"repeats": 2, "warmup": 1}}
     small["controls"] = NO_CONTROLS
     measure(tmp_path / "r.jsonl", section=small)

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from tests.helpers.fake_nvml import StandIn, build
+from tests.helpers.fake_nvml import FakeNvml, build
 from worker.config.settings import Search
 from worker.errors import ConfigurationError
 from worker.measure import rows
@@ -194,16 +194,16 @@ def nvml_library(tmp_path_factory):
 @pytest.fixture
 def metered(tmp_path, nvml_library):
     """Return a function that runs lines of Python beside a meter of the second of two GPUs."""
-    stand_in = StandIn(tmp_path, nvml_library)
-    gpus = stand_in.gpus(2)
-    environment = stand_in.environment() | {"CUDA_VISIBLE_DEVICES": gpus[1].uuid}
+    fake_nvml = FakeNvml(tmp_path, nvml_library)
+    gpus = fake_nvml.gpus(2)
+    environment = fake_nvml.environment() | {"CUDA_VISIBLE_DEVICES": gpus[1].uuid}
     preamble = """
         import os, sys
         from pathlib import Path
-        from tests.nvml_stand_in import StandIn, use_gpu
+        from tests.nvml_stand_in import FakeNvml, use_gpu
         from worker.metrics.device import Meter
-        stand_in = StandIn(Path(os.environ["NVML_STAND_IN"]), Path(sys.argv[1]))
-        stand_in.gpus(2)
+        fake_nvml = FakeNvml(Path(os.environ["FAKE_NVML"]), Path(sys.argv[1]))
+        fake_nvml.gpus(2)
     """
 
     def run(lines):
@@ -223,12 +223,12 @@ def metered(tmp_path, nvml_library):
 
 def test_a_meter_reads_its_own_gpu(metered):
     read = metered("""
-        stand_in.set(1, energy=5_000_000, utilization=90, clock=1900, violation=70)
+        fake_nvml.set(1, energy=5_000_000, utilization=90, clock=1900, violation=70)
         meter = Meter("cuda:0")
         use_gpu(2**30)
         meter.start()
-        stand_in.set(1, energy=5_012_500)
-        stand_in.set(0, energy=9_000_000)
+        fake_nvml.set(1, energy=5_012_500)
+        fake_nvml.set(0, energy=9_000_000)
     """)
     assert read == Reading(joules=12.5, utilization=90.0, clock=1900.0)
 
@@ -236,17 +236,17 @@ def test_a_meter_reads_its_own_gpu(metered):
 @pytest.mark.parametrize(
     ("before", "during", "why"),
     [
-        ("", "stand_in.set(1, processes={1: 2**20})", "another process used the GPU (pid 1)"),
-        ("stand_in.set(1, processes={1: 2**20})", "", "another process used the GPU (pid 1)"),
-        ("stand_in.set(0, processes={1: 2**20})", "", None),
-        ("", "stand_in.set(1, used=(1, 40))", "another process used the GPU (pid 1)"),
-        ("", "stand_in.set(1, used=(os.getpid(), 99))", None),
-        ("", "stand_in.set(1, violation=5000)", "the GPU was too hot"),
-        ("stand_in.set(1, violation=5000)", "", None),
-        ("", "stand_in.set(1, throttle=0x20)", "the GPU was too hot"),
-        ("", "stand_in.set(1, throttle=0x80)", "the GPU was braked by its power supply"),
-        ("", "stand_in.set(1, throttle=0x4)", None),  # at its power limit
-        ("", "stand_in.set(1, fails={'nvmlDevice': 999})", None),
+        ("", "fake_nvml.set(1, processes={1: 2**20})", "another process used the GPU (pid 1)"),
+        ("fake_nvml.set(1, processes={1: 2**20})", "", "another process used the GPU (pid 1)"),
+        ("fake_nvml.set(0, processes={1: 2**20})", "", None),
+        ("", "fake_nvml.set(1, used=(1, 40))", "another process used the GPU (pid 1)"),
+        ("", "fake_nvml.set(1, used=(os.getpid(), 99))", None),
+        ("", "fake_nvml.set(1, violation=5000)", "the GPU was too hot"),
+        ("fake_nvml.set(1, violation=5000)", "", None),
+        ("", "fake_nvml.set(1, throttle=0x20)", "the GPU was too hot"),
+        ("", "fake_nvml.set(1, throttle=0x80)", "the GPU was braked by its power supply"),
+        ("", "fake_nvml.set(1, throttle=0x4)", None),  # at its power limit
+        ("", "fake_nvml.set(1, fails={'nvmlDevice': 999})", None),
     ],
 )
 def test_a_stretch_that_something_disturbed_does_not_count(metered, before, during, why):
@@ -262,11 +262,11 @@ def test_a_stretch_that_something_disturbed_does_not_count(metered, before, duri
 
 def test_in_a_container_the_process_that_came_with_us_is_us(metered):
     read = metered("""
-        stand_in.set(1, processes={1: 2**20})
+        fake_nvml.set(1, processes={1: 2**20})
         meter = Meter("cuda:0")
-        stand_in.set(1, processes={1: 2**20, 2: 2**30})
+        fake_nvml.set(1, processes={1: 2**20, 2: 2**30})
         meter.start()
-        stand_in.set(1, processes={2: 2**30, 3: 2**20})
+        fake_nvml.set(1, processes={2: 2**30, 3: 2**20})
     """)
     assert read.spoiled == "another process used the GPU (pid 3)"
 

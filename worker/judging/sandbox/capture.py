@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from worker.judging.library_facts import CALL_DEFAULTS, NEUTRAL_CALL
-from worker.types import Module, Passed, Pipeline, Tensor
+from worker.types import Module, Opaque, Pipeline, Tensor
 
 # Of a larger tensor, this many elements, evenly spaced, stand for it.
 SAMPLE = 256
@@ -69,13 +69,13 @@ def describe(
     return {"fields": fields, "objects": objects, "tensors": tensors, "unknown": unknown}
 
 
-def _class_name(part: Passed) -> str:
+def _class_name(part: Opaque) -> str:
     return "None" if part is None else type(getattr(part, "_orig_mod", part)).__name__
 
 
-def _configuration(part: Passed) -> Iterator[tuple[str, Any]]:
+def _configuration(part: Opaque) -> Iterator[tuple[str, Any]]:
     """Yield a part's public configuration, as paths and plain values."""
-    config: Passed = getattr(part, "config", None)
+    config: Opaque = getattr(part, "config", None)
     if hasattr(config, "to_dict"):
         config = config.to_dict()
     if isinstance(config, Mapping):
@@ -111,7 +111,7 @@ def _describe_module(
 
 
 def _describe_state(
-    name: str, scheduler: Passed, objects: dict[str, Any], tensors: dict[str, Any]
+    name: str, scheduler: Opaque, objects: dict[str, Any], tensors: dict[str, Any]
 ) -> None:
     """Describe a noise scheduler's state: what it holds beside its configuration."""
     import numpy as np
@@ -141,17 +141,17 @@ def _sample(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def replaced_forward(module: Module) -> Passed:
+def replaced_forward(module: Module) -> Opaque:
     """Return what stands in for a module's own ``forward``, None if nothing does.
 
     DeepCache, taken off again, leaves the module's own method in its dictionary: no change.
     """
-    forward: Passed = vars(module).get("forward")
+    forward: Opaque = vars(module).get("forward")
     own = getattr(forward, "__self__", None) is module
     return None if own and forward.__func__ is type(module).forward else forward
 
 
-def _function_name(function: Passed) -> str:
+def _function_name(function: Opaque) -> str:
     target = getattr(function, "__func__", function)
     return f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', type(target))}"
 
@@ -164,7 +164,7 @@ def find_accelerators(pipe: Pipeline) -> tuple[dict[str, dict[str, Any]], list[s
         return {}, []
     found: dict[str, dict[str, Any]] = {}
     unknown: list[str] = []
-    helpers: dict[int, Passed] = {}
+    helpers: dict[int, Opaque] = {}
     for path, module in unet.named_modules():
         forward = replaced_forward(module)
         if forward is not None:
@@ -186,7 +186,7 @@ def find_accelerators(pipe: Pipeline) -> tuple[dict[str, dict[str, Any]], list[s
     return found, unknown
 
 
-def _deepcache_helper(forward: Passed) -> Passed:
+def _deepcache_helper(forward: Opaque) -> Opaque:
     """Return the helper whose wrapper a function is, None if it is another function."""
     try:
         inner = inspect.getclosurevars(forward).nonlocals
@@ -196,7 +196,7 @@ def _deepcache_helper(forward: Passed) -> Passed:
     return helper if isinstance(getattr(helper, "cached_output", None), dict) else None
 
 
-def _deepcache_parameters(helper: Passed) -> dict[str, Any]:
+def _deepcache_parameters(helper: Opaque) -> dict[str, Any]:
     params = getattr(helper, "params", None)
     if params is None:
         return {"broken": "set_params missing"}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.judging.sandbox.capture import describe
-from worker.types import Passed, Pipeline
+from worker.types import Opaque, Pipeline
 
 TGATE = "_judged_tgate"  # set by the tgate stand-in for the length of one call
 DEVICE = "_judged_device"
@@ -33,7 +33,7 @@ class Recorder:
     ) -> None:
         self._send = send
         self._models = models
-        self._ids: dict[int, tuple[Passed, str]] = {}  # by the denoiser; kept alive beside it
+        self._ids: dict[int, tuple[Opaque, str]] = {}  # by the denoiser; kept alive beside it
         self._latest: Pipeline = None
         self._called = False
 
@@ -48,7 +48,7 @@ class Recorder:
         self._wrap_loader(ConfigMixin, "load_config", is_pipeline=False)
         register = DiffusionPipeline.register_modules
 
-        def register_modules(pipe: Pipeline, **modules: Passed) -> None:
+        def register_modules(pipe: Pipeline, **modules: Opaque) -> None:
             register(pipe, **modules)
             self._wrap_call(type(pipe))
             self._latest = pipe
@@ -61,11 +61,11 @@ class Recorder:
         if self._latest is not None and not self._called:
             self._tell("built", self._latest, None)
 
-    def _wrap_loader(self, cls: Passed, name: str, *, is_pipeline: bool) -> None:
+    def _wrap_loader(self, cls: Opaque, name: str, *, is_pipeline: bool) -> None:
         original = getattr(cls, name).__func__
 
         @functools.wraps(original)
-        def load(kind: Passed, source: Passed = None, *args: Passed, **options: Passed) -> Passed:
+        def load(kind: Opaque, source: Opaque = None, *args: Opaque, **options: Opaque) -> Opaque:
             if source is None:
                 source = options.pop("pretrained_model_name_or_path")
             given = str(source)
@@ -84,10 +84,10 @@ class Recorder:
 
         setattr(cls, name, classmethod(load))
 
-    def _wrap_moves(self, cls: Passed) -> None:
+    def _wrap_moves(self, cls: Opaque) -> None:
         move = cls.to
 
-        def to(pipe: Pipeline, *args: Passed, **options: Passed) -> Pipeline:
+        def to(pipe: Pipeline, *args: Opaque, **options: Opaque) -> Pipeline:
             import torch
 
             values = [*args, *(options.get(key) for key in ("device", "dtype", "torch_dtype"))]
@@ -99,13 +99,13 @@ class Recorder:
                     pipe.__dict__[DEVICE] = name.removesuffix(":0")
             return pipe
 
-        def offload(pipe: Pipeline, *args: Passed, **options: Passed) -> None:
+        def offload(pipe: Pipeline, *args: Opaque, **options: Opaque) -> None:
             pipe.__dict__[DEVICE] = "cuda"
 
         cls.to = to
         cls.enable_model_cpu_offload = cls.enable_sequential_cpu_offload = offload
 
-    def _wrap_call(self, cls: Passed) -> None:
+    def _wrap_call(self, cls: Opaque) -> None:
         for kind in cls.__mro__:
             original = vars(kind).get("__call__")
             if original is None or not kind.__module__.startswith("diffusers."):
@@ -114,11 +114,11 @@ class Recorder:
                 kind.__call__ = self._recording(original)
             return
 
-    def _recording(self, original: Callable[..., Passed]) -> Callable[..., Passed]:
+    def _recording(self, original: Callable[..., Opaque]) -> Callable[..., Opaque]:
         signature = inspect.signature(original)
 
         @functools.wraps(original)
-        def call(pipe: Pipeline, *args: Passed, **options: Passed) -> Passed:
+        def call(pipe: Pipeline, *args: Opaque, **options: Opaque) -> Opaque:
             bound = signature.bind(pipe, *args, **options)
             bound.apply_defaults()
             arguments = dict(bound.arguments)
@@ -152,13 +152,13 @@ def _has_variant(folder: str, variant: str | None) -> bool:
     return variant is None or any(Path(folder).glob(f"**/*.{variant}.safetensors"))
 
 
-def _denoiser(pipe: Pipeline) -> Passed:
+def _denoiser(pipe: Pipeline) -> Opaque:
     unet = getattr(pipe, "unet", None)
     unet = getattr(pipe, "transformer", None) if unet is None else unet
     return getattr(unet, "_orig_mod", unet)
 
 
-def _blank(pipe: Pipeline, arguments: Mapping[str, Any]) -> Passed:
+def _blank(pipe: Pipeline, arguments: Mapping[str, Any]) -> Opaque:
     """Return what the call would, with blank images."""
     import torch
     from diffusers.utils import BaseOutput
@@ -169,7 +169,7 @@ def _blank(pipe: Pipeline, arguments: Mapping[str, Any]) -> Passed:
     height, width = image_size(pipe, arguments)
     count = len(prompts_of(arguments)) * int(arguments.get("num_images_per_prompt") or 1)
     kind = arguments.get("output_type")
-    images: Passed
+    images: Opaque
     if kind in ("pt", "latent"):
         scale = 1 if kind == "pt" else pipe.vae_scale_factor
         channels = 3 if kind == "pt" else pipe.unet.config.in_channels

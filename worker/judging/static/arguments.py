@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.judging.static.values import MISSING, OPEN, DictThing, Function, Unknown, Value
+from worker.judging.static.values import MISSING, OPEN, AbstractDict, Function, Unknown, Value
 
 
 @dataclass
@@ -68,7 +68,7 @@ def bind(function: Function, given: Arguments) -> dict[str, Value]:
         rest = tuple(given.positional[len(names) :])
         bound[spec.vararg.arg] = given.open or rest
     if spec.kwarg:
-        entries = DictThing(dict(extra))
+        entries = AbstractDict(dict(extra))
         if given.open:
             entries.slots[OPEN] = given.open
         bound[spec.kwarg.arg] = entries

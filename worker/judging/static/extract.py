@@ -14,13 +14,13 @@ from worker.judging.static.libraries import accelerators, pipelines
 from worker.judging.static.operations.attributes import PACKAGES
 from worker.judging.static.values import (
     ITEMS,
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
     Call,
-    ClassThing,
-    DictThing,
     Function,
     Instance,
     Lib,
-    ListThing,
     Names,
     Pipeline,
     Slots,
@@ -124,11 +124,13 @@ def _told(value: Value, room: list[int], depth: int = 0) -> Value:
         return Unknown("a value nested too deeply")
     if isinstance(value, Lib) and value.root not in ("torch", "diffusers"):
         return Unknown(f"{value.path} is set elsewhere")
-    if isinstance(value, DictThing):
-        return DictThing({key: _told(item, room, depth + 1) for key, item in value.slots.items()})
-    items = value.slots[ITEMS] if isinstance(value, ListThing) else value
+    if isinstance(value, AbstractDict):
+        return AbstractDict(
+            {key: _told(item, room, depth + 1) for key, item in value.slots.items()}
+        )
+    items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
     if isinstance(items, tuple):
-        return ListThing.of(tuple(_told(item, room, depth + 1) for item in items))
+        return AbstractList.of(tuple(_told(item, room, depth + 1) for item in items))
     if is_constant(value) or isinstance(value, (Lib, Unknown)):
         return value
     return items if isinstance(items, Unknown) else Unknown("an object of the program")
@@ -182,11 +184,11 @@ def _read_uncalled(reader: Reader) -> None:
     for value in list(reader.module.names.values()):
         if isinstance(value, Function) and id(value.node) not in reader.entered:
             _try(reader, value, None)
-        elif isinstance(value, ClassThing) and value.lineage == () and not value.is_data:
+        elif isinstance(value, AbstractClass) and value.lineage == () and not value.is_data:
             _read_class(reader, value)
 
 
-def _read_class(reader: Reader, cls: ClassThing) -> None:
+def _read_class(reader: Reader, cls: AbstractClass) -> None:
     methods = [item for item in cls.slots.values() if isinstance(item, Function)]
     if any(id(method.node) in reader.entered for method in methods):
         return

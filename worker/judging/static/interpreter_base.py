@@ -13,21 +13,21 @@ from worker.judging.static.values import (
     ITEMS,
     OPEN,
     SLOT,
+    AbstractDict,
+    AbstractList,
+    AbstractObject,
     Bound,
     Component,
-    DictThing,
     Function,
     Helper,
     Instance,
     Lib,
-    ListThing,
     Names,
     Part,
     Partial,
     Pipeline,
     Scheduler,
     Scope,
-    Thing,
     Unknown,
     Value,
     join,
@@ -39,7 +39,7 @@ MAX_DEPTH = 150
 
 
 # What unknown code can change of the objects it is given; a pipeline's class and model it cannot.
-CHANGEABLE: dict[type[Thing], tuple[str, ...]] = {
+CHANGEABLE: dict[type[AbstractObject], tuple[str, ...]] = {
     Pipeline: ("scheduler", "dtype", "device", "settings", "replaced", "tgated"),
     Component: ("changed",),
     Scheduler: (OPEN,),
@@ -103,9 +103,9 @@ class Machine(ABC):
         put, unknown = self.store.put, Unknown(f"may be changed by {why}")
         for thing in reachable(values):
             self.spend(SLOT * len(thing.slots))
-            if isinstance(thing, ListThing):
+            if isinstance(thing, AbstractList):
                 put(thing.slots, ITEMS, unknown)
-            elif isinstance(thing, DictThing):
+            elif isinstance(thing, AbstractDict):
                 for key in [*thing.slots, OPEN]:
                     put(thing.slots, key, unknown)
             elif isinstance(thing, Instance):

@@ -1,7 +1,7 @@
 """What a name may stand for while a file is read without being run.
 
 Constants stand for themselves (``None``, ``bool``, numbers, ``str``, ``bytes``, and tuples of
-values). Everything that can change is a ``Thing`` with slots, so that one journal can undo and
+values). Everything that can change is a ``AbstractObject`` with slots, so that one journal can undo and
 join every change. What the file's text does not tell is ``Unknown``, and stays so through every
 operation.
 """
@@ -37,7 +37,7 @@ class Part(Unknown):
     ``name`` is the attribute that was read last, ``own`` says that the owner itself has it.
     """
 
-    owner: Thing = field(kw_only=True, compare=False)
+    owner: AbstractObject = field(kw_only=True, compare=False)
     name: str = field(default="", kw_only=True)
     own: bool = field(default=False, kw_only=True)
 
@@ -73,61 +73,61 @@ class Names(dict[Any, Value]):
     """The slots of a scope. A name bound on one path only is taken as bound: else it would fail."""
 
 
-class Thing:
+class AbstractObject:
     """Something that can change. Its identity is the Python object's."""
 
     def __init__(self, slots: Slots | None = None) -> None:
         self.slots: Slots = {} if slots is None else slots
 
-    def twin(self, slots: Slots) -> Thing:
+    def twin(self, slots: Slots) -> AbstractObject:
         """Return a thing of the same kind with other slots."""
         return type(self)(slots)
 
 
-class ListThing(Thing):
+class AbstractList(AbstractObject):
     """A list (or a set, or a deque: nothing here needs the difference)."""
 
     @staticmethod
-    def of(items: tuple[Value, ...] | Unknown) -> ListThing:
-        return ListThing({ITEMS: items})
+    def of(items: tuple[Value, ...] | Unknown) -> AbstractList:
+        return AbstractList({ITEMS: items})
 
 
-class DictThing(Thing):
+class AbstractDict(AbstractObject):
     """A dictionary; its slots are its entries, and OPEN or BASE."""
 
 
-class Pipeline(Thing):
+class Pipeline(AbstractObject):
     """A diffusers pipeline: class, model_id, scheduler, dtype, device, components, settings."""
 
 
-class Component(Thing):
+class Component(AbstractObject):
     """A part of a pipeline, or a model loaded by itself: what was patched, is recorded on it."""
 
 
-class Scheduler(Thing):
+class Scheduler(AbstractObject):
     """A noise scheduler: class, BASE (whose configuration), and its arguments under their names."""
 
 
-class SchedulerConfig(Thing):
+class SchedulerConfig(AbstractObject):
     """A noise scheduler's configuration: BASE and arguments, without the class."""
 
     def __init__(self, slots: Slots, of: Scheduler | None = None) -> None:
         super().__init__(slots)
         self.of = of  # whose it is: what changes the one changes the other
 
-    def twin(self, slots: Slots) -> Thing:
+    def twin(self, slots: Slots) -> AbstractObject:
         return SchedulerConfig(slots, self.of)
 
 
-class Helper(Thing):
+class Helper(AbstractObject):
     """A DeepCacheSDHelper: its pipe and its params."""
 
 
-class Call(Thing):
+class Call(AbstractObject):
     """What the file's latest pipeline call did: one slot per field."""
 
 
-class ClassThing(Thing):
+class AbstractClass(AbstractObject):
     """A class that the file defines; its slots are its namespace."""
 
     def __init__(
@@ -138,8 +138,8 @@ class ClassThing(Thing):
         self.lineage = lineage  # what it inherits from, in the order in which Python searches it
         self.is_data = is_data
 
-    def twin(self, slots: Slots) -> Thing:
-        return ClassThing(slots, self.name, self.lineage, self.is_data)
+    def twin(self, slots: Slots) -> AbstractObject:
+        return AbstractClass(slots, self.name, self.lineage, self.is_data)
 
     @property
     def is_enum(self) -> bool:
@@ -150,24 +150,24 @@ class ClassThing(Thing):
     def has_unknown_base(self) -> bool:
         """Whether it inherits from something that the file does not define."""
         return any(
-            not isinstance(base, ClassThing) and base != Lib("builtins.object")
+            not isinstance(base, AbstractClass) and base != Lib("builtins.object")
             for base in self.lineage
         )
 
     def may_have(self, *names: str) -> bool:
         """Whether the class has one of these attributes, or inherits one, or may."""
-        own = (base for base in (self, *self.lineage) if isinstance(base, ClassThing))
+        own = (base for base in (self, *self.lineage) if isinstance(base, AbstractClass))
         return self.has_unknown_base or any(name in base.slots for base in own for name in names)
 
 
-class Instance(Thing):
+class Instance(AbstractObject):
     """An object of a class that the file defines; its slots are its attributes."""
 
-    def __init__(self, slots: Slots, cls: ClassThing) -> None:
+    def __init__(self, slots: Slots, cls: AbstractClass) -> None:
         super().__init__(slots)
         self.cls = cls
 
-    def twin(self, slots: Slots) -> Thing:
+    def twin(self, slots: Slots) -> AbstractObject:
         return Instance(slots, self.cls)
 
 
@@ -213,7 +213,7 @@ class Function:
     defaults: tuple[Value, ...] = ()
     keyword_defaults: tuple[Value, ...] = ()  # MISSING: has none
     kind: str = "function"  # or static, class, property, manager
-    owner: ClassThing | None = None
+    owner: AbstractClass | None = None
 
     @property
     def name(self) -> str:
@@ -242,7 +242,7 @@ class Super:
     """``super()`` inside a method."""
 
     receiver: Value
-    after: ClassThing
+    after: AbstractClass
 
 
 # Packages whose names stand for what they are; a name of any other may be any value.
@@ -311,7 +311,11 @@ def join(
     pair = (id(left), id(right))
     if pair in joined:
         return joined[pair]
-    if isinstance(left, Thing) and isinstance(right, Thing) and _alike(left, right):
+    if (
+        isinstance(left, AbstractObject)
+        and isinstance(right, AbstractObject)
+        and _alike(left, right)
+    ):
         slots: Slots = type(left.slots)()
         result = joined[pair] = left.twin(slots)
         spend(1 + SLOT * (len(left.slots) + len(right.slots)))
@@ -328,9 +332,9 @@ def join(
     return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
 
 
-def _alike(left: Thing, right: Thing) -> bool:
+def _alike(left: AbstractObject, right: AbstractObject) -> bool:
     """Whether two things are of one kind, so that they can be joined slot by slot."""
-    if isinstance(left, ClassThing):
+    if isinstance(left, AbstractClass):
         return False
     return type(left) is type(right) and getattr(left, "cls", None) is getattr(right, "cls", None)
 
@@ -351,7 +355,7 @@ def digest(*keys: Hashable) -> str:
 
 def shallow(value: Value) -> Value:
     """Return a copy of the outermost object alone."""
-    if not isinstance(value, Thing) or isinstance(value, ClassThing):
+    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
         return value
     return value.twin(type(value.slots)(value.slots))
 
@@ -364,7 +368,7 @@ def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> V
     if isinstance(value, tuple):
         spend(SLOT * len(value))
         return tuple(clone(item, spend, made) for item in value)
-    if not isinstance(value, Thing) or isinstance(value, ClassThing):
+    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
         return value
     slots: Slots = type(value.slots)()
     result = made[id(value)] = value.twin(slots)
@@ -378,10 +382,10 @@ def truth(value: Value) -> bool | Unknown:
     """Return whether a value counts as true, or why that is not known."""
     if isinstance(value, Unknown):
         return value
-    if isinstance(value, ListThing):
+    if isinstance(value, AbstractList):
         items = value.slots[ITEMS]
         return items if isinstance(items, Unknown) else bool(items)
-    if isinstance(value, DictThing):
+    if isinstance(value, AbstractDict):
         entries = len(value.slots) - (OPEN in value.slots) - (BASE in value.slots)
         if not entries and value.slots:
             return Unknown("a dictionary whose entries are not known")
@@ -397,9 +401,9 @@ def truth(value: Value) -> bool | Unknown:
     return True
 
 
-def reachable(values: list[Value]) -> list[Thing]:
+def reachable(values: list[Value]) -> list[AbstractObject]:
     """Return the things that a function given these values could change."""
-    seen: dict[int, Thing] = {}
+    seen: dict[int, AbstractObject] = {}
     waiting = list(values)
     while waiting and len(seen) < 500:
         value = waiting.pop()
@@ -408,7 +412,7 @@ def reachable(values: list[Value]) -> list[Thing]:
         if isinstance(value, tuple):
             waiting.extend(value)
         elif isinstance(
-            value, (Pipeline, Component, Helper, Scheduler, Instance, DictThing, ListThing)
+            value, (Pipeline, Component, Helper, Scheduler, Instance, AbstractDict, AbstractList)
         ):
             seen[id(value)] = value
             waiting.extend(value.slots.values())

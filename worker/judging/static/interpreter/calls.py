@@ -15,15 +15,15 @@ from worker.judging.static.operations import constants as pure
 from worker.judging.static.values import (
     MISSING,
     SLOT,
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
     Bound,
-    ClassThing,
     Component,
-    DictThing,
     Function,
     Helper,
     Instance,
     Lib,
-    ListThing,
     Names,
     Part,
     Partial,
@@ -137,7 +137,7 @@ class Caller(Evaluator):
             return self._call_part(function, arguments)
         if isinstance(function, Function):
             return self.call_function(function, arguments)
-        if isinstance(function, ClassThing):
+        if isinstance(function, AbstractClass):
             return self._instantiate(function, arguments)
         if isinstance(function, Pipeline):
             return pipelines.call_pipeline(self, function, arguments)
@@ -235,9 +235,9 @@ class Caller(Evaluator):
         self.spend(pure.size(receiver))
         if isinstance(method, Function):
             return self.call_function(method, arguments.with_first(receiver), receiver)
-        if isinstance(receiver, (DictThing, SchedulerConfig)):
+        if isinstance(receiver, (AbstractDict, SchedulerConfig)):
             return containers.dict_method(self, receiver, method, arguments)
-        if isinstance(receiver, ListThing):
+        if isinstance(receiver, AbstractList):
             return containers.list_method(self, receiver, method, arguments)
         if isinstance(receiver, Bound) and method == "__call__":
             return self.call(receiver, arguments)
@@ -306,9 +306,9 @@ class Caller(Evaluator):
             self._run_body(body, scope)
         finally:
             self.yields.pop()
-        return ListThing.of(tuple(items))
+        return AbstractList.of(tuple(items))
 
-    def _instantiate(self, cls: ClassThing, arguments: Arguments) -> Value:
+    def _instantiate(self, cls: AbstractClass, arguments: Arguments) -> Value:
         if cls.is_enum:
             return self._enum_member(cls, arguments)
         for base in cls.lineage:
@@ -328,7 +328,7 @@ class Caller(Evaluator):
                     self.store.put(instance.slots, name, unknown)
         return instance
 
-    def _enum_member(self, cls: ClassThing, arguments: Arguments) -> Value:
+    def _enum_member(self, cls: AbstractClass, arguments: Arguments) -> Value:
         wanted = arguments.get("value", 0)
         self.spend(SLOT * len(cls.slots))
         for member in cls.slots.values():
@@ -336,10 +336,10 @@ class Caller(Evaluator):
                 return member
         return Unknown(f"a member of {cls.name}")
 
-    def _fill_data(self, instance: Instance, cls: ClassThing, arguments: Arguments) -> None:
+    def _fill_data(self, instance: Instance, cls: AbstractClass, arguments: Arguments) -> None:
         """Do what the ``__init__`` of a dataclass or named tuple does."""
         fields: dict[str, Value] = {}
-        lineage = [base for base in (cls, *cls.lineage) if isinstance(base, ClassThing)]
+        lineage = [base for base in (cls, *cls.lineage) if isinstance(base, AbstractClass)]
         for member in reversed(lineage):
             names = member.slots.get("\0fields", ())
             for name in names if isinstance(names, tuple) else ():

@@ -13,7 +13,7 @@ from worker.judging.static.operations import constants as pure
 from worker.judging.static.values import (
     MISSING,
     SLOT,
-    ClassThing,
+    AbstractClass,
     Function,
     Instance,
     Lib,
@@ -34,7 +34,9 @@ def linearize(bases: tuple[Value, ...]) -> tuple[Value, ...] | None:
 
     C3: a class stands before its own bases, and bases stand in the order in which they are given.
     """
-    waiting = [(base, *base.lineage) if isinstance(base, ClassThing) else (base,) for base in bases]
+    waiting = [
+        (base, *base.lineage) if isinstance(base, AbstractClass) else (base,) for base in bases
+    ]
     waiting.append(bases)
     order: list[Value] = []
     while waiting := [line for line in waiting if line]:
@@ -95,7 +97,7 @@ class Definer(Caller):
         is_data = is_data or any(getattr(base, "is_data", False) for base in lineage)
         is_data = is_data or any(base in lineage for base in DATA_CLASSES)
         inner = Scope(Names(), scope, is_class=True)
-        cls = ClassThing({}, node.name, lineage, is_data)
+        cls = AbstractClass({}, node.name, lineage, is_data)
         self.run_block(node.body, inner)
         for name, value in inner.names.items():
             member = value
@@ -110,9 +112,9 @@ class Definer(Caller):
         self.store.put(scope.redirected.get(node.name, scope).names, node.name, cls)
         return NEXT
 
-    def _overridden(self, cls: ClassThing) -> tuple[Value, ...]:
+    def _overridden(self, cls: AbstractClass) -> tuple[Value, ...]:
         """Return a class's lineage; what methods of the file make of a pipeline class is unknown."""
-        own = [base for base in (cls, *cls.lineage) if isinstance(base, ClassThing)]
+        own = [base for base in (cls, *cls.lineage) if isinstance(base, AbstractClass)]
         self.spend(SLOT * sum(len(base.slots) for base in own))
         if not any(isinstance(item, Function) for base in own for item in base.slots.values()):
             return cls.lineage

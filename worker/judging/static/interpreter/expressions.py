@@ -17,10 +17,10 @@ from worker.judging.static.values import (
     MISSING,
     OPEN,
     SLOT,
-    DictThing,
+    AbstractDict,
+    AbstractList,
     Function,
     Lib,
-    ListThing,
     Names,
     Scope,
     Unknown,
@@ -63,7 +63,7 @@ class Evaluator(Machine):
             ast.IfExp: self._choice,
             ast.JoinedStr: self._joined,
             ast.Tuple: lambda node, scope: self._items(node.elts, scope),
-            ast.List: lambda node, scope: ListThing.of(self._items(node.elts, scope)),
+            ast.List: lambda node, scope: AbstractList.of(self._items(node.elts, scope)),
             ast.Set: lambda node, scope: _set(self._items(node.elts, scope)),
             ast.Dict: self._dict,
             ast.Subscript: self._subscript,
@@ -72,9 +72,9 @@ class Evaluator(Machine):
             ast.NamedExpr: self._walrus,
             ast.Await: lambda node, scope: self.evaluate(node.value, scope),
             ast.Starred: lambda node, scope: self.evaluate(node.value, scope),
-            ast.ListComp: lambda node, scope: ListThing.of(self._comprehend(node, scope)),
+            ast.ListComp: lambda node, scope: AbstractList.of(self._comprehend(node, scope)),
             ast.SetComp: lambda node, scope: _set(self._comprehend(node, scope)),
-            ast.GeneratorExp: lambda node, scope: ListThing.of(self._comprehend(node, scope)),
+            ast.GeneratorExp: lambda node, scope: AbstractList.of(self._comprehend(node, scope)),
             ast.DictComp: self._dict_comprehension,
             ast.Yield: self._yield,
             ast.YieldFrom: self._yield_from,
@@ -152,7 +152,7 @@ class Evaluator(Machine):
             else:
                 after = len(targets) - place - 1
                 end = len(items) - after
-                part = ListThing.of(items[place:end]) if place == star else items[end - 1]
+                part = AbstractList.of(items[place:end]) if place == star else items[end - 1]
                 self.assign(target, part, scope)
 
     def _constant(self, node: ast.Constant, scope: Scope) -> Value:
@@ -192,7 +192,7 @@ class Evaluator(Machine):
             value = self.evaluate(keyword.value, scope)
             if keyword.arg is not None:
                 given.keywords[keyword.arg] = value
-            elif isinstance(value, DictThing):
+            elif isinstance(value, AbstractDict):
                 for key, entry in value.slots.items():
                     if key == OPEN:
                         given.open = Unknown("a dictionary whose entries are not known")
@@ -288,7 +288,7 @@ class Evaluator(Machine):
         return tuple(items) if size <= MAX_LENGTH else Unknown("a very long list")
 
     def _dict(self, node: ast.Dict, scope: Scope) -> Value:
-        entries = DictThing()
+        entries = AbstractDict()
         for key_node, value_node in zip(node.keys, node.values, strict=True):
             value = self.evaluate(value_node, scope)
             if key_node is not None:
@@ -350,7 +350,7 @@ class Evaluator(Machine):
         return failed or tuple(results)
 
     def _dict_comprehension(self, node: ast.DictComp, scope: Scope) -> Value:
-        entries = DictThing()
+        entries = AbstractDict()
 
         def add(inner: Scope) -> None:
             key, value = self.evaluate(node.key, inner), self.evaluate(node.value, inner)
@@ -360,7 +360,7 @@ class Evaluator(Machine):
                 entries.slots[OPEN] = Unknown("an entry whose key is not known")
 
         failed = self._generate(node.generators, Scope(Names(), scope), add)
-        return DictThing({OPEN: failed}) if failed else entries
+        return AbstractDict({OPEN: failed}) if failed else entries
 
     def _generate(
         self, generators: list[ast.comprehension], scope: Scope, emit: Callable[[Scope], None]
@@ -403,8 +403,8 @@ class Evaluator(Machine):
         return Unknown("a generator's result")
 
 
-def _set(items: tuple[Value, ...] | Unknown) -> ListThing:
-    return ListThing.of(items) if isinstance(items, Unknown) else containers.unique(items)
+def _set(items: tuple[Value, ...] | Unknown) -> AbstractList:
+    return AbstractList.of(items) if isinstance(items, Unknown) else containers.unique(items)
 
 
 def _done(evaluate: Callable[[], Value]) -> Done:

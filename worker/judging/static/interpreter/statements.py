@@ -13,11 +13,11 @@ from worker.judging.static.interpreter_base import MAX_DEPTH, NEXT, Abandoned, D
 from worker.judging.static.operations import attributes, containers
 from worker.judging.static.operations import constants as pure
 from worker.judging.static.values import (
+    AbstractDict,
+    AbstractList,
     Bound,
-    DictThing,
     Function,
     Instance,
-    ListThing,
     Part,
     Scope,
     Unknown,
@@ -112,9 +112,9 @@ class Reader(Definer):
     def _augmented(self, node: ast.AugAssign, scope: Scope) -> Done:
         load = ast.copy_location(_as_load(node.target), node)
         present, operand = self.evaluate(load, scope), self.evaluate(node.value, scope)
-        if isinstance(present, ListThing) and isinstance(node.op, ast.Add):
+        if isinstance(present, AbstractList) and isinstance(node.op, ast.Add):
             containers.list_method(self, present, "extend", Arguments([operand]))
-        elif isinstance(present, DictThing) and isinstance(node.op, ast.BitOr):
+        elif isinstance(present, AbstractDict) and isinstance(node.op, ast.BitOr):
             containers.dict_method(self, present, "update", Arguments([operand]))
         else:
             if isinstance(present, Part):  # a tensor changes in place

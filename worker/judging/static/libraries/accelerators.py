@@ -17,8 +17,8 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine, Raised
 from worker.judging.static.operations.attributes import change, component
 from worker.judging.static.values import (
+    AbstractDict,
     Component,
-    DictThing,
     Helper,
     Lib,
     Pipeline,
@@ -59,7 +59,7 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
         unexpected = set(values) - set(DEEPCACHE_DEFAULTS)
         if unexpected:
             raise Raised("TypeError", f"set_params takes no {min(unexpected)}")
-        store.put(helper.slots, "params", DictThing(dict(values)))
+        store.put(helper.slots, "params", AbstractDict(dict(values)))
         return None
     unet = _unet(machine, helper.slots.get("pipe"))
     if method not in ("enable", "disable"):
@@ -97,7 +97,7 @@ def _apply_tome(machine: Machine, given: Arguments) -> Value:
         raise Raised("TypeError", f"apply_patch takes no {min(unexpected)}")
     unet = _unet(machine, model)
     if isinstance(unet, Component):
-        machine.store.put(unet.slots, "tome", DictThing(dict(values)))
+        machine.store.put(unet.slots, "tome", AbstractDict(dict(values)))
     else:
         change(machine, unet, "apply_patch")
     return model
@@ -151,9 +151,9 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
         found["deepcache"] = deepcache
     tome = unet.slots.get("tome")
     if tome is not None:
-        found["tome"] = DictThing(dict(tome.slots)) if isinstance(tome, DictThing) else tome
+        found["tome"] = AbstractDict(dict(tome.slots)) if isinstance(tome, AbstractDict) else tome
     if tgate is not None:
-        found["tgate"] = DictThing(dict(tgate))
+        found["tgate"] = AbstractDict(dict(tgate))
     elif isinstance(pipe.slots["tgated"], Unknown):
         found["tgate"] = pipe.slots["tgated"]
     elif pipe.slots["tgated"]:
@@ -161,20 +161,20 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
             "a plain call follows a pipe.tgate() call: T-GATE never takes its patches off again, "
             "so stale attention is reused"
         )
-        found["tgate"] = DictThing({"left over": True})
+        found["tgate"] = AbstractDict({"left over": True})
     for part in (unet, pipe.slots.get("transformer")):
         changed = part.slots.get("changed") if isinstance(part, Component) else None
         if isinstance(changed, Unknown):  # it may well be an accelerator, or undo one
             return Unknown(changed.why, None if found else changed.key)
-    return DictThing(found)
+    return AbstractDict(found)
 
 
 def _params_of(machine: Machine, helper: Helper) -> Value:
     if helper.slots.get("twice") is True:
         machine.note("DeepCache is enabled twice: the call ends in a RecursionError")
-        return DictThing({"broken": "enabled twice"})
+        return AbstractDict({"broken": "enabled twice"})
     params = helper.slots.get("params")
     if params is None:
         machine.note("DeepCache is enabled without set_params: the call fails")
-        return DictThing({"broken": "set_params missing"})
-    return DictThing(dict(params.slots)) if isinstance(params, DictThing) else params
+        return AbstractDict({"broken": "set_params missing"})
+    return AbstractDict(dict(params.slots)) if isinstance(params, AbstractDict) else params

@@ -21,11 +21,11 @@ from worker.judging.static.operations.attributes import COMPONENTS, PIPE, UNSEEN
 from worker.judging.static.values import (
     ITEMS,
     OPEN,
+    AbstractDict,
+    AbstractList,
     Call,
     Component,
-    DictThing,
     Lib,
-    ListThing,
     Part,
     Pipeline,
     Slots,
@@ -145,7 +145,7 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
         for key, value in given.keywords.items()
         if key not in _LOADING and key not in COMPONENTS and not key.startswith("\0")
     }
-    pipe.slots["settings"] = DictThing(options | ({OPEN: given.open} if given.open else {}))
+    pipe.slots["settings"] = AbstractDict(options | ({OPEN: given.open} if given.open else {}))
     return pipe
 
 
@@ -161,8 +161,8 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
             "device": "cpu" if device_map is None else device_name(device_map),
             "scheduler": schedulers.default_of(model_id) if scheduler is None else scheduler,
             "unet": Component({"of": model_id}),
-            "replaced": DictThing(),
-            "settings": DictThing(),
+            "replaced": AbstractDict(),
+            "settings": AbstractDict(),
             "tgate": None,
             "tgated": False,
         }
@@ -202,7 +202,7 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
         return None
     if method.startswith("_"):
         change(machine, pipe, method, *given.positional, *given.keywords.values())
-    if method in NEUTRAL_METHODS or not isinstance(settings, DictThing):
+    if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
         return Unknown(f"the result of {method}")
     if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
         store.put(pipe.slots, "device", "cuda")
@@ -216,12 +216,14 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
     return Unknown(f"the result of {method}")
 
 
-def _record_setting(machine: Machine, settings: DictThing, method: str, given: Arguments) -> None:
+def _record_setting(
+    machine: Machine, settings: AbstractDict, method: str, given: Arguments
+) -> None:
     arguments: Slots = dict(given.keywords)
     arguments.update({str(place): value for place, value in enumerate(given.positional)})
     if given.open is not None:
         arguments[OPEN] = given.open
-    entry: Value = DictThing(arguments) if arguments else True
+    entry: Value = AbstractDict(arguments) if arguments else True
     if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
         entry = Unknown(f"what {method} comes to when it is called again")
     machine.store.put(settings.slots, method, entry)
@@ -315,10 +317,10 @@ def pipeline_fields(pipe: Pipeline) -> Slots:
     model_id = pipe.slots["model_id"]
     name, scheduler_arguments = schedulers.findings(pipe.slots["scheduler"], model_id)
     settings = pipe.slots["settings"]
-    found = DictThing(dict(settings.slots)) if isinstance(settings, DictThing) else settings
+    found = AbstractDict(dict(settings.slots)) if isinstance(settings, AbstractDict) else settings
     replaced = pipe.slots["replaced"]
     parts = {key: pipe.slots[key] for key in sorted(COMPONENTS & set(map(str, pipe.slots)))}
-    if isinstance(found, DictThing):
+    if isinstance(found, AbstractDict):
         for part_name, part in parts.items():
             if isinstance(part, Component):
                 if "changed" in part.slots:
@@ -339,7 +341,7 @@ def pipeline_fields(pipe: Pipeline) -> Slots:
 
 
 def _replaced_parts(replaced: Value, model_id: Value) -> Value:
-    if not isinstance(replaced, DictThing):
+    if not isinstance(replaced, AbstractDict):
         return replaced
     found: Slots = {}
     for name, part in replaced.slots.items():
@@ -347,7 +349,7 @@ def _replaced_parts(replaced: Value, model_id: Value) -> Value:
             found[name] = part
         elif not same(part.slots.get("of"), model_id):
             found[name] = part.slots.get("of")
-    return DictThing(found)
+    return AbstractDict(found)
 
 
 def _unknown_pipeline(pipe: Unknown) -> Slots:
@@ -396,7 +398,7 @@ def _call_fields(
     steps = by_class("num_inference_steps", signature.steps)
     for name in ("timesteps", "sigmas"):
         schedule = values.get(name)
-        items = schedule.slots[ITEMS] if isinstance(schedule, ListThing) else None
+        items = schedule.slots[ITEMS] if isinstance(schedule, AbstractList) else None
         steps = len(items) if isinstance(items, tuple) else steps
     prompt = argument("prompt", None)
     fields: Slots = {
@@ -414,16 +416,16 @@ def _call_fields(
         for name, value in values.items()
         if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
     }
-    fields["call_options"] = missing or DictThing(dict(options))
+    fields["call_options"] = missing or AbstractDict(dict(options))
     return fields
 
 
 def _batch(prompt: Value, values: dict[str, Value]) -> Value:
     """Return the number of prompts in a call."""
-    items = prompt.slots[ITEMS] if isinstance(prompt, ListThing) else prompt
+    items = prompt.slots[ITEMS] if isinstance(prompt, AbstractList) else prompt
     if isinstance(items, tuple):
         return len(items)
-    if isinstance(prompt, ListThing):
+    if isinstance(prompt, AbstractList):
         return Unknown("a list of prompts")
     if isinstance(prompt, str):
         return 1

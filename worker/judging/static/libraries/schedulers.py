@@ -14,7 +14,7 @@ from worker.judging.static.operations.attributes import change
 from worker.judging.static.values import (
     BASE,
     OPEN,
-    DictThing,
+    AbstractDict,
     Scheduler,
     SchedulerConfig,
     Slots,
@@ -100,7 +100,7 @@ def _add_arguments(slots: Slots, given: Arguments) -> None:
 
 
 def _add_config(slots: Slots, config: Value) -> None:
-    if isinstance(config, (SchedulerConfig, DictThing)):
+    if isinstance(config, (SchedulerConfig, AbstractDict)):
         slots.update({BASE: NO_MODEL} | config.slots)
     elif isinstance(config, Scheduler):
         slots.update({key: config.slots[key] for key in config.slots if key != "class"})
@@ -161,12 +161,12 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
         whose = ("scheduler configuration", key_of(name), key_of(base))
         key = None if None in whose else whose
         entries[OPEN] = Unknown("the model's own scheduler configuration", key)
-    return name, DictThing(entries)
+    return name, AbstractDict(entries)
 
 
 def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
     """Return how a noise scheduler spaces its timesteps, from what ``findings`` told of it."""
-    if not isinstance(arguments, DictThing):
+    if not isinstance(arguments, AbstractDict):
         return arguments
     model = model_of(arguments.slots.get("config", model_id))
     defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None

@@ -13,15 +13,16 @@ from worker.judging.static.values import (
     ITEMS,
     MISSING,
     OPEN,
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
+    AbstractObject,
     Bound,
-    ClassThing,
     Component,
-    DictThing,
     Function,
     Helper,
     Instance,
     Lib,
-    ListThing,
     Part,
     Pipeline,
     Scheduler,
@@ -29,7 +30,6 @@ from worker.judging.static.values import (
     Scope,
     Slots,
     Super,
-    Thing,
     Unknown,
     Value,
     digest,
@@ -77,7 +77,7 @@ def read(machine: Machine, owner: Value, name: str) -> Value:
         return _read_library_object(machine, owner, name)
     if isinstance(owner, Instance):
         return _read_instance(machine, owner, name)
-    if isinstance(owner, ClassThing):
+    if isinstance(owner, AbstractClass):
         found = find(owner, name)
         if isinstance(found, Function) and found.kind == "class":
             return Bound(owner, found)
@@ -95,7 +95,7 @@ def _or_unknown(found: Value, name: str) -> Value:
     return Unknown(f"the attribute {name}") if found is MISSING else found
 
 
-def _read_library_object(machine: Machine, owner: Thing, name: str) -> Value:
+def _read_library_object(machine: Machine, owner: AbstractObject, name: str) -> Value:
     if isinstance(owner, Pipeline):
         if OWN + name in owner.slots:
             return owner.slots[OWN + name]
@@ -105,7 +105,7 @@ def _read_library_object(machine: Machine, owner: Thing, name: str) -> Value:
             return component(machine, owner, name)
         if name == "components":
             any_of_them = Part("a pipeline's components", owner=owner, name="_components")
-            return DictThing({PIPE: owner, OPEN: any_of_them})
+            return AbstractDict({PIPE: owner, OPEN: any_of_them})
         if name in ("scheduler", "dtype", "device"):
             return owner.slots[name]
         if name == "deepcache":
@@ -139,7 +139,7 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
     if name == "__class__":
         return owner.cls
     if name == "__dict__":
-        return DictThing(dict(owner.slots))
+        return AbstractDict(dict(owner.slots))
     found = find(owner.cls, name)
     if isinstance(found, Function):
         if found.kind == "static":
@@ -154,7 +154,7 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
 
 
 def _read_super(owner: Super, name: str) -> Value:
-    cls = owner.receiver if isinstance(owner.receiver, ClassThing) else owner.after
+    cls = owner.receiver if isinstance(owner.receiver, AbstractClass) else owner.after
     if isinstance(owner.receiver, Instance):
         cls = owner.receiver.cls
     order = (cls, *cls.lineage)
@@ -167,14 +167,14 @@ def _read_super(owner: Super, name: str) -> Value:
     return Lib("builtins.object." + name) if found is MISSING else found
 
 
-def find(cls: ClassThing, name: str) -> Value:
+def find(cls: AbstractClass, name: str) -> Value:
     """Return a class's attribute, its own or inherited; MISSING if there is none."""
     return _find_in((cls, *cls.lineage), name)
 
 
 def _find_in(classes: Sequence[Value], name: str) -> Value:
     for cls in classes:
-        if isinstance(cls, ClassThing) and name in cls.slots:
+        if isinstance(cls, AbstractClass) and name in cls.slots:
             return cls.slots[name]
         if isinstance(cls, Lib) and cls.root == "diffusers":
             return Lib(f"{cls.path}.{name}")
@@ -209,7 +209,7 @@ def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
         _write_pipeline(machine, owner, name, value)
     elif isinstance(owner, Instance):
         store.put(owner.slots, name, _written(owner, name, value))
-    elif isinstance(owner, (Helper, ClassThing)):
+    elif isinstance(owner, (Helper, AbstractClass)):
         store.put(owner.slots, name, value)
     else:
         change(machine, owner, name, value)
@@ -230,7 +230,7 @@ def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -
         replaced = pipe.slots["replaced"]
         if value is None:
             value = Unknown(f"{name} is taken away", name)
-        if name not in UNSEEN and isinstance(replaced, DictThing):
+        if name not in UNSEEN and isinstance(replaced, AbstractDict):
             store.put(replaced.slots, name, value)
     else:
         store.put(pipe.slots, OWN + name, value)
@@ -260,7 +260,7 @@ def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
     keys = tuple(map(key_of, by))
     what = Unknown(f"what {name} changes", None if None in keys else (name, keys))
     settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
-    if isinstance(settings, DictThing) and not name.startswith("__"):
+    if isinstance(settings, AbstractDict) and not name.startswith("__"):
         machine.store.put(settings.slots, name, what)
     elif isinstance(owner, (Component, Scheduler)):
         slot = "changed" if isinstance(owner, Component) else OPEN
@@ -295,15 +295,15 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
             return machine.call(Bound(container, method), Arguments([key]))
     if container == Lib("sys.modules") and isinstance(key, str):
         return Lib(key)
-    if isinstance(container, DictThing) and PIPE in container.slots and isinstance(key, str):
+    if isinstance(container, AbstractDict) and PIPE in container.slots and isinstance(key, str):
         return read(machine, container.slots[PIPE], key)
-    if isinstance(container, DictThing) and isinstance(key, Lib):
+    if isinstance(container, AbstractDict) and isinstance(key, Lib):
         return container.slots.get(key, Unknown("a dictionary entry that is not known"))
-    closed = isinstance(container, DictThing) and not {OPEN, BASE} & set(container.slots)
+    closed = isinstance(container, AbstractDict) and not {OPEN, BASE} & set(container.slots)
     if (
         closed
         and is_constant(key)
-        and isinstance(container, DictThing)
+        and isinstance(container, AbstractDict)
         and key not in container.slots
     ):
         raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
@@ -315,12 +315,12 @@ def write_item(machine: Machine, container: Value, key: Value, value: Value) -> 
     machine.spend(pure.size(key))
     if isinstance(container, SchedulerConfig) and container.of is not None:
         change(machine, container.of, "config", key, value)
-    elif isinstance(container, (DictThing, SchedulerConfig)):
+    elif isinstance(container, (AbstractDict, SchedulerConfig)):
         if is_constant(key) or is_symbol(key):
             machine.store.put(container.slots, key, value)
         else:
             machine.taint([container], "an unknown key")
-    elif isinstance(container, ListThing):
+    elif isinstance(container, AbstractList):
         items = container.slots[ITEMS]
         if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
             changed = list(items)
@@ -335,12 +335,12 @@ def write_item(machine: Machine, container: Value, key: Value, value: Value) -> 
 
 def delete_item(machine: Machine, container: Value, key: Value) -> None:
     """Do ``del container[key]``."""
-    if isinstance(container, DictThing) and is_constant(key):
+    if isinstance(container, AbstractDict) and is_constant(key):
         if key in container.slots:
             machine.store.drop(container.slots, key)
         elif OPEN not in container.slots:
             raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
-    elif isinstance(container, ListThing):
+    elif isinstance(container, AbstractList):
         machine.store.put(container.slots, ITEMS, Unknown("a list changed by del"))
     else:
         change(machine, container, "an element", key)
@@ -348,7 +348,7 @@ def delete_item(machine: Machine, container: Value, key: Value) -> None:
 
 def absorb(slots: Slots, value: Value) -> None:
     """Add the entries of another dictionary, as ``{**value}`` and ``dict(value)`` do."""
-    if isinstance(value, (DictThing, SchedulerConfig)):
+    if isinstance(value, (AbstractDict, SchedulerConfig)):
         slots.update(value.slots)
     else:
         unknown = Unknown("a dictionary whose entries are not known")

@@ -12,13 +12,13 @@ from worker.judging.static.operations import constants as pure
 from worker.judging.static.values import (
     ITEMS,
     MISSING,
-    ClassThing,
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
     Component,
-    DictThing,
     Function,
     Instance,
     Lib,
-    ListThing,
     Names,
     Part,
     Partial,
@@ -72,7 +72,7 @@ def call(machine: Machine, function: Lib, given: Arguments) -> Value:
     name = path.removeprefix("builtins.")
     first = given.get("", 0)
     if function == SILENT or path in CONTEXTS:
-        return first if isinstance(first, (Function, ClassThing)) else SILENT
+        return first if isinstance(first, (Function, AbstractClass)) else SILENT
     if path == "functools.wraps":
         return SILENT
     if path in EXITS:
@@ -92,8 +92,8 @@ def _pure(name: str, given: Arguments) -> Value:
     """Call one of Python's own pure functions on known values."""
     values: list[Value] = []
     for value in given.positional:
-        plain = value.slots[ITEMS] if isinstance(value, ListThing) else value
-        if name == "len" and isinstance(value, (DictThing, ListThing, tuple)):
+        plain = value.slots[ITEMS] if isinstance(value, AbstractList) else value
+        if name == "len" and isinstance(value, (AbstractDict, AbstractList, tuple)):
             plain = pure.iterate(value)
             return len(plain) if isinstance(plain, tuple) else Unknown(plain.why)
         if not is_constant(plain):
@@ -142,14 +142,14 @@ def _field(machine: Machine, given: Arguments) -> Value:
 
 
 def _namespace(machine: Machine, given: Arguments) -> Value:
-    return Instance(Names(given.keywords), ClassThing({}, "SimpleNamespace"))
+    return Instance(Names(given.keywords), AbstractClass({}, "SimpleNamespace"))
 
 
 def _attributes_of(machine: Machine, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(machine, owner, "__dict__")
-    return DictThing(dict(owner.slots)) if isinstance(owner, Instance) else Unknown("attributes")
+    return AbstractDict(dict(owner.slots)) if isinstance(owner, Instance) else Unknown("attributes")
 
 
 def _module(machine: Machine, given: Arguments) -> Value:
@@ -222,8 +222,8 @@ def _isinstance(machine: Machine, given: Arguments) -> Value:
     if isinstance(value, Pipeline):
         return _is_pipeline(value, classes)
     kinds: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", tuple: "tuple"}
-    own = "list" if isinstance(value, ListThing) else kinds.get(type(value), "")
-    own = "dict" if isinstance(value, DictThing) else own
+    own = "list" if isinstance(value, AbstractList) else kinds.get(type(value), "")
+    own = "dict" if isinstance(value, AbstractDict) else own
     if value is None or own:
         return own in names or (own == "bool" and "int" in names)
     return Unknown("the result of isinstance")

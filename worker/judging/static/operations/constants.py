@@ -16,10 +16,10 @@ from worker.judging.static.values import (
     MAX_LENGTH,
     OPEN,
     SLOT,
-    DictThing,
+    AbstractDict,
+    AbstractList,
     Instance,
     Lib,
-    ListThing,
     Part,
     SchedulerConfig,
     Unknown,
@@ -127,7 +127,7 @@ def bounded(result: Raw) -> Value:
     if isinstance(result, (str, bytes, tuple, list)) and weight(result) > MAX_LENGTH:
         return Unknown("a very long text or list")
     if isinstance(result, list):
-        return ListThing.of(tuple(result))
+        return AbstractList.of(tuple(result))
     return result
 
 
@@ -135,7 +135,7 @@ def size(value: Value) -> float:
     """Return what making or searching a value costs, in steps of the budget."""
     if isinstance(value, (str, bytes)):
         return len(value) / 1000
-    if isinstance(value, DictThing):
+    if isinstance(value, AbstractDict):
         return SLOT * len(value.slots)
     items = _plain(value)
     if not isinstance(items, tuple):
@@ -148,9 +148,13 @@ def binary(op: ast.operator, left: Value, right: Value) -> Value:
     for operand in (left, right):
         if isinstance(operand, Unknown):
             return Unknown(operand.why)
-    if isinstance(left, DictThing) and isinstance(right, DictThing) and isinstance(op, ast.BitOr):
-        return DictThing(left.slots | right.slots)
-    lists = isinstance(left, ListThing) or isinstance(right, ListThing)
+    if (
+        isinstance(left, AbstractDict)
+        and isinstance(right, AbstractDict)
+        and isinstance(op, ast.BitOr)
+    ):
+        return AbstractDict(left.slots | right.slots)
+    lists = isinstance(left, AbstractList) or isinstance(right, AbstractList)
     a, b = _plain(left), _plain(right)
     if isinstance(op, ast.Div) and isinstance(a, str) and isinstance(b, str):
         return os.path.join(a, b)  # pathlib paths are kept as text
@@ -159,7 +163,7 @@ def binary(op: ast.operator, left: Value, right: Value) -> Value:
     if not _operands_fit(op, a, b):
         return Unknown("an operation whose result is not known")
     result = known(_BINARY[type(op)], a, b)
-    return ListThing.of(result) if lists and isinstance(result, tuple) else result
+    return AbstractList.of(result) if lists and isinstance(result, tuple) else result
 
 
 def _operands_fit(op: ast.operator, a: Raw, b: Raw) -> bool:
@@ -191,7 +195,7 @@ def _percent(template: str | bytes, arguments: Raw) -> Value:
 
 def _plain(value: Value) -> Raw:
     """Return a value as Python has it: a list's items as a tuple."""
-    return value.slots[ITEMS] if isinstance(value, ListThing) else value
+    return value.slots[ITEMS] if isinstance(value, AbstractList) else value
 
 
 def unary(op: ast.unaryop, value: Value) -> Value:
@@ -230,7 +234,7 @@ def compare(op: ast.cmpop, left: Value, right: Value) -> bool | Unknown:
 
 def equal(left: Value, right: Value) -> bool | Unknown:
     """Return whether two known values are equal."""
-    if isinstance(left, (ListThing, tuple)) and isinstance(right, (ListThing, tuple)):
+    if isinstance(left, (AbstractList, tuple)) and isinstance(right, (AbstractList, tuple)):
         a, b = _plain(left), _plain(right)
         if is_constant(a) and is_constant(b) and type(left) is type(right):
             return bool(a == b)
@@ -257,7 +261,7 @@ def _contains(container: Value, item: Value) -> bool | Unknown:
         return Unknown(item.why)
     if isinstance(container, str) and isinstance(item, str):
         return item in container
-    if isinstance(container, (DictThing, SchedulerConfig)):
+    if isinstance(container, (AbstractDict, SchedulerConfig)):
         if isinstance(item, CONSTANTS) and item in container.slots:
             return True
         closed = OPEN not in container.slots and BASE not in container.slots
@@ -275,10 +279,10 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
     """Return what a loop over a value would see."""
     if isinstance(value, Unknown):
         return value
-    if isinstance(value, ListThing):
+    if isinstance(value, AbstractList):
         items = value.slots[ITEMS]
         return items if isinstance(items, (tuple, Unknown)) else Unknown("a list")
-    if isinstance(value, DictThing):
+    if isinstance(value, AbstractDict):
         if OPEN in value.slots or BASE in value.slots:
             return unknown_entry(value)
         return tuple(value.slots)
@@ -289,7 +293,7 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
     return Unknown("a loop over an object")
 
 
-def unknown_entry(entries: DictThing | SchedulerConfig) -> Unknown:
+def unknown_entry(entries: AbstractDict | SchedulerConfig) -> Unknown:
     """Return what may be any entry of a dictionary."""
     open_to = entries.slots.get(OPEN)
     if isinstance(open_to, Part):
@@ -302,7 +306,7 @@ def index(container: Value, key: Value) -> Value:
     for operand in (container, key):
         if isinstance(operand, Unknown):
             return element(operand)
-    if isinstance(container, (DictThing, SchedulerConfig)):
+    if isinstance(container, (AbstractDict, SchedulerConfig)):
         if isinstance(key, (*CONSTANTS, tuple)) and is_constant(key) and key in container.slots:
             return container.slots[key]
         return unknown_entry(container)
@@ -311,8 +315,8 @@ def index(container: Value, key: Value) -> Value:
         return element(items)
     if isinstance(items, (tuple, str, bytes)) and isinstance(key, (int, slice)):
         result = known(operator.getitem, items, key)
-        keep = isinstance(container, ListThing) and isinstance(key, slice)
-        return ListThing.of(result) if keep and isinstance(result, tuple) else result
+        keep = isinstance(container, AbstractList) and isinstance(key, slice)
+        return AbstractList.of(result) if keep and isinstance(result, tuple) else result
     return Unknown("an element of something not known")
 
 
@@ -320,7 +324,7 @@ def text(value: Value, conversion: int, specification: str) -> str | Unknown:
     """Return a value as an f-string shows it."""
     if isinstance(value, Unknown):
         return Unknown(value.why)
-    if isinstance(value, ListThing) and is_constant(value.slots[ITEMS]):
+    if isinstance(value, AbstractList) and is_constant(value.slots[ITEMS]):
         value = list(_plain(value))
     elif not is_constant(value):
         return Unknown("the text of an object")

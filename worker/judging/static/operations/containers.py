@@ -16,8 +16,8 @@ from worker.judging.static.values import (
     ITEMS,
     MAX_LENGTH,
     OPEN,
-    DictThing,
-    ListThing,
+    AbstractDict,
+    AbstractList,
     SchedulerConfig,
     Unknown,
     Value,
@@ -30,9 +30,9 @@ from worker.judging.static.values import (
 Columns = list[tuple[Value, ...]]
 
 
-def make_dict(given: Arguments) -> DictThing:
+def make_dict(given: Arguments) -> AbstractDict:
     """Return ``dict(…)``."""
-    entries = DictThing()
+    entries = AbstractDict()
     if given.positional:
         _fill(entries, given.positional[0])
     entries.slots.update(given.keywords)
@@ -49,7 +49,7 @@ def make_range(given: Arguments) -> Value:
     numbers = pure.known(range, *bounds)
     if not isinstance(numbers, range) or len(numbers) > 10_000:
         return Unknown("a long range")
-    return ListThing.of(tuple(numbers))
+    return AbstractList.of(tuple(numbers))
 
 
 def over_iterables(machine: Machine, name: str, given: Arguments) -> Value:
@@ -73,7 +73,7 @@ def map_call(machine: Machine, given: Arguments) -> Value:
         return Unknown("a map over something not known")
     rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
     function = given.positional[0]
-    return ListThing.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
+    return AbstractList.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
 
 
 def enumerate_call(machine: Machine, given: Arguments) -> Value:
@@ -82,7 +82,7 @@ def enumerate_call(machine: Machine, given: Arguments) -> Value:
     if isinstance(items, Unknown) or not isinstance(start, int):
         return element(items) if isinstance(items, Unknown) else Unknown("an unknown first number")
     machine.spend(pure.size(items))
-    return ListThing.of(tuple(enumerate(items, start)))
+    return AbstractList.of(tuple(enumerate(items, start)))
 
 
 def sorted_call(machine: Machine, given: Arguments) -> Value:
@@ -100,7 +100,7 @@ def sorted_call(machine: Machine, given: Arguments) -> Value:
     found = pure.iterate(order)
     if isinstance(found, Unknown):
         return found
-    return ListThing.of(tuple(items[place] for place in found if isinstance(place, int)))
+    return AbstractList.of(tuple(items[place] for place in found if isinstance(place, int)))
 
 
 def product_call(machine: Machine, given: Arguments) -> Value:
@@ -112,26 +112,26 @@ def product_call(machine: Machine, given: Arguments) -> Value:
         return Unknown("a product of something not known")
     if math.prod(map(len, known)) ** repeat > 10_000:
         return Unknown("a long product")
-    return ListThing.of(tuple(itertools.product(*known, repeat=repeat)))
+    return AbstractList.of(tuple(itertools.product(*known, repeat=repeat)))
 
 
 def _first(columns: Columns, given: Arguments) -> Value:
-    return ListThing.of(columns[0] if columns else ())
+    return AbstractList.of(columns[0] if columns else ())
 
 
 def _unique(columns: Columns, given: Arguments) -> Value:
-    return unique(columns[0]) if columns else ListThing.of(())
+    return unique(columns[0]) if columns else AbstractList.of(())
 
 
-def unique(items: tuple[Value, ...]) -> ListThing:
+def unique(items: tuple[Value, ...]) -> AbstractList:
     """Return a set's items, in the order in which they were given."""
     if is_constant(items):
-        return ListThing.of(tuple(dict.fromkeys(items)))
-    return ListThing.of(Unknown("a set of objects"))
+        return AbstractList.of(tuple(dict.fromkeys(items)))
+    return AbstractList.of(Unknown("a set of objects"))
 
 
 def _reversed(columns: Columns, given: Arguments) -> Value:
-    return ListThing.of(columns[0][::-1])
+    return AbstractList.of(columns[0][::-1])
 
 
 def _tuple(columns: Columns, given: Arguments) -> Value:
@@ -139,11 +139,11 @@ def _tuple(columns: Columns, given: Arguments) -> Value:
 
 
 def _zip(columns: Columns, given: Arguments) -> Value:
-    return ListThing.of(tuple(zip(*columns, strict=False)))
+    return AbstractList.of(tuple(zip(*columns, strict=False)))
 
 
 def _chain(columns: Columns, given: Arguments) -> Value:
-    return ListThing.of(tuple(item for items in columns for item in items))
+    return AbstractList.of(tuple(item for items in columns for item in items))
 
 
 def _decide(decisive: bool) -> Callable[[Columns, Arguments], Value]:
@@ -173,8 +173,8 @@ ITERATORS: dict[str, Callable[[Columns, Arguments], Value]] = {
 }
 
 
-def _fill(entries: DictThing, source: Value) -> None:
-    pairs = pure.iterate(source) if isinstance(source, (ListThing, tuple)) else None
+def _fill(entries: AbstractDict, source: Value) -> None:
+    pairs = pure.iterate(source) if isinstance(source, (AbstractList, tuple)) else None
     if pairs is None:
         attributes.absorb(entries.slots, source)
         return
@@ -188,7 +188,7 @@ def _fill(entries: DictThing, source: Value) -> None:
 
 
 def dict_method(
-    machine: Machine, entries: DictThing | SchedulerConfig, method: str, given: Arguments
+    machine: Machine, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
 ) -> Value:
     """Call a dictionary's method."""
     key = given.get("", 0)
@@ -200,7 +200,7 @@ def dict_method(
             store.put(entries.slots, name, value)
         return None
     if method in ("copy", "to_dict"):
-        return DictThing(dict(entries.slots))
+        return AbstractDict(dict(entries.slots))
     if method in ("items", "values", "keys"):
         return _view(entries, method)
     if method == "clear":
@@ -210,12 +210,12 @@ def dict_method(
     return Unknown(f"the result of {method} of {key}")
 
 
-def _is_closed(entries: DictThing | SchedulerConfig) -> bool:
+def _is_closed(entries: AbstractDict | SchedulerConfig) -> bool:
     return OPEN not in entries.slots and BASE not in entries.slots
 
 
 def _take(
-    machine: Machine, entries: DictThing | SchedulerConfig, method: str, given: Arguments
+    machine: Machine, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
 ) -> Value:
     key = given.get("", 0)
     found = pure.index(entries, key)
@@ -228,7 +228,7 @@ def _take(
     return found
 
 
-def _view(entries: DictThing | SchedulerConfig, method: str) -> Value:
+def _view(entries: AbstractDict | SchedulerConfig, method: str) -> Value:
     if not _is_closed(entries):
         return pure.unknown_entry(entries)
     pairs = tuple(entries.slots.items())
@@ -237,10 +237,10 @@ def _view(entries: DictThing | SchedulerConfig, method: str) -> Value:
         "keys": tuple(name for name, _ in pairs),
         "values": tuple(value for _, value in pairs),
     }
-    return ListThing.of(views[method])
+    return AbstractList.of(views[method])
 
 
-def list_method(machine: Machine, values: ListThing, method: str, given: Arguments) -> Value:
+def list_method(machine: Machine, values: AbstractList, method: str, given: Arguments) -> Value:
     """Call a list's method."""
     items = values.slots[ITEMS]
     if method == "copy":

@@ -1,0 +1,101 @@
+"""State that an earlier version left on disk is read by this one, and goes on counting.
+
+tests/state_of_version_1 was written by the version before the folders: a sweep of one's own script, killed
+with one attempt running, and one of the default worker, completed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scheduler.executors.local.handles import AdoptedSupervisor
+from scheduler.executors.local.supervisor import identity
+from scheduler.storage.attempts_file import AttemptRecord, read_attempts
+from scheduler.storage.journal import read_journal
+from worker.results.file import ResultsFile, is_measurement
+from worker.results.summary import summarise
+
+OLD = Path(__file__).with_name("state_of_version_1")
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return shutil.copytree(OLD, tmp_path / "old state")
+
+
+def scheduler(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "scheduler", *words],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_its_status_is_read(old: Path) -> None:
+    status = json.loads(scheduler(old, "status", "plain.yaml", "--json").stdout)
+    states = {task["task"]: task["state"] for task in status["tasks"]}
+    waiting = dict.fromkeys(("wrong", "oom", "waits", "runs", "never"), "waiting")
+    assert states == {"good": "completed", "bad": "failed", **waiting}
+
+
+def test_what_it_completed_and_what_it_gave_up_is_not_run_again(old: Path) -> None:
+    (old / "script.py").write_text("print('Successfully completed')")
+    plain = (old / "plain.yaml").read_text().replace("backoff: 10m", "backoff: 1ms")
+    (old / "plain.yaml").write_text(plain)
+    ended = scheduler(old, "plain.yaml")
+    assert ended.returncode == 1, ended.stderr  # bad stays failed
+    assert "Traceback" not in ended.stdout + ended.stderr
+    for task in ("good", "bad"):
+        assert f"{task}: attempt" not in ended.stdout
+    for task in ("wrong", "waits", "never"):  # each attempt that was judged then still counts
+        done = json.loads((old / f"checkpoints/plain/{task}.done").read_text())
+        assert [attempt["attempt"] for attempt in done["attempts"]] == [1, 2]
+    done = json.loads((old / "checkpoints/plain/oom.done").read_text())
+    assert [attempt["halvings"] for attempt in done["attempts"]] == [0, 1, 2, 2]
+    assert "keeper" not in done["attempts"][0]
+
+
+def test_a_sweep_that_it_completed_starts_nothing(old: Path) -> None:
+    ended = scheduler(old, "old.yaml")
+    assert ended.returncode == 0, ended.stderr
+    assert "1 of 1 completed" in ended.stdout
+    assert "attempt 1 started" not in ended.stdout
+
+
+def test_its_attempts_files_and_journals_are_read_whole(old: Path) -> None:
+    for file in (old / "checkpoints/plain").glob("*.attempts"):
+        lines = file.read_text().splitlines()
+        attempts = read_attempts(file).attempts
+        assert len(attempts) == sum('"device"' in line for line in lines)
+        assert all(attempt.ended is not None for attempt in attempts if attempt.verdict)
+    for file in old.glob("logs/*/journal.jsonl"):
+        assert len(list(read_journal(file))) == len(file.read_text().splitlines())
+
+
+def test_a_supervisor_that_it_left_running_is_found() -> None:
+    started = {"attempt": 1, "device": "cpu:0", **identity()}
+    started["keeper"] = started.pop("supervisor")
+    found = AdoptedSupervisor.find(AttemptRecord(started))
+    assert found is not None
+    assert found.pid == os.getpid()
+    found.release()
+
+
+def test_its_rows_are_measurements_and_sum_up_to_what_they_did(old: Path) -> None:
+    results = ResultsFile.open(old / "checkpoints/old/TINY_SD15_DDIM_4.jsonl")
+    assert not results.notices
+    *rows, last = results.rows
+    assert len(rows) == 3
+    assert all(is_measurement(row) for row in rows)
+    summary = summarise(rows, max_loss=0.05)
+    assert {key: last["summary"][key] for key in summary} == summary
