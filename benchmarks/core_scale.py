@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 from scheduler.config.sweep import Limits, RetrySettings  # noqa: E402
 from scheduler.core import events as ev  # noqa: E402  (the folder above must be importable first)
 from scheduler.core.core import Core, Seed, State  # noqa: E402
-from scheduler.core.retry import Attempt, Policy  # noqa: E402
+from scheduler.core.retry import JudgedAttempt, Policy  # noqa: E402
 from scheduler.core.verdict import Kind, Verdict  # noqa: E402
 
 TASKS = (1_000, 10_000, 100_000, 1_000_000)
@@ -61,7 +61,7 @@ def run_sweep(tasks: int, devices: int) -> tuple[float, int]:
                 ev.AttemptExited(start.task),
                 ev.DeviceIdle(start.device),
                 ev.AttemptJudged(
-                    start.task, Attempt(FAILED if failed else COMPLETED, start.device, now)
+                    start.task, JudgedAttempt(FAILED if failed else COMPLETED, start.device, now)
                 ),
             ]
         else:

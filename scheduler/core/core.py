@@ -47,7 +47,7 @@ from scheduler.core.events import (
     WriteCheckpoint,
     WriteFailed,
 )  # fmt: skip
-from scheduler.core.retry import Attempt, GiveUp, Policy, Retry
+from scheduler.core.retry import GiveUp, JudgedAttempt, Policy, Retry
 from scheduler.core.verdict import Kind, Verdict
 
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
@@ -71,7 +71,7 @@ class InitialTask:
 
     task: str
     state: State = State.WAITING  # WAITING, RUNNING, DONE or FAILED
-    history: tuple[Attempt, ...] = ()
+    history: tuple[JudgedAttempt, ...] = ()
     device: str | None = None  # of the running attempt
     started: float = 0.0  # of the running attempt
     halvings: int = 0  # of the running attempt
@@ -113,7 +113,7 @@ class Core:
         self._ids: list[str] = []
         self._index: dict[str, int] = {}
         self._state: list[State] = []
-        self._history: dict[int, tuple[Attempt, ...]] = {}
+        self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
         self._running: dict[int, _Running] = {}
         self._counts = [0] * len(State)
         # Waiting tasks stand in exactly one of these.
@@ -255,7 +255,7 @@ class Core:
             self._release(task)
             self._move(task, State.JUDGING)
 
-    def _judged(self, task: int, attempt: Attempt) -> None:
+    def _judged(self, task: int, attempt: JudgedAttempt) -> None:
         if self._state[task] is State.RUNNING:  # an attempt that never became a process has no exit
             self._release(task)
             self._move(task, State.JUDGING)
@@ -370,7 +370,7 @@ class Core:
         return self._first_untried if self._first_untried < len(self._untried) else None
 
     def _start(self, task: int, device: Device) -> None:
-        history: Sequence[Attempt] = self._history.get(task, ())
+        history: Sequence[JudgedAttempt] = self._history.get(task, ())
         halvings = 0
         if history:
             step = self._policy.next_step(history)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from scheduler.core.events import SetAside
-from scheduler.core.retry import SUSPICIOUS, Attempt, Retry
+from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry
 from scheduler.core.verdict import Kind
 
 SUSPECT_AFTER = (
@@ -132,7 +132,7 @@ class Fleet:
         device.times_aside = 0
         self._last_completion[name] = now
 
-    def failed_on(self, attempt: Attempt, task: int, now: float) -> SetAside | None:
+    def failed_on(self, attempt: JudgedAttempt, task: int, now: float) -> SetAside | None:
         """Record a failure; set the device aside if different tasks fail on it one after the other.
 
         Errors of the device itself suffice. Other failures count only if tasks were completed elsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.retry import Attempt, Retry
+from scheduler.core.retry import JudgedAttempt, Retry
 from scheduler.core.verdict import Verdict
 
 # --- events: the world speaks --------------------------------------------------------------------
@@ -53,7 +53,7 @@ class AttemptJudged:
     """The log and the exit of an attempt have been read; ``attempt.ended`` is in the core's time."""
 
     task: str
-    attempt: Attempt
+    attempt: JudgedAttempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ SUSPICIOUS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class JudgedAttempt:
     """One judged attempt, as far as the policy needs it."""
 
     verdict: Verdict
@@ -73,7 +73,7 @@ class Policy:
     settings: RetrySettings = field(default_factory=RetrySettings)
     max_halvings: int = 0
 
-    def next_step(self, history: Sequence[Attempt]) -> Retry | GiveUp:
+    def next_step(self, history: Sequence[JudgedAttempt]) -> Retry | GiveUp:
         """Decide what becomes of a task after ``history``, its judged attempts, oldest first.
 
         The last attempt is not a completed one.
@@ -104,7 +104,7 @@ class Policy:
             last.device if kind is Kind.DEVICE_ERROR else None,
         )
 
-    def _after_oom(self, history: Sequence[Attempt], halvings: int) -> Retry:
+    def _after_oom(self, history: Sequence[JudgedAttempt], halvings: int) -> Retry:
         last = history[-1]
         if last.foreign:
             pause = self._pause(history)
@@ -129,7 +129,7 @@ class Policy:
             needed,
         )
 
-    def _can_halve(self, attempt: Attempt) -> bool:
+    def _can_halve(self, attempt: JudgedAttempt) -> bool:
         """Say whether the attempt failed for want of memory that a smaller batch would not need."""
         return (
             attempt.verdict.kind is Kind.OUT_OF_MEMORY
@@ -137,7 +137,7 @@ class Policy:
             and attempt.halvings < self.max_halvings
         )
 
-    def _memory_needed(self, history: Sequence[Attempt]) -> int | None:
+    def _memory_needed(self, history: Sequence[JudgedAttempt]) -> int | None:
         """Return the most free memory that was not enough for the smallest batch, or None."""
         return max(
             (
@@ -151,7 +151,7 @@ class Policy:
             default=None,
         )
 
-    def _charged(self, history: Sequence[Attempt]) -> int:
+    def _charged(self, history: Sequence[JudgedAttempt]) -> int:
         """Count the attempts that the task has used up."""
         charged = free = 0
         for attempt in history:
@@ -167,7 +167,7 @@ class Policy:
                 charged += 1
         return charged
 
-    def _pause(self, history: Sequence[Attempt]) -> float:
+    def _pause(self, history: Sequence[JudgedAttempt]) -> float:
         """Return the back-off in seconds: doubled for each counted failure, none after a lost attempt."""
         if history[-1].verdict.kind is Kind.LOST:
             return 0.0

@@ -67,7 +67,7 @@ class Display(Protocol):
 
 
 @dataclass(slots=True)
-class Attempt:
+class RunningAttempt:
     """An attempt under way, as the dispatcher sees it."""
 
     task: str
@@ -99,7 +99,7 @@ class Dispatcher:
         self._clock = Clock()
         self._journal = Journal(paths.journal)
         self._tasks = {task.id: task for task in sweep.tasks}
-        self._attempts: dict[str, Attempt] = {}  # by task
+        self._attempts: dict[str, RunningAttempt] = {}  # by task
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._selector = selectors.DefaultSelector()
         environments = (sweep.env, os.environ)
@@ -253,7 +253,9 @@ class Dispatcher:
         number = record.started["attempt"]
         started = record.started.get("started", time.time())
         life = Life(self._paths.log(task), supervisor.pid)
-        self._attempts[task] = Attempt(task, number, device, supervisor, record, life, begun=True)
+        self._attempts[task] = RunningAttempt(
+            task, number, device, supervisor, record, life, begun=True
+        )
         self._devices.occupy(device, supervisor.pid, visited=record.foreign is not None)
         self._selector.register(
             supervisor, selectors.EVENT_READ, partial(self._adopted_ended, task)
@@ -287,7 +289,9 @@ class Dispatcher:
         self._devices.vacate(device)  # before the core may give it to the next
         if record is None or record.verdict is not None:  # its supervisor died at birth
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            self._handle(ev.AttemptJudged(task, retry.Attempt(verdict, device, time.monotonic())))
+            self._handle(
+                ev.AttemptJudged(task, retry.JudgedAttempt(verdict, device, time.monotonic()))
+            )
             return
         end = {"ended": time.time(), **(record.ended or {})}
         self._tell_ended(task, record.started["attempt"], device, end)
@@ -368,7 +372,7 @@ class Dispatcher:
             return
         record = AttemptRecord(dict(order["attempt"]))
         life = Life(self._paths.log(task.id), supervisor.pid)
-        self._attempts[task.id] = Attempt(
+        self._attempts[task.id] = RunningAttempt(
             task.id, action.number, device.id, supervisor, record, life, begun=False
         )
         self._supervisors.works(device.id)
@@ -396,7 +400,7 @@ class Dispatcher:
             self._record(attempt, attempt.record.foreign)
         self._emit("foreign_process", device=device, processes=processes, hidden_memory=hidden)
 
-    def _record(self, attempt: Attempt, line: Mapping[str, Any]) -> None:
+    def _record(self, attempt: RunningAttempt, line: Mapping[str, Any]) -> None:
         """Add a line to the record of an attempt, for whoever judges it should this process die."""
         with contextlib.suppress(OSError):  # no room: this process at least knows
             append_line(self._paths.attempts(attempt.task), line)
@@ -442,7 +446,7 @@ class Dispatcher:
         else:
             self._not_taken(attempt, answer)
 
-    def _not_taken(self, attempt: Attempt, answer: Mapping[str, Any]) -> None:
+    def _not_taken(self, attempt: RunningAttempt, answer: Mapping[str, Any]) -> None:
         """The supervisor did not begin: the task's attempts file is in use, or cannot be written."""
         del self._attempts[attempt.task]
         self._supervisors.rests(attempt.device)
@@ -459,7 +463,7 @@ class Dispatcher:
         else:  # a supervisor of a dispatcher that died got there first
             self._take_over(attempt.task, attempt.device)
 
-    def _found_done(self, attempt: Attempt) -> None:
+    def _found_done(self, attempt: RunningAttempt) -> None:
         """A task that was to run has a ``.done``: of another dispatcher, or put back by its user."""
         path = self._paths.done(attempt.task)
         digest = self._sweep.digest(self._tasks[attempt.task])
@@ -468,7 +472,7 @@ class Dispatcher:
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
             self._outcomes.found(attempt.task, done)
-            past = retry.Attempt(verdict, attempt.device, time.monotonic())
+            past = retry.JudgedAttempt(verdict, attempt.device, time.monotonic())
             self._handle(ev.AttemptJudged(attempt.task, past))
         else:
             with contextlib.suppress(FileNotFoundError):
@@ -484,10 +488,10 @@ class Dispatcher:
             del self._attempts[attempt.task]
             self._take_over(attempt.task, device, attempt.record if attempt.begun else None)
 
-    def _attempt_of(self, supervisor: SupervisorHandle) -> Attempt | None:
+    def _attempt_of(self, supervisor: SupervisorHandle) -> RunningAttempt | None:
         return next((a for a in self._attempts.values() if a.supervisor is supervisor), None)
 
-    def _exited(self, attempt: Attempt, end: Mapping[str, Any]) -> None:
+    def _exited(self, attempt: RunningAttempt, end: Mapping[str, Any]) -> None:
         """An attempt is over: offer its device first, read its log second."""
         task, device = attempt.task, attempt.device
         if self._must_leave():

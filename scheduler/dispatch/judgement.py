@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.core.retry import Attempt
+from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import DISK_ERRNOS, Exit, Kind, Verdict, judge
 from scheduler.dispatch.clock import Clock
 from scheduler.storage.atomic import append_line, why_not_writable
@@ -182,10 +182,10 @@ def read_verdict(kind: object, cause: object) -> Verdict:
         return Verdict(Kind.FAILED, str(cause))
 
 
-def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> Attempt:
+def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> JudgedAttempt:
     """Return a judged attempt as the retry policy needs it."""
     ended = (record.ended or {}).get("ended", record.started.get("started"))
-    return Attempt(
+    return JudgedAttempt(
         verdict,
         record.started["device"],
         clock.monotonic(ended),

@@ -11,7 +11,7 @@ from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask, State
-from scheduler.core.retry import Attempt
+from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import Exit, Kind, judge
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import forget_attempts, past_attempt, read_verdict
@@ -175,7 +175,7 @@ def _seed(
     )
 
 
-def _recorded_attempt(record: AttemptRecord, clock: Clock) -> Attempt:
+def _recorded_attempt(record: AttemptRecord, clock: Clock) -> JudgedAttempt:
     # A verdict for which there was no room counts as a plain failure: attempts must not go uncounted.
     line: Mapping[str, Any] = record.verdict or {"cause": "its verdict could not be recorded"}
     verdict = read_verdict(line.get("verdict"), line.get("cause"))

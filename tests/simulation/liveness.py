@@ -14,7 +14,7 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import DISK_CHECK, InitialTask, State
 from scheduler.core.device_table import ASIDE, MAX_ASIDE, MOST_FREE
-from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, Attempt
+from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, JudgedAttempt
 from scheduler.core.verdict import Kind
 from tests.simulation.safety import demand
 
@@ -45,7 +45,7 @@ class Stage(Enum):
 class _Task:
     id: str
     stage: Stage
-    history: list[Attempt]
+    history: list[JudgedAttempt]
     place: int  # in the sweep's order
     due: float = 0.0  # not to be tried before
     device: str = ""  # of the running attempt, as what follows
@@ -74,7 +74,7 @@ class _Device:
     aside_until: float = 0.0
     times_aside: int = 0
     # (task, attempt) since its last completion, or since it was last set aside
-    failures: list[tuple[str, Attempt]] = field(default_factory=list)
+    failures: list[tuple[str, JudgedAttempt]] = field(default_factory=list)
     must_go: bool = False  # has earned it to be set aside
 
     def has_more_than(self, memory: int | None) -> bool:
@@ -156,7 +156,7 @@ class LivenessProperties:
             case ev.Interrupt():
                 self._interrupts += 1
 
-    def _judged(self, task: _Task, attempt: Attempt, now: float) -> None:
+    def _judged(self, task: _Task, attempt: JudgedAttempt, now: float) -> None:
         self._move(task, Stage.JUDGED)
         task.history.append(attempt)
         task.due = self._due(task.history)
@@ -365,7 +365,7 @@ class LivenessProperties:
             if other is not device
         )
 
-    def _due(self, past: Sequence[Attempt]) -> float:
+    def _due(self, past: Sequence[JudgedAttempt]) -> float:
         """Return when to try again: each failure backs off twice as long as the one before."""
         last = past[-1]
         kind = last.verdict.kind
@@ -378,14 +378,14 @@ class LivenessProperties:
         failures = sum(attempt.verdict.kind is not Kind.STOPPED for attempt in past)
         return last.ended + min(MAX_BACKOFF, self._retries.backoff * 2.0 ** (failures - 1))
 
-    def _can_halve(self, attempt: Attempt) -> bool:
+    def _can_halve(self, attempt: JudgedAttempt) -> bool:
         out_of_memory = attempt.verdict.kind is Kind.OUT_OF_MEMORY and not attempt.foreign
         return out_of_memory and attempt.halvings < self._max_halvings
 
-    def _halvings(self, past: Sequence[Attempt]) -> int:
+    def _halvings(self, past: Sequence[JudgedAttempt]) -> int:
         return max((attempt.halvings + self._can_halve(attempt) for attempt in past), default=0)
 
-    def _memory_needed(self, past: Sequence[Attempt]) -> int | None:
+    def _memory_needed(self, past: Sequence[JudgedAttempt]) -> int | None:
         """Return the most memory that was free and not enough, with nothing left to halve."""
         tried = (
             attempt.free_memory
@@ -396,7 +396,7 @@ class LivenessProperties:
         )
         return max((memory for memory in tried if memory is not None), default=None)
 
-    def _is_used_up(self, past: Sequence[Attempt]) -> bool:
+    def _is_used_up(self, past: Sequence[JudgedAttempt]) -> bool:
         """Say whether the last failure was one too many; after a stop there is always a next time."""
         if not past or past[-1].verdict.kind is Kind.STOPPED:
             return False
@@ -411,7 +411,7 @@ class LivenessProperties:
                 charged += 1
         return charged + max(0, free - MAX_FREE_ATTEMPTS) >= self._retries.max_attempts
 
-    def _is_over(self, past: Sequence[Attempt]) -> bool:
+    def _is_over(self, past: Sequence[JudgedAttempt]) -> bool:
         """Say whether a task that failed like this has no further attempt."""
         wrong_code = bool(past) and past[-1].verdict.kind is Kind.WRONG_CODE
         hopeless = not self._may_have_more_than(self._memory_needed(past))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
 from scheduler.core.core import Core, InitialTask, State
-from scheduler.core.retry import Attempt
+from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
 from tests.simulation.model import End, Gpu, Record, Supervisor
@@ -93,11 +93,11 @@ class Shell:
         """Return the core's time of a time of day, as clock.py does."""
         return self.world.now - max(0.0, self.world.time_of_day(self.world.now) - at)
 
-    def _past(self, record: Record) -> Attempt:
+    def _past(self, record: Record) -> JudgedAttempt:
         # A verdict that was lost to a full disk counts as a plain failure.
         verdict = record.verdict or Verdict(Kind.FAILED, "None")
         ended = record.started_at if record.ended is None else record.ended
-        return Attempt(
+        return JudgedAttempt(
             verdict,
             record.device,
             self._monotonic(ended),
@@ -278,7 +278,7 @@ class Shell:
         if not file.records or file.records[-1].verdict is not None:
             self.unjudged.discard(task)
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            self.handle(ev.AttemptJudged(task, Attempt(verdict, device, self.world.now)))
+            self.handle(ev.AttemptJudged(task, JudgedAttempt(verdict, device, self.world.now)))
             return
         self.handle(ev.AttemptExited(task))
         self._judge(task, foreign=False)
@@ -376,7 +376,9 @@ class Shell:
         self.handle(
             ev.AttemptJudged(
                 task,
-                Attempt(verdict, past.device, past.ended, past.free_memory, foreign, past.halvings),
+                JudgedAttempt(
+                    verdict, past.device, past.ended, past.free_memory, foreign, past.halvings
+                ),
             )
         )
 

@@ -6,12 +6,12 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core, InitialTask
 from scheduler.core.device_table import Fleet
-from scheduler.core.retry import Attempt, Policy
+from scheduler.core.retry import JudgedAttempt, Policy
 from scheduler.core.verdict import Kind, Verdict
 
 
 def attempt(kind, device="gpu0", ended=1.0):
-    return Attempt(Verdict(kind, kind.value), device, ended)
+    return JudgedAttempt(Verdict(kind, kind.value), device, ended)
 
 
 def test_errors_of_a_device_count_whatever_else_fails_on_it_between():
@@ -45,7 +45,7 @@ def test_a_task_that_flies_a_device_waits_for_news_of_one_just_released(news, go
 
 def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_seen():
     gib = 2**30
-    oom = Attempt(Verdict(Kind.OUT_OF_MEMORY, "…"), "small", 1.0, free_memory=23 * gib)
+    oom = JudgedAttempt(Verdict(Kind.OUT_OF_MEMORY, "…"), "small", 1.0, free_memory=23 * gib)
     seeds, sizes = [InitialTask("a", history=(oom,))], {"small": 24 * gib, "large": 80 * gib}
     core = Core(seeds, Policy(RetrySettings()), Limits(), 1.0, sizes)
     assert not [

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from scheduler.config.sweep import RetrySettings
-from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, Attempt, GiveUp, Policy, Retry
+from scheduler.core.retry import (
+    MAX_BACKOFF,
+    MAX_FREE_ATTEMPTS,
+    GiveUp,
+    JudgedAttempt,
+    Policy,
+    Retry,
+)
 from scheduler.core.verdict import Kind, Verdict
 
 GIB = 2**30
@@ -17,15 +24,15 @@ CHARGED = [
 FREE = [Kind.LOST, Kind.DEVICE_ERROR, Kind.NOT_STARTED, Kind.DISK_FULL]
 
 
-def attempt(kind: Kind, ended: float = 100.0, **more: object) -> Attempt:
-    return Attempt(Verdict(kind, "because"), "gpu", ended, **more)  # type: ignore[arg-type]
+def attempt(kind: Kind, ended: float = 100.0, **more: object) -> JudgedAttempt:
+    return JudgedAttempt(Verdict(kind, "because"), "gpu", ended, **more)  # type: ignore[arg-type]
 
 
-def step(*history: Attempt) -> Retry | GiveUp:
+def step(*history: JudgedAttempt) -> Retry | GiveUp:
     return POLICY.next_step(history)
 
 
-def retry(*history: Attempt) -> Retry:
+def retry(*history: JudgedAttempt) -> Retry:
     found = step(*history)
     assert isinstance(found, Retry), found
     return found

@@ -59,13 +59,13 @@ def told() -> list[dict[str, object]]:
 @pytest.fixture
 def devices(
     monkeypatch: pytest.MonkeyPatch, events: list[Event], told: list[dict[str, object]]
-) -> room.Devices:
+) -> room.DevicePool:
     monkeypatch.setattr(Nvml, "open", Stumbling)
     found = room.DevicePool(DeviceSettings(idle_for=0), visible=None)
     found.connect(
         post=lambda function: function(),
-        emit=events.append,
-        tell=lambda _kind, **fields: told.append(fields),
+        handle=events.append,
+        emit=lambda _kind, **fields: told.append(fields),
         others_came=lambda *_: None,
     )
     # only what the test posts is judged: the watch is not started
@@ -74,7 +74,7 @@ def devices(
 
 
 def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
-    devices: room.Devices, events: list[Event], told: list[dict[str, object]]
+    devices: room.DevicePool, events: list[Event], told: list[dict[str, object]]
 ) -> None:
     failed = Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")
     devices._deliver([READING])
@@ -89,7 +89,7 @@ def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
 
 
 def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(
-    devices: room.Devices, events: list[Event]
+    devices: room.DevicePool, events: list[Event]
 ) -> None:
     devices.occupy(GPU.id, supervisor=1)
     devices._deliver([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])

@@ -87,7 +87,7 @@ class Case:
 
     def recover(self) -> Recovered:
         found = recover(self.sweep, self.paths, self.clock, change=False)
-        assert [seed.task for seed in found.seeds] == ["a", "b", "c"]
+        assert [seed.task for seed in found.tasks] == ["a", "b", "c"]
         return found
 
     def checkpoint(self, judgement: Judgement, path: Path) -> None:
@@ -98,7 +98,7 @@ class Case:
         draft.publish()
 
     def state(self, task: str) -> State:
-        return next(seed.state for seed in self.recover().seeds if seed.task == task)
+        return next(seed.state for seed in self.recover().tasks if seed.task == task)
 
     def show(self, every: int = 1) -> dict[str, str]:
         """Draw all that `status` draws, each so many times; return what it says of each task."""
@@ -120,7 +120,7 @@ def case(sample: SweepRunner, tmp_path: Path) -> Case:
 
 
 def test_the_sample(case: Case) -> None:
-    states = {seed.task: seed.state for seed in case.recover().seeds}
+    states = {seed.task: seed.state for seed in case.recover().tasks}
     assert states == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
     assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
 
@@ -143,13 +143,13 @@ def test_a_damaged_done_is_proved_again_by_journal_and_log(case: Case) -> None:
         for content in (whole[:offset], whole[:offset] + b"#" + whole[offset + 1 :]):
             path.write_bytes(content)
             found = recover(case.sweep, case.paths, case.clock, change=True)
-            assert found.seeds[0].state is State.DONE, content
+            assert found.tasks[0].state is State.DONE, content
             assert not found.rejected
     path.write_bytes(whole[:100])
     log = case.paths.log("a")
     log.write_bytes(log.read_bytes() + b"one line more\n")
     found = recover(case.sweep, case.paths, case.clock, change=True)
-    assert found.seeds[0].state is State.WAITING, "a changed log proves nothing"
+    assert found.tasks[0].state is State.WAITING, "a changed log proves nothing"
 
 
 def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
