@@ -335,7 +335,7 @@ def _packages(rows: list[Row]) -> list[str]:
                 _number(row["package_seconds"], 3),
                 _interval(low, value, high, 3),
                 verdict,
-                "not numbers" if apart is None else f"{apart:.1e}",
+                "NaN or Inf" if apart is None else f"{apart:.1e}",
             ]
         )
     head = (

@@ -19,8 +19,13 @@ from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.executors.local.supervisor import identity
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.journal import read_journal
+from worker.config.settings import Search
+from worker.measure.task import Request, run
+from worker.models.catalogue import find_pipe, find_sched
+from worker.results import environment
 from worker.results.file import ResultsFile, is_measurement
 from worker.results.summary import summarise
+from worker.search.plan import Task
 
 OLD = Path(__file__).with_name("state_of_version_1")
 REPOSITORY = Path(__file__).parents[1]
@@ -89,6 +94,23 @@ def test_a_supervisor_that_it_left_running_is_found() -> None:
     assert found is not None
     assert found.pid == os.getpid()
     found.release()
+
+
+def test_what_it_could_not_measure_is_not_measured_again(old: Path) -> None:
+    """With the status in its own words; the settings' digest has to be what it was as well."""
+    path = old / "checkpoints/old/TINY_SD15_DDIM_4.jsonl"
+    *rows, _ = (json.loads(line) for line in path.read_text().splitlines())
+    rows[2] |= {"status": "images are not numbers", "metrics": [], "samples": {}}
+    here = environment.describe("cpu")
+    before = "".join(json.dumps(row | {"environment": here}) + "\n" for row in rows)
+    path.write_text(before)
+    search = Search.model_validate(rows[0]["reproduce"]["search"])
+    task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), 4)
+    said: list[str] = []
+    summary = run(Request(task, search, 2, 2), ResultsFile.open(path), "cpu", said.append)
+    assert "task: 3 configurations, 3 of them measured before" in said
+    assert summary["not_numbers"] == ["DeepCache 2/0"]
+    assert path.read_text() == before + json.dumps({"summary": summary}) + "\n"
 
 
 def test_its_rows_are_measurements_and_sum_up_to_what_they_did(old: Path) -> None:

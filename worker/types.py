@@ -1,7 +1,7 @@
-"""Names for what torch and diffusers hand over without useful types.
+"""Names for objects of libraries without useful types: torch, diffusers, NVML.
 
-Their modules are reached through attributes that only exist at run time, so the names say what a
-thing is to the reader; the type checker sees ``Any``.
+Their attributes only exist at run time, so the type checker sees ``Any``; the names tell the reader
+what an object is.
 """
 
 from typing import Any, TypeAlias
@@ -15,4 +15,4 @@ Tensor: TypeAlias = Any
 Dtype: TypeAlias = Any
 """A torch floating-point type."""
 Opaque: TypeAlias = Any
-"""An argument or a result that is only handed on."""
+"""A library's argument or result, passed through as it is."""

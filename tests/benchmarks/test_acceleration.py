@@ -176,7 +176,7 @@ def test_what_the_evaluation_would_cost_with_a_scorer(
     [
         ([1.01, 1.05, 1.09], 0.0, "1.050 (1.010 to 1.090) | not slower | 0.0e+00"),
         ([0.91, 0.95, 0.99], 0.0, "0.950 (0.910 to 0.990) | slower | 0.0e+00"),
-        ([None, 0.95, None], None, "0.950 (? to ?) | ? | not numbers"),
+        ([None, 0.95, None], None, "0.950 (? to ?) | ? | NaN or Inf"),
     ],
 )
 def test_the_house_beside_the_packages(acceleration, tmp_path, interval, apart, cells):

@@ -17,14 +17,14 @@ from typing import Any, Protocol, TypeVar
 
 from worker.accelerators.compose import Accelerated
 from worker.errors import ConfigurationError, OutOfMemoryError, is_out_of_memory
-from worker.measure.integrity import Guard
+from worker.measure.integrity import IntegrityCheck
 from worker.measure.memory import Memory
 from worker.metrics.device import Meter, Reading
 from worker.metrics.fid import Fid
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
-from worker.results.file import NOT_NUMBERS, OUT_OF_MEMORY
+from worker.results.file import NON_FINITE, OUT_OF_MEMORY
 from worker.search.plan import Configuration
 from worker.types import Pipeline, Tensor
 
@@ -38,8 +38,8 @@ _ATTEMPTS = 3
 T = TypeVar("T")
 
 
-class NoNumbersError(ConfigurationError):
-    """The baseline's own images are no numbers: it overflowed."""
+class NonFiniteImagesError(ConfigurationError):
+    """The baseline's own images contain NaN or Inf: it overflowed."""
 
 
 class Scorer(Protocol):
@@ -76,7 +76,7 @@ class EvaluationContext:
     """Whether the UNet is compiled, for every configuration alike."""
     fid: Fid | None = None
     """None where its weights were not given, or there are too few images for it."""
-    guard: Guard = field(default_factory=Guard)
+    integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
     contexts: dict[str, Accelerated] = field(default_factory=dict)
     """What was made for each configuration: what is compiled in it is not compiled again."""
 
@@ -133,12 +133,12 @@ def evaluate(
         progress: told what has been done, in a few words, after every batch.
 
     Returns:
-        Samples for each configuration. One that failed (it ran out of memory, or its images are no
-        numbers) is marked and measured no further.
+        Samples for each configuration. One that failed (it ran out of memory, or its images contain
+        NaN or Inf) is marked and measured no further.
 
     Raises:
         OutOfMemoryError: the baseline itself does not fit, or its images' scores do not.
-        NoNumbersError: the baseline's own images are no numbers.
+        NonFiniteImagesError: the baseline's own images contain NaN or Inf.
         WorkerError: an accelerator left something behind.
     """
     block = [Samples(configuration) for configuration in configurations]
@@ -157,7 +157,7 @@ def evaluate(
             if samples.failure is None:
                 images[id(samples)] = _timed(context, samples, indices)
         if scored:
-            with must_fit("what scores the images"):
+            with must_fit("the CLIP/LPIPS/FID scorer"):
                 _score(context, block, images, indices)
         progress(f"batch {number + 1} of {len(batches)}")
     _check_unchanged(context, baseline)
@@ -173,8 +173,8 @@ def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
     steps = min(context.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
     batch = _generate(context, baseline, _batches(context)[0], steps)
     assert batch is not None, "the baseline is made or raises"
-    with must_fit("the check of the pipeline"):
-        context.guard.check(context.pipeline, batch.images)
+    with must_fit("the check of the pipeline's integrity"):
+        context.integrity.check(context.pipeline, batch.images)
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def _generate(
     samples.spent += batch.seconds
     # random weights may overflow, and nothing is said of their images
     if context.scorer is not None and not torch.isfinite(batch.images).all():
-        _has_no_images(context, samples)
+        _mark_non_finite(context, samples)
         return None
     return batch
 
@@ -347,14 +347,18 @@ def _call(
     return _Batch(images, seconds, reading, context.memory.peak())
 
 
-def _has_no_images(context: EvaluationContext, samples: Samples) -> None:
-    """Mark a configuration whose images hold no numbers; without the baseline's own nothing goes."""
+def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
+    """Mark a configuration whose images contain NaN or Inf.
+
+    Raises:
+        NonFiniteImagesError: it is the baseline: nothing could be compared with it.
+    """
     if samples.configuration.role == "baseline":
-        raise NoNumbersError(
-            f"the baseline's images are not numbers in {context.pipeline.dtype}: set search.dtype to "
+        raise NonFiniteImagesError(
+            f"the baseline's images contain NaN or Inf in {context.pipeline.dtype}: set search.dtype to "
             "float32, or to bfloat16 where the device computes with it"
         )
-    samples.failure = NOT_NUMBERS
+    samples.failure = NON_FINITE
 
 
 def _score(

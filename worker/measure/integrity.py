@@ -17,8 +17,8 @@ from worker.types import Module, Pipeline, Tensor
 _ROUNDING = 1 / 255
 
 
-class Guard:
-    """Remembers a pipeline as it is at the first check, and holds it against that at the others."""
+class IntegrityCheck:
+    """Remembers a pipeline as it is at the first check and compares it with that at the others."""
 
     def __init__(self) -> None:
         self._state: Mapping[str, Any] = {}
@@ -29,12 +29,13 @@ class Guard:
 
         Args:
             pipeline: the pipeline without any accelerator in it.
-            images: what it makes of the same prompts and latents each time.
+            images: what it makes of the same prompts and latents each time, a tensor of shape
+                [n, 3, height, width], values from 0 to 1.
 
         Raises:
             WorkerError: something was left behind; no ratio from here on would mean anything.
         """
-        # where there is no number there is none each time, and what becomes one has changed
+        # a NaN stays where it is from check to check; where it comes or goes something has changed
         state, images = dict(_state(pipeline)), images.float().nan_to_num(nan=2.0).cpu()
         if self._images is None:
             self._state, self._images = state, images
@@ -72,7 +73,7 @@ def _state(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
         # summed where they are, and brought over together: one wait for the device, not thousands
         sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors.values()])
     for (name, tensor), total in zip(tensors.items(), sums.tolist(), strict=True):
-        # as text, in which what is no number equals itself
+        # as text, in which NaN equals itself
         yield f"{name} (values)", (tensor.dtype, tuple(tensor.shape), repr(total))
 
 

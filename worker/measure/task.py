@@ -12,10 +12,10 @@ from typing import Any
 from worker.config.settings import Search
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.measure import rows
-from worker.measure.evaluation import EvaluationContext, NoNumbersError, Samples, evaluate
+from worker.measure.evaluation import EvaluationContext, NonFiniteImagesError, Samples, evaluate
 from worker.measure.session import Session
 from worker.results import environment
-from worker.results.file import NOT_NUMBERS, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
+from worker.results.file import NON_FINITE, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
 from worker.results.summary import frontier, in_words, spread, summarise
 from worker.search.plan import (
     Configuration,
@@ -169,11 +169,11 @@ class TaskRun:
         start = time.monotonic()
         try:
             measured = evaluate(context, block, lambda done: self.say(f"  {done}"))
-        except (OutOfMemoryError, NoNumbersError) as error:
+        except (OutOfMemoryError, NonFiniteImagesError) as error:
             if not study.name:
                 raise
             # the task itself is measured; that this study cannot be is its result
-            failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else NOT_NUMBERS
+            failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else NON_FINITE
             measured = [Samples(item, failure=failure) for item in block]
         self.session.evaluating += time.monotonic() - start
         self.session.in_pipeline += sum(samples.spent for samples in measured)

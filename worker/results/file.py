@@ -18,7 +18,9 @@ Row = dict[str, Any]
 
 # what a row's ``status`` says where nothing was measured
 OUT_OF_MEMORY = "out of memory"
-NOT_NUMBERS = "images are not numbers"
+NON_FINITE = "images contain NaN or Inf"
+# what version 0.1.0 wrote in its place
+_NON_FINITE_BEFORE = "images are not numbers"
 
 
 @dataclass
@@ -150,7 +152,11 @@ def _parse(line: bytes) -> Row | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return row if isinstance(row, dict) else None
+    if not isinstance(row, dict):
+        return None
+    if row.get("status") == _NON_FINITE_BEFORE:
+        row["status"] = NON_FINITE
+    return row
 
 
 def metric(

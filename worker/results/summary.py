@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worker.results import statistics
-from worker.results.file import NOT_NUMBERS, OUT_OF_MEMORY, Row, value_of
+from worker.results.file import NON_FINITE, OUT_OF_MEMORY, Row, value_of
 from worker.results.statistics import Estimate
 
 
@@ -23,7 +23,7 @@ def summarise(rows: Sequence[Row], max_loss: float) -> dict[str, Any]:
         "images_generated": sum(int(value_of(row, "images") or 0) for row in measured),
         "configurations": len(rows),
         "out_of_memory": _with_status(rows, OUT_OF_MEMORY),
-        "not_numbers": _with_status(rows, NOT_NUMBERS),
+        "not_numbers": _with_status(rows, NON_FINITE),
         "max_loss": max_loss,
         "frontier": [row["label"] for row in frontier(measured)],
     }

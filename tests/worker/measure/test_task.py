@@ -336,7 +336,7 @@ def test_memory_runs_out_in_many_words(words):
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
 
 
-class NoNumbers(TooLarge):
+class Overflowing(TooLarge):
     """An accelerator that overflows."""
 
     def prepare(self, pipe, clock):
@@ -349,19 +349,19 @@ class NoNumbers(TooLarge):
         self.hook.remove()
 
 
-def test_images_that_are_not_numbers_are_no_result(tmp_path, monkeypatch):
-    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": NoNumbers})
+def test_images_with_nan_are_no_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": Overflowing})
     path = tmp_path / "t.jsonl"
     summary = measure(path)
     status = {row["label"]: row["status"] for row in read(path)[:-1]}
-    assert status["DeepCache 2/0"] == "images are not numbers"
+    assert status["DeepCache 2/0"] == "images contain NaN or Inf"
     assert status["T-GATE 2"] == "measured"
     assert summary["not_numbers"] == ["DeepCache 2/0"]
     assert summary.get("best") != "DeepCache 2/0"
 
 
 def test_a_baseline_that_overflows_is_a_mistake_of_the_section(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"not numbers in torch\.float16"):
+    with pytest.raises(ConfigurationError, match=r"contain NaN or Inf in torch\.float16"):
         measure(tmp_path / "t.jsonl", section={"dtype": "float16", "guidance_scale": 1e6})
 
 
@@ -415,11 +415,11 @@ def test_scores_that_do_not_fit_end_the_attempt_in_a_sentence(tmp_path, monkeypa
 
     monkeypatch.setattr(ClipScorer, "score", score)
     small = {"configurations": [], "controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": 0}}
-    with pytest.raises(OutOfMemoryError, match="what scores the images does not fit"):
+    with pytest.raises(OutOfMemoryError, match="the CLIP/LPIPS/FID scorer does not fit"):
         measure(tmp_path / "r.jsonl", section=small, num_samples=1)
 
 
-@pytest.mark.parametrize("status", ["out of memory", "images are not numbers"])
+@pytest.mark.parametrize("status", ["out of memory", "images contain NaN or Inf"])
 def test_a_study_that_cannot_be_is_a_result_of_its_own(tmp_path, monkeypatch, status):
     decode = AutoencoderKL.decode
 

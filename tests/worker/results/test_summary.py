@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.results.file import metric
+from worker.results.file import NON_FINITE, metric
 from worker.results.summary import beats_fewer_steps, bound, frontier, in_words, spread, summarise
 
 
@@ -146,7 +146,7 @@ def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
 def test_what_was_not_scored_is_never_the_best():
     unscored = row("fast", 9.0, 0.0)
     unscored["metrics"] = [item for item in unscored["metrics"] if item["name"] == "speedup"]
-    failed = row("faster", role="candidate") | {"status": "images are not numbers", "metrics": []}
+    failed = row("faster", role="candidate") | {"status": NON_FINITE, "metrics": []}
     summary = summarise([BASELINE, unscored, failed], 0.05)
     assert "best" not in summary
     assert summary["not_numbers"] == ["faster"]
