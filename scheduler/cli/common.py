@@ -1,19 +1,17 @@
-"""What several verbs share: the sweep's reading, its lock."""
+"""What several commands share: the sweep's reading, its lock."""
 
 from __future__ import annotations
 
 import argparse
-import fcntl
-
-from filelock import FileLock, Timeout
 
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DeviceSettings, Sweep
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.sweep_lock import LocksNotKept, SweepHeld, SweepLock
 
 
 class UserError(Exception):
-    """Something only the user can mend: the message is one clear sentence."""
+    """Something the user must fix: the message is one clear sentence."""
 
     def __init__(self, message: str, exit_code: int = 2) -> None:
         self.exit_code = exit_code
@@ -33,7 +31,7 @@ def load(arguments: argparse.Namespace) -> tuple[Sweep, SweepPaths]:
     return sweep, SweepPaths(arguments.root.absolute(), sweep.name)
 
 
-def lock_sweep(sweep: Sweep, paths: SweepPaths) -> FileLock:
+def lock_sweep(sweep: Sweep, paths: SweepPaths) -> SweepLock:
     """Take the sweep for this process, until it dies.
 
     Raises:
@@ -41,40 +39,23 @@ def lock_sweep(sweep: Sweep, paths: SweepPaths) -> FileLock:
     """
     try:
         paths.make_folders()
-        _try_to_lock(paths)
-        lock = FileLock(paths.lock)
-        lock.acquire(blocking=False)
-    except Timeout:
+        return SweepLock(paths.lock)
+    except SweepHeld:
         raise UserError(
             f"another dispatcher holds the sweep {sweep.name!r} ({paths.checkpoints}); "
             "`python -m scheduler status` shows what it does",
             exit_code=3,
+        ) from None
+    except LocksNotKept as error:
+        raise UserError(
+            f"{paths.checkpoints}: this file system keeps no locks (flock: {error.strerror}); "
+            "put checkpoints on another one (--root DIR)"
         ) from None
     except OSError as error:
         raise UserError(
             f"{error.filename or paths.checkpoints}: {error.strerror}; checkpoints and logs must be writable "
             "(--root DIR puts them elsewhere)"
         ) from None
-    return lock
-
-
-def _try_to_lock(paths: SweepPaths) -> None:
-    """Make sure that the kernel keeps locks here; filelock would get by with a file that no crash removes.
-
-    Raises:
-        UserError: it does not; nothing that is promised would hold.
-        OSError: the file cannot be opened.
-    """
-    with paths.lock.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return  # another dispatcher's; filelock will say so
-        except OSError as error:
-            raise UserError(
-                f"{paths.checkpoints}: this file system keeps no locks (flock: {error.strerror}); "
-                "put checkpoints on another one (--root DIR)"
-            ) from None
 
 
 def refuse_named_gpus(settings: DeviceSettings, why: str) -> None:

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress = initial_progress(recovered, paths)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
-            code = Dispatcher(sweep, paths, devices, progress, display).run(
+            code = Dispatcher(sweep, paths, lock, devices, progress, display).run(
                 recovered, adopt=not arguments.no_adopt
             )
         finally:

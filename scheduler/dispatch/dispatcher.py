@@ -80,19 +80,20 @@ class RunningAttempt:
 
 
 class Dispatcher:
-    """Runs one sweep to its end. The caller holds the sweep's lock."""
+    """Runs one sweep to its end; the caller has taken its lock and releases it."""
 
     def __init__(
         self,
         sweep: Sweep,
         paths: SweepPaths,
+        lock: SweepLock,
         devices: DevicePool,
         progress: SweepProgress,
         display: Display,
     ) -> None:
         self._sweep = sweep
         self._paths = paths
-        self._sweep_lock = SweepLock(paths.lock)
+        self._sweep_lock = lock
         self._devices = devices
         self._progress = progress
         self._display = display
