@@ -287,7 +287,7 @@ def test_mistakes_end_the_command_with_2_and_nothing_written(runner: SweepRunner
         "worker.command",
     ]
     assert list(runner.root.iterdir()) == []
-    assert sorted(p.name for p in runner.folder.iterdir()) == ["runner.yaml", "root"]
+    assert sorted(p.name for p in runner.folder.iterdir()) == ["root", "runner.yaml"]
 
 
 def test_the_worker_s_objections_stand_beside_our_own(runner: SweepRunner) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, Event
-from scheduler.devices import pool as room
+from scheduler.devices import pool
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml
 from scheduler.devices.watch import DeviceWatch
@@ -52,20 +52,20 @@ def events() -> list[Event]:
 
 
 @pytest.fixture
-def told() -> list[dict[str, object]]:
+def emitted() -> list[dict[str, object]]:
     return []
 
 
 @pytest.fixture
 def devices(
-    monkeypatch: pytest.MonkeyPatch, events: list[Event], told: list[dict[str, object]]
-) -> room.DevicePool:
+    monkeypatch: pytest.MonkeyPatch, events: list[Event], emitted: list[dict[str, object]]
+) -> pool.DevicePool:
     monkeypatch.setattr(Nvml, "open", Stumbling)
-    found = room.DevicePool(DeviceSettings(idle_for=0), visible=None)
+    found = pool.DevicePool(DeviceSettings(idle_for=0), visible=None)
     found.connect(
         post=lambda function: function(),
         handle=events.append,
-        emit=lambda _kind, **fields: told.append(fields),
+        emit=lambda _kind, **fields: emitted.append(fields),
         others_came=lambda *_: None,
     )
     # only what the test posts is judged: the watch is not started
@@ -74,14 +74,14 @@ def devices(
 
 
 def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
-    devices: room.DevicePool, events: list[Event], told: list[dict[str, object]]
+    devices: pool.DevicePool, events: list[Event], emitted: list[dict[str, object]]
 ) -> None:
     failed = Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")
     devices._deliver([READING])
     devices._deliver([failed])
     devices._deliver([READING])
     assert [type(event) for event in events] == [DeviceIdle, DeviceBusy, DeviceIdle]
-    assert [(fields["idle"], fields["reason"]) for fields in told] == [
+    assert [(fields["idle"], fields["reason"]) for fields in emitted] == [
         (True, "idle"),
         (False, "cannot be looked at (KeyError: 'x')"),
         (True, "idle"),
@@ -89,7 +89,7 @@ def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
 
 
 def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(
-    devices: room.DevicePool, events: list[Event]
+    devices: pool.DevicePool, events: list[Event]
 ) -> None:
     devices.occupy(GPU.id, supervisor=1)
     devices._deliver([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])

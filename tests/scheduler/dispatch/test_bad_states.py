@@ -87,7 +87,7 @@ class Case:
 
     def recover(self) -> Recovered:
         found = recover(self.sweep, self.paths, self.clock, change=False)
-        assert [seed.task for seed in found.tasks] == ["a", "b", "c"]
+        assert [task.task for task in found.tasks] == ["a", "b", "c"]
         return found
 
     def checkpoint(self, judgement: Judgement, path: Path) -> None:
@@ -98,7 +98,7 @@ class Case:
         draft.publish()
 
     def state(self, task: str) -> State:
-        return next(seed.state for seed in self.recover().tasks if seed.task == task)
+        return next(initial.state for initial in self.recover().tasks if initial.task == task)
 
     def show(self, every: int = 1) -> dict[str, str]:
         """Draw all that `status` draws, each so many times; return what it says of each task."""
@@ -120,7 +120,7 @@ def case(sample: SweepRunner, tmp_path: Path) -> Case:
 
 
 def test_the_sample(case: Case) -> None:
-    states = {seed.task: seed.state for seed in case.recover().tasks}
+    states = {initial.task: initial.state for initial in case.recover().tasks}
     assert states == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
     assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
 

@@ -16,7 +16,7 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.outcomes import Records
+from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.writer import CheckpointWriter
 from tests.helpers.sweep_runner import SweepRunner
 
@@ -159,7 +159,7 @@ def test_what_no_disk_is_to_blame_for_names_no_file(runner: SweepRunner) -> None
     told: list[Any] = []
     sweep = read_sweep(runner.write({"a": "ok"}))
     writer = CheckpointWriter(runner.paths.checkpoints, told.append)
-    records = Records(sweep, runner.paths, Clock(), writer, told.append, told.append)
+    records = Outcomes(sweep, runner.paths, Clock(), writer, told.append, told.append)
     records.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
     records.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
     assert [event.reason for event in told] == [

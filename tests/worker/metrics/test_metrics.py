@@ -200,7 +200,7 @@ def metered(tmp_path, nvml_library):
     preamble = """
         import os, sys
         from pathlib import Path
-        from tests.nvml_stand_in import FakeNvml, use_gpu
+        from tests.helpers.fake_nvml import FakeNvml, use_gpu
         from worker.metrics.device import Meter
         fake_nvml = FakeNvml(Path(os.environ["FAKE_NVML"]), Path(sys.argv[1]))
         fake_nvml.gpus(2)
