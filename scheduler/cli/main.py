@@ -1,19 +1,19 @@
-"""The command line ``python -m scheduler [VERB] SWEEP.yaml …``; without a verb, run.
+"""The command line ``python -m scheduler [COMMAND] SWEEP.yaml …``; without a command, run.
 
-What a verb takes is said here and what it does in commands/, so that --help loads nothing heavy.
+What a command takes is said here and what it does in its own file, so that --help loads nothing heavy.
 """
 
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from scheduler.config.suggest import nearest
 from scheduler.views.streams import discard_output, open_streams, reader_may_leave
 
 Arguments = argparse._ActionsContainer  # a parser, or a group of its arguments
@@ -87,16 +87,16 @@ def _add_devices(arguments: Arguments) -> None:
     )
 
 
-class Verb(NamedTuple):
-    """What --help says of a verb, and what it takes."""
+class Command(NamedTuple):
+    """What --help says of a command, and what it takes."""
 
     summary: str
     add_arguments: Callable[[Arguments], None]
     example: str
 
 
-VERBS = {
-    "run": Verb(
+COMMANDS = {
+    "run": Command(
         "run a sweep, or resume it (the default)",
         _add_run,
         """\
@@ -107,19 +107,19 @@ exit codes: 0 every task completed, 1 some failed for good, 2 wrong command line
 3 another dispatcher holds the sweep, 130 interrupted.
 Ctrl-C once: start nothing new, let running attempts end; twice: stop them. All of it can be resumed.""",
     ),
-    "status": Verb(
+    "status": Command(
         "what is done, runs, waits and failed, and why",
         _add_status,
         """\
   python -m scheduler status sweeps/tiny.yaml
   python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'""",
     ),
-    "tail": Verb(
+    "tail": Command(
         "a task's log; -f follows it",
         _add_tail,
         "  python -m scheduler tail sweeps/tiny.yaml SHAPES_SD15_DDIM_6 -f",
     ),
-    "retry": Verb(
+    "retry": Command(
         "forget failures, so that they are tried again",
         _add_retry,
         """\
@@ -127,7 +127,7 @@ Ctrl-C once: start nothing new, let running attempts end; twice: stop them. All 
   python -m scheduler retry sweeps/tiny.yaml SHAPES_SD15_DDIM_6  forget this one's
   python -m scheduler retry sweeps/tiny.yaml --force             forget completions and results too""",
     ),
-    "devices": Verb(
+    "devices": Command(
         "every device, idle or not, and the reason",
         _add_devices,
         """\
@@ -139,23 +139,23 @@ OVERVIEW = """\
 example:
   python -m scheduler sweeps/tiny.yaml           run a sweep, or resume it
   python -m scheduler status sweeps/tiny.yaml    see how it stands
-  python -m scheduler status --help              what a verb takes"""
+  python -m scheduler status --help              what a command takes"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return its exit code."""
+    """Run one command and return its exit code."""
     open_streams()
     try:
-        verb, arguments = _understand(list(sys.argv[1:] if argv is None else argv))
+        command, arguments = _understand(list(sys.argv[1:] if argv is None else argv))
     except SystemExit:
         with reader_may_leave():
             sys.stdout.flush()  # what --help printed
         raise
-    return _run(verb, arguments)
+    return _run(command, arguments)
 
 
 def _understand(words: list[str]) -> tuple[str, argparse.Namespace]:
-    """Return the verb and what it was given.
+    """Return the command and what it was given.
 
     Raises:
         SystemExit: as argparse does, after --help or a mistake.
@@ -165,69 +165,63 @@ def _understand(words: list[str]) -> tuple[str, argparse.Namespace]:
         if words:
             parser.print_help()
             parser.exit()
-        parser.error("a sweep file or a verb is missing (--help shows them)")
-    if words[0] not in VERBS:
-        _refuse_unknown_verb(words[0])
+        parser.error("a sweep file or a command is missing (--help shows them)")
+    if words[0] not in COMMANDS:
+        _refuse_unknown_command(words[0])
         words.insert(0, "run")
-    verb = words.pop(0)
-    parser = _parser(verb)
+    command = words.pop(0)
+    parser = _parser(command)
     arguments, unknown = parser.parse_known_intermixed_args(words)
     if unknown:
         parser.error(_about(unknown, parser))
-    return verb, arguments
+    return command, arguments
 
 
-def _parser(verb: str) -> argparse.ArgumentParser:
-    summary = VERBS[verb].summary
+def _parser(command: str) -> argparse.ArgumentParser:
+    summary = COMMANDS[command].summary
     parser = argparse.ArgumentParser(
-        prog="python -m scheduler" if verb == "run" else f"python -m scheduler {verb}",
+        prog="python -m scheduler" if command == "run" else f"python -m scheduler {command}",
         description=summary[0].upper() + summary[1:] + ".",
-        epilog=f"example:\n{VERBS[verb].example}",
+        epilog=f"example:\n{COMMANDS[command].example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    VERBS[verb].add_arguments(parser)
+    COMMANDS[command].add_arguments(parser)
     return parser
 
 
 def _overview() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m scheduler",
-        usage="python -m scheduler [VERB] SWEEP.yaml [options]",
+        usage="python -m scheduler [COMMAND] SWEEP.yaml [options]",
         description="Run sweeps of jobs on idle GPUs, with file checkpoints.",
         epilog=OVERVIEW,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_argument_group("verbs")
-    for name, verb in VERBS.items():
-        verbs.add_argument(name, nargs="?", help=verb.summary)
+    commands = parser.add_argument_group("commands")
+    for name, command in COMMANDS.items():
+        commands.add_argument(name, nargs="?", help=command.summary)
     _add_run(parser.add_argument_group("what run takes"))
     return parser
 
 
-def _refuse_unknown_verb(word: str) -> None:
-    """End with 2 if the first word can only be meant as a verb: it looks like no file, and is none."""
+def _refuse_unknown_command(word: str) -> None:
+    """End with 2 if the first word can only be meant as a command: it looks like no file, and is none."""
     if word.startswith("-") or "." in word or "/" in word or os.path.lexists(word):
         return
-    _overview().error(f"there is no verb {word!r}{_nearest(word, VERBS)}")
+    _overview().error(f"there is no command {word!r}{nearest(word, list(COMMANDS))}")
 
 
 def _about(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
-    """Return what is said of words that a verb does not take."""
+    """Return what is said of words that a command does not take."""
     option = next((word for word in unknown if word.startswith("-")), None)
     if option is None:
         return f"too many arguments: {' '.join(unknown)}"
     name = option.partition("=")[0]
-    return f"there is no option {name!r}{_nearest(name, parser._option_string_actions)}"
+    return f"there is no option {name!r}{nearest(name, list(parser._option_string_actions))}"
 
 
-def _nearest(word: str, names: Iterable[str]) -> str:
-    names = list(names)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
-
-
-def _run(verb: str, arguments: argparse.Namespace) -> int:
-    module = importlib.import_module(f"scheduler.cli.{verb}")
+def _run(command: str, arguments: argparse.Namespace) -> int:
+    module = importlib.import_module(f"scheduler.cli.{command}")
     from scheduler.cli.common import UserError
 
     try:

@@ -29,7 +29,7 @@ PATIENCE = 60.0  # seconds; only a test that fails waits so long
 
 @dataclass(frozen=True)
 class Ended:
-    """What a verb left: its exit code and all that it printed."""
+    """What a command left: its exit code and all that it printed."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Ended:
 
 
 class Running:
-    """A verb under way, as its user sees it: lines on two streams, signals, an end."""
+    """A command under way, as its user sees it: lines on two streams, signals, an end."""
 
     def __init__(self, words: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> None:
         self.process = subprocess.Popen(
@@ -157,7 +157,7 @@ class SweepRunner:
     # --- doing it --------------------------------------------------------------------------------
 
     def start(self, *words: str | Path, **environment: str) -> Running:
-        """Start a verb on the sweep; without words, run it."""
+        """Start a command on the sweep; without words, run it."""
         arguments = [str(word) for word in words] or [str(self.file)]
         if "--help" not in arguments and arguments[0] != "devices":
             arguments += ["--root", str(self.root)]
@@ -166,7 +166,7 @@ class SweepRunner:
         return running
 
     def run(self, *words: str | Path, **environment: str) -> Ended:
-        """Run a verb to its end."""
+        """Run a command to its end."""
         return self.start(*words, **environment).end()
 
     def open_gate(self, task: str) -> None:

@@ -1,4 +1,4 @@
-"""The flags that limit a judged program, the same for every verb that runs one."""
+"""The flags that limit a judged program, the same for every command that runs one."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from scheduler.cli.tail import _start_of_last
 from tests.helpers.sweep_runner import PATIENCE, REPOSITORY, SweepRunner
 
-VERBS = ("run", "status", "tail", "retry", "devices")
+COMMANDS = ("run", "status", "tail", "retry", "devices")
 
 
 # --- status --------------------------------------------------------------------------------------
@@ -341,15 +341,15 @@ def test_gpus_that_a_sweep_names_are_not_replaced_by_cpu_slots(
 # --- the command line ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_an_example(runner: SweepRunner, verb: str) -> None:
-    ended = runner.run(verb, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(runner: SweepRunner, command: str) -> None:
+    ended = runner.run(command, "--help")
     assert ended.code == 0
-    assert f"python -m scheduler {'' if verb == 'run' else verb}" in ended.out
+    assert f"python -m scheduler {'' if command == 'run' else command}" in ended.out
     assert "\nexample:\n  python -m scheduler " in ended.out
 
 
-@pytest.mark.parametrize("words", [["--help"], *([verb, "--help"] for verb in VERBS)])
+@pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS)])
 def test_help_imports_nothing_heavy(runner: SweepRunner, words: list[str]) -> None:
     code = (
         f"import sys\nfrom scheduler.cli.main import main\n"
@@ -363,18 +363,18 @@ def test_help_imports_nothing_heavy(runner: SweepRunner, words: list[str]) -> No
     assert done.stdout.endswith("\n\n"), "modules that --help must not wait for"
 
 
-def test_help_names_every_verb_and_what_run_takes(runner: SweepRunner) -> None:
+def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> None:
     said = runner.run("--help").out
-    for part in (*VERBS, "--root", "--dry-run", "--no-adopt"):
+    for part in (*COMMANDS, "--root", "--dry-run", "--no-adopt"):
         assert f"\n  {part} " in said
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "a sweep file or a verb is missing (--help shows them)"),
+        ([], "a sweep file or a command is missing (--help shows them)"),
         (["no-such-file.yaml"], "no-such-file.yaml: there is no such file"),
-        (["statsu", "x.yaml"], "there is no verb 'statsu'; did you mean status?"),
+        (["statsu", "x.yaml"], "there is no command 'statsu'; did you mean status?"),
         (["status"], "the following arguments are required: SWEEP.yaml"),
         (["status", "."], "is a folder; a sweep is a YAML file"),
         (["tail", "runner.yaml"], "the following arguments are required: TASK"),
@@ -384,7 +384,7 @@ def test_help_names_every_verb_and_what_run_takes(runner: SweepRunner) -> None:
         (["status", "runner.yaml", "a", "b"], "too many arguments: a b"),
         (
             ["report", "runner.yaml"],
-            "there is no verb 'report'; known: run, status, tail, retry, devices",
+            "there is no command 'report'; known: run, status, tail, retry, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),
     ],
@@ -409,18 +409,24 @@ def test_usage_errors_end_with_2(runner: SweepRunner, words: list[str], said: st
     ]
 
 
-@pytest.mark.parametrize("verb", ["run", "status", "tail", "retry", "devices", "--help"])
-def test_a_reader_that_has_seen_enough(runner: SweepRunner, verb: str) -> None:
+@pytest.mark.parametrize("command", ["run", "status", "tail", "retry", "devices", "--help"])
+def test_a_reader_that_has_seen_enough(runner: SweepRunner, command: str) -> None:
     """As `python -m scheduler … | head`: no traceback, and a sweep goes on without its reader."""
     runner.write({"a": "chatter; ok", "b": "ok"})
-    if verb == "tail":
+    if command == "tail":
         runner.run()
     words = {"--help": ["--help"], "devices": ["devices"], "tail": ["tail", str(runner.file), "a"]}
     read_end, write_end = os.pipe()
     os.close(read_end)
-    rest = [] if verb in ("--help", "devices") else ["--root", str(runner.root)]
+    rest = [] if command in ("--help", "devices") else ["--root", str(runner.root)]
     done = subprocess.run(
-        [sys.executable, "-m", "scheduler", *words.get(verb, [verb, str(runner.file)]), *rest],
+        [
+            sys.executable,
+            "-m",
+            "scheduler",
+            *words.get(command, [command, str(runner.file)]),
+            *rest,
+        ],
         cwd=runner.folder,
         env=runner.environment,
         stdout=write_end,
@@ -430,7 +436,7 @@ def test_a_reader_that_has_seen_enough(runner: SweepRunner, verb: str) -> None:
     os.close(write_end)
     assert "Traceback" not in done.stderr, done.stderr
     assert "BrokenPipe" not in done.stderr, done.stderr
-    if verb == "run":
+    if command == "run":
         assert runner.states() == {"a": "completed", "b": "completed"}
 
 
@@ -451,14 +457,14 @@ def test_a_full_disk_behind_standard_output_stops_no_sweep(runner: SweepRunner) 
 def _with_output(
     runner: SweepRunner, to: str, words: list[str]
 ) -> subprocess.CompletedProcess[str]:
-    verb, *options = words
+    command, *options = words
     with open(to, "w") as output:
         return subprocess.run(
             [
                 sys.executable,
                 "-m",
                 "scheduler",
-                verb,
+                command,
                 str(runner.file),
                 "--root",
                 str(runner.root),
@@ -481,11 +487,11 @@ def _with_output(
 )
 def test_closed_standard_streams(runner: SweepRunner, words: list[str], closed: str) -> None:
     runner.write({"a": "print to the log; ok"})
-    verb, *options = words
+    command, *options = words
     done = subprocess.run(
         [
             *("/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "scheduler"),
-            *(verb, str(runner.file), "--root", str(runner.root), *options),
+            *(command, str(runner.file), "--root", str(runner.root), *options),
         ],
         cwd=runner.folder,
         env=runner.environment,

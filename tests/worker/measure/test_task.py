@@ -587,14 +587,14 @@ def test_plan_says_what_is_left_out():
     assert "so it is measured as 'baseline'" in done.stdout
 
 
-@pytest.mark.parametrize("verb", [["--help"], ["plan", "--help"], [*PLAN[3:], "10"]])
-def test_a_reader_that_has_seen_enough(verb):
+@pytest.mark.parametrize("command", [["--help"], ["plan", "--help"], [*PLAN[3:], "10"]])
+def test_a_reader_that_has_seen_enough(command):
     """As `python -m worker … | head`: no traceback."""
     read_end, write_end = os.pipe()
     os.close(read_end)
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [*PLAN[:3], *verb], stdout=write_end, stderr=subprocess.PIPE, env=environment, text=True
+        [*PLAN[:3], *command], stdout=write_end, stderr=subprocess.PIPE, env=environment, text=True
     )
     os.close(write_end)
     assert "Traceback" not in done.stderr, done.stderr
