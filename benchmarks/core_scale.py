@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from scheduler.config.sweep import Limits, RetrySettings  # noqa: E402
 from scheduler.core import events as ev  # noqa: E402  (the folder above must be importable first)
-from scheduler.core.core import Core, Seed, State  # noqa: E402
+from scheduler.core.core import Core, InitialTask, State  # noqa: E402
 from scheduler.core.retry import JudgedAttempt, Policy  # noqa: E402
 from scheduler.core.verdict import Kind, Verdict  # noqa: E402
 
@@ -41,7 +41,9 @@ def run_sweep(tasks: int, devices: int) -> tuple[float, int]:
     begun = time.process_time()
     now = 0.0
     limits = Limits(timeout=86400.0, stall=1800.0)
-    core = Core((Seed(task) for task in ids), Policy(RetrySettings(backoff=30.0)), limits, now)
+    core = Core(
+        (InitialTask(task) for task in ids), Policy(RetrySettings(backoff=30.0)), limits, now
+    )
     running: list[
         tuple[float, int, ev.Start]
     ] = []  # heap: (when it ends, attempt, what was started)

@@ -17,7 +17,7 @@ import pytest
 
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.executors.local.supervisor import identity
-from scheduler.storage.attempts_file import AttemptRecord, read_attempts
+from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attempts
 from scheduler.storage.journal import read_journal
 from worker.config.settings import Search
 from worker.measure.task import Request, run
@@ -80,7 +80,7 @@ def test_a_sweep_that_it_completed_starts_nothing(old: Path) -> None:
 def test_its_attempts_files_and_journals_are_read_whole(old: Path) -> None:
     for file in (old / "checkpoints/plain").glob("*.attempts"):
         lines = file.read_text().splitlines()
-        attempts = read_attempts(file).attempts
+        attempts = read_attempts(file)
         assert len(attempts) == sum('"device"' in line for line in lines)
         assert all(attempt.ended is not None for attempt in attempts if attempt.verdict)
     for file in old.glob("logs/*/journal.jsonl"):
@@ -88,9 +88,11 @@ def test_its_attempts_files_and_journals_are_read_whole(old: Path) -> None:
 
 
 def test_a_supervisor_that_it_left_running_is_found() -> None:
-    started = {"attempt": 1, "device": "cpu:0", **identity()}
-    started["keeper"] = started.pop("supervisor")
-    found = AdoptedSupervisor.find(AttemptRecord(started))
+    line = {"attempt": 1, "device": "cpu:0", **identity()}
+    line["keeper"] = line.pop("supervisor")
+    start = StartLine.parse(line)
+    assert start is not None
+    found = AdoptedSupervisor.find(AttemptRecord(start))
     assert found is not None
     assert found.pid == os.getpid()
     found.release()

@@ -15,7 +15,7 @@ from scheduler.devices.pool import DevicePool
 from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
-from scheduler.dispatch.recovery import recover
+from scheduler.dispatch.recovery import recover, set_right
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     lock = lock_sweep(sweep, paths)
     try:
         devices.check_leases()
-        recovered = recover(sweep, paths, Clock())
+        recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         progress = initial_progress(recovered, paths)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
@@ -120,7 +120,7 @@ def open_devices(sweep: Sweep) -> DevicePool:
 
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: DevicePool) -> None:
     """Print what would be run where; change nothing."""
-    recovered = recover(sweep, paths, Clock(), change=False)
+    recovered = recover(sweep, paths, Clock())
     progress = initial_progress(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; {devices.where}")
     for device in devices.all:
@@ -128,6 +128,6 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: DevicePool) -> None:
     for task in sweep.tasks:
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")
-    for task_id, why, _ in recovered.rejected:
-        print(f"  {task_id}: its checkpoint does not hold: {why}; it would run again")
+    for task_id, rejected in recovered.rejected:
+        print(f"  {task_id}: its checkpoint does not hold: {rejected.why}; it would run again")
     print("nothing was started")

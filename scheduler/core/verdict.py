@@ -52,7 +52,17 @@ class Exit:
 
     code: int | None = None
     signal: int | None = None
-    oom_killed: bool = False  # the kernel's count of OOM kills rose while the worker ran
+    # The kernel's count of OOM kills rose while the worker ran.
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """An attempt whose worker never became a process."""
+
+    cause: str
+    # The program itself is at fault (missing, not executable, …): the same would happen again.
+    wrong_program: bool = False
 
 
 DISK_ERRNOS = frozenset({28, 30, 122})  # ENOSPC, EROFS, EDQUOT
@@ -149,8 +159,50 @@ class LogScan:
                 self.hints.setdefault(kind, line.strip())
 
 
+# Why an attempt is worth nothing, and a checkpoint does not hold, that was made for another sweep file.
+SWEEP_CHANGED = "the sweep file has changed"
+
+# How a worker ends that could not even write down that the disk of its log is full.
+MAYBE_DISK_FULL = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that a verdict is founded on."""
+
+    end: Exit | NotStarted
+    # Its whole log, read; nothing was read if there is no log.
+    scan: LogScan
+    has_log: bool = True
+    # It was begun for what the sweep file asks for today.
+    of_today: bool = True
+    # Why the dispatcher stopped it, if it did.
+    stop: Verdict | None = None
+    # What a dispatcher that died has judged already.
+    earlier: Verdict | None = None
+    # Why its log's disk takes nothing more, if it does not.
+    disk_trouble: str | None = None
+
+
+def decide(evidence: Evidence) -> Verdict:
+    """Return the verdict on an attempt."""
+    if evidence.earlier is not None:
+        return evidence.earlier
+    if not evidence.of_today:
+        return Verdict(Kind.STOPPED, SWEEP_CHANGED)
+    if isinstance(evidence.end, NotStarted):
+        kind = Kind.WRONG_CODE if evidence.end.wrong_program else Kind.NOT_STARTED
+        return Verdict(kind, evidence.end.cause)
+    verdict = judge(evidence.end, evidence.scan, evidence.stop)
+    if verdict.kind in MAYBE_DISK_FULL and evidence.disk_trouble is not None:
+        return Verdict(Kind.DISK_FULL, f"{verdict.cause}; {evidence.disk_trouble}")
+    if verdict.kind is Kind.NO_SUCCESS_LINE and not evidence.has_log:
+        return Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
+    return verdict
+
+
 def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
-    """Return the verdict on an attempt.
+    """Return what an exit and a log say of an attempt.
 
     Args:
         ended: how the process ended.

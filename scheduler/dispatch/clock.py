@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from scheduler.executors.local.supervisor import identity
-from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.attempts_file import StartLine
 
 
 class Clock:
@@ -14,16 +14,18 @@ class Clock:
     def __init__(self) -> None:
         self._boot = identity()["boot"]
 
-    def started(self, record: AttemptRecord) -> float:
+    def started(self, start: StartLine) -> float:
         """Return when an attempt started; exact within one boot, whatever the time of day did."""
-        monotonic = record.started.get("monotonic")
-        if record.started.get("boot") == self._boot and isinstance(monotonic, int | float):
-            return float(monotonic)
-        return self.monotonic(record.started.get("started"))
+        if start.boot == self._boot and start.monotonic is not None:
+            return start.monotonic
+        return self.monotonic(start.started)
 
-    def monotonic(self, at: object) -> float:
-        """Return the monotonic time of a time of day; nothing lies in the future, whatever clocks say."""
-        age = time.time() - at if isinstance(at, int | float) else 0.0
+    def monotonic(self, at: float | None) -> float:
+        """Return the monotonic time of a time of day; nothing lies in the future, whatever clocks say.
+
+        A time that is not known counts as now.
+        """
+        age = time.time() - at if at is not None else 0.0
         return time.monotonic() - max(0.0, age)
 
     def time_of_day(self, at: float) -> float:

@@ -14,6 +14,7 @@ checkpoints) and the device watch (NVML) have threads for.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import queue
 import selectors
@@ -30,11 +31,11 @@ from scheduler.core import events as ev
 from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
-from scheduler.core.verdict import Kind, Verdict
+from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.pool import DevicePool, describe
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.judgement import OTHER_SWEEP, attempts_of
+from scheduler.dispatch.judgement import attempts_of
 from scheduler.dispatch.liveness import Life
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
@@ -45,7 +46,13 @@ from scheduler.executors.local.pool import SupervisorPool
 from scheduler.executors.local.supervisor import birth
 from scheduler.executors.request import build_order
 from scheduler.storage.atomic import append_line
-from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.attempts_file import (
+    AttemptRecord,
+    EndLine,
+    ForeignLine,
+    StartLine,
+    StopLine,
+)
 from scheduler.storage.checkpoints import set_aside, why_not_done
 from scheduler.storage.journal import SNAPSHOT, Journal
 from scheduler.storage.json_files import read_object
@@ -129,9 +136,8 @@ class Dispatcher:
             self._sweep.retries, max((size.bit_length() - 1 for size in sizes), default=0)
         )
         sizes_of_devices = {device.id: device.total_memory for device in self._devices.all}
-        self._core = Core(
-            recovered.tasks, policy, self._sweep.limits, time.monotonic(), sizes_of_devices
-        )
+        tasks = recovered.initial_tasks(self._clock)
+        self._core = Core(tasks, policy, self._sweep.limits, time.monotonic(), sizes_of_devices)
         self._selector.register(self._wake_out, selectors.EVENT_READ, self._drain_wakes)
         with self._signals():
             try:
@@ -139,7 +145,7 @@ class Dispatcher:
                 self._writer.start()
                 self._devices.connect(self._post, self._handle, self._emit, self._others_came)
                 for task, record in recovered.open_attempts.items():
-                    self._take_over(task, record.started["device"], record, adopt=adopt)
+                    self._take_over(task, record.started.device, record, adopt=adopt)
                 self._devices.start()
                 while self._exit_code is None and not self._detached:
                     self._turn()
@@ -223,12 +229,13 @@ class Dispatcher:
             devices=describe(self._devices.all),
             where=self._devices.where,
         )
-        for task, why, kept in recovered.rejected:
-            self._emit("checkpoint_rejected", task=task, why=why, kept_as=kept.name)
+        for task, rejected in recovered.rejected:
+            kept = rejected.path.name
+            self._emit("checkpoint_rejected", task=task, why=rejected.why, kept_as=kept)
         for task in recovered.unrecorded:  # its dispatcher died before the journal had its end
             if (done := read_object(self._paths.done(task))) is not None:
                 self._outcomes.found(task, done)
-        for task in recovered.strangers:
+        for task in recovered.unlisted:
             self._emit("stranger", task=task)
 
     def _take_over(
@@ -251,8 +258,8 @@ class Dispatcher:
         if supervisor is None:
             self._await_orphans(task, device, record)
             return
-        number = record.started["attempt"]
-        started = record.started.get("started", time.time())
+        number, at = record.started.attempt, record.started.started
+        started = time.time() if at is None else at
         life = Life(self._paths.log(task), supervisor.pid)
         self._attempts[task] = RunningAttempt(
             task, number, device, supervisor, record, life, begun=True
@@ -264,8 +271,8 @@ class Dispatcher:
         self._emit("attempt_adopted", task=task, attempt=number, device=device, started=started)
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
-        elif record.started.get("digest") != self._sweep.digest(self._tasks[task]):
-            self._stop(task, Verdict(Kind.STOPPED, OTHER_SWEEP))
+        elif record.started.digest != self._sweep.digest(self._tasks[task]):
+            self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
 
     def _adopted_ended(self, task: str) -> None:
         attempt = self._attempts.pop(task)
@@ -275,10 +282,10 @@ class Dispatcher:
 
     def _await_orphans(self, task: str, device: str, known: AttemptRecord | None) -> None:
         """Judge a task's attempt, whose supervisor is dead, when nothing of it lives any more."""
-        token = known.started.get("token") if known is not None else None
+        token = known.started.token if known is not None else None
 
         def wait() -> None:
-            end_orphans(self._paths.attempts(task), token if isinstance(token, str) else None)
+            end_orphans(self._paths.attempts(task), token)
             self._post(partial(self._ended_unseen, task, device, known))
 
         threading.Thread(target=wait, name=f"end of {task}", daemon=True).start()
@@ -294,8 +301,7 @@ class Dispatcher:
                 ev.AttemptJudged(task, retry.JudgedAttempt(verdict, device, time.monotonic()))
             )
             return
-        end = {"ended": time.time(), **(record.ended or {})}
-        self._tell_ended(task, record.started["attempt"], device, end)
+        self._emit_ended(task, record.started.attempt, device, record.ended or EndLine())
         self._handle(ev.AttemptExited(task))
         self._outcomes.judge(task, record)
 
@@ -368,10 +374,12 @@ class Dispatcher:
             return
         # Read after the size that the supervisor will compare; most tasks were never tried.
         last = self._last_record(task.id) if order["record_size"] else None
-        if last is not None and last.verdict is None and last.started["attempt"] >= action.number:
+        if last is not None and last.verdict is None and last.started.attempt >= action.number:
             self._take_over(task.id, device.id)  # the last order of a dispatcher that died
             return
-        record = AttemptRecord(dict(order["attempt"]))
+        start = StartLine.parse(order["attempt"])
+        assert start is not None
+        record = AttemptRecord(start)
         life = Life(self._paths.log(task.id), supervisor.pid)
         self._attempts[task.id] = RunningAttempt(
             task.id, action.number, device.id, supervisor, record, life, begun=False
@@ -385,7 +393,7 @@ class Dispatcher:
         attempt = self._attempts.get(task)
         if attempt is None:
             return
-        attempt.record.stop = {"stop": verdict.kind.value, "cause": verdict.cause}
+        attempt.record.stop = StopLine(verdict)
         if attempt.begun:  # before that, the supervisor would refuse a file that has changed
             self._record(attempt, attempt.record.stop)
         self._emit("stopping", task=task, attempt=attempt.number, why=verdict.cause)
@@ -396,15 +404,15 @@ class Dispatcher:
         attempt = next((a for a in self._attempts.values() if a.device == device), None)
         if attempt is None:  # its supervisor was killed: these are its own processes, being ended
             return
-        attempt.record.foreign = {"foreign": processes, "hidden_memory": hidden}
+        attempt.record.foreign = ForeignLine(processes, hidden)
         if attempt.begun:  # before that, the supervisor would refuse a file that has changed
             self._record(attempt, attempt.record.foreign)
         self._emit("foreign_process", device=device, processes=processes, hidden_memory=hidden)
 
-    def _record(self, attempt: RunningAttempt, line: Mapping[str, Any]) -> None:
+    def _record(self, attempt: RunningAttempt, line: StopLine | ForeignLine) -> None:
         """Add a line to the record of an attempt, for whoever judges it should this process die."""
         with contextlib.suppress(OSError):  # no room: this process at least knows
-            append_line(self._paths.attempts(attempt.task), line)
+            append_line(self._paths.attempts(attempt.task), line.as_json())
 
     def _check_activity(self, task: str) -> None:
         attempt = self._attempts.get(task)
@@ -429,7 +437,9 @@ class Dispatcher:
         if attempt is None:
             return
         if "started" in answer:
-            attempt.record.started["started"] = answer["at"]
+            attempt.record.started = dataclasses.replace(
+                attempt.record.started, started=answer["at"]
+            )
             attempt.begun = True
             for line in (attempt.record.foreign, attempt.record.stop):
                 if line is not None:
@@ -499,20 +509,20 @@ class Dispatcher:
             return
         del self._attempts[task]
         self._supervisors.rests(device)
-        attempt.record.ended = dict(end)
-        self._tell_ended(task, attempt.number, device, end)
+        ended = attempt.record.ended = EndLine.parse(end)
+        self._emit_ended(task, attempt.number, device, ended or EndLine())
         self._handle(ev.AttemptExited(task))
         self._devices.vacate(device)
         self._outcomes.judge(task, attempt.record)
 
-    def _tell_ended(self, task: str, number: int, device: str, end: Mapping[str, Any]) -> None:
+    def _emit_ended(self, task: str, number: int, device: str, end: EndLine) -> None:
         self._emit(
             "attempt_ended",
             task=task,
             attempt=number,
             device=device,
-            ended=end["ended"],
-            code=end.get("code"),
-            signal=end.get("signal"),
-            leftovers=end.get("leftovers", 0),
+            ended=time.time() if end.ended is None else end.ended,
+            code=end.code,
+            signal=end.signal,
+            leftovers=end.leftovers,
         )

@@ -73,15 +73,15 @@ class Outcomes:
             self._emit(
                 "attempt_failed",
                 task=task,
-                attempt=record.started["attempt"],
-                device=record.started["device"],
+                attempt=record.started.attempt,
+                device=record.started.device,
                 verdict=verdict.kind.value,
                 cause=verdict.cause,
                 seconds=judgement.seconds,
                 foreign=record.foreign is not None,
             )
         attempt = past_attempt(record, verdict, self._clock)
-        if record.started.get("digest") != self._sweep.digest(self._tasks[task]):
+        if record.started.digest != self._sweep.digest(self._tasks[task]):
             attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
         self._handle(ev.AttemptJudged(task, attempt))
 
@@ -122,7 +122,7 @@ class Outcomes:
 
     def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         self._judgements.pop(action.task, None)
-        device = judgement.attempts[-1].started["device"] if judgement.attempts else None
+        device = judgement.attempts[-1].started.device if judgement.attempts else None
         self._emit(
             "completed" if action.completed else "failed",
             task=action.task,
@@ -147,7 +147,7 @@ class Outcomes:
         if not action.completed:
             return {"why": action.why}
         # Should the checkpoint ever be damaged, this and the log prove it again.
-        digest = judgement.attempts[-1].started.get("digest")
+        digest = judgement.attempts[-1].started.digest
         log = judgement.log.sha256 if judgement.log else None
         return {"summary": judgement.summary, "digest": digest, "log_sha256": log}
 

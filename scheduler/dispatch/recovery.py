@@ -1,10 +1,14 @@
-"""What the files say when a dispatcher starts: completed, failed, running, ended unseen, not begun."""
+"""What the files say when a dispatcher starts: completed, failed, running or ended unseen, waiting.
+
+`recover` only reads. `set_right` does what follows from it before a run: checkpoints that do not hold are
+proved again or set aside, and what an ended task no longer needs is removed.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +16,11 @@ from typing import Any
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask, State
 from scheduler.core.retry import JudgedAttempt
-from scheduler.core.verdict import Exit, Kind, judge
+from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.judgement import forget_attempts, past_attempt, read_verdict
+from scheduler.dispatch.judgement import forget_attempts, past_attempt
 from scheduler.storage.atomic import Draft, sync_folder
-from scheduler.storage.attempts_file import AttemptRecord, AttemptsFile, is_locked, read_attempts
+from scheduler.storage.attempts_file import AttemptRecord, is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries, set_aside, why_not_done
 from scheduler.storage.journal import read_journal
 from scheduler.storage.json_files import read_object
@@ -25,71 +29,161 @@ from scheduler.storage.parallel import share_out
 from scheduler.storage.paths import SweepPaths
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A checkpoint that does not hold, and why."""
+
+    path: Path
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Its ``.done`` holds."""
+
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Its ``.failed`` holds."""
+
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Its last attempt runs, or ended and was not judged."""
+
+    attempt: AttemptRecord
+    history: tuple[JudgedAttempt, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """It was not tried yet, or its attempts so far have failed."""
+
+    history: tuple[JudgedAttempt, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+
+
+Standing = Done | Failed | Running | Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFiles:
+    """The files that a sweep has, by task, and the completions that are in doubt."""
+
+    paths: SweepPaths
+    done: Mapping[str, os.DirEntry[str]]
+    failed: Mapping[str, os.DirEntry[str]]
+    attempts: Mapping[str, os.DirEntry[str]]
+    # Why a task's `.done` does not hold; tasks whose does are not in it.
+    doubts: Mapping[str, str]
+
+    @classmethod
+    def of(cls, sweep: Sweep, paths: SweepPaths) -> SweepFiles:
+        """Look at the files of a sweep."""
+        done = folder_entries(paths.checkpoints, ".done")
+        logs = folder_entries(paths.logs, ".log")
+        doubts = share_out(
+            partial(_doubts, sweep, done, logs), [task for task in sweep.tasks if task.id in done]
+        )
+        return cls(
+            paths,
+            done,
+            folder_entries(paths.checkpoints, ".failed"),
+            folder_entries(paths.checkpoints, ".attempts"),
+            doubts,
+        )
+
+
 @dataclass(slots=True)
 class Recovered:
-    """The state of a sweep's files, ready for the core."""
+    """The state of a sweep's files."""
 
-    tasks: list[InitialTask] = field(default_factory=list)
-    open_attempts: dict[str, AttemptRecord] = field(
-        default_factory=dict
-    )  # running, or ended and not judged
-    rejected: list[tuple[str, str, Path]] = field(
-        default_factory=list
-    )  # (task, why, where it is kept)
-    # Completed, and their dispatcher died before it told the journal and forgot their attempts.
-    unrecorded: list[str] = field(default_factory=list)
-    strangers: list[str] = field(
-        default_factory=list
-    )  # attempts that run for tasks no longer in the sweep
+    # In the sweep's order.
+    standings: dict[str, Standing]
+    # Of tasks that have ended, but whose attempts are still on file.
+    leftovers: frozenset[str] = frozenset()
+    # Attempts that run for tasks no longer in the sweep.
+    unlisted: list[str] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> list[tuple[str, Rejected]]:
+        """Return the checkpoints that do not hold, by task."""
+        return [(task, r) for task, found in self.standings.items() for r in found.rejected]
+
+    @property
+    def unrecorded(self) -> list[str]:
+        """Return completed tasks whose dispatcher died before the journal had their end."""
+        return [t for t, s in self.standings.items() if isinstance(s, Done) and t in self.leftovers]
+
+    @property
+    def open_attempts(self) -> dict[str, AttemptRecord]:
+        """Return the attempts that run, or ended and were not judged, by task."""
+        return {t: s.attempt for t, s in self.standings.items() if isinstance(s, Running)}
+
+    def initial_tasks(self, clock: Clock) -> list[InitialTask]:
+        """Return what the core begins with."""
+        return [_initial_task(task, standing, clock) for task, standing in self.standings.items()]
 
 
-def recover(sweep: Sweep, paths: SweepPaths, clock: Clock, *, change: bool = True) -> Recovered:
-    """Read the files of a sweep.
-
-    Args:
-        change: set aside checkpoints that do not hold; False only looks, for views.
-    """
-    found = Recovered()
-    done = folder_entries(paths.checkpoints, ".done")
-    failed = folder_entries(paths.checkpoints, ".failed")
-    attempts = folder_entries(paths.checkpoints, ".attempts")
-    logs = folder_entries(paths.logs, ".log")
-    completions = _Completions(sweep, paths)
-    doubts = share_out(
-        partial(_doubts, sweep, done, logs), [t for t in sweep.tasks if t.id in done]
+def recover(sweep: Sweep, paths: SweepPaths, clock: Clock) -> Recovered:
+    """Read the files of a sweep; changes nothing."""
+    files = SweepFiles.of(sweep, paths)
+    standings = {task.id: classify(task, sweep, files, clock) for task in sweep.tasks}
+    ended = (t for t, s in standings.items() if isinstance(s, Done | Failed))
+    unlisted = (task for task in files.attempts if task not in standings)
+    return Recovered(
+        standings,
+        frozenset(task for task in ended if task in files.attempts),
+        [task for task in unlisted if is_locked(paths.attempts(task))],
     )
+
+
+def classify(task: Task, sweep: Sweep, files: SweepFiles, clock: Clock) -> Standing:
+    """Return where a task stands by its files."""
+    rejected: tuple[Rejected, ...] = ()
+    if task.id in files.done:
+        if (why := files.doubts.get(task.id)) is None:
+            return Done()
+        rejected = (Rejected(files.paths.done(task.id), why),)
+    digest = sweep.digest(task)
+    if task.id in files.failed:
+        path = files.paths.failed(task.id)
+        content = read_object(path)
+        if content is not None and content.get("digest") == digest:
+            return Failed(rejected)
+        why = "it is damaged" if content is None else SWEEP_CHANGED
+        rejected = (*rejected, Rejected(path, why))
+    attempts = read_attempts(files.paths.attempts(task.id)) if task.id in files.attempts else []
+    is_open = bool(attempts) and attempts[-1].verdict is None
+    judged = attempts[:-1] if is_open else attempts
+    history = tuple(_past(attempt, clock) for attempt in judged if attempt.started.digest == digest)
+    return Running(attempts[-1], history, rejected) if is_open else Waiting(history, rejected)
+
+
+def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
+    """Prove again or set aside the checkpoints that do not hold; return the state after that."""
+    completions = _Completions(sweep, paths)
+    standings = dict(found.standings)
+    leftovers = set(found.leftovers)
     for task in sweep.tasks:
-        if task.id in done:
-            why = doubts.get(task.id)
-            if why is not None and change and completions.prove_again(task):
-                why = None  # it was damaged
-            if why is None:
-                found.tasks.append(InitialTask(task.id, State.DONE))
-                if task.id in attempts:
-                    found.unrecorded.append(task.id)
-                continue
-            path = paths.done(task.id)
-            found.rejected.append((task.id, why, set_aside(path) if change else path))
-        digest = sweep.digest(task)
-        if task.id in failed:
-            content = read_object(paths.failed(task.id))
-            if content is not None and content.get("digest") == digest:
-                if task.id in attempts and change:
-                    forget_attempts(task.id, paths)
-                found.tasks.append(InitialTask(task.id, State.FAILED))
-                continue
-            why = (
-                "it is damaged" if content is None else "the sweep file asks for something else now"
-            )
-            kept = set_aside(paths.failed(task.id)) if change else paths.failed(task.id)
-            found.rejected.append((task.id, why, kept))
-        file = read_attempts(paths.attempts(task.id)) if task.id in attempts else None
-        found.tasks.append(_seed(task, file, digest, clock, found))
-    known = {task.id for task in sweep.tasks}
-    found.strangers = [
-        task for task in attempts if task not in known and is_locked(paths.attempts(task))
-    ]
-    return found
+        standing = standings[task.id]
+        if standing.rejected and completions.prove_again(task, standing):
+            standings[task.id] = Done()
+            if paths.attempts(task.id).exists():
+                leftovers.add(task.id)
+        elif standing.rejected:
+            kept = (Rejected(set_aside(r.path), r.why) for r in standing.rejected)
+            standings[task.id] = replace(standing, rejected=tuple(kept))
+    for task_id in found.leftovers:
+        if isinstance(standings[task_id], Failed):
+            forget_attempts(task_id, paths)
+            leftovers.discard(task_id)
+    return Recovered(standings, frozenset(leftovers), found.unlisted)
 
 
 def _doubts(
@@ -118,11 +212,14 @@ class _Completions:
         events = read_journal(self._paths.journal)
         return {e.get("task"): e for e in events if e.get("event") == "completed"}
 
-    def prove_again(self, task: Task) -> bool:
+    def prove_again(self, task: Task, standing: Standing) -> bool:
         """Write the task's ``.done`` anew if the record of its end and its log prove it; say whether.
 
         Neither a changed sweep nor a changed log is proved by this.
         """
+        path = self._paths.done(task.id)
+        if all(rejected.path != path for rejected in standing.rejected):
+            return False
         entry, digest = self._recorded.get(task.id), self._sweep.digest(task)
         if entry is None or entry.get("digest") != digest:
             return False
@@ -145,42 +242,34 @@ class _Completions:
             "attempts": [],
             "log": {"path": str(self._paths.log(task.id)), **asdict(facts)},
         }
-        draft = Draft(self._paths.done(task.id), content)
+        draft = Draft(path, content)
         draft.sync()
         draft.publish()
         sync_folder(self._paths.checkpoints)
         return True
 
 
-def _seed(
-    task: Task, file: AttemptsFile | None, digest: str, clock: Clock, found: Recovered
-) -> InitialTask:
-    if file is None or not file.attempts:
-        return InitialTask(task.id)
-    last = file.attempts[-1]
-    judged = file.attempts if last.verdict is not None else file.attempts[:-1]
-    history = tuple(
-        _recorded_attempt(a, clock) for a in judged if a.started.get("digest") == digest
-    )
-    if last.verdict is not None:
-        return InitialTask(task.id, State.WAITING, history)
-    found.open_attempts[task.id] = last
-    return InitialTask(
-        task.id,
-        State.RUNNING,
-        history,
-        device=last.started["device"],
-        started=clock.started(last),
-        halvings=_number(last.started.get("halvings")) or 0,
-    )
+def _initial_task(task: str, standing: Standing, clock: Clock) -> InitialTask:
+    match standing:
+        case Done():
+            return InitialTask(task, State.DONE)
+        case Failed():
+            return InitialTask(task, State.FAILED)
+        case Waiting():
+            return InitialTask(task, State.WAITING, standing.history)
+        case Running():
+            begun = standing.attempt.started
+            return InitialTask(
+                task,
+                State.RUNNING,
+                standing.history,
+                device=begun.device,
+                started=clock.started(begun),
+                halvings=begun.halvings,
+            )
 
 
-def _recorded_attempt(record: AttemptRecord, clock: Clock) -> JudgedAttempt:
+def _past(record: AttemptRecord, clock: Clock) -> JudgedAttempt:
     # A verdict for which there was no room counts as a plain failure: attempts must not go uncounted.
-    line: Mapping[str, Any] = record.verdict or {"cause": "its verdict could not be recorded"}
-    verdict = read_verdict(line.get("verdict"), line.get("cause"))
-    return past_attempt(record, verdict, clock)
-
-
-def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    unrecorded = Verdict(Kind.FAILED, "its verdict could not be recorded")
+    return past_attempt(record, record.verdict.verdict if record.verdict else unrecorded, clock)

@@ -1,69 +1,246 @@
-"""A task's attempts since it was last completed, failed or forgotten, as its file has them."""
+"""A task's attempts since it was last completed, failed or forgotten, as its file has them.
+
+Each line is a JSON object, told apart by its keys:
+
+========  ===================================  ==========================================================
+line      keys                                 written by
+========  ===================================  ==========================================================
+start     attempt, device, digest, token, …    the supervisor, before it starts the worker
+end       ended, code, signal, …               the supervisor, when the worker and its children are gone
+stop      stop, cause                          the dispatcher, before it stops the attempt
+foreign   foreign, hidden_memory               the dispatcher, when others come to the device
+verdict   attempt, verdict, cause              the dispatcher, for an attempt that was not completed
+========  ===================================  ==========================================================
+
+A line may have been cut off or overwritten, so nothing in it is trusted: a field that is missing, or not
+of its type, reads as not known.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.json_files import read_objects
+
+Line = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StartLine:
+    """How an attempt began."""
+
+    attempt: int
+    device: str
+    task: str | None = None
+    device_name: str | None = None
+    # Of what the sweep file asked for then.
+    digest: str | None = None
+    # In the environment of all its processes.
+    token: str | None = None
+    halvings: int = 0
+    overrides: Line = field(default_factory=dict)
+    # Bytes, of the device.
+    free_memory: int | None = None
+    # The supervisor: its process id, when that process was started (clock ticks since boot), which boot.
+    supervisor: int | None = None
+    start_ticks: int | None = None
+    boot: str | None = None
+    # Seconds: monotonic time of that boot, and time of day.
+    monotonic: float | None = None
+    started: float | None = None
+
+    @classmethod
+    def parse(cls, line: Line) -> StartLine | None:
+        """Return the start that a line tells of, or None if it tells of none."""
+        attempt, device = _int(line, "attempt"), _text(line, "device")
+        if attempt is None or device is None:
+            return None
+        overrides = line.get("overrides")
+        supervisor = _int(line, "supervisor")
+        return cls(
+            attempt,
+            device,
+            _text(line, "task"),
+            _text(line, "device_name"),
+            _text(line, "digest"),
+            _text(line, "token"),
+            max(0, _int(line, "halvings") or 0),
+            overrides if isinstance(overrides, dict) else {},
+            _int(line, "free_memory"),
+            # Until 0.1.0 it was called keeper.
+            _int(line, "keeper") if supervisor is None else supervisor,
+            _int(line, "birth"),
+            _text(line, "boot"),
+            _time(line, "monotonic"),
+            _time(line, "started"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndLine:
+    """How an attempt ended: with a code, by a signal, or before its worker became a process."""
+
+    # Time of day in seconds.
+    ended: float | None = None
+    code: int | None = None
+    signal: int | None = None
+    # The kernel's count of OOM kills rose while the worker ran.
+    oom_killed: bool = False
+    # The supervisor was told to stop it.
+    stopped: bool = False
+    # How many processes the worker left behind.
+    leftovers: int = 0
+    # Bytes of main memory, of the worker and what it waited for.
+    peak_memory: int | None = None
+    # Why there never was a worker, and the error's number.
+    not_started: str | None = None
+    errno: int | None = None
+
+    @classmethod
+    def parse(cls, line: Line) -> EndLine | None:
+        """Return the end that a line tells of, or None if it tells of none."""
+        if "ended" not in line:
+            return None
+        return cls(
+            _time(line, "ended"),
+            _int(line, "code"),
+            _int(line, "signal"),
+            line.get("oom_killed") is True,
+            line.get("stopped") is True,
+            _int(line, "leftovers") or 0,
+            _int(line, "peak_memory"),
+            str(line["not_started"]) if "not_started" in line else None,
+            _int(line, "errno"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class StopLine:
+    """Why an attempt is being stopped: the verdict that it gets unless it completes all the same."""
+
+    verdict: Verdict
+
+    @classmethod
+    def parse(cls, line: Line) -> StopLine | None:
+        """Return the stop that a line tells of, or None if it tells of none."""
+        return cls(_verdict(line, "stop")) if "stop" in line else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line."""
+        return {"stop": self.verdict.kind.value, "cause": self.verdict.cause}
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignLine:
+    """Others came to the attempt's device: their processes, and bytes held by none in sight."""
+
+    processes: Sequence[Line] = ()
+    hidden_memory: int = 0
+
+    @classmethod
+    def parse(cls, line: Line) -> ForeignLine | None:
+        """Return what a line tells of others, or None if it tells of none."""
+        if "foreign" not in line:
+            return None
+        processes = line["foreign"]
+        known = [p for p in processes if isinstance(p, dict)] if isinstance(processes, list) else ()
+        return cls(known, _int(line, "hidden_memory") or 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line."""
+        return {"foreign": list(self.processes), "hidden_memory": self.hidden_memory}
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictLine:
+    """What an attempt was judged to be."""
+
+    verdict: Verdict
+    # Its number; None: the last one's.
+    attempt: int | None = None
+
+    @classmethod
+    def parse(cls, line: Line) -> VerdictLine | None:
+        """Return the verdict that a line tells of, or None if it tells of none."""
+        if "verdict" not in line:
+            return None
+        return cls(_verdict(line, "verdict"), _int(line, "attempt"))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line."""
+        said = {"verdict": self.verdict.kind.value, "cause": self.verdict.cause}
+        return said if self.attempt is None else {"attempt": self.attempt, **said}
 
 
 @dataclass(slots=True)
 class AttemptRecord:
-    """One attempt as the attempts file has it: its lines, merged."""
+    """One attempt as the attempts file has it: its lines, put together."""
 
-    started: dict[str, Any]
-    ended: dict[str, Any] | None = None
-    stop: dict[str, Any] | None = None
-    foreign: dict[str, Any] | None = (
-        None  # others' processes that came to the device, and their memory
-    )
-    verdict: dict[str, Any] | None = None
+    started: StartLine
+    ended: EndLine | None = None
+    stop: StopLine | None = None
+    foreign: ForeignLine | None = None
+    verdict: VerdictLine | None = None
+
+    def for_people(self) -> dict[str, Any]:
+        """Return what ``.done`` and ``.failed`` say of the attempt."""
+        begun, end = self.started, self.ended
+        said: dict[str, Any] = {
+            "attempt": begun.attempt,
+            "task": begun.task,
+            "device": begun.device,
+            "device_name": begun.device_name,
+            "token": begun.token,
+            "halvings": begun.halvings,
+            "overrides": dict(begun.overrides),
+            "free_memory": begun.free_memory,
+            "started": begun.started,
+        }
+        if self.foreign is not None:
+            said |= self.foreign.as_json()
+        if end is not None:
+            said |= {"ended": end.ended, "code": end.code, "signal": end.signal}
+        if end is not None and end.not_started is not None:
+            said |= {"not_started": end.not_started, "errno": end.errno}
+        elif end is not None:
+            said |= {"oom_killed": end.oom_killed, "stopped": end.stopped}
+            said |= {"leftovers": end.leftovers, "peak_memory": end.peak_memory}
+        return said if self.verdict is None else said | self.verdict.as_json()
 
 
-@dataclass(slots=True)
-class AttemptsFile:
-    """A task's attempts since it was last completed, failed or forgotten."""
-
-    path: Path
-    attempts: list[AttemptRecord] = field(default_factory=list)
-
-    @property
-    def open(self) -> AttemptRecord | None:
-        """The last attempt, if nothing tells of its end yet."""
-        last = self.attempts[-1] if self.attempts else None
-        return last if last is not None and last.ended is None and last.verdict is None else None
-
-
-def read_attempts(path: Path) -> AttemptsFile:
-    """Read an attempts file; what cannot be understood in it is passed over."""
-    found = AttemptsFile(path)
+def read_attempts(path: Path) -> list[AttemptRecord]:
+    """Read an attempts file; lines that cannot be understood, or belong to no start, are passed over."""
+    attempts: list[AttemptRecord] = []
     for line in read_objects(path):
-        if isinstance(line.get("attempt"), int) and isinstance(line.get("device"), str):
-            found.attempts.append(AttemptRecord(line))
-            continue
-        attempt = latest(found.attempts, line.get("attempt"))
-        if attempt is None:
-            continue
-        if "ended" in line:
-            attempt.ended = line
-        elif "verdict" in line:
-            attempt.verdict = line
-        elif "stop" in line:
-            attempt.stop = line
-        elif "foreign" in line:
-            attempt.foreign = line
-    return found
+        if (start := StartLine.parse(line)) is not None:
+            attempts.append(AttemptRecord(start))
+        elif (attempt := latest(attempts, _int(line, "attempt"))) is not None:
+            _add(attempt, line)
+    return attempts
 
 
-def latest(attempts: Sequence[AttemptRecord], number: object = None) -> AttemptRecord | None:
+def _add(attempt: AttemptRecord, line: Line) -> None:
+    if (end := EndLine.parse(line)) is not None:
+        attempt.ended = end
+    elif (verdict := VerdictLine.parse(line)) is not None:
+        attempt.verdict = verdict
+    elif (stop := StopLine.parse(line)) is not None:
+        attempt.stop = stop
+    elif (foreign := ForeignLine.parse(line)) is not None:
+        attempt.foreign = foreign
+
+
+def latest(attempts: Sequence[AttemptRecord], number: int | None = None) -> AttemptRecord | None:
     """Return the last attempt of that number, or the last of all for None."""
     return next(
-        (a for a in reversed(attempts) if number is None or a.started["attempt"] == number), None
+        (a for a in reversed(attempts) if number is None or a.started.attempt == number), None
     )
 
 
@@ -82,19 +259,30 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def attempts_for_people(attempts: Sequence[AttemptRecord]) -> list[dict[str, Any]]:
-    """Return what ``.done`` and ``.failed`` say of each attempt."""
-    hidden = {"supervisor", "keeper", "birth", "boot", "monotonic", "digest"}
-    return [
-        {
-            key: value
-            for key, value in {
-                **a.started,
-                **(a.foreign or {}),
-                **(a.ended or {}),
-                **(a.verdict or {}),
-            }.items()
-            if key not in hidden
-        }
-        for a in attempts
-    ]
+def _int(line: Line, key: str) -> int | None:
+    value = line.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _text(line: Line, key: str) -> str | None:
+    value = line.get(key)
+    return value if isinstance(value, str) else None
+
+
+def _time(line: Line, key: str) -> float | None:
+    value = line.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = float(value)
+    except OverflowError:
+        return None
+    return seconds if math.isfinite(seconds) else None
+
+
+def _verdict(line: Line, key: str) -> Verdict:
+    """Return the verdict under ``key``; a kind that no longer exists counts as a plain failure."""
+    try:
+        return Verdict(Kind(line.get(key)), str(line.get("cause")))
+    except ValueError:
+        return Verdict(Kind.FAILED, str(line.get("cause")))

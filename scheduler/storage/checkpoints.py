@@ -1,4 +1,4 @@
-"""Checkpoints and attempts on disk: read without trusting them, written so that they survive a power cut."""
+"""Checkpoints on disk: whether they hold today, and what becomes of those that do not."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Rules
+from scheduler.core.verdict import SWEEP_CHANGED
 from scheduler.storage.logs import read_log
 
 
@@ -24,7 +25,7 @@ def why_not_done(
     if done is None:
         return "it is damaged"
     if done.get("digest") != digest:
-        return "the sweep file asks for something else now"
+        return SWEEP_CHANGED
     recorded = done.get("log")
     if not isinstance(recorded, dict):
         return "it does not say which log proved it"

@@ -1,4 +1,4 @@
-"""Pictures drawn from files: what `status` shows, and what a dispatcher begins with."""
+"""The progress that files tell: what `status` shows, and what a dispatcher begins with."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scheduler.config.sweep import Sweep
-from scheduler.core.core import State
 from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
-from scheduler.dispatch.recovery import Recovered
+from scheduler.core.verdict import SWEEP_CHANGED
+from scheduler.dispatch.recovery import Done, Failed, Recovered, Running, Standing, Waiting
 from scheduler.executors.local.supervisor import birth
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries
@@ -17,13 +17,11 @@ from scheduler.storage.journal import read_recent
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 
-_STATES = {State.DONE: DONE, State.FAILED: FAILED}
-
 
 def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     """Return the progress of a sweep whose dispatcher has just read its files."""
     progress = SweepProgress(
-        {initial.task: TaskView(_STATES.get(initial.state, WAITING)) for initial in recovered.tasks}
+        {task: TaskView(_state(standing)) for task, standing in recovered.standings.items()}
     )
     before = SweepProgress(
         {}
@@ -32,6 +30,16 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
         before.apply(entry)
     progress.durations.extend(before.durations)
     return progress
+
+
+def _state(standing: Standing) -> str:
+    match standing:
+        case Done():
+            return DONE
+        case Failed():
+            return FAILED
+        case Running() | Waiting():
+            return WAITING
 
 
 def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
@@ -57,7 +65,7 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         elif view.state in (DONE, FAILED) or progress.holder is None:
             progress.move(name, WAITING)
             if name in done or name in failed:
-                view.rejected = "the sweep file asks for something else now"
+                view.rejected = SWEEP_CHANGED
     if progress.holder is None:
         _show_left_running(progress, paths)
     return progress
@@ -90,12 +98,11 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
             continue
         view = progress.move(task, RUNNING)
         assert view is not None
-        attempts = read_attempts(file).attempts
+        attempts = read_attempts(file)
         if attempts:  # else its supervisor is about to begin
             begun = attempts[-1].started
-            view.attempts, view.device = begun["attempt"], begun["device"]
-            at = begun.get("started")
-            view.started = float(at) if isinstance(at, int | float) else None
+            view.attempts, view.device = begun.attempt, begun.device
+            view.started = begun.started
         if view.device in progress.devices:
             progress.devices[view.device].task = task
 

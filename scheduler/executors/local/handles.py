@@ -105,19 +105,16 @@ class AdoptedSupervisor:
 
         Its pid alone proves nothing: it must have been born when the record says, since this boot.
         """
-        # Until 0.1.0 it was called keeper.
-        pid = record.started.get("supervisor", record.started.get("keeper"))
-        born = record.started.get("birth")
-        if not isinstance(pid, int) or not isinstance(born, int):
+        start = record.started
+        if start.supervisor is None or start.boot != supervisor_program.identity()["boot"]:
             return None
-        if record.started.get("boot") != supervisor_program.identity()["boot"]:
-            return None
+        pid = start.supervisor
         try:
             pidfd = os.pidfd_open(pid)
         except (OSError, OverflowError):
             return None
         with contextlib.suppress(OSError, ValueError, IndexError):
-            if supervisor_program.birth(pid) == born:
+            if supervisor_program.birth(pid) == start.start_ticks:
                 return cls(pid, pidfd)
         os.close(pidfd)
         return None

@@ -242,10 +242,10 @@ def test_another_sweep_file_makes_checkpoints_stale(runner: SweepRunner) -> None
     assert runner.run().code == 0
     runner.write({"a": "ok"}, worker={"args": {"num_samples": 2}})
     plan = runner.run(runner.file, "--dry-run")
-    assert "a: its checkpoint does not hold: the sweep file asks for something else now" in plan.out
+    assert "a: its checkpoint does not hold: the sweep file has changed" in plan.out
     ended = runner.run()
     assert ended.code == 0
-    assert "the sweep file asks for something else now; kept as a.done.aside" in ended.out
+    assert "the sweep file has changed; kept as a.done.aside" in ended.out
     assert runner.starts() == 2
 
 

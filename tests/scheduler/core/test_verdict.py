@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.sweep import Rules
-from scheduler.core.verdict import Exit, Kind, LogScan, Verdict, judge
+from scheduler.core.verdict import (
+    SWEEP_CHANGED,
+    Evidence,
+    Exit,
+    Kind,
+    LogScan,
+    NotStarted,
+    Verdict,
+    decide,
+    judge,
+)
 from scheduler.storage.logs import read_log
 
 SUCCESS = "Successfully completed"
@@ -175,3 +185,42 @@ def test_a_log_that_is_not_there(tmp_path: Path) -> None:
     scan, facts = read_log(tmp_path / "none.log", Rules())
     assert facts is None
     assert judge(Exit(0), scan).kind is Kind.NO_SUCCESS_LINE
+
+
+# --- the decision, from all that speaks for and against an attempt -------------------------------
+
+GOOD, BAD = LogScan(Rules()).feed([SUCCESS]), LogScan(Rules()).feed(["ValueError: y"])
+TIMEOUT, LOST = Verdict(Kind.TIMEOUT, "too long"), Verdict(Kind.LOST, "nobody saw it")
+FULL = "/logs: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "kind", "cause"),
+    [
+        (Evidence(Exit(0), GOOD), Kind.COMPLETED, "exit code 0"),
+        # what was judged before stays, whatever the files say now
+        (Evidence(Exit(0), GOOD, earlier=LOST), Kind.LOST, "nobody saw it"),
+        (Evidence(Exit(0), GOOD, earlier=LOST, of_today=False), Kind.LOST, "nobody saw it"),
+        # another sweep file's attempt is worth nothing, completed or not
+        (Evidence(Exit(0), GOOD, of_today=False), Kind.STOPPED, SWEEP_CHANGED),
+        (Evidence(NotStarted("no"), BAD, of_today=False), Kind.STOPPED, SWEEP_CHANGED),
+        (Evidence(NotStarted("cannot start"), GOOD), Kind.NOT_STARTED, "cannot start"),
+        (Evidence(NotStarted("cannot start", True), GOOD), Kind.WRONG_CODE, "cannot start"),
+        # a stop gives its reason, unless the attempt completed before the signal came
+        (Evidence(Exit(signal=15), GOOD, stop=TIMEOUT), Kind.TIMEOUT, "too long"),
+        (Evidence(Exit(0), GOOD, stop=TIMEOUT), Kind.COMPLETED, "exit code 0"),
+        # a full disk explains an end that is not explained otherwise
+        (Evidence(Exit(1), BAD, disk_trouble=FULL), Kind.DISK_FULL, FULL),
+        (Evidence(Exit(signal=7), BAD, disk_trouble=FULL), Kind.DISK_FULL, FULL),
+        (Evidence(Exit(0), BAD, disk_trouble=FULL), Kind.DISK_FULL, FULL),
+        (Evidence(Exit(0), GOOD, disk_trouble=FULL), Kind.COMPLETED, "exit code 0"),
+        (Evidence(Exit(1), BAD, stop=TIMEOUT, disk_trouble=FULL), Kind.TIMEOUT, "too long"),
+        # without a log nothing is proved, and nothing disproved
+        (Evidence(Exit(0), LogScan(Rules()), has_log=False), Kind.LOST, "its log"),
+        (Evidence(Exit(3), LogScan(Rules()), has_log=False), Kind.FAILED, "exit code 3"),
+    ],
+)  # fmt: skip
+def test_the_decision(evidence: Evidence, kind: Kind, cause: str) -> None:
+    found = decide(evidence)
+    assert found.kind is kind
+    assert cause in found.cause

@@ -20,7 +20,7 @@ from scheduler.core.core import State
 from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt
-from scheduler.dispatch.recovery import Recovered, recover
+from scheduler.dispatch.recovery import Done, Recovered, Waiting, recover, set_right
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.storage.atomic import Draft
 from scheduler.storage.attempts_file import read_attempts
@@ -86,8 +86,8 @@ class Case:
         os.close(descriptor)
 
     def recover(self) -> Recovered:
-        found = recover(self.sweep, self.paths, self.clock, change=False)
-        assert [task.task for task in found.tasks] == ["a", "b", "c"]
+        found = recover(self.sweep, self.paths, self.clock)
+        assert list(found.standings) == ["a", "b", "c"]
         return found
 
     def checkpoint(self, judgement: Judgement, path: Path) -> None:
@@ -97,8 +97,14 @@ class Case:
         draft.sync()
         draft.publish()
 
+    def states(self) -> dict[str, State]:
+        return {task.task: task.state for task in self.recover().initial_tasks(self.clock)}
+
+    def set_right(self) -> Recovered:
+        return set_right(recover(self.sweep, self.paths, self.clock), self.sweep, self.paths)
+
     def state(self, task: str) -> State:
-        return next(initial.state for initial in self.recover().tasks if initial.task == task)
+        return self.states()[task]
 
     def show(self, every: int = 1) -> dict[str, str]:
         """Draw all that `status` draws, each so many times; return what it says of each task."""
@@ -120,8 +126,7 @@ def case(sample: SweepRunner, tmp_path: Path) -> Case:
 
 
 def test_the_sample(case: Case) -> None:
-    states = {initial.task: initial.state for initial in case.recover().tasks}
-    assert states == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
+    assert case.states() == {"a": State.DONE, "b": State.FAILED, "c": State.RUNNING}
     assert judge_attempt(case.task("c"), case.paths, case.sweep).verdict.completed
 
 
@@ -142,14 +147,15 @@ def test_a_damaged_done_is_proved_again_by_journal_and_log(case: Case) -> None:
     for offset in range(0, len(whole), 7):
         for content in (whole[:offset], whole[:offset] + b"#" + whole[offset + 1 :]):
             path.write_bytes(content)
-            found = recover(case.sweep, case.paths, case.clock, change=True)
-            assert found.tasks[0].state is State.DONE, content
+            found = case.set_right()
+            assert found.standings["a"] == Done(), content
             assert not found.rejected
     path.write_bytes(whole[:100])
     log = case.paths.log("a")
     log.write_bytes(log.read_bytes() + b"one line more\n")
-    found = recover(case.sweep, case.paths, case.clock, change=True)
-    assert found.tasks[0].state is State.WAITING, "a changed log proves nothing"
+    standing = case.set_right().standings["a"]
+    assert isinstance(standing, Waiting), "a changed log proves nothing"
+    assert [rejected.path.name for rejected in standing.rejected] == ["a.done.aside"]
 
 
 def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
@@ -174,7 +180,7 @@ def test_a_damaged_failed(case: Case) -> None:
 
 def test_a_damaged_attempts_file(case: Case) -> None:
     turn = 0
-    whole = [attempt.ended for attempt in read_attempts(case.paths.attempts("c")).attempts]
+    whole = [attempt.ended for attempt in read_attempts(case.paths.attempts("c"))]
     for _ in case.damages(case.paths.attempts("c")):
         found = case.recover()
         assert case.state("c") in (State.WAITING, State.RUNNING)
@@ -185,14 +191,14 @@ def test_a_damaged_attempts_file(case: Case) -> None:
             if judgement.verdict.completed:  # never without a record of the exit
                 ended = judgement.attempts[-1].ended
                 assert ended is not None
-                assert ended["code"] == 0
+                assert ended.code == 0
             elif judgement.attempts and judgement.attempts[-1].ended is None:
                 assert judgement.verdict.kind in (Kind.LOST, Kind.FAILED)
             turn += 1
             if turn % 16 == 0:  # it waits for the disk
                 case.checkpoint(judgement, case.paths.failed("c"))
                 case.paths.failed("c").unlink()
-    assert [a.ended for a in read_attempts(case.paths.attempts("c")).attempts] == whole
+    assert [a.ended for a in read_attempts(case.paths.attempts("c"))] == whole
 
 
 def test_a_damaged_journal_changes_nothing_that_counts(case: Case) -> None:
@@ -257,6 +263,6 @@ def test_checkpoints_of_damaged_files_are_set_aside_and_kept(
     case.paths.journal.unlink()  # or it would prove the completion again
     for _ in range(2):
         case.paths.done("a").write_text("damaged")
-        recover(case.sweep, case.paths, Clock())
+        case.set_right()
     kept = sorted(path.name for path in case.paths.checkpoints.glob("a.done*"))
     assert kept == ["a.done.aside", "a.done.aside.2"]

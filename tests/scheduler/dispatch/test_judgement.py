@@ -10,9 +10,9 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import Sweep
-from scheduler.core.verdict import Kind
-from scheduler.dispatch.judgement import OTHER_SWEEP, attempts_of, judge_attempt
-from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
+from scheduler.dispatch.judgement import attempts_of, judge_attempt
+from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, VerdictLine
 from scheduler.storage.paths import SweepPaths
 
 
@@ -32,25 +32,25 @@ def test_a_verdict_goes_to_the_attempt_it_names(tmp_path: Path) -> None:
     verdict = {"attempt": 1, "verdict": "lost", "cause": "…"}
     paths = paths_with(tmp_path, start(1, "x"), start(2, "y"), verdict)
     first, second = attempts_of("a", paths)
-    assert first.verdict == verdict
+    assert first.verdict == VerdictLine(Verdict(Kind.LOST, "…"), 1)
     assert second.verdict is None
 
 
 def test_of_two_with_one_number_the_last_is_meant(tmp_path: Path) -> None:
-    """Numbers begin anew when the sweep file asks for something else."""
+    """Numbers begin anew when the sweep file has changed."""
     paths = paths_with(tmp_path, start(1, "x"), start(1, "y"), {"attempt": 1, "verdict": "lost"})
     assert [attempt.verdict is None for attempt in attempts_of("a", paths)] == [True, False]
 
 
 def test_the_known_attempt_is_judged_though_the_next_has_begun(tmp_path: Path) -> None:
     paths = paths_with(tmp_path, start(1, "x"), start(2, "y"))
-    known = AttemptRecord(start(1, "x"), ended={"ended": 5.0, "code": 1})
+    known = AttemptRecord(StartLine(1, "cpu:0", token="x"), ended=EndLine(5.0, code=1))
     (only,) = attempts_of("a", paths, known)
-    assert only.ended == {"ended": 5.0, "code": 1}
+    assert only.ended == EndLine(5.0, code=1)
 
 
 def test_the_known_attempt_is_judged_though_its_file_is_gone(tmp_path: Path) -> None:
-    known = AttemptRecord(start(3, "z"))
+    known = AttemptRecord(StartLine(3, "cpu:0", token="z"))
     assert attempts_of("a", paths_with(tmp_path), known) == [known]
 
 
@@ -69,4 +69,4 @@ def test_what_another_version_of_the_sweep_file_asked_for_is_no_verdict_on_this_
     paths = paths_with(tmp_path, begun, {"ended": 5.0, "code": code})
     paths.log("a").write_text("Successfully completed\n")
     verdict = judge_attempt(new.tasks[0], paths, new).verdict
-    assert (verdict.kind, verdict.cause) == (Kind.STOPPED, OTHER_SWEEP)
+    assert (verdict.kind, verdict.cause) == (Kind.STOPPED, SWEEP_CHANGED)

@@ -162,7 +162,7 @@ def test_an_attempt_of_another_sweep_file_is_stopped_and_run_anew(runner: SweepR
     runner.write({"a": ["gate; ok", "ok"]}, worker={"args": {"num_samples": 2}})
     ended = runner.run()
     assert ended.code == 0
-    assert "the sweep file asks for something else now" in ended.out
+    assert "the sweep file has changed" in ended.out
     assert [start["argv"] for start in runner.testimony("start")] == [[], ["--num-samples", "2"]]
 
 

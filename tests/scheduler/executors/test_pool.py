@@ -8,7 +8,7 @@ import select
 from pathlib import Path
 
 from scheduler.executors.local.handles import SupervisorHandle
-from scheduler.storage.attempts_file import is_locked, read_attempts
+from scheduler.storage.attempts_file import EndLine, is_locked, read_attempts
 
 
 def test_an_end_waits_for_room(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_an_end_waits_for_room(tmp_path: Path) -> None:
     os.close(worker)
     assert not select.select([supervisor], [], [], 0.5)[0], "it gave up"
     assert is_locked(record)
-    assert read_attempts(record).attempts[-1].ended is None
+    assert read_attempts(record)[-1].ended is None
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, unlimited)
     [ended], _ = supervisor.receive()
     assert ended["code"] == 0
-    assert read_attempts(record).attempts[-1].ended == ended
+    assert read_attempts(record)[-1].ended == EndLine.parse(ended)
     supervisor.release()
     supervisor.reap()
     assert not is_locked(record)

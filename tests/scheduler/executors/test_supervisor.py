@@ -17,7 +17,7 @@ import pytest
 from scheduler.dispatch.judgement import WRONG_PROGRAM
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local.handles import AdoptedSupervisor
-from scheduler.storage.attempts_file import AttemptRecord, read_attempts
+from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, read_attempts
 
 
 class Supervisor:
@@ -73,9 +73,9 @@ def test_an_attempt_is_recorded_before_it_starts_and_after_it_ended(supervisor: 
     assert set(supervisor.answer()) == {"started", "at"}
     ended = supervisor.answer()
     assert (ended["code"], ended["signal"], ended["stopped"]) == (3, None, False)
-    (attempt,) = read_attempts(supervisor.record).attempts
-    assert attempt.started["supervisor"] == supervisor.process.pid
-    assert attempt.ended == ended
+    (attempt,) = read_attempts(supervisor.record)
+    assert attempt.started.supervisor == supervisor.process.pid
+    assert attempt.ended == EndLine.parse(ended)
     assert (supervisor.folder / "a.log").read_text() == "hello\n"
     assert supervisor.end() == 0
 
@@ -93,7 +93,7 @@ def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_time(
     supervisor.process.send_signal(signal.SIGTERM)
     ended = supervisor.answer()
     assert (ended["signal"], ended["stopped"]) == (signal.SIGKILL, True)
-    assert not read_attempts(supervisor.record).open
+    assert read_attempts(supervisor.record)[-1].ended is not None
 
 
 def test_the_record_stays_locked_while_a_worker_lives_and_its_supervisor_does_not(
@@ -110,7 +110,7 @@ def test_the_record_stays_locked_while_a_worker_lives_and_its_supervisor_does_no
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fifo.write_text("")
         fcntl.flock(record, fcntl.LOCK_EX)
-    assert read_attempts(supervisor.record).open  # nobody saw its end
+    assert read_attempts(supervisor.record)[-1].ended is None  # nobody saw its end
 
 
 def test_an_attempt_goes_on_without_a_dispatcher(supervisor: Supervisor) -> None:
@@ -122,16 +122,17 @@ def test_an_attempt_goes_on_without_a_dispatcher(supervisor: Supervisor) -> None
     supervisor.process.stdin.close()
     fifo.write_text("")
     assert supervisor.process.wait(60) == 0
-    (attempt,) = read_attempts(supervisor.record).attempts
+    (attempt,) = read_attempts(supervisor.record)
     assert attempt.ended is not None
-    assert attempt.ended["code"] == 7
+    assert attempt.ended.code == 7
 
 
 def test_a_dead_supervisor_that_nobody_has_reaped_is_not_taken_for_a_living_one() -> None:
     """Process 1 of many a container reaps nobody: such a supervisor would be taken over for ever."""
     process = subprocess.Popen(["sleep", "1000"])
-    identity = {**supervisor_program.identity(), "supervisor": process.pid}
-    record = AttemptRecord({**identity, "birth": supervisor_program.birth(process.pid)})
+    born, boot = supervisor_program.birth(process.pid), supervisor_program.identity()["boot"]
+    start = StartLine(1, "cpu:0", supervisor=process.pid, start_ticks=born, boot=boot)
+    record = AttemptRecord(start)
     living = AdoptedSupervisor.find(record)
     assert living is not None
     living.release()
@@ -168,7 +169,7 @@ def test_a_program_that_cannot_be_started(
     ended = supervisor.answer()
     assert ended["not_started"].startswith(why)
     assert ended["errno"] in WRONG_PROGRAM
-    assert not read_attempts(supervisor.record).open
+    assert read_attempts(supervisor.record)[-1].ended is not None
 
 
 @pytest.mark.parametrize("what", ["record", "log"])
@@ -176,7 +177,7 @@ def test_files_that_cannot_be_written(supervisor: Supervisor, what: str) -> None
     supervisor.order("true", **{what: str(supervisor.folder / "no" / "folder")})
     answer = supervisor.answer()
     assert (answer["failed"], answer["errno"]) == ("No such file or directory", 2)
-    assert not read_attempts(supervisor.record).attempts  # the task is not to blame
+    assert not read_attempts(supervisor.record)  # the task is not to blame
     supervisor.order("exit 0")
     supervisor.answer()
     assert supervisor.answer()["code"] == 0  # it is still of use
