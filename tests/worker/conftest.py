@@ -10,9 +10,11 @@ from worker.models.catalogue import find_pipe, find_sched
 
 @pytest.fixture(scope="session", autouse=True)
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what is built out of the user's own cache, and hand it to subprocesses."""
+    """Keep what is built out of the user's own cache, and share it among all processes of the run."""
     before = os.environ.get("DIFFUSION_SWEEPS_CACHE")
-    os.environ.setdefault("DIFFUSION_SWEEPS_CACHE", str(tmp_path_factory.mktemp("models")))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    os.environ.setdefault("DIFFUSION_SWEEPS_CACHE", str(shared / "models"))
     yield
     if before is None:
         del os.environ["DIFFUSION_SWEEPS_CACHE"]

@@ -27,10 +27,13 @@ class Terminal:
         self._side, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.seen = ""
+        environment = {**runner.environment, "TERM": "xterm"}
+        for name in ("LINES", "COLUMNS"):  # readline exports the size of the tests' own terminal
+            environment.pop(name, None)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "scheduler", str(runner.file), "--root", str(runner.root)],
             cwd=runner.folder,
-            env={**runner.environment, "TERM": "xterm"},
+            env=environment,
             stdin=other,
             stdout=other,
             stderr=other,

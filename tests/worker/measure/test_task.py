@@ -687,14 +687,14 @@ def test_an_accelerator_that_leaves_something_behind_is_noticed(
 def test_a_baseline_that_does_not_fit_ends_the_attempt(tmp_path):
     """With the real allocator's real words, which a scheduler's judgement looks for."""
     section = tmp_path / "search.yaml"
-    section.write_text(json.dumps({"image_size": 65536, "timing": {"warmup": 0}}))
+    section.write_text(json.dumps({"image_size": 40960, "timing": {"warmup": 0}}))
     path = tmp_path / "r.jsonl"
     done = subprocess.run(
         [*COMMAND, *FLAGS, "--results", str(path), "--search", str(section)],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (12 << 30, 12 << 30)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30)),
     )
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
