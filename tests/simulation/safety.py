@@ -24,7 +24,7 @@ def demand(promise: str, holds: object, *facts: object) -> None:
 
 
 class SafetyProperties:
-    """The checks of what a dispatcher does to the world; see obligations.py for what it must do."""
+    """The checks of what a dispatcher does to the world; see liveness.py for what it must do."""
 
     def __init__(self, world: World) -> None:
         self._world = world
