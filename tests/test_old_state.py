@@ -15,10 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.config.loader import read_sweep
+from scheduler.devices.processes import start_ticks
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.executors.local.supervisor import identity
 from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attempts
 from scheduler.storage.journal import read_journal
+from scheduler.storage.paths import SweepPaths
+from scheduler.views.from_files import progress_from_files
 from worker.config.settings import Search
 from worker.measure.task import Request, run
 from worker.models.catalogue import find_pipe, find_sched
@@ -89,7 +93,7 @@ def test_its_attempts_files_and_journals_are_read_whole(old: Path) -> None:
 
 def test_a_supervisor_that_it_left_running_is_found() -> None:
     line = {"attempt": 1, "device": "cpu:0", **identity()}
-    line["keeper"] = line.pop("supervisor")
+    line["keeper"], line["birth"] = line.pop("supervisor"), line.pop("start_ticks")
     start = StartLine.parse(line)
     assert start is not None
     found = AdoptedSupervisor.find(AttemptRecord(start))
@@ -113,6 +117,15 @@ def test_what_it_could_not_measure_is_not_measured_again(old: Path) -> None:
     assert "task: 3 configurations, 3 of them measured before" in said
     assert summary["not_numbers"] == ["DeepCache 2/0"]
     assert path.read_text() == before + json.dumps({"summary": summary}) + "\n"
+
+
+def test_a_dispatcher_of_it_that_still_runs_is_seen(old: Path) -> None:
+    journal = old / "logs/plain/journal.jsonl"
+    entry = {"at": 1.0, "event": "dispatcher_started", "devices": [], "pid": os.getpid()}
+    with journal.open("a") as file:
+        file.write(json.dumps({**entry, "birth": start_ticks(os.getpid())}) + "\n")
+    sweep = read_sweep(old / "plain.yaml")
+    assert progress_from_files(sweep, SweepPaths(old, "plain")).holder is not None
 
 
 def test_its_rows_are_measurements_and_sum_up_to_what_they_did(old: Path) -> None:

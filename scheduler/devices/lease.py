@@ -23,7 +23,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from scheduler.devices.users import user_name
+from scheduler.devices.processes import user_name
 
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NOTE = re.compile(rb"lease pid=(\d{1,10}) uid=(\d{1,10})\n")

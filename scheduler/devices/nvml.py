@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from scheduler.devices.model import Device, Process, Reading
+from scheduler.devices.processes import user_name
 from scheduler.devices.selection import select, visible_to_cuda
-from scheduler.devices.users import user_name
 
 _T = TypeVar("_T")
 # The binding has no types: pointers and structures of ctypes, and errors that carry a code.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scheduler.devices.model import Reading
+from scheduler.devices.processes import read_stat
 
 
 def with_owners(reading: Reading, supervisor: int | None) -> tuple[Reading, frozenset[int]]:
@@ -16,12 +17,12 @@ def with_owners(reading: Reading, supervisor: int | None) -> tuple[Reading, froz
     if reading.processes is None:
         return reading, frozenset()
     supervisors = frozenset({supervisor} if supervisor is not None else ())
-    kin = {p.pid: descends_from(p.pid, supervisors) for p in reading.processes if p.exists}
+    own_by_pid = {p.pid: descends_from(p.pid, supervisors) for p in reading.processes if p.exists}
     processes = tuple(
-        replace(p, exists=False) if p.exists and kin[p.pid] is None else p
+        replace(p, exists=False) if p.exists and own_by_pid[p.pid] is None else p
         for p in reading.processes
     )
-    own = frozenset(pid for pid, descends in kin.items() if descends)
+    own = frozenset(pid for pid, descends in own_by_pid.items() if descends)
     return replace(reading, processes=processes), own
 
 
@@ -52,8 +53,6 @@ def _climb(pid: int, supervisors: frozenset[int]) -> bool | None:
 def _parent(pid: int) -> int | None:
     """Return a living process's parent, or None: it is gone, or cannot be seen."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        return read_stat(pid).parent
     except OSError:
         return None
-    return int(fields[1]) if len(fields) > 1 else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from scheduler.executors.local.supervisor import identity
+from scheduler.devices.processes import boot_id
 from scheduler.storage.attempts_file import StartLine
 
 
@@ -12,7 +12,7 @@ class Clock:
     """Turns times of day, which others wrote down, into this dispatcher's monotonic time and back."""
 
     def __init__(self) -> None:
-        self._boot = identity()["boot"]
+        self._boot = boot_id()
 
     def started(self, start: StartLine) -> float:
         """Return when an attempt started; exact within one boot, whatever the time of day did."""

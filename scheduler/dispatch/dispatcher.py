@@ -34,6 +34,7 @@ from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.pool import DevicePool, describe
+from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import attempts_of
 from scheduler.dispatch.liveness import Life
@@ -43,7 +44,6 @@ from scheduler.dispatch.writer import CheckpointWriter
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.orphans import end_orphans
 from scheduler.executors.local.pool import SupervisorPool
-from scheduler.executors.local.supervisor import birth
 from scheduler.executors.request import build_order
 from scheduler.storage.atomic import append_line
 from scheduler.storage.attempts_file import (
@@ -224,7 +224,7 @@ class Dispatcher:
         self._emit(
             "dispatcher_started",
             pid=os.getpid(),
-            birth=birth(os.getpid()),
+            start_ticks=start_ticks(os.getpid()),
             tasks=len(self._tasks),
             devices=describe(self._devices.all),
             where=self._devices.where,
@@ -295,7 +295,7 @@ class Dispatcher:
             return
         record = self._last_record(task, known)
         self._devices.vacate(device)  # before the core may give it to the next
-        if record is None or record.verdict is not None:  # its supervisor died at birth
+        if record is None or record.verdict is not None:  # its supervisor died before it began
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
             self._handle(
                 ev.AttemptJudged(task, retry.JudgedAttempt(verdict, device, time.monotonic()))

@@ -63,7 +63,7 @@ class StartLine:
         if attempt is None or device is None:
             return None
         overrides = line.get("overrides")
-        supervisor = _int(line, "supervisor")
+        supervisor, ticks = _int(line, "supervisor"), _int(line, "start_ticks")
         return cls(
             attempt,
             device,
@@ -76,7 +76,8 @@ class StartLine:
             _int(line, "free_memory"),
             # Until 0.1.0 it was called keeper.
             _int(line, "keeper") if supervisor is None else supervisor,
-            _int(line, "birth"),
+            # Until 0.1.0 it was called birth.
+            _int(line, "birth") if ticks is None else ticks,
             _text(line, "boot"),
             _time(line, "monotonic"),
             _time(line, "started"),

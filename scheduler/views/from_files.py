@@ -9,8 +9,8 @@ from typing import Any
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
 from scheduler.core.verdict import SWEEP_CHANGED
+from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.recovery import Done, Failed, Recovered, Running, Standing, Waiting
-from scheduler.executors.local.supervisor import birth
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries
 from scheduler.storage.journal import read_recent
@@ -110,6 +110,7 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
 def _lives(holder: Mapping[str, Any]) -> bool:
     """Say whether the dispatcher that wrote the event still runs (its pid may be another's by now)."""
     try:
-        return bool(birth(int(holder["pid"])) == holder["birth"])
+        since = holder.get("start_ticks", holder.get("birth"))  # the latter until 0.1.0
+        return bool(start_ticks(int(holder["pid"])) == since)
     except (OSError, KeyError, TypeError, ValueError):
         return False

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.devices.users import user_name
+from scheduler.devices.processes import user_name
 from tests.helpers.fake_nvml import GIB, FakeNvml
 
 HERE = Path(__file__).parent

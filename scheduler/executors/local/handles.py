@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.devices.lease import Lease
+from scheduler.devices.processes import boot_id, read_stat, start_ticks
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.storage.attempts_file import AttemptRecord
 
@@ -21,14 +22,14 @@ class SupervisorHandle:
     """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
 
     def __init__(
-        self, lease: Lease | None, environment: Mapping[str, str], complaints: Path
+        self, lease: Lease | None, environment: Mapping[str, str], stderr_path: Path
     ) -> None:
         """Start it.
 
         Args:
             lease: of its device, which it takes over.
             environment: what all workers on its device have in common; an order adds to it.
-            complaints: where its traceback is appended, should it ever fail.
+            stderr_path: where its traceback is appended, should it ever fail.
 
         Raises:
             OSError: no process could be started.
@@ -36,7 +37,7 @@ class SupervisorHandle:
         self._answers = b""
         pass_fds = (lease.fileno(),) if lease else ()
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
-        with complaints.open("ab") as stderr:
+        with stderr_path.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(supervisor_program.__file__))],
                 stdin=subprocess.PIPE,
@@ -60,7 +61,7 @@ class SupervisorHandle:
         return self._process.stdout.fileno()
 
     def order(self, order: Mapping[str, Any]) -> None:
-        """Send an order (see launch.py); a supervisor that is gone shows in `receive`."""
+        """Send an order (see request.py); a supervisor that is gone shows in `receive`."""
         assert self._process.stdin is not None
         data = memoryview(json.dumps(order).encode() + b"\n")
         with contextlib.suppress(BrokenPipeError):
@@ -76,9 +77,8 @@ class SupervisorHandle:
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
-            self._process.send_signal(
-                signal.SIGTERM
-            )  # our child, not yet reaped: the pid is its own
+            # Our child, not yet reaped: the pid is its own.
+            self._process.send_signal(signal.SIGTERM)
 
     def release(self) -> None:
         """Let the supervisor go: at once if it is idle, else when its attempt is over."""
@@ -103,10 +103,10 @@ class AdoptedSupervisor:
     def find(cls, record: AttemptRecord) -> AdoptedSupervisor | None:
         """Return the supervisor of a running attempt, or None if it is gone.
 
-        Its pid alone proves nothing: it must have been born when the record says, since this boot.
+        Its pid alone proves nothing: it must have been started when the record says, since this boot.
         """
         start = record.started
-        if start.supervisor is None or start.boot != supervisor_program.identity()["boot"]:
+        if start.supervisor is None or start.boot != boot_id():
             return None
         pid = start.supervisor
         try:
@@ -114,7 +114,7 @@ class AdoptedSupervisor:
         except (OSError, OverflowError):
             return None
         with contextlib.suppress(OSError, ValueError, IndexError):
-            if supervisor_program.birth(pid) == start.start_ticks:
+            if start_ticks(pid) == start.start_ticks:
                 return cls(pid, pidfd)
         os.close(pidfd)
         return None
@@ -138,6 +138,5 @@ def cpu_time(supervisor: int) -> float:
     ticks = 0
     for pid in (supervisor, *supervisor_program.descendants(supervisor)):
         with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            ticks += sum(map(int, fields[11:15]))  # its own, and its children's that have ended
+            ticks += read_stat(pid).cpu_ticks
     return ticks / os.sysconf("SC_CLK_TCK")

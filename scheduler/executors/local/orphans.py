@@ -20,15 +20,15 @@ def end_orphans(attempts_file: Path, token: str | None) -> None:
     subprocess, for one, closes what a child would inherit. A holder of the lock without the token is
     waited for. Blocks: not for the dispatcher's loop.
     """
-    while token and _end_carriers(token):
-        pass  # one may have been born while we looked
+    while token and _end_processes_with_token(token):
+        pass  # one may have been started while we looked
     with contextlib.suppress(FileNotFoundError), attempts_file.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def _end_carriers(token: str) -> bool:
-    """Kill all processes that carry ``token`` and see them end; say whether there were any."""
-    pidfds = list(_carriers(token))
+def _end_processes_with_token(token: str) -> bool:
+    """Kill all processes that carry ``token`` and wait for their ends; say whether there were any."""
+    pidfds = list(_processes_with_token(token))
     for pidfd in pidfds:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
@@ -40,7 +40,7 @@ def _end_carriers(token: str) -> bool:
     return bool(pidfds)
 
 
-def _carriers(token: str) -> Iterable[int]:
+def _processes_with_token(token: str) -> Iterable[int]:
     """Yield pidfds of the processes that carry ``token``."""
     mark = f"{TOKEN}={token}".encode()
     for name in os.listdir("/proc"):

@@ -17,13 +17,13 @@ KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its devic
 
 
 class SupervisorPool:
-    """Starts supervisors, hears them and lets them go."""
+    """Starts, polls and stops supervisors."""
 
     def __init__(
         self,
         devices: DevicePool,
         environments: tuple[Mapping[str, str], Mapping[str, str]],
-        complaints: Path,
+        stderr_path: Path,
         selector: selectors.BaseSelector,
         *,
         heard: Callable[[SupervisorHandle, Mapping[str, Any]], None],
@@ -34,14 +34,14 @@ class SupervisorPool:
         Args:
             devices: where they are to be.
             environments: of the workers: the sweep's own, and what they inherit.
-            complaints: where a supervisor's traceback goes, should one ever fail.
+            stderr_path: where a supervisor's traceback goes, should one ever fail.
             selector: of the dispatcher's loop.
             heard: is told of each answer of a supervisor.
             lost: is told of the death of a device's supervisor.
         """
         self._devices = devices
         self._own, self._inherited = environments
-        self._complaints = complaints
+        self._stderr_path = stderr_path
         self._selector = selector
         self._by_device: dict[str, SupervisorHandle] = {}
         self._idle: dict[str, float] = {}  # device -> since when (monotonic)
@@ -60,7 +60,7 @@ class SupervisorPool:
             environment = worker_environment(device, kind, threads, self._own, self._inherited)
             lease = self._devices.lease(device)
             try:
-                supervisor = SupervisorHandle(lease, environment, self._complaints)
+                supervisor = SupervisorHandle(lease, environment, self._stderr_path)
             except OSError:
                 if lease is not None:
                     lease.release()

@@ -172,7 +172,9 @@ class Supervisor:
                 send_to_all(signal.SIGTERM)
             if kill_at is not None and time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
-                kill_at = time.monotonic() + 0.1  # again, should something have been born meanwhile
+                kill_at = (
+                    time.monotonic() + 0.1
+                )  # again, should something have been started meanwhile
         os.close(pidfd)
         ended_at = time.time()
         _, status, usage = os.wait4(worker, 0)
@@ -202,7 +204,9 @@ class Supervisor:
         while reap():  # each end is a SIGCHLD on the wake pipe
             if time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
-                kill_at = time.monotonic() + 0.1  # again, should something have been born meanwhile
+                kill_at = (
+                    time.monotonic() + 0.1
+                )  # again, should something have been started meanwhile
             self._wait(kill_at - time.monotonic())
         return len(left)
 
@@ -259,10 +263,10 @@ def identity() -> dict[str, Any]:
     """Return what proves, together with the lock, that a process is this supervisor."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         boot = file.read().strip()
-    return {"supervisor": os.getpid(), "birth": birth(os.getpid()), "boot": boot}
+    return {"supervisor": os.getpid(), "start_ticks": start_ticks(os.getpid()), "boot": boot}
 
 
-def birth(pid: int) -> int:
+def start_ticks(pid: int) -> int:
     """Return when a process was started, in clock ticks since boot.
 
     Raises:
@@ -354,10 +358,10 @@ def _descendants_by_scan(ancestor: int) -> list[int]:
                 continue
     family = {ancestor}
     while True:
-        born = {pid for pid, parent in parents.items() if parent in family} - family
-        if not born:
+        new = {pid for pid, parent in parents.items() if parent in family} - family
+        if not new:
             return sorted(family - {ancestor})
-        family |= born
+        family |= new
 
 
 def send_to_all(number: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.devices.lease import Lease
-from scheduler.devices.users import user_name
+from scheduler.devices.processes import user_name
 from tests.helpers.fake_nvml import GIB, LIB_RM_VERSION_MISMATCH, FakeNvml
 
 ROOT = Path(__file__).parents[3]

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
-from scheduler.devices.users import user_name
+from scheduler.devices.processes import user_name
 
 GPU = "GPU-bf428e1d-f221-55de-a77f-a61755a4d727"
 OTHER_USER = 54321

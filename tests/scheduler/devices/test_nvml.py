@@ -14,7 +14,7 @@ import pytest
 
 from scheduler.devices.idle import IdleRule, IdleTracker
 from scheduler.devices.model import Device, Process, Reading
-from scheduler.devices.users import user_name
+from scheduler.devices.processes import user_name
 from tests.helpers.fake_nvml import (
     DRIVER_NOT_LOADED,
     FUNCTION_NOT_FOUND,

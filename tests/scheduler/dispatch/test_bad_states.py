@@ -224,7 +224,7 @@ def test_a_damaged_results_file(case: Case) -> None:
 @pytest.mark.parametrize("time", ["1e48", "-1e48", "1e999", "null", '"noon"', "[]", "true", "NaN"])
 def test_times_that_are_none(case: Case, time: str) -> None:
     """What an overwritten digit can make of a time, and worse."""
-    start = f'{{"attempt": 1, "device": "cpu:0", "digest": "x", "started": {time}, "birth": {time}'
+    start = f'{{"attempt": 1, "device": "cpu:0", "digest": "x", "started": {time}, "start_ticks": {time}'
     start += f', "supervisor": {time}, "boot": {time}, "monotonic": {time}, "halvings": {time}}}\n'
     end = f'{{"ended": {time}, "code": 0}}\n'
     for lines in (start, start + end):

@@ -14,7 +14,7 @@ from scheduler.storage.attempts_file import EndLine, is_locked, read_attempts
 def test_an_end_waits_for_room(tmp_path: Path) -> None:
     record, go = tmp_path / "a.attempts", tmp_path / "go"
     os.mkfifo(go)
-    supervisor = SupervisorHandle(None, dict(os.environ), tmp_path / "complaints")
+    supervisor = SupervisorHandle(None, dict(os.environ), tmp_path / "stderr")
     supervisor.order(
         {
             "record": str(record),

@@ -130,8 +130,8 @@ def test_an_attempt_goes_on_without_a_dispatcher(supervisor: Supervisor) -> None
 def test_a_dead_supervisor_that_nobody_has_reaped_is_not_taken_for_a_living_one() -> None:
     """Process 1 of many a container reaps nobody: such a supervisor would be taken over for ever."""
     process = subprocess.Popen(["sleep", "1000"])
-    born, boot = supervisor_program.birth(process.pid), supervisor_program.identity()["boot"]
-    start = StartLine(1, "cpu:0", supervisor=process.pid, start_ticks=born, boot=boot)
+    ticks, boot = supervisor_program.start_ticks(process.pid), supervisor_program.identity()["boot"]
+    start = StartLine(1, "cpu:0", supervisor=process.pid, start_ticks=ticks, boot=boot)
     record = AttemptRecord(start)
     living = AdoptedSupervisor.find(record)
     assert living is not None

@@ -36,7 +36,7 @@ def test_each_line_goes_where_it_belongs(tmp_path: Path) -> None:
     verdict = VerdictLine(Verdict(Kind.TIMEOUT, "too long"), 1)
     (record,) = read(
         tmp_path,
-        {**keys, "supervisor": 7, "birth": 8, "started": 2},
+        {**keys, "supervisor": 7, "start_ticks": 8, "started": 2},
         stop.as_json(),
         foreign.as_json(),
         {"ended": 3.0, "code": None, "signal": 15, "stopped": True},
