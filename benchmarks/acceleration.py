@@ -33,12 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import acceleration_report
 
-from worker.config.settings import Search
 from worker.errors import WorkerError
 from worker.measure import task as search
 from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
 from worker.results.file import ResultsFile
-from worker.search.plan import Task
+from worker.search.section import Search
 
 ALL_BUT_DONE = 75  # as the worker says it: try again later
 # what fails twice is not the visit's fault, and a lent machine's time is short

@@ -18,11 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from worker.config.settings import Search
 from worker.measure import task as search
 from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
 from worker.results.file import ResultsFile, Row
-from worker.search.plan import Task
+from worker.search.section import Search
 
 PIPES = ("SHAPES_SD15", "SHAPES_SDXL")
 TASKS = ((50, 128, 8), (20, 64, 4))  # steps, images, batch size

@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from worker.accelerators.registry import specs
 from worker.results.file import ResultsFile, Row
 from worker.results.summary import frontier
-from worker.search.plan import NAMES
 
 
 def frontiers(folder: Path) -> dict[str, list[Row]]:
@@ -47,7 +47,7 @@ def kind(row: Row) -> str:
     configuration = row["configuration"]
     if "steps" in configuration:
         return "fewer steps"
-    used = [words for name, words in NAMES.items() if name in configuration["accelerators"]]
+    used = [spec.title for name, spec in specs().items() if name in configuration["accelerators"]]
     return " + ".join(used) or "baseline"
 
 

@@ -23,13 +23,13 @@ from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attem
 from scheduler.storage.journal import read_journal
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.from_files import progress_from_files
-from worker.config.settings import Search
 from worker.measure.task import Request, run
 from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
 from worker.results import environment
 from worker.results.file import ResultsFile, is_measurement
 from worker.results.summary import summarise
-from worker.search.plan import Task
+from worker.search.section import Search
 
 OLD = Path(__file__).with_name("state_of_version_1")
 REPOSITORY = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
-"""Several accelerators on one pipeline, in the order that is right for them.
+"""Several accelerators on one pipeline, installed from the inside out.
 
-ToMe exchanges the classes of the transformer blocks, T-GATE wraps the attention modules in them,
-and DeepCache wraps the blocks around both. They share one clock; the UNet's ``forward`` moves it.
+What exchanges the classes of modules comes first, then what wraps the attention in them, then what
+wraps the blocks around both. They share one clock; the UNet's ``forward`` moves it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,11 @@ from typing import Any
 
 from typing_extensions import Self
 
-from worker.accelerators.base import Accelerator, Clock, Overrides
-from worker.accelerators.deepcache import DeepCache
-from worker.accelerators.guidance import GuidanceCutoff, conditioning, drop_guidance
-from worker.accelerators.tgate import TGate
-from worker.accelerators.tome import ToMe
-from worker.types import Opaque, Pipeline
+from worker.accelerators.base import Clock, Overrides
+from worker.accelerators.registry import from_inside_out
+from worker.types import Opaque, Pipeline, Tensor
 
-IN_ORDER: Mapping[str, Callable[..., Accelerator]] = {
-    "tome": ToMe,
-    "tgate": TGate,
-    "guidance_cutoff": GuidanceCutoff,
-    "deepcache": DeepCache,
-}
+StepEnd = Callable[[Pipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 
 
 class Accelerated:
@@ -35,7 +27,7 @@ class Accelerated:
 
     Args:
         pipe: a Stable Diffusion pipeline (SD1.x, SD2.x or SDXL).
-        accelerators: names from ``IN_ORDER`` with their parameters; none leaves ``pipe`` alone.
+        accelerators: names of methods with their parameters; none leaves ``pipe`` alone.
         compiled: compile the UNet as it is with these accelerators.
 
     Example::
@@ -53,7 +45,9 @@ class Accelerated:
         self._pipe = pipe
         self._clock = Clock()
         self._accelerators = [
-            make(**accelerators[name]) for name, make in IN_ORDER.items() if name in accelerators
+            spec.make(spec.complete(accelerators[spec.name]))
+            for spec in from_inside_out()
+            if spec.name in accelerators
         ]
         for accelerator in self._accelerators:
             accelerator.prepare(pipe, self._clock)
@@ -100,8 +94,8 @@ class Accelerated:
         if self._clock.gate is None:
             return {}
         return {
-            "callback_on_step_end": drop_guidance(self._clock.gate, self._clock.gate_half),
-            "callback_on_step_end_tensor_inputs": conditioning(self._pipe),
+            "callback_on_step_end": _drop_guidance(self._clock.gate, self._clock.gate_half),
+            "callback_on_step_end_tensor_inputs": _conditioning(self._pipe),
         }
 
     def _counting(self, unet_forward: Callable[..., Opaque]) -> Callable[..., Opaque]:
@@ -145,3 +139,26 @@ def _compiled(unet_forward: Callable[..., Opaque], name: str) -> Callable[..., O
 
     compiled: Callable[..., Opaque] = torch.compile(forward, dynamic=False)
     return compiled
+
+
+def _drop_guidance(gate: int, half: int) -> StepEnd:
+    """Return a ``callback_on_step_end`` that drops guidance from UNet call ``gate`` on.
+
+    ``half`` says which conditioning goes on alone: 0 the unconditional, 1 the conditional one.
+    """
+
+    def callback(
+        pipe: Pipeline, index: int, _timestep: Tensor, tensors: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        if index != gate - 1 or not pipe.do_classifier_free_guidance:
+            return tensors
+        pipe._guidance_scale = 0.0
+        return {name: tensor.chunk(2)[half] for name, tensor in tensors.items()}
+
+    return callback
+
+
+def _conditioning(pipe: Pipeline) -> list[str]:
+    """Return the names of the loop's tensors that hold an unconditional and a conditional half."""
+    names = ("prompt_embeds", "add_text_embeds", "add_time_ids")
+    return [name for name in names if name in pipe._callback_tensor_inputs]

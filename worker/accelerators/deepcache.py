@@ -12,10 +12,30 @@ the tests compare with these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from worker.accelerators.base import Clock, Overrides
+from worker.accelerators.spec import (
+    AcceleratorSpec,
+    Captured,
+    Conditions,
+    Context,
+    Layer,
+    Parameter,
+    PublishedPackage,
+    Simplified,
+    Values,
+)
+from worker.config.settings import Positive, Whole
+from worker.models.catalogue import Architecture
 from worker.types import Module, Opaque, Pipeline, Tensor
+
+_POWER = 1.2
+_LAYERS = 3  # of a down block, as branches are numbered: two resnets and the downsampler
 
 
 def full_calls(
@@ -23,7 +43,7 @@ def full_calls(
     cache_interval: int,
     gate: int | None = None,
     center: int | None = None,
-    power: float = 1.2,
+    power: float = _POWER,
 ) -> frozenset[int]:
     """Return the indices of the UNet calls that run whole.
 
@@ -86,10 +106,10 @@ class DeepCache:
         cache_interval: int,
         cache_branch_id: int = 0,
         center: int | None = None,
-        power: float = 1.2,
+        power: float = _POWER,
     ) -> None:
         self.cache_interval = cache_interval
-        self.block, self.layer = divmod(cache_branch_id, 3)
+        self.block, self.layer = divmod(cache_branch_id, _LAYERS)
         self.center = center
         self.power = power
         self._overrides = Overrides()
@@ -228,3 +248,149 @@ class DeepCache:
         # the last layer of a block is a branch of its own: what is kept there is the block's input
         if self.layer >= self._resnets:
             self._feature = hidden_states
+
+
+def branches(architecture: Architecture) -> int:
+    """Return how many branches a UNet has.
+
+    As the package numbers them: a down block with fewer layers has the same numbers, the last of
+    which then are one branch (``same_branch``).
+    """
+    return _LAYERS * architecture.blocks
+
+
+def same_branch(architecture: Architecture, branch: int) -> int:
+    """Return the lowest number of the branch that has this number."""
+    block, layer = divmod(branch, _LAYERS)
+    return _LAYERS * block + min(layer, architecture.layers)
+
+
+class _Package(PublishedPackage):
+    """The authors' package; its helper wraps ``forward`` in every block and layer."""
+
+    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters without ``skip_mode``, of which the helper has one only."""
+        if parameters.pop("skip_mode", "uniform") != "uniform":
+            raise ValueError("DeepCache's helper has no other skip_mode than uniform")
+        return parameters
+
+    def capture(self, pipe: Pipeline, forwards: Mapping[str, Opaque]) -> Captured:
+        """Find the helper in what its wrappers close over."""
+        helpers = {path: _helper(forward) for path, forward in forwards.items()}
+        explained = frozenset(path for path, helper in helpers.items() if helper is not None)
+        found = list(
+            {id(helpers[path]): helpers[path] for path in forwards if path in explained}.values()
+        )
+        if not found:
+            return Captured()
+        twice = ("unet: wrapped by more than one DeepCache",) if len(found) > 1 else ()
+        return Captured(_parameters(found[-1]), explained, twice)
+
+
+def _helper(forward: Opaque) -> Opaque:
+    """Return the helper whose wrapper a function is, None if it is another function."""
+    try:
+        inner = inspect.getclosurevars(forward).nonlocals
+    except TypeError:
+        return None
+    helper = inner.get("self")
+    return helper if isinstance(getattr(helper, "cached_output", None), dict) else None
+
+
+def _parameters(helper: Opaque) -> dict[str, Any]:
+    params = getattr(helper, "params", None)
+    if params is None:
+        return {"broken": "set_params missing"}
+    return {
+        "cache_interval": params["cache_interval"],
+        "cache_branch_id": _LAYERS * params["cache_block_id"] + params["cache_layer_id"],
+        "skip_mode": params["skip_mode"],
+    }
+
+
+class _DeepCacheSpec(AcceleratorSpec):
+    """``center`` and ``power`` choose the paper's non-uniform schedule."""
+
+    name = "deepcache"
+    title = "DeepCache"
+    parameters = (
+        Parameter("cache_interval", Positive),
+        Parameter("cache_branch_id", Whole, default=0),
+        Parameter("center", Whole, default=None),
+        Parameter("power", Annotated[float, Field(gt=1, le=4)], default=None),
+    )
+    layer = Layer.BLOCKS
+    listed = 0
+    combinations = (("tgate",), ("tome",), ("tome", "tgate"))
+    package = _Package(
+        "DeepCache",
+        entry_points=("DeepCacheSDHelper",),
+        defaults={"cache_interval": 1, "cache_branch_id": 0, "skip_mode": "uniform"},
+    )
+
+    def label(self, values: Values) -> str:
+        text = f"DeepCache {values['cache_interval']}/{values['cache_branch_id']}"
+        if "center" not in values:
+            return text
+        bent = f" power {values['power']}" if "power" in values else ""
+        return f"{text} non-uniform around {values['center']}{bent}"
+
+    def make(self, values: Values) -> DeepCache:
+        return DeepCache(**values)
+
+    def alone(self, architecture: Architecture) -> Values:
+        return {"cache_interval": [2, 3, 5]}
+
+    def combined(self, architecture: Architecture) -> Values:
+        return {"cache_interval": 3}
+
+    def incompatibility(self, values: Values, conditions: Conditions) -> str | None:
+        branch, architecture = values.get("cache_branch_id", 0), conditions.architecture
+        if branch >= branches(architecture):
+            return (
+                f"cache_branch_id {branch} does not exist: a UNet of the {architecture.name} "
+                f"architecture has branches 0 to {branches(architecture) - 1}"
+            )
+        center, task = values.get("center"), conditions.task
+        if center is None or task is None:
+            return None
+        if center >= task.calls:
+            return f"center {center} is not one of the {task.calls} UNet calls"
+        try:
+            self.full_calls(values, task.calls, conditions.gate)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def simplify(self, values: dict[str, Any], context: Context) -> Simplified:
+        task = context.task
+        if values["cache_interval"] == 1:
+            return None, "with cache_interval 1 DeepCache reuses nothing"
+        if not context.skips:
+            return None, f"each of the {task.calls} UNet calls is full, so DeepCache reuses nothing"
+        because = []
+        if "power" in values and "center" not in values:
+            del values["power"]
+            because.append("power only bends the non-uniform schedule, which center chooses")
+        if values["cache_interval"] > task.calls:
+            values["cache_interval"] = task.calls
+            because.append(f"only the first of {task.calls} UNet calls is full either way")
+        branch = values["cache_branch_id"]
+        same = same_branch(task.pipe.architecture, branch)
+        if same != branch:
+            values["cache_branch_id"] = same
+            because.append(
+                f"a block of {task.pipe.name} has fewer layers, so {branch} is branch {same}"
+            )
+        return values, "; ".join(because) or None
+
+    def effect(self, values: Values, context: Context) -> Values:
+        full = self.full_calls(values, context.task.calls, context.gate)
+        return {"branch": values["cache_branch_id"], "full": sorted(full)}
+
+    def full_calls(self, values: Values, calls: int, gate: int | None) -> frozenset[int]:
+        schedule = {key: values[key] for key in ("center", "power") if key in values}
+        return full_calls(calls, values["cache_interval"], gate, **schedule)
+
+
+SPEC = _DeepCacheSpec()

@@ -7,35 +7,20 @@ embedding of the last prompt alone, so that in a batch every image would get the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from worker.accelerators.base import Clock
-from worker.types import Pipeline, Tensor
-
-StepEnd = Callable[[Pipeline, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
-
-
-def drop_guidance(gate: int, half: int) -> StepEnd:
-    """Return a ``callback_on_step_end`` that drops guidance from UNet call ``gate`` on.
-
-    ``half`` says which conditioning goes on alone: 0 the unconditional, 1 the conditional one.
-    """
-
-    def callback(
-        pipe: Pipeline, index: int, _timestep: Tensor, tensors: dict[str, Tensor]
-    ) -> dict[str, Tensor]:
-        if index != gate - 1 or not pipe.do_classifier_free_guidance:
-            return tensors
-        pipe._guidance_scale = 0.0
-        return {name: tensor.chunk(2)[half] for name, tensor in tensors.items()}
-
-    return callback
-
-
-def conditioning(pipe: Pipeline) -> list[str]:
-    """Return the names of the loop's tensors that hold an unconditional and a conditional half."""
-    names = ("prompt_embeds", "add_text_embeds", "add_time_ids")
-    return [name for name in names if name in pipe._callback_tensor_inputs]
+from worker.accelerators.spec import (
+    AcceleratorSpec,
+    Context,
+    Control,
+    Layer,
+    Parameter,
+    Simplified,
+    Values,
+)
+from worker.config.settings import Steps
+from worker.types import Pipeline
 
 
 class GuidanceCutoff:
@@ -59,3 +44,34 @@ class GuidanceCutoff:
 
     def remove(self) -> None:
         """Nothing was changed."""
+
+
+class _GuidanceSpec(AcceleratorSpec):
+    """It stands under ``search.controls``, not among the configurations."""
+
+    name = "guidance_cutoff"
+    title = "guidance off"
+    parameters = (Parameter("step", Steps),)
+    layer = Layer.GUIDANCE
+    listed = 3
+    control = Control("guidance_off", parameter="step", default=(0.4,))
+
+    def label(self, values: Values) -> str:
+        return f"guidance off after {values['step']}"
+
+    def make(self, values: Values) -> GuidanceCutoff:
+        return GuidanceCutoff(**values)
+
+    def simplify(self, values: dict[str, Any], context: Context) -> Simplified:
+        if not context.guided:
+            return None, "the pipeline runs without guidance anyway"
+        if values["step"] >= context.task.calls:
+            return None, f"guidance would end after the last of {context.task.calls} UNet calls"
+        return values, None
+
+    def gate(self, values: Values) -> int:
+        gate: int = values["step"]
+        return gate
+
+
+SPEC = _GuidanceSpec()

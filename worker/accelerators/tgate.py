@@ -13,7 +13,24 @@ compare these with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from worker.accelerators.base import Clock, Overrides
+from worker.accelerators.spec import (
+    REQUIRED,
+    AcceleratorSpec,
+    Captured,
+    Context,
+    Exclusion,
+    Layer,
+    Parameter,
+    PublishedPackage,
+    Simplified,
+    Values,
+)
+from worker.config.settings import Positive, Steps, Whole
+from worker.models.catalogue import Architecture
 from worker.types import Module, Opaque, Pipeline, Tensor
 
 _CROSS, _SELF = "cross", "self"
@@ -32,9 +49,7 @@ class TGate:
     the deep layers run in no other, so what they kept would be old by whole cache intervals.
     """
 
-    def __init__(
-        self, gate_step: int, sp_interval: int = 1, fi_interval: int = 1, warm_up: int = 0
-    ) -> None:
+    def __init__(self, gate_step: int, sp_interval: int, fi_interval: int, warm_up: int) -> None:
         self.gate_step = gate_step
         self.sp_interval = sp_interval
         self.fi_interval = fi_interval
@@ -114,3 +129,112 @@ def _mean_of_halves(output: Tensor) -> Tensor:
     """Return the mean of the unconditional and the conditional half: it fits behind the gate."""
     unconditional, conditional = output.chunk(2)
     return (unconditional + conditional) / 2
+
+
+UNDER_WAY, CALLED = "_judged_tgate", "_judged_tgated"
+"""Attributes that the package's stand-in sets: for the length of one call, and after one."""
+
+
+class _Package(PublishedPackage):
+    """The authors' package: its loaders give a pipeline a ``tgate`` method."""
+
+    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters, unless they are of an earlier call."""
+        if "left over" in parameters:
+            raise ValueError("its plain call reuses what an earlier call through T-GATE left")
+        return parameters
+
+    def capture(self, pipe: Pipeline, forwards: Mapping[str, Opaque]) -> Captured:
+        """Read what the package's stand-in noted on the pipeline."""
+        noted = vars(pipe)
+        if UNDER_WAY in noted:
+            return Captured(dict(noted[UNDER_WAY]))
+        return Captured({"left over": True} if CALLED in noted else None)
+
+
+def _beside_tome(tgate: Values, tome: Values) -> str | None:
+    if tome.get("merge_crossattn", False):
+        return (
+            "ToMe draws new merges at every call, so cross-attention kept by T-GATE would land on "
+            "the wrong tokens: leave merge_crossattn off beside T-GATE"
+        )
+    if max(tgate.get("sp_interval", 1), tgate.get("fi_interval", 1)) > 1:
+        return (
+            "ToMe draws new merges at every call, so self-attention kept by T-GATE would land on "
+            "the wrong tokens: use sp_interval 1 and fi_interval 1 beside ToMe"
+        )
+    return None
+
+
+class _TGateSpec(AcceleratorSpec):
+    """Parameters are named as in the authors' package."""
+
+    name = "tgate"
+    title = "T-GATE"
+    parameters = (
+        Parameter("gate_step", Steps),
+        Parameter("sp_interval", Positive, default=1),
+        Parameter("fi_interval", Positive, default=1),
+        Parameter("warm_up", Whole, default=0),
+    )
+    layer = Layer.ATTENTION
+    listed = 2
+    excludes: ClassVar[Mapping[str, Exclusion]] = {"tome": _beside_tome}
+    package = _Package(
+        "tgate",
+        entry_points=("Tgate*",),
+        defaults={"gate_step": 10, "sp_interval": 5, "fi_interval": 1, "warm_up": 2},
+        variants={
+            "Tgate*DeepCacheLoader": {
+                "gate_step": 10,
+                "sp_interval": 1,
+                "fi_interval": 1,
+                "warm_up": 0,
+            }
+        },
+    )
+
+    def label(self, values: Values) -> str:
+        words = {"sp_interval": "sp", "fi_interval": "fi", "warm_up": "warm-up"}
+        changed = [
+            f" {words[item.name]} {values[item.name]}"
+            for item in self.parameters
+            if item.default is not REQUIRED and values[item.name] != item.default
+        ]
+        return f"T-GATE {values['gate_step']}{''.join(changed)}"
+
+    def make(self, values: Values) -> TGate:
+        return TGate(**values)
+
+    def alone(self, architecture: Architecture) -> Values:
+        return {"gate_step": 0.4}
+
+    def combined(self, architecture: Architecture) -> Values:
+        return {"gate_step": 0.4}
+
+    def simplify(self, values: dict[str, Any], context: Context) -> Simplified:
+        calls = context.task.calls
+        gate, warm_up = values["gate_step"], values["warm_up"]
+        # where another method skips calls, self-attention is computed in every full one, whatever
+        # the intervals say
+        refreshed = context.full if context.skips else frozenset()
+        planning = set(range(warm_up + 1, min(gate - 1, calls))) - refreshed
+        if all(call % values["sp_interval"] == 0 for call in planning):
+            values |= {"sp_interval": 1, "warm_up": 0}
+        improving = set(range(gate, calls)) - refreshed
+        if all(call % values["fi_interval"] == 0 for call in improving):
+            values["fi_interval"] = 1
+        if gate < calls:
+            return values, None
+        reason = f"gate_step {gate} is not before the last of {calls} UNet calls"
+        if values["sp_interval"] == 1:
+            return None, reason
+        # at the gate itself self-attention is computed; one behind the end is like any other
+        return values | {"gate_step": min(gate, calls + 1)}, reason
+
+    def gate(self, values: Values) -> int:
+        gate: int = values["gate_step"]
+        return gate
+
+
+SPEC = _TGateSpec()

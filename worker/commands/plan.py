@@ -28,13 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
-    from worker.search.plan import Task, make_plan, unfit
+    from worker.models.task import Task
+    from worker.search.incompatible import section_incompatibility
+    from worker.search.plan import make_plan
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
         task.sched.check_steps(task.steps)
         search = read_section(arguments.search)
-        reason = unfit(task.pipe, search)
+        reason = section_incompatibility(task.pipe, search)
         if reason is not None:
             raise ConfigurationError(f"search.weights: {reason}")
         plan = make_plan(task, search)

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.config.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
+from worker.config.settings import LARGEST_SEED, MOST_IMAGES
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
+from worker.search.section import Search, read_search
 
 _EXAMPLE = """example:
   python -m worker search --pipe TINY_SD15 --sched DDIM --steps 10 --num-samples 8 --batch-size 4
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.search.plan import Task
+    from worker.models.task import Task
 
     task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
     task.sched.check_steps(task.steps)

@@ -16,16 +16,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from worker.config.settings import ConfigurationGrid, PipelineSettings, Search, read_search
+from worker.accelerators.registry import specs
+from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
 from worker.judging import source
 from worker.judging.build import Built
 from worker.judging.report import plain
 from worker.measure import rows
 from worker.models.catalogue import PIPES, SD15, SDXL, Pipe, find_sched
+from worker.models.task import Task
 from worker.results import statistics
 from worker.results.file import Row
-from worker.search.plan import Configuration, Task, refuse, simplify
+from worker.search.configuration import BASELINE, Configuration
+from worker.search.incompatible import incompatibility
+from worker.search.section import ConfigurationGrid, Search, read_search
+from worker.search.simplify import simplify
 
 if TYPE_CHECKING:
     from worker.measure.evaluation import EvaluationContext, Samples
@@ -36,7 +41,6 @@ _ARCHITECTURES = {"StableDiffusionPipeline": SD15, "StableDiffusionXLPipeline": 
 MAX_STEPS = 1000  # as many as these models were trained on
 MAX_BATCH = 64
 MAX_WORK = 100 * 16 * 1024**2  # steps times pixels of all images of one call
-_CAPPED_RATIO = 0.75  # tomesd merges no more, whatever is asked
 
 
 class UnsuitableError(Exception):
@@ -170,17 +174,14 @@ def _configuration(
         parameters = dict(given)
         if "broken" in parameters:
             raise UnsuitableError(f"its {name} cannot work: {parameters['broken']}")
-        if "left over" in parameters:
-            raise UnsuitableError("its plain call reuses what an earlier call through T-GATE left")
-        if parameters.pop("skip_mode", "uniform") != "uniform":
-            raise UnsuitableError("DeepCache's helper has no other skip_mode than uniform")
-        chosen[name] = _checked(name, parameters)
-    if "tgate" in chosen:
-        chosen["tgate"]["gate_step"] = task.at(chosen["tgate"]["gate_step"])
-    refusal = refuse(chosen, task.pipe.architecture, PipelineSettings(compile=compiled))
-    if refusal is not None:
-        raise UnsuitableError(refusal)
-    configuration, because = simplify(Configuration(chosen), task, guided=fields["guidance"] > 1)
+        chosen[name] = specs()[name].in_calls(_checked(name, parameters), task)
+    settings = PipelineSettings(compile=compiled)
+    impossible = incompatibility(chosen, task.pipe.architecture, settings)
+    if impossible is not None:
+        raise UnsuitableError(impossible)
+    configuration, because = simplify(
+        Configuration.accelerated(chosen), task, guided=fields["guidance"] > 1
+    )
     return configuration, list(because)
 
 
@@ -190,9 +191,12 @@ def _checked(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UnsuitableError: the search knows no such accelerator, or not with these.
     """
-    ratio = parameters.get("ratio")
-    if name == "tome" and isinstance(ratio, (int, float)):
-        parameters["ratio"] = min(ratio, _CAPPED_RATIO)
+    package = specs()[name].package if name in specs() else None
+    if package is not None:
+        try:
+            parameters = package.as_searched(parameters)
+        except ValueError as error:
+            raise UnsuitableError(str(error)) from error
     try:
         grid = ConfigurationGrid.model_validate({name: parameters})
     except ValidationError as error:
@@ -235,7 +239,7 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
     search = _search(program, options, dtype)
     study = Study("", options.num_samples, options.batch_size or program.batch, seed=options.seed)
     request = Request(program.task, search, study.count, study.batch_size, study.seed)
-    wanted = [Configuration()]
+    wanted = [BASELINE]
     if program.configuration.accelerators:
         wanted.append(program.configuration)
     with Session(program.task, search, device, say) as session:

@@ -25,7 +25,7 @@ from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
 from worker.results.file import NON_FINITE, OUT_OF_MEMORY
-from worker.search.plan import Configuration
+from worker.search.configuration import Configuration
 from worker.types import Pipeline, Tensor
 
 # two sets of seeds never meet: no task has so many prompts

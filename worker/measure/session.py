@@ -10,7 +10,6 @@ from typing import Any
 from typing_extensions import Self
 
 from worker.accelerators.compose import Accelerated
-from worker.config.settings import Search
 from worker.measure.evaluation import EvaluationContext, must_fit
 from worker.measure.memory import Memory
 from worker.metrics.clip import ClipScorer
@@ -19,7 +18,8 @@ from worker.metrics.fid import FEWEST_IMAGES, Fid
 from worker.metrics.lpips import Lpips
 from worker.models.loading import apply_settings, load_pipeline
 from worker.models.prompts import load_captions
-from worker.search.plan import Task
+from worker.models.task import Task
+from worker.search.section import Search
 from worker.search.studies import Study
 from worker.types import Pipeline
 

@@ -9,23 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from worker.config.settings import Search
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.measure import rows
 from worker.measure.evaluation import EvaluationContext, NonFiniteImagesError, Samples, evaluate
 from worker.measure.session import Session
+from worker.models.task import Task
 from worker.results import environment
 from worker.results.file import NON_FINITE, OUT_OF_MEMORY, ResultsFile, Row, is_measurement
 from worker.results.summary import frontier, in_words, spread, summarise
-from worker.search.plan import (
-    Configuration,
-    Plan,
-    Task,
-    captions_source,
-    guidance_scale,
-    make_plan,
-    unfit,
-)
+from worker.search.configuration import BASELINE, Configuration
+from worker.search.incompatible import section_incompatibility
+from worker.search.plan import Plan, captions_source, guidance_scale, make_plan
+from worker.search.section import Search
 from worker.search.studies import Study, confirmation, stability
 
 Say = Callable[[str], None]
@@ -87,7 +82,7 @@ def run(request: Request, results: ResultsFile, device: str, say: Say) -> dict[s
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
         OutOfMemoryError: the pipeline or its baseline does not fit on the device.
     """
-    reason = unfit(request.task.pipe, request.search)
+    reason = section_incompatibility(request.task.pipe, request.search)
     if reason is not None:
         raise ConfigurationError(f"search.weights: {reason}")
     results.check_writable()
@@ -225,7 +220,7 @@ def _blocks(missing: Sequence[Configuration], size: int) -> Iterator[list[Config
     """Yield the baseline with up to ``size`` others, again and again."""
     others = [item for item in missing if item.role != "baseline"]
     for first in range(0, max(1, len(others)), size):
-        yield [Configuration(), *others[first : first + size]]
+        yield [BASELINE, *others[first : first + size]]
 
 
 def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]:

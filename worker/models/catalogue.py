@@ -1,7 +1,7 @@
 """The pipelines and noise schedulers that a task can name: a closed list.
 
-Nothing here imports torch, so that ``python -m worker check`` answers at once. What the rules of
-``plan.py`` need to know of a UNet (how many blocks, where its attention starts) stands here too.
+Nothing here imports torch, so that ``python -m worker check`` answers at once. What the plan's
+rules need to know of a UNet (how many blocks, where its attention starts) stands here too.
 """
 
 from __future__ import annotations
@@ -25,20 +25,6 @@ class Architecture:
     """The default of the pipeline's class."""
     layers: int = 2
     """Resnets of each down block."""
-
-    @property
-    def branches(self) -> int:
-        """How many numbers DeepCache's branches have.
-
-        The package gives every down block three (two resnets and the downsampler), also one that
-        has fewer layers: the last of its numbers then are one branch (``same_branch``).
-        """
-        return 3 * self.blocks
-
-    def same_branch(self, branch: int) -> int:
-        """Return the lowest number of the branch that has this number."""
-        block, layer = divmod(branch, 3)
-        return 3 * block + min(layer, self.layers)
 
 
 SD15 = Architecture("sd15", blocks=4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)

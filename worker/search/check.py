@@ -6,12 +6,14 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.config.settings import LARGEST_SEED, MOST_IMAGES, Search, read_search
+from worker.config.settings import LARGEST_SEED, MOST_IMAGES
 from worker.errors import ConfigurationError, WorkerError, nearest
 from worker.models.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
 from worker.models.prompts import COCO, load_captions
 from worker.models.sources import local_source, names_folder, refuse_shadow
-from worker.search.plan import captions_source, refused_grids, unfit
+from worker.search.incompatible import section_incompatibility
+from worker.search.plan import captions_source, impossible_grids
+from worker.search.section import Search, read_search
 from worker.search.studies import Study, confirmation, stability
 
 Problem = tuple[str, str]
@@ -141,12 +143,12 @@ def _captions(search: Search, num_samples: int, confirm: int) -> int:
 def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Problem]:
     """Yield what is wrong with the section for these pipes, though each key by itself is right."""
     architectures = list(dict.fromkeys(pipe.architecture for pipe in pipes))
-    for index, reason in refused_grids(search, architectures):
+    for index, reason in impossible_grids(search, architectures):
         yield f"search.configurations.{index}", reason
     for pipe in pipes:
-        unfitness = unfit(pipe, search)
-        if unfitness is not None:
-            yield "search.weights", unfitness
+        impossible = section_incompatibility(pipe, search)
+        if impossible is not None:
+            yield "search.weights", impossible
     pretrained = search.clip.pretrained if search.clip else ""
     files = {"clip.pretrained": pretrained, "lpips": search.lpips, "fid": search.fid}
     for key, file in ((key, file or "") for key, file in files.items()):

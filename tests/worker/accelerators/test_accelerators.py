@@ -10,7 +10,9 @@ from DeepCache import DeepCacheSDHelper
 from worker.accelerators.compose import Accelerated
 from worker.accelerators.deepcache import full_calls
 from worker.models.catalogue import SCHEDS, find_pipe, find_sched
-from worker.search.plan import Configuration, Task, simplify
+from worker.models.task import Task
+from worker.search.configuration import Configuration
+from worker.search.simplify import simplify
 
 PIPES = ["TINY_SD15", "TINY_SD21", "TINY_SDXL"]
 DEEPCACHE = {"deepcache": {"cache_interval": 3, "cache_branch_id": 0}}
@@ -259,7 +261,7 @@ def test_a_compiled_unet_keeps_configurations_apart(load, monkeypatch):
 
 def simplified(name, accelerators):
     task = Task(find_pipe(name), find_sched("DDIM"), STEPS)
-    return simplify(Configuration(accelerators), task, guided=True)[0].accelerators
+    return simplify(Configuration.accelerated(accelerators), task, guided=True)[0].accelerators
 
 
 @pytest.mark.parametrize(

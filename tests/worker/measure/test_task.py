@@ -16,7 +16,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
 from worker.__main__ import main
 from worker.accelerators import compose
-from worker.config.settings import Search
+from worker.accelerators.registry import specs
 from worker.errors import ConfigurationError, OutOfMemoryError, WorkerError, is_out_of_memory
 from worker.measure import evaluation, rows, session
 from worker.measure import task as search
@@ -26,9 +26,11 @@ from worker.metrics.device import Meter, Reading
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.random_weights import tiny_pipeline
 from worker.models.sources import local_source
+from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.results.statistics import relative_loss, speedup
-from worker.search.plan import Configuration, Task
+from worker.search.configuration import BASELINE
+from worker.search.section import Search
 
 SECTION = {
     "configurations": [
@@ -259,8 +261,12 @@ class TooLarge:
         pass
 
 
+def replace_accelerator(monkeypatch, name, made):
+    monkeypatch.setattr(specs()[name], "make", lambda values: made(**values))
+
+
 def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
-    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"tome": TooLarge})
+    replace_accelerator(monkeypatch, "tome", TooLarge)
     path = tmp_path / "t.jsonl"
     said = []
     summary = measure(path, said.append)
@@ -288,8 +294,7 @@ class TooLargeToDecode(TooLarge):
 
 def test_half_decoded_images_leave_the_decoder_as_it_was(tmp_path, monkeypatch):
     """In half precision SDXL's pipeline decodes in single precision, and casts back afterwards."""
-    too_large = {"tome": TooLargeToDecode}
-    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | too_large)
+    replace_accelerator(monkeypatch, "tome", TooLargeToDecode)
     section = {
         "configurations": [
             {"tome": {"ratio": 0.5, "max_downsample": 2}},
@@ -350,7 +355,7 @@ class Overflowing(TooLarge):
 
 
 def test_images_with_nan_are_no_result(tmp_path, monkeypatch):
-    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": Overflowing})
+    replace_accelerator(monkeypatch, "deepcache", Overflowing)
     path = tmp_path / "t.jsonl"
     summary = measure(path)
     status = {row["label"]: row["status"] for row in read(path)[:-1]}
@@ -626,7 +631,7 @@ def test_a_sweep_file_without_a_search_section_has_the_defaults(tmp_path, capsys
 
 def test_energy_is_of_the_batches_that_it_is_known_of():
     readings = [Reading(joules=200.0), Reading(), Reading(joules=200.0), Reading()]
-    samples = evaluation.Samples(Configuration(), seconds=[2.0] * 4, readings=readings, images=8)
+    samples = evaluation.Samples(BASELINE, seconds=[2.0] * 4, readings=readings, images=8)
     row = rows.make_row(samples, samples, batch_size=2)
     assert rows.value_of(row, "energy_per_image") == 100
     assert rows.value_of(row, "mean_power") == 100
@@ -634,7 +639,7 @@ def test_energy_is_of_the_batches_that_it_is_known_of():
 
 def test_of_a_score_below_zero_no_share_can_be_lost():
     base, other = (
-        evaluation.Samples(Configuration(), seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
+        evaluation.Samples(BASELINE, seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
         for clip in ([-2.0, -2.0], [-1.0, -1.0])
     )
     row = rows.make_row(other, base, batch_size=1)
@@ -676,7 +681,7 @@ def test_an_accelerator_that_leaves_something_behind_is_noticed(
         def install(self):
             leave(self.unet)
 
-    monkeypatch.setattr(compose, "IN_ORDER", dict(compose.IN_ORDER) | {"deepcache": Leaking})
+    replace_accelerator(monkeypatch, "deepcache", Leaking)
     section = SECTION | {"configurations": [{"deepcache": {"cache_interval": 2}}]}
     section |= {"controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": warmup}}
     with pytest.raises(WorkerError, match="an accelerator was not undone"):

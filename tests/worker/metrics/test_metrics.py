@@ -13,7 +13,6 @@ from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from tests.helpers.fake_nvml import FakeNvml, build
-from worker.config.settings import Search
 from worker.errors import ConfigurationError
 from worker.measure import rows
 from worker.measure import task as search
@@ -24,8 +23,9 @@ from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.sources import local_source
+from worker.models.task import Task
 from worker.results.file import ResultsFile
-from worker.search.plan import Task
+from worker.search.section import Search
 
 
 @pytest.fixture

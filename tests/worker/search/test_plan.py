@@ -4,10 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.config.settings import PipelineSettings, Search, read_search
+from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError
 from worker.models.catalogue import PIPES, find_pipe, find_sched
-from worker.search.plan import Configuration, Task, make_plan, refuse, simplify
+from worker.models.task import Task
+from worker.search.configuration import BASELINE
+from worker.search.incompatible import incompatibility
+from worker.search.plan import make_plan
+from worker.search.section import Search, read_search
+from worker.search.simplify import simplify
 
 
 def plan(configurations, pipe="SD15", sched="DDIM", steps=50, **more):
@@ -288,11 +293,12 @@ grids = st.fixed_dictionaries({}, optional={"deepcache": deepcache, "tome": tome
 def test_every_plan_is_sound(configurations, pipe, sched, number):
     made = plan(configurations, pipe=pipe, sched=sched, steps=number)
     task = Task(find_pipe(pipe), find_sched(sched), number)
-    assert made.configurations[0] == Configuration()
+    assert made.configurations[0] == BASELINE
     keys = [item.key for item in made.configurations]
     assert len(set(keys)) == len(keys)
     for item in made.configurations:
-        assert refuse(item.accelerators, task.pipe.architecture, PipelineSettings()) is None
+        settings = PipelineSettings()
+        assert incompatibility(item.accelerators, task.pipe.architecture, settings, task) is None
         # what was simplified once is as simple as can be
         assert simplify(item, task, guided=True)[0] == item
     assert all(left_out.reason for left_out in made.left_out)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import yaml
 
-from worker.config.settings import Search
 from worker.results.file import ResultsFile, metric
 from worker.results.statistics import FEWEST_IMAGES
+from worker.search.section import Search
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY = yaml.safe_load((ROOT / "sweeps/tiny.yaml").read_text())

@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from worker.accelerators.compose import Accelerated
-from worker.config.settings import Search
+from worker.accelerators.deepcache import branches, same_branch
 from worker.measure import task as search
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.sources import local_source
+from worker.models.task import Task
 from worker.results.file import ResultsFile, value_of
-from worker.search.plan import Task
+from worker.search.section import Search
 from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
 from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions, held_out_scenes
 from worker.shapes.quality import Scorer, generate, share_of_relations_kept, share_ranked_first
@@ -73,7 +74,7 @@ def test_a_generator_draws_held_out_captions(load, judge, name):
 def test_branches_of_deepcache_that_the_catalogue_calls_the_same_are(load, name):
     pipeline, architecture = load(name), find_pipe(name).architecture
     drawn = {}
-    for branch in range(architecture.branches):
+    for branch in range(branches(architecture)):
         deepcache = {"cache_interval": 2, "cache_branch_id": branch}
         with Accelerated(pipeline, {"deepcache": deepcache}) as accelerated:
             images = pipeline(
@@ -85,8 +86,8 @@ def test_branches_of_deepcache_that_the_catalogue_calls_the_same_are(load, name)
             ).images
         drawn.setdefault(images.numpy().tobytes(), []).append(branch)
     called_same = {}
-    for branch in range(architecture.branches):
-        called_same.setdefault(architecture.same_branch(branch), []).append(branch)
+    for branch in range(branches(architecture)):
+        called_same.setdefault(same_branch(architecture, branch), []).append(branch)
     assert list(drawn.values()) == list(called_same.values())
 
 

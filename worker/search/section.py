@@ -1,0 +1,140 @@
+"""The ``search:`` section of a sweep file: what to try, on what, and how to measure it.
+
+What can stand under ``configurations`` and ``controls`` follows from the methods' declarations.
+Validated by pydantic; nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
+
+from worker.accelerators.registry import specs
+from worker.accelerators.spec import AcceleratorSpec, Parameter
+from worker.config.settings import (
+    Clip,
+    OneOrMany,
+    PipelineSettings,
+    Section,
+    Stability,
+    Steps,
+    Timing,
+)
+from worker.errors import nearest
+
+
+def _field(parameter: Parameter) -> tuple[Any, Any]:
+    """Return a parameter's annotation and default, as pydantic's ``create_model`` takes them."""
+    generic: Any = OneOrMany
+    values = generic[parameter.values]
+    return (values | None if parameter.default is None else values), parameter.default
+
+
+def _grid(spec: AcceleratorSpec) -> type[Section]:
+    """Return the section of one method: each parameter one value, or a list to try each."""
+    fields: dict[str, Any] = {item.name: _field(item) for item in spec.parameters}
+    return create_model(f"{spec.name}_grid", __base__=Section, **fields)
+
+
+def _configuration_grid() -> type[Section]:
+    """Return the section of methods that act together; every list in it is an axis."""
+    candidates = (spec for spec in specs().values() if spec.role == "candidate")
+    fields: dict[str, Any] = {spec.name: (_grid(spec) | None, None) for spec in candidates}
+    return create_model("ConfigurationGrid", __base__=Section, **fields)
+
+
+def _controls() -> type[Section]:
+    """Return the section of what every method has to beat, and how much chance alone does."""
+    fields: dict[str, Any] = {"fewer_steps": (list[Steps], [0.5, 0.3])}
+    for spec in specs().values():
+        if spec.control is not None:
+            kinds = {parameter.name: parameter.values for parameter in spec.parameters}
+            generic: Any = list
+            kind = generic[kinds[spec.control.parameter]]
+            fields[spec.control.key] = (kind, list(spec.control.default))
+    fields["null_arm"] = (bool, True)
+    return create_model("Controls", __base__=Section, **fields)
+
+
+if TYPE_CHECKING:  # the fields are known at run time only
+    ConfigurationGrid: TypeAlias = Section
+    Controls: TypeAlias = Section
+else:
+    ConfigurationGrid = _configuration_grid()
+    Controls = _controls()
+
+
+class Search(Section):
+    """The whole section; everything has a default."""
+
+    configurations: list[ConfigurationGrid] | None = None
+    controls: Controls = Controls()
+    captions: Annotated[str, Field(min_length=1)] | None = None
+    clip: Clip | None = None
+    lpips: Annotated[str, Field(min_length=1)] | None = None
+    fid: Annotated[str, Field(min_length=1)] | None = None
+    models: dict[str, Annotated[str, Field(min_length=1)]] = {}  # noqa: RUF012  # pydantic copies it
+    weights: Literal["pretrained", "random"] = "pretrained"
+    image_size: Annotated[int, Field(ge=8, le=65536, multiple_of=8)] | None = None
+    guidance_scale: Annotated[float, Field(ge=0)] | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+    settings: PipelineSettings = PipelineSettings()
+    timing: Timing = Timing()
+    stability: Stability | None = None
+    max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+
+def read_search(section: object) -> tuple[Search | None, list[tuple[str, str]]]:
+    """Read the section; return it, or None and every problem as (key, sentence)."""
+    try:
+        return Search.model_validate({} if section is None else section), []
+    except ValidationError as error:
+        problems: dict[str, list[str]] = {}  # pydantic copies it
+        for detail in error.errors(include_url=False, include_context=False):
+            path = _keys(detail)
+            single = isinstance(detail["input"], list) and len(path) < len(detail["loc"])
+            if single and detail["type"] != "too_short":
+                continue  # a list is no single value: what is wrong inside it is said elsewhere
+            sentences = problems.setdefault(".".join(["search", *map(str, path)]), [])
+            sentences.append(_sentence(detail, path))
+        return None, [(key, " or ".join(dict.fromkeys(said))) for key, said in problems.items()]
+
+
+def _keys(detail: ErrorDetails) -> list[str | int]:
+    """Return where in the file it is: pydantic's names for the members of a union are left out."""
+    path: list[str | int] = []
+    for part in detail["loc"]:
+        unknown = detail["type"] == "extra_forbidden" and part == detail["loc"][-1]
+        if isinstance(part, int) or unknown or path == ["models"] or part in _fields(path):
+            path.append(part)
+    return path
+
+
+def _sentence(detail: ErrorDetails, path: list[str | int]) -> str:
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key; {nearest(str(path[-1]), _fields(path[:-1]))}"
+    if detail["type"] == "missing":
+        return "this key is required"
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] in {"model_type", "dict_type"}:
+        return f"expected keys with values, found {detail['input']!r}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, found {detail['input']!r}"
+
+
+def _fields(path: list[str | int]) -> list[str]:
+    """Return the keys that may stand at that place of the section."""
+    section: type[BaseModel] = Search
+    for part in path:
+        if isinstance(part, str) and part in section.model_fields:
+            section = _nested(section.model_fields[part].annotation) or section
+    return list(section.model_fields)
+
+
+def _nested(annotation: object) -> type[BaseModel] | None:
+    """Return the section that a field's annotation holds, if it holds one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _nested(part))), None)
