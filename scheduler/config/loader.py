@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from scheduler.config import strict_yaml as plainyaml
+from scheduler.config import strict_yaml
 from scheduler.config import sweep as plain
 from scheduler.config.schema import (
     GlobSection,
@@ -71,8 +71,7 @@ def read_sweep(path: Path) -> plain.Sweep:
 
 def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        with path.open(encoding="utf-8") as file:
-            content, problems = plainyaml.load(file)
+        content, problems = strict_yaml.load(path.read_bytes())
     except FileNotFoundError:
         near = difflib.get_close_matches(
             path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1
@@ -83,9 +82,7 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise SweepError(path, ["is a folder; a sweep is a YAML file"]) from None
     except OSError as error:
         raise SweepError(path, [f"cannot be read: {error.strerror}"]) from None
-    except UnicodeDecodeError:
-        raise SweepError(path, ["is not text in UTF-8; a sweep is a YAML file"]) from None
-    except plainyaml.PlainYamlError as error:
+    except strict_yaml.YamlError as error:
         raise SweepError(path, [str(error)]) from None
     if content is None:
         raise SweepError(path, ["is empty; a sweep needs at least a matrix (see sweeps/tiny.yaml)"])

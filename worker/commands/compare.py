@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from worker.commands.options import add_limits, limits_of
-from worker.errors import WorkerError
+from worker.config.yaml_file import read_mapping
+from worker.errors import ConfigurationError, WorkerError
 from worker.judging import field_diff as match
 from worker.judging import object_diff as objects
 from worker.judging import report, source
@@ -194,7 +195,7 @@ def _objects(
 
 
 class UsageError(Exception):
-    """A mistake on the command line or in the weights file."""
+    """A mistake on the command line."""
 
 
 def exit_code(matches: list[match.FieldMatch]) -> int:
@@ -252,27 +253,22 @@ def read_weights(path: str) -> dict[str, float]:
     """Return the weight of every field: the file's, or the default where it names none.
 
     Raises:
-        UsageError: the file cannot be read, or does not map fields to numbers of at least 0.
+        ConfigurationError: the file cannot be read, or does not map fields to numbers of at least 0.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(source.decode(source.read_source(path)))
+        data = source.read_source(path)
     except source.SourceError as error:
-        raise UsageError(f"{path} {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UsageError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(content, dict):
-        raise UsageError(f"{path} must map fields to weights, as in `accelerators: 4`")
+        raise ConfigurationError(f"{path} {error}") from error
+    content = read_mapping(data, path, "fields with their weights, as in `accelerators: 4`")
     weights = dict(match.WEIGHTS)
     for name, weight in content.items():
         if name not in FIELDS:
             near = difflib.get_close_matches(str(name), FIELDS, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; valid are {', '.join(FIELDS)}"
-            raise UsageError(f"{path}: there is no field {name!r}{hint}")
+            raise ConfigurationError(f"{path}: there is no field {name!r}{hint}")
         is_number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
         if not is_number or not 0 <= weight < float("inf"):
-            raise UsageError(f"{path}: the weight of {name} must be a number of at least 0")
+            raise ConfigurationError(f"{path}: the weight of {name} must be a number of at least 0")
         weights[name] = float(weight)
     return weights
 

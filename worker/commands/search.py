@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.config.settings import LARGEST_SEED, MOST_IMAGES
+from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 from worker.search.section import Search, read_search
@@ -134,33 +135,13 @@ def read_section(file: Path | None) -> Search:
 
 
 def _read_yaml(file: Path) -> object:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """Refuses a key that is there twice: the last would count, and nobody would notice."""
-
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen = set()
-            for key, _ in node.value:
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is there twice", key.start_mark
-                    )
-                if isinstance(key, yaml.ScalarNode):
-                    seen.add(key.value)
-            return super().construct_mapping(node, deep)
-
     try:
-        # a SafeLoader: it makes nothing but plain values
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader)  # noqa: S506
+        data = file.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"--search: {file} cannot be read: {error.strerror}") from error
-    except RecursionError as error:
-        raise ConfigurationError(f"--search: {file} is nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # a date that is none, a number too long
-        raise ConfigurationError(f"--search: {file} is not YAML: {error}") from error
+    content = read_mapping(data, f"--search: {file}", "a search section, or a sweep that has one")
     # a whole sweep file will do as well
-    if isinstance(content, dict) and ("search" in content or "matrix" in content):
+    if "search" in content or "matrix" in content:
         return content.get("search")
     return content
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.judging import field_diff as match
 from worker.judging import source
@@ -171,19 +172,14 @@ def read_models(path: str | None) -> dict[str, str]:
     """
     if path is None:
         return {}
-    import yaml
-
     try:
-        content = yaml.safe_load(source.decode(source.read_source(path)))
+        data = source.read_source(path)
     except source.SourceError as error:
         raise ConfigurationError(f"--models: {path} {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigurationError(f"--models: {path} is not YAML") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"--models: {path} must map model ids to folders")
+    content = read_mapping(data, f"--models: {path}", "model ids with their folders")
     models: dict[str, str] = {}
     for name, place in content.items():
-        if not isinstance(name, str) or not isinstance(place, str):
+        if not isinstance(place, str):
             raise ConfigurationError(f"--models: {path}: {name!r} must map to a folder's name")
         models[name] = _place(path, name, place)
     return models

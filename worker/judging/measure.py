@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from worker.accelerators.registry import specs
 from worker.config.settings import PipelineSettings
+from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
 from worker.judging import source
 from worker.judging.build import Built
@@ -398,15 +399,12 @@ def read_target(path: Path) -> Target:
     Raises:
         ConfigurationError: the file cannot be read, or a key or value is wrong.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(source.decode(source.read_source(str(path))))
+        data = source.read_source(str(path))
     except source.SourceError as error:
         raise ConfigurationError(f"{path} {error}") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is not YAML") from error
-    if not isinstance(content, dict) or not content:
+    content = read_mapping(data, str(path), "target_speedup, max_loss or latency")
+    if not content:
         raise ConfigurationError(f"{path} must hold target_speedup, max_loss or latency")
     readers = {"target_speedup": _positive, "max_loss": _share, "latency": _seconds}
     values: dict[str, float] = {}

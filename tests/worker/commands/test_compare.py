@@ -261,10 +261,10 @@ def test_weights_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("shceduler: 1\n", "did you mean scheduler?"),
         ("scheduler: -1\n", "at least 0"),
         ("scheduler: many\n", "at least 0"),
-        ("scheduler: .nan\n", "at least 0"),
-        ("- scheduler\n", "must map fields to weights"),
-        ("scheduler: [\n", "is not YAML"),
-        ("", "must map fields to weights"),
+        ("scheduler: .nan\n", "no number that JSON can hold"),
+        ("- scheduler\n", "holds a list; expected fields with their weights"),
+        ("scheduler: [\n", "line 2, column 1: is not valid YAML"),
+        ("", "is empty; expected fields with their weights"),
     ],
 )
 def test_a_mistake_in_the_weights(

@@ -377,9 +377,9 @@ def test_a_reference_that_does_not_build(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("- a\n", "must map model ids"),
+        ("- a\n", "holds a list; expected model ids with their folders"),
         ("a: 1\n", "must map to a folder's name"),
-        ("a: [\n", "is not YAML"),
+        ("a: [\n", "line 2, column 1: is not valid YAML"),
         ("a: ./missing\n", "does not exist"),
     ],
 )

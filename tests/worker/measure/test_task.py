@@ -609,10 +609,13 @@ def test_a_reader_that_has_seen_enough(command):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("max_loss: 0.05\nmax_loss: 0.5", "the key 'max_loss' is there twice"),
-        ("captions: 2020-13-45", "is not YAML"),
-        (f"seed: {'9' * 5000}", "is not YAML"),
-        ("[" * 3000, "nested too deeply"),
+        (
+            "max_loss: 0.05\nmax_loss: 0.5",
+            "line 2: duplicate key 'max_loss'; it is on line 1 already",
+        ),
+        ("max_loss: 2020-13-45", "search.max_loss: "),
+        (f"seed: {'9' * 5000}", "line 1: seed: 9999"),
+        ("[" * 300, "line 1: is nested more than 100 levels deep"),
     ],
 )
 def test_what_is_wrong_with_a_search_file(tmp_path, capsys, text, words):
