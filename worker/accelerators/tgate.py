@@ -152,6 +152,21 @@ class _Package(PublishedPackage):
         return Captured({"left over": True} if CALLED in noted else None)
 
 
+PACKAGE = _Package(
+    "tgate",
+    entry_points=("Tgate*",),
+    defaults={"gate_step": 10, "sp_interval": 5, "fi_interval": 1, "warm_up": 2},
+    variants={
+        "Tgate*DeepCacheLoader": {
+            "gate_step": 10,
+            "sp_interval": 1,
+            "fi_interval": 1,
+            "warm_up": 0,
+        }
+    },
+)
+
+
 def _beside_tome(tgate: Values, tome: Values) -> str | None:
     if tome.get("merge_crossattn", False):
         return (
@@ -180,19 +195,7 @@ class _TGateSpec(AcceleratorSpec):
     layer = Layer.ATTENTION
     listed = 2
     excludes: ClassVar[Mapping[str, Exclusion]] = {"tome": _beside_tome}
-    package = _Package(
-        "tgate",
-        entry_points=("Tgate*",),
-        defaults={"gate_step": 10, "sp_interval": 5, "fi_interval": 1, "warm_up": 2},
-        variants={
-            "Tgate*DeepCacheLoader": {
-                "gate_step": 10,
-                "sp_interval": 1,
-                "fi_interval": 1,
-                "warm_up": 0,
-            }
-        },
-    )
+    package = PACKAGE
 
     def label(self, values: Values) -> str:
         words = {"sp_interval": "sp", "fi_interval": "fi", "warm_up": "warm-up"}

@@ -1,13 +1,17 @@
 """What is known of models and libraries without loading either.
 
-Sources: the signatures of diffusers 0.31 to 0.42, DeepCache 0.1.1, tomesd 0.1.3 and tgate 1.0.0;
-the ``model_index.json`` and ``scheduler_config.json`` of the models named.
+Sources: the signatures of diffusers 0.31 to 0.42; the ``model_index.json`` and
+``scheduler_config.json`` of the models named. What is known of an accelerator's package stands in the
+accelerator's own file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from worker.accelerators.registry import specs
+from worker.accelerators.spec import PublishedPackage
 
 
 @dataclass(frozen=True)
@@ -316,33 +320,9 @@ CALL_DEFAULTS: dict[str, object] = {
     "crops_coords_top_left": (0, 0),
     "negative_crops_coords_top_left": (0, 0),
 }
-DEEPCACHE_DEFAULTS: dict[str, object] = {
-    "cache_interval": 1,
-    "cache_branch_id": 0,
-    "skip_mode": "uniform",
-}
-TOME_DEFAULTS: dict[str, object] = {
-    "ratio": 0.5,
-    "max_downsample": 1,
-    "sx": 2,
-    "sy": 2,
-    "use_rand": True,
-    "merge_attn": True,
-    "merge_crossattn": False,
-    "merge_mlp": False,
-}
-TGATE_DEFAULTS: dict[str, object] = {
-    "gate_step": 10,
-    "sp_interval": 5,
-    "fi_interval": 1,
-    "warm_up": 2,
-}
-# The defaults of pipe.tgate() after a loader that brings DeepCache along.
-TGATE_DEEPCACHE_DEFAULTS: dict[str, object] = {
-    "gate_step": 10,
-    "sp_interval": 1,
-    "fi_interval": 1,
-    "warm_up": 0,
+# By the names of the methods, in the order in which they are told.
+ACCELERATOR_PACKAGES: Mapping[str, PublishedPackage] = {
+    name: spec.package for name, spec in specs().items() if spec.package is not None
 }
 # Pipeline methods that change neither images nor, by design, speed.
 NEUTRAL_METHODS = frozenset(

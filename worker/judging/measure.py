@@ -175,7 +175,8 @@ def _configuration(
         parameters = dict(given)
         if "broken" in parameters:
             raise UnsuitableError(f"its {name} cannot work: {parameters['broken']}")
-        chosen[name] = specs()[name].in_calls(_checked(name, parameters), task)
+        checked = _checked(name, parameters)
+        chosen[name] = specs()[name].in_calls(checked, task)
     settings = PipelineSettings(compile=compiled)
     impossible = incompatibility(chosen, task.pipe.architecture, settings)
     if impossible is not None:

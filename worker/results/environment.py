@@ -9,8 +9,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from worker.accelerators.registry import specs
+
 # what times or images follow from
-_PACKAGES = ("torch", "diffusers", "transformers", "tomesd", "open_clip_torch", "torchmetrics")
+_PACKAGES = (
+    *("torch", "diffusers", "transformers"),
+    *dict.fromkeys(package for spec in specs().values() for package in spec.needs),
+    *("open_clip_torch", "torchmetrics"),
+)
 # rows are only comparable where these agree
 MUST_AGREE = ("device", "driver", "threads", "versions")
 

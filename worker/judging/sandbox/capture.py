@@ -7,11 +7,10 @@ of a patched class. What a program says it did does not count.
 from __future__ import annotations
 
 import base64
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.judging.library_facts import CALL_DEFAULTS, NEUTRAL_CALL
+from worker.judging.library_facts import ACCELERATOR_PACKAGES, CALL_DEFAULTS, NEUTRAL_CALL
 from worker.types import Module, Opaque, Pipeline, Tensor
 
 # Of a larger tensor, this many elements, evenly spaced, stand for it.
@@ -26,7 +25,6 @@ def describe(
     *,
     model_id: str | None,
     device: str,
-    tgate: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """Return a pipeline, and the call that is being made, as plain data.
 
@@ -46,8 +44,6 @@ def describe(
         elif name == "scheduler":
             _describe_state(name, part, objects, tensors)
     accelerators, unknown = find_accelerators(pipe)
-    if tgate is not None:
-        accelerators["tgate"] = dict(tgate)
     for name, parameters in accelerators.items():
         for key, value in parameters.items():
             objects[f"accelerators.{name}.{key}"] = value
@@ -162,49 +158,21 @@ def find_accelerators(pipe: Pipeline) -> tuple[dict[str, dict[str, Any]], list[s
     unet = getattr(unet, "_orig_mod", unet)
     if unet is None:
         return {}, []
-    found: dict[str, dict[str, Any]] = {}
-    unknown: list[str] = []
-    helpers: dict[int, Opaque] = {}
-    for path, module in unet.named_modules():
-        forward = replaced_forward(module)
-        if forward is not None:
-            helper = _deepcache_helper(forward)
-            if helper is None:
-                place = f"unet.{path}".removesuffix(".")
-                unknown.append(f"{place}: forward is {_function_name(forward)}")
-            else:
-                helpers[id(helper)] = helper
-        if type(module).__name__ == "ToMeBlock" and hasattr(type(module), "_parent"):
-            given = getattr(module, "_tome_info", {}).get("args", {})
-            found["tome"] = {key: value for key, value in given.items() if key != "generator"}
-    for helper in helpers.values():
-        found["deepcache"] = _deepcache_parameters(helper)
-    if len(helpers) > 1:
-        unknown.append("unet: wrapped by more than one DeepCache")
-    if vars(pipe).get("_judged_tgated"):
-        found["tgate"] = {"left over": True}
-    return found, unknown
-
-
-def _deepcache_helper(forward: Opaque) -> Opaque:
-    """Return the helper whose wrapper a function is, None if it is another function."""
-    try:
-        inner = inspect.getclosurevars(forward).nonlocals
-    except TypeError:
-        return None
-    helper = inner.get("self")
-    return helper if isinstance(getattr(helper, "cached_output", None), dict) else None
-
-
-def _deepcache_parameters(helper: Opaque) -> dict[str, Any]:
-    params = getattr(helper, "params", None)
-    if params is None:
-        return {"broken": "set_params missing"}
-    return {
-        "cache_interval": params["cache_interval"],
-        "cache_branch_id": 3 * params["cache_block_id"] + params["cache_layer_id"],
-        "skip_mode": params["skip_mode"],
+    replaced = ((path, replaced_forward(module)) for path, module in unet.named_modules())
+    forwards = {path: forward for path, forward in replaced if forward is not None}
+    captured = {
+        name: package.capture(pipe, forwards) for name, package in ACCELERATOR_PACKAGES.items()
     }
+    found = {
+        name: item.parameters for name, item in captured.items() if item.parameters is not None
+    }
+    explained = frozenset[str]().union(*(item.explained for item in captured.values()))
+    unknown = [
+        f"{f'unet.{path}'.removesuffix('.')}: forward is {_function_name(forward)}"
+        for path, forward in forwards.items()
+        if path not in explained
+    ]
+    return found, [*unknown, *(text for item in captured.values() for text in item.unknown)]
 
 
 def _settings(pipe: Pipeline) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from typing import Any
 from worker.judging.sandbox.capture import describe
 from worker.types import Opaque, Pipeline
 
-TGATE = "_judged_tgate"  # set by the tgate stand-in for the length of one call
 DEVICE = "_judged_device"
 
 
@@ -141,10 +140,7 @@ class Recorder:
     ) -> None:
         _, model_id = self._ids.get(id(_denoiser(pipe)), (None, None))
         device = vars(pipe).get(DEVICE, "cpu")
-        tgate = vars(pipe).get(TGATE)
-        description = describe(
-            pipe, arguments, defaults or {}, model_id=model_id, device=device, tgate=tgate
-        )
+        description = describe(pipe, arguments, defaults or {}, model_id=model_id, device=device)
         self._send(kind, description)
 
 

@@ -1,8 +1,8 @@
 """Stands for the package ``tgate`` while a program is judged.
 
 The package replaces a pipeline's whole call and never takes its patches off again. Here its loaders
-only give the pipeline a ``tgate`` method of the same parameters and defaults (tgate 1.0.0), which
-tells the harness that the call goes through T-GATE.
+only give the pipeline a ``tgate`` method of the same parameters and defaults, which tells the harness
+that the call goes through T-GATE.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ import inspect
 from types import MethodType
 from typing import Any
 
-_PARAMETERS = ("gate_step", "sp_interval", "fi_interval", "warm_up")
 
+def _load(pipe: Any, loader: str) -> Any:  # a pipeline
+    # here, not above: the judged program sees this module's names
+    from worker.accelerators.tgate import CALLED, PACKAGE, UNDER_WAY
 
-def _load(pipe: Any, *, sp_interval: int, warm_up: int) -> Any:  # a pipeline
-    defaults = {"gate_step": 10, "sp_interval": sp_interval, "fi_interval": 1, "warm_up": warm_up}
+    defaults = PACKAGE.defaults_of(loader)
 
     def tgate(self: Any, *args: Any, **given: Any) -> Any:  # as the pipeline's call
-        parameters = {name: given.pop(name, defaults[name]) for name in _PARAMETERS}
+        parameters = {name: given.pop(name, default) for name, default in defaults.items()}
         given.pop("lcm", None)
         if "num_inference_steps" not in given and "inference_step" in given:
             given["num_inference_steps"] = given["inference_step"]
         takes = inspect.signature(type(self).__call__).parameters
         # The package's own methods swallow every other keyword.
         given = {name: value for name, value in given.items() if name in takes}
-        self._judged_tgate = parameters
+        setattr(self, UNDER_WAY, parameters)
         try:
             return self(*args, **given)
         finally:
-            del self._judged_tgate
-            self._judged_tgated = True
+            delattr(self, UNDER_WAY)
+            setattr(self, CALLED, True)
 
     pipe.tgate = MethodType(tgate, pipe)
     return pipe
@@ -38,7 +39,7 @@ def _load(pipe: Any, *, sp_interval: int, warm_up: int) -> Any:  # a pipeline
 
 def TgateSDLoader(pipe: Any, **kwargs: Any) -> Any:  # noqa: N802  # the package's name
     """Give a Stable Diffusion pipeline its ``tgate`` method; the keywords are ignored."""
-    return _load(pipe, sp_interval=5, warm_up=2)
+    return _load(pipe, "TgateSDLoader")
 
 
 TgateSDXLLoader = TgatePixArtLoader = TgatePixArtAlphaLoader = TgatePixArtSigmaLoader = (
@@ -58,7 +59,7 @@ def TgateSDDeepCacheLoader(  # noqa: N802  # the package's name
     helper.set_params(cache_interval=cache_interval, cache_branch_id=cache_branch_id)
     helper.enable()
     pipe.deepcache = helper
-    return _load(pipe, sp_interval=1, warm_up=0)
+    return _load(pipe, "TgateSDDeepCacheLoader")
 
 
 TgateSDXLDeepCacheLoader = TgateSDDeepCacheLoader

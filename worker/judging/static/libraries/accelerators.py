@@ -7,12 +7,7 @@ of ``pipe.tgate()`` count.
 
 from __future__ import annotations
 
-from worker.judging.library_facts import (
-    DEEPCACHE_DEFAULTS,
-    TGATE_DEEPCACHE_DEFAULTS,
-    TGATE_DEFAULTS,
-    TOME_DEFAULTS,
-)
+from worker.judging.library_facts import ACCELERATOR_PACKAGES
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine, Raised
 from worker.judging.static.operations.attributes import change, component
@@ -26,6 +21,10 @@ from worker.judging.static.values import (
     Unknown,
     Value,
 )
+
+_DEEPCACHE = ACCELERATOR_PACKAGES["deepcache"]
+_TGATE = ACCELERATOR_PACKAGES["tgate"]
+_TOME = ACCELERATOR_PACKAGES["tome"]
 
 
 def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
@@ -55,8 +54,8 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
     """Call a method of a DeepCacheSDHelper."""
     store = machine.store
     if method == "set_params":
-        values = given.named(tuple(DEEPCACHE_DEFAULTS), DEEPCACHE_DEFAULTS)
-        unexpected = set(values) - set(DEEPCACHE_DEFAULTS)
+        values = given.named(tuple(_DEEPCACHE.defaults), _DEEPCACHE.defaults)
+        unexpected = set(values) - set(_DEEPCACHE.defaults)
         if unexpected:
             raise Raised("TypeError", f"set_params takes no {min(unexpected)}")
         store.put(helper.slots, "params", AbstractDict(dict(values)))
@@ -90,9 +89,9 @@ def _unet(machine: Machine, model: Value) -> Value:
 def _apply_tome(machine: Machine, given: Arguments) -> Value:
     model = given.get("model", 0)
     rest = Arguments(given.positional[1:], given.keywords, given.open)
-    values = rest.named(tuple(TOME_DEFAULTS), TOME_DEFAULTS)
+    values = rest.named(tuple(_TOME.defaults), _TOME.defaults)
     values.pop("model", None)
-    unexpected = set(values) - set(TOME_DEFAULTS)
+    unexpected = set(values) - set(_TOME.defaults)
     if unexpected:
         raise Raised("TypeError", f"apply_patch takes no {min(unexpected)}")
     unet = _unet(machine, model)
@@ -127,8 +126,7 @@ def _load_tgate(machine: Machine, name: str, given: Arguments) -> Value:
 
 def tgate_arguments(loader: Value, given: dict[str, Value]) -> dict[str, Value]:
     """Take T-GATE's parameters out of a call's arguments and return them, defaults filled in."""
-    with_deepcache = isinstance(loader, str) and "DeepCache" in loader
-    defaults = TGATE_DEEPCACHE_DEFAULTS if with_deepcache else TGATE_DEFAULTS
+    defaults = _TGATE.defaults_of(loader if isinstance(loader, str) else "")
     return {name: given.pop(name, default) for name, default in defaults.items()}
 
 
