@@ -5,9 +5,9 @@ quality columns stay empty. One command, in as many calls as it takes:
 
     python benchmarks/acceleration.py --out acceleration-results --budget 540 --write docs/results.md
 
-Each visit (the baseline and up to four configurations, interleaved) is a process of its own, and
+Each job (the baseline and up to four configurations, interleaved) is a process of its own, and
 its measurements are on disk when it ends; a later call goes on behind it. --budget is how many
-seconds a call may take: a visit is started only if what it took last time on this machine (or a
+seconds a call may take: a job is started only if what it took last time on this machine (or a
 guess) still fits, and is stopped when the budget ends. What stands first matters most. --first
 keeps to the first list, about 25 minutes on an H100. After two failures in a row a call ends.
 --tiny tries the whole thing on a CPU with the tiny pipelines.
@@ -32,16 +32,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import acceleration_report
+from run_log import RunLog
 
 from worker.errors import WorkerError
-from worker.measure import task as search
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.search.section import Search
 
 ALL_BUT_DONE = 75  # as the worker says it: try again later
-# what fails twice is not the visit's fault, and a lent machine's time is short
+# what fails twice is not the job's fault, and a lent machine's time is short
 FAILURES_IN_A_ROW = 2
 TITLE = "# What the accelerators give, measured\n\n"
 # above it stands what a person read from the tables
@@ -57,7 +59,7 @@ COMPILED = {"settings": {"compile": True}}
 
 
 @dataclass(frozen=True)
-class Visit:
+class Job:
     """What one process measures, with a results file of its own."""
 
     name: str
@@ -85,7 +87,7 @@ def of(configurations: list, controls: dict = NO_CONTROLS, **more) -> dict:
 
 TASKS = (("SDXL", 2), ("SD15", 4))
 
-# The visits of the first list and the seconds that each is guessed to take on an H100, rather too
+# The jobs of the first list and the seconds that each is guessed to take on an H100, rather too
 # many than too few: one that is stopped is lost, a call that ends early is made again. The order is
 # what is to be known first; the cheapest begins, so that what cannot work costs little.
 FIRST = (
@@ -106,7 +108,7 @@ FIRST = (
 )
 
 
-def first_visits() -> Iterator[Visit]:
+def first_jobs() -> Iterator[Job]:
     """The table of the accelerators, three of them again, the packages, and compiled ones."""
     for name, guess in FIRST:
         pipe, kind = name.split("-")[:2]
@@ -119,25 +121,25 @@ def first_visits() -> Iterator[Visit]:
             "packages": {"packages": True, "rounds": 7},  # enough for an interval
             "scoring": {"scoring": True},
             "compiled": {"section": of([DEEPCACHE_3], **COMPILED)},
-            # the host sets its pace, and hosts hesitate: more rounds
+            # the host sets its pace, and hosts have stalls: more rounds
             "tgate": {"section": of([TGATE]), "rounds": 30},
         }
-        yield Visit(name, pipe, batch, guess=guess, **more[kind])
+        yield Job(name, pipe, batch, guess=guess, **more[kind])
 
 
-def later_visits() -> Iterator[Visit]:
+def later_jobs() -> Iterator[Job]:
     """As time on the machine allows."""
     rest = NO_CONTROLS | {"guidance_off": [0.2], "null_arm": True}
     waiting = {"tgate": {"gate_step": 0.2, "sp_interval": 5, "warm_up": 2}}
     for pipe, batch in TASKS:
-        yield Visit(f"{pipe}-compiled-tgate", pipe, batch, of([TGATE], **COMPILED), guess=400)
+        yield Job(f"{pipe}-compiled-tgate", pipe, batch, of([TGATE], **COMPILED), guess=400)
         intervals = [{"deepcache": {"cache_interval": [2, 8, 10]}}]
-        yield Visit(f"{pipe}-intervals", pipe, batch, of(intervals))
+        yield Job(f"{pipe}-intervals", pipe, batch, of(intervals))
         branches = [{"deepcache": {"cache_interval": [3, 5], "cache_branch_id": [1, 2]}}]
-        yield Visit(f"{pipe}-branches", pipe, batch, of(branches))
+        yield Job(f"{pipe}-branches", pipe, batch, of(branches))
         steps = rest | {"fewer_steps": [0.4, 0.2]}
-        yield Visit(f"{pipe}-controls", pipe, batch, of([], steps))
-        yield Visit(f"{pipe}-tgate-intervals", pipe, batch, of([waiting]))
+        yield Job(f"{pipe}-controls", pipe, batch, of([], steps))
+        yield Job(f"{pipe}-tgate-intervals", pipe, batch, of([waiting]))
     both = [DEEPCACHE_3, TGATE, DEEPCACHE_3 | TGATE]
     for name, pipe, batch, sched, steps in (
         ("SD21", "SD21", 4, "DDIM", 50),
@@ -148,46 +150,46 @@ def later_visits() -> Iterator[Visit]:
         ("SD15-1", "SD15", 1, "DDIM", 50),
     ):
         section = of([*both, tome(pipe)])
-        yield Visit(name, pipe, batch, section, sched=sched, steps=steps)
+        yield Job(name, pipe, batch, section, sched=sched, steps=steps)
         section = of([DEEPCACHE_5], FEWER_STEPS)
-        yield Visit(f"{name}-steps", pipe, batch, section, sched=sched, steps=steps)
+        yield Job(f"{name}-steps", pipe, batch, section, sched=sched, steps=steps)
 
 
-def measure(visit: Visit, out: Path, tiny: bool) -> None:
-    """Measure one visit in this process."""
-    device, steps = ("cpu", visit.steps // 10) if tiny else ("cuda:0", visit.steps)
-    name, rounds = (f"TINY_{visit.pipe}", 2) if tiny else (visit.pipe, visit.rounds)
-    results = ResultsFile.open(out / f"{visit.name}.jsonl")
-    if visit.packages:
+def measure(job: Job, out: Path, tiny: bool) -> None:
+    """Measure one job in this process."""
+    device, steps = ("cpu", job.steps // 10) if tiny else ("cuda:0", job.steps)
+    name, rounds = (f"TINY_{job.pipe}", 2) if tiny else (job.pipe, job.rounds)
+    results = ResultsFile.open(out / f"{job.name}.jsonl")
+    if job.packages:
         import against_packages
 
-        task = (name, steps, visit.batch_size, rounds, device)
-        for found in against_packages.measure(*task, known=[*results.rows]):
+        task = (name, steps, job.batch_size, rounds, device)
+        for found in against_packages.measure(*task, known=[*results.lines]):
             print(json.dumps(found), flush=True)
             results.append(found)
         return
-    if visit.scoring:
-        results.append({"scoring": time_scoring(name, visit.batch_size, rounds, device)})
+    if job.scoring:
+        results.append({"scoring": time_scoring(name, job.batch_size, rounds, device)})
         return
-    section = visit.section | {
+    section = job.section | {
         "captions": "package:captions/tiny.txt",
         "timing": {"repeats": rounds, "warmup": 1, "block": 4},
     }
     if not tiny:
         section |= {"weights": "random", "dtype": "float16"}
-    request = search.Request(
-        task=Task(find_pipe(name), find_sched(visit.sched), steps),
+    request = TaskRequest(
+        task=Task(find_pipe(name), find_sched(job.sched), steps),
         search=Search.model_validate(section),
-        num_samples=visit.batch_size * rounds,
-        batch_size=visit.batch_size,
-        command=f"python benchmarks/acceleration.py --out {out} --only {visit.name}",
+        num_samples=job.batch_size * rounds,
+        batch_size=job.batch_size,
+        command=f"python benchmarks/acceleration.py --out {out} --only {job.name}",
     )
 
     def say(line: str) -> None:
         if not line.startswith("  "):
-            print(f"{time.strftime('%H:%M:%S')} {visit.name}: {line}", flush=True)
+            print(f"{time.strftime('%H:%M:%S')} {job.name}: {line}", flush=True)
 
-    search.run(request, results, device, say)
+    run(request, results, device, say)
 
 
 def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
@@ -222,47 +224,6 @@ def time_scoring(name: str, batch_size: int, rounds: int, device: str) -> dict:
     }
 
 
-class Diary:
-    """When each visit started and ended, on which machine; it knows what is left to do.
-
-    A file of its own beside the measurements: they do not tell how long the way to them was, nor
-    that a visit was stopped half-way.
-    """
-
-    def __init__(self, path: Path, machine: str) -> None:
-        self._file = ResultsFile.open(path)
-        self._machine = machine
-
-    def note(self, visit: Visit, event: str, seconds: float) -> None:
-        """Note that a visit ``started`` with so many seconds left, was ``stopped`` or ``ended``.
-
-        ``stopped`` goes with the seconds that it had, ``ended`` with those that it took.
-        """
-        entry = {"visit": visit.name, "machine": self._machine, event: round(seconds, 1)}
-        self._file.append(entry | {"at": time.strftime("%Y-%m-%d %H:%M:%S")})
-
-    def _came_to(self, visit: Visit) -> dict:
-        """Return the last end of the visit on this machine.
-
-        One that started and then failed, or was interrupted, tells nothing of the time it needs.
-        """
-        mine = (e for e in self._file.rows if e.get("visit") == visit.name and "started" not in e)
-        return next((e for e in reversed([*mine]) if e["machine"] == self._machine), {})
-
-    def is_done(self, visit: Visit) -> bool:
-        return "ended" in self._came_to(visit)
-
-    def expected(self, visit: Visit) -> float:
-        """Return how many seconds the visit will probably take."""
-        last = self._came_to(visit)
-        if "stopped" in last:  # it needs more than it had
-            return max(visit.guess, last["stopped"] + 1)
-        took = [
-            e["ended"] for e in self._file.rows if e.get("visit") == visit.name and "ended" in e
-        ]
-        return took[-1] if took else visit.guess
-
-
 def machine(tiny: bool) -> str:
     """Return the GPU's name and its driver, without becoming a process that uses it."""
     if tiny:
@@ -277,42 +238,42 @@ def machine(tiny: bool) -> str:
         raise SystemExit(f"no GPU here ({error}); --tiny needs none") from error
 
 
-def go_on(visits: list[Visit], arguments: argparse.Namespace) -> int:
+def go_on(jobs: list[Job], arguments: argparse.Namespace) -> int:
     """Start what still fits into the budget, and return the exit code."""
     end = time.monotonic() + arguments.budget
-    diary = Diary(arguments.out / "diary" / "visits.jsonl", machine(arguments.tiny))
+    run_log = RunLog(arguments.out, machine(arguments.tiny))
     failed, in_a_row = False, 0
     waiting = []
-    for visit in visits:
+    for job in jobs:
         left = end - time.monotonic()
-        if diary.is_done(visit):
+        if run_log.is_done(job.name):
             continue
-        if diary.expected(visit) > left or in_a_row == FAILURES_IN_A_ROW:
-            waiting.append(visit)
+        if run_log.expected(job.name, job.guess) > left or in_a_row == FAILURES_IN_A_ROW:
+            waiting.append(job)
             continue
-        diary.note(visit, "started", left)
-        command = [sys.executable, __file__, "--out", arguments.out, "--visit", visit.name]
+        run_log.note(job.name, "started", left)
+        command = [sys.executable, __file__, "--out", arguments.out, "--job", job.name]
         start = time.monotonic()
         try:
             child = subprocess.run([*command, *["--tiny"] * arguments.tiny], timeout=left)
         except subprocess.TimeoutExpired:
-            diary.note(visit, "stopped", left)
-            print(f"{visit.name}: stopped, the budget is spent", flush=True)
-            waiting.append(visit)
+            run_log.note(job.name, "stopped", left)
+            print(f"{job.name}: stopped, the budget is spent", flush=True)
+            waiting.append(job)
             continue
         took = time.monotonic() - start
         if child.returncode == 0:
-            diary.note(visit, "ended", took)
-            print(f"{visit.name}: ended after {took:.0f} s", flush=True)
+            run_log.note(job.name, "ended", took)
+            print(f"{job.name}: ended after {took:.0f} s", flush=True)
             in_a_row = 0
-        else:  # a negative code is a signal, of which the visit could not tell itself
+        else:  # a negative code is a signal, of which the job could not tell itself
             code = child.returncode
-            print(f"{visit.name}: failed with code {code} after {took:.0f} s", flush=True)
+            print(f"{job.name}: failed with code {code} after {took:.0f} s", flush=True)
             failed, in_a_row = True, in_a_row + 1
     if in_a_row == FAILURES_IN_A_ROW:
-        print(f"{in_a_row} visits failed one after the other: nothing else was started")
-    for visit in waiting:
-        print(f"still to do: {visit.name}, about {diary.expected(visit):.0f} s")
+        print(f"{in_a_row} jobs failed one after the other: nothing else was started")
+    for job in waiting:
+        print(f"still to do: {job.name}, about {run_log.expected(job.name, job.guess):.0f} s")
     return 1 if failed else ALL_BUT_DONE if waiting else 0
 
 
@@ -333,32 +294,32 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results files")
     parser.add_argument("--budget", type=float, default=1e9, help="seconds that a call may take")
     parser.add_argument("--first", action="store_true", help="only the first list")
-    parser.add_argument("--only", help="comma-separated names of visits")
-    parser.add_argument("--list", action="store_true", help="print the visits' names")
+    parser.add_argument("--only", help="comma-separated names of jobs")
+    parser.add_argument("--list", action="store_true", help="print the jobs' names")
     parser.add_argument("--tiny", action="store_true", help="tiny pipelines, on a CPU")
     parser.add_argument(
         "--write", type=Path, help="write all that was measured to this page, below its marked line"
     )
-    parser.add_argument("--visit", help=argparse.SUPPRESS)  # what this program starts itself as
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # what this program starts itself as
     arguments = parser.parse_args()
-    visits = [*first_visits(), *([] if arguments.first else later_visits())]
-    wanted = arguments.visit or arguments.only
+    jobs = [*first_jobs(), *([] if arguments.first else later_jobs())]
+    wanted = arguments.job or arguments.only
     if wanted:
-        unknown = set(wanted.split(",")) - {visit.name for visit in visits}
+        unknown = set(wanted.split(",")) - {job.name for job in jobs}
         if unknown:
             parser.error(f"unknown {', '.join(sorted(unknown))}; see --list")
-        visits = [visit for visit in visits if visit.name in wanted.split(",")]
+        jobs = [job for job in jobs if job.name in wanted.split(",")]
     if arguments.list:
-        print("\n".join(visit.name for visit in visits))
+        print("\n".join(job.name for job in jobs))
         return 0
-    if arguments.visit:
+    if arguments.job:
         try:
-            measure(visits[0], arguments.out, arguments.tiny)
+            measure(jobs[0], arguments.out, arguments.tiny)
         except WorkerError as error:
             print(f"error: {error}", file=sys.stderr)
             return error.exit_code
         return 0
-    code = go_on(visits, arguments) if arguments.budget > 0 else 0
+    code = go_on(jobs, arguments) if arguments.budget > 0 else 0
     if arguments.write:
         write(arguments.write, acceleration_report.page(arguments.out))
     return code

@@ -2,8 +2,8 @@
 
 For each machine one table for each settings, with the newest measurement of each configuration
 under the baseline that it was measured with, and what was published beside it; behind them how far
-two runs agree, compiled beside eager, what the evaluation itself costs, and this house beside the
-published packages.
+two runs agree, compiled beside eager, what the evaluation itself costs, and our accelerators beside
+the published packages.
 """
 
 from __future__ import annotations
@@ -11,11 +11,18 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
+
+from run_log import order_of_jobs
 
 from worker.results import statistics
-from worker.results.file import ResultsFile, Row, metric, value_of
+from worker.results.file import ResultsFile
+from worker.results.row import MEASURED, Row, metric, read_rows
+
+T = TypeVar("T")
 
 AGREE = 0.03
 OVERHEAD = 0.05
@@ -64,51 +71,94 @@ def page(out: Path) -> str:
         "[shapes.md](shapes.md).\n",
         SOURCES,
     ]
-    for machine, rows in _by_machine(out).items():
-        measured = [row for row in rows if "metrics" in row]
+    for machine, found in _by_machine(out).items():
         parts += [
             f"## On {machine}\n",
-            *_tables(measured),
-            *_section("Measured twice, in two processes", _agreement(measured)),
-            *_section("Compiled beside eager", _compiled(measured)),
-            *_section("What the evaluation itself costs", [*_overhead(rows), *_scoring(rows)]),
-            *_section("This house beside the published packages", _packages(rows)),
+            *_tables(found.rows),
+            *_section("Measured twice, in two processes", _agreement(found.rows)),
+            *_section("Compiled beside eager", _compiled(found.rows)),
+            *_section("What the evaluation itself costs", [*_overhead(found), *_scoring(found)]),
+            *_section("Ours beside the published packages", _packages(found.packages)),
         ]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _by_machine(out: Path) -> dict[str, list[Row]]:
-    """Return what each machine measured, each row with its visit, the newest visit last.
+@dataclass(frozen=True)
+class JobRow:
+    """A row, and the job that measured it."""
 
-    A visit has one file on all machines; a summary there is of the rows before it.
+    job: str
+    row: Row
+
+
+@dataclass
+class Found:
+    """What the jobs measured on one machine, the newest job last."""
+
+    rows: list[JobRow] = field(default_factory=list)
+    overheads: dict[str, float] = field(default_factory=dict)
+    """Share of each job's evaluation that was not spent in the pipeline."""
+    scoring: dict[str, dict] = field(default_factory=dict)
+    """What each job found that it takes to score a batch."""
+    packages: list[dict] = field(default_factory=list)
+    """Comparisons with the published packages, the newest last."""
+
+    def add(self, job: str, line: dict) -> None:
+        """Add a line of a job's results file."""
+        self.rows += [JobRow(job, _estimated(row)) for row in read_rows([line])[0]]
+        if "overhead" in line.get("summary", {}):
+            self.overheads[job] = line["summary"]["overhead"]
+        if "scoring" in line:
+            self.scoring[job] = line["scoring"]
+        if "accelerator" in line:
+            self.packages.append(_package(line))
+
+
+def _by_machine(out: Path) -> dict[str, Found]:
+    """Return what each machine measured.
+
+    A job has one file on all machines; a summary there is of the rows before it.
     """
-    diary = ResultsFile.open(out / "diary" / "visits.jsonl").rows
-    age = {entry["visit"]: number for number, entry in enumerate(diary)}
-    machines: dict[str, list[Row]] = {}
+    age = order_of_jobs(out)
+    machines: dict[str, Found] = {}
     for file in sorted(out.glob("*.jsonl"), key=lambda file: (age.get(file.stem, -1), file.stem)):
         machine = ""
-        for row in ResultsFile.open(file).rows:
-            about = row.get("scoring", row)
+        for line in ResultsFile.open(file).lines:
+            about = line.get("scoring", line)
             machine = _machine(about["environment"]) if "environment" in about else machine
-            machines.setdefault(machine, []).append(_estimated(row) | {"visit": file.stem})
+            machines.setdefault(machine, Found()).add(file.stem, line)
     return machines
 
 
 def _estimated(row: Row) -> Row:
     """Return the row with its speed-up estimated from its times again.
 
-    The visits may be of several versions of this program, which estimated otherwise.
+    The jobs may be of several versions of this program, which estimated otherwise.
     """
-    samples = row.get("samples", {})
-    if "baseline_seconds" in samples:
-        gain = statistics.speedup(samples["baseline_seconds"], samples["seconds"])
-        others = [item for item in row["metrics"] if item["name"] != "speedup"]
-        found = metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
-        return row | {"metrics": [*others, found]}
-    if "house" in samples:
-        gain = statistics.speedup(samples["package"], samples["house"])
-        return row | {"package_over_house": [gain.low, gain.value, gain.high]}
-    return row
+    if not row.samples.baseline_seconds:
+        return row
+    gain = statistics.speedup(row.samples.baseline_seconds, row.samples.seconds)
+    others = [item for item in row.metrics if item.name != "speedup"]
+    found = metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
+    return row.model_copy(update={"metrics": [*others, found]})
+
+
+def _package(line: dict) -> dict:
+    """Return a comparison with a package under today's keys, its ratio estimated again."""
+    found = {_NEW_KEYS.get(key, key): value for key, value in line.items()}
+    samples = {_NEW_KEYS.get(key, key): value for key, value in line.get("samples", {}).items()}
+    if samples:
+        gain = statistics.speedup(samples["package"], samples["ours"])
+        found["package_over_ours"] = [gain.low, gain.value, gain.high]
+    return found
+
+
+# the lines that were written at first call ours the house
+_NEW_KEYS = {
+    "house": "ours",
+    "house_seconds": "our_seconds",
+    "package_over_house": "package_over_ours",
+}
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
@@ -136,24 +186,20 @@ def _words(settings: dict) -> str:
     )
 
 
-def _configuration(row: Row) -> str:
-    return json.dumps(row["configuration"], sort_keys=True)
-
-
-def _grouped(rows: Iterable[Row], key: Callable[[Row], tuple]) -> Iterator[tuple[tuple, list[Row]]]:
-    """Yield rows with equal keys together, keys in the order in which they first come."""
-    groups: dict[tuple, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(key(row), []).append(row)
+def _grouped(items: Iterable[T], key: Callable[[T], tuple]) -> Iterator[tuple[tuple, list[T]]]:
+    """Yield items with equal keys together, keys in the order in which they first come."""
+    groups: dict[tuple, list[T]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
     yield from groups.items()
 
 
-def _tables(rows: list[Row]) -> Iterator[str]:
-    commits = sorted({(row["environment"]["commit"] or "unknown")[:10] for row in rows})
+def _tables(found: list[JobRow]) -> Iterator[str]:
+    commits = sorted({(item.row.environment["commit"] or "unknown")[:10] for item in found})
     if commits:
         yield f"Commit: {', '.join(commits)}.\n"
     for (words, _), alike in _grouped(
-        rows, lambda row: (_words(row["settings"]), row["settings"]["digest"])
+        found, lambda item: (_words(item.row.settings), item.row.digest)
     ):
         yield f"### {words}\n"
         yield from _table(
@@ -164,47 +210,46 @@ def _tables(rows: list[Row]) -> Iterator[str]:
         yield ""
 
 
-def _newest(rows: list[Row]) -> Iterator[Row]:
-    """Yield the newest row of each configuration, visit by visit, each visit's baseline first."""
-    newest = {_configuration(row): row for row in rows if row["role"] != "baseline"}
-    for _, together in _grouped(rows, lambda row: (row["visit"],)):
-        shown = [row for row in together if newest.get(_configuration(row)) is row]
+def _newest(found: list[JobRow]) -> Iterator[Row]:
+    """Yield the newest row of each configuration, job by job, each job's baseline first."""
+    newest = {item.row.key: item.row for item in found if item.row.role != "baseline"}
+    for _, together in _grouped(found, lambda item: (item.job,)):
+        rows = [item.row for item in together]
+        shown = [row for row in rows if newest.get(row.key) is row]
         if shown or not newest:
-            yield from (row for row in together if row["role"] == "baseline")
+            yield from (row for row in rows if row.role == "baseline")
             yield from shown
 
 
 def _cells(row: Row) -> list[str]:
-    memory = value_of(row, "peak_memory")
-    measured = row["status"] == "measured"
+    memory = row.value_of("peak_memory")
+    measured = row.status == MEASURED
     return [
-        row["label"] if measured else f"{row['label']}: {row['status']}",
-        _number(value_of(row, "seconds_per_image"), 3),
-        _speedup(row) or ("1" if row["role"] == "baseline" else ""),
+        row.label if measured else f"{row.label}: {row.status}",
+        _number(row.value_of("seconds_per_image"), 3),
+        _speedup(row) or ("1" if row.role == "baseline" else ""),
         _published(row),
-        _number(value_of(row, "seconds_per_batch_p95"), 3),
-        _number(value_of(row, "seconds_cold_batch"), 1),
+        _number(row.value_of("seconds_per_batch_p95"), 3),
+        _number(row.value_of("seconds_cold_batch"), 1),
         _number(memory and memory / 2**30, 2),
-        _number(value_of(row, "energy_per_image"), 0),
-        _number(value_of(row, "mean_power"), 0),
-        _number(value_of(row, "gpu_clock"), 0),
-        _number(value_of(row, "gpu_utilization"), 0),
+        _number(row.value_of("energy_per_image"), 0),
+        _number(row.value_of("mean_power"), 0),
+        _number(row.value_of("gpu_clock"), 0),
+        _number(row.value_of("gpu_utilization"), 0),
         _batches(row),
     ]
 
 
 def _batches(row: Row) -> str:
     """Return how many batches were timed, and how many of them something disturbed."""
-    disturbed = _number(value_of(row, "batches_disturbed"), 0)
-    timed = _number(value_of(row, "timed_batches"), 0)
+    disturbed = _number(row.value_of("batches_disturbed"), 0)
+    timed = _number(row.value_of("timed_batches"), 0)
     return f"{timed}, {disturbed} disturbed" if disturbed else timed
 
 
 def _speedup(row: Row) -> str:
-    gain = next((item for item in row["metrics"] if item["name"] == "speedup"), None)
-    if gain is None or gain["value"] is None:
-        return ""
-    return _interval(gain["low"], gain["value"], gain["high"], 2)
+    gain = row.estimate_of("speedup")
+    return "" if gain is None else _interval(gain.low, gain.value, gain.high, 2)
 
 
 def _interval(low: float | None, value: float, high: float | None, digits: int) -> str:
@@ -214,7 +259,7 @@ def _interval(low: float | None, value: float, high: float | None, digits: int) 
 
 
 def _published(row: Row) -> str:
-    pipe, label = row["settings"]["pipe"], row["label"]
+    pipe, label = row.settings["pipe"], row.label
     bare = " + ".join(part.partition("/")[0] for part in label.split(" + "))
     found = (PUBLISHED.get((pipe, name)) for name in (label, bare))
     value, source = next((entry for entry in found if entry), ("", ""))
@@ -225,21 +270,18 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _agreement(rows: list[Row]) -> list[str]:
-    """Return what was measured by several visits, and whether the visits agree."""
+def _agreement(found: list[JobRow]) -> list[str]:
+    """Return what was measured by several jobs, and whether the jobs agree."""
     lines = []
     far = 0
-    with_gain = (row for row in rows if value_of(row, "speedup") is not None)
-    for _, alike in _grouped(
-        with_gain, lambda row: (row["settings"]["digest"], _configuration(row))
-    ):
-        visits = {row["visit"]: row for row in alike}  # the newest of each
-        for one, other in itertools.combinations(visits.values(), 2):
-            apart = abs(value_of(one, "speedup") / value_of(other, "speedup") - 1)
+    with_gain = (item for item in found if item.row.value_of("speedup") is not None)
+    for _, alike in _grouped(with_gain, lambda item: (item.row.digest, item.row.key)):
+        by_job = {item.job: item.row for item in alike}  # the newest of each
+        for one, other in itertools.combinations(by_job.values(), 2):
+            apart = abs(one.value_of("speedup") / other.value_of("speedup") - 1)
             far += apart > AGREE
             verdict = "yes" if apart <= AGREE else "no"
-            settings = _words(one["settings"])
-            cells = [settings, one["label"], _speedup(one), _speedup(other)]
+            cells = [_words(one.settings), one.label, _speedup(one), _speedup(other)]
             lines.append([*cells, f"{apart:.1%}", verdict])
     if not lines:
         return []
@@ -248,21 +290,21 @@ def _agreement(rows: list[Row]) -> list[str]:
     return [*_table(head, lines), "", f"{said} within {AGREE:.0%}."]
 
 
-def _compiled(rows: list[Row]) -> list[str]:
+def _compiled(found: list[JobRow]) -> list[str]:
     def alike(row: Row) -> tuple:
-        settings = row["settings"] | {"digest": None}
+        settings = row.settings | {"digest": None}
         settings["pipeline"] = settings["pipeline"] | {"compile": None}
-        text = json.dumps(settings, sort_keys=True)
-        return text, _configuration(row)
+        return json.dumps(settings, sort_keys=True), row.key
 
     lines = []
-    for _, both in _grouped((row for row in rows if row["status"] == "measured"), alike):
-        arms = {row["settings"]["pipeline"]["compile"]: row for row in both}
+    measured = (item.row for item in found if item.row.status == MEASURED)
+    for _, both in _grouped(measured, alike):
+        arms = {row.settings["pipeline"]["compile"]: row for row in both}
         if len(arms) == 2:
-            cells = [_words(arms[False]["settings"]), arms[False]["label"]]
+            cells = [_words(arms[False].settings), arms[False].label]
             for arm in (arms[False], arms[True]):
-                cells += [_number(value_of(arm, "seconds_per_image"), 3), _speedup(arm)]
-            lines.append([*cells, _number(value_of(arms[True], "seconds_cold_batch"), 0)])
+                cells += [_number(arm.value_of("seconds_per_image"), 3), _speedup(arm)]
+            lines.append([*cells, _number(arms[True].value_of("seconds_cold_batch"), 0)])
     head = (
         "settings | configuration | eager s/image | speed-up | compiled s/image | speed-up | "
         "compiled cold s"
@@ -270,76 +312,71 @@ def _compiled(rows: list[Row]) -> list[str]:
     return _table(head, lines)
 
 
-def _overhead(rows: list[Row]) -> list[str]:
-    """Return each visit's share of time in the evaluation that was not the pipeline's call.
+def _overhead(found: Found) -> list[str]:
+    """Return each job's share of time in the evaluation that was not the pipeline's call.
 
     And what it would be with a scorer, which random weights leave nothing to do: its time for a
     batch, measured by itself, is added to what each batch took.
     """
-    scoring = {
-        (found["pipe"], found["batch_size"]): found["seconds_per_batch"]
-        for found in (row["scoring"] for row in rows if "scoring" in row)
+    seconds_to_score = {
+        (scored["pipe"], scored["batch_size"]): scored["seconds_per_batch"]
+        for scored in found.scoring.values()
     }
     lines = []
-    for (visit,), own in _grouped(rows, lambda row: (row["visit"],)):
-        shares = [row["summary"]["overhead"] for row in own if "overhead" in row.get("summary", {})]
-        if not shares:
-            continue
-        share = shares[-1]
-        measured = [row for row in own if "seconds" in row.get("samples", {})]
-        settings = measured[0]["settings"] if measured else {}
-        scorer = scoring.get((settings.get("pipe"), settings.get("batch_size")))
+    for job, share in found.overheads.items():
+        measured = [item.row for item in found.rows if item.job == job and item.row.samples.seconds]
+        settings = measured[0].settings if measured else {}
+        scorer = seconds_to_score.get((settings.get("pipe"), settings.get("batch_size")))
         whole = share
         if scorer is not None:
-            batch = fmean(itertools.chain(*(row["samples"]["seconds"] for row in measured)))
+            batch = fmean(itertools.chain(*(row.samples.seconds for row in measured)))
             beside = scorer + batch * share / (1 - share)
             whole = beside / (batch + beside)
         verdict = "yes" if whole <= OVERHEAD else "no"
-        lines.append([visit, f"{share:.1%}", "" if scorer is None else f"{whole:.1%}", verdict])
+        lines.append([job, f"{share:.1%}", "" if scorer is None else f"{whole:.1%}", verdict])
     note = (
         "Random weights leave a scorer nothing to do: what it would add is its time for a batch, "
         "measured by itself.\n"
     )
-    return [note, *_table("visit | overhead | with a scorer | within 5 %", lines)] if lines else []
+    return [note, *_table("job | overhead | with a scorer | within 5 %", lines)] if lines else []
 
 
-def _scoring(rows: list[Row]) -> list[str]:
+def _scoring(found: Found) -> list[str]:
     """Return what it takes to score a batch."""
-    newest = {row["visit"]: row["scoring"] for row in rows if "scoring" in row}
     lines = [
         [
-            f"{found['pipe']}, batch {found['batch_size']}, {found['scorer']}",
-            _number(found["seconds_per_batch"], 3),
+            f"{scored['pipe']}, batch {scored['batch_size']}, {scored['scorer']}",
+            _number(scored["seconds_per_batch"], 3),
         ]
-        for found in newest.values()
+        for scored in found.scoring.values()
     ]
     return ["", *_table("scoring | s/batch: CLIP score, PSNR, SSIM", lines)] if lines else []
 
 
-def _packages(rows: list[Row]) -> list[str]:
-    """Return the newest of each comparison; a ratio above 1 means that the house is faster."""
+def _packages(compared: list[dict]) -> list[str]:
+    """Return the newest of each comparison; a ratio above 1 means that ours is faster."""
     lines = []
-    compared = (row for row in rows if "accelerator" in row)
     for _, alike in _grouped(
-        compared, lambda row: (row["pipe"], row["steps"], row["batch_size"], row["accelerator"])
+        compared,
+        lambda found: tuple(found[key] for key in ("pipe", "steps", "batch_size", "accelerator")),
     ):
-        row = alike[-1]
-        low, value, high = row["package_over_house"]
+        found = alike[-1]
+        low, value, high = found["package_over_ours"]
         verdict = "?" if high is None else "slower" if high < 1 else "not slower"
-        apart = row["largest_difference"]
+        apart = found["largest_difference"]
         lines.append(
             [
-                f"{row['pipe']}, {row['steps']} steps, batch {row['batch_size']}",
-                row.get("package", row["accelerator"]),
-                _number(row["house_seconds"], 3),
-                _number(row["package_seconds"], 3),
+                f"{found['pipe']}, {found['steps']} steps, batch {found['batch_size']}",
+                found.get("package", found["accelerator"]),
+                _number(found["our_seconds"], 3),
+                _number(found["package_seconds"], 3),
                 _interval(low, value, high, 3),
                 verdict,
                 "NaN or Inf" if apart is None else f"{apart:.1e}",
             ]
         )
     head = (
-        "settings | package | house s/batch | package s/batch | package / house (95 %) | "
-        "the house is | largest difference of a pixel"
+        "settings | package | ours s/batch | package s/batch | package / ours (95 %) | "
+        "ours is | largest difference of a pixel"
     )
     return _table(head, lines)

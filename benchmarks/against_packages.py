@@ -1,12 +1,12 @@
-"""DeepCache, T-GATE and ToMe of this house beside the published packages, in the same run.
+"""Our DeepCache, T-GATE and ToMe beside the published packages, in the same run.
 
     python benchmarks/against_packages.py --pipe SDXL --batch-size 2 --out packages.jsonl
     python benchmarks/against_packages.py --pipe TINY_SD15 --steps 10 --rounds 3 --device cpu
 
 Both arms make the same images (the largest difference of a pixel is printed), turn by turn; the
-ratio is package / house, above 1 where the house is faster. ToMe of this house is its package, put
-in and out around each image: there it is these that are compared. T-GATE's package comes with the
-extra [test]; without it its arm is left out. acceleration.py runs this as two of its visits.
+ratio is package / ours, above 1 where ours is faster. Our ToMe is its package, put in and out around
+each image: there it is these that are compared. T-GATE's package comes with the extra [test];
+without it its arm is left out. acceleration.py runs this as two of its jobs.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from worker.accelerators.compose import Accelerated
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.loading import load_pipeline
 from worker.results import environment, statistics
-from worker.results.file import Row, finite
+from worker.results.row import finite
 
 PROMPTS = ["a brown dog on a porch", "a red bicycle at a wall", "a train on a bridge", "a fox"]
 
 
 @contextmanager
-def house(pipeline, accelerators: dict, steps: int) -> Iterator[Callable]:
+def ours(pipeline, accelerators: dict, steps: int) -> Iterator[Callable]:
     with Accelerated(pipeline, accelerators) as accelerated:
         yield lambda **call: pipeline(**call, **accelerated.begin(steps, seed=0)).images
 
@@ -90,12 +90,14 @@ def forget(pipeline) -> None:
             vars(module).pop(name, None)
 
 
-def compare(pipeline, name: str, ours: Callable, theirs: Callable, call: dict, rounds: int) -> dict:
+def compare(
+    pipeline, name: str, our_arm: Callable, their_arm: Callable, call: dict, rounds: int
+) -> dict:
     """Time both arms turn by turn, after one untimed round."""
-    seconds: dict[str, list[float]] = {"house": [], "package": []}
+    seconds: dict[str, list[float]] = {"ours": [], "package": []}
     images = {}
     for turn in range(rounds + 1):
-        order = [("house", ours), ("package", theirs)]
+        order = [("ours", our_arm), ("package", their_arm)]
         for arm, enter in order if turn % 2 else reversed(order):
             generators = [torch.Generator("cpu").manual_seed(n) for n in range(len(call["prompt"]))]
             with torch.inference_mode(), enter() as generate:
@@ -105,15 +107,15 @@ def compare(pipeline, name: str, ours: Callable, theirs: Callable, call: dict, r
                 wait(pipeline)
                 if turn:
                     seconds[arm].append(time.perf_counter() - start)
-    apart = float((images["house"] - images["package"]).abs().max())
-    ratio = statistics.speedup(seconds["package"], seconds["house"])
+    apart = float((images["ours"] - images["package"]).abs().max())
+    ratio = statistics.speedup(seconds["package"], seconds["ours"])
     return {
         "accelerator": name,
-        "house_seconds": statistics.percentile(seconds["house"], 50),
+        "our_seconds": statistics.percentile(seconds["ours"], 50),
         "package_seconds": statistics.percentile(seconds["package"], 50),
-        "package_over_house": [ratio.low, ratio.value, ratio.high],
+        "package_over_ours": [ratio.low, ratio.value, ratio.high],
         "samples": seconds,
-        # random weights may overflow, and what is no number cannot be written
+        # random weights may overflow, and JSON has no word for NaN or Inf
         "largest_difference": finite([apart])[0],
         "rounds": rounds,
     }
@@ -125,7 +127,7 @@ def wait(pipeline) -> None:
 
 
 def measure(
-    name: str, steps: int, batch_size: int, rounds: int, device: str, known: Sequence[Row] = ()
+    name: str, steps: int, batch_size: int, rounds: int, device: str, known: Sequence[dict] = ()
 ) -> Iterator[dict]:
     """Yield what was found for each package that is installed.
 
@@ -163,18 +165,18 @@ def measure(
         "guidance_scale": pipe.architecture.guidance_scale,
     }
     for accelerator, distribution, parameters, package in missing:
-        ours = functools.partial(house, pipeline, {accelerator: parameters}, steps)
-        theirs = functools.partial(package, pipeline, parameters)
+        our_arm = functools.partial(ours, pipeline, {accelerator: parameters}, steps)
+        their_arm = functools.partial(package, pipeline, parameters)
         try:
             published = f"{distribution} {version(distribution)}"
-            found = compare(pipeline, accelerator, ours, theirs, call, rounds)
+            found = compare(pipeline, accelerator, our_arm, their_arm, call, rounds)
         except ImportError as error:  # of which one that is not installed is a kind
             print(f"{accelerator}: left out, its package cannot be used here ({error})")
         else:
             yield found | {"package": published, "parameters": parameters} | about
 
 
-def _is_of(row: Row, about: dict) -> bool:
+def _is_of(row: dict, about: dict) -> bool:
     """Say whether a row tells what would be measured again here."""
     there, here = row.get("environment", {}), about["environment"]
     return all(there.get(key) == here[key] for key in environment.MUST_AGREE) and all(

@@ -18,10 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from worker.measure import task as search
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
-from worker.results.file import ResultsFile, Row
+from worker.results.file import ResultsFile
+from worker.results.row import Metric, Row, read_rows
 from worker.search.section import Search
 
 PIPES = ("SHAPES_SD15", "SHAPES_SDXL")
@@ -37,51 +39,50 @@ COLUMNS = {"speedup": "speed-up", "quality_loss": "CLIP loss", "psnr": "PSNR, dB
 
 def measure(pipe: str, steps: int, images: int, batch_size: int, out: Path) -> None:
     results = ResultsFile.open(out / f"{pipe}-{steps}.jsonl")
-    if results.rows and "summary" in results.rows[-1]:
+    if results.lines and "summary" in results.lines[-1]:
         return
-    request = search.Request(
+    request = TaskRequest(
         task=Task(find_pipe(pipe), find_sched("DDIM"), steps),
         search=Search.model_validate(SECTION),
         num_samples=images,
         batch_size=batch_size,
         command="python benchmarks/shapes_curves.py",
     )
-    search.run(request, results, "cpu", lambda line: print(f"{pipe}: {line}", flush=True))
+    run(request, results, "cpu", lambda line: print(f"{pipe}: {line}", flush=True))
 
 
 def table(out: Path) -> str:
     """Return what was measured as Markdown, one table for each pipeline."""
     lines = []
     for file in sorted(out.glob("*.jsonl")):
-        rows = [row for row in ResultsFile.open(file).rows if "metrics" in row]
+        rows, _ = read_rows(ResultsFile.open(file).lines)
         if not rows:
             continue
-        settings, machine = rows[0]["settings"], rows[0]["environment"]
+        settings, machine = rows[0].settings, rows[0].environment
         lines += [
             f"### {settings['pipe']}, {settings['steps']} steps\n",
             f"{settings['num_samples']} images, batch {settings['batch_size']}, {settings['sched']}"
             f"; {machine['device']}\n",
             "| configuration | " + " | ".join(COLUMNS.values()) + " |",
             "|---" * (1 + len(COLUMNS)) + "|",
-            *(f"| {row['label']} | {' | '.join(_cells(row))} |" for row in rows),
+            *(f"| {row.label} | {' | '.join(_cells(row))} |" for row in rows),
             "",
         ]
     return "\n".join(lines)
 
 
 def _cells(row: Row) -> list[str]:
-    found = {item["name"]: item for item in row["metrics"]}
-    return [_cell(found[name]) if name in found else "" for name in COLUMNS]
+    return [_cell(row.metric(name)) for name in COLUMNS]
 
 
-def _cell(item: dict) -> str:
-    if item["value"] is None:
+def _cell(metric: Metric | None) -> str:
+    if metric is None or metric.value is None:
         return ""
-    form = "{:.1%}" if item["name"] == "quality_loss" else "{:.2f}"
-    value = form.format(item["value"])
-    if item.get("low") is None:
+    form = "{:.1%}" if metric.name == "quality_loss" else "{:.2f}"
+    value = form.format(metric.value)
+    if metric.low is None:
         return value
-    return f"{value} ({form.format(item['low'])} to {form.format(item['high'])})"
+    return f"{value} ({form.format(metric.low)} to {form.format(metric.high)})"
 
 
 def main() -> int:

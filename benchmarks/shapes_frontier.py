@@ -20,34 +20,33 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from worker.accelerators.registry import specs
-from worker.results.file import ResultsFile, Row
+from worker.results.file import ResultsFile
+from worker.results.row import MEASURED, Row, read_rows
 from worker.results.summary import frontier
 
 
 def frontiers(folder: Path) -> dict[str, list[Row]]:
     """Return the frontier of each task, by the task's id."""
     files = sorted(folder.glob("*.jsonl"))
-    return {file.stem: frontier(_newest(ResultsFile.open(file).rows)) for file in files}
+    return {
+        file.stem: frontier(_newest(read_rows(ResultsFile.open(file).lines)[0])) for file in files
+    }
 
 
 def _newest(rows: list[Row]) -> list[Row]:
     """Return what the task itself measured under its last settings, once each configuration."""
-    own = [row for row in rows if "settings" in row and "study" not in row]
-    digests = [row["settings"]["digest"] for row in own]
-    last = {
-        json.dumps(row["configuration"], sort_keys=True): row
-        for row, digest in zip(own, digests, strict=True)
-        if digest == digests[-1]
-    }
-    return [row for row in last.values() if row["status"] == "measured"]
+    own = [row for row in rows if row.study is None]
+    last = {row.key: row for row in own if row.digest == own[-1].digest}
+    return [row for row in last.values() if row.status == MEASURED]
 
 
 def kind(row: Row) -> str:
     """What a configuration is made of, whatever its parameters."""
-    configuration = row["configuration"]
-    if "steps" in configuration:
+    if row.has_other_steps:
         return "fewer steps"
-    used = [spec.title for name, spec in specs().items() if name in configuration["accelerators"]]
+    used = [
+        spec.title for name, spec in specs().items() if name in row.configuration["accelerators"]
+    ]
     return " + ".join(used) or "baseline"
 
 
@@ -57,9 +56,7 @@ def table(found: dict[str, list[Row]]) -> str:
     for task, rows in found.items():
         for number, row in enumerate(rows):
             cells = [_cell(row, "speedup", "{:.2f}"), _cell(row, "quality_loss", "{:.1%}")]
-            lines.append(
-                f"| {task if number == 0 else ''} | {row['label']} | {' | '.join(cells)} |"
-            )
+            lines.append(f"| {task if number == 0 else ''} | {row.label} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -86,10 +83,10 @@ def _most_first(item: tuple[str, int]) -> tuple[int, str]:
 
 def _cell(row: Row, name: str, form: str) -> str:
     """A figure with its interval, whose ends too few pairs leave unknown; the baseline has none."""
-    item = next((item for item in row["metrics"] if item["name"] == name), None)
-    if item is None:
+    metric = row.metric(name)
+    if metric is None:
         return ""
-    figures = (item[key] for key in ("value", "low", "high"))
+    figures = (metric.value, metric.low, metric.high)
     value, low, high = ("?" if figure is None else form.format(figure) for figure in figures)
     return f"{value} ({low} to {high})"
 

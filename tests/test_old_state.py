@@ -23,11 +23,13 @@ from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attem
 from scheduler.storage.journal import read_journal
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.from_files import progress_from_files
-from worker.measure.task import Request, run
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results import environment
-from worker.results.file import ResultsFile, is_measurement
+from worker.results.file import ResultsFile
+from worker.results.row import read_rows
 from worker.results.summary import summarise
 from worker.search.section import Search
 
@@ -113,10 +115,10 @@ def test_what_it_could_not_measure_is_not_measured_again(old: Path) -> None:
     search = Search.model_validate(rows[0]["reproduce"]["search"])
     task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), 4)
     said: list[str] = []
-    summary = run(Request(task, search, 2, 2), ResultsFile.open(path), "cpu", said.append)
+    summary = run(TaskRequest(task, search, 2, 2), ResultsFile.open(path), "cpu", said.append)
     assert "task: 3 configurations, 3 of them measured before" in said
-    assert summary["not_numbers"] == ["DeepCache 2/0"]
-    assert path.read_text() == before + json.dumps({"summary": summary}) + "\n"
+    assert summary.non_finite == ["DeepCache 2/0"]
+    assert path.read_text() == before + json.dumps({"summary": summary.as_json()}) + "\n"
 
 
 def test_a_dispatcher_of_it_that_still_runs_is_seen(old: Path) -> None:
@@ -131,8 +133,9 @@ def test_a_dispatcher_of_it_that_still_runs_is_seen(old: Path) -> None:
 def test_its_rows_are_measurements_and_sum_up_to_what_they_did(old: Path) -> None:
     results = ResultsFile.open(old / "checkpoints/old/TINY_SD15_DDIM_4.jsonl")
     assert not results.notices
-    *rows, last = results.rows
-    assert len(rows) == 3
-    assert all(is_measurement(row) for row in rows)
-    summary = summarise(rows, max_loss=0.05)
+    *lines, last = results.lines
+    rows, others = read_rows(lines)
+    assert (len(rows), others) == (3, 0)
+    assert [row.as_json() for row in rows] == lines
+    summary = summarise(rows, max_loss=0.05).as_json()
     assert {key: last["summary"][key] for key in summary} == summary

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from worker.results.file import ResultsFile, metric
+from worker.results.file import ResultsFile
+from worker.results.row import metric
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -19,6 +20,11 @@ def acceleration(monkeypatch):
     import acceleration
 
     return acceleration
+
+
+def figure(*fields, **ends):
+    """Return a metric as it stands in a results file."""
+    return metric(*fields, **ends).model_dump()
 
 
 def row(label="DeepCache 3/0", gpu="NVIDIA H200", gain=2.4, low=2.3, *, compiled=False, **more):
@@ -33,18 +39,19 @@ def row(label="DeepCache 3/0", gpu="NVIDIA H200", gain=2.4, low=2.3, *, compiled
         "configuration": {"accelerators": {"named": label}},
         "status": "measured",
         "metrics": [
-            metric("seconds_per_image", 0.2, "s", "lower"),
-            metric("speedup", gain, "×", "higher", low=low, high=2.5),
+            figure("seconds_per_image", 0.2, "s", "lower"),
+            figure("speedup", gain, "×", "higher", low=low, high=2.5),
         ],
+        "samples": {},
         "settings": settings,
         "environment": machine | {"versions": versions, "commit": "0123456789abcdef"},
         **more,
     }
 
 
-def written(acceleration, folder, **visits):
-    for visit, rows in visits.items():
-        results = ResultsFile.open(folder / f"{visit}.jsonl")
+def written(acceleration, folder, **jobs):
+    for job, rows in jobs.items():
+        results = ResultsFile.open(folder / f"{job}.jsonl")
         for measured in rows:
             results.append(measured)
     return acceleration.acceleration_report.page(folder)
@@ -77,12 +84,12 @@ def test_what_is_found_of_a_machine_stands_under_it(acceleration, tmp_path):
     assert ["Measured twice" in text for text in machines] == [True, False]
 
 
-def test_the_newest_visit_counts_by_the_diary(acceleration, tmp_path):
-    visits = dict(zip("ab", acceleration.first_visits(), strict=False))
-    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "H200")
-    diary.note(visits["b"], "ended", 1)
-    diary.note(visits["a"], "ended", 1)
-    names = {visits["a"].name: [row(gain=2.4)], visits["b"].name: [row(gain=2.3)]}
+def test_the_newest_job_counts_by_the_run_log(acceleration, tmp_path):
+    jobs = dict(zip("ab", acceleration.first_jobs(), strict=False))
+    run_log = acceleration.RunLog(tmp_path, "H200")
+    run_log.note(jobs["b"].name, "ended", 1)
+    run_log.note(jobs["a"].name, "ended", 1)
+    names = {jobs["a"].name: [row(gain=2.4)], jobs["b"].name: [row(gain=2.3)]}
     table = written(acceleration, tmp_path, **names).split("###")[1]
     assert "2.40" in table
     assert "2.30 (" not in table
@@ -94,17 +101,17 @@ def test_the_newest_measurement_of_a_configuration_counts(acceleration, tmp_path
     assert "2.00" not in page
 
 
-def test_a_speedup_stands_under_the_baseline_of_its_own_visit(acceleration, tmp_path):
+def test_a_speedup_stands_under_the_baseline_of_its_own_job(acceleration, tmp_path):
     def baseline(seconds):
         made = row(label="baseline", role="baseline", configuration={"accelerators": {}})
-        return made | {"metrics": [metric("seconds_per_image", seconds, "s", "lower")]}
+        return made | {"metrics": [figure("seconds_per_image", seconds, "s", "lower")]}
 
-    visits = {"a": [baseline(0.41), row(gain=2.3)], "b": [baseline(0.42), row(gain=2.4)]}
-    visits["c"] = [baseline(0.43), row(label="T-GATE 10", gain=1.3)]
-    table = written(acceleration, tmp_path, **visits).split("###")[1]
+    jobs = {"a": [baseline(0.41), row(gain=2.3)], "b": [baseline(0.42), row(gain=2.4)]}
+    jobs["c"] = [baseline(0.43), row(label="T-GATE 10", gain=1.3)]
+    table = written(acceleration, tmp_path, **jobs).split("###")[1]
     rows = [line[2:].split(" | ")[:2] for line in table.splitlines() if line.startswith("| ")]
     assert rows[1:] == [
-        ["baseline", "0.420"],  # of visit b, which measured DeepCache last
+        ["baseline", "0.420"],  # of job b, which measured DeepCache last
         ["DeepCache 3/0", "0.200"],
         ["baseline", "0.430"],
         ["T-GATE 10", "0.200"],
@@ -179,41 +186,55 @@ def test_what_the_evaluation_would_cost_with_a_scorer(
         ([None, 0.95, None], None, "0.950 (? to ?) | ? | NaN or Inf"),
     ],
 )
-def test_the_house_beside_the_packages(acceleration, tmp_path, interval, apart, cells):
+def test_ours_beside_the_packages(acceleration, tmp_path, interval, apart, cells):
     found = {"pipe": "SD15", "steps": 50, "batch_size": 4, "accelerator": "deepcache"}
-    found |= {"house_seconds": 1.0, "package_seconds": 1.05, "largest_difference": apart}
-    found |= {"package_over_house": interval, "environment": row()["environment"]}
+    found |= {"our_seconds": 1.0, "package_seconds": 1.05, "largest_difference": apart}
+    found |= {"package_over_ours": interval, "environment": row()["environment"]}
     found |= {"package": "DeepCache 0.1.1"}
     page = written(acceleration, tmp_path, packages=[found])
     assert f"| {cells} |" in page
     assert "| DeepCache 0.1.1 | 1.000 |" in page
 
 
+def test_the_committed_lines_have_the_keys_of_their_time(acceleration, tmp_path):
+    """Those of the first jobs call the run log's jobs visits, and ours the house."""
+    about = {"accelerator": "tgate", "pipe": "SD15", "steps": 50, "batch_size": 4}
+    about |= {"largest_difference": 0.0, "environment": row()["environment"]}
+    samples = {"house": [1.0] * 6, "package": [1.2] * 6}
+    old = about | {"house_seconds": 1.0, "package_seconds": 1.2, "samples": samples}
+    assert "| tgate | 1.000 | 1.200 | 1.200 (1.200" in written(acceleration, tmp_path, one=[old])
+    log = ResultsFile.open(tmp_path / "run_log" / "jobs.jsonl")
+    log.append({"visit": "SD15-again", "machine": "H200", "ended": 71.5})
+    assert acceleration.RunLog(tmp_path, "H200").is_done("SD15-again")
+    assert acceleration.RunLog(tmp_path, "A100").expected("SD15-again", 200) == 71.5
+
+
 def test_disturbed_batches_are_shown(acceleration, tmp_path):
     disturbed = row()
-    disturbed["metrics"] += [metric("timed_batches", 10, "", None)]
+    disturbed["metrics"] += [figure("timed_batches", 10, "", None)]
     assert "| 10 |" in written(acceleration, tmp_path, one=[disturbed])
-    disturbed["metrics"] += [metric("batches_disturbed", 3, "", None)]
+    disturbed["metrics"] += [figure("batches_disturbed", 3, "", None)]
     assert "| 10, 3 disturbed |" in written(acceleration, tmp_path, two=[disturbed])
 
 
-def test_a_visit_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
-    visit = next(acceleration.first_visits())
-    diary = acceleration.Diary(tmp_path / "visits.jsonl", "H200")
-    assert diary.expected(visit) == visit.guess
-    diary.note(visit, "started", 540)
-    assert diary.expected(visit) == visit.guess, "what failed may need no more than it had"
-    diary.note(visit, "stopped", 540)
-    diary.note(visit, "started", 600)
-    assert diary.expected(visit) == 541, "it needs more than it had when it was stopped"
-    diary.note(visit, "ended", 123.4)
-    assert diary.is_done(visit)
-    other = acceleration.Diary(tmp_path / "visits.jsonl", "A100")
-    assert not other.is_done(visit)
-    assert other.expected(visit) == 123.4
+def test_a_job_is_done_on_the_machine_that_made_it(acceleration, tmp_path):
+    job = next(acceleration.first_jobs())
+    run_log = acceleration.RunLog(tmp_path, "H200")
+    about = (job.name, job.guess)
+    assert run_log.expected(*about) == job.guess
+    run_log.note(job.name, "started", 540)
+    assert run_log.expected(*about) == job.guess, "what failed may need no more than it had"
+    run_log.note(job.name, "stopped", 540)
+    run_log.note(job.name, "started", 600)
+    assert run_log.expected(*about) == 541, "it needs more than it had when it was stopped"
+    run_log.note(job.name, "ended", 123.4)
+    assert run_log.is_done(job.name)
+    other = acceleration.RunLog(tmp_path, "A100")
+    assert not other.is_done(job.name)
+    assert other.expected(*about) == 123.4
 
 
-def test_a_visit_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_again(tmp_path):
+def test_a_job_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_again(tmp_path):
     (tmp_path / "SD15-again.jsonl").mkdir()
     command = [sys.executable, BENCHMARKS / "acceleration.py", "--out", tmp_path, "--tiny"]
     command += ["--only", "SD15-again", "--budget", "500"]
@@ -225,12 +246,12 @@ def test_a_visit_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_a
         assert sentence.startswith("error: the results file")
 
 
-def test_a_visit_is_stopped_when_the_budget_ends(acceleration, tmp_path):
-    visit = acceleration.Visit("SD15-again", "SD15", 4, guess=0.1)
+def test_a_job_is_stopped_when_the_budget_ends(acceleration, tmp_path):
+    job = acceleration.Job("SD15-again", "SD15", 4, guess=0.1)
     arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=0.2)
-    assert acceleration.go_on([visit], arguments) == acceleration.ALL_BUT_DONE
-    diary = acceleration.Diary(tmp_path / "diary" / "visits.jsonl", "cpu")
-    assert diary.expected(visit) > 1
+    assert acceleration.go_on([job], arguments) == acceleration.ALL_BUT_DONE
+    run_log = acceleration.RunLog(tmp_path, "cpu")
+    assert run_log.expected(job.name, job.guess) > 1
 
 
 def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
@@ -246,16 +267,16 @@ def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
     assert (tmp_path / "page.md").read_text().startswith("# What the accelerators give, measured")
 
 
-def test_the_first_list_is_of_known_visits_and_fits_into_calls_of_nine_minutes(acceleration):
-    visits = [*acceleration.first_visits()]
+def test_the_first_list_is_of_known_jobs_and_fits_into_calls_of_nine_minutes(acceleration):
+    jobs = [*acceleration.first_jobs()]
     kinds = {"cached", "combined", "again", "packages", "scoring", "compiled"}
     names = {f"{pipe}-{kind}" for pipe in ("SD15", "SDXL") for kind in kinds}
     longer = {"SDXL-tgate", "SDXL-tgate-again"}
-    assert {visit.name for visit in visits} == names | longer
-    assert all(visit.guess < 540 for visit in visits)
+    assert {job.name for job in jobs} == names | longer
+    assert all(job.guess < 540 for job in jobs)
     for alike in (names, longer):  # else no two of them could be compared
-        plain = [v for v in visits if v.name in alike and not v.packages and not v.scoring]
-        assert len({visit.rounds for visit in plain}) == 1
+        plain = [v for v in jobs if v.name in alike and not v.packages and not v.scoring]
+        assert len({job.rounds for job in plain}) == 1
 
 
 def test_a_call_ends_after_two_failures_in_a_row(acceleration, tmp_path, monkeypatch, capsys):
@@ -265,13 +286,13 @@ def test_a_call_ends_after_two_failures_in_a_row(acceleration, tmp_path, monkeyp
         return subprocess.CompletedProcess(command, next(codes))
 
     monkeypatch.setattr(acceleration.subprocess, "run", fail)
-    visits = [acceleration.Visit(name, "SD15", 4) for name in "abcdef"]
+    jobs = [acceleration.Job(name, "SD15", 4) for name in "abcdef"]
     arguments = argparse.Namespace(out=tmp_path, tiny=True, budget=900)
-    assert acceleration.go_on(visits, arguments) == 1
+    assert acceleration.go_on(jobs, arguments) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["a: failed with code 1 after 0 s", "b: ended after 0 s"]
     assert lines[2:4] == ["c: failed with code -9 after 0 s", "d: failed with code 1 after 0 s"]
-    assert lines[4] == "2 visits failed one after the other: nothing else was started"
+    assert lines[4] == "2 jobs failed one after the other: nothing else was started"
     assert lines[5:] == ["still to do: e, about 200 s", "still to do: f, about 200 s"]
 
 

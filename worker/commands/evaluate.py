@@ -141,6 +141,7 @@ def _finish(arguments: argparse.Namespace, answer: Mapping[str, Any]) -> int:
 def in_words(answer: Mapping[str, Any]) -> list[str]:
     """Return the answer in lines for people."""
     from worker.measure.rows import in_words as row_in_words
+    from worker.results.row import Measurement
 
     what = answer["configuration"]
     lines = [
@@ -149,10 +150,10 @@ def in_words(answer: Mapping[str, Any]) -> list[str]:
         f"{what['dtype']}",
         f"accelerators: {answer['label'] if answer['accelerators'] else 'none'}",
         *(f"  {remark}" for remark in answer["remarks"]),
-        row_in_words(answer["baseline"]),
+        row_in_words(Measurement.model_validate(answer["baseline"])),
     ]
     if answer["accelerators"]:
-        lines.append(row_in_words(answer["candidate"]))
+        lines.append(row_in_words(Measurement.model_validate(answer["candidate"])))
     lines.append(f"speed-up {_interval(answer['speedup'], '{:.2f}')}")
     if answer["relative_loss"] is not None:
         lines.append(f"relative loss {_interval(answer['relative_loss'], '{:+.2%}')}")

@@ -70,16 +70,17 @@ def _run(arguments: argparse.Namespace) -> int:
 def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the lines of the results file: what was measured, and the verdict over it."""
     from worker.results import environment
-    from worker.results.file import metric
+    from worker.results.row import metric
 
     stamp = {
         "settings": {"case": arguments.case.name},
         "reproduce": {"command": _command(arguments)},
         "environment": {},
     }
-    metrics = [metric("achievement", answer["achievement"], "", "higher")]
+    metrics = [metric("achievement", answer["achievement"], "", "higher").model_dump()]
     if answer["passed"] is not None:
-        metrics.insert(0, metric("passed", float(answer["passed"]), "", "higher"))
+        passed = metric("passed", float(answer["passed"]), "", "higher")
+        metrics.insert(0, passed.model_dump())
     row = {
         "role": "candidate",
         "label": arguments.case.name,

@@ -76,11 +76,11 @@ def _run(arguments: argparse.Namespace) -> int:
     for notice in results.notices:
         _say(notice)
 
-    from worker.measure.task import Request
-    from worker.measure.task import run as run_search
+    from worker.measure.settings import TaskRequest
+    from worker.measure.task import run as run_task
 
     device = _device()
-    request = Request(
+    request = TaskRequest(
         task=task,
         search=search,
         num_samples=arguments.num_samples,
@@ -91,8 +91,8 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     name = os.environ.get("SWEEP_TASK") or f"{task.pipe.name} {task.sched.name} {task.steps}"
     _say(f"task {name} on {device}, results in {path}")
-    summary = run_search(request, results, device, _say)
-    _say(f"summary: {json.dumps(summary, ensure_ascii=False)}")
+    summary = run_task(request, results, device, _say)
+    _say(f"summary: {json.dumps(summary.as_json(), ensure_ascii=False)}")
     _say("Successfully completed")
     return 0
 

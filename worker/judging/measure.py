@@ -27,14 +27,15 @@ from worker.measure import rows
 from worker.models.catalogue import PIPES, SD15, SDXL, Pipe, find_sched
 from worker.models.task import Task
 from worker.results import statistics
-from worker.results.file import Row
+from worker.results.row import Measurement
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.incompatible import incompatibility
 from worker.search.section import ConfigurationGrid, Search, read_search
 from worker.search.simplify import simplify
 
 if TYPE_CHECKING:
-    from worker.measure.evaluation import EvaluationContext, Samples
+    from worker.measure.context import EvaluationContext
+    from worker.measure.samples import Samples
 
 Say = Callable[[str], None]
 _ARCHITECTURES = {"StableDiffusionPipeline": SD15, "StableDiffusionXLPipeline": SDXL}
@@ -213,8 +214,8 @@ def _checked(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
 class Measured:
     """What was measured, as rows of a results file."""
 
-    baseline: Row
-    candidate: Row
+    baseline: Measurement
+    candidate: Measurement
     """The baseline itself, where the program has no accelerator that does anything."""
     speedup: statistics.Estimate
     loss: statistics.Estimate | None
@@ -232,7 +233,7 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
         torch.OutOfMemoryError: the baseline does not fit.
     """
     from worker.measure.session import Session
-    from worker.measure.task import Request, settings_of
+    from worker.measure.settings import TaskRequest, settings_of
     from worker.search.studies import Study
 
     dtype = "float32" if device == "cpu" else program.dtype
@@ -240,7 +241,7 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
         say(f"on a CPU {program.dtype} is measured as {dtype}")
     search = _search(program, options, dtype)
     study = Study("", options.num_samples, options.batch_size or program.batch, seed=options.seed)
-    request = Request(program.task, search, study.count, study.batch_size, study.seed)
+    request = TaskRequest(program.task, search, study.count, study.batch_size, study.seed)
     wanted = [BASELINE]
     if program.configuration.accelerators:
         wanted.append(program.configuration)
@@ -254,8 +255,8 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
     if baseline.clip:
         loss = statistics.relative_loss(baseline.clip, candidate.clip)
     return Measured(
-        rows.make_row(baseline, baseline, study.batch_size),
-        rows.make_row(candidate, baseline, study.batch_size),
+        rows.make_measurement(baseline, baseline, study.batch_size),
+        rows.make_measurement(candidate, baseline, study.batch_size),
         statistics.speedup(baseline.seconds, candidate.seconds),
         loss,
         statistics.percentile(candidate.seconds, 50),
@@ -277,7 +278,7 @@ def _evaluate(
 
     kind = getattr(schedulers, program.task.sched.class_name)
     try:
-        context.pipeline.scheduler = kind.from_config(dict(program.scheduler))
+        context.pipeline.plain.scheduler = kind.from_config(dict(program.scheduler))
         return evaluate(context, wanted, lambda done: say(f"  {done}"))
     except ConfigurationError as error:
         raise UnsuitableError(str(error)) from error
@@ -352,7 +353,7 @@ def verdict(measured: Measured, target: Target) -> Verdict:
 
 
 def _accelerated(measured: Measured) -> bool:
-    return bool(measured.candidate["role"] != "baseline")
+    return measured.candidate.role != "baseline"
 
 
 def _at_least(measured: Measured, bound: float) -> statistics.Answer:
@@ -383,8 +384,8 @@ def as_json(program: Program, measured: Measured, verdict: Verdict) -> dict[str,
         "accelerators": program.configuration.as_json()["accelerators"],
         "label": program.configuration.label,
         "remarks": list(program.remarks),
-        "baseline": measured.baseline,
-        "candidate": measured.candidate,
+        "baseline": measured.baseline.as_json(),
+        "candidate": measured.candidate.as_json(),
         "speedup": asdict(measured.speedup),
         "relative_loss": None if loss is None else asdict(loss),
         "latency": measured.latency,

@@ -8,25 +8,19 @@ minute of the machine. A single unpaired run of each side can be wrong by a fift
 from __future__ import annotations
 
 import gc
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
-from worker.accelerators.compose import Accelerated
 from worker.errors import ConfigurationError, OutOfMemoryError, is_out_of_memory
-from worker.measure.integrity import IntegrityCheck
-from worker.measure.memory import Memory
-from worker.metrics.device import Meter, Reading
-from worker.metrics.fid import Fid
-from worker.metrics.lpips import Lpips
-from worker.metrics.similarity import psnr, ssim
-from worker.models.catalogue import Sched
-from worker.results.file import NON_FINITE, OUT_OF_MEMORY
+from worker.measure.context import EvaluationContext, QualityMetrics
+from worker.measure.memory import must_fit
+from worker.measure.samples import Samples
+from worker.metrics.device import Reading
+from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
-from worker.types import Pipeline, Tensor
+from worker.types import Tensor
 
 # two sets of seeds never meet: no task has so many prompts
 _SEEDS_APART = 1_000_000
@@ -40,84 +34,6 @@ T = TypeVar("T")
 
 class NonFiniteImagesError(ConfigurationError):
     """The baseline's own images contain NaN or Inf: it overflowed."""
-
-
-class Scorer(Protocol):
-    """What scores images against captions."""
-
-    def score(self, images: Tensor, captions: Tensor) -> list[float]:
-        """Return one score for each image."""
-
-
-@dataclass(frozen=True)
-class EvaluationContext:
-    """A loaded pipeline and everything that stays the same from configuration to configuration."""
-
-    pipeline: Pipeline
-    sched: Sched
-    steps: int
-    prompts: Sequence[str]
-    batch_size: int
-    image_size: int
-    guidance_scale: float
-    scorer: Scorer | None
-    """None where images mean nothing (random weights at full size): no quality is measured."""
-    captions: Tensor
-    """The scorer's embedding of each prompt, shape [prompts, width]."""
-    lpips: Lpips | None
-    """None where its weights were not given."""
-    seed: int
-    warmup: int
-    repeats: int
-    """Least number of timed batches; prompts come round again where there are too few."""
-    meter: Meter
-    memory: Memory
-    compiled: bool = False
-    """Whether the UNet is compiled, for every configuration alike."""
-    fid: Fid | None = None
-    """None where its weights were not given, or there are too few images for it."""
-    integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
-    contexts: dict[str, Accelerated] = field(default_factory=dict)
-    """What was made for each configuration: what is compiled in it is not compiled again."""
-
-    def accelerated(self, configuration: Configuration) -> Accelerated:
-        """Return the pipeline's context for a configuration, the same one each time."""
-        key = json.dumps(dict(configuration.accelerators), sort_keys=True)
-        if key not in self.contexts:
-            self.contexts[key] = Accelerated(
-                self.pipeline, configuration.accelerators, self.compiled
-            )
-        return self.contexts[key]
-
-
-@dataclass
-class Samples:
-    """What one configuration gave, in the order of the prompts."""
-
-    configuration: Configuration
-    setup_seconds: float | None = None
-    """Seconds to put the accelerators in and out of the pipeline."""
-    cold_seconds: float | None = None
-    """Seconds of its very first batch."""
-    spent: float = 0.0
-    """Seconds in the pipeline altogether: cold, timed and retaken."""
-    seconds: list[float] = field(default_factory=list)
-    """Seconds of each timed batch."""
-    readings: list[Reading] = field(default_factory=list)
-    """What the device told of each timed batch."""
-    retaken: int = 0
-    """Batches that were timed again because something disturbed them."""
-    peak_memory: int | None = None
-    """Bytes of device memory at most, warm-ups apart; None on a CPU."""
-    clip: list[float] = field(default_factory=list)
-    psnr: list[float] = field(default_factory=list)
-    ssim: list[float] = field(default_factory=list)
-    lpips: list[float] = field(default_factory=list)
-    features: list[Tensor] = field(default_factory=list)
-    """FID's features of the images, batch by batch."""
-    images: int = 0
-    failure: str | None = None
-    """Why there is no measurement, as a row's ``status`` says it."""
 
 
 def evaluate(
@@ -147,34 +63,35 @@ def evaluate(
     _check_unchanged(context, baseline)
     for samples in block[1:]:
         _warm_up(context, samples)
-    batches = _batches(context)
+    batches = context.batches()
     for number, indices in enumerate(batches):
-        scored = number * context.batch_size < len(context.prompts)
-        images = {}
+        images: list[Tensor | None] = [None] * len(block)
         # whoever goes first finds the device cooler and the caches colder: take turns
         for turn in range(len(block)):
-            samples = block[(turn + number) % len(block)]
-            if samples.failure is None:
-                images[id(samples)] = _timed(context, samples, indices)
-        if scored:
+            place = (turn + number) % len(block)
+            if block[place].failure is None:
+                images[place] = _timed(context, block[place], indices)
+        # further batches have the same prompts and latents again
+        fresh = len(context.prompts) - number * context.settings.batch_size
+        if context.quality is not None and fresh > 0:
             with must_fit("the CLIP/LPIPS/FID scorer"):
-                _score(context, block, images, indices)
+                _score(context.quality, block, images, indices[:fresh])
         progress(f"batch {number + 1} of {len(batches)}")
     _check_unchanged(context, baseline)
     return block
 
 
 def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
-    """Hold the pipeline against what it was before the first accelerator was made ready.
+    """Compare the pipeline with what it was before the first accelerator was prepared.
 
     Raises:
         WorkerError: an accelerator left something behind.
     """
-    steps = min(context.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
-    batch = _generate(context, baseline, _batches(context)[0], steps)
+    steps = min(context.settings.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
+    batch = _generate(context, baseline, context.batches()[0], steps)
     assert batch is not None, "the baseline is made or raises"
     with must_fit("the check of the pipeline's integrity"):
-        context.integrity.check(context.pipeline, batch.images)
+        context.integrity.check(context.pipeline.plain, batch.images)
 
 
 @dataclass(frozen=True)
@@ -182,24 +99,11 @@ class _Batch:
     """One call of the pipeline."""
 
     images: Tensor
+    """Shape [batch, 3, height, width], values from 0 to 1."""
     seconds: float
     reading: Reading
     peak_memory: int | None
-
-
-def _batches(context: EvaluationContext) -> list[list[int]]:
-    """Return the prompts' numbers, batch by batch, each at least once.
-
-    All batches are equally large, so that their times can be compared: the last one is filled up
-    from the front.
-    """
-    count = len(context.prompts)
-    needed = max(-(-count // context.batch_size), context.repeats)
-    numbers = [n % count for n in range(needed * context.batch_size)]
-    return [
-        numbers[first : first + context.batch_size]
-        for first in range(0, len(numbers), context.batch_size)
-    ]
+    """Bytes; None on a CPU."""
 
 
 def _warm_up(context: EvaluationContext, samples: Samples) -> None:
@@ -207,10 +111,10 @@ def _warm_up(context: EvaluationContext, samples: Samples) -> None:
     samples.setup_seconds = _fitting(
         context, samples, lambda: _set_up(context, samples.configuration)
     )
-    for run in range(context.warmup):
+    for run in range(context.settings.timing.warmup):
         if samples.failure is not None:
             return
-        batch = _generate(context, samples, _batches(context)[0])
+        batch = _generate(context, samples, context.batches()[0])
         if batch is not None and run == 0:
             samples.cold_seconds = batch.seconds
 
@@ -218,13 +122,16 @@ def _warm_up(context: EvaluationContext, samples: Samples) -> None:
 def _set_up(context: EvaluationContext, configuration: Configuration) -> float:
     """Put the accelerators in and out once, and return the seconds that it took."""
     start = time.perf_counter()
-    with context.accelerated(configuration):
+    with context.pipeline.with_accelerators_of(configuration):
         pass
     return time.perf_counter() - start
 
 
-def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor:
-    """Make and time one batch; take it again where something else disturbed the device."""
+def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
+    """Make and time one batch of images, or mark the configuration as failed and return None.
+
+    A batch during which something else disturbed the device is taken again.
+    """
     batch = _generate(context, samples, indices)
     # what disturbed the last batch at every try will not be gone by trying this one again
     stays = bool(samples.readings) and samples.readings[-1].spoiled is not None
@@ -263,25 +170,10 @@ def _generate(
         return None
     samples.spent += batch.seconds
     # random weights may overflow, and nothing is said of their images
-    if context.scorer is not None and not torch.isfinite(batch.images).all():
+    if context.quality is not None and not torch.isfinite(batch.images).all():
         _mark_non_finite(context, samples)
         return None
     return batch
-
-
-@contextmanager
-def must_fit(what: str) -> Iterator[None]:
-    """Do what nothing goes without.
-
-    Raises:
-        OutOfMemoryError: it does not fit.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemoryError(what, error) from error
 
 
 def _fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T]) -> T | None:
@@ -292,7 +184,8 @@ def _fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T])
     """
     import torch
 
-    vae = context.pipeline.vae
+    pipeline = context.pipeline.plain
+    vae = pipeline.vae
     dtype = vae.dtype
     try:
         return act()
@@ -305,7 +198,7 @@ def _fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T])
     # SDXL's call casts it to float32 for decoding, and back only where that succeeds
     with torch.inference_mode():
         vae.to(dtype)
-    if context.pipeline.device.type == "cuda":
+    if pipeline.device.type == "cuda":
         torch.cuda.empty_cache()
     if samples.configuration.role == "baseline":
         raise failure
@@ -319,23 +212,25 @@ def _call(
     """Call the pipeline once, timed from a quiet device to a quiet device."""
     import torch
 
-    steps = steps or configuration.steps or context.steps
-    first = context.seed + _SEEDS_APART * configuration.seeds
+    settings = context.settings
+    steps = steps or configuration.steps or settings.steps
+    first = settings.seed + settings.first_prompt + _SEEDS_APART * configuration.seeds
     # one CPU generator for each prompt: the same latents whatever the batch size or the device
     generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
-    with torch.inference_mode(), context.accelerated(configuration) as accelerated:
+    pipeline = context.pipeline
+    with torch.inference_mode(), pipeline.with_accelerators_of(configuration) as accelerated:
         arguments = accelerated.begin(
-            context.sched.calls(steps), seed=first + indices[0], guided=context.guidance_scale > 1
+            context.sched.calls(steps), seed=first + indices[0], guided=settings.guidance_scale > 1
         )
         context.memory.start()
         context.meter.start()
         start = time.perf_counter()
-        images = context.pipeline(
+        images = pipeline.plain(
             [context.prompts[index] for index in indices],
             num_inference_steps=steps,
-            height=context.image_size,
-            width=context.image_size,
-            guidance_scale=context.guidance_scale,
+            height=settings.image_size,
+            width=settings.image_size,
+            guidance_scale=settings.guidance_scale,
             generator=generators,
             output_type="pt",
             return_dict=False,
@@ -355,30 +250,32 @@ def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
     """
     if samples.configuration.role == "baseline":
         raise NonFiniteImagesError(
-            f"the baseline's images contain NaN or Inf in {context.pipeline.dtype}: set search.dtype to "
-            "float32, or to bfloat16 where the device computes with it"
+            f"the baseline's images contain NaN or Inf in {context.pipeline.plain.dtype}: "
+            "set search.dtype to float32, or to bfloat16 where the device computes with it"
         )
     samples.failure = NON_FINITE
 
 
 def _score(
-    context: EvaluationContext, block: Sequence[Samples], images: dict[int, Any], indices: list[int]
+    quality: QualityMetrics,
+    block: Sequence[Samples],
+    images: Sequence[Tensor | None],
+    indices: Sequence[int],
 ) -> None:
-    """Score one batch; images that only fill up the last batch are left out."""
-    if context.scorer is None:
-        return
-    reference = images[id(block[0])]
-    fresh = len([n for i, n in enumerate(indices) if n == indices[0] + i])
-    for samples in block:
-        made = images.get(id(samples))
+    """Score one batch.
+
+    Args:
+        quality: what scores it.
+        block: the samples to add to, the baseline's first.
+        images: what each of the block made, or None; shape [batch, 3, height, width].
+        indices: the prompts' numbers; images behind them only fill up the batch.
+    """
+    reference: Tensor = images[0]
+    for samples, made in zip(block, images, strict=True):
         if made is None:
             continue
-        made = made[:fresh]
-        samples.clip += context.scorer.score(made, context.captions[indices[:fresh]])
-        if context.fid is not None:
-            samples.features.append(context.fid.features(made))
+        scored = made[: len(indices)]
+        quality.score(samples, scored, indices)
+        # other latents give other images
         if samples is not block[0] and not samples.configuration.seeds:
-            samples.psnr += psnr(made, reference[:fresh])
-            samples.ssim += ssim(made, reference[:fresh])
-            if context.lpips is not None:
-                samples.lpips += context.lpips.distance(made, reference[:fresh])
+            quality.compare(samples, scored, reference[: len(indices)])

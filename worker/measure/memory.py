@@ -1,9 +1,12 @@
-"""How much of the device's memory one call of a pipeline takes."""
+"""How much of the device's memory one call of a pipeline takes, and what has to fit into it."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from worker.errors import OutOfMemoryError, is_out_of_memory
 from worker.models.loading import modules_of
 from worker.types import Pipeline
 
@@ -44,6 +47,24 @@ class Memory:
         if not self._on_gpu:
             return None
         return int(torch.cuda.max_memory_allocated(self._device)) - self._beside
+
+
+@contextmanager
+def must_fit(what: str) -> Iterator[None]:
+    """Do what nothing goes without.
+
+    Args:
+        what: its name, with which the error begins.
+
+    Raises:
+        OutOfMemoryError: it does not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(what, error) from error
 
 
 def _weights(pipeline: Pipeline) -> int:

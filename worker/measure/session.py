@@ -1,17 +1,15 @@
-"""The pipeline and the scorer of a task: loaded when first needed, shared by all its studies."""
+"""The models of a task: loaded when first needed, shared by all its studies."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any
 
 from typing_extensions import Self
 
-from worker.accelerators.compose import Accelerated
-from worker.measure.evaluation import EvaluationContext, must_fit
-from worker.measure.memory import Memory
+from worker.measure.context import AcceleratedPipeline, EvaluationContext, QualityMetrics
+from worker.measure.memory import Memory, must_fit
+from worker.measure.settings import MeasurementSettings
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
 from worker.metrics.fid import FEWEST_IMAGES, Fid
@@ -21,29 +19,30 @@ from worker.models.prompts import load_captions
 from worker.models.task import Task
 from worker.search.section import Search
 from worker.search.studies import Study
-from worker.types import Pipeline
 
 
-@dataclass
 class Session:
-    """What is loaded. A finished task that is asked again loads nothing but captions."""
+    """What is loaded for a task. A finished task that is asked again loads nothing but captions.
 
-    task: Task
-    search: Search
-    device: str
-    say: Callable[[str], None]
-    evaluating: float = 0.0
-    """Seconds of evaluation so far."""
-    in_pipeline: float = 0.0
-    """Seconds of them in the pipeline itself; the rest is the evaluation's own overhead."""
-    _captions: Sequence[str] = ()
-    _pipeline: Pipeline = None
-    _scorer: ClipScorer | None = None
-    _lpips: Lpips | None = None
-    _fid: Fid | None = None
-    _meter: Meter | None = None
-    _memory: Memory | None = None
-    _contexts: dict[str, Accelerated] = field(default_factory=dict)
+    Args:
+        task: the task.
+        search: its search section.
+        device: a torch device.
+        say: told what is being loaded, in a line for the log.
+    """
+
+    def __init__(self, task: Task, search: Search, device: str, say: Callable[[str], None]) -> None:
+        self._task = task
+        self._search = search
+        self._device = device
+        self._say = say
+        self._captions: Sequence[str] = ()
+        self._meter: Meter | None = None
+        self._scorer: ClipScorer | None = None
+        self._lpips: Lpips | None = None
+        self._fid: Fid | None = None
+        self._pipeline: AcceleratedPipeline | None = None
+        self._memory: Memory | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +55,6 @@ class Session:
     ) -> None:
         self._pipeline = self._scorer = self._lpips = self._fid = None
         self._meter = self._memory = None
-        self._contexts.clear()
 
     def prompts(self, source: str, study: Study) -> list[str]:
         """Return a study's prompts; captions are read again only where more are needed.
@@ -68,73 +66,65 @@ class Session:
             self._captions = load_captions(source, study.end)
         return study.prompts(self._captions)
 
-    def context(self, settings: Mapping[str, Any], study: Study) -> EvaluationContext:
+    def context(self, settings: MeasurementSettings, study: Study) -> EvaluationContext:
         """Return the context of a study; what is cheapest to fail comes first.
 
         Raises:
-            WorkerError: captions, scorer or pipeline cannot be had, or do not fit on the device.
+            WorkerError: captions, scorer or pipeline cannot be had.
+            OutOfMemoryError: scorer or pipeline do not fit on the device.
         """
-        with must_fit(f"{self.task.pipe.name} with its scorer"):
-            return self._context(settings, study)
-
-    def _context(self, settings: Mapping[str, Any], study: Study) -> EvaluationContext:
-        meter = self._load_meter()  # before anything uses the device
-        prompts = self.prompts(settings["captions"], study)
-        embedded = None
-        if settings["clip"] is not None:
-            embedded = self._load_scorer(*settings["clip"]).encode(prompts)
-        if settings["lpips"] is not None and self._lpips is None:
-            self._lpips = Lpips(settings["lpips"], self.device)
-        enough = study.count >= FEWEST_IMAGES
-        if settings["fid"] is not None and enough and self._fid is None:
-            self._fid = Fid(settings["fid"], self.device)
-        pipeline = self._load_pipeline(settings)
-        if self._memory is None:
-            self._memory = Memory(pipeline)
+        with must_fit(f"{self._task.pipe.name} with its scorer"):
+            meter = self._load_meter()  # before anything uses the device
+            prompts = self.prompts(settings.captions, study)
+            quality = self._load_quality_metrics(settings, prompts)
+            pipeline, memory = self._load_pipeline(settings)
         return EvaluationContext(
-            pipeline=pipeline,
-            sched=self.task.sched,
-            steps=self.task.steps,
+            settings=settings,
+            sched=self._task.sched,
             prompts=prompts,
-            batch_size=study.batch_size,
-            image_size=settings["image_size"],
-            guidance_scale=settings["guidance_scale"],
-            scorer=self._scorer,
-            captions=embedded,
-            lpips=self._lpips,
-            seed=study.seed + study.first_prompt,
-            warmup=self.search.timing.warmup,
-            repeats=self.search.timing.repeats,
+            pipeline=pipeline,
+            quality=quality,
             meter=meter,
-            memory=self._memory,
-            compiled=self.search.settings.compile,
-            fid=self._fid if enough else None,
-            contexts=self._contexts,
+            memory=memory,
         )
-
-    def _load_scorer(self, model: str, pretrained: str) -> ClipScorer:
-        if self._scorer is None:
-            self.say(f"loading the scorer {model} {pretrained}".rstrip())
-            self._scorer = ClipScorer(model, pretrained, self.device)
-        return self._scorer
-
-    def _load_pipeline(self, settings: Mapping[str, Any]) -> Pipeline:
-        if self._pipeline is None:
-            import torch
-
-            self.say(f"loading {self.task.pipe.name} from {settings['source']}")
-            self._pipeline = load_pipeline(
-                self.task.pipe,
-                self.task.sched,
-                source=settings["source"],
-                weights=settings["weights"],
-                device=self.device,
-                dtype=getattr(torch, settings["dtype"]),
-            )
-            apply_settings(self._pipeline, self.search.settings)
-        return self._pipeline
 
     def _load_meter(self) -> Meter:
         if self._meter is None:
-            self._meter = Meter(self.device)
+            self._meter = Meter(self._device)
         return self._meter
+
+    def _load_quality_metrics(
+        self, settings: MeasurementSettings, prompts: Sequence[str]
+    ) -> QualityMetrics | None:
+        if settings.clip is None:
+            return None
+        if self._scorer is None:
+            model, pretrained = settings.clip
+            self._say(f"loading the scorer {model} {pretrained}".rstrip())
+            self._scorer = ClipScorer(model, pretrained, self._device)
+        captions = self._scorer.encode(prompts)
+        if settings.lpips is not None and self._lpips is None:
+            self._lpips = Lpips(settings.lpips, self._device)
+        enough = len(prompts) >= FEWEST_IMAGES
+        if settings.fid is not None and enough and self._fid is None:
+            self._fid = Fid(settings.fid, self._device)
+        return QualityMetrics(self._scorer, captions, self._lpips, self._fid if enough else None)
+
+    def _load_pipeline(self, settings: MeasurementSettings) -> tuple[AcceleratedPipeline, Memory]:
+        if self._pipeline is None:
+            import torch
+
+            self._say(f"loading {self._task.pipe.name} from {settings.source}")
+            pipeline = load_pipeline(
+                self._task.pipe,
+                self._task.sched,
+                source=settings.source,
+                weights=settings.weights,
+                device=self._device,
+                dtype=getattr(torch, settings.dtype),
+            )
+            apply_settings(pipeline, settings.pipeline)
+            self._pipeline = AcceleratedPipeline(pipeline, compiled=settings.pipeline.compile)
+        if self._memory is None:
+            self._memory = Memory(self._pipeline.plain)
+        return self._pipeline, self._memory

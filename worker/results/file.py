@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from worker.errors import WorkerError
 
-Row = dict[str, Any]
-
-# what a row's ``status`` says where nothing was measured
-OUT_OF_MEMORY = "out of memory"
-NON_FINITE = "images contain NaN or Inf"
-# what version 0.1.0 wrote in its place
-_NON_FINITE_BEFORE = "images are not numbers"
+Line = dict[str, Any]
+"""One JSON object; see worker/results/row.py for those that are measurements."""
 
 
 @dataclass
 class ResultsFile:
-    """The measurements of one task.
+    """The measurements of one task, line by line.
 
     Attributes:
         path: where they are.
-        rows: every whole line that was there, and those appended since.
+        lines: every whole line that was there, and those appended since.
         notices: what was found wrong with the file, in sentences for the user.
     """
 
     path: Path
-    rows: list[Row] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     _torn: bool = False
 
@@ -56,9 +48,9 @@ class ResultsFile:
                 f"the results file {path} cannot be read: {error.strerror}"
             ) from error
         for number, line in enumerate(content.splitlines(), start=1):
-            row = _parse(line)
-            if row is not None:
-                results.rows.append(row)
+            read = _parse(line)
+            if read is not None:
+                results.lines.append(read)
             elif line.strip():
                 results.notices.append(
                     f"{path} line {number} is cut off or not JSON; it is passed over and "
@@ -67,31 +59,31 @@ class ResultsFile:
         results._torn = bool(content) and not content.endswith(b"\n")
         return results
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, line: Mapping[str, Any]) -> None:
         """Add one line and wait until it is on disk.
 
         Raises:
             WorkerError: it cannot be written (disk full, folder read-only); what was there stays.
         """
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
         # a file's name, as it stands in a command, need not be text
-        line = text.encode(errors="replace") + b"\n"
+        content = text.encode(errors="replace") + b"\n"
         if self._torn:
-            line = b"\n" + line
+            content = b"\n" + content
         try:
             descriptor = self._descriptor()
             try:
-                written = os.write(descriptor, line)
-                if written < len(line):
+                written = os.write(descriptor, content)
+                if written < len(content):
                     self._torn = True
-                    raise OSError(0, f"only {written} of {len(line)} bytes were written")
+                    raise OSError(0, f"only {written} of {len(content)} bytes were written")
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise self._unwritable(error) from error
         self._torn = False
-        self.rows.append(dict(row))
+        self.lines.append(dict(line))
 
     def check_writable(self) -> None:
         """Make sure that a line could be added.
@@ -114,87 +106,9 @@ class ResultsFile:
         )
 
 
-class _Metric(BaseModel):
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-
-
-class _Settings(BaseModel):
-    digest: str
-
-
-class _Measurement(BaseModel):
-    """What is read of a row again; docs/results-schema.md says what else is in it."""
-
-    role: str
-    label: str
-    status: str
-    configuration: dict[str, Any]
-    metrics: list[_Metric]
-    samples: dict[str, list[float | None]]
-    settings: _Settings
-    environment: dict[str, Any]
-
-
-def is_measurement(row: Row) -> bool:
-    """Say whether a row has the form of a measurement: another version's, or a mended one, may not."""
+def _parse(line: bytes) -> Line | None:
     try:
-        _Measurement.model_validate(row, strict=True)
-    except ValidationError:
-        return False
-    return True
-
-
-def _parse(line: bytes) -> Row | None:
-    try:
-        row = json.loads(line)
+        content = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict):
-        return None
-    if row.get("status") == _NON_FINITE_BEFORE:
-        row["status"] = NON_FINITE
-    return row
-
-
-def metric(
-    name: str,
-    value: float | None,
-    unit: str,
-    better: str | None,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-) -> dict[str, Any]:
-    """Return one metric as it stands in a row; ``better`` is ``higher``, ``lower`` or None.
-
-    What is not a finite number is not known: JSON has no word for it.
-    """
-    return {
-        "name": name,
-        "value": _finite(value),
-        "low": _finite(low),
-        "high": _finite(high),
-        "unit": unit,
-        "better": better,
-    }
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
-
-
-def finite(values: Iterable[float]) -> list[float | None]:
-    """Return numbers as they stand in a row: what is none is not known."""
-    return [_finite(value) for value in values]
-
-
-def value_of(row: Mapping[str, Any], name: str) -> float | None:
-    """Return a row's metric of that name, or None."""
-    for entry in row.get("metrics", ()):
-        if entry["name"] == name:
-            value: float | None = entry["value"]
-            return value
-    return None
+    return content if isinstance(content, dict) else None

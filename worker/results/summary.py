@@ -2,67 +2,134 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from worker.results import statistics
-from worker.results.file import NON_FINITE, OUT_OF_MEMORY, Row, value_of
-from worker.results.statistics import Estimate
+from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, Measurement, Row
+
+M = TypeVar("M", bound=Measurement)
+
+Spread = dict[str, dict[str, list[float]]]
+"""For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``."""
 
 
-def summarise(rows: Sequence[Row], max_loss: float) -> dict[str, Any]:
-    """Return the summary of a finished task; its keys stand at the top of the checkpoint.
+@dataclass(frozen=True)
+class Bound:
+    """Whether a configuration's loss of quality is within the allowed one."""
+
+    answer: statistics.Answer
+    images: int | None = None
+    """About how many images would decide an open answer; None where no number would."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in a results file."""
+        hint = {"images": self.images} if self.answer == "cannot tell yet" else {}
+        return {"answer": self.answer, **hint}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The fastest candidate that keeps the bound, or may keep it."""
+
+    label: str
+    speedup: float | None
+    loss: float | None
+    """Relative loss of CLIP score."""
+    within: bool
+    """Whether it keeps the bound for sure."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The last line of a finished task; its keys stand at the top of the checkpoint."""
+
+    images_generated: int
+    configurations: int
+    out_of_memory: Sequence[str]
+    """Labels of what did not fit."""
+    non_finite: Sequence[str]
+    """Labels of what overflowed."""
+    max_loss: float
+    frontier: Sequence[str]
+    """Labels, the slowest first."""
+    bound: Mapping[str, Bound] = field(default_factory=dict)
+    """Of each candidate by its label; empty where no quality was measured."""
+    beats_fewer_steps: Mapping[str, statistics.Comparison] = field(default_factory=dict)
+    """Of each candidate by its label; empty where no quality was measured."""
+    best: Best | None = None
+    confirmation: Summary | None = None
+    """None where nothing was measured again on other prompts."""
+    stability: Spread | None = None
+    """None where no study of it was asked for."""
+    overhead: float | None = None
+    """Share of the evaluation's time that was not spent in the pipeline; None if none was."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in a results file; what was not asked for is left out."""
+        told: dict[str, Any] = {
+            "images_generated": self.images_generated,
+            "configurations": self.configurations,
+            "out_of_memory": list(self.out_of_memory),
+            "not_numbers": list(self.non_finite),
+            "max_loss": self.max_loss,
+            "frontier": list(self.frontier),
+        }
+        if self.bound:
+            told["bound"] = {label: said.as_json() for label, said in self.bound.items()}
+            told["beats_fewer_steps"] = dict(self.beats_fewer_steps)
+        if self.best is not None:
+            best = self.best
+            told |= {"best": best.label, "speedup": best.speedup, "loss": best.loss}
+            told["within"] = best.within
+        if self.confirmation is not None:
+            told["confirmation"] = self.confirmation.as_json()
+        if self.stability is not None:
+            told["stability"] = self.stability
+        if self.overhead is not None:
+            told["overhead"] = self.overhead
+        return told
+
+
+def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
+    """Return the summary of a finished task.
 
     Args:
         rows: one row for each configuration of the plan.
         max_loss: the relative loss of quality that is allowed.
     """
-    measured = [row for row in rows if row["status"] == "measured"]
-    candidates = [row for row in measured if row["role"] == "candidate"]
-    summary: dict[str, Any] = {
-        "images_generated": sum(int(value_of(row, "images") or 0) for row in measured),
-        "configurations": len(rows),
-        "out_of_memory": _with_status(rows, OUT_OF_MEMORY),
-        "not_numbers": _with_status(rows, NON_FINITE),
-        "max_loss": max_loss,
-        "frontier": [row["label"] for row in frontier(measured)],
-    }
-    if any(_estimate(row, "quality_loss") for row in candidates):
-        summary["bound"] = {row["label"]: bound(row, max_loss) for row in candidates}
-        summary["beats_fewer_steps"] = {
-            row["label"]: beats_fewer_steps(row, measured) for row in candidates
-        }
-    best = _best(candidates, max_loss)
-    if best is not None:
-        summary |= {
-            "best": best["label"],
-            "speedup": value_of(best, "speedup"),
-            "loss": value_of(best, "quality_loss"),
-            "within": bound(best, max_loss)["answer"] == "within",
-        }
-    return summary
+    measured = [row for row in rows if row.status == MEASURED]
+    candidates = [row for row in measured if row.role == "candidate"]
+    judged = candidates if any(row.estimate_of("quality_loss") for row in candidates) else []
+    return Summary(
+        images_generated=sum(int(row.value_of("images") or 0) for row in measured),
+        configurations=len(rows),
+        out_of_memory=[row.label for row in rows if row.status == OUT_OF_MEMORY],
+        non_finite=[row.label for row in rows if row.status == NON_FINITE],
+        max_loss=max_loss,
+        frontier=[row.label for row in frontier(measured)],
+        bound={row.label: bound(row, max_loss) for row in judged},
+        beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
+        best=_best(candidates, max_loss),
+    )
 
 
-def _with_status(rows: Sequence[Row], status: str) -> list[str]:
-    return [row["label"] for row in rows if row["status"] == status]
-
-
-def bound(row: Row, max_loss: float) -> dict[str, Any]:
+def bound(row: Measurement, max_loss: float) -> Bound:
     """Return the answer to the bound, and how many images would probably decide an open one."""
-    loss = _estimate(row, "quality_loss")
+    loss = row.estimate_of("quality_loss")
     if loss is None:
-        return {"answer": "cannot tell yet", "images": None}
-    said = statistics.answer(loss, max_loss)
-    images = int(value_of(row, "images_scored") or 0)
+        return Bound("cannot tell yet")
+    images = int(row.value_of("images_scored") or 0)
     enough = statistics.images_to_decide(loss, max_loss, images)
     if images < statistics.FEWEST_IMAGES:
-        return {"answer": "cannot tell yet", "images": max(statistics.FEWEST_IMAGES, enough or 0)}
-    if said != "cannot tell yet":
-        return {"answer": said}
-    return {"answer": said, "images": enough}
+        return Bound("cannot tell yet", max(statistics.FEWEST_IMAGES, enough or 0))
+    answer = statistics.answer(loss, max_loss)
+    return Bound(answer, enough if answer == "cannot tell yet" else None)
 
 
-def frontier(rows: Sequence[Row]) -> list[Row]:
+def frontier(rows: Sequence[M]) -> list[M]:
     """Return the rows that no other beats in both speed-up and quality, the slowest first.
 
     A gain of quality counts only where its whole interval is one. Else it is a tie with the
@@ -71,114 +138,120 @@ def frontier(rows: Sequence[Row]) -> list[Row]:
     The null arm is left out: it is the baseline with other latents, not a way to be faster. Where
     no quality was measured there is no frontier.
     """
-    points = [
-        (row, 1.0 if row["role"] == "baseline" else value_of(row, "speedup"), _proven_loss(row))
-        for row in rows
-        if "seeds" not in row["configuration"]
-    ]
-    known = [(row, speed, loss) for row, speed, loss in points if None not in (speed, loss)]
-    kept = [
-        (row, speed)
-        for row, speed, loss in known
-        if not any(
-            (other_speed >= speed and other_loss <= loss)  # type: ignore[operator]
-            and (other_speed > speed or other_loss < loss)  # type: ignore[operator]
-            for _, other_speed, other_loss in known
-        )
-    ]
-    if len(known) < 2:
+    points = [(row, point) for row in rows if (point := _point(row)) is not None]
+    if len(points) < 2:
         return []
-    return [row for row, _ in sorted(kept, key=lambda item: item[1] or 0.0)]
+    kept = [
+        (row, point) for row, point in points if not any(other.beats(point) for _, other in points)
+    ]
+    return [row for row, _ in sorted(kept, key=lambda item: item[1].speedup)]
 
 
-def beats_fewer_steps(row: Row, rows: Sequence[Row]) -> statistics.Comparison:
+@dataclass(frozen=True)
+class _Point:
+    """Where a configuration lies in the plane of speed-up and loss."""
+
+    speedup: float
+    loss: float
+
+    def beats(self, other: _Point) -> bool:
+        """Whether this is at least as good in both and better in one (it dominates the other)."""
+        no_worse = self.speedup >= other.speedup and self.loss <= other.loss
+        return no_worse and (self.speedup > other.speedup or self.loss < other.loss)
+
+
+def _point(row: Measurement) -> _Point | None:
+    """Return where a row lies, or None for the null arm and where speed-up or loss is not known."""
+    speedup = 1.0 if row.role == "baseline" else row.value_of("speedup")
+    loss = _proven_loss(row)
+    if row.is_null_arm or speedup is None or loss is None:
+        return None
+    return _Point(speedup, loss)
+
+
+def beats_fewer_steps(row: Measurement, rows: Sequence[Measurement]) -> statistics.Comparison:
     """Say whether a configuration is faster than fewer steps are at the same loss."""
     candidate = _arm(row)
-    controls = [_arm(other) for other in rows if "steps" in other["configuration"]]
+    controls = [_arm(other) for other in rows if other.has_other_steps]
     known = [arm for arm in controls if arm is not None]
     if candidate is None or not known:
         return "cannot tell yet"
     return statistics.beats(candidate, known)
 
 
-def _arm(row: Row) -> statistics.Arm | None:
+def _arm(row: Measurement) -> statistics.Arm | None:
     """Return a row's single figures, or None where they are too few to decide anything by."""
-    names = ("baseline_seconds", "seconds", "baseline_clip_score", "clip_score")
-    arm = statistics.Arm(*(row["samples"].get(name, ()) for name in names))
-    if len(arm.scores) < statistics.FEWEST_IMAGES or len(arm.seconds) < statistics.FEWEST_PAIRS:
+    figures = row.samples
+    enough = len(figures.clip_score) >= statistics.FEWEST_IMAGES
+    if not enough or len(figures.seconds) < statistics.FEWEST_PAIRS:
         return None
-    return arm
+    return statistics.Arm(
+        _floats(figures.baseline_seconds),
+        _floats(figures.seconds),
+        _floats(figures.baseline_clip_score),
+        _floats(figures.clip_score),
+    )
 
 
-def _best(candidates: Sequence[Row], max_loss: float) -> Row | None:
+def _floats(values: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in values]
+
+
+def _best(candidates: Sequence[Measurement], max_loss: float) -> Best | None:
     """Return the fastest candidate that keeps the bound; else one that may keep it.
 
     Where no quality was measured nothing is best: the fastest way to a picture is to make none.
     """
     scored = [(row, loss) for row in candidates if (loss := _loss(row)) is not None]
-    sure = [row for row, _ in scored if bound(row, max_loss)["answer"] == "within"]
+    sure = [row for row, _ in scored if bound(row, max_loss).answer == "within"]
     likely = [row for row, loss in scored if loss <= max_loss]
-    return max(sure or likely, key=lambda row: value_of(row, "speedup") or 0.0, default=None)
+    best = max(sure or likely, key=lambda row: row.value_of("speedup") or 0.0, default=None)
+    if best is None:
+        return None
+    figures = (best.value_of("speedup"), best.value_of("quality_loss"))
+    return Best(best.label, *figures, within=bool(sure))
 
 
-def _loss(row: Row) -> float | None:
-    return 0.0 if row["role"] == "baseline" and _scored(row) else value_of(row, "quality_loss")
+def _loss(row: Measurement) -> float | None:
+    scored = row.value_of("clip_score") is not None
+    return 0.0 if row.role == "baseline" and scored else row.value_of("quality_loss")
 
 
-def _proven_loss(row: Row) -> float | None:
+def _proven_loss(row: Measurement) -> float | None:
     """Return the loss, or 0 where it is a gain that may be chance."""
-    loss, estimate = _loss(row), _estimate(row, "quality_loss")
+    loss, estimate = _loss(row), row.estimate_of("quality_loss")
     if loss is None or estimate is None or loss >= 0:
         return loss
-    surely = _scored_enough(row) and estimate.high is not None and estimate.high < 0
+    enough = (row.value_of("images_scored") or 0) >= statistics.FEWEST_IMAGES
+    surely = enough and estimate.high is not None and estimate.high < 0
     return loss if surely else 0.0
 
 
-def _scored(row: Row) -> bool:
-    return value_of(row, "clip_score") is not None
-
-
-def _scored_enough(row: Row) -> bool:
-    return (value_of(row, "images_scored") or 0) >= statistics.FEWEST_IMAGES
-
-
-def _estimate(row: Row, name: str) -> Estimate | None:
-    for metric in row["metrics"]:
-        if metric["name"] == name and metric["value"] is not None:
-            return Estimate(metric["value"], metric["low"], metric["high"])
-    return None
-
-
-def in_words(summary: dict[str, Any]) -> list[str]:
+def in_words(summary: Summary) -> list[str]:
     """Return the summary as lines for the log."""
     lines = []
-    if summary["frontier"]:
-        lines.append(f"frontier: {', '.join(summary['frontier'])}")
-    for label, said in summary.get("bound", {}).items():
-        more = said.get("images")
-        hint = f" (about {more} images might decide)" if more else ""
-        steps = summary["beats_fewer_steps"][label]
+    if summary.frontier:
+        lines.append(f"frontier: {', '.join(summary.frontier)}")
+    for label, said in summary.bound.items():
+        hint = f" (about {said.images} images might decide)" if said.images else ""
         lines.append(
-            f"{label}: loss within {100 * summary['max_loss']:g}%: {said['answer']}{hint}; "
-            f"better than fewer steps: {steps}"
+            f"{label}: loss within {100 * summary.max_loss:g}%: {said.answer}{hint}; "
+            f"better than fewer steps: {summary.beats_fewer_steps[label]}"
         )
     return lines
 
 
-def spread(studies: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def spread(studies: Mapping[str, Sequence[Row]]) -> Spread:
     """Return how far each configuration's figures lie apart between studies.
 
     Args:
         studies: the rows of each study, in the same order of configurations.
-
-    Returns:
-        For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``.
     """
-    apart: dict[str, Any] = {}
+    apart: Spread = {}
     for same in zip(*studies.values(), strict=True):
-        label = same[0]["label"].removesuffix(f" ({same[0]['study']})")
+        label = same[0].label.removesuffix(f" ({same[0].study})")
         for name in ("speedup", "quality_loss"):
-            values = [value for row in same if (value := value_of(row, name)) is not None]
+            values = [value for row in same if (value := row.value_of(name)) is not None]
             if values:
                 apart.setdefault(label, {})[name] = [min(values), max(values)]
     return apart

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from worker.__main__ import main
+from worker.accelerators.spec import Role
 from worker.errors import ConfigurationError
 from worker.judging import measure as judge
+from worker.results.row import MEASURED, Figures, Measurement
 from worker.results.statistics import Estimate
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -30,15 +32,24 @@ QUICK = ["--num-samples", "2", "--repeats", "1"]
 DECIDING = ["--num-samples", "2", "--repeats", "6"]  # as many pairs as an interval needs
 
 
+def made(role: Role) -> Measurement:
+    return Measurement(
+        role=role,
+        label=role,
+        configuration={},
+        status=MEASURED,
+        metrics=[],
+        samples=Figures(),
+    )
+
+
 def measured(
     gain: tuple[float, float | None, float | None],
     loss: tuple[float, float, float],
     latency: float = 1.0,
 ) -> judge.Measured:
-    baseline = {"role": "baseline"}
-    return judge.Measured(
-        baseline, {"role": "candidate"}, Estimate(*gain), Estimate(*loss), latency
-    )
+    baseline, candidate = made("baseline"), made("candidate")
+    return judge.Measured(baseline, candidate, Estimate(*gain), Estimate(*loss), latency)
 
 
 @pytest.mark.parametrize(

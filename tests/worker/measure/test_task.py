@@ -19,8 +19,9 @@ from worker.accelerators import compose
 from worker.accelerators.registry import specs
 from worker.errors import ConfigurationError, OutOfMemoryError, WorkerError, is_out_of_memory
 from worker.measure import evaluation, rows, session
-from worker.measure import task as search
-from worker.measure.task import Request
+from worker.measure.samples import Samples
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
 from worker.models.catalogue import find_pipe, find_sched
@@ -58,15 +59,20 @@ FLAGS += ["--num-samples", "3", "--batch-size", "2"]
 
 def request(section=SECTION, num_samples=3, batch_size=2, steps=4):
     task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), steps)
-    return Request(task, Search.model_validate(section), num_samples, batch_size)
+    return TaskRequest(task, Search.model_validate(section), num_samples, batch_size)
 
 
 def measure(path, say=lambda _line: None, **changes):
-    return search.run(request(**changes), ResultsFile.open(path), "cpu", say)
+    return run(request(**changes), ResultsFile.open(path), "cpu", say)
 
 
 def read(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def value(line, name):
+    """Return the metric of that name on a line of a results file, or None."""
+    return next((entry["value"] for entry in line["metrics"] if entry["name"] == name), None)
 
 
 def labels(path):
@@ -112,16 +118,16 @@ def test_rows_say_all_that_the_schema_promises(finished):
         assert again == Search.model_validate(SECTION)
         for metric in row["metrics"]:
             assert set(metric) == {"name", "value", "low", "high", "unit", "better"}
-        assert rows.value_of(row, "clip_score") is not None
-        assert (rows.value_of(row, "speedup") is None) == (row["role"] == "baseline")
+        assert value(row, "clip_score") is not None
+        assert (value(row, "speedup") is None) == (row["role"] == "baseline")
         samples = row["samples"]
         assert (len(samples["seconds"]), len(samples["clip_score"])) == (2, 3)
         if row["role"] != "baseline":
             # each row can be computed again from what stands in it alone
             pairs = samples["baseline_clip_score"], samples["clip_score"]
-            assert relative_loss(*pairs).value == rows.value_of(row, "quality_loss")
+            assert relative_loss(*pairs).value == value(row, "quality_loss")
             pairs = samples["baseline_seconds"], samples["seconds"]
-            assert speedup(*pairs).value == rows.value_of(row, "speedup")
+            assert speedup(*pairs).value == value(row, "speedup")
     assert measured[4]["configuration"]["accelerators"] == {
         "deepcache": {"cache_interval": 2, "cache_branch_id": 0}
     }
@@ -167,7 +173,7 @@ def test_a_killed_task_goes_on_where_it_was(tmp_path):
     assert path.read_bytes().startswith(before)
     whole = [json.loads(line) for line in path.read_bytes().splitlines() if line[-1:] == b"}"]
     assert [row["label"] for row in whole if "label" in row] == LABELS
-    assert summary["images_generated"] == 7 * 4
+    assert summary.images_generated == 7 * 4
 
 
 def test_a_changed_grid_leaves_the_rest_alone(tmp_path):
@@ -270,7 +276,7 @@ def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkey
     path = tmp_path / "t.jsonl"
     said = []
     summary = measure(path, said.append)
-    assert summary["out_of_memory"] == ["ToMe 0.5/1"]
+    assert summary.out_of_memory == ["ToMe 0.5/1"]
     status = {row["label"]: row["status"] for row in read(path)[:-1]}
     assert status["ToMe 0.5/1"] == "out of memory"
     assert status["T-GATE 2"] == "measured"
@@ -306,8 +312,8 @@ def test_half_decoded_images_leave_the_decoder_as_it_was(tmp_path, monkeypatch):
     }
     task = Task(find_pipe("TINY_SDXL"), find_sched("DDIM"), 2)
     results = ResultsFile.open(tmp_path / "r.jsonl")
-    search.run(Request(task, Search.model_validate(section), 1, 1), results, "cpu", lambda _: None)
-    status = {row["label"]: row["status"] for row in results.rows if "label" in row}
+    run(TaskRequest(task, Search.model_validate(section), 1, 1), results, "cpu", lambda _: None)
+    status = {row["label"]: row["status"] for row in results.lines if "label" in row}
     assert status == {"baseline": "measured", "ToMe 0.5/2": "out of memory", "T-GATE 1": "measured"}
 
 
@@ -322,8 +328,8 @@ def test_a_control_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
     monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_few)
     section = SECTION | {"controls": NO_CONTROLS | {"fewer_steps": [3]}}
     summary = measure(tmp_path / "t.jsonl", section=section)
-    assert summary["out_of_memory"] == ["3 steps"]
-    assert summary["configurations"] == 5
+    assert summary.out_of_memory == ["3 steps"]
+    assert summary.configurations == 5
 
 
 @pytest.mark.parametrize(
@@ -361,8 +367,8 @@ def test_images_with_nan_are_no_result(tmp_path, monkeypatch):
     status = {row["label"]: row["status"] for row in read(path)[:-1]}
     assert status["DeepCache 2/0"] == "images contain NaN or Inf"
     assert status["T-GATE 2"] == "measured"
-    assert summary["not_numbers"] == ["DeepCache 2/0"]
-    assert summary.get("best") != "DeepCache 2/0"
+    assert summary.non_finite == ["DeepCache 2/0"]
+    assert summary.best is None or summary.best.label != "DeepCache 2/0"
 
 
 def test_a_baseline_that_overflows_is_a_mistake_of_the_section(tmp_path):
@@ -400,7 +406,7 @@ def test_too_few_captions(tmp_path):
     # for the confirmation as well, before anything is measured
     wanted = replace(request(section, num_samples=2), confirm=2)
     with pytest.raises(ConfigurationError, match="has 2 captions, but the task needs 4"):
-        search.run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
+        run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
     assert read(tmp_path / "r.jsonl") == []
 
 
@@ -446,7 +452,7 @@ def test_a_study_that_cannot_be_is_a_result_of_its_own(tmp_path, monkeypatch, st
     found = {row["label"]: row["status"] for row in read(path)[:-1]}
     assert found["baseline (batch size 4)"] == status
     assert found["baseline (batch size 1)"] == "measured"
-    assert "DeepCache 2/0" in summary["stability"]
+    assert "DeepCache 2/0" in summary.stability
     assert "CUDA out of memory" not in "".join(said)
 
 
@@ -511,7 +517,7 @@ def test_a_folder_of_sd15_is_no_sdxl(tmp_path):
     section = SECTION | {"models": {"TINY_SDXL": str(tiny_pipeline("sd15"))}}
     wanted = replace(request(section), task=task)
     with pytest.raises(ConfigurationError, match=r"it lacks text_encoder_2|cannot be loaded"):
-        search.run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
+        run(wanted, ResultsFile.open(tmp_path / "r.jsonl"), "cpu", lambda _line: None)
 
 
 def test_what_cannot_be_built_is_named(tmp_path):
@@ -537,15 +543,15 @@ def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
         "stability": {"num_samples": 2, "batch_sizes": [1], "seeds": [9], "prompts": ["long"]},
     }
     wanted = replace(request(section), confirm=2)
-    summary = search.run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
+    summary = run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
     studies = [row.get("study") for row in read(path)[:-1]]
     assert studies[:3] == [None, None, "confirmation"]
     assert {"batch size 1", "seed 9", "long prompts"} <= set(studies)
     confirmed = next(row for row in read(path) if row.get("study") == "confirmation")
     assert confirmed["settings"]["first_prompt"] == 3
     assert confirmed["label"] == "baseline (confirmation)"
-    assert set(summary["stability"]) <= {"DeepCache 2/0"}
-    assert summary["confirmation"]["configurations"] >= 1
+    assert set(summary.stability) <= {"DeepCache 2/0"}
+    assert summary.confirmation.configurations >= 1
 
 
 def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
@@ -574,8 +580,8 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     }
     path = tmp_path / "r.jsonl"
     wanted = replace(request(section, num_samples=2), confirm=2)
-    summary = search.run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
-    assert "3 steps" not in summary["frontier"]
+    summary = run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
+    assert "3 steps" not in summary.frontier
     assert "3 steps (confirmation)" in labels(path)
     assert "3 steps (batch size 1)" not in labels(path), "nothing is held against it there"
     assert made == [[], ["deepcache"]], "once for all studies: each would be compiled again"
@@ -634,20 +640,20 @@ def test_a_sweep_file_without_a_search_section_has_the_defaults(tmp_path, capsys
 
 def test_energy_is_of_the_batches_that_it_is_known_of():
     readings = [Reading(joules=200.0), Reading(), Reading(joules=200.0), Reading()]
-    samples = evaluation.Samples(BASELINE, seconds=[2.0] * 4, readings=readings, images=8)
-    row = rows.make_row(samples, samples, batch_size=2)
-    assert rows.value_of(row, "energy_per_image") == 100
-    assert rows.value_of(row, "mean_power") == 100
+    samples = Samples(BASELINE, seconds=[2.0] * 4, readings=readings, images=8)
+    row = rows.make_measurement(samples, samples, batch_size=2)
+    assert row.value_of("energy_per_image") == 100
+    assert row.value_of("mean_power") == 100
 
 
 def test_of_a_score_below_zero_no_share_can_be_lost():
     base, other = (
-        evaluation.Samples(BASELINE, seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
+        Samples(BASELINE, seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
         for clip in ([-2.0, -2.0], [-1.0, -1.0])
     )
-    row = rows.make_row(other, base, batch_size=1)
-    assert rows.value_of(row, "speedup") == 1
-    assert rows.value_of(row, "quality_loss") is None
+    row = rows.make_measurement(other, base, batch_size=1)
+    assert row.value_of("speedup") == 1
+    assert row.value_of("quality_loss") is None
 
 
 def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):
@@ -736,8 +742,8 @@ def test_a_disturbance_that_stays_is_waited_for_once(tmp_path, monkeypatch):
     small["controls"] = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
     measure(tmp_path / "r.jsonl", section=small)
     (row,) = read(tmp_path / "r.jsonl")[:-1]
-    assert rows.value_of(row, "timed_batches") == rows.value_of(row, "batches_disturbed") == 3
-    assert rows.value_of(row, "batches_retaken") == 2
+    assert value(row, "timed_batches") == value(row, "batches_disturbed") == 3
+    assert value(row, "batches_retaken") == 2
 
 
 def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
@@ -746,9 +752,9 @@ def test_a_disturbed_batch_is_timed_again(tmp_path, monkeypatch):
     small["controls"] = NO_CONTROLS
     measure(tmp_path / "r.jsonl", section=small)
     (row,) = read(tmp_path / "r.jsonl")[:-1]
-    assert rows.value_of(row, "batches_retaken") == 1
-    assert rows.value_of(row, "timed_batches") == 2
-    assert rows.value_of(row, "batches_disturbed") is None
+    assert value(row, "batches_retaken") == 1
+    assert value(row, "timed_batches") == 2
+    assert value(row, "batches_disturbed") is None
 
 
 @pytest.mark.parametrize(
@@ -767,7 +773,7 @@ def test_settings_change_no_image_and_suit_every_accelerator(tmp_path, settings)
         if "summary" not in before:
             assert before["label"] == after["label"]
             assert before["settings"]["digest"] != after["settings"]["digest"]
-            scores = [rows.value_of(row, "clip_score") for row in (before, after)]
+            scores = [value(row, "clip_score") for row in (before, after)]
             assert scores[0] == pytest.approx(scores[1], abs=0.05)
 
 

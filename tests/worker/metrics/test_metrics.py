@@ -5,6 +5,7 @@ import functools
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from torchmetrics.functional.image.lpips import _LPIPS
 from tests.helpers.fake_nvml import FakeNvml, build
 from worker.errors import ConfigurationError
 from worker.measure import rows
-from worker.measure import task as search
+from worker.measure.settings import TaskRequest, settings_of
+from worker.measure.task import run
 from worker.metrics import fid
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter, Reading
@@ -26,6 +28,7 @@ from worker.models.sources import local_source
 from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.search.section import Search
+from worker.search.studies import Study
 
 
 @pytest.fixture
@@ -127,13 +130,15 @@ def test_fid_refuses_too_few_images():
 
 
 def test_what_is_not_measured_has_a_reason():
-    settings = {"clip": ["a model", ""], "lpips": None, "fid": "a file", "num_samples": 32}
+    task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), 4)
+    request = TaskRequest(task, Search(fid="a file"), num_samples=32, batch_size=4)
+    settings = settings_of(request, Study("", count=32, batch_size=4), "cpu")
     reasons = rows.absent(settings)
     assert reasons["lpips"] == "search.lpips names no weights"
     assert reasons["fid"] == "needs at least 2,048 images, found 32"
     assert "pickle" in reasons["image_reward"]
-    assert "fid" not in rows.absent(settings | {"num_samples": 2048})
-    assert "mean nothing" in rows.absent(settings | {"clip": None})["clip_score"]
+    assert "fid" not in rows.absent(replace(settings, num_samples=2048))
+    assert "mean nothing" in rows.absent(replace(settings, clip=None))["clip_score"]
 
 
 def test_clip_score_is_the_cosine_whatever_the_batch(images):
@@ -166,8 +171,8 @@ def test_captions_are_encoded_once_for_a_task(tmp_path, monkeypatch):
         "timing": {"repeats": 1, "warmup": 0, "block": 1},
     }
     task = Task(find_pipe("TINY_SD15"), find_sched("DDIM"), 3)
-    wanted = search.Request(task, Search.model_validate(section), num_samples=2, batch_size=2)
-    search.run(wanted, ResultsFile.open(tmp_path / "rows.jsonl"), "cpu", lambda _line: None)
+    wanted = TaskRequest(task, Search.model_validate(section), num_samples=2, batch_size=2)
+    run(wanted, ResultsFile.open(tmp_path / "rows.jsonl"), "cpu", lambda _line: None)
     assert len(encoded) == 1
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from worker.errors import WorkerError
-from worker.results.file import ResultsFile, metric
+from worker.results.file import ResultsFile
 
 
 def test_rows_come_back(tmp_path):
     results = ResultsFile.open(tmp_path / "new" / "task.jsonl")
     results.append({"label": "Größe ×"})
     results.append({"summary": {}})
-    assert ResultsFile.open(results.path).rows == [{"label": "Größe ×"}, {"summary": {}}]
+    assert ResultsFile.open(results.path).lines == [{"label": "Größe ×"}, {"summary": {}}]
 
 
 def test_a_line_cut_off_anywhere_costs_only_itself(tmp_path):
@@ -24,26 +24,26 @@ def test_a_line_cut_off_anywhere_costs_only_itself(tmp_path):
     for length in range(1, len(last)):
         path.write_bytes(whole + last[:length])
         results = ResultsFile.open(path)
-        assert results.rows == [{"n": 1}]
+        assert results.lines == [{"n": 1}]
         assert len(results.notices) == 1
         results.append({"n": 3})
-        assert ResultsFile.open(path).rows == [{"n": 1}, {"n": 3}]
+        assert ResultsFile.open(path).lines == [{"n": 1}, {"n": 3}]
 
 
 def test_a_whole_last_line_without_its_newline_counts(tmp_path):
     path = tmp_path / "task.jsonl"
     path.write_bytes(b'{"n": 1}')
     results = ResultsFile.open(path)
-    assert results.rows == [{"n": 1}]
+    assert results.lines == [{"n": 1}]
     results.append({"n": 2})
-    assert ResultsFile.open(path).rows == [{"n": 1}, {"n": 2}]
+    assert ResultsFile.open(path).lines == [{"n": 1}, {"n": 2}]
 
 
 def test_a_line_nested_too_deeply_costs_only_itself(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_bytes(b"[" * 100_000 + b'\n{"a": 1}\n')
     results = ResultsFile.open(path)
-    assert results.rows == [{"a": 1}]
+    assert results.lines == [{"a": 1}]
     assert "line 1 is cut off or not JSON" in results.notices[0]
 
 
@@ -72,9 +72,4 @@ def test_a_place_that_takes_no_file_is_noticed_before_anything_is_measured():
 def test_a_command_with_a_name_that_is_no_text_costs_no_measurement(tmp_path):
     results = ResultsFile.open(tmp_path / "task.jsonl")
     results.append({"command": os.fsdecode(b"--search \xff.yaml")})
-    assert ResultsFile.open(results.path).rows == [{"command": "--search ?.yaml"}]
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
-def test_what_is_no_number_is_not_known(value):
-    assert metric("psnr", value, "dB", "higher")["value"] is None
+    assert ResultsFile.open(results.path).lines == [{"command": "--search ?.yaml"}]

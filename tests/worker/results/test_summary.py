@@ -1,9 +1,19 @@
 """What a task's rows say together."""
 
+from dataclasses import replace
+
 import pytest
 
-from worker.results.file import NON_FINITE, metric
-from worker.results.summary import beats_fewer_steps, bound, frontier, in_words, spread, summarise
+from worker.results.row import MEASURED, NON_FINITE, Figures, Measurement, Row, metric
+from worker.results.summary import (
+    Bound,
+    beats_fewer_steps,
+    bound,
+    frontier,
+    in_words,
+    spread,
+    summarise,
+)
 
 
 def row(
@@ -30,14 +40,14 @@ def row(
         samples |= {f"baseline_{name}": values for name, values in samples.items()}
         samples["seconds"] = [1 / speed] * batches
         samples["clip_score"] = [30 * (1 - lost) for lost in losses]
-    return {
-        "label": label,
-        "role": role,
-        "status": "measured",
-        "configuration": {"accelerators": {}} | configuration,
-        "metrics": metrics,
-        "samples": samples,
-    }
+    return Measurement(
+        label=label,
+        role=role,
+        configuration={"accelerators": {}} | configuration,
+        status=MEASURED,
+        metrics=metrics,
+        samples=Figures(**samples),
+    )
 
 
 BASELINE = row("baseline", role="baseline")
@@ -47,7 +57,7 @@ NULL = row("other seeds", 1.1, -0.05, "control", seeds=1)
 
 
 def labels(rows):
-    return [item["label"] for item in rows]
+    return [item.label for item in rows]
 
 
 def test_frontier_leaves_out_what_another_beats_and_the_null_arm():
@@ -68,7 +78,7 @@ def test_a_gain_of_quality_that_may_be_chance_is_a_tie_with_the_baseline():
 
 
 def test_without_quality_there_is_no_frontier():
-    bare = [item | {"metrics": []} for item in (BASELINE, HALF)]
+    bare = [item.model_copy(update={"metrics": []}) for item in (BASELINE, HALF)]
     assert frontier(bare) == []
 
 
@@ -120,36 +130,36 @@ def test_against_fewer_steps_that_were_not_measured():
 
 def test_an_open_bound_names_the_images_that_would_decide():
     said = bound(row("candidate", 2.0, 0.04, spread_of=0.02), 0.05)
-    assert said["answer"] == "cannot tell yet"
-    assert said["images"] == pytest.approx(128, abs=1)
-    assert bound(row("candidate", 2.0, 0.04, spread_of=0.01), 0.05) == {"answer": "within"}
+    assert said.answer == "cannot tell yet"
+    assert said.images == pytest.approx(128, abs=1)
+    assert bound(row("candidate", 2.0, 0.04, spread_of=0.01), 0.05) == Bound("within")
 
 
 def test_a_handful_of_images_decides_nothing():
     few = row("candidate", 5.0, 0.001, images=15)
-    assert bound(few, 0.05) == {"answer": "cannot tell yet", "images": 16}
+    assert bound(few, 0.05) == Bound("cannot tell yet", 16)
     apart = row("candidate", 5.0, 0.04, spread_of=0.02, images=8)
-    assert bound(apart, 0.05)["images"] == pytest.approx(32, abs=1)
+    assert bound(apart, 0.05).images == pytest.approx(32, abs=1)
     assert beats_fewer_steps(few, [BASELINE, HALF, few]) == "cannot tell yet"
 
 
 def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
     sure, perhaps = row("sure", 2.0, 0.01), row("perhaps", 3.0, 0.04, spread_of=0.02)
-    summary = summarise([BASELINE, sure, perhaps], 0.05)
-    assert (summary["best"], summary["speedup"], summary["loss"]) == ("sure", 2.0, 0.01)
-    assert summary["within"] is True
-    summary = summarise([BASELINE, perhaps], 0.05)
-    assert (summary["best"], summary["within"]) == ("perhaps", False)
-    assert "best" not in summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05)
+    best = summarise([BASELINE, sure, perhaps], 0.05).best
+    assert (best.label, best.speedup, best.loss) == ("sure", 2.0, 0.01)
+    assert best.within is True
+    best = summarise([BASELINE, perhaps], 0.05).best
+    assert (best.label, best.within) == ("perhaps", False)
+    assert summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05).best is None
 
 
 def test_what_was_not_scored_is_never_the_best():
     unscored = row("fast", 9.0, 0.0)
-    unscored["metrics"] = [item for item in unscored["metrics"] if item["name"] == "speedup"]
-    failed = row("faster", role="candidate") | {"status": NON_FINITE, "metrics": []}
+    unscored = unscored.model_copy(update={"metrics": [unscored.metric("speedup")]})
+    failed = row("faster").model_copy(update={"status": NON_FINITE, "metrics": []})
     summary = summarise([BASELINE, unscored, failed], 0.05)
-    assert "best" not in summary
-    assert summary["not_numbers"] == ["faster"]
+    assert summary.best is None
+    assert summary.non_finite == ["faster"]
 
 
 def test_a_small_bound_is_not_rounded_away():
@@ -157,9 +167,30 @@ def test_a_small_bound_is_not_rounded_away():
     assert any("loss within 0.2%: within" in line for line in in_words(summary))
 
 
+def in_study(name, measured):
+    depends_on = {"settings": {"digest": ""}, "environment": {}, "study": name}
+    return Row(**dict(measured), **depends_on)
+
+
 def test_spread_between_studies():
     studies = {
-        name: [BASELINE | {"study": name}, row(f"fast ({name})", speed, loss) | {"study": name}]
+        name: [in_study(name, BASELINE), in_study(name, row(f"fast ({name})", speed, loss))]
         for name, speed, loss in (("seed 1", 2.0, 0.01), ("seed 2", 2.2, 0.03))
     }
     assert spread(studies) == {"fast": {"speedup": [2.0, 2.2], "quality_loss": [0.01, 0.03]}}
+
+
+def test_a_summary_holds_what_was_asked_for_and_no_more():
+    plain = summarise([BASELINE.model_copy(update={"metrics": []})], 0.05).as_json()
+    keys = ["images_generated", "configurations", "out_of_memory", "not_numbers", "max_loss"]
+    assert list(plain) == [*keys, "frontier"]
+    scored = summarise(
+        [BASELINE, row("fast", 2.0, 0.01), row("open", 3.0, 0.04, spread_of=0.02)], 0.05
+    )
+    best = ["best", "speedup", "loss", "within"]
+    assert list(scored.as_json()) == [*plain, "bound", "beats_fewer_steps", *best]
+    repeated = replace(scored, confirmation=scored, stability={}, overhead=0.1).as_json()
+    assert list(repeated) == [*scored.as_json(), "confirmation", "stability", "overhead"]
+    assert repeated["confirmation"] == scored.as_json()
+    assert repeated["bound"]["fast"] == {"answer": "within"}
+    assert repeated["bound"]["open"]["images"] > 32

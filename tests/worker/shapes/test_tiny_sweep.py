@@ -6,7 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from worker.results.file import ResultsFile, metric
+from worker.results.file import ResultsFile
+from worker.results.row import MEASURED, Figures, Row, metric
 from worker.results.statistics import FEWEST_IMAGES
 from worker.search.section import Search
 
@@ -29,14 +30,16 @@ def row(label, speed=None, loss=None, **configuration):
         metrics.append(metric("speedup", speed, "×", "higher", low=speed - 0.2, high=speed + 0.2))
         low, high = loss - 0.01, loss + 0.01
         metrics.append(metric("quality_loss", loss, "", "lower", low=low, high=high))
-    return {
-        "label": label,
-        "role": "candidate" if speed and "steps" not in configuration else "control",
-        "status": "measured",
-        "configuration": {"accelerators": {}} | configuration,
-        "metrics": metrics,
-        "settings": {"digest": "today's"},
-    }
+    return Row(
+        label=label,
+        role="candidate" if speed and "steps" not in configuration else "control",
+        configuration={"accelerators": {}} | configuration,
+        status=MEASURED,
+        metrics=metrics,
+        samples=Figures(),
+        settings={"digest": "today's"},
+        environment={},
+    ).as_json()
 
 
 def drawn(folder):

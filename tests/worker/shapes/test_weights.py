@@ -7,11 +7,13 @@ import torch
 
 from worker.accelerators.compose import Accelerated
 from worker.accelerators.deepcache import branches, same_branch
-from worker.measure import task as search
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.sources import local_source
 from worker.models.task import Task
-from worker.results.file import ResultsFile, value_of
+from worker.results.file import ResultsFile
+from worker.results.row import read_rows
 from worker.search.section import Search
 from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
 from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions, held_out_scenes
@@ -98,21 +100,21 @@ def measure(name, path, num_samples, batch_size, intervals, **controls):
         "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False} | controls,
         "timing": {"warmup": 0, "repeats": 1, "block": 8},
     }
-    request = search.Request(
+    request = TaskRequest(
         task=Task(find_pipe(name), find_sched("DDIM"), 20),
         search=Search.model_validate(section),
         num_samples=num_samples,
         batch_size=batch_size,
     )
     results = ResultsFile.open(path)
-    search.run(request, results, "cpu", lambda _line: None)
-    return {row["label"]: row for row in results.rows if "label" in row}
+    run(request, results, "cpu", lambda _line: None)
+    return {row.label: row for row in read_rows(results.lines)[0]}
 
 
 @pytest.mark.parametrize("name", PIPELINE_FOLDERS)
 def test_the_less_deepcache_computes_the_farther_pictures_are_from_the_baseline(name, tmp_path):
     rows = measure(name, tmp_path / "results.jsonl", 8, 8, [2, 3, 5, 10])
-    psnr = [value_of(rows[f"DeepCache {interval}/0"], "psnr") for interval in (2, 3, 5, 10)]
+    psnr = [rows[f"DeepCache {interval}/0"].value_of("psnr") for interval in (2, 3, 5, 10)]
     assert all(nearer > farther + 2 for nearer, farther in pairwise(psnr))
 
 
@@ -122,11 +124,9 @@ def test_strong_acceleration_loses_more_than_other_latents_do(name, tmp_path):
         name, tmp_path / "results.jsonl", 64, 16, [5, 10], fewer_steps=[3], null_arm=True
     )
     losses = {
-        label: next(item for item in row["metrics"] if item["name"] == "quality_loss")
-        for label, row in rows.items()
-        if label != "baseline"
+        label: row.estimate_of("quality_loss") for label, row in rows.items() if label != "baseline"
     }
     for strong in ("DeepCache 10/0", "3 steps"):
-        assert losses[strong]["value"] > losses["baseline, other seeds"]["high"]
-        assert losses[strong]["value"] > losses["DeepCache 5/0"]["value"] + 0.01
-        assert losses[strong]["low"] > 0
+        assert losses[strong].value > losses["baseline, other seeds"].high
+        assert losses[strong].value > losses["DeepCache 5/0"].value + 0.01
+        assert losses[strong].low > 0

@@ -1,0 +1,122 @@
+"""What the evaluation needs of a task: the loaded pipeline, its settings and what scores images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker.accelerators.compose import Accelerated
+from worker.measure.integrity import IntegrityCheck
+from worker.measure.memory import Memory
+from worker.measure.samples import Samples
+from worker.measure.settings import MeasurementSettings
+from worker.metrics.device import Meter
+from worker.metrics.fid import Fid
+from worker.metrics.lpips import Lpips
+from worker.metrics.similarity import psnr, ssim
+from worker.models.catalogue import Sched
+from worker.search.configuration import Configuration
+from worker.types import Pipeline, Tensor
+
+
+class AcceleratedPipeline:
+    """A loaded pipeline, and what was prepared on it for each configuration so far.
+
+    What is prepared is kept: what is compiled in it is not compiled again.
+
+    Args:
+        pipeline: the pipeline, without any accelerator in it.
+        compiled: compile its UNet, for every configuration alike.
+    """
+
+    def __init__(self, pipeline: Pipeline, compiled: bool) -> None:
+        self.plain = pipeline
+        self._compiled = compiled
+        self._prepared: dict[str, Accelerated] = {}
+
+    def with_accelerators_of(self, configuration: Configuration) -> Accelerated:
+        """Return the context in which a configuration's accelerators are on, the same each time."""
+        key = json.dumps(dict(configuration.accelerators), sort_keys=True)
+        if key not in self._prepared:
+            self._prepared[key] = Accelerated(
+                self.plain, configuration.accelerators, self._compiled
+            )
+        return self._prepared[key]
+
+
+class Scorer(Protocol):
+    """What scores images against captions."""
+
+    def score(self, images: Tensor, captions: Tensor) -> list[float]:
+        """Return one score for each image.
+
+        Args:
+            images: a tensor of shape [n, 3, height, width], values from 0 to 1.
+            captions: the scorer's embedding of each image's caption, shape [n, width].
+        """
+
+
+@dataclass(frozen=True)
+class QualityMetrics:
+    """What measures the quality of a study's images."""
+
+    scorer: Scorer
+    captions: Tensor
+    """The scorer's embedding of each prompt, shape [prompts, width]."""
+    lpips: Lpips | None = None
+    """None where its weights were not given."""
+    fid: Fid | None = None
+    """None where its weights were not given, or there are too few images for it."""
+
+    def score(self, samples: Samples, images: Tensor, prompts: Sequence[int]) -> None:
+        """Add what the images say by themselves to a configuration's samples.
+
+        Args:
+            samples: of the configuration that made the images.
+            images: a tensor of shape [n, 3, height, width], values from 0 to 1.
+            prompts: the number of each image's prompt.
+        """
+        samples.clip += self.scorer.score(images, self.captions[list(prompts)])
+        if self.fid is not None:
+            samples.features.append(self.fid.features(images))
+
+    def compare(self, samples: Samples, images: Tensor, references: Tensor) -> None:
+        """Add how alike the images are to the baseline's of the same latents.
+
+        Args:
+            samples: of the configuration that made the images.
+            images: a tensor of shape [n, 3, height, width], values from 0 to 1.
+            references: the baseline's images, the same shape.
+        """
+        samples.psnr += psnr(images, references)
+        samples.ssim += ssim(images, references)
+        if self.lpips is not None:
+            samples.lpips += self.lpips.distance(images, references)
+
+
+@dataclass(frozen=True)
+class EvaluationContext:
+    """What stays the same from configuration to configuration of one study."""
+
+    settings: MeasurementSettings
+    sched: Sched
+    prompts: Sequence[str]
+    pipeline: AcceleratedPipeline
+    quality: QualityMetrics | None
+    """None where images mean nothing (random weights at full size): no quality is measured."""
+    meter: Meter
+    memory: Memory
+    integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
+
+    def batches(self) -> list[list[int]]:
+        """Return the prompts' numbers, batch by batch, each at least once.
+
+        All batches are equally large, so that their times can be compared: the last one is filled
+        up from the front. Where they are fewer than are to be timed, prompts come round again.
+        """
+        count, size = len(self.prompts), self.settings.batch_size
+        needed = max(-(-count // size), self.settings.timing.repeats)
+        numbers = [n % count for n in range(needed * size)]
+        return [numbers[first : first + size] for first in range(0, len(numbers), size)]

@@ -1,0 +1,40 @@
+"""What one configuration gave while it was measured, before it becomes a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from worker.metrics.device import Reading
+from worker.search.configuration import Configuration
+from worker.types import Tensor
+
+
+@dataclass
+class Samples:
+    """What one configuration gave, in the order of the prompts."""
+
+    configuration: Configuration
+    setup_seconds: float | None = None
+    """Seconds to put the accelerators in and out of the pipeline."""
+    cold_seconds: float | None = None
+    """Seconds of its very first batch."""
+    spent: float = 0.0
+    """Seconds in the pipeline altogether: cold, timed and retaken."""
+    seconds: list[float] = field(default_factory=list)
+    """Seconds of each timed batch."""
+    readings: list[Reading] = field(default_factory=list)
+    """What the device told of each timed batch."""
+    retaken: int = 0
+    """Batches that were timed again because something disturbed them."""
+    peak_memory: int | None = None
+    """Bytes of device memory at most, warm-ups apart; None on a CPU."""
+    clip: list[float] = field(default_factory=list)
+    psnr: list[float] = field(default_factory=list)
+    ssim: list[float] = field(default_factory=list)
+    lpips: list[float] = field(default_factory=list)
+    features: list[Tensor] = field(default_factory=list)
+    """FID's features of the images, batch by batch, each of shape [batch, 2048]."""
+    images: int = 0
+    """Images of the timed batches."""
+    failure: str | None = None
+    """Why there is no measurement, as a row's ``status`` says it."""

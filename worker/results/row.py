@@ -1,0 +1,212 @@
+"""The rows of a results file as typed objects, shared by what writes, reads and shows them.
+
+docs/results-schema.md describes the JSON; a field's place here is its place there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    model_serializer,
+)
+
+from worker.accelerators.spec import Role
+from worker.results.statistics import Estimate
+
+# what ``status`` says
+MEASURED = "measured"
+OUT_OF_MEMORY = "out of memory"
+NON_FINITE = "images contain NaN or Inf"
+# what version 0.1.0 wrote in its place
+_NON_FINITE_BEFORE = "images are not numbers"
+
+Better = Literal["higher", "lower"]
+
+
+def _todays_status(status: object) -> object:
+    return NON_FINITE if status == _NON_FINITE_BEFORE else status
+
+
+def _with_digest(settings: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(settings.get("digest"), str):
+        raise ValueError("settings are told apart by their digest")  # noqa: TRY004  pydantic's way
+    return settings
+
+
+class _Record(BaseModel):
+    """Strict, so that what another version wrote in another form is not taken for something else."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class Metric(_Record):
+    """One figure with the ends of its 95 % interval, all None where they are not known."""
+
+    name: str
+    # whole numbers stay whole in JSON
+    value: int | float | None
+    low: int | float | None = None
+    high: int | float | None = None
+    unit: str = ""
+    better: Better | None = None
+
+
+class Figures(_Record):
+    """What the metrics were computed from: seconds by timed batch, scores by prompt.
+
+    A list that holds nothing is not written.
+    """
+
+    seconds: list[float | None] = []
+    clip_score: list[float | None] = []
+    baseline_seconds: list[float | None] = []
+    baseline_clip_score: list[float | None] = []
+    psnr: list[float | None] = []
+    ssim: list[float | None] = []
+    lpips: list[float | None] = []
+
+    @model_serializer
+    def _as_json(self) -> dict[str, list[float | None]]:
+        return {name: values for name, values in self if values}
+
+
+class Measurement(_Record):
+    """What was measured of one configuration."""
+
+    role: Role
+    label: str
+    configuration: dict[str, Any]
+    status: Annotated[str, BeforeValidator(_todays_status)]
+    metrics: list[Metric]
+    samples: Figures
+    files: list[str] = []
+
+    @property
+    def key(self) -> str:
+        """A text that is equal for equal configurations."""
+        return json.dumps(self.configuration, sort_keys=True)
+
+    @property
+    def is_null_arm(self) -> bool:
+        """Whether this is the baseline with other starting latents."""
+        return "seeds" in self.configuration
+
+    @property
+    def has_other_steps(self) -> bool:
+        """Whether this is the control that has fewer steps than the task."""
+        return "steps" in self.configuration
+
+    def metric(self, name: str) -> Metric | None:
+        """Return the metric of that name, or None."""
+        return next((metric for metric in self.metrics if metric.name == name), None)
+
+    def value_of(self, name: str) -> float | None:
+        """Return the value of the metric of that name, or None."""
+        metric = self.metric(name)
+        return None if metric is None else metric.value
+
+    def estimate_of(self, name: str) -> Estimate | None:
+        """Return the metric of that name with its interval, or None where its value is not known."""
+        metric = self.metric(name)
+        if metric is None or metric.value is None:
+            return None
+        return Estimate(metric.value, metric.low, metric.high)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the measurement as plain data, in the order in which it is written."""
+        return self.model_dump()
+
+
+class Row(Measurement):
+    """A measurement as it stands in a results file, with all that it depends on."""
+
+    absent: dict[str, str] = {}
+    settings: Annotated[dict[str, Any], AfterValidator(_with_digest)]
+    environment: dict[str, Any]
+    reproduce: dict[str, Any] = {}
+    study: str | None = None
+    """None for the task's own measurement."""
+
+    @classmethod
+    def of(
+        cls,
+        measurement: Measurement,
+        *,
+        absent: dict[str, str],
+        settings: dict[str, Any],
+        environment: dict[str, Any],
+        reproduce: dict[str, Any],
+        study: str | None,
+    ) -> Row:
+        """Return a measurement with all that it depends on."""
+        return cls(
+            **dict(measurement),
+            absent=absent,
+            settings=settings,
+            environment=environment,
+            reproduce=reproduce,
+            study=study,
+        )
+
+    @property
+    def digest(self) -> str:
+        """What tells the row's settings from others."""
+        digest: str = self.settings["digest"]
+        return digest
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the row as plain data, in the order in which it is written."""
+        return self.model_dump(exclude={"study"} if self.study is None else None)
+
+
+def read_rows(lines: Iterable[Mapping[str, Any]]) -> tuple[list[Row], int]:
+    """Return the rows among the lines of a results file, and how many have another version's form.
+
+    Lines without a configuration (summaries) are neither.
+    """
+    rows, others = [], 0
+    for line in lines:
+        if "configuration" in line:
+            try:
+                rows.append(Row.model_validate(line))
+            except ValidationError:
+                others += 1
+    return rows, others
+
+
+def metric(
+    name: str,
+    value: float | None,
+    unit: str,
+    better: Better | None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+) -> Metric:
+    """Return one metric; what is not a finite number is not known: JSON has no word for it."""
+    return Metric(
+        name=name,
+        value=_finite(value),
+        low=_finite(low),
+        high=_finite(high),
+        unit=unit,
+        better=better,
+    )
+
+
+def finite(values: Sequence[float]) -> list[float | None]:
+    """Return numbers as they stand in a row: NaN and Inf are not known."""
+    return [_finite(value) for value in values]
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
