@@ -19,6 +19,8 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.judging import field_diff as match
 from worker.judging import object_diff as objects
 from worker.judging import report, source
+from worker.judging.reasons.codes import Reason, Why
+from worker.judging.reasons.texts import text as text_of
 from worker.judging.static.extract import FIELDS, Findings, extract
 from worker.judging.static.values import Unknown
 
@@ -95,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except (UsageError, WorkerError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
-    errors: dict[str, str] = {}
+    errors: dict[str, Reason] = {}
     sides = [_read(path, errors) for path in (arguments.reference, arguments.generated)]
     matches = match.compare(sides[0], sides[1], relaxed)
     compared: Compared | None = None
@@ -105,8 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
             sides = [compared.expected, compared.found]
             matches = match.compare(sides[0], sides[1], relaxed)
     _print(arguments, Judged(sides, matches, compared), relaxed, errors)
-    for path, message in errors.items():
-        said = report.said(message, arguments.lang)
+    for path, reason in errors.items():
+        said = report.said(reason, arguments.lang)
         print(f"compare: {report.printable(path)} {said}", file=sys.stderr)
     if errors:
         return 2
@@ -160,7 +162,7 @@ def _objects(
     arguments: argparse.Namespace,
     sides: list[Findings],
     models: dict[str, str],
-    errors: dict[str, str],
+    errors: dict[str, Reason],
 ) -> Compared | None:
     """Build both pipelines; None, and a message in ``errors``, if the reference does not build."""
     from worker.judging import build as runtime
@@ -172,15 +174,13 @@ def _objects(
         try:
             runtime.fetch(side, models)
         except WorkerError as error:
-            errors[path] = f"cannot be built: {error}"
+            errors[path] = Why.CANNOT_BE_BUILT(problem=str(error))
             return None
         hidden = [] if path == arguments.reference else [arguments.reference]
         program = source.read_source(path)
         built.append(runtime.build(program, models, limits, hidden))
         if path == arguments.reference and built[0].problem is not None:
-            errors[path] = (
-                f"cannot be built: {built[0].problem}. Models come from --models or the local cache"
-            )
+            errors[path] = Why.REFERENCE_NOT_BUILT(problem=built[0].problem)
             return None
     for line in sandbox.unprotected(built[1].confined):
         print(f"compare: {line}", file=sys.stderr)
@@ -189,7 +189,7 @@ def _objects(
     backing = runtime.backing(program, sides[1], built[1].findings)
     found = built[1].findings
     if right is not None and backing.caveat is not None:
-        found = replace(found, notes=[f"what it builds is known {backing.caveat}"])
+        found = replace(found, notes=[Why.KNOWN_BY_DESCRIPTION(caveat=backing.caveat)])
     problem = built[1].problem or backing.problem
     return Compared(built[0].findings, found, items, problem, backing.suffices)
 
@@ -206,32 +206,35 @@ def exit_code(matches: list[match.FieldMatch]) -> int:
     return 3 if None in answers else 0
 
 
-def _read(path: str, errors: dict[str, str]) -> Findings:
+def _read(path: str, errors: dict[str, Reason]) -> Findings:
     try:
         return extract(source.read_source(path))
     except source.SourceError as error:
-        errors[path] = str(error)
-        return Findings(dict.fromkeys(FIELDS, Unknown("")))
+        errors[path] = error.reason
+        return Findings(dict.fromkeys(FIELDS, Unknown(Why.FILE_NOT_READ())))
 
 
 def _print(
     arguments: argparse.Namespace,
     judged: Judged,
     relaxed: match.Relaxed | None,
-    errors: dict[str, str],
+    errors: dict[str, Reason],
 ) -> None:
     sides, matches, compared = judged.sides, judged.matches, judged.compared
     score = match.total_score(matches, relaxed.weights) if relaxed else None
     if arguments.json:
         extra: dict[str, Any] = {
-            "notes": {"expected": sides[0].notes, "found": sides[1].notes},
+            "notes": {
+                side: [text_of(note) for note in findings.notes]
+                for side, findings in zip(("expected", "found"), sides, strict=True)
+            },
         }
         if relaxed:
             extra["score"] = score
         if compared is not None:
             extra["objects"] = report.objects_as_json(compared.items, compared.problem)
         if errors:
-            extra["errors"] = errors
+            extra["errors"] = {path: text_of(reason) for path, reason in errors.items()}
         print(report.as_json(matches, extra, scored=relaxed is not None))
         return
     texts = report.TEXTS[arguments.lang]

@@ -13,6 +13,7 @@ from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.judging import field_diff as match
 from worker.judging import source
+from worker.judging.reasons.codes import Why
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
 from worker.judging.static.extract import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
@@ -74,7 +75,7 @@ def interpret(outcome: sandbox.Outcome) -> Built:
 
 
 def _nothing(outcome: sandbox.Outcome, problem: str) -> Built:
-    findings = Findings(dict.fromkeys(FIELDS, Unknown("the program built nothing")))
+    findings = Findings(dict.fromkeys(FIELDS, Unknown(Why.NOTHING_BUILT())))
     return Built(findings, None, problem, outcome.confined, outcome.output)
 
 

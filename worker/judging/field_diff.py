@@ -1,4 +1,4 @@
-"""Hold what one file does against what another does, field by field."""
+"""Compare two files field by field."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 from worker.judging.library_facts import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.extract import FIELDS, NO_PIPELINE, Findings, untouched
 from worker.judging.static.libraries.schedulers import spacing
 from worker.judging.static.values import (
@@ -45,7 +46,7 @@ class FieldMatch:
     found: Value
     match: bool | None
     score: float | None
-    why: str = ""
+    why: Reason | None = None
     default: bool = False
 
 
@@ -76,7 +77,7 @@ def _weighed(item: FieldMatch, left: Value, right: Value) -> FieldMatch:
         return item
     if equal(item.expected, left) is not True or equal(item.found, right) is not True:
         return item
-    return replace(item, default=True, why=item.why or "the default, not counted")
+    return replace(item, default=True, why=item.why or Why.DEFAULT_NOT_COUNTED())
 
 
 def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> float | None:
@@ -93,9 +94,9 @@ def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> floa
 def _field(name: str, left: Findings, right: Findings, relaxed: Relaxed | None) -> FieldMatch:
     expected, found = left.fields[name], right.fields[name]
     verdict = equal(expected, found)
-    why = _why_unknown(expected, found) if verdict is None else ""
+    why = _why_unknown(expected, found) if verdict is None else None
     if expected == NO_PIPELINE and found == NO_PIPELINE:
-        verdict, why = None, "neither file builds a pipeline"
+        verdict, why = None, Why.NO_PIPELINE_IN_EITHER()
     if relaxed is None or verdict is None or verdict:
         return FieldMatch(
             name, expected, found, verdict, None if verdict is None else float(verdict), why
@@ -155,11 +156,12 @@ def _all(answers: list[bool | None]) -> bool | None:
     return None if None in answers else True
 
 
-def _why_unknown(*values: Value) -> str:
+def _why_unknown(*values: Value) -> Reason | None:
     """Return the first reason found why something is not known."""
     for value in values:
         if isinstance(value, Unknown):
-            return value.why
+            # Why a file was not read is told of the file, not of each field.
+            return None if value.why.code is Why.FILE_NOT_READ else value.why
         inner: tuple[Value, ...] = ()
         if isinstance(value, AbstractDict):
             inner = tuple(value.slots.values())
@@ -167,42 +169,46 @@ def _why_unknown(*values: Value) -> str:
             inner = _items(value) or ()
         for item in inner:
             why = _why_unknown(item)
-            if why:
+            if why is not None:
                 return why
-    return ""
+    return None
 
 
-def _credit(name: str, expected: Value, found: Value, tolerance: float) -> tuple[float | None, str]:
+def _credit(
+    name: str, expected: Value, found: Value, tolerance: float
+) -> tuple[float | None, Reason | None]:
     """Return the credit for two values that are not the same, and why."""
     if name == "model_id" and isinstance(expected, str) and isinstance(found, str):
         if canonical_id(expected).lower() == canonical_id(found).lower():
-            return 1.0, "two ids of one model"
-        return 0.0, "another model"
+            return 1.0, Why.SAME_MODEL()
+        return 0.0, Why.OTHER_MODEL()
     if isinstance(expected, AbstractDict) and isinstance(found, AbstractDict):
         return _credit_entries(expected, found, tolerance)
     return _credit_value(expected, found, tolerance)
 
 
-def _credit_scheduler(left: Findings, right: Findings) -> tuple[float | None, str]:
+def _credit_scheduler(left: Findings, right: Findings) -> tuple[float | None, Reason | None]:
     """Return the credit for two noise schedulers of different classes, and why."""
     names = {left.fields["scheduler"], right.fields["scheduler"]}
     if not any(names <= group for group in EQUIVALENT_SCHEDULERS):
-        return 0.0, "another noise scheduler"
+        return 0.0, Why.OTHER_SCHEDULER()
     keys = ("scheduler", "scheduler_args", "model_id")
     one, other = (spacing(*(side.fields[key] for key in keys)) for side in (left, right))
     for value in (one, other):
         if isinstance(value, Unknown):
             return None, value.why
     if one == other and one in EQUIVALENT_SPACINGS:
-        return 1.0, "equivalent noise schedulers"
-    return 0.0, "an equivalent noise scheduler at other timesteps"
+        return 1.0, Why.EQUIVALENT_SCHEDULERS()
+    return 0.0, Why.OTHER_TIMESTEPS()
 
 
 def _is_number(value: Value) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _credit_value(expected: Value, found: Value, tolerance: float) -> tuple[float | None, str]:
+def _credit_value(
+    expected: Value, found: Value, tolerance: float
+) -> tuple[float | None, Reason | None]:
     if _is_number(expected) and _is_number(found):
         try:
             size = max(abs(expected), abs(found))
@@ -210,32 +216,32 @@ def _credit_value(expected: Value, found: Value, tolerance: float) -> tuple[floa
         except OverflowError:  # a whole number that no float can hold
             difference = 1.0
         if difference <= tolerance:
-            return 1.0, f"within {tolerance:.0%}"
-        return max(0.0, 1.0 - difference), f"off by {difference:.0%}"
+            return 1.0, Why.WITHIN(tolerance=tolerance)
+        return max(0.0, 1.0 - difference), Why.OFF_BY(difference=difference)
     if isinstance(expected, AbstractDict) and isinstance(found, AbstractDict):
         return _credit_entries(expected, found, tolerance)
     verdict = equal(expected, found)
-    return (None, _why_unknown(expected, found)) if verdict is None else (float(verdict), "")
+    return (None, _why_unknown(expected, found)) if verdict is None else (float(verdict), None)
 
 
 def _credit_entries(
     expected: AbstractDict, found: AbstractDict, tolerance: float
-) -> tuple[float | None, str]:
+) -> tuple[float | None, Reason | None]:
     """Return the mean credit of the entries that are known, and the reason for each loss."""
     credits: list[float] = []
-    reasons: list[str] = []
+    reasons: list[Reason] = []
     for key in expected.slots | found.slots:
         if key == OPEN:
             continue
         if key in expected.slots and key in found.slots:
             credit, why = _credit_value(expected.slots[key], found.slots[key], tolerance)
-            why = "" if equal(expected.slots[key], found.slots[key]) else why
+            why = None if equal(expected.slots[key], found.slots[key]) else why
         else:
-            credit, why = 0.0, "missing" if key in expected.slots else "not asked for"
+            credit = 0.0
+            why = Why.MISSING() if key in expected.slots else Why.NOT_ASKED_FOR()
         if credit is not None:
             credits.append(credit)
-        if why:
-            reasons.append(f"{key}: {why}")
-    if not credits:
-        return None, "; ".join(reasons)
-    return sum(credits) / len(credits), "; ".join(reasons)
+        if why is not None:
+            reasons.append(Why.ENTRY(why, key=str(key)))
+    why = Why.ENTRIES(*reasons) if reasons else None
+    return (sum(credits) / len(credits) if credits else None), why

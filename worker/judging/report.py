@@ -14,8 +14,9 @@ from rich.text import Text
 
 from worker.judging.field_diff import FieldMatch
 from worker.judging.object_diff import Item, counts
+from worker.judging.reasons.codes import Reason
+from worker.judging.reasons.texts import text as text_of
 from worker.judging.static.values import ITEMS, AbstractDict, AbstractList, Lib, Unknown, Value
-from worker.judging.translations_zh import chinese
 
 TEXTS: dict[str, dict[str, str]] = {
     "en": {
@@ -126,8 +127,8 @@ def as_json(matches: Sequence[FieldMatch], extra: dict[str, Any], *, scored: boo
         }
         if scored:
             entry["score"] = item.score
-        if item.why:
-            entry["why"] = item.why
+        if item.why is not None:
+            entry["why"] = text_of(item.why)
         fields.append(entry)
     matched = sum(item.match is True for item in matches)
     return json.dumps(
@@ -151,7 +152,7 @@ def print_table(
     table.add_column(texts["match"], no_wrap=True)
     if scored:
         table.add_column(texts["score"], no_wrap=True)
-    reasons = any(item.why for item in matches)
+    reasons = any(item.why is not None for item in matches)
     if reasons:
         table.add_column(texts["why"], overflow="fold")
     words = {True: "yes", False: "no", None: "unknown"}
@@ -163,7 +164,7 @@ def print_table(
         if scored:
             row.append(Text("–" if item.score is None else f"{item.score:.2f}"))
         if reasons:
-            row.append(Text(said(item.why, language)))
+            row.append(Text("" if item.why is None else said(item.why, language)))
         table.add_row(*row)
     console.print(table)
     counts = {answer: sum(item.match is answer for item in matches) for answer in words}
@@ -204,9 +205,9 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
-def said(reason: str, language: str) -> str:
+def said(reason: Reason, language: str) -> str:
     """Return a reason or remark in a language, printable."""
-    return chinese(printable(reason)) if language == "zh" else printable(reason)
+    return printable(text_of(reason, language))
 
 
 def objects_as_json(items: Sequence[Item], problem: str | None) -> dict[str, Any]:
@@ -225,7 +226,7 @@ def print_objects(
     """Print how many paths agree, and those that do not."""
     texts = TEXTS[language]
     if problem is not None:
-        console.print(Text(texts["problem"].format(text=said(problem, language)), style="bold red"))
+        console.print(Text(texts["problem"].format(text=printable(problem)), style="bold red"))
     if not items:
         return
     console.print(Text(texts["objects"].format(**counts(items))))

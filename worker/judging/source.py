@@ -11,6 +11,9 @@ import stat
 import tokenize
 import warnings
 
+from worker.judging.reasons.codes import Reason, Why
+from worker.judging.reasons.texts import text as text_of
+
 MAX_BYTES = 16 * 2**20
 # One token costs about a kilobyte of syntax tree and a dozen microseconds of parsing: this many
 # keep a file under 300 MB and 2 s, and are two hundred times what a long real file has.
@@ -39,6 +42,13 @@ _TOKEN = re.compile(r"\w+|[^\w\s]")
 class SourceError(Exception):
     """A file that cannot be read, or is not Python; the message says why, without the path."""
 
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return text_of(self.reason)
+
 
 def read_source(path: str) -> bytes:
     """Return the bytes of a regular file of at most 16 MiB.
@@ -51,17 +61,17 @@ def read_source(path: str) -> bytes:
         # Opened without blocking: a named pipe would otherwise hold the judge for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise SourceError(f"cannot be opened: {_reason(error)}") from error
+        raise SourceError(Why.CANNOT_BE_OPENED(error=_reason(error))) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise SourceError("is not a regular file")
+        raise SourceError(Why.NOT_A_FILE())
     with os.fdopen(descriptor, "rb") as file:
         try:
             data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise SourceError(f"cannot be read: {_reason(error)}") from error
+            raise SourceError(Why.CANNOT_BE_READ(error=_reason(error))) from error
     if len(data) > MAX_BYTES:
-        raise SourceError(f"is larger than {MAX_BYTES // 2**20} MiB; no pipeline file is")
+        raise SourceError(Why.FILE_TOO_LARGE(limit=MAX_BYTES // 2**20))
     return data
 
 
@@ -73,19 +83,19 @@ def parse(data: bytes) -> ast.Module:
     """
     text = decode(data)
     if "\0" in text:
-        raise SourceError("contains null bytes, so it is not Python source")
+        raise SourceError(Why.NULL_BYTES())
     if sum(1 for _ in zip(range(MAX_TOKENS + 1), _TOKEN.finditer(text), strict=False)) > MAX_TOKENS:
-        raise SourceError(f"has more than {MAX_TOKENS:,} tokens; no pipeline file has")
+        raise SourceError(Why.TOO_MANY_TOKENS(limit=MAX_TOKENS))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an invalid escape in a judged file is not our news
             return ast.parse(text)
     except SyntaxError as error:
-        raise SourceError(_syntax_message(error, text)) from error
+        raise SourceError(_syntax_reason(error, text)) from error
     except (RecursionError, MemoryError) as error:
-        raise SourceError("does not parse: it is nested too deeply") from error
+        raise SourceError(Why.SOURCE_NESTED_TOO_DEEPLY()) from error
     except ValueError as error:  # a number of 5,000 digits, a lone surrogate
-        raise SourceError(f"does not parse: {error}") from error
+        raise SourceError(Why.NOT_PYTHON(error=str(error))) from error
 
 
 def decode(data: bytes) -> str:
@@ -97,12 +107,14 @@ def decode(data: bytes) -> str:
         encoding = ""
     if encoding not in ENCODINGS:
         if _is_text(data):
-            raise SourceError("names an encoding that is not supported; save it as UTF-8")
-        raise SourceError("is not UTF-8 text")
+            raise SourceError(Why.ENCODING_NOT_SUPPORTED())
+        raise SourceError(Why.NOT_UTF_8())
     try:
         return data.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
-        raise SourceError(f"is not valid {encoding.upper()} text (byte {error.start})") from error
+        raise SourceError(
+            Why.NOT_ITS_ENCODING(encoding=encoding.upper(), place=error.start)
+        ) from error
 
 
 def _is_text(data: bytes) -> bool:
@@ -113,12 +125,12 @@ def _is_text(data: bytes) -> bool:
     return True
 
 
-def _syntax_message(error: SyntaxError, text: str) -> str:
-    where = f"line {error.lineno}: " if error.lineno else ""
-    hint = ""
-    if re.search(r"^\s*```", text, re.MULTILINE):
-        hint = "; remove the Markdown fences (```) around the code"
-    return f"does not parse: {where}{error.msg}{hint}"
+def _syntax_reason(error: SyntaxError, text: str) -> Reason:
+    reason = Why.NOT_PYTHON(error=error.msg)
+    if error.lineno:
+        reason = Why.SYNTAX_ERROR_AT(line=error.lineno, error=error.msg)
+    has_fences = re.search(r"^\s*```", text, re.MULTILINE)
+    return Why.MARKDOWN_FENCES(reason) if has_fences else reason
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.values import MISSING, OPEN, AbstractDict, Function, Unknown, Value
 
 
@@ -50,7 +51,7 @@ def bind(function: Function, given: Arguments) -> dict[str, Value]:
     """
     spec = function.node.args
     names = [argument.arg for argument in [*spec.posonlyargs, *spec.args]]
-    missing = given.open or Unknown("a parameter that nothing in the file passes")
+    missing = given.open or Unknown(Why.PARAMETER_NOT_PASSED())
     bound: dict[str, Value] = dict.fromkeys(names, missing)
     if function.defaults and given.open is None:
         bound.update(zip(names[-len(function.defaults) :], function.defaults, strict=True))

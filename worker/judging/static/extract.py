@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, field
 
 from worker.judging import source
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.calls import HARMLESS
 from worker.judging.static.interpreter.statements import Reader
@@ -78,7 +79,7 @@ class Findings:
     """
 
     fields: dict[str, Value]
-    notes: list[str] = field(default_factory=list)
+    notes: list[Reason] = field(default_factory=list)
 
 
 def extract(data: bytes) -> Findings:
@@ -92,10 +93,10 @@ def extract(data: bytes) -> Findings:
     try:
         fields = _read(reader, tree)
     except Abandoned as error:
-        fields = dict.fromkeys(FIELDS, Unknown(str(error)))
-        reader.note(str(error))
+        fields = dict.fromkeys(FIELDS, Unknown(error.reason))
+        reader.note(error.reason)
     except (RecursionError, MemoryError):
-        fields = dict.fromkeys(FIELDS, Unknown("the file is nested too deeply to be followed"))
+        fields = dict.fromkeys(FIELDS, Unknown(Why.NESTED_TOO_DEEPLY()))
     room = [MAX_VALUES]
     return Findings({name: _told(fields[name], room) for name in FIELDS}, list(reader.notes))
 
@@ -105,7 +106,7 @@ def untouched(findings: Findings) -> Findings:
     reader = Reader()
     name = findings.fields["pipeline"]
     if not isinstance(name, str):
-        return Findings(dict.fromkeys(FIELDS, Unknown("the pipeline's defaults")))
+        return Findings(dict.fromkeys(FIELDS, Unknown(Why.PIPELINE_DEFAULTS())))
     model = Arguments([findings.fields["model_id"]])
     reader.call(pipelines.build(reader, name, "from_pretrained", model), Arguments())
     call = reader.world["call"]
@@ -121,9 +122,9 @@ def _told(value: Value, room: list[int], depth: int = 0) -> Value:
     """
     room[0] -= 1
     if depth > MAX_NESTING or room[0] < 0:
-        return Unknown("a value nested too deeply")
+        return Unknown(Why.VALUE_NESTED_TOO_DEEPLY())
     if isinstance(value, Lib) and value.root not in ("torch", "diffusers"):
-        return Unknown(f"{value.path} is set elsewhere")
+        return Unknown(Why.SET_ELSEWHERE(name=value.path))
     if isinstance(value, AbstractDict):
         return AbstractDict(
             {key: _told(item, room, depth + 1) for key, item in value.slots.items()}
@@ -133,7 +134,7 @@ def _told(value: Value, room: list[int], depth: int = 0) -> Value:
         return AbstractList.of(tuple(_told(item, room, depth + 1) for item in items))
     if is_constant(value) or isinstance(value, (Lib, Unknown)):
         return value
-    return items if isinstance(items, Unknown) else Unknown("an object of the program")
+    return items if isinstance(items, Unknown) else Unknown(Why.PROGRAM_OBJECT())
 
 
 def _read(reader: Reader, tree: ast.Module) -> Slots:
@@ -144,7 +145,7 @@ def _read(reader: Reader, tree: ast.Module) -> Slots:
     except Raised as error:
         if error.exception != "SystemExit":
             raised = error
-            reader.note(f"the file fails when it runs: {error}")
+            reader.note(Why.FILE_FAILS(error.reason))
     reader.settle(frozenset({"return", "break", "continue"}), 0)
     if reader.world.get("call") is None and raised is None:
         _read_uncalled(reader)
@@ -159,14 +160,15 @@ def _read(reader: Reader, tree: ast.Module) -> Slots:
 def _without_call(reader: Reader) -> Slots:
     """Return the fields of a file that builds a pipeline, perhaps, and calls none."""
     if not reader.built:
-        reader.note("the file builds no pipeline")
+        reader.note(Why.NO_PIPELINE_BUILT())
         elsewhere = [
             value.path
             for value in reader.module.names.values()
             if isinstance(value, Lib) and value.root not in HARMLESS | PACKAGES
         ]
-        unknown = Unknown(f"whether {elsewhere[0]} builds a pipeline" if elsewhere else "")
-        return dict.fromkeys(FIELDS, unknown if elsewhere else NO_PIPELINE)
+        if not elsewhere:
+            return dict.fromkeys(FIELDS, NO_PIPELINE)
+        return dict.fromkeys(FIELDS, Unknown(Why.BUILDS_PIPELINE(name=elsewhere[0])))
     pipe = reader.built[-1]
     fields: Slots = dict.fromkeys(CALL_FIELDS, NOT_CALLED)
     fields.update(pipelines.pipeline_fields(pipe))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.undo_log import Pending, Store
 from worker.judging.static.values import (
@@ -50,13 +51,18 @@ CHANGEABLE: dict[type[AbstractObject], tuple[str, ...]] = {
 class Abandoned(Exception):  # noqa: N818  # not an error of anyone's
     """The file asks for more work than is worth spending on it; nothing about it is known."""
 
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
 
 class Raised(Exception):  # noqa: N818  # an event in the program that is read
     """The program certainly raises, or leaves, here."""
 
-    def __init__(self, exception: str, what: str) -> None:
-        super().__init__(what)
+    def __init__(self, exception: str, reason: Reason) -> None:
+        super().__init__(exception, reason)
         self.exception = exception  # the exception class's name
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class Machine(ABC):
         self.overridden = Names()  # attributes that the file sets on modules and library classes
         self.built: list[Pipeline] = []
         self.entered: set[int] = set()  # ids of function and class nodes that some path used
-        self.notes: dict[str, None] = {}  # in order, each once
+        self.notes: dict[Reason, None] = {}  # in order, each once
         self.module = Scope()
         self.steps = 0.0
         self.depth = 0
@@ -96,11 +102,11 @@ class Machine(ABC):
         """
         self.steps += steps
         if self.steps > MAX_STEPS:
-            raise Abandoned("the file does more than can be followed without running it")
+            raise Abandoned(Why.TOO_MUCH_WORK())
 
-    def taint(self, values: list[Value], why: str) -> None:
+    def taint(self, values: list[Value], why: Reason) -> None:
         """Forget of everything reachable what code that cannot be read may have changed."""
-        put, unknown = self.store.put, Unknown(f"may be changed by {why}")
+        put, unknown = self.store.put, Unknown(Why.MAY_BE_CHANGED(why))
         for thing in reachable(values):
             self.spend(SLOT * len(thing.slots))
             if isinstance(thing, AbstractList):
@@ -114,7 +120,7 @@ class Machine(ABC):
                 for slot in CHANGEABLE.get(type(thing), ()):
                     put(thing.slots, slot, unknown)
 
-    def may_call(self, given: list[Value], why: str) -> None:
+    def may_call(self, given: list[Value], why: Reason) -> None:
         """Follow the functions and pipelines that something else is given, and may call."""
         part = next((value for value in given if isinstance(value, Part)), None)
         for value in given:
@@ -124,22 +130,22 @@ class Machine(ABC):
                 or (isinstance(value, Bound) and isinstance(method, Function))
                 or (isinstance(value, Part) and method in ("__call__", "tgate"))
             ):
-                unknown = Arguments(open=part.inner() if part else Unknown(f"given by {why}"))
+                unknown = Arguments(open=part.inner() if part else Unknown(Why.GIVEN_BY(why)))
                 self.branch(Unknown(why), partial(self._called, value, unknown), lambda: NEXT)
 
     def _called(self, function: Value, arguments: Arguments) -> Done:
         self.call(function, arguments)
         return NEXT
 
-    def forget_names(self, why: str) -> None:
+    def forget_names(self, why: Reason) -> None:
         """Forget every name of the module: code that cannot be read may have set it."""
         self.spend(SLOT * len(self.module.names))
         for name in list(self.module.names):
-            self.store.put(self.module.names, name, Unknown(f"may be changed by {why}"))
+            self.store.put(self.module.names, name, Unknown(Why.MAY_BE_CHANGED(why)))
 
-    def note(self, text: str) -> None:
+    def note(self, remark: Reason) -> None:
         if len(self.notes) < 20:
-            self.notes[text] = None
+            self.notes[remark] = None
 
     def branch(self, test: Unknown, first: Callable[[], Done], second: Callable[[], Done]) -> Done:
         """Follow two paths of which one is taken, and join what they leave behind.
@@ -148,7 +154,9 @@ class Machine(ABC):
         through. A path that leaves the block early waits in the store for the end of its loop or
         function, and the other goes on.
         """
-        why = Unknown(f"depends on {test.why}" if "depends" not in test.why else test.why, test.key)
+        # Of tests within tests the innermost says most.
+        told = test.why if test.why.conditional else Why.DEPENDS_ON(test.why)
+        why = Unknown(told, test.key)
         store, mark = self.store, self.store.mark()
         waiting = len(store.pending)
         try:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from worker.judging.reasons.codes import Reason, Why
+
 Value: TypeAlias = object
 Slots: TypeAlias = "dict[Any, Value]"  # keys are constants, or the markers below
 
@@ -26,7 +28,7 @@ class Unknown:
     same model's default scheduler, the same choice by ``torch.cuda.is_available()``.
     """
 
-    why: str
+    why: Reason
     key: Hashable = None
 
 
@@ -388,16 +390,16 @@ def truth(value: Value) -> bool | Unknown:
     if isinstance(value, AbstractDict):
         entries = len(value.slots) - (OPEN in value.slots) - (BASE in value.slots)
         if not entries and value.slots:
-            return Unknown("a dictionary whose entries are not known")
+            return Unknown(Why.DICT_ENTRIES())
         return entries > 0
     if isinstance(value, (tuple, *CONSTANTS)):
         return bool(value)
     if isinstance(value, Lib) and "." in value.path and not is_symbol(value):
-        return Unknown(f"{value.path}, which is set elsewhere")  # config.USE_TOME
+        return Unknown(Why.VALUE_SET_ELSEWHERE(name=value.path))  # config.USE_TOME
     if isinstance(value, Lib) and value.root == "torch" and not value.last[:1].isupper():
-        return Unknown(f"{value.path}, which is torch's")  # torch.version.cuda
+        return Unknown(Why.VALUE_OF_TORCH(name=value.path))  # torch.version.cuda
     if isinstance(value, Instance) and value.cls.may_have("__bool__", "__len__"):
-        return Unknown(f"whether an object of {value.cls.name} counts as true")
+        return Unknown(Why.OBJECT_TRUTH(cls=value.cls.name))
     return True
 
 

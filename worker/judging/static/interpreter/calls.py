@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from worker.judging.library_facts import NEUTRAL_PART_METHODS
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments, bind, is_generator
 from worker.judging.static.interpreter.expressions import Evaluator
 from worker.judging.static.interpreter_base import Abandoned, Done, Raised, describe
@@ -34,6 +35,8 @@ from worker.judging.static.values import (
     Super,
     Unknown,
     Value,
+    is_constant,
+    same,
 )
 
 # Modules whose functions call no pipeline of their own accord, but may change what they are given.
@@ -150,16 +153,20 @@ class Caller(Evaluator):
             if isinstance(method, Function):
                 return self.call_function(method, arguments.with_first(function), function)
         if isinstance(function, Component):  # a model is run: the result is the file's own matter
-            return Unknown("what a model returns")
+            return Unknown(Why.MODEL_OUTPUT())
         if isinstance(function, Super):
-            return Unknown("super")
+            return Unknown(Why.SUPER())
         if function is None or isinstance(function, (str, int, float, tuple)):
-            raise Raised("TypeError", "something that is not a function is called")
+            raise Raised("TypeError", Why.NOT_CALLABLE())
         return self._call_unknown(function, arguments)
 
     def _call_unknown(self, function: Value, arguments: Arguments) -> Value:
         """Call something whose code is not here: whatever it is given may be changed by it."""
-        why = function.why if isinstance(function, Unknown) else f"what {describe(function)} does"
+        why = (
+            function.why
+            if isinstance(function, Unknown)
+            else Why.EFFECT(function=describe(function))
+        )
         given = [*arguments.positional, *arguments.keywords.values()]
         self.taint(given, why)
         self.may_call(given, why)
@@ -185,7 +192,7 @@ class Caller(Evaluator):
             return self._load_component(function.owner, arguments)
         if function.root in HARMLESS and not function.last.startswith("__"):
             self._give_to(function, arguments)
-            what = f"the result of {function.path.removeprefix('builtins.')}"
+            what = Why.RESULT(function=function.path.removeprefix("builtins."))
             for value in arguments.positional:  # what is made of a part may still hold it
                 if isinstance(value, (Part, Component, Pipeline)):
                     return Part(what, owner=value.owner if isinstance(value, Part) else value)
@@ -195,13 +202,14 @@ class Caller(Evaluator):
     def _give_to(self, function: Lib, arguments: Arguments) -> None:
         """Do what a function of a well-known module may do to its arguments, or with them."""
         given = [*arguments.positional, *arguments.keywords.values()]
+        why = Why.FUNCTION(path=function.path)
         if function.root in TOOLKITS and function.path != "torch.save":
             library_objects = (Pipeline, Component, Scheduler, Part)
-            self.taint([v for v in given if isinstance(v, library_objects)], function.path)
+            self.taint([v for v in given if isinstance(v, library_objects)], why)
         if function.root not in OBSERVERS:
-            self.may_call(given, function.path)
+            self.may_call(given, why)
         else:
-            self.may_call([v for v in given if not isinstance(v, Pipeline)], function.path)
+            self.may_call([v for v in given if not isinstance(v, Pipeline)], why)
 
     def _call_diffusers(self, function: Lib, arguments: Arguments) -> Value:
         name, method = function.last, ""
@@ -220,7 +228,7 @@ class Caller(Evaluator):
         key = (function.path, tuple(map(repr, plain)), tuple(arguments.keywords))
         certain = not method and arguments.open is None
         certain = certain and all(isinstance(item, (str, int, float, bool)) for item in plain)
-        return Unknown(f"the result of {function.last}", key if certain else None)
+        return Unknown(Why.RESULT(function=function.last), key if certain else None)
 
     def _load_component(self, name: str, arguments: Arguments) -> Value:
         model_id = arguments.get("pretrained_model_name_or_path", 0)
@@ -247,7 +255,7 @@ class Caller(Evaluator):
                 return pure.text_format(receiver, arguments.positional, arguments.keywords)
             if not arguments.keywords:
                 return pure.text_method(receiver, method, arguments.positional)
-        return Unknown(f"the result of {method}")
+        return Unknown(Why.RESULT(function=method))
 
     def _call_part(self, part: Part, arguments: Arguments) -> Value:
         """Call a method of a library's object, or something found inside of one."""
@@ -272,7 +280,7 @@ class Caller(Evaluator):
         """Run a function of the file on these arguments and return what it returns."""
         self.entered.add(id(function.node))
         if self.calling >= MAX_CALLS:
-            raise Abandoned(f"{function.name} calls itself too often to be followed")
+            raise Abandoned(Why.TOO_MUCH_RECURSION(function=function.name))
         names = Names(bind(function, arguments))
         scope = Scope(names, function.scope, function=function, receiver=receiver)
         self.calling += 1
@@ -322,7 +330,7 @@ class Caller(Evaluator):
             self._fill_data(instance, cls, arguments)
         elif arguments.keywords or arguments.positional or arguments.open:
             # A base that is not here takes them, and may set any attribute by them.
-            unknown = Unknown(f"what the base of {cls.name} does")
+            unknown = Unknown(Why.BASE_EFFECT(cls=cls.name))
             for name in [*arguments.keywords, *cls.slots]:
                 if not isinstance(cls.slots.get(name), Function):
                     self.store.put(instance.slots, name, unknown)
@@ -332,9 +340,10 @@ class Caller(Evaluator):
         wanted = arguments.get("value", 0)
         self.spend(SLOT * len(cls.slots))
         for member in cls.slots.values():
-            if isinstance(member, Instance) and member.slots.get("value") == wanted:
+            value = member.slots.get("value") if isinstance(member, Instance) else MISSING
+            if same(value, wanted) or (is_constant(wanted) and value == wanted):  # 1 finds 1.0
                 return member
-        return Unknown(f"a member of {cls.name}")
+        return Unknown(Why.ENUM_MEMBER(cls=cls.name))
 
     def _fill_data(self, instance: Instance, cls: AbstractClass, arguments: Arguments) -> None:
         """Do what the ``__init__`` of a dataclass or named tuple does."""
@@ -343,7 +352,7 @@ class Caller(Evaluator):
         for member in reversed(lineage):
             names = member.slots.get("\0fields", ())
             for name in names if isinstance(names, tuple) else ():
-                fields[str(name)] = member.slots.get(name, Unknown("a field without a value"))
+                fields[str(name)] = member.slots.get(name, Unknown(Why.FIELD_WITHOUT_VALUE()))
         values = arguments.named(tuple(fields), fields)
         for name in fields:
             value = values[name]
@@ -358,4 +367,4 @@ class Caller(Evaluator):
         keywords = dict(field.keywords)
         if "default_factory" in keywords:
             return self.call(keywords["default_factory"], Arguments())
-        return keywords.get("default", Unknown("a field without a value"))
+        return keywords.get("default", Unknown(Why.FIELD_WITHOUT_VALUE()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from functools import partial
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.calls import Caller
 from worker.judging.static.interpreter_base import NEXT, Abandoned, Done, Raised
@@ -91,9 +92,9 @@ class Definer(Caller):
         is_data = any(getattr(item, "last", "") == "dataclass" for item in decorators)
         lineage = linearize(bases)
         if lineage is None:
-            raise Raised("TypeError", f"the bases of {node.name} have no order")
+            raise Raised("TypeError", Why.NO_BASE_ORDER(cls=node.name))
         if len(lineage) > MAX_LINEAGE:
-            raise Abandoned(f"{node.name} inherits from more classes than can be followed")
+            raise Abandoned(Why.TOO_MANY_CLASSES(cls=node.name))
         is_data = is_data or any(getattr(base, "is_data", False) for base in lineage)
         is_data = is_data or any(base in lineage for base in DATA_CLASSES)
         inner = Scope(Names(), scope, is_class=True)
@@ -118,7 +119,7 @@ class Definer(Caller):
         self.spend(SLOT * sum(len(base.slots) for base in own))
         if not any(isinstance(item, Function) for base in own for item in base.slots.values()):
             return cls.lineage
-        unknown = Unknown(f"what {cls.name} makes of its base")
+        unknown = Unknown(Why.BASE_CHANGED(cls=cls.name))
         return tuple(
             unknown if isinstance(base, Lib) and base.root == "diffusers" else base
             for base in cls.lineage
@@ -190,4 +191,4 @@ class Definer(Caller):
             if True in answers:
                 return True
             return next((item for item in answers if isinstance(item, Unknown)), False)
-        return Unknown("a pattern that is not followed")
+        return Unknown(Why.PATTERN())

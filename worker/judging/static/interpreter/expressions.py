@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import MAX_DEPTH, NEXT, Abandoned, Done, Machine, Raised
 from worker.judging.static.operations import attributes, containers
@@ -92,11 +93,11 @@ class Evaluator(Machine):
         self.spend()
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Abandoned("the file is nested too deeply to be followed")
+            raise Abandoned(Why.NESTED_TOO_DEEPLY())
         try:
             handler = self._handlers.get(type(node))
             if handler is None:
-                return Unknown("an unusual expression")
+                return Unknown(Why.UNUSUAL_EXPRESSION())
             value = handler(node, scope)
             if type(node) not in _FREE:
                 self.spend(pure.size(value))
@@ -115,7 +116,7 @@ class Evaluator(Machine):
             for module in inner.stars:
                 brings = STAR_NAMES.get(module.partition(".")[0])
                 if brings is None:
-                    return Unknown(f"{name} may come from {module}")
+                    return Unknown(Why.MAY_COME_FROM(name=name, module=module))
                 if brings(name):
                     return Lib(f"{module}.{name}")
             inner = inner.parent
@@ -143,7 +144,7 @@ class Evaluator(Machine):
         if not isinstance(items, Unknown):
             fits = len(items) == len(targets) if star is None else len(items) >= len(targets) - 1
             if not fits:
-                raise Raised("ValueError", "a sequence of another length is unpacked")
+                raise Raised("ValueError", Why.WRONG_LENGTH())
         for place, target in enumerate(targets):
             if isinstance(items, Unknown):
                 self.assign(target, element(items), scope)
@@ -162,8 +163,8 @@ class Evaluator(Machine):
         value = self.lookup(node.id, scope)
         if value is MISSING:
             if node.id.startswith("__"):
-                return Unknown(f"the module's {node.id}")
-            raise Raised("NameError", f"the name {node.id} is not defined")
+                return Unknown(Why.MODULE_NAME(name=node.id))
+            raise Raised("NameError", Why.NAME_NOT_DEFINED(name=node.id))
         return value
 
     def _attribute(self, node: ast.Attribute, scope: Scope) -> Value:
@@ -195,11 +196,13 @@ class Evaluator(Machine):
             elif isinstance(value, AbstractDict):
                 for key, entry in value.slots.items():
                     if key == OPEN:
-                        given.open = Unknown("a dictionary whose entries are not known")
+                        given.open = Unknown(Why.DICT_ENTRIES())
                     elif isinstance(key, str):
                         given.keywords[key] = entry
             else:
-                given.open = Unknown(value.why if isinstance(value, Unknown) else "** of an object")
+                given.open = Unknown(
+                    value.why if isinstance(value, Unknown) else Why.UNPACKED_OBJECT()
+                )
         return given
 
     def _binary(self, node: ast.BinOp, scope: Scope) -> Value:
@@ -259,9 +262,9 @@ class Evaluator(Machine):
             if isinstance(piece, str):
                 pieces.append(piece)
             else:
-                unknown = Unknown(piece.why if isinstance(piece, Unknown) else "a text")
+                unknown = Unknown(piece.why if isinstance(piece, Unknown) else Why.TEXT())
         if sum(map(len, pieces)) > MAX_LENGTH:
-            return Unknown("a very long text")
+            return Unknown(Why.LONG_TEXT())
         return unknown or "".join(pieces)
 
     def _piece(self, part: ast.expr, scope: Scope) -> Value:
@@ -285,7 +288,7 @@ class Evaluator(Machine):
             else:
                 items.append(value)
         size = weight(tuple(items))
-        return tuple(items) if size <= MAX_LENGTH else Unknown("a very long list")
+        return tuple(items) if size <= MAX_LENGTH else Unknown(Why.LONG_LIST())
 
     def _dict(self, node: ast.Dict, scope: Scope) -> Value:
         entries = AbstractDict()
@@ -296,7 +299,7 @@ class Evaluator(Machine):
                 if is_constant(key) or is_symbol(key):
                     entries.slots[key] = value
                 else:
-                    entries.slots[OPEN] = Unknown("an entry whose key is not known")
+                    entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
             else:
                 attributes.absorb(entries.slots, value)
         return entries
@@ -313,7 +316,7 @@ class Evaluator(Machine):
         ]
         for bound in bounds:
             if not isinstance(bound, (int, type(None))):
-                return Unknown("a slice")
+                return Unknown(Why.SLICE())
         return slice(*bounds)
 
     def _lambda(self, node: ast.Lambda, scope: Scope) -> Value:
@@ -357,7 +360,7 @@ class Evaluator(Machine):
             if is_constant(key):
                 entries.slots[key] = value
             else:
-                entries.slots[OPEN] = Unknown("an entry whose key is not known")
+                entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
 
         failed = self._generate(node.generators, Scope(Names(), scope), add)
         return AbstractDict({OPEN: failed}) if failed else entries
@@ -393,14 +396,14 @@ class Evaluator(Machine):
         value = None if node.value is None else self.evaluate(node.value, scope)
         if self.yields:
             self.yields[-1](value)
-        return Unknown("what is sent into a generator")
+        return Unknown(Why.SENT_VALUE())
 
     def _yield_from(self, node: ast.YieldFrom, scope: Scope) -> Value:
         items = pure.iterate(self.evaluate(node.value, scope))
         for item in items if isinstance(items, tuple) else (items,):
             if self.yields:
                 self.yields[-1](item)
-        return Unknown("a generator's result")
+        return Unknown(Why.GENERATOR_RESULT())
 
 
 def _set(items: tuple[Value, ...] | Unknown) -> AbstractList:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.definitions import Definer
 from worker.judging.static.interpreter_base import MAX_DEPTH, NEXT, Abandoned, Done, Raised
@@ -83,7 +84,7 @@ class Reader(Definer):
             return NEXT
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise Abandoned("the file is nested too deeply to be followed")
+            raise Abandoned(Why.NESTED_TOO_DEEPLY())
         try:
             return handler(node, scope)
         finally:
@@ -147,7 +148,7 @@ class Reader(Definer):
             return self.run_block(node.body, scope)
 
         if isinstance(items, Unknown) or len(items) > MAX_ROUNDS:
-            why = items if isinstance(items, Unknown) else Unknown("a long loop")
+            why = items if isinstance(items, Unknown) else Unknown(Why.LONG_LOOP())
             return self._loop_of_unknown_length(why, lambda: turn(element(why)))
         return self._loop([partial(turn, item) for item in items], node.orelse, scope)
 
@@ -212,7 +213,7 @@ class Reader(Definer):
         for turns in range(MAX_ROUNDS):
             answer = truth(self.evaluate(node.test, scope))
             if turns > 8 and any(item.kind == "break" for item in self.store.pending[waiting:]):
-                answer = Unknown("a loop that ends at a turn nobody knows")
+                answer = Unknown(Why.LOOP_END())
             if isinstance(answer, Unknown):
                 done = self._loop_of_unknown_length(answer, lambda: self._while_turn(node, scope))
                 break
@@ -229,7 +230,7 @@ class Reader(Definer):
                 done = NEXT
                 break
         else:
-            raise Abandoned("a loop turns too often to be followed")
+            raise Abandoned(Why.TOO_MANY_TURNS())
         if done.kind == "next":
             self.settle(_BREAK, waiting)
         return done
@@ -273,7 +274,7 @@ class Reader(Definer):
         if isinstance(enter, Function):
             value_inside = self.call(Bound(value, enter), Arguments())
         else:
-            value_inside = Unknown("what a with block is given")
+            value_inside = Unknown(Why.WITH_VALUE())
         try:
             inside(value_inside)
         finally:
@@ -312,7 +313,7 @@ class Reader(Definer):
                 self.run_block(node.finalbody, scope)
                 raise
             if handler.name:
-                self.store.put(scope.names, handler.name, Unknown("an exception"))
+                self.store.put(scope.names, handler.name, Unknown(Why.EXCEPTION()))
             try:
                 done = self.run_block(handler.body, scope)
             except Raised:
@@ -322,7 +323,7 @@ class Reader(Definer):
         return done if last.kind == "next" else last
 
     def _type_alias(self, node: ast.AST, scope: Scope) -> Done:
-        self.store.put(scope.names, getattr(node, "name").id, Unknown("a type"))  # noqa: B009
+        self.store.put(scope.names, getattr(node, "name").id, Unknown(Why.TYPE()))  # noqa: B009
         return NEXT
 
     def _return(self, node: ast.Return, scope: Scope) -> Done:
@@ -331,11 +332,11 @@ class Reader(Definer):
     def _raise(self, node: ast.Raise, scope: Scope) -> Done:
         target = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
         name = getattr(target, "id", getattr(target, "attr", "Exception"))
-        raise Raised(str(name), f"the file raises {name} at line {node.lineno}")
+        raise Raised(str(name), Why.FILE_RAISES(exception=str(name), line=node.lineno))
 
     def _assert(self, node: ast.Assert, scope: Scope) -> Done:
         if truth(self.evaluate(node.test, scope)) is False:
-            raise Raised("AssertionError", f"the assertion at line {node.lineno} fails")
+            raise Raised("AssertionError", Why.ASSERTION_FAILS(line=node.lineno))
         return NEXT
 
     def _delete(self, node: ast.Delete, scope: Scope) -> Done:

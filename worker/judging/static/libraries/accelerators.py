@@ -8,6 +8,7 @@ of ``pipe.tgate()`` count.
 from __future__ import annotations
 
 from worker.judging.library_facts import ACCELERATOR_PACKAGES
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine, Raised
 from worker.judging.static.operations.attributes import change, component
@@ -46,8 +47,8 @@ def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
         return given.get("model", 0)
     if name.startswith("Tgate") and name.endswith("Loader"):
         return _load_tgate(machine, name, given)
-    machine.taint([*given.positional, *given.keywords.values()], function.path)
-    return Unknown(f"the result of {function.path}")
+    machine.taint([*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path))
+    return Unknown(Why.RESULT(function=function.path))
 
 
 def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments) -> Value:
@@ -57,22 +58,22 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
         values = given.named(tuple(_DEEPCACHE.defaults), _DEEPCACHE.defaults)
         unexpected = set(values) - set(_DEEPCACHE.defaults)
         if unexpected:
-            raise Raised("TypeError", f"set_params takes no {min(unexpected)}")
+            raise Raised("TypeError", Why.TAKES_NO(function="set_params", name=min(unexpected)))
         store.put(helper.slots, "params", AbstractDict(dict(values)))
         return None
     unet = _unet(machine, helper.slots.get("pipe"))
     if method not in ("enable", "disable"):
         change(machine, unet, method)
-        return Unknown(f"the result of the helper's {method}")
+        return Unknown(Why.HELPER_RESULT(method=method))
     if "pipe" not in helper.slots:
         # enable() has a parameter for the pipe, but never reads it.
-        raise Raised("AttributeError", "DeepCacheSDHelper was made without its pipe")
+        raise Raised("AttributeError", Why.HELPER_WITHOUT_PIPE())
     if not isinstance(unet, Component):
         return None
     enabled = unet.slots.get("deepcache")
     if method == "disable":
         if enabled is None:
-            raise Raised("KeyError", "DeepCache is disabled without having been enabled")
+            raise Raised("KeyError", Why.NOT_ENABLED())
         store.put(unet.slots, "deepcache", None)
         store.put(helper.slots, "twice", False)
     else:
@@ -93,7 +94,7 @@ def _apply_tome(machine: Machine, given: Arguments) -> Value:
     values.pop("model", None)
     unexpected = set(values) - set(_TOME.defaults)
     if unexpected:
-        raise Raised("TypeError", f"apply_patch takes no {min(unexpected)}")
+        raise Raised("TypeError", Why.TAKES_NO(function="apply_patch", name=min(unexpected)))
     unet = _unet(machine, model)
     if isinstance(unet, Component):
         machine.store.put(unet.slots, "tome", AbstractDict(dict(values)))
@@ -110,7 +111,7 @@ def _load_tgate(machine: Machine, name: str, given: Arguments) -> Value:
     if "DeepCache" in name:
         unexpected = set(given.keywords) - {"pipe", "cache_interval", "cache_branch_id"}
         if unexpected:
-            raise Raised("TypeError", f"{name} takes no {min(unexpected)}")
+            raise Raised("TypeError", Why.TAKES_NO(function=name, name=min(unexpected)))
         helper = Helper({"pipe": pipe})
         params = Arguments(
             keywords={
@@ -140,7 +141,7 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
     """
     unet = component(machine, pipe, "unet")
     if not isinstance(unet, Component):
-        return Unknown(unet.why if isinstance(unet, Unknown) else "the UNet comes from elsewhere")
+        return Unknown(unet.why if isinstance(unet, Unknown) else Why.FOREIGN_UNET())
     found: Slots = {}
     deepcache = unet.slots.get("deepcache")
     if isinstance(deepcache, Helper):
@@ -155,10 +156,7 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
     elif isinstance(pipe.slots["tgated"], Unknown):
         found["tgate"] = pipe.slots["tgated"]
     elif pipe.slots["tgated"]:
-        machine.note(
-            "a plain call follows a pipe.tgate() call: T-GATE never takes its patches off again, "
-            "so stale attention is reused"
-        )
+        machine.note(Why.LEFT_OVER_TGATE())
         found["tgate"] = AbstractDict({"left over": True})
     for part in (unet, pipe.slots.get("transformer")):
         changed = part.slots.get("changed") if isinstance(part, Component) else None
@@ -169,10 +167,10 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
 
 def _params_of(machine: Machine, helper: Helper) -> Value:
     if helper.slots.get("twice") is True:
-        machine.note("DeepCache is enabled twice: the call ends in a RecursionError")
+        machine.note(Why.ENABLED_TWICE())
         return AbstractDict({"broken": "enabled twice"})
     params = helper.slots.get("params")
     if params is None:
-        machine.note("DeepCache is enabled without set_params: the call fails")
+        machine.note(Why.PARAMS_NOT_SET())
         return AbstractDict({"broken": "set_params missing"})
     return AbstractDict(dict(params.slots)) if isinstance(params, AbstractDict) else params

@@ -13,6 +13,7 @@ from worker.judging.library_facts import (
     canonical_id,
     model_of,
 )
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine
 from worker.judging.static.libraries import accelerators, schedulers
@@ -90,11 +91,11 @@ def dtype_name(value: Value) -> Value:
     if value is None:
         return "float32"
     if isinstance(value, Lib) and value.root != "torch":
-        return Unknown(f"{value.path} is set elsewhere")
+        return Unknown(Why.SET_ELSEWHERE(name=value.path))
     if isinstance(value, (Lib, str)):
         name = (value.path if isinstance(value, Lib) else value).removeprefix("torch.")
         return _DTYPES.get(name, name)
-    return value if isinstance(value, Unknown) else Unknown("a dtype")
+    return value if isinstance(value, Unknown) else Unknown(Why.DTYPE())
 
 
 def device_name(value: Value) -> Value:
@@ -103,7 +104,7 @@ def device_name(value: Value) -> Value:
         value = f"cuda:{value}"
     if isinstance(value, str):
         return value.removesuffix(":0")
-    return value if isinstance(value, Unknown) else Unknown("a device")
+    return value if isinstance(value, Unknown) else Unknown(Why.DEVICE())
 
 
 def _class_of(name: str, model_id: Value) -> Value:
@@ -118,16 +119,16 @@ def _class_of(name: str, model_id: Value) -> Value:
         short = {"Image2Image": "Img2Img", "Inpainting": "Inpaint"}[task]
         return model.pipeline.replace("Pipeline", f"{short}Pipeline")
     key = (task, canonical_id(model_id)) if isinstance(model_id, str) else None
-    return Unknown("the pipeline class is the model's choice", key)
+    return Unknown(Why.PIPELINE_CLASS(), key)
 
 
 def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, or a class method that loads or converts, makes."""
     if method in ("from_pretrained", "from_single_file"):
-        place = given.keywords.get("pretrained_model_link_or_path", Unknown("no model is named"))
+        place = given.keywords.get("pretrained_model_link_or_path", Unknown(Why.NO_MODEL_NAMED()))
         model_id = given.get("pretrained_model_name_or_path", 0, place)
         if isinstance(model_id, Lib):
-            model_id = Unknown(f"{model_id.path} is set elsewhere")
+            model_id = Unknown(Why.SET_ELSEWHERE(name=model_id.path))
         pipe = _new(_class_of(name, model_id), model_id, given)
     elif method in ("", "from_pipe"):
         source = given.keywords.get(PIPE) if method == "" else given.get("pipeline", 0)
@@ -135,7 +136,7 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
             source = None
         pipe = _from_parts(machine, name, source, given)
     else:
-        return Unknown(f"the result of {name}.{method}")
+        return Unknown(Why.RESULT(function=f"{name}.{method}"))
     machine.built.append(pipe)
     for part, value in given.keywords.items():
         if part in COMPONENTS - UNSEEN:
@@ -174,7 +175,7 @@ def _from_parts(machine: Machine, name: str, source: Pipeline | None, given: Arg
     if source is None:
         unet = given.get("unet")
         model_id = unet.slots.get("of") if isinstance(unet, Component) else None
-        return _new(name, model_id or Unknown("the model of separately loaded parts"), given)
+        return _new(name, model_id or Unknown(Why.SEPARATE_PARTS_MODEL()), given)
     pipe = _new(_class_of(name, source.slots["model_id"]), source.slots["model_id"], given)
     for slot in (*COMPONENTS, "dtype", "device"):
         if slot in source.slots:
@@ -203,7 +204,7 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
     if method.startswith("_"):
         change(machine, pipe, method, *given.positional, *given.keywords.values())
     if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
-        return Unknown(f"the result of {method}")
+        return Unknown(Why.RESULT(function=method))
     if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
         store.put(pipe.slots, "device", "cuda")
     undone = UNDOES.get(method)
@@ -213,7 +214,7 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
         store.drop(settings.slots, undone)
     else:
         _record_setting(machine, settings, method, given)
-    return Unknown(f"the result of {method}")
+    return Unknown(Why.RESULT(function=method))
 
 
 def _record_setting(
@@ -225,7 +226,7 @@ def _record_setting(
         arguments[OPEN] = given.open
     entry: Value = AbstractDict(arguments) if arguments else True
     if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
-        entry = Unknown(f"what {method} comes to when it is called again")
+        entry = Unknown(Why.REPEATED_CALL(method=method))
     machine.store.put(settings.slots, method, entry)
 
 
@@ -284,7 +285,7 @@ def call_component(machine: Machine, part: Component, method: str, given: Argume
     elif method not in NEUTRAL_PART_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
         change(machine, part, method, *given.positional, *keywords)
-    return Part(f"the result of {method}", owner=part)
+    return Part(Why.RESULT(function=method), owner=part)
 
 
 def call_pipeline(
@@ -309,7 +310,7 @@ def call_pipeline(
             _call_fields(machine, slots["pipeline"], slots["model_id"], values, given.open)
         )
     machine.store.put(machine.world, "call", Call(slots))
-    return Unknown("the pipeline's output")
+    return Unknown(Why.PIPELINE_OUTPUT())
 
 
 def pipeline_fields(pipe: Pipeline) -> Slots:
@@ -362,9 +363,7 @@ def _call_values(machine: Machine, cls: Value, given: Arguments) -> dict[str, Va
     """Return a call's arguments under their names."""
     values = given.named(_signature(cls).order, {})
     if "inference_step" in values and "num_inference_steps" not in values:
-        machine.note(
-            "the number of steps is given as inference_step, a name that tgate 1.0.0 ignores"
-        )
+        machine.note(Why.STEPS_IGNORED())
         values["num_inference_steps"] = values.pop("inference_step")
     return values
 
@@ -383,18 +382,19 @@ def _call_fields(
     def argument(name: str, default: Value) -> Value:
         value = clone(values.pop(name, None), machine.spend)
         if isinstance(value, Lib) and not is_symbol(value):
-            value = Unknown(f"{value.path} is set elsewhere")
+            value = Unknown(Why.SET_ELSEWHERE(name=value.path))
         return (missing or default) if value is None else value
 
     def by_class(name: str, default: Value) -> Value:
         unknown = Unknown(
-            f"the pipeline's default {name}", (name, cls) if isinstance(cls, str) else None
+            Why.PIPELINE_DEFAULT(name=name), (name, cls) if isinstance(cls, str) else None
         )
         return argument(name, default or unknown)
 
     model = model_of(model_id)
     size: Value = model.size if model else None
-    size = size or Unknown("the model's own image size", ("size", str(model_id)))
+    whose = key_of(model_id)
+    size = size or Unknown(Why.MODEL_IMAGE_SIZE(), None if whose is None else ("size", whose))
     steps = by_class("num_inference_steps", signature.steps)
     for name in ("timesteps", "sigmas"):
         schedule = values.get(name)
@@ -426,9 +426,9 @@ def _batch(prompt: Value, values: dict[str, Value]) -> Value:
     if isinstance(items, tuple):
         return len(items)
     if isinstance(prompt, AbstractList):
-        return Unknown("a list of prompts")
+        return Unknown(Why.PROMPT_LIST())
     if isinstance(prompt, str):
         return 1
     if isinstance(prompt, Unknown):
         return Unknown(prompt.why, prompt.key)
-    return Unknown("prompts given as embeddings") if "prompt_embeds" in values else 1
+    return Unknown(Why.PROMPT_EMBEDDINGS()) if "prompt_embeds" in values else 1

@@ -8,6 +8,7 @@ from worker.judging.library_facts import (
     canonical_id,
     model_of,
 )
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine
 from worker.judging.static.operations.attributes import change
@@ -48,11 +49,11 @@ _LOADING = frozenset(
 def default_of(model_id: Value) -> Scheduler:
     """Return the noise scheduler that a model's own files name."""
     model = model_of(model_id)
-    name: Value = Unknown("the model's own default scheduler")
+    name: Value = Unknown(Why.MODEL_SCHEDULER())
     if model:
         name = model.scheduler
     elif isinstance(model_id, str):
-        name = Unknown("the model's own default scheduler", ("default scheduler", model_id))
+        name = Unknown(Why.MODEL_SCHEDULER(), ("default scheduler", model_id))
     return Scheduler({"class": name, BASE: model_id})
 
 
@@ -63,7 +64,7 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
         slots[BASE] = NO_MODEL
         _add_arguments(slots, given)
     elif method == "from_config":
-        _add_config(slots, given.get("config", 0, Unknown("a missing configuration")))
+        _add_config(slots, given.get("config", 0, Unknown(Why.MISSING_CONFIGURATION())))
         _add_arguments(slots, given)
     elif method in ("from_pretrained", "load_config"):
         slots[BASE] = _model_of_folder(given.get("pretrained_model_name_or_path", 0))
@@ -72,7 +73,7 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
             del slots["class"]
             return SchedulerConfig(slots)
     else:
-        return Unknown(f"the result of {name}.{method}")
+        return Unknown(Why.RESULT(function=f"{name}.{method}"))
     known = SCHEDULER_DEFAULTS.get(name)
     if known is not None:
         # An argument that the class does not take is kept in its configuration, without effect.
@@ -88,7 +89,7 @@ def call_method(machine: Machine, scheduler: Scheduler, method: str, given: Argu
     if method not in NEUTRAL_SCHEDULER_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
         change(machine, scheduler, method, *given.positional, *keywords)
-    return Unknown(f"the result of the scheduler's {method}")
+    return Unknown(Why.SCHEDULER_RESULT(method=method))
 
 
 def _add_arguments(slots: Slots, given: Arguments) -> None:
@@ -105,7 +106,7 @@ def _add_config(slots: Slots, config: Value) -> None:
     elif isinstance(config, Scheduler):
         slots.update({key: config.slots[key] for key in config.slots if key != "class"})
     else:
-        why = config.why if isinstance(config, Unknown) else "a configuration from elsewhere"
+        why = config.why if isinstance(config, Unknown) else Why.FOREIGN_CONFIGURATION()
         slots[BASE] = Unknown(why)
 
 
@@ -120,7 +121,7 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
     under ``config`` whose configuration it is if not this model's.
     """
     if not isinstance(scheduler, Scheduler):
-        why = scheduler if isinstance(scheduler, Unknown) else Unknown("not a diffusers scheduler")
+        why = scheduler if isinstance(scheduler, Unknown) else Unknown(Why.NOT_A_SCHEDULER())
         return why, why
     name, base = scheduler.slots["class"], scheduler.slots[BASE]
     unknown = scheduler.slots.get(OPEN)
@@ -150,17 +151,17 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
             if own is None or str(key) not in own.config
         }
     if base == NO_MODEL and model_of(model_id) is None:
-        base = Unknown("whether the class's defaults are the model's configuration", NO_MODEL)
+        base = Unknown(Why.CLASS_DEFAULTS(), NO_MODEL)
     if isinstance(base, str) and isinstance(model_id, str):
         if canonical_id(base) != canonical_id(model_id):
             entries["config"] = base
     elif not same(base, model_id):
         place = base if isinstance(base, Unknown) else model_id
-        entries["config"] = place if isinstance(place, Unknown) else Unknown("the model's id")
+        entries["config"] = place if isinstance(place, Unknown) else Unknown(Why.MODEL_ID())
     if not certain:
         whose = ("scheduler configuration", key_of(name), key_of(base))
         key = None if None in whose else whose
-        entries[OPEN] = Unknown("the model's own scheduler configuration", key)
+        entries[OPEN] = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), key)
     return name, AbstractDict(entries)
 
 
@@ -170,7 +171,7 @@ def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
         return arguments
     model = model_of(arguments.slots.get("config", model_id))
     defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
-    unknown = Unknown("the model's own scheduler configuration")
+    unknown = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION())
     default = {**defaults, **model.config}["timestep_spacing"] if model and defaults else unknown
     return arguments.slots.get("timestep_spacing", default)
 

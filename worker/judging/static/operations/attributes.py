@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.judging.library_facts import PARTS, PLAIN_ATTRIBUTES
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Abandoned, Machine, Raised
 from worker.judging.static.operations import constants as pure
@@ -61,6 +62,7 @@ PIPE = "\0pipe"  # pipe.components' slot: the pipeline they belong to
 DICT_METHODS = frozenset(
     ["copy", "get", "items", "keys", "pop", "setdefault", "to_dict", "update", "values"]
 )
+ELEMENT = "an element"  # what is changed where no attribute is
 OWN = "\0own "  # before the names of attributes that the file itself gave to an object
 
 
@@ -85,14 +87,14 @@ def read(machine: Machine, owner: Value, name: str) -> Value:
     if isinstance(owner, Super):
         return _read_super(owner, name)
     if isinstance(owner, Function):
-        return owner.name if name == "__name__" else Unknown("a function's attribute")
+        return owner.name if name == "__name__" else Unknown(Why.FUNCTION_ATTRIBUTE())
     if owner is None:
-        raise Raised("AttributeError", f"None has no attribute {name}")
+        raise Raised("AttributeError", Why.NONE_HAS_NO_ATTRIBUTE(name=name))
     return Bound(owner, name)
 
 
 def _or_unknown(found: Value, name: str) -> Value:
-    return Unknown(f"the attribute {name}") if found is MISSING else found
+    return Unknown(Why.ATTRIBUTE(name=name)) if found is MISSING else found
 
 
 def _read_library_object(machine: Machine, owner: AbstractObject, name: str) -> Value:
@@ -101,39 +103,40 @@ def _read_library_object(machine: Machine, owner: AbstractObject, name: str) -> 
             return owner.slots[OWN + name]
         if name in COMPONENTS:
             if has_part(owner, name) is False:
-                raise Raised("AttributeError", f"{owner.slots['class']} has no {name}")
+                raise Raised("AttributeError", Why.HAS_NO_PART(cls=owner.slots["class"], name=name))
             return component(machine, owner, name)
         if name == "components":
-            any_of_them = Part("a pipeline's components", owner=owner, name="_components")
+            any_of_them = Part(Why.PIPELINE_COMPONENTS(), owner=owner, name="_components")
             return AbstractDict({PIPE: owner, OPEN: any_of_them})
         if name in ("scheduler", "dtype", "device"):
             return owner.slots[name]
         if name == "deepcache":
-            return owner.slots.get("helper", Unknown("the attribute deepcache"))
+            return owner.slots.get("helper", Unknown(Why.ATTRIBUTE(name="deepcache")))
     elif isinstance(owner, Scheduler) and name == "config":
         entries = {key: owner.slots[key] for key in owner.slots if key != "class"}
         return SchedulerConfig(entries, owner)
     elif isinstance(owner, SchedulerConfig) and name in owner.slots:
         return owner.slots[name]
     elif isinstance(owner, SchedulerConfig):
-        unknown = Unknown("a value of the model's scheduler configuration")
+        unknown = Unknown(Why.CONFIGURATION_VALUE())
         return Bound(owner, name) if name in DICT_METHODS else unknown
     elif isinstance(owner, Helper) and name in owner.slots:
         return owner.slots[name]
     if name in PLAIN_ATTRIBUTES:
-        return Unknown(f"the attribute {name}")
-    return Part(f"the attribute {name}", owner=owner, name=name, own=True)
+        return Unknown(Why.ATTRIBUTE(name=name))
+    return Part(Why.ATTRIBUTE(name=name), owner=owner, name=name, own=True)
 
 
 def has_part(pipe: Pipeline, name: str) -> bool | None:
     """Whether a pipeline has this part; None for a class whose parts are not known."""
-    known = PARTS.get(str(pipe.slots["class"]))
+    cls = pipe.slots["class"]
+    known = PARTS.get(cls) if isinstance(cls, str) else None
     return True if name in pipe.slots else None if known is None else name in known
 
 
 def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
     if find(owner.cls, "__getattribute__") is not MISSING:
-        return Unknown(f"the attribute {name}")
+        return Unknown(Why.ATTRIBUTE(name=name))
     if name in owner.slots:
         return owner.slots[name]
     if name == "__class__":
@@ -149,8 +152,8 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
     dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
     dynamic = dynamic or OPEN in owner.slots
     if found is MISSING and not dynamic:
-        raise Raised("AttributeError", f"{owner.cls.name} has no attribute {name}")
-    return Unknown(f"the attribute {name}") if isinstance(found, Lib) else _or_unknown(found, name)
+        raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))
+    return Unknown(Why.ATTRIBUTE(name=name)) if isinstance(found, Lib) else _or_unknown(found, name)
 
 
 def _read_super(owner: Super, name: str) -> Value:
@@ -163,7 +166,7 @@ def _read_super(owner: Super, name: str) -> Value:
     if isinstance(found, Function):
         return Bound(owner.receiver, found)
     if found is MISSING and cls.has_unknown_base:
-        return Unknown(f"the attribute {name}")
+        return Unknown(Why.ATTRIBUTE(name=name))
     return Lib("builtins.object." + name) if found is MISSING else found
 
 
@@ -187,7 +190,7 @@ def super_of(scope: Scope) -> Value:
     while inner is not None and inner.function is None:
         inner = inner.parent
     if inner is None or inner.function is None or inner.function.owner is None:
-        return Unknown("super() outside of a method")
+        return Unknown(Why.SUPER_OUTSIDE_METHOD())
     return Super(inner.receiver, inner.function.owner)
 
 
@@ -202,7 +205,7 @@ def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
     """Do ``owner.name = value``."""
     store = machine.store
     if isinstance(owner, Lib) and _is_code(owner, value):
-        raise Abandoned(f"the file changes {owner.path}.{name} itself")
+        raise Abandoned(Why.LIBRARY_CHANGED(name=f"{owner.path}.{name}"))
     if isinstance(owner, Lib):
         store.put(machine.overridden, f"{owner.path}.{name}", value)
     elif isinstance(owner, Pipeline):
@@ -229,7 +232,7 @@ def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -
         store.put(pipe.slots, name, value)
         replaced = pipe.slots["replaced"]
         if value is None:
-            value = Unknown(f"{name} is taken away", name)
+            value = Unknown(Why.TAKEN_AWAY(name=name), name)
         if name not in UNSEEN and isinstance(replaced, AbstractDict):
             store.put(replaced.slots, name, value)
     else:
@@ -243,7 +246,7 @@ def delete(machine: Machine, owner: Value, name: str) -> None:
     if isinstance(owner, Instance):
         machine.store.drop(owner.slots, name)
     else:
-        write(machine, owner, name, Unknown(f"{name} is deleted", ("deleted", name)))
+        write(machine, owner, name, Unknown(Why.DELETED(name=name), ("deleted", name)))
 
 
 def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
@@ -258,7 +261,8 @@ def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
         by: what it was set to, or the arguments.
     """
     keys = tuple(map(key_of, by))
-    what = Unknown(f"what {name} changes", None if None in keys else (name, keys))
+    why = Why.ELEMENT_CHANGE() if name == ELEMENT else Why.CHANGE(name=name)
+    what = Unknown(why, None if None in keys else (name, keys))
     settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
     if isinstance(settings, AbstractDict) and not name.startswith("__"):
         machine.store.put(settings.slots, name, what)
@@ -282,7 +286,7 @@ def _written(owner: Instance, name: str, value: Value) -> Value:
         isinstance(found, Function) and found.kind == "property"
     )
     if setter or find(owner.cls, "__setattr__") is not MISSING:
-        return Unknown(f"what setting {name} does")
+        return Unknown(Why.SETTER(name=name))
     return value
 
 
@@ -298,7 +302,7 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
     if isinstance(container, AbstractDict) and PIPE in container.slots and isinstance(key, str):
         return read(machine, container.slots[PIPE], key)
     if isinstance(container, AbstractDict) and isinstance(key, Lib):
-        return container.slots.get(key, Unknown("a dictionary entry that is not known"))
+        return container.slots.get(key, Unknown(Why.DICT_ENTRY()))
     closed = isinstance(container, AbstractDict) and not {OPEN, BASE} & set(container.slots)
     if (
         closed
@@ -306,7 +310,7 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
         and isinstance(container, AbstractDict)
         and key not in container.slots
     ):
-        raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
+        raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
     return pure.index(container, key)
 
 
@@ -319,7 +323,7 @@ def write_item(machine: Machine, container: Value, key: Value, value: Value) -> 
         if is_constant(key) or is_symbol(key):
             machine.store.put(container.slots, key, value)
         else:
-            machine.taint([container], "an unknown key")
+            machine.taint([container], Why.UNKNOWN_KEY())
     elif isinstance(container, AbstractList):
         items = container.slots[ITEMS]
         if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
@@ -328,9 +332,9 @@ def write_item(machine: Machine, container: Value, key: Value, value: Value) -> 
             machine.spend(len(items) // 50)
             machine.store.put(container.slots, ITEMS, tuple(changed))
         else:
-            machine.store.put(container.slots, ITEMS, Unknown("a list changed at an unknown place"))
+            machine.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED_SOMEWHERE()))
     else:
-        change(machine, container, "an element", key, value)
+        change(machine, container, ELEMENT, key, value)
 
 
 def delete_item(machine: Machine, container: Value, key: Value) -> None:
@@ -339,11 +343,11 @@ def delete_item(machine: Machine, container: Value, key: Value) -> None:
         if key in container.slots:
             machine.store.drop(container.slots, key)
         elif OPEN not in container.slots:
-            raise Raised("KeyError", f"the key {key!r} is not in the dictionary")
+            raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
     elif isinstance(container, AbstractList):
-        machine.store.put(container.slots, ITEMS, Unknown("a list changed by del"))
+        machine.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED(method="del")))
     else:
-        change(machine, container, "an element", key)
+        change(machine, container, ELEMENT, key)
 
 
 def absorb(slots: Slots, value: Value) -> None:
@@ -351,5 +355,5 @@ def absorb(slots: Slots, value: Value) -> None:
     if isinstance(value, (AbstractDict, SchedulerConfig)):
         slots.update(value.slots)
     else:
-        unknown = Unknown("a dictionary whose entries are not known")
+        unknown = Unknown(Why.DICT_ENTRIES())
         slots[OPEN] = value.inner() if isinstance(value, Part) else unknown

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from worker.judging.library_facts import CALLS
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine, Raised
 from worker.judging.static.operations import attributes, containers
@@ -76,9 +77,9 @@ def call(machine: Machine, function: Lib, given: Arguments) -> Value:
     if path == "functools.wraps":
         return SILENT
     if path in EXITS:
-        raise Raised("SystemExit", "the program leaves")
+        raise Raised("SystemExit", Why.PROGRAM_LEAVES())
     if path in MACHINE_QUERIES:
-        return Unknown(f"{path}()", path)
+        return Unknown(Why.MACHINE_QUERY(path=path), path)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](machine, given)
     if name in pure.BUILTINS:
@@ -97,10 +98,10 @@ def _pure(name: str, given: Arguments) -> Value:
             plain = pure.iterate(value)
             return len(plain) if isinstance(plain, tuple) else Unknown(plain.why)
         if not is_constant(plain):
-            return Unknown(plain.why if isinstance(plain, Unknown) else f"the result of {name}")
+            return Unknown(plain.why if isinstance(plain, Unknown) else Why.RESULT(function=name))
         values.append(plain)
     if given.open or given.keywords:
-        return Unknown(f"the result of {name}")
+        return Unknown(Why.RESULT(function=name))
     return pure.known(pure.BUILTINS[name], *values)
 
 
@@ -118,9 +119,9 @@ def _device(machine: Machine, given: Arguments) -> Value:
 
 def _dynamic(machine: Machine, given: Arguments) -> Value:
     """Forget every name and every pipeline: code in a text may change any of them."""
-    machine.forget_names("code that is made at run time")
-    machine.taint([*machine.built], "code that is made at run time")
-    return Unknown("the result of code made at run time")
+    machine.forget_names(Why.RUN_TIME_CODE())
+    machine.taint([*machine.built], Why.RUN_TIME_CODE())
+    return Unknown(Why.RUN_TIME_CODE_RESULT())
 
 
 def _first(machine: Machine, given: Arguments) -> Value:
@@ -130,7 +131,7 @@ def _first(machine: Machine, given: Arguments) -> Value:
 def _expand_user(machine: Machine, given: Arguments) -> Value:
     path = given.get("path", 0)
     at_home = not isinstance(path, str) or path.startswith("~")
-    return Unknown("the user's home") if at_home else path
+    return Unknown(Why.HOME()) if at_home else path
 
 
 def _partial(machine: Machine, given: Arguments) -> Value:
@@ -149,19 +150,23 @@ def _attributes_of(machine: Machine, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(machine, owner, "__dict__")
-    return AbstractDict(dict(owner.slots)) if isinstance(owner, Instance) else Unknown("attributes")
+    return (
+        AbstractDict(dict(owner.slots))
+        if isinstance(owner, Instance)
+        else Unknown(Why.ATTRIBUTES())
+    )
 
 
 def _module(machine: Machine, given: Arguments) -> Value:
     name = given.get("name", 0)
-    return Lib(name) if isinstance(name, str) else Unknown("a module chosen at run time")
+    return Lib(name) if isinstance(name, str) else Unknown(Why.UNKNOWN_MODULE())
 
 
 def _type(machine: Machine, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(machine, owner, "__class__")
-    return owner.cls if isinstance(owner, Instance) else Unknown("a type")
+    return owner.cls if isinstance(owner, Instance) else Unknown(Why.TYPE())
 
 
 def _setattr(machine: Machine, given: Arguments) -> Value:
@@ -169,7 +174,7 @@ def _setattr(machine: Machine, given: Arguments) -> Value:
     if isinstance(name, str):
         attributes.write(machine, owner, name, given.get("", 2))
     else:
-        attributes.write(machine, owner, "__dict__", Unknown("an attribute chosen at run time"))
+        attributes.write(machine, owner, "__dict__", Unknown(Why.UNKNOWN_ATTRIBUTE()))
     return None
 
 
@@ -178,7 +183,7 @@ def _delattr(machine: Machine, given: Arguments) -> Value:
     if isinstance(name, str):
         attributes.delete(machine, owner, name)
     else:
-        machine.taint([owner], "an attribute chosen at run time")
+        machine.taint([owner], Why.UNKNOWN_ATTRIBUTE())
     return None
 
 
@@ -191,20 +196,20 @@ def _hasattr(machine: Machine, given: Arguments) -> Value:
         if has_part is not None:
             return has_part
         cls = key_of(owner.slots["class"])
-        return Unknown(f"whether the pipeline has {name}", (cls, name) if cls else None)
+        return Unknown(Why.HAS_PART(name=name), (cls, name) if cls else None)
     if isinstance(owner, Instance) and isinstance(name, str):
         return name in owner.slots or attributes.find(owner.cls, name) is not MISSING
-    return Unknown("the result of hasattr")
+    return Unknown(Why.RESULT(function="hasattr"))
 
 
 def _getattr(machine: Machine, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if not isinstance(name, str):
-        return Unknown("an attribute chosen at run time")
+        return Unknown(Why.UNKNOWN_ATTRIBUTE())
     has_default = len(given.positional) > 2
     may_lack = has_default and isinstance(owner, Pipeline) and name in attributes.COMPONENTS
     if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
-        return Part(f"whether the pipeline has {name}", owner=owner, name=name)
+        return Part(Why.HAS_PART(name=name), owner=owner, name=name)
     try:
         return attributes.read(machine, owner, name)
     except Raised:
@@ -218,7 +223,7 @@ def _isinstance(machine: Machine, given: Arguments) -> Value:
     classes = cls if isinstance(cls, tuple) else (cls,)
     names = [item.last if isinstance(item, Lib) else getattr(item, "name", "") for item in classes]
     if isinstance(value, Instance):
-        return value.cls in classes or Unknown("the result of isinstance")
+        return value.cls in classes or Unknown(Why.RESULT(function="isinstance"))
     if isinstance(value, Pipeline):
         return _is_pipeline(value, classes)
     kinds: dict[type, str] = {str: "str", bool: "bool", int: "int", float: "float", tuple: "tuple"}
@@ -226,7 +231,7 @@ def _isinstance(machine: Machine, given: Arguments) -> Value:
     own = "dict" if isinstance(value, AbstractDict) else own
     if value is None or own:
         return own in names or (own == "bool" and "int" in names)
-    return Unknown("the result of isinstance")
+    return Unknown(Why.RESULT(function="isinstance"))
 
 
 def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
@@ -236,7 +241,7 @@ def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
     if own in names or "DiffusionPipeline" in names:
         return True
     certain = own in CALLS and all(name in CALLS for name in names)
-    return False if certain else Unknown("the result of isinstance")
+    return False if certain else Unknown(Why.RESULT(function="isinstance"))
 
 
 _FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {

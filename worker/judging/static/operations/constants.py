@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.values import (
     BASE,
     CONSTANTS,
@@ -116,16 +117,16 @@ def known(function: Callable[..., Any], *arguments: Raw, **keywords: Raw) -> Val
     try:
         result = function(*arguments, **keywords)
     except Exception as error:  # noqa: BLE001  # whatever the judged expression would raise
-        return Unknown(f"an expression that fails ({type(error).__name__})")
+        return Unknown(Why.FAILING_EXPRESSION(exception=type(error).__name__))
     return bounded(result)
 
 
 def bounded(result: Raw) -> Value:
     """Turn a Python result into a value, if it is small."""
     if isinstance(result, int) and result.bit_length() > MAX_BITS:
-        return Unknown("a very large number")
+        return Unknown(Why.LARGE_NUMBER())
     if isinstance(result, (str, bytes, tuple, list)) and weight(result) > MAX_LENGTH:
-        return Unknown("a very long text or list")
+        return Unknown(Why.LONG_TEXT_OR_LIST())
     if isinstance(result, list):
         return AbstractList.of(tuple(result))
     return result
@@ -161,7 +162,7 @@ def binary(op: ast.operator, left: Value, right: Value) -> Value:
     if isinstance(op, ast.Mod) and isinstance(a, (str, bytes)):
         return _percent(a, b)
     if not _operands_fit(op, a, b):
-        return Unknown("an operation whose result is not known")
+        return Unknown(Why.UNKNOWN_OPERATION())
     result = known(_BINARY[type(op)], a, b)
     return AbstractList.of(result) if lists and isinstance(result, tuple) else result
 
@@ -189,7 +190,7 @@ def _percent(template: str | bytes, arguments: Raw) -> Value:
         r"\d+|\*", template if isinstance(template, str) else template.decode("latin-1")
     )
     if any(width == "*" or len(width) > 3 for width in widths) or not is_constant(arguments):
-        return Unknown("a formatted text that is not known")
+        return Unknown(Why.UNKNOWN_FORMATTED_TEXT())
     return known(operator.mod, template, arguments)
 
 
@@ -210,7 +211,7 @@ def unary(op: ast.unaryop, value: Value) -> Value:
             ast.Invert: operator.invert,
         }
         return known(functions[type(op)], value)
-    return Unknown(value.why if isinstance(value, Unknown) else "an operation on an object")
+    return Unknown(value.why if isinstance(value, Unknown) else Why.OBJECT_OPERATION())
 
 
 def compare(op: ast.cmpop, left: Value, right: Value) -> bool | Unknown:
@@ -228,8 +229,8 @@ def compare(op: ast.cmpop, left: Value, right: Value) -> bool | Unknown:
         return equal(left, right)
     if isinstance(left, CONSTANTS) and isinstance(right, CONSTANTS):
         result = known(_COMPARE[type(op)], left, right)
-        return result if isinstance(result, (bool, Unknown)) else Unknown("a comparison")
-    return Unknown("a comparison of objects")
+        return result if isinstance(result, (bool, Unknown)) else Unknown(Why.COMPARISON())
+    return Unknown(Why.OBJECT_COMPARISON())
 
 
 def equal(left: Value, right: Value) -> bool | Unknown:
@@ -238,12 +239,12 @@ def equal(left: Value, right: Value) -> bool | Unknown:
         a, b = _plain(left), _plain(right)
         if is_constant(a) and is_constant(b) and type(left) is type(right):
             return bool(a == b)
-        return Unknown("a comparison of lists")
+        return Unknown(Why.LIST_COMPARISON())
     if isinstance(left, CONSTANTS) and isinstance(right, CONSTANTS):
         return bool(left == right)
     for operand in (left, right):
         if isinstance(operand, Lib) and not is_symbol(operand):
-            return Unknown(f"{operand.path}, which is set elsewhere")
+            return Unknown(Why.VALUE_SET_ELSEWHERE(name=operand.path))
     if isinstance(left, Lib) and isinstance(right, Lib):
         return left == right
     if left is right:
@@ -253,7 +254,7 @@ def equal(left: Value, right: Value) -> bool | Unknown:
     members = [isinstance(side, Instance) and side.cls.is_enum for side in (left, right)]
     if all(members):
         return False  # members of an enumeration are equal only to themselves
-    return Unknown("a comparison of objects")
+    return Unknown(Why.OBJECT_COMPARISON())
 
 
 def _contains(container: Value, item: Value) -> bool | Unknown:
@@ -265,10 +266,10 @@ def _contains(container: Value, item: Value) -> bool | Unknown:
         if isinstance(item, CONSTANTS) and item in container.slots:
             return True
         closed = OPEN not in container.slots and BASE not in container.slots
-        return False if closed else Unknown("a dictionary whose entries are not known")
+        return False if closed else Unknown(Why.DICT_ENTRIES())
     items = _plain(container)
     if not isinstance(items, tuple):
-        return Unknown("a membership that is not known")
+        return Unknown(Why.MEMBERSHIP())
     answers = [compare(ast.Eq(), entry, item) for entry in items]
     if any(answer is True for answer in answers):
         return True
@@ -281,7 +282,7 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
         return value
     if isinstance(value, AbstractList):
         items = value.slots[ITEMS]
-        return items if isinstance(items, (tuple, Unknown)) else Unknown("a list")
+        return items if isinstance(items, (tuple, Unknown)) else Unknown(Why.LIST())
     if isinstance(value, AbstractDict):
         if OPEN in value.slots or BASE in value.slots:
             return unknown_entry(value)
@@ -290,7 +291,7 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
         return value
     if isinstance(value, str):
         return tuple(value)
-    return Unknown("a loop over an object")
+    return Unknown(Why.LOOP_OVER_OBJECT())
 
 
 def unknown_entry(entries: AbstractDict | SchedulerConfig) -> Unknown:
@@ -298,7 +299,7 @@ def unknown_entry(entries: AbstractDict | SchedulerConfig) -> Unknown:
     open_to = entries.slots.get(OPEN)
     if isinstance(open_to, Part):
         return open_to.inner()
-    return Unknown("a dictionary whose entries are not known")
+    return Unknown(Why.DICT_ENTRIES())
 
 
 def index(container: Value, key: Value) -> Value:
@@ -317,7 +318,7 @@ def index(container: Value, key: Value) -> Value:
         result = known(operator.getitem, items, key)
         keep = isinstance(container, AbstractList) and isinstance(key, slice)
         return AbstractList.of(result) if keep and isinstance(result, tuple) else result
-    return Unknown("an element of something not known")
+    return Unknown(Why.UNKNOWN_ELEMENT())
 
 
 def text(value: Value, conversion: int, specification: str) -> str | Unknown:
@@ -327,13 +328,13 @@ def text(value: Value, conversion: int, specification: str) -> str | Unknown:
     if isinstance(value, AbstractList) and is_constant(value.slots[ITEMS]):
         value = list(_plain(value))
     elif not is_constant(value):
-        return Unknown("the text of an object")
+        return Unknown(Why.OBJECT_TEXT())
     if any(len(width) > 3 for width in re.findall(r"\d+", specification)):
-        return Unknown("a very long text")
+        return Unknown(Why.LONG_TEXT())
     conversions: dict[int, Callable[[Raw], str]] = {114: repr, 115: str, 97: ascii}
     shown = conversions[conversion](value) if conversion in conversions else value
     result = known(format, shown, specification)
-    return result if isinstance(result, (str, Unknown)) else Unknown("a formatted text")
+    return result if isinstance(result, (str, Unknown)) else Unknown(Why.FORMATTED_TEXT())
 
 
 def text_format(template: str, positional: Sequence[Value], keywords: dict[str, Value]) -> Value:
@@ -345,7 +346,7 @@ def text_format(template: str, positional: Sequence[Value], keywords: dict[str, 
         pieces.append(between)
         position = match.end()
         if "{" in between or "}" in between:
-            return Unknown("a format with fields of fields")
+            return Unknown(Why.NESTED_FORMAT())
         if match[0] in ("{{", "}}"):
             pieces.append(match[0][0])
             continue
@@ -355,17 +356,17 @@ def text_format(template: str, positional: Sequence[Value], keywords: dict[str, 
         if name.isdigit():
             value = positional[int(name)] if len(name) < 4 and int(name) < len(positional) else None
         else:
-            value = keywords.get(name, Unknown("a missing format field"))
+            value = keywords.get(name, Unknown(Why.MISSING_FORMAT_FIELD()))
         piece = text(value, ord(match[2]) if match[2] else -1, match[3] or "")
         if isinstance(piece, Unknown):
             return piece
         pieces.append(piece)
         size += len(piece)
         if size > MAX_LENGTH:
-            return Unknown("a very long text")
+            return Unknown(Why.LONG_TEXT())
     rest = template[position:]
     if "{" in rest or "}" in rest:
-        return Unknown("a format with fields of fields")
+        return Unknown(Why.NESTED_FORMAT())
     return "".join([*pieces, rest])
 
 
@@ -374,13 +375,15 @@ def text_method(receiver: str, name: str, arguments: Sequence[Value]) -> Value:
     plain = [_plain(argument) for argument in arguments]
     unknown = next((item for item in plain if not is_constant(item)), None)
     if name not in TEXT_METHODS or unknown is not None:
-        return Unknown(unknown.why if isinstance(unknown, Unknown) else f"the result of {name}()")
+        return Unknown(
+            unknown.why if isinstance(unknown, Unknown) else Why.RESULT(function=f"{name}()")
+        )
     if name == "replace" and len(plain) >= 2:
         growth = len(str(plain[1])) * (len(receiver) + 1)
         if growth > MAX_LENGTH:
-            return Unknown("a very long text")
+            return Unknown(Why.LONG_TEXT())
     if name == "join" and plain and isinstance(plain[0], tuple):
         length = sum(len(item) + len(receiver) for item in plain[0] if isinstance(item, str))
         if length > MAX_LENGTH:
-            return Unknown("a very long text")
+            return Unknown(Why.LONG_TEXT())
     return known(getattr(receiver, name), *plain)

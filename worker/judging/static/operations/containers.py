@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter_base import Machine
 from worker.judging.static.operations import attributes
@@ -45,10 +46,10 @@ def make_range(given: Arguments) -> Value:
     """Return ``range(…)`` as a list."""
     bounds = given.positional
     if not bounds or not all(isinstance(bound, int) for bound in bounds):
-        return Unknown("a range of unknown length")
+        return Unknown(Why.UNKNOWN_RANGE())
     numbers = pure.known(range, *bounds)
     if not isinstance(numbers, range) or len(numbers) > 10_000:
-        return Unknown("a long range")
+        return Unknown(Why.LONG_RANGE())
     return AbstractList.of(tuple(numbers))
 
 
@@ -69,8 +70,8 @@ def map_call(machine: Machine, given: Arguments) -> Value:
     columns = [pure.iterate(value) for value in given.positional[1:]]
     unknown = next((items for items in columns if isinstance(items, Unknown)), None)
     if unknown is not None or not columns:
-        machine.may_call(given.positional, "a map over something not known")
-        return Unknown("a map over something not known")
+        machine.may_call(given.positional, Why.UNKNOWN_MAP())
+        return Unknown(Why.UNKNOWN_MAP())
     rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
     function = given.positional[0]
     return AbstractList.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
@@ -80,7 +81,7 @@ def enumerate_call(machine: Machine, given: Arguments) -> Value:
     """Return ``enumerate(…)`` as a list."""
     items, start = pure.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
     if isinstance(items, Unknown) or not isinstance(start, int):
-        return element(items) if isinstance(items, Unknown) else Unknown("an unknown first number")
+        return element(items) if isinstance(items, Unknown) else Unknown(Why.UNKNOWN_START())
     machine.spend(pure.size(items))
     return AbstractList.of(tuple(enumerate(items, start)))
 
@@ -89,12 +90,12 @@ def sorted_call(machine: Machine, given: Arguments) -> Value:
     """Return ``sorted(…)``, its key function called on every item."""
     items, key = pure.iterate(given.get("", 0)), given.get("key")
     if isinstance(items, Unknown):
-        machine.may_call([key], "a sort of something not known")
+        machine.may_call([key], Why.UNKNOWN_SORT())
         return element(items)
     keys = items if key is None else tuple(machine.call(key, Arguments([item])) for item in items)
     reverse = given.get("reverse", None, False)
     if not is_constant(keys) or not isinstance(reverse, int):
-        return Unknown("an order that is not known")
+        return Unknown(Why.UNKNOWN_ORDER())
     places = range(len(items))
     order = pure.known(sorted, places, key=keys.__getitem__, reverse=reverse)
     found = pure.iterate(order)
@@ -109,9 +110,9 @@ def product_call(machine: Machine, given: Arguments) -> Value:
     repeat = given.get("repeat", None, 1)
     known = [items for items in columns if isinstance(items, tuple)]
     if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
-        return Unknown("a product of something not known")
+        return Unknown(Why.UNKNOWN_PRODUCT())
     if math.prod(map(len, known)) ** repeat > 10_000:
-        return Unknown("a long product")
+        return Unknown(Why.LONG_PRODUCT())
     return AbstractList.of(tuple(itertools.product(*known, repeat=repeat)))
 
 
@@ -127,7 +128,7 @@ def unique(items: tuple[Value, ...]) -> AbstractList:
     """Return a set's items, in the order in which they were given."""
     if is_constant(items):
         return AbstractList.of(tuple(dict.fromkeys(items)))
-    return AbstractList.of(Unknown("a set of objects"))
+    return AbstractList.of(Unknown(Why.SET_OF_OBJECTS()))
 
 
 def _reversed(columns: Columns, given: Arguments) -> Value:
@@ -182,7 +183,7 @@ def _fill(entries: AbstractDict, source: Value) -> None:
         if isinstance(pair, tuple) and len(pair) == 2 and is_constant(pair[0]):
             entries.slots[pair[0]] = pair[1]
         else:
-            entries.slots[OPEN] = Unknown("an entry whose key is not known")
+            entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
     if isinstance(pairs, Unknown):
         entries.slots[OPEN] = pairs
 
@@ -207,7 +208,9 @@ def dict_method(
         for name in list(entries.slots):
             store.drop(entries.slots, name)
         return None
-    return Unknown(f"the result of {method} of {key}")
+    if is_constant(key):
+        return Unknown(Why.DICT_METHOD_RESULT(method=method, key=key))
+    return Unknown(Why.RESULT(function=method))
 
 
 def _is_closed(entries: AbstractDict | SchedulerConfig) -> bool:
@@ -246,8 +249,8 @@ def list_method(machine: Machine, values: AbstractList, method: str, given: Argu
     if method == "copy":
         return shallow(values)
     if method in ("index", "count", "union", "intersection", "difference"):
-        return Unknown(f"the result of {method}")
-    changed: Value = Unknown(f"a list changed by {method}")
+        return Unknown(Why.RESULT(function=method))
+    changed: Value = Unknown(Why.LIST_CHANGED(method=method))
     result: Value = None
     if isinstance(items, tuple):
         machine.spend(len(items) // 50)
@@ -256,7 +259,7 @@ def list_method(machine: Machine, values: AbstractList, method: str, given: Argu
             result = items[-1] if items and not given.positional else changed
             changed = items[:-1] if items and not given.positional else changed
     if isinstance(changed, tuple) and len(changed) > MAX_LENGTH:
-        changed = Unknown("a very long list")
+        changed = Unknown(Why.LONG_LIST())
     machine.store.put(values.slots, ITEMS, changed)
     return result
 
@@ -275,4 +278,4 @@ def _changed(
         return (*items[:first], given.get("", 1), *items[first:])
     if method == "clear":
         return ()
-    return items[::-1] if method == "reverse" else Unknown(f"a list changed by {method}")
+    return items[::-1] if method == "reverse" else Unknown(Why.LIST_CHANGED(method=method))

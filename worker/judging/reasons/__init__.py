@@ -1,0 +1,1 @@
+"""Reasons as codes with arguments, and their texts in each language."""
