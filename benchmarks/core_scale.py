@@ -39,51 +39,63 @@ def run_sweep(tasks: int, devices: int) -> tuple[float, int]:
     """Run one simulated sweep to its end; return its processor seconds and its attempts."""
     ids = [f"task{number}" for number in range(tasks)]
     begun = time.process_time()
-    now = 0.0
-    limits = Limits(timeout=86400.0, stall=1800.0)
-    core = Core(
-        (InitialTask(task) for task in ids), Policy(RetrySettings(backoff=30.0)), limits, now
-    )
-    running: list[
-        tuple[float, int, ev.Start]
-    ] = []  # heap: (when it ends, attempt, what was started)
-    attempts = 0
-    for number in range(devices):
-        for action in core.handle(ev.DeviceIdle(f"gpu{number}"), now):
-            if isinstance(action, ev.Start):
-                attempts += 1
-                heapq.heappush(running, (now + duration(attempts), attempts, action))
-    finish: ev.Finish | None = None
-    while finish is None:
-        wake = core.next_wake()
-        if running and (wake is None or running[0][0] <= wake):
-            now, attempt, start = heapq.heappop(running)
-            failed = start.number == 1 and attempt % FAILS == 0
-            told: list[ev.Event] = [
-                ev.AttemptExited(start.task),
-                ev.DeviceIdle(start.device),
-                ev.AttemptJudged(
-                    start.task, JudgedAttempt(FAILED if failed else COMPLETED, start.device, now)
-                ),
-            ]
+    sweep = SimulatedSweep(ids)
+    sweep.handle([ev.DeviceIdle(f"gpu{number}") for number in range(devices)])
+    while sweep.finish is None:
+        sweep.go_on()
+    seconds = time.process_time() - begun
+    assert sweep.finish.exit_code == 0
+    assert sweep.core.count(State.DONE) == tasks
+    return seconds, sweep.attempts
+
+
+class SimulatedSweep:
+    """The core with a simulated clock, whose actions are answered at once."""
+
+    def __init__(self, ids: list[str]) -> None:
+        self._now = 0.0
+        limits = Limits(timeout=86400.0, stall=1800.0)
+        policy = Policy(RetrySettings(backoff=30.0))
+        self.core = Core((InitialTask(task) for task in ids), policy, limits, self._now)
+        self.attempts = 0
+        self.finish: ev.Finish | None = None
+        # heap: (when it ends, attempt, what was started)
+        self._running: list[tuple[float, int, ev.Start]] = []
+
+    def go_on(self) -> None:
+        """Go to the next end of an attempt, or to when the core wants to be woken."""
+        wake = self.core.next_wake()
+        if self._running and (wake is None or self._running[0][0] <= wake):
+            self._now, attempt, start = heapq.heappop(self._running)
+            self.handle(self._end(attempt, start))
         else:
             assert wake is not None
-            now, told = wake, [ev.Tick()]
-        for event in told:
-            for action in core.handle(event, now):
+            self._now = wake
+            self.handle([ev.Tick()])
+
+    def _end(self, attempt: int, start: ev.Start) -> list[ev.Event]:
+        """Return the events of an attempt's end."""
+        verdict = FAILED if start.number == 1 and attempt % FAILS == 0 else COMPLETED
+        return [
+            ev.AttemptExited(start.task),
+            ev.DeviceIdle(start.device),
+            ev.AttemptJudged(start.task, JudgedAttempt(verdict, start.device, self._now)),
+        ]
+
+    def handle(self, events: list[ev.Event]) -> None:
+        """Tell the core what happened, and what follows from its actions; the list grows by it."""
+        for event in events:
+            for action in self.core.handle(event, self._now):
                 if isinstance(action, ev.Start):
-                    attempts += 1
-                    heapq.heappush(running, (now + duration(attempts), attempts, action))
+                    self.attempts += 1
+                    ends = self._now + duration(self.attempts)
+                    heapq.heappush(self._running, (ends, self.attempts, action))
                 elif isinstance(action, ev.WriteCheckpoint):
-                    told.append(ev.CheckpointWritten(action.task))
+                    events.append(ev.CheckpointWritten(action.task))
                 elif isinstance(action, ev.CheckActivity):
-                    told.append(ev.Activity(action.task, now))
+                    events.append(ev.Activity(action.task, self._now))
                 elif isinstance(action, ev.Finish):
-                    finish = action
-    seconds = time.process_time() - begun
-    assert finish.exit_code == 0
-    assert core.count(State.DONE) == tasks
-    return seconds, attempts
+                    self.finish = action
 
 
 def duration(attempt: int) -> float:

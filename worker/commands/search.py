@@ -115,7 +115,11 @@ def _device() -> str:
 
 
 def read_section(file: Path | None) -> Search:
-    """Read the section from the file given by hand, or from the scheduler's, or take defaults."""
+    """Read the section from the file given by hand, or from the scheduler's, or take defaults.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or holds no search section.
+    """
     section: Any = None
     origin = "the search section"
     spec = os.environ.get("SWEEP_SPEC")

@@ -20,10 +20,9 @@ safetensors file once, on a machine with a network::
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from worker.errors import ConfigurationError
+from worker.metrics.weights import load_weights
 from worker.types import Module, Tensor
 
 FEWEST_IMAGES = 2048
@@ -44,19 +43,8 @@ class Fid:
     """
 
     def __init__(self, weights: str, device: str) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        if not Path(weights).is_file():
-            raise ConfigurationError(f"search.fid: {weights} does not exist")
         network = _inception()
-        try:
-            network.load_state_dict(load_file(weights))
-        except (SafetensorError, RuntimeError) as error:
-            raise ConfigurationError(
-                f"search.fid: {weights} does not hold FID's Inception network; see worker/metrics/"
-                "fid.py for how to make it"
-            ) from error
+        load_weights(network, weights, metric="fid", name="FID's Inception network")
         self._network = _features_of(network).to(device).eval()
 
     def features(self, images: Tensor) -> Tensor:
@@ -75,6 +63,10 @@ class Fid:
 
 def distance(features: Sequence[Tensor], references: Sequence[Tensor]) -> float:
     """Return the distance between two sets, given the features of their batches.
+
+    Args:
+        features: of one set, batch by batch, each a tensor of shape [batch, width].
+        references: of the other.
 
     Raises:
         ValueError: one of them has fewer than 2,048 images.

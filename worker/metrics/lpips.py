@@ -11,9 +11,7 @@ safetensors file once, on a machine with a network::
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from worker.errors import ConfigurationError
+from worker.metrics.weights import load_weights
 from worker.types import Tensor
 
 
@@ -29,20 +27,10 @@ class Lpips:
     """
 
     def __init__(self, weights: str, device: str) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_model
         from torchmetrics.functional.image.lpips import _LPIPS
 
-        if not Path(weights).is_file():
-            raise ConfigurationError(f"search.lpips: {weights} does not exist")
         self._network = _LPIPS(pretrained=False, net="alex", pnet_rand=True)
-        try:
-            load_model(self._network, weights)
-        except (SafetensorError, RuntimeError) as error:
-            raise ConfigurationError(
-                f"search.lpips: {weights} does not hold LPIPS with AlexNet; see worker/metrics/"
-                "lpips.py for how to make it"
-            ) from error
+        load_weights(self._network, weights, metric="lpips", name="LPIPS with AlexNet")
         self._network.to(device).eval()
 
     def distance(self, images: Tensor, references: Tensor) -> list[float]:

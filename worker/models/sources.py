@@ -13,7 +13,11 @@ _TINY_CLIP = "tiny-clip"
 
 
 def local_source(source: str) -> str:
-    """Turn a catalogue source into a folder or file on disk; a hub id stays what it is."""
+    """Turn a catalogue source into a folder or file on disk; a hub id stays what it is.
+
+    Raises:
+        ConfigurationError: ``built:`` names nothing that can be built.
+    """
     scheme, _, name = source.partition(":")
     if scheme == "built":
         known = (*buildable(), _TINY_CLIP)

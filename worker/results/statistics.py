@@ -133,7 +133,11 @@ class Arm:
     scores: Sequence[float]
 
     def resampled(self) -> tuple[Array, Array]:
-        """Return loss and speed-up of each resample."""
+        """Return loss and speed-up of each resample, each of shape [resamples].
+
+        Raises:
+            ValueError: there are not as many figures of the baseline, or none.
+        """
         seconds = _pairs(self.baseline_seconds, self.seconds)
         scores = _pairs(self.baseline_scores, self.scores)
         return _resampled(*scores, _loss), _resampled(*seconds, _gain)

@@ -23,7 +23,14 @@ def draw_pool(scenes: Tensor, generator: torch.Generator, device: torch.device) 
 
 
 def to_float(pictures: Tensor) -> Tensor:
-    """Pictures of a pool with values from -1 to 1, as the models see them."""
+    """Pictures of a pool as the models see them.
+
+    Args:
+        pictures: uint8 of any shape, such as (n, 3, 64, 64).
+
+    Returns:
+        Values from -1 to 1, float32 of the same shape.
+    """
     return pictures.float() / 127.5 - 1
 
 

@@ -96,8 +96,13 @@ def alter_scenes(scenes: Tensor, generator: torch.Generator, *, held_out: bool =
 
     A caption of the altered scene is the nearest wrong caption for a picture of the original.
 
+    Args:
+        scenes: int64 of shape (n, 8), see `Column`, all from one side of the split.
+        generator: a generator on the CPU; it is advanced.
+        held_out: whether they are from the held-out combinations instead of the training ones.
+
     Returns:
-        As many scenes as were given; none equals the one it was made from.
+        Scenes, int64 of shape (n, 8); none equals the one it was made from.
     """
     altered = scenes.clone()
     waiting = torch.arange(len(scenes))
@@ -123,12 +128,27 @@ def alter_scenes(scenes: Tensor, generator: torch.Generator, *, held_out: bool =
 
 
 def captions_of(scenes: Tensor) -> list[str]:
-    """Say every scene in words."""
+    """Say every scene in words.
+
+    Args:
+        scenes: int64 of shape (n, 8), see `Column`.
+
+    Returns:
+        n captions.
+    """
     return [_caption(row) for row in scenes.tolist()]
 
 
 def held_out_scenes(count: int, seed: int = 0) -> Tensor:
-    """Distinct held-out scenes; a smaller count gives the beginning of a larger one."""
+    """Distinct held-out scenes; a smaller count gives the beginning of a larger one.
+
+    Args:
+        count: how many.
+        seed: what they follow from.
+
+    Returns:
+        Scenes, int64 of shape (count, 8), see `Column`.
+    """
     generator = torch.Generator().manual_seed(seed)
     scenes: dict[tuple[int, ...], None] = {}
     while len(scenes) < count:
@@ -137,13 +157,15 @@ def held_out_scenes(count: int, seed: int = 0) -> Tensor:
     return torch.tensor(list(scenes)[:count])
 
 
-def held_out_captions(count: int, seed: int = 0) -> list[str]:
-    """The captions of `held_out_scenes`."""
-    return captions_of(held_out_scenes(count, seed))
-
-
 def turn_round(scenes: Tensor) -> Tensor:
-    """Put every relation of two objects into its opposite; scenes of one object stay as they are."""
+    """Put every relation of two objects into its opposite; scenes of one object stay as they are.
+
+    Args:
+        scenes: int64 of shape (n, 8), see `Column`.
+
+    Returns:
+        Scenes of the same shape.
+    """
     turned = scenes.clone()
     relation = turned[:, Column.PLACE] - len(POSITIONS)
     opposite = len(POSITIONS) + (relation ^ 1)

@@ -9,7 +9,7 @@ from worker.shapes.grammar import (
     captions_of,
     draw_scenes,
     has_two_objects,
-    held_out_captions,
+    held_out_scenes,
     is_held_out,
     objects_by_place,
     turn_round,
@@ -42,7 +42,7 @@ def test_no_held_out_combination_is_drawn_for_training():
 
 def test_training_and_held_out_captions_are_disjoint():
     training = set(captions_of(draw_scenes(20_000, seeded())))
-    assert training.isdisjoint(held_out_captions(5_000))
+    assert training.isdisjoint(captions_of(held_out_scenes(5_000)))
 
 
 def test_training_shows_every_pair_of_values_of_a_held_out_combination():
@@ -66,9 +66,9 @@ def test_an_altered_scene_differs_in_one_attribute_and_stays_on_its_side(held_ou
 
 
 def test_fewer_held_out_captions_are_the_first_of_more():
-    captions = held_out_captions(200)
+    captions = captions_of(held_out_scenes(200))
     assert len(set(captions)) == 200
-    assert held_out_captions(50) == captions[:50]
+    assert captions_of(held_out_scenes(50)) == captions[:50]
 
 
 def test_a_scene_turned_round_has_the_opposite_relation():

@@ -7,7 +7,7 @@ import torch
 
 from worker.shapes import autoencoder, denoisers, models
 from worker.shapes import trainer as training
-from worker.shapes.grammar import held_out_captions
+from worker.shapes.grammar import captions_of, held_out_scenes
 from worker.shapes.quality import generate, share_ranked_first
 from worker.shapes.scorer import save as save_scorer
 
@@ -21,7 +21,9 @@ def clip(tokenizer):
 def test_a_text_encoder_that_begins_as_the_scorers_says_the_same(tokenizer, clip):
     _, encoder = models.build_sdxl_text_encoders(tokenizer)
     models.begin_as_scorer(encoder.eval(), clip)
-    tokens = torch.tensor(tokenizer(held_out_captions(4), padding="max_length").input_ids)
+    tokens = torch.tensor(
+        tokenizer(captions_of(held_out_scenes(4)), padding="max_length").input_ids
+    )
     with torch.no_grad():
         expected = clip.encode_text(tokens)
         assert torch.allclose(encoder(tokens).text_embeds, expected, atol=1e-5)
@@ -63,7 +65,7 @@ def test_a_saved_pipeline_is_loaded_by_diffusers_and_draws(kind, tokenizer, clip
     denoisers.save(kind(tokenizer, clip), models.build_autoencoder(), tokenizer, tmp_path)
     pipeline = DiffusionPipeline.from_pretrained(tmp_path)
     pipeline.set_progress_bar_config(disable=True)
-    captions = held_out_captions(3)
+    captions = captions_of(held_out_scenes(3))
     together = generate(pipeline, captions, steps=2, guidance=3.0, batch_size=3)
     one_by_one = generate(pipeline, captions, steps=2, guidance=3.0, batch_size=1)
     assert together.shape == (3, 3, 64, 64)
@@ -122,7 +124,7 @@ def test_open_clip_loads_a_saved_scorer(tokenizer, clip, tmp_path):
     from worker.shapes.quality import Scorer
 
     save_scorer(clip, tmp_path, tokenizer)
-    captions = held_out_captions(2)
+    captions = captions_of(held_out_scenes(2))
     similarities = Scorer(tmp_path).similarities(torch.zeros(3, 3, 64, 64), captions)
     tokens = torch.tensor(tokenizer(captions, padding="max_length").input_ids)
     with torch.no_grad():

@@ -16,7 +16,7 @@ from worker.results.file import ResultsFile
 from worker.results.row import read_rows
 from worker.search.section import Search
 from worker.shapes import PIPELINE_FOLDERS, SCORER_FOLDER
-from worker.shapes.grammar import captions_of, draw_scenes, held_out_captions, held_out_scenes
+from worker.shapes.grammar import captions_of, draw_scenes, held_out_scenes
 from worker.shapes.quality import Scorer, generate, share_of_relations_kept, share_ranked_first
 from worker.shapes.raster import draw_pictures
 
@@ -45,7 +45,7 @@ def test_the_captions_that_ship_are_held_out_ones():
     from worker.models.prompts import load_captions
 
     shipped = load_captions(find_pipe("SHAPES_SD15").captions, 256)
-    assert shipped == held_out_captions(256)
+    assert shipped == captions_of(held_out_scenes(256))
 
 
 def test_the_scorer_finds_the_caption_of_a_held_out_picture(judge):
