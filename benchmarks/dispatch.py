@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -182,10 +183,11 @@ def gaps(folder: Path) -> None:
 def resume(folder: Path, tasks: int = 100_000) -> None:
     """Print time and memory of resuming, and of status, where every task is done."""
     from scheduler.config.loader import read_sweep
-    from scheduler.core.progress import Picture, TaskView
+    from scheduler.core.progress import SweepProgress
+    from scheduler.core.snapshot import TaskView
     from scheduler.dispatch.dispatcher import SNAPSHOT_EVERY
     from scheduler.storage.atomic import Draft
-    from scheduler.storage.journal import SNAPSHOT, Journal
+    from scheduler.storage.journal import Journal, JournalReader
 
     root = folder / "resume"
     root.mkdir()
@@ -194,12 +196,12 @@ def resume(folder: Path, tasks: int = 100_000) -> None:
     checkpoints, logs = root / "checkpoints" / "noop", root / "logs" / "noop"
     proof = json.loads((checkpoints / "0_0.done").read_text())
     log = (logs / "0_0.log").read_text()
-    entries = map(json.loads, (logs / "journal.jsonl").read_text().splitlines())
-    events = [entry for entry in entries if entry.get("task") == "0_0"]
+    entries = JournalReader(logs / "journal.jsonl")
+    events = [e.event for e in entries if getattr(e.event, "task", None) == "0_0"]
     sweep = read_sweep(write_sweep(root, tasks, 4))
     os.fsync = lambda _: None  # a hundred thousand checkpoints are made here, not promised
-    picture = Picture({task.id: TaskView() for task in sweep.tasks})
-    journal, told = Journal(logs / "journal.jsonl"), 0
+    progress = SweepProgress({task.id: TaskView() for task in sweep.tasks})
+    journal, emitted = Journal(logs / "journal.jsonl"), 0
     for task in sweep.tasks:
         file = logs / f"{task.id}.log"
         file.write_text(log)
@@ -210,10 +212,10 @@ def resume(folder: Path, tasks: int = 100_000) -> None:
         draft.sync()
         draft.publish()
         for event in events:
-            picture.apply(journal.add(**(event | {"task": task.id})))
-            told += 1
-            if told % SNAPSHOT_EVERY == 0:
-                journal.add(SNAPSHOT, **picture.snapshot())
+            progress.apply(journal.add(replace(event, task=task.id)))
+            emitted += 1
+            if emitted % SNAPSHOT_EVERY == 0:
+                journal.add(progress.snapshot())
         journal.flush()
     journal.close()
     print(f"\na sweep of {tasks:,} tasks, all done")

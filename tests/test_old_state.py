@@ -20,7 +20,7 @@ from scheduler.devices.processes import start_ticks
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.executors.local.supervisor import identity
 from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attempts
-from scheduler.storage.journal import read_journal
+from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.from_files import progress_from_files
 from worker.measure.settings import TaskRequest
@@ -90,7 +90,9 @@ def test_its_attempts_files_and_journals_are_read_whole(old: Path) -> None:
         assert len(attempts) == sum('"device"' in line for line in lines)
         assert all(attempt.ended is not None for attempt in attempts if attempt.verdict)
     for file in old.glob("logs/*/journal.jsonl"):
-        assert len(list(read_journal(file))) == len(file.read_text().splitlines())
+        journal = JournalReader(file)
+        assert len(list(journal)) == len(file.read_text().splitlines())
+        assert journal.unread == 0
 
 
 def test_a_supervisor_that_it_left_running_is_found() -> None:
@@ -123,9 +125,11 @@ def test_what_it_could_not_measure_is_not_measured_again(old: Path) -> None:
 
 def test_a_dispatcher_of_it_that_still_runs_is_seen(old: Path) -> None:
     journal = old / "logs/plain/journal.jsonl"
-    entry = {"at": 1.0, "event": "dispatcher_started", "devices": [], "pid": os.getpid()}
+    entry = json.loads(journal.read_text().splitlines()[0])
+    assert entry["event"] == "dispatcher_started"
     with journal.open("a") as file:
-        file.write(json.dumps({**entry, "birth": start_ticks(os.getpid())}) + "\n")
+        here = {"pid": os.getpid(), "birth": start_ticks(os.getpid())}
+        file.write(json.dumps(entry | here) + "\n")
     sweep = read_sweep(old / "plain.yaml")
     assert progress_from_files(sweep, SweepPaths(old, "plain")).holder is not None
 

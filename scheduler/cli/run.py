@@ -11,11 +11,12 @@ from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import Sweep
 from scheduler.devices.lease import LeaseFolderError
-from scheduler.devices.pool import DevicePool
+from scheduler.devices.pool import FoundDevices, find_devices
 from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.recovery import recover, set_right
+from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
@@ -35,14 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     lock = lock_sweep(sweep, paths)
     try:
-        devices.check_leases()
+        executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         progress = initial_progress(recovered, paths)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
-            code = Dispatcher(sweep, paths, lock, devices, progress, display).run(
-                recovered, adopt=not arguments.no_adopt
-            )
+            dispatcher = Dispatcher(sweep, paths, lock, executor, recovered, progress, display)
+            code = dispatcher.run(adopt=not arguments.no_adopt)
         finally:
             display.close()
     except LeaseFolderError as error:
@@ -98,14 +98,14 @@ def problems_of_worker(sweep: Sweep) -> list[str]:
         return [str(error)]
 
 
-def open_devices(sweep: Sweep) -> DevicePool:
+def open_devices(sweep: Sweep) -> FoundDevices:
     """Find the devices that the sweep may use.
 
     Raises:
         UserError: it names one that is not here, or none is left.
     """
     try:
-        devices = DevicePool(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
+        devices = find_devices(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except UnknownDevice as error:
         raise UserError(str(error)) from None
     if devices.nvml is None:
@@ -118,7 +118,7 @@ def open_devices(sweep: Sweep) -> DevicePool:
     return devices
 
 
-def print_plan(sweep: Sweep, paths: SweepPaths, devices: DevicePool) -> None:
+def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = recover(sweep, paths, Clock())
     progress = initial_progress(recovered, paths)

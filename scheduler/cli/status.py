@@ -9,10 +9,12 @@ from typing import Any
 
 from scheduler.cli.common import load
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, WAITING, SweepProgress
+from scheduler.core.progress import SweepProgress
+from scheduler.core.snapshot import DONE, WAITING
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
+from scheduler.views.messages import why_waits
 from scheduler.views.tables import closing, fill_from_checkpoints
 
 
@@ -30,8 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
     if holder is None:
         console.print(f"{sweep.name}: no dispatcher runs")
     else:
-        age = format_duration(now - float(holder["at"]))
-        console.print(f"{sweep.name}: a dispatcher runs (pid {holder['pid']}, for {age})")
+        age = format_duration(now - holder.at)
+        console.print(f"{sweep.name}: a dispatcher runs (pid {holder.pid}, for {age})")
+    if progress.unread_lines:
+        console.print(f"journal: {progress.unread_lines} line(s) could not be read")
     for row in progress_rows(progress, now, console.width):
         console.print(row)
     if progress.devices and holder is not None:
@@ -55,7 +59,7 @@ def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
                 "started": view.started,
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
-                "waits": progress.why_waits(task, now) if view.state == WAITING else None,
+                "waits": why_waits(task, progress, now) if view.state == WAITING else None,
                 "speedup": summary.get("speedup"),
                 "loss": summary.get("loss"),
             }
@@ -63,10 +67,11 @@ def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
     holder = progress.holder
     return {
         "sweep": name,
-        "dispatcher": {"pid": holder["pid"], "since": holder["at"]} if holder else None,
+        "dispatcher": {"pid": holder.pid, "since": holder.at} if holder else None,
         "paused": progress.trouble,
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
+        "journal_lines_unread": progress.unread_lines,
         "seconds_left": progress.seconds_left(now),
         "idle_device_seconds": progress.idle_seconds,
         "lost_device_seconds": progress.lost_seconds,

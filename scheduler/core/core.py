@@ -47,7 +47,7 @@ from scheduler.core.events import (
     WriteCheckpoint,
     WriteFailed,
 )  # fmt: skip
-from scheduler.core.retry import GiveUp, JudgedAttempt, Policy, Retry
+from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
 from scheduler.core.verdict import Kind, Verdict
 
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
@@ -127,7 +127,7 @@ class Core:
         self._watches: list[
             tuple[float, int, float, bool]
         ] = []  # heap: (when, task, when its attempt started, is_timeout)
-        self._writes: dict[int, tuple[bool, str]] = {}  # checkpoints asked for, not yet durable
+        self._writes: dict[int, GiveUp | None] = {}  # checkpoints asked for, not yet durable
         self._failed_writes: set[int] = set()  # those of them to be asked for again
         self._paused: str | None = None
         self._disk_writable = True  # no write has failed since the last look
@@ -261,7 +261,7 @@ class Core:
             self._move(task, State.JUDGING)
         if attempt.verdict.completed:
             self._fleet.completed_on(attempt.device, self._now)
-            self._write(task, completed=True, why=attempt.verdict.cause)
+            self._write(task)
             return
         self._history[task] = (*self._history.get(task, ()), attempt)
         if (aside := self._fleet.failed_on(attempt, task, self._now)) is not None:
@@ -275,7 +275,7 @@ class Core:
         """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
         step = self._policy.next_step(self._history[task])
         if isinstance(step, GiveUp):
-            self._write(task, completed=False, why=step.why)
+            self._write(task, step)
             return
         self._move(task, State.WAITING)
         self._actions.append(Waits(self._ids[task], step))
@@ -286,21 +286,21 @@ class Core:
 
     def _queue(self, task: int, retry: Retry) -> None:
         if not self._fleet.can_have_more_than(retry.above_memory):
-            self._write(task, completed=False, why=f"{retry.why}, and there is none")
+            self._write(task, GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=retry.above_memory))
         elif retry.above_memory is None and retry.avoid is None:
             heapq.heappush(self._ready, task)
         else:
             self._constrained[task] = retry
             self._look_again = True
 
-    def _write(self, task: int, *, completed: bool, why: str) -> None:
+    def _write(self, task: int, failure: GiveUp | None = None) -> None:
         self._move(task, State.WRITING)
-        self._writes[task] = (completed, why)
-        self._actions.append(WriteCheckpoint(self._ids[task], completed, why))
+        self._writes[task] = failure
+        self._actions.append(WriteCheckpoint(self._ids[task], failure))
 
     def _written(self, task: int) -> None:
-        completed, _ = self._writes.pop(task)
-        self._move(task, State.DONE if completed else State.FAILED)
+        failure = self._writes.pop(task)
+        self._move(task, State.DONE if failure is None else State.FAILED)
         self._history.pop(task, None)
         self._resume()
 
@@ -456,8 +456,7 @@ class Core:
     def _writable_again(self) -> None:
         self._disk_writable = True
         for task in sorted(self._failed_writes):
-            completed, why = self._writes[task]
-            self._actions.append(WriteCheckpoint(self._ids[task], completed, why))
+            self._actions.append(WriteCheckpoint(self._ids[task], self._writes[task]))
         self._failed_writes.clear()
         self._resume()
 

@@ -158,5 +158,4 @@ class Fleet:
         device.times_aside += 1
         device.failures.clear()
         heapq.heappush(self._asides, (device.aside_until, device.ordinal))
-        why = f"different tasks failed on it one after the other, the last with: {attempt.verdict.cause}"
-        return SetAside(device.name, device.aside_until, why)
+        return SetAside(device.name, device.aside_until, attempt.verdict.cause)

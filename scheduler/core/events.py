@@ -1,13 +1,13 @@
-"""What the core is told (events) and what it asks for (actions). Plain data, nothing else."""
+"""The core's inputs (events) and outputs (actions). Plain data, nothing else."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler.core.retry import JudgedAttempt, Retry
+from scheduler.core.retry import GiveUp, JudgedAttempt, Retry
 from scheduler.core.verdict import Verdict
 
-# --- events: the world speaks --------------------------------------------------------------------
+# --- events: inputs ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class StartRefused:
 
 @dataclass(frozen=True, slots=True)
 class AttemptExited:
-    """The worker is gone, its device is free to be looked at; what the attempt was worth is not known yet."""
+    """The worker is gone and its device can be looked at; the attempt is yet to be judged."""
 
     task: str
 
@@ -91,7 +91,7 @@ class Interrupt:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Nothing happened but time."""
+    """Periodic wake-up."""
 
 
 Event = (
@@ -109,7 +109,7 @@ Event = (
     | Tick
 )
 
-# --- actions: the core speaks --------------------------------------------------------------------
+# --- actions: outputs ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +132,20 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class WriteCheckpoint:
-    """Write ``.done`` (completed) or ``.failed``; ``why`` is the reason of a failure."""
+    """Write ``.failed``, for that reason, or ``.done`` if there is none."""
 
     task: str
-    completed: bool
-    why: str
+    failure: GiveUp | None = None
+
+    @property
+    def completed(self) -> bool:
+        """Whether it is a ``.done``."""
+        return self.failure is None
 
 
 @dataclass(frozen=True, slots=True)
 class CheckActivity:
-    """Tell when the task's attempt last showed a sign of life."""
+    """Answer with the Activity of the task's attempt."""
 
     task: str
 
@@ -161,11 +165,11 @@ class Waits:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """The device gets no more attempts until ``until`` (for the record)."""
+    """The device gets no more attempts until ``until`` (for the record); ``cause``: of the last failure."""
 
     device: str
     until: float
-    why: str
+    cause: str
 
 
 @dataclass(frozen=True, slots=True)

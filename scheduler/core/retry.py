@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from scheduler.config.sweep import RetrySettings
-from scheduler.config.units import format_duration, format_size
 from scheduler.core.verdict import Kind, Verdict
 
-MAX_FREE_ATTEMPTS = (
-    5  # attempts that failed through no fault of the task; one more is charged to it
-)
+# Attempts that failed through no fault of the task; one more is charged to it.
+MAX_FREE_ATTEMPTS = 5
 MAX_BACKOFF = 3600.0  # seconds
 
 # Retrying cannot help: the same code will fail in the same way.
@@ -42,10 +41,46 @@ class JudgedAttempt:
 
     verdict: Verdict
     device: str
-    ended: float  # seconds, in the dispatcher's time
-    free_memory: int | None = None  # bytes free on the device when it started; None: not known
-    foreign: bool = False  # another user's process was on the device while it ran
-    halvings: int = 0  # how often the arguments of on_oom were halved for it
+    # Seconds, in the dispatcher's time.
+    ended: float
+    # Bytes free on the device when it started; None: not known.
+    free_memory: int | None = None
+    # Another user's process was on the device while it ran.
+    foreign: bool = False
+    # How often the arguments of on_oom were halved for it.
+    halvings: int = 0
+
+
+class RetryCode(str, Enum):
+    """Why a task is tried again; the value is what the journal says, texts.py has the words."""
+
+    STOPPED = "stopped"
+    FAILED = "failed"
+    DEVICE_ERROR = "device error"
+    HALVES_ARGUMENTS = "halves arguments"
+    NEEDS_MEMORY = "needs memory"
+    # Nothing is left to halve, and how much memory was free is not known.
+    OUT_OF_MEMORY = "out of memory"
+    MEMORY_TAKEN = "memory taken"
+    # Version 0.1.0 recorded only words.
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class RetryReason:
+    """A code with its arguments."""
+
+    code: RetryCode
+    # Of the failed attempt: FAILED, DEVICE_ERROR.
+    kind: Kind | None = None
+    # The back-off in seconds: FAILED, DEVICE_ERROR.
+    pause: float = 0.0
+    # Bytes that were free and not enough: NEEDS_MEMORY.
+    memory: int | None = None
+    # The worker's: HALVES_ARGUMENTS.
+    arguments: tuple[str, ...] = ()
+    # What version 0.1.0 said.
+    words: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +88,32 @@ class Retry:
     """Try again: not before ``at``, with more free memory than ``above_memory``, rather not on ``avoid``."""
 
     at: float
-    why: str
+    reason: RetryReason
     halvings: int = 0
     above_memory: int | None = None
     avoid: str | None = None
 
 
+class GiveUpCode(Enum):
+    """Why a task is given up; texts.py has the words."""
+
+    WRONG_CODE = "wrong code"
+    NO_ATTEMPTS_LEFT = "no attempts left"
+    NO_SUCH_MEMORY = "no such memory"
+
+
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The task has failed for good."""
+    """The task has failed for good: a code with its arguments."""
 
-    why: str
+    code: GiveUpCode
+    # Of the last attempt's verdict: WRONG_CODE, NO_ATTEMPTS_LEFT.
+    cause: str = ""
+    # How many attempts it has used up, and had: NO_ATTEMPTS_LEFT.
+    attempts: int = 0
+    max_attempts: int = 0
+    # Bytes that were free and not enough, and that no device has more of: NO_SUCH_MEMORY.
+    memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,53 +131,44 @@ class Policy:
         last = history[-1]
         kind = last.verdict.kind
         if kind in _HOPELESS:
-            return GiveUp(f"{last.verdict.cause}; the same code would fail again")
+            return GiveUp(GiveUpCode.WRONG_CODE, last.verdict.cause)
         # Not the last one's: an attempt that was never started may not know what it was to be.
         halvings = max(attempt.halvings + self._can_halve(attempt) for attempt in history)
         if kind in _UNCOUNTED:
-            return Retry(last.ended, "was stopped", halvings, self._memory_needed(history))
+            reason = RetryReason(RetryCode.STOPPED)
+            return Retry(last.ended, reason, halvings, self._memory_needed(history))
         charged = self._charged(history)
         if charged >= self.settings.max_attempts:
-            return GiveUp(
-                f"{last.verdict.cause} (attempt {charged} of {self.settings.max_attempts})"
-            )
+            most = self.settings.max_attempts
+            return GiveUp(GiveUpCode.NO_ATTEMPTS_LEFT, last.verdict.cause, charged, most)
         if kind is Kind.OUT_OF_MEMORY:
             return self._after_oom(history, halvings)
         pause = self._pause(history)
+        is_device_error = kind is Kind.DEVICE_ERROR
+        code = RetryCode.DEVICE_ERROR if is_device_error else RetryCode.FAILED
         return Retry(
             last.ended + pause,
-            f"waits {format_duration(pause)} after: {last.verdict.kind.value}"
-            if pause
-            else last.verdict.kind.value,
+            RetryReason(code, kind, pause),
             halvings,
             self._memory_needed(history),
-            last.device if kind is Kind.DEVICE_ERROR else None,
+            last.device if is_device_error else None,
         )
 
     def _after_oom(self, history: Sequence[JudgedAttempt], halvings: int) -> Retry:
         last = history[-1]
         if last.foreign:
             pause = self._pause(history)
-            return Retry(
-                last.ended + pause,
-                "others took the device's memory",
-                halvings,
-                self._memory_needed(history),
-            )
+            reason = RetryReason(RetryCode.MEMORY_TAKEN)
+            return Retry(last.ended + pause, reason, halvings, self._memory_needed(history))
         if self._can_halve(last):
-            return Retry(
-                last.ended, f"out of memory: halves {', '.join(self.settings.on_oom)}", halvings
-            )
+            reason = RetryReason(RetryCode.HALVES_ARGUMENTS, arguments=tuple(self.settings.on_oom))
+            return Retry(last.ended, reason, halvings)
         needed = self._memory_needed(history)
         if needed is None:
             pause = self._pause(history)
-            return Retry(last.ended + pause, "out of memory", halvings)
-        return Retry(
-            last.ended,
-            f"out of memory: needs a device with more than {format_size(needed)} free",
-            halvings,
-            needed,
-        )
+            return Retry(last.ended + pause, RetryReason(RetryCode.OUT_OF_MEMORY), halvings)
+        reason = RetryReason(RetryCode.NEEDS_MEMORY, memory=needed)
+        return Retry(last.ended, reason, halvings, needed)
 
     def _can_halve(self, attempt: JudgedAttempt) -> bool:
         """Say whether the attempt failed for want of memory that a smaller batch would not need."""

@@ -11,6 +11,8 @@ from typing import Any
 
 from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
+from scheduler.core.journal_events import AttemptFailed, JournalEvent, TaskCompleted, TaskFailed
+from scheduler.core.texts import give_up_text
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import (
     Judgement,
@@ -25,15 +27,15 @@ from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.paths import SweepPaths
 
 # Too many open files, too many processes, no memory.
-_NO_FILE_S_FAULT = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+_ERRNOS_OF_NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
 LONG_LOG = 1 << 18  # bytes; a shorter log is read sooner than it is handed to a thread
 
 Handle = Callable[[ev.Event], None]
-Tell = Callable[..., None]
+Emit = Callable[[JournalEvent], None]
 
 
 class Outcomes:
-    """Has attempts judged and checkpoints written by the writer, and tells core and journal of it."""
+    """Has attempts judged and checkpoints written by the writer, and reports to core and journal."""
 
     def __init__(
         self,
@@ -42,14 +44,14 @@ class Outcomes:
         clock: Clock,
         writer: CheckpointWriter,
         handle: Handle,
-        tell: Tell,
+        emit: Emit,
     ) -> None:
         self._sweep = sweep
         self._paths = paths
         self._clock = clock
         self._writer = writer
         self._handle = handle
-        self._emit = tell
+        self._emit = emit
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
         self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
@@ -71,14 +73,15 @@ class Outcomes:
         record, verdict = judgement.attempts[-1], judgement.verdict
         if not verdict.completed:
             self._emit(
-                "attempt_failed",
-                task=task,
-                attempt=record.started.attempt,
-                device=record.started.device,
-                verdict=verdict.kind.value,
-                cause=verdict.cause,
-                seconds=judgement.seconds,
-                foreign=record.foreign is not None,
+                AttemptFailed(
+                    task,
+                    record.started.attempt,
+                    record.started.device,
+                    verdict.kind.value,
+                    verdict.cause,
+                    judgement.seconds,
+                    foreign=record.foreign is not None,
+                )
             )
         attempt = past_attempt(record, verdict, self._clock)
         if record.started.digest != self._sweep.digest(self._tasks[task]):
@@ -86,18 +89,21 @@ class Outcomes:
         self._handle(ev.AttemptJudged(task, attempt))
 
     def found(self, task: str, done: Mapping[str, Any]) -> None:
-        """Tell of a task whose ``.done`` others have written; nothing is left to be judged or written."""
+        """Record a task whose ``.done`` others have written; nothing is left to be judged or written."""
         self._judgements.pop(task, None)  # of an attempt that failed before
-        seconds, attempts, log = done.get("seconds"), done.get("attempts"), done.get("log")
+        device, seconds, attempts = done.get("device"), done.get("seconds"), done.get("attempts")
+        digest, log = done.get("digest"), done.get("log")
+        sha256 = log.get("sha256") if isinstance(log, dict) else None
         self._emit(
-            "completed",
-            task=task,
-            device=done.get("device"),
-            attempts=len(attempts) if isinstance(attempts, list) else 0,
-            seconds=seconds if isinstance(seconds, int | float) else 0.0,
-            summary=done,
-            digest=done.get("digest"),
-            log_sha256=log.get("sha256") if isinstance(log, dict) else None,
+            TaskCompleted(
+                task,
+                device if isinstance(device, str) else None,
+                len(attempts) if isinstance(attempts, list) else 0,
+                seconds if isinstance(seconds, int | float) else 0.0,
+                summary=done,
+                digest=digest if isinstance(digest, str) else None,
+                log_sha256=sha256 if isinstance(sha256, str) else None,
+            )
         )
         self._ended.append(task)
 
@@ -111,10 +117,11 @@ class Outcomes:
         if judgement is None:  # given up for what an earlier dispatcher judged
             judgement = judge_attempt(task, paths, self._sweep)
         self._judgements[task.id] = judgement
+        why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
         self._writer.submit(
             Checkpoint(
                 paths.done(task.id) if action.completed else paths.failed(task.id),
-                partial(checkpoint_content, task, self._sweep, paths, judgement, action.why),
+                partial(checkpoint_content, task, self._sweep, paths, judgement, why),
                 written=partial(self._written, action, judgement),
                 failed=partial(self.files_in_trouble, task=task.id),
             )
@@ -123,14 +130,23 @@ class Outcomes:
     def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         self._judgements.pop(action.task, None)
         device = judgement.attempts[-1].started.device if judgement.attempts else None
-        self._emit(
-            "completed" if action.completed else "failed",
-            task=action.task,
-            device=device,
-            attempts=len(judgement.attempts),
-            seconds=judgement.seconds,
-            **self._outcome(action, judgement),
-        )
+        attempts, seconds = len(judgement.attempts), judgement.seconds
+        if action.failure is not None:
+            why = give_up_text(action.failure)
+            self._emit(TaskFailed(action.task, device, attempts, seconds, why))
+        else:
+            self._emit(
+                TaskCompleted(
+                    action.task,
+                    device,
+                    attempts,
+                    seconds,
+                    judgement.summary,
+                    # Should the checkpoint ever be damaged, this and the log prove it again.
+                    digest=judgement.attempts[-1].started.digest,
+                    log_sha256=judgement.log.sha256 if judgement.log else None,
+                )
+            )
         self._ended.append(action.task)
         self._handle(ev.CheckpointWritten(action.task))
 
@@ -143,19 +159,13 @@ class Outcomes:
             forget_attempts(task, self._paths)
         self._ended.clear()
 
-    def _outcome(self, action: ev.WriteCheckpoint, judgement: Judgement) -> dict[str, Any]:
-        if not action.completed:
-            return {"why": action.why}
-        # Should the checkpoint ever be damaged, this and the log prove it again.
-        digest = judgement.attempts[-1].started.digest
-        log = judgement.log.sha256 if judgement.log else None
-        return {"summary": judgement.summary, "digest": digest, "log_sha256": log}
-
     def files_in_trouble(self, error: OSError, task: str | None = None) -> None:
         """Tell the core that files cannot be written (``task``: its checkpoint could not)."""
         where = error.filename or self._paths.checkpoints  # a write does not name its file
         why = (
-            str(error.strerror) if error.errno in _NO_FILE_S_FAULT else f"{where}: {error.strerror}"
+            str(error.strerror)
+            if error.errno in _ERRNOS_OF_NO_FILE
+            else f"{where}: {error.strerror}"
         )
         self._handle(ev.WriteFailed(why, task))
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask, State
+from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
 from scheduler.dispatch.clock import Clock
@@ -22,7 +22,7 @@ from scheduler.dispatch.judgement import forget_attempts, past_attempt
 from scheduler.storage.atomic import Draft, sync_folder
 from scheduler.storage.attempts_file import AttemptRecord, is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries, set_aside, why_not_done
-from scheduler.storage.journal import read_journal
+from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.logs import read_log
 from scheduler.storage.parallel import share_out
@@ -208,9 +208,9 @@ class _Completions:
         self._paths = paths
 
     @cached_property
-    def _recorded(self) -> dict[object, dict[str, Any]]:
-        events = read_journal(self._paths.journal)
-        return {e.get("task"): e for e in events if e.get("event") == "completed"}
+    def _recorded(self) -> dict[str, TaskCompleted]:
+        events = (entry.event for entry in JournalReader(self._paths.journal))
+        return {event.task: event for event in events if isinstance(event, TaskCompleted)}
 
     def prove_again(self, task: Task, standing: Standing) -> bool:
         """Write the task's ``.done`` anew if the record of its end and its log prove it; say whether.
@@ -220,24 +220,23 @@ class _Completions:
         path = self._paths.done(task.id)
         if all(rejected.path != path for rejected in standing.rejected):
             return False
-        entry, digest = self._recorded.get(task.id), self._sweep.digest(task)
-        if entry is None or entry.get("digest") != digest:
+        recorded, digest = self._recorded.get(task.id), self._sweep.digest(task)
+        if recorded is None or recorded.digest != digest:
             return False
         scan, facts = read_log(self._paths.log(task.id), self._sweep.rules)
-        if facts is None or facts.sha256 != entry.get("log_sha256"):
+        if facts is None or facts.sha256 != recorded.log_sha256:
             return False
         if not judge(Exit(code=0), scan).completed:
             return False
-        summary = entry.get("summary")
-        content = summary if isinstance(summary, dict) else {}
-        content = content | {
+        content = {
+            **recorded.summary,
             "task": task.id,
             "matrix": self._sweep.matrix(task),
             "digest": digest,
             "verdict": Kind.COMPLETED.value,
             "cause": "proved again by the journal and the log, since the checkpoint was damaged",
-            "device": entry.get("device"),
-            "seconds": entry.get("seconds"),
+            "device": recorded.device,
+            "seconds": recorded.seconds,
             "exit_code": 0,
             "attempts": [],
             "log": {"path": str(self._paths.log(task.id)), **asdict(facts)},

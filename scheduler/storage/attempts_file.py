@@ -22,10 +22,11 @@ import fcntl
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scheduler.core.journal_events import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.json_files import read_objects
 
@@ -82,6 +83,10 @@ class StartLine:
             _time(line, "monotonic"),
             _time(line, "started"),
         )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line, as far as it is known."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +147,7 @@ class StopLine:
 class ForeignLine:
     """Others came to the attempt's device: their processes, and bytes held by none in sight."""
 
-    processes: Sequence[Line] = ()
+    processes: Sequence[OtherProcess] = ()
     hidden_memory: int = 0
 
     @classmethod
@@ -151,12 +156,16 @@ class ForeignLine:
         if "foreign" not in line:
             return None
         processes = line["foreign"]
-        known = [p for p in processes if isinstance(p, dict)] if isinstance(processes, list) else ()
+        known = [
+            OtherProcess(_int(process, "pid"), _text(process, "name"), _text(process, "user"))
+            for process in (processes if isinstance(processes, list) else ())
+            if isinstance(process, dict)
+        ]
         return cls(known, _int(line, "hidden_memory") or 0)
 
     def as_json(self) -> dict[str, Any]:
         """Return the line."""
-        return {"foreign": list(self.processes), "hidden_memory": self.hidden_memory}
+        return {"foreign": [asdict(p) for p in self.processes], "hidden_memory": self.hidden_memory}
 
 
 @dataclass(frozen=True, slots=True)

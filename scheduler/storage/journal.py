@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import mmap
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from scheduler.storage.json_files import parse_object, read_objects
+from pydantic import TypeAdapter, ValidationError
 
-SNAPSHOT = "snapshot"  # the event that sums up all before it
+from scheduler.core.journal_events import (
+    DispatcherStarted,
+    Entry,
+    JournalEvent,
+    TaskWaits,
+    UnlistedTask,
+)
+from scheduler.core.retry import RetryCode, RetryReason
+from scheduler.core.snapshot import Snapshot
+from scheduler.core.texts import retry_text
+from scheduler.storage.json_files import parse_object
+
+_TYPES: dict[str, type[JournalEvent]] = {kind.NAME: kind for kind in get_args(JournalEvent)}
+_TYPES["stranger"] = UnlistedTask  # as version 0.1.0 called it
+# How its words for the reason of a retry began; it recorded no codes.
+_WORDS_OF_VERSION_0_1_0 = {
+    "out of memory: needs": RetryCode.NEEDS_MEMORY,
+    "device error": RetryCode.DEVICE_ERROR,
+}
 
 
 class Journal:
@@ -26,10 +47,10 @@ class Journal:
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             self._pending = [b"\n"]  # a line that a crash cut off must not swallow the next one
 
-    def add(self, event: str, **facts: Any) -> dict[str, Any]:
-        """Add an event of now; return it."""
-        entry = {"at": time.time(), "event": event, **facts}
-        self._pending.append(json.dumps(entry, default=str).encode() + b"\n")
+    def add(self, event: JournalEvent) -> Entry:
+        """Add an event of now; return its entry."""
+        entry = Entry(time.time(), event)
+        self._pending.append(_as_line(entry))
         return entry
 
     def begin_anew_if_removed(self) -> bool:
@@ -69,22 +90,127 @@ def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
 
-def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield all events; lines that are damaged are passed over."""
-    return read_objects(path)
+class JournalReader:
+    """Iterates over a journal's entries, and counts the lines that cannot be read."""
+
+    def __init__(self, path: Path, *, recent: bool = False) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: the journal; one that is not there has no entries.
+            recent: begin with the last snapshot, so that no journal is too long to be looked at.
+        """
+        self._path = path
+        self._recent = recent
+        # Damaged, or of a kind that is not known here; grows as the entries are iterated over.
+        self.unread = 0
+
+    def __iter__(self) -> Iterator[Entry]:
+        try:
+            file = self._path.open("rb")
+        except OSError:
+            return
+        with file:
+            if self._recent:
+                file.seek(_last_snapshot(file.fileno()))
+            try:
+                for line in file:
+                    if (entry := parse_entry(line)) is not None:
+                        yield entry
+                    elif line.endswith(b"\n"):  # else it is being written
+                        self.unread += 1
+            except OSError:  # it is a folder, or its disk fails
+                return
 
 
-def read_recent(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the last snapshot and the events since, so that no journal is too long to be looked at."""
+def _last_snapshot(descriptor: int) -> int:
+    """Return where the line of the last snapshot begins, or 0."""
     try:
-        with (
-            path.open("rb") as file,
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        ):
-            mark = content.rfind(f'"event": "{SNAPSHOT}"'.encode())
-            content.seek(content.rfind(b"\n", 0, mark) + 1 if mark >= 0 else 0)
-            for line in iter(content.readline, b""):
-                if (entry := parse_object(line)) is not None:
-                    yield entry
-    except (OSError, ValueError):  # there is none, or it is empty
-        return
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as content:
+            mark = content.rfind(f'"event": "{Snapshot.NAME}"'.encode())
+            return content.rfind(b"\n", 0, mark) + 1 if mark >= 0 else 0
+    except (OSError, ValueError):  # it is empty
+        return 0
+
+
+# --- lines -------------------------------------------------------------------------------------------
+
+
+def parse_entry(line: bytes) -> Entry | None:
+    """Return the entry that a line is, or None if it is damaged or of a kind that is not known here."""
+    content = parse_object(line)
+    if content is None:
+        return None
+    at, kind = content.get("at"), content.get("event")
+    if isinstance(at, bool) or not isinstance(at, int | float) or not isinstance(kind, str):
+        return None
+    if (event_type := _TYPES.get(kind)) is None:
+        return None
+    try:
+        event = _adapter(kind).validate_python(_as_today(content, event_type))
+        at = float(at)
+    except (ValidationError, OverflowError):
+        return None
+    if not all(map(_is_finite, (at, *_fields(event).values()))):
+        return None
+    return Entry(at, event)
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[JournalEvent]:
+    return TypeAdapter(_TYPES[kind])
+
+
+def _as_today(content: dict[str, Any], event_type: type[JournalEvent]) -> dict[str, Any]:
+    """Return a line of an earlier version as this one would have written it."""
+    if event_type is TaskWaits and "reason" not in content:
+        return content | {"reason": _reason(content.get("why"))}
+    if event_type is DispatcherStarted:
+        return _process_as_today(content)
+    if event_type is Snapshot and isinstance(holder := content.get("holder"), dict):
+        content = content | {"holder": _process_as_today(holder)}
+    if event_type is Snapshot and isinstance(tasks := content.get("tasks"), dict):
+        return content | {"tasks": {name: _view_as_today(view) for name, view in tasks.items()}}
+    return content
+
+
+def _process_as_today(content: dict[str, Any]) -> dict[str, Any]:
+    return {"start_ticks": content.get("birth"), **content}
+
+
+def _view_as_today(view: object) -> object:
+    if isinstance(view, dict) and isinstance(words := view.get("waits"), str):
+        return view | {"waits": _reason(words)}
+    return view
+
+
+def _reason(words: object) -> RetryReason | None:
+    """Return the reason that version 0.1.0 put into words."""
+    if not isinstance(words, str):
+        return None
+    begins = (code for start, code in _WORDS_OF_VERSION_0_1_0.items() if words.startswith(start))
+    return RetryReason(next(begins, RetryCode.OTHER), words=words)
+
+
+def _as_line(entry: Entry) -> bytes:
+    event = entry.event
+    content = {"at": entry.at, "event": event.NAME, **_fields(event)}
+    if isinstance(event, TaskWaits):
+        content["why"] = retry_text(event.reason)
+    return json.dumps(content, default=_plain).encode() + b"\n"
+
+
+def _plain(value: object) -> object:
+    """Return what is written of a value that JSON does not know."""
+    if isinstance(value, RetryReason):
+        return {name: said for name, said in _fields(value).items() if said not in (None, 0, ())}
+    return _fields(value)
+
+
+def _fields(value: object) -> dict[str, object]:
+    assert dataclasses.is_dataclass(value)
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _is_finite(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

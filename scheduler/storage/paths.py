@@ -53,3 +53,11 @@ class SweepPaths:
     def old_log(self, task: str, number: int) -> Path:
         """Return the log of an earlier attempt."""
         return self.logs / f"{task}.log.{number}"
+
+
+def size_of(path: Path) -> int:
+    """Return a file's size in bytes; one that is not there, or cannot be seen, has none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

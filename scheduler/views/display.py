@@ -7,8 +7,6 @@ import re
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,7 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, DeviceView, SweepProgress
+from scheduler.core import journal_events as je
+from scheduler.core.progress import SweepProgress
+from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, DeviceView
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import clock_time, sentence
 from scheduler.views.streams import reader_may_leave
@@ -26,10 +26,10 @@ RECENT = 8  # events shown below the devices, where there is room
 FEWEST = 3  # of them, before devices are left out for want of room
 REDRAW = 1.0  # seconds
 # Events that stay on the terminal, above the screen: whoever comes back next day must find them.
-LASTING = {
-    *("checkpoint_rejected", "stranger", "attempt_failed", "failed", "stopping"),
-    *("foreign_process", "set_aside", "paused", "resumed"),
-}
+LASTING = (
+    *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
+    *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
+)
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
@@ -40,13 +40,13 @@ class PlainDisplay:
     def __init__(self, progress: SweepProgress) -> None:
         self._progress = progress
 
-    def event(self, entry: Mapping[str, Any]) -> None:
+    def event(self, entry: je.Entry) -> None:
         """Print the event."""
-        text = sentence(entry, self._progress)
+        text = sentence(entry.event, self._progress)
         if text is not None:
-            day = time.strftime("%Y-%m-%d", time.localtime(entry["at"]))
+            day = time.strftime("%Y-%m-%d", time.localtime(entry.at))
             with reader_may_leave():
-                print(f"{day} {clock_time(entry['at'])} {text}")
+                print(f"{day} {clock_time(entry.at)} {text}")
 
     def refresh(self) -> None:
         """Nothing moves by itself; print what a turn of the loop brought."""
@@ -54,7 +54,7 @@ class PlainDisplay:
             sys.stdout.flush()
 
     def close(self) -> None:
-        """Nothing to put back."""
+        """Do nothing: the terminal is as it was."""
 
 
 class LiveDisplay:
@@ -68,13 +68,13 @@ class LiveDisplay:
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._live.start()
 
-    def event(self, entry: Mapping[str, Any]) -> None:
+    def event(self, entry: je.Entry) -> None:
         """Show the event among the last ones."""
-        text = sentence(entry, self._progress)
+        text = sentence(entry.event, self._progress)
         if text is None:
             return
-        line = f"{clock_time(entry['at'])} {text}"
-        if entry["event"] in LASTING:
+        line = f"{clock_time(entry.at)} {text}"
+        if isinstance(entry.event, LASTING):
             with reader_may_leave():
                 self._live.console.print(Text(line))
         else:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from scheduler.config.sweep import Sweep
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
+from scheduler.core.progress import SweepProgress
+from scheduler.core.snapshot import (
+    DONE,
+    FAILED,
+    RUNNING,
+    WAITING,
+    Holder,
+    TaskState,
+    TaskView,
+)
 from scheduler.core.verdict import SWEEP_CHANGED
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.recovery import Done, Failed, Recovered, Running, Standing, Waiting
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries
-from scheduler.storage.journal import read_recent
+from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 
@@ -23,16 +31,15 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     progress = SweepProgress(
         {task: TaskView(_state(standing)) for task, standing in recovered.standings.items()}
     )
-    before = SweepProgress(
-        {}
-    )  # of dispatchers before this one: how long tasks took them, to estimate by
-    for entry in read_recent(paths.journal):
+    # Of dispatchers before this one: how long tasks took them, to estimate by.
+    before = SweepProgress({})
+    for entry in JournalReader(paths.journal, recent=True):
         before.apply(entry)
     progress.durations.extend(before.durations)
     return progress
 
 
-def _state(standing: Standing) -> str:
+def _state(standing: Standing) -> TaskState:
     match standing:
         case Done():
             return DONE
@@ -50,8 +57,10 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     checkpoint's log is still the one that proved it, only a run looks at, and ``--dry-run``.
     """
     progress = SweepProgress({task.id: TaskView() for task in sweep.tasks})
-    for entry in read_recent(paths.journal):
+    journal = JournalReader(paths.journal, recent=True)
+    for entry in journal:
         progress.apply(entry)
+    progress.unread_lines = journal.unread
     if progress.holder is not None and not _lives(progress.holder):
         progress.holder = None
     done = folder_entries(paths.checkpoints, ".done")
@@ -107,10 +116,9 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
             progress.devices[view.device].task = task
 
 
-def _lives(holder: Mapping[str, Any]) -> bool:
+def _lives(holder: Holder) -> bool:
     """Say whether the dispatcher that wrote the event still runs (its pid may be another's by now)."""
     try:
-        since = holder.get("start_ticks", holder.get("birth"))  # the latter until 0.1.0
-        return bool(start_ticks(int(holder["pid"])) == since)
-    except (OSError, KeyError, TypeError, ValueError):
+        return start_ticks(holder.pid) == holder.start_ticks
+    except OSError:
         return False

@@ -1,15 +1,21 @@
-"""Journal events as sentences for people."""
+"""Journal events and reasons as sentences for people."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from scheduler.config.units import format_duration, format_size
-from scheduler.core.progress import DeviceView, SweepProgress
+from scheduler.core import journal_events as je
+from scheduler.core.progress import SweepProgress
+from scheduler.core.retry import RetryCode
+from scheduler.core.snapshot import DeviceView, Snapshot
+from scheduler.core.texts import retry_text
 
-Entry = Mapping[str, Any]
+# Reasons for which a task waits on, though its back-off is over: not every device will do.
+_NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
 
 
 def clock_time(at: float) -> str:
@@ -20,27 +26,108 @@ def clock_time(at: float) -> str:
         return "?"
 
 
-def sentence(entry: Entry, progress: SweepProgress) -> str | None:
+def sentence(event: je.JournalEvent, progress: SweepProgress) -> str | None:
     """Return what an event says, in one line, or None if people need not hear of it."""
-    teller = _TELLERS.get(str(entry.get("event")))
-    text = teller(entry, progress) if teller else None
+    text = _text(event, progress)
     # A path may hold a line end, a cause an escape sequence.
     return text and "".join(c if c.isprintable() else " " for c in text)
 
 
-def _on(entry: Entry, progress: SweepProgress) -> str:
-    name = str(entry.get("device"))
-    return (progress.devices.get(name) or DeviceView(index=name)).label
+def _text(  # noqa: PLR0912  # one case for each kind of event
+    event: je.JournalEvent, progress: SweepProgress
+) -> str | None:
+    match event:
+        case je.DispatcherStarted():
+            return f"{event.tasks} tasks; {event.where}"
+        case je.CheckpointRejected():
+            why = f"its checkpoint does not hold: {event.why}"
+            return f"{event.task}: {why}; kept as {event.kept_as}, runs again"
+        case je.SweepLost():
+            return (
+                "another dispatcher has the sweep, for its lock file was removed; this one leaves"
+            )
+        case je.UnlistedTask():
+            return f"{event.task}: still runs, but is no longer in the sweep; left alone"
+        case je.AttemptStarted():
+            where = _label(event.device, progress)
+            return f"{event.task}: attempt {event.attempt} started on {where}"
+        case je.AttemptAdopted():
+            where = _label(event.device, progress)
+            return f"{event.task}: attempt {event.attempt} still runs on {where}; taken over"
+        case je.AttemptFailed():
+            attempt = f"attempt {event.attempt} on {_label(event.device, progress)}"
+            return f"{event.task}: {attempt}: {event.verdict}: {event.cause}"
+        case je.TaskWaits():
+            return f"{event.task}: will be tried again: {retry_text(event.reason)}"
+        case je.TaskCompleted():
+            said = figures_of(event.summary)
+            took = format_duration(event.seconds)
+            return f"{event.task}: completed in {took}{', ' + said if said else ''}"
+        case je.TaskFailed():
+            return f"{event.task}: failed for good: {event.why}"
+        case je.AttemptStopping():
+            return f"{event.task}: stopping attempt {event.attempt}: {event.why}"
+        case je.DeviceState():
+            label = _label(event.device, progress)
+            return None if label.startswith("cpu") else f"{label}: {event.reason}"
+        case je.OthersCame():
+            return _others(event, progress)
+        case je.DeviceSetAside():
+            until = clock_time(event.until)
+            return f"{_label(event.device, progress)}: set aside until {until}: {event.why}"
+        case je.SweepPaused():
+            return f"paused: {event.why}; goes on by itself when files can be written again"
+        case je.SweepResumed():
+            return "goes on: files can be written again"
+        case je.SweepDraining():
+            return (
+                f"interrupted: nothing new is started, {event.running} running attempt(s) may end; "
+                "Ctrl-C again stops them"
+            )
+        case je.DispatcherEnded():
+            left = len(event.left_running)
+            go_on = f"{left} attempt(s) go on and will be taken over by the same command"
+            return f"dispatcher leaves; {go_on}" if event.exit_code is None else None
+        case je.AttemptEnded() | Snapshot():
+            return None
 
 
-def _started(entry: Entry, progress: SweepProgress) -> str:
-    return f"{entry['task']}: attempt {entry['attempt']} started on {_on(entry, progress)}"
+def _label(device: str, progress: SweepProgress) -> str:
+    return (progress.devices.get(device) or DeviceView(index=device)).label
 
 
-def _completed(entry: Entry, progress: SweepProgress) -> str:
-    figures = figures_of(entry.get("summary") or {})
-    took = format_duration(entry["seconds"])
-    return f"{entry['task']}: completed in {took}{', ' + figures if figures else ''}"
+def _others(event: je.OthersCame, progress: SweepProgress) -> str:
+    who = [f"{p.pid} ({p.name}, user {p.user})" for p in event.processes]
+    if not who:
+        hidden = format_size(event.hidden_memory)
+        who = [f"{hidden} held by processes that cannot be seen from here"]
+    where = _label(event.device, progress)
+    return f"{where}: others came to the device during our attempt: {', '.join(who)}"
+
+
+def why_waits(task: str, progress: SweepProgress, now: float) -> str:
+    """Return why a waiting task waits."""
+    view = progress.tasks[task]
+    if progress.holder is None:
+        rejected = f"; its checkpoint does not hold: {view.rejected}" if view.rejected else ""
+        return f"no dispatcher runs{rejected}"
+    if progress.trouble:
+        return f"the sweep is paused: {progress.trouble}"
+    if progress.draining:
+        return "nothing new is started: the sweep was interrupted"
+    if view.waits is not None and view.not_before > now:
+        return f"{retry_text(view.waits)}; {view.not_before - now:.0f} s to go"
+    if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:
+        return retry_text(replace(view.waits, pause=0.0))
+    usable = [d for d in progress.devices.values() if d.aside_until <= now]
+    if not usable:
+        return "every device is set aside or gone"
+    if all(d.task is not None or not d.idle for d in usable):
+        others = [f"{d.label} {d.reason}" for d in usable if d.task is None]
+        return "no idle device" + (
+            f" ({'; '.join(others[:4])})" if others else ": all run other tasks"
+        )
+    return "its turn comes next"
 
 
 def figures_of(summary: Mapping[str, Any]) -> str:
@@ -57,55 +144,3 @@ def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:
         f"{speedup:.2f}×{mark}" if isinstance(speedup, int | float) else "",
         f"{loss:+.2%}{mark}" if isinstance(loss, int | float) else "",
     )
-
-
-def _failed_attempt(entry: Entry, progress: SweepProgress) -> str:
-    attempt = f"attempt {entry['attempt']} on {_on(entry, progress)}"
-    return f"{entry['task']}: {attempt}: {entry['verdict']}: {entry['cause']}"
-
-
-def _foreign(entry: Entry, progress: SweepProgress) -> str:
-    who = [f"{p.get('pid')} ({p.get('name')}, user {p.get('user')})" for p in entry["processes"]]
-    if not who:
-        who = [
-            f"{format_size(entry['hidden_memory'])} held by processes that cannot be seen from here"
-        ]
-    return f"{_on(entry, progress)}: others came to the device during our attempt: {', '.join(who)}"
-
-
-def _ended(entry: Entry, progress: SweepProgress) -> str | None:
-    left = entry.get("left_running") or []
-    if entry.get("exit_code") is None:
-        return f"dispatcher leaves; {len(left)} attempt(s) go on and will be taken over by the same command"
-    return None
-
-
-_TELLERS: dict[str, Callable[[Entry, SweepProgress], str | None]] = {
-    "dispatcher_started": lambda e, p: f"{e['tasks']} tasks; {e['where']}",
-    "checkpoint_rejected": lambda e, p: (
-        f"{e['task']}: its checkpoint does not hold: {e['why']}; kept as {e['kept_as']}, runs again"
-    ),
-    "sweep_lost": lambda e, p: (
-        "another dispatcher has the sweep, for its lock file was removed; this one leaves"
-    ),
-    "stranger": lambda e, p: f"{e['task']}: still runs, but is no longer in the sweep; left alone",
-    "attempt_started": _started,
-    "attempt_adopted": lambda e, p: (
-        f"{e['task']}: attempt {e['attempt']} still runs on {_on(e, p)}; taken over"
-    ),
-    "attempt_failed": _failed_attempt,
-    "waits": lambda e, p: f"{e['task']}: will be tried again: {e['why']}",
-    "completed": _completed,
-    "failed": lambda e, p: f"{e['task']}: failed for good: {e['why']}",
-    "stopping": lambda e, p: f"{e['task']}: stopping attempt {e['attempt']}: {e['why']}",
-    "device": lambda e, p: None if _on(e, p).startswith("cpu") else f"{_on(e, p)}: {e['reason']}",
-    "foreign_process": _foreign,
-    "set_aside": lambda e, p: f"{_on(e, p)}: set aside until {clock_time(e['until'])}: {e['why']}",
-    "paused": lambda e, p: f"paused: {e['why']}; goes on by itself when files can be written again",
-    "resumed": lambda e, p: "goes on: files can be written again",
-    "draining": lambda e, p: (
-        f"interrupted: nothing new is started, {e['running']} running attempt(s) may end; "
-        "Ctrl-C again stops them"
-    ),
-    "dispatcher_ended": _ended,
-}

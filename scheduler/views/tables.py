@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.config.units import format_duration
-from scheduler.core.progress import DONE, FAILED, RUNNING, WAITING, SweepProgress, TaskView
+from scheduler.core.progress import SweepProgress
+from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.messages import speedup_and_loss
+from scheduler.views.messages import speedup_and_loss, why_waits
 
 MANY = 200  # tasks; of more, the completed ones are only counted
 
@@ -87,7 +88,7 @@ def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> st
     if view.state == FAILED:
         return view.cause or ""
     if view.state == WAITING:
-        return progress.why_waits(name, now)
+        return why_waits(name, progress, now)
     if view.state == RUNNING and progress.holder is None:
         return "runs on without a dispatcher; the same command takes it over"
     return ""
@@ -112,14 +113,16 @@ def level_table(progress: SweepProgress, paths: SweepPaths) -> Table | None:
     for column in ("level", "passed", "rate", "not known", "achievement"):
         table.add_column(column, justify="left" if column == "level" else "right")
     for level in sorted(levels):
-        told = levels[level]
-        passed = sum(summary["passed"] is True for summary in told)
-        unknown = sum(summary["passed"] is None for summary in told)
-        reached = [s["achievement"] for s in told if isinstance(s.get("achievement"), int | float)]
+        summaries = levels[level]
+        passed = sum(summary["passed"] is True for summary in summaries)
+        unknown = sum(summary["passed"] is None for summary in summaries)
+        reached = [
+            s["achievement"] for s in summaries if isinstance(s.get("achievement"), int | float)
+        ]
         table.add_row(
             Text(level),
-            f"{passed} of {len(told)}",
-            f"{passed / len(told):.0%}",
+            f"{passed} of {len(summaries)}",
+            f"{passed / len(summaries):.0%}",
             str(unknown or ""),
             f"{statistics.fmean(reached):.2f}" if reached else "",
         )

@@ -146,8 +146,8 @@ def patient(stop: Callable[..., None]) -> Callable[..., None]:
             if self._attempts.get(attempt.task) is attempt:
                 stop_when_told(self, attempt.task, verdict)
 
-        self._inbox.put(unless_over)
-        _write(self._wake_in, b"\0")
+        self._inbox._callbacks.put(unless_over)
+        _write(self._inbox._wake_in, b"\0")
 
     return stop_when_told
 

@@ -39,7 +39,7 @@ class TakesLostForCompleted(Core):
     def _judged(self, task, attempt):
         if attempt.verdict.kind is Kind.LOST:
             self._exited(task)
-            self._write(task, completed=True, why="surely it was")
+            self._write(task)
         else:
             super()._judged(task, attempt)
 
@@ -65,7 +65,7 @@ class StartsWhileARunningAttemptIsForgotten(Core):
 class WritesDoneAtTheExit(Core):
     def _exited(self, task):
         super()._exited(task)
-        self._write(task, completed=True, why="it has ended")
+        self._write(task)
 
     def _judged(self, task, attempt):
         pass

@@ -6,10 +6,9 @@ import os.path
 from importlib.resources import files
 
 from worker.errors import ConfigurationError, nearest
-from worker.models.families.registry import buildable
 from worker.models.random_weights import tiny_clip, tiny_pipeline
 
-_TINY_CLIP = "tiny-clip"
+_BUILT = ("sd15", "sd21", "sdxl", "tiny-clip")
 
 
 def local_source(source: str) -> str:
@@ -20,10 +19,9 @@ def local_source(source: str) -> str:
     """
     scheme, _, name = source.partition(":")
     if scheme == "built":
-        known = (*buildable(), _TINY_CLIP)
-        if name not in known:
-            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, known)}")
-        folder = tiny_clip() if name == _TINY_CLIP else tiny_pipeline(name)
+        if name not in _BUILT:
+            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, _BUILT)}")
+        folder = tiny_clip() if name == "tiny-clip" else tiny_pipeline(name)
         return str(folder.absolute())
     if scheme == "package":
         return str(files("worker").joinpath(name))

@@ -8,8 +8,7 @@ from typing import Any
 
 from worker.config.settings import LARGEST_SEED, MOST_IMAGES
 from worker.errors import ConfigurationError, WorkerError, nearest
-from worker.models.catalogue import PIPES, Sched, find_pipe, find_sched
-from worker.models.families.base import Pipe
+from worker.models.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
 from worker.models.prompts import COCO, load_captions
 from worker.models.sources import local_source, names_folder, refuse_shadow
 from worker.search.incompatible import section_incompatibility

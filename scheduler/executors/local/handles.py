@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scheduler.devices.lease import Lease
 from scheduler.devices.processes import boot_id, read_stat, start_ticks
+from scheduler.executors.local import messages
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.storage.attempts_file import AttemptRecord
 
@@ -47,7 +46,7 @@ class SupervisorHandle:
                 pass_fds=pass_fds,
                 bufsize=0,
             )
-        self.order({"environment": dict(environment)})
+        self.order(messages.Setup(dict(environment)))
         if lease is not None:
             lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 
@@ -60,19 +59,19 @@ class SupervisorHandle:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
-    def order(self, order: Mapping[str, Any]) -> None:
-        """Send an order (see request.py); a supervisor that is gone shows in `receive`."""
+    def order(self, order: messages.Setup | messages.Run) -> None:
+        """Send an order; a supervisor that is gone shows in `receive`."""
         assert self._process.stdin is not None
-        data = memoryview(json.dumps(order).encode() + b"\n")
+        data = memoryview(order.as_line())
         with contextlib.suppress(BrokenPipeError):
             while data:
                 data = data[self._process.stdin.write(data) or 0 :]
 
-    def receive(self) -> tuple[list[dict[str, Any]], bool]:
+    def receive(self) -> tuple[list[messages.Answer], bool]:
         """Return the answers that have come, and whether the supervisor is still there."""
         data = os.read(self.fileno(), 1 << 16)
         *lines, self._answers = (self._answers + data).split(b"\n")
-        return [json.loads(line) for line in lines], bool(data)
+        return [messages.parse(line) for line in lines], bool(data)
 
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""

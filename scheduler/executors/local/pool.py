@@ -1,13 +1,11 @@
-"""The supervisors of one dispatcher: one for each device in use, listened to, given back when idle."""
+"""The supervisors of one dispatcher: one for each device in use, given back when idle."""
 
 from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scheduler.devices.pool import DevicePool
 from scheduler.executors.local.handles import SupervisorHandle
@@ -17,7 +15,7 @@ KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its devic
 
 
 class SupervisorPool:
-    """Starts, polls and stops supervisors."""
+    """Starts and stops supervisors, by the device that each has."""
 
     def __init__(
         self,
@@ -25,9 +23,6 @@ class SupervisorPool:
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         stderr_path: Path,
         selector: selectors.BaseSelector,
-        *,
-        heard: Callable[[SupervisorHandle, Mapping[str, Any]], None],
-        lost: Callable[[str, SupervisorHandle], None],
     ) -> None:
         """Begin without any.
 
@@ -35,17 +30,18 @@ class SupervisorPool:
             devices: where they are to be.
             environments: of the workers: the sweep's own, and what they inherit.
             stderr_path: where a supervisor's traceback goes, should one ever fail.
-            selector: of the dispatcher's loop.
-            heard: is told of each answer of a supervisor.
-            lost: is told of the death of a device's supervisor.
+            selector: where each is registered while it is here, with its device as data.
         """
         self._devices = devices
         self._own, self._inherited = environments
         self._stderr_path = stderr_path
         self._selector = selector
         self._by_device: dict[str, SupervisorHandle] = {}
-        self._idle: dict[str, float] = {}  # device -> since when (monotonic)
-        self._heard, self._lost = heard, lost
+        # Since when (monotonic), by device.
+        self._idle: dict[str, float] = {}
+
+    def __getitem__(self, device: str) -> SupervisorHandle:
+        return self._by_device[device]
 
     def on(self, device: str) -> SupervisorHandle:
         """Return the device's supervisor, started now if it has none.
@@ -67,9 +63,7 @@ class SupervisorPool:
                 raise
             self._by_device[device] = supervisor
             self._idle[device] = time.monotonic()
-            self._selector.register(
-                supervisor, selectors.EVENT_READ, partial(self._speaks, device, supervisor)
-            )
+            self._selector.register(supervisor, selectors.EVENT_READ, device)
         return supervisor
 
     def works(self, device: str) -> None:
@@ -77,9 +71,8 @@ class SupervisorPool:
         self._idle.pop(device, None)
 
     def rests(self, device: str) -> None:
-        """The device's supervisor, if it has one still, has no attempt any more."""
-        if device in self._by_device:
-            self._idle[device] = time.monotonic()
+        """The device's supervisor has no attempt any more."""
+        self._idle[device] = time.monotonic()
 
     def next_release(self) -> float | None:
         """Return when `release_idle` has something to do next (monotonic), or None."""
@@ -97,6 +90,13 @@ class SupervisorPool:
         for device in list(self._by_device):
             self._release(device)
 
+    def bury(self, device: str) -> None:
+        """Forget the device's supervisor, which is dead."""
+        supervisor = self._forget(device)
+        self._idle.pop(device, None)
+        supervisor.release()
+        supervisor.reap()
+
     def _release(self, device: str) -> None:
         supervisor = self._forget(device)
         idle = self._idle.pop(device, None) is not None
@@ -108,14 +108,3 @@ class SupervisorPool:
         supervisor = self._by_device.pop(device)
         self._selector.unregister(supervisor)
         return supervisor
-
-    def _speaks(self, device: str, supervisor: SupervisorHandle) -> None:
-        answers, alive = supervisor.receive()
-        for answer in answers:
-            self._heard(supervisor, answer)
-        if not alive:
-            self._forget(device)
-            self._idle.pop(device, None)
-            supervisor.release()
-            supervisor.reap()
-            self._lost(device, supervisor)

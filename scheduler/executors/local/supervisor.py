@@ -66,17 +66,15 @@ class Supervisor:
             order = self._next_order()
             if order is None:
                 return
-            if "command" not in order:  # the first one
+            if order["type"] == "setup":  # the first one
                 self._environment = order["environment"]
                 continue
             try:
                 self._run(order)
             except Refused as refusal:
-                self._answer({"refused": str(refusal)})
+                self._answer("refused", reason=str(refusal))
             except OSError as error:
-                self._answer(
-                    {"failed": error.strerror, "errno": error.errno, "file": error.filename}
-                )
+                self._answer("failed", errno=error.errno, error=error.strerror, file=error.filename)
             self._stop_asked = False
 
     def _next_order(self) -> dict[str, Any] | None:
@@ -110,38 +108,41 @@ class Supervisor:
                 self._dispatcher_gone |= not data
         return ended
 
-    def _answer(self, message: dict[str, Any]) -> None:
+    def _answer(self, kind: str, **content: Any) -> None:
+        """Say something to the dispatcher; messages.py names the same keys."""
         try:
-            os.write(1, json.dumps(message).encode() + b"\n")
+            os.write(1, json.dumps({"type": kind, **content}).encode() + b"\n")
         except OSError:
             return  # nobody listens any more; the attempts file has it all
 
     def _run(self, order: dict[str, Any]) -> None:
-        record = lock_record(order["record"], order["record_size"])
+        record = lock_record(order["attempts_file"], order["attempts_size"])
         try:
-            if os.path.lexists(order["done"]):  # a slow start: others have run the task meanwhile
+            if os.path.lexists(
+                order["done_file"]
+            ):  # a slow start: others have run the task meanwhile
                 raise Refused("completed")
-            rotate(order["log"], order["attempt"]["attempt"])
-            log = open_log(order["log"])
+            rotate(order["log_file"], order["start"]["attempt"])
+            log = open_log(order["log_file"])
             try:
                 ended = self._attempt(order, record, log)
             finally:
                 os.close(log)
         finally:
             os.close(record)
-        self._answer(ended)
+        self._answer("ended", end=ended)
 
     def _attempt(self, order: dict[str, Any], record: int, log: int) -> dict[str, Any]:
         """Record the attempt, run it, record its end; return that."""
         started = time.time()
         stamp = {"monotonic": time.monotonic(), "started": started}
-        append(record, {**order["attempt"], **self._identity, **stamp})
+        append(record, {**order["start"], **self._identity, **stamp})
         try:
             worker = spawn(order["command"], self._environment | order["environment"], record, log)
         except OSError as error:
             ended = not_started(error)
         else:
-            self._answer({"started": worker, "at": started})
+            self._answer("started", pid=worker, at=started)
             ended = self._watch(worker, order["grace"])
         self._record_end(record, ended)
         return ended

@@ -139,9 +139,11 @@ devices: {{cpu_slots: 4}}
         assert "L1     201 of 201  100%" in said
 
 
-@pytest.mark.parametrize("damage", ["remove", "empty", "garbage", "cut", "strange"])
+@pytest.mark.parametrize(
+    ("damage", "unread"), [("remove", 0), ("empty", 0), ("garbage", 9), ("cut", 0), ("strange", 7)]
+)
 def test_status_believes_checkpoints_whatever_became_of_the_journal(
-    runner: SweepRunner, damage: str
+    runner: SweepRunner, damage: str, unread: int
 ) -> None:
     runner.write({"a": "ok", "b": "exit 2"})
     runner.run()
@@ -159,7 +161,10 @@ def test_status_believes_checkpoints_whatever_became_of_the_journal(
             )
         )
     assert runner.states() == {"a": "completed", "b": "failed"}
-    assert runner.run("status", runner.file).code == 0
+    assert runner.status()["journal_lines_unread"] == unread
+    status = runner.run("status", runner.file)
+    assert status.code == 0
+    assert (f"journal: {unread} line(s) could not be read" in status.out) == (unread > 0)
     assert runner.run().code == 1
     assert runner.starts() == 2
 

@@ -9,9 +9,12 @@ from scheduler.core.retry import (
     MAX_BACKOFF,
     MAX_FREE_ATTEMPTS,
     GiveUp,
+    GiveUpCode,
     JudgedAttempt,
     Policy,
     Retry,
+    RetryCode,
+    RetryReason,
 )
 from scheduler.core.verdict import Kind, Verdict
 
@@ -44,11 +47,11 @@ def test_a_failure_is_tried_again_with_doubled_pauses_until_the_attempts_are_use
 ) -> None:
     assert retry(attempt(kind)).at == 110.0
     assert retry(attempt(kind), attempt(kind, 200.0)).at == 220.0
-    assert step(*[attempt(kind)] * 3) == GiveUp("because (attempt 3 of 3)")
+    assert step(*[attempt(kind)] * 3) == GiveUp(GiveUpCode.NO_ATTEMPTS_LEFT, "because", 3, 3)
 
 
 def test_wrong_code_is_given_up_at_once() -> None:
-    assert step(attempt(Kind.WRONG_CODE)) == GiveUp("because; the same code would fail again")
+    assert step(attempt(Kind.WRONG_CODE)) == GiveUp(GiveUpCode.WRONG_CODE, "because")
 
 
 @pytest.mark.parametrize("kind", FREE)
@@ -84,7 +87,7 @@ def test_out_of_memory_at_the_smallest_batch_asks_for_more_memory() -> None:
     small = attempt(Kind.OUT_OF_MEMORY, halvings=2, free_memory=10 * GIB)
     found = retry(small)
     assert (found.halvings, found.above_memory) == (2, 10 * GIB)
-    assert found.why == "out of memory: needs a device with more than 10.0 GiB free"
+    assert found.reason == RetryReason(RetryCode.NEEDS_MEMORY, memory=10 * GIB)
     assert isinstance(step(small, small, small), GiveUp)
 
 

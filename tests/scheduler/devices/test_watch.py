@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from queue import Queue
 
 import pytest
 
 from scheduler.config.sweep import DeviceSettings
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, Event
-from scheduler.devices import pool
+from scheduler.core.events import DeviceBusy, DeviceIdle
+from scheduler.core.journal_events import DeviceState
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml
+from scheduler.devices.pool import DevicePool, find_devices
 from scheduler.devices.watch import DeviceWatch
 
 GPU = Device(id="GPU-1", name="a GPU", index=0, kind="gpu")
@@ -47,50 +49,25 @@ def test_the_watch_says_that_a_look_failed_and_looks_again() -> None:
 
 
 @pytest.fixture
-def events() -> list[Event]:
-    return []
-
-
-@pytest.fixture
-def emitted() -> list[dict[str, object]]:
-    return []
-
-
-@pytest.fixture
-def devices(
-    monkeypatch: pytest.MonkeyPatch, events: list[Event], emitted: list[dict[str, object]]
-) -> pool.DevicePool:
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DevicePool:
+    """Devices of which only what the test judges is known: the watch is not started."""
+    monkeypatch.setenv("SCHEDULER_LEASES", str(tmp_path / "leases"))
     monkeypatch.setattr(Nvml, "open", Stumbling)
-    found = pool.DevicePool(DeviceSettings(idle_for=0), visible=None)
-    found.connect(
-        post=lambda function: function(),
-        handle=events.append,
-        emit=lambda _kind, **fields: emitted.append(fields),
-        others_came=lambda *_: None,
-    )
-    # only what the test posts is judged: the watch is not started
-    found._watch = DeviceWatch(Stumbling(), [], lambda _: None)  # type: ignore[arg-type]
-    return found
+    settings = DeviceSettings(idle_for=0)
+    return DevicePool(find_devices(settings, visible=None), settings, lambda _: None)
 
 
-def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(
-    devices: pool.DevicePool, events: list[Event], emitted: list[dict[str, object]]
-) -> None:
+def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(devices: DevicePool) -> None:
     failed = Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")
-    devices._deliver([READING])
-    devices._deliver([failed])
-    devices._deliver([READING])
-    assert [type(event) for event in events] == [DeviceIdle, DeviceBusy, DeviceIdle]
-    assert [(fields["idle"], fields["reason"]) for fields in emitted] == [
-        (True, "idle"),
-        (False, "cannot be looked at (KeyError: 'x')"),
-        (True, "idle"),
+    idle = [DeviceState(GPU.id, True, "idle"), DeviceIdle(GPU.id, 2**34, 2**34)]
+    busy = [
+        DeviceState(GPU.id, False, "cannot be looked at (KeyError: 'x')"),
+        DeviceBusy(GPU.id),
     ]
+    assert list(devices.judge([READING, failed, READING])) == [*idle, *busy, *idle]
 
 
-def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(
-    devices: pool.DevicePool, events: list[Event]
-) -> None:
+def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(devices: DevicePool) -> None:
     devices.occupy(GPU.id, supervisor=1)
-    devices._deliver([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])
-    assert not any(isinstance(event, DeviceGone | DeviceBusy) for event in events)
+    events = devices.judge([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])
+    assert [type(event) for event in events] == [DeviceState]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.core.journal_events import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.attempts_file import (
     AttemptRecord,
@@ -32,7 +33,7 @@ def test_each_line_goes_where_it_belongs(tmp_path: Path) -> None:
     start = StartLine(1, "GPU-a", digest="d", halvings=1, supervisor=7, start_ticks=8, started=2.0)
     keys = {"attempt": 1, "device": "GPU-a", "digest": "d", "halvings": 1}
     stop = StopLine(Verdict(Kind.TIMEOUT, "too long"))
-    foreign = ForeignLine([{"pid": 9, "name": "python"}], hidden_memory=5)
+    foreign = ForeignLine([OtherProcess(9, "python")], hidden_memory=5)
     verdict = VerdictLine(Verdict(Kind.TIMEOUT, "too long"), 1)
     (record,) = read(
         tmp_path,

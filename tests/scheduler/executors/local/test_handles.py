@@ -8,7 +8,8 @@ import select
 from pathlib import Path
 
 from scheduler.executors.local.handles import SupervisorHandle
-from scheduler.storage.attempts_file import EndLine, is_locked, read_attempts
+from scheduler.executors.local.messages import Run, WorkerEnded, WorkerStarted
+from scheduler.storage.attempts_file import is_locked, read_attempts
 
 
 def test_an_end_waits_for_room(tmp_path: Path) -> None:
@@ -16,19 +17,20 @@ def test_an_end_waits_for_room(tmp_path: Path) -> None:
     os.mkfifo(go)
     supervisor = SupervisorHandle(None, dict(os.environ), tmp_path / "stderr")
     supervisor.order(
-        {
-            "record": str(record),
-            "record_size": 0,
-            "done": str(tmp_path / "task.done"),
-            "log": str(tmp_path / "a.log"),
-            "command": ["/bin/sh", "-c", 'read line < "$GO"'],
-            "environment": {"GO": str(go)},
-            "grace": 1.0,
-            "attempt": {"attempt": 1, "task": "a", "device": "cpu:0"},
-        }
+        Run(
+            ["/bin/sh", "-c", 'read line < "$GO"'],
+            {"GO": str(go)},
+            start={"attempt": 1, "task": "a", "device": "cpu:0"},
+            attempts_file=str(record),
+            attempts_size=0,
+            done_file=str(tmp_path / "task.done"),
+            log_file=str(tmp_path / "a.log"),
+            grace=1.0,
+        )
     )
     [started], _ = supervisor.receive()
-    worker = os.pidfd_open(started["started"])
+    assert isinstance(started, WorkerStarted)
+    worker = os.pidfd_open(started.pid)
     full = (record.stat().st_size, resource.RLIM_INFINITY)
     resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, full)
     go.write_text("end\n")
@@ -40,8 +42,9 @@ def test_an_end_waits_for_room(tmp_path: Path) -> None:
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, unlimited)
     [ended], _ = supervisor.receive()
-    assert ended["code"] == 0
-    assert read_attempts(record)[-1].ended == EndLine.parse(ended)
+    assert isinstance(ended, WorkerEnded)
+    assert ended.end.code == 0
+    assert read_attempts(record)[-1].ended == ended.end
     supervisor.release()
     supervisor.reap()
     assert not is_locked(record)

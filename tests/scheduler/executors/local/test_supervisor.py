@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scheduler.dispatch.judgement import WRONG_PROGRAM
+from scheduler.executors.base import Refusal
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local.handles import AdoptedSupervisor
+from scheduler.executors.local.messages import (
+    Answer,
+    Run,
+    RunFailed,
+    RunRefused,
+    WorkerEnded,
+    WorkerStarted,
+    parse,
+)
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, read_attempts
 
 
@@ -34,24 +44,29 @@ class Supervisor:
         )
 
     def order(self, script: str, **more: Any) -> None:
-        order = {
-            "record": str(self.record),
-            "done": str(self.record.with_suffix(".done")),
-            "record_size": self.record.stat().st_size if self.record.exists() else 0,
-            "log": str(self.folder / "a.log"),
-            "command": ["/bin/sh", "-c", script],
-            "environment": {"PATH": os.environ["PATH"]},
-            "grace": 0.1,
-            "attempt": {"attempt": 1, "task": "a", "device": "cpu:0"},
-        }
+        order = Run(
+            command=["/bin/sh", "-c", script],
+            environment={"PATH": os.environ["PATH"]},
+            start={"attempt": 1, "task": "a", "device": "cpu:0"},
+            attempts_file=str(self.record),
+            attempts_size=self.record.stat().st_size if self.record.exists() else 0,
+            done_file=str(self.record.with_suffix(".done")),
+            log_file=str(self.folder / "a.log"),
+            grace=0.1,
+        )
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({**order, **more}).encode() + b"\n")
+        self.process.stdin.write(replace(order, **more).as_line())
         self.process.stdin.flush()
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> Answer:
         assert self.process.stdout is not None
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
+        return parse(self.process.stdout.readline())
+
+    def ended(self) -> EndLine:
+        """Return the end that it tells of next."""
+        answer = self.answer()
+        assert isinstance(answer, WorkerEnded)
+        return answer.end
 
     def end(self) -> int:
         """Be gone, as a dispatcher that dies; wait for the supervisor's own end."""
@@ -70,12 +85,12 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
 
 def test_an_attempt_is_recorded_before_it_starts_and_after_it_ended(supervisor: Supervisor) -> None:
     supervisor.order("echo hello; exit 3")
-    assert set(supervisor.answer()) == {"started", "at"}
-    ended = supervisor.answer()
-    assert (ended["code"], ended["signal"], ended["stopped"]) == (3, None, False)
+    assert isinstance(supervisor.answer(), WorkerStarted)
+    ended = supervisor.ended()
+    assert (ended.code, ended.signal, ended.stopped) == (3, None, False)
     (attempt,) = read_attempts(supervisor.record)
     assert attempt.started.supervisor == supervisor.process.pid
-    assert attempt.ended == EndLine.parse(ended)
+    assert attempt.ended == ended
     assert (supervisor.folder / "a.log").read_text() == "hello\n"
     assert supervisor.end() == 0
 
@@ -91,8 +106,8 @@ def test_a_worker_that_ignores_sigterm_is_killed_after_the_grace_time(
     fifo.read_text()
     supervisor.answer()
     supervisor.process.send_signal(signal.SIGTERM)
-    ended = supervisor.answer()
-    assert (ended["signal"], ended["stopped"]) == (signal.SIGKILL, True)
+    ended = supervisor.ended()
+    assert (ended.signal, ended.stopped) == (signal.SIGKILL, True)
     assert read_attempts(supervisor.record)[-1].ended is not None
 
 
@@ -148,10 +163,10 @@ def test_a_task_whose_record_is_locked_or_has_changed_is_not_started(
     with supervisor.record.open("w") as record:
         fcntl.flock(record, fcntl.LOCK_EX)
         supervisor.order("touch started")
-        assert supervisor.answer() == {"refused": "running"}
+        assert supervisor.answer() == RunRefused(Refusal.RUNNING)
     supervisor.record.write_text("news\n")
-    supervisor.order("touch started", record_size=0)
-    assert supervisor.answer() == {"refused": "changed"}
+    supervisor.order("touch started", attempts_size=0)
+    assert supervisor.answer() == RunRefused(Refusal.CHANGED)
     assert not (supervisor.folder / "started").exists()
 
 
@@ -166,28 +181,29 @@ def test_a_program_that_cannot_be_started(
     supervisor: Supervisor, command: list[str], why: str
 ) -> None:
     supervisor.order("", command=command)
-    ended = supervisor.answer()
-    assert ended["not_started"].startswith(why)
-    assert ended["errno"] in WRONG_PROGRAM
+    ended = supervisor.ended()
+    assert ended.not_started is not None
+    assert ended.not_started.startswith(why)
+    assert ended.errno in WRONG_PROGRAM
     assert read_attempts(supervisor.record)[-1].ended is not None
 
 
-@pytest.mark.parametrize("what", ["record", "log"])
+@pytest.mark.parametrize("what", ["attempts_file", "log_file"])
 def test_files_that_cannot_be_written(supervisor: Supervisor, what: str) -> None:
     supervisor.order("true", **{what: str(supervisor.folder / "no" / "folder")})
-    answer = supervisor.answer()
-    assert (answer["failed"], answer["errno"]) == ("No such file or directory", 2)
+    missing = str(supervisor.folder / "no" / "folder")
+    assert supervisor.answer() == RunFailed(2, "No such file or directory", missing)
     assert not read_attempts(supervisor.record)  # the task is not to blame
     supervisor.order("exit 0")
     supervisor.answer()
-    assert supervisor.answer()["code"] == 0  # it is still of use
+    assert supervisor.ended().code == 0  # it is still of use
 
 
 def test_logs_of_earlier_attempts_are_kept(supervisor: Supervisor) -> None:
     (supervisor.folder / "a.log.1").write_text("somebody's own")
     for number in (1, 2, 3):
         attempt = {"attempt": number, "task": "a", "device": "cpu:0"}
-        supervisor.order(f"echo {number}", attempt=attempt)
+        supervisor.order(f"echo {number}", start=attempt)
         supervisor.answer()
         supervisor.answer()
     logs = {path.name: path.read_text() for path in supervisor.folder.glob("a.log*")}
@@ -201,7 +217,7 @@ def test_the_worker_has_default_signals_no_input_and_a_session_of_its_own(
         "grep -E 'SigIgn|SigBlk' /proc/self/status; cat; cut -d' ' -f1,6 /proc/$$/stat"
     )
     supervisor.answer()
-    assert supervisor.answer()["code"] == 0
+    assert supervisor.ended().code == 0
     blocked, ignored, session = (supervisor.folder / "a.log").read_text().splitlines()
     for mask in (blocked, ignored):
         assert int(mask.split()[1], 16) & 0x7FFFFFFF == 0  # but for libc's own, 32 and 33
@@ -215,9 +231,9 @@ def test_a_supervisor_whose_attempt_was_stopped_takes_the_next_order(
     supervisor.order("exec sleep 1000")
     supervisor.answer()
     supervisor.process.send_signal(signal.SIGTERM)
-    assert supervisor.answer()["stopped"]
+    assert supervisor.ended().stopped
     supervisor.process.send_signal(signal.SIGTERM)  # one that came too late stops nothing else
-    supervisor.order("echo next", attempt={"attempt": 2, "task": "a", "device": "cpu:0"})
-    assert set(supervisor.answer()) == {"started", "at"}
-    assert supervisor.answer()["code"] in (0, None)
+    supervisor.order("echo next", start={"attempt": 2, "task": "a", "device": "cpu:0"})
+    assert isinstance(supervisor.answer(), WorkerStarted)
+    assert supervisor.ended().code in (0, None)
     assert supervisor.end() == 0

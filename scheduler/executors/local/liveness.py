@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scheduler.executors.local.handles import cpu_time
+from scheduler.storage.paths import size_of
 
 BUSY = 0.05  # of one core, on average between two looks; a process that only waits uses less
 
@@ -19,8 +20,10 @@ class Life:
     def __init__(self, log: Path, supervisor: int) -> None:
         self._log = log
         self._supervisor = supervisor
-        self._size: int | None = None  # of the log
-        self._cpu = 0.0  # seconds that the attempt's processes have used
+        # Of the log.
+        self._size: int | None = None
+        # Seconds that the attempt's processes have used.
+        self._cpu = 0.0
         self._looked = 0.0
         self._alive = 0.0
 
@@ -32,7 +35,7 @@ class Life:
                 (a MIG instance, a GPU that others use too, a CPU slot); the CPU time of its processes
                 counts instead, since a program that computes on a GPU keeps a core busy as well.
         """
-        size = _size(self._log)
+        size = size_of(self._log)
         if size != self._size:
             self._alive = now
         if device_active is not None:
@@ -44,10 +47,3 @@ class Life:
             self._cpu = cpu
         self._size, self._looked = size, now
         return self._alive
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

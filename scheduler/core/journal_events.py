@@ -1,0 +1,262 @@
+"""What a journal tells: one type per event. Writer, progress, messages and screen share them.
+
+``NAME`` and the fields are the line's keys on disk, so none may be renamed without reading the old one
+too. Times are times of day in seconds, memory is in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from scheduler.core.retry import RetryReason
+from scheduler.core.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """A device that the sweep may use; ``index`` is what people call it by."""
+
+    id: str
+    name: str
+    index: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherProcess:
+    """Another user's process on a device; what is not known of it is None."""
+
+    pid: int | None = None
+    name: str | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherStarted:
+    """A dispatcher has the sweep; ``where`` says in words what its devices are."""
+
+    NAME: ClassVar = "dispatcher_started"
+    pid: int
+    # When its process was started, in clock ticks since boot: a pid alone may be another's by now.
+    start_ticks: int
+    tasks: int
+    devices: Sequence[ListedDevice]
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherEnded:
+    """The dispatcher goes; without an exit code it leaves running attempts to the next one."""
+
+    NAME: ClassVar = "dispatcher_ended"
+    exit_code: int | None
+    left_running: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SweepLost:
+    """Another dispatcher has the sweep, since somebody removed the lock file."""
+
+    NAME: ClassVar = "sweep_lost"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRejected:
+    """A checkpoint does not hold; it is kept under another name."""
+
+    NAME: ClassVar = "checkpoint_rejected"
+    task: str
+    why: str
+    kept_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnlistedTask:
+    """An attempt runs of a task that is no longer in the sweep."""
+
+    NAME: ClassVar = "unlisted_task"
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceState:
+    """A device fell idle or busy; ``reason`` says in words why."""
+
+    NAME: ClassVar = "device"
+    device: str
+    idle: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """An attempt's worker runs."""
+
+    NAME: ClassVar = "attempt_started"
+    task: str
+    attempt: int
+    device: str
+    started: float
+    # The worker's.
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptAdopted:
+    """An attempt that another dispatcher started was taken over."""
+
+    NAME: ClassVar = "attempt_adopted"
+    task: str
+    attempt: int
+    device: str
+    started: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStopping:
+    """An attempt is being stopped."""
+
+    NAME: ClassVar = "stopping"
+    task: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """An attempt's processes are gone."""
+
+    NAME: ClassVar = "attempt_ended"
+    task: str
+    attempt: int
+    device: str
+    ended: float
+    code: int | None = None
+    signal: int | None = None
+    leftovers: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """An attempt was judged, and not completed; ``foreign``: others were on its device."""
+
+    NAME: ClassVar = "attempt_failed"
+    task: str
+    attempt: int
+    device: str
+    verdict: str
+    cause: str
+    seconds: float
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OthersCame:
+    """Others came to the device of an attempt; ``hidden_memory`` is held by none in sight."""
+
+    NAME: ClassVar = "foreign_process"
+    device: str
+    processes: Sequence[OtherProcess]
+    hidden_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWaits:
+    """A task will be tried again; on disk ``why`` says the reason in words."""
+
+    NAME: ClassVar = "waits"
+    task: str
+    not_before: float
+    reason: RetryReason
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCompleted:
+    """A task's ``.done`` is durable. Its digest and its log's prove it again, should it be damaged."""
+
+    NAME: ClassVar = "completed"
+    task: str
+    device: str | None
+    attempts: int
+    seconds: float
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    digest: str | None = None
+    log_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A task's ``.failed`` is durable."""
+
+    NAME: ClassVar = "failed"
+    task: str
+    device: str | None
+    attempts: int
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSetAside:
+    """A device gets no attempts until then."""
+
+    NAME: ClassVar = "set_aside"
+    device: str
+    until: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPaused:
+    """Nothing is started until files can be written again."""
+
+    NAME: ClassVar = "paused"
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResumed:
+    """Starts go on."""
+
+    NAME: ClassVar = "resumed"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepDraining:
+    """Nothing new is started; so many running attempts may end."""
+
+    NAME: ClassVar = "draining"
+    running: int = 0
+
+
+JournalEvent = (
+    DispatcherStarted
+    | DispatcherEnded
+    | SweepLost
+    | CheckpointRejected
+    | UnlistedTask
+    | DeviceState
+    | AttemptStarted
+    | AttemptAdopted
+    | AttemptStopping
+    | AttemptEnded
+    | AttemptFailed
+    | OthersCame
+    | TaskWaits
+    | TaskCompleted
+    | TaskFailed
+    | DeviceSetAside
+    | SweepPaused
+    | SweepResumed
+    | SweepDraining
+    | Snapshot
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a journal: an event and its time of day in seconds."""
+
+    at: float
+    event: JournalEvent

@@ -1,0 +1,82 @@
+"""A sweep's progress as plain values: what is known of a task, of a device, and the sum of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal
+
+from scheduler.core.retry import RetryReason
+
+TaskState = Literal["waiting", "running", "being judged", "completed", "failed"]
+WAITING: Final = "waiting"
+RUNNING: Final = "running"
+ENDED: Final = "being judged"
+DONE: Final = "completed"
+FAILED: Final = "failed"
+
+
+@dataclass(slots=True)
+class TaskView:
+    """One task as people see it. Times are times of day in seconds."""
+
+    state: TaskState = WAITING
+    attempts: int = 0
+    device: str | None = None
+    started: float | None = None
+    # Of the attempt that completed it.
+    seconds: float | None = None
+    # Of the last failure.
+    cause: str | None = None
+    # Why it is to be tried again, if it is.
+    waits: RetryReason | None = None
+    not_before: float = 0.0
+    # Why its checkpoint does not hold.
+    rejected: str | None = None
+    summary: Mapping[str, Any] | None = None
+
+
+@dataclass(slots=True)
+class DeviceView:
+    """One device as people see it."""
+
+    name: str = ""
+    index: str = ""
+    idle: bool = False
+    reason: str = "not looked at yet"
+    task: str | None = None
+    aside_until: float = 0.0
+    aside_why: str = ""
+    # When it fell free, while a task waited; to measure the gap.
+    free_since: float | None = None
+
+    @property
+    def label(self) -> str:
+        """How people call it: ``GPU 0``, ``GPU 0:1`` (a MIG instance), ``cpu:0``."""
+        return self.index if self.index.startswith("cpu") else f"GPU {self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The dispatcher at work: its process, and since when (time of day in seconds)."""
+
+    pid: int
+    # When its process was started, in clock ticks since boot: a pid alone may be another's by now.
+    start_ticks: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that the events before told, less what checkpoints tell of ended tasks."""
+
+    NAME: ClassVar = "snapshot"
+    holder: Holder | None
+    trouble: str | None
+    draining: bool
+    idle_seconds: float
+    lost_seconds: float
+    gaps: Sequence[float]
+    durations: Sequence[float]
+    devices: Mapping[str, DeviceView]
+    tasks: Mapping[str, TaskView]

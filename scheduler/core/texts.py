@@ -1,0 +1,52 @@
+"""Reasons in words. Nothing that decides may import this: words are made where files and screens are."""
+
+from __future__ import annotations
+
+from scheduler.config.units import format_duration, format_size
+from scheduler.core.retry import GiveUp, GiveUpCode, RetryCode, RetryReason
+
+_RETRY = {
+    RetryCode.STOPPED: "was stopped",
+    RetryCode.FAILED: "{kind}",
+    RetryCode.DEVICE_ERROR: "{kind}",
+    RetryCode.HALVES_ARGUMENTS: "out of memory: halves {arguments}",
+    RetryCode.NEEDS_MEMORY: "out of memory: needs a device with more than {memory} free",
+    RetryCode.OUT_OF_MEMORY: "out of memory",
+    RetryCode.MEMORY_TAKEN: "others took the device's memory",
+    RetryCode.OTHER: "for a reason that was not recorded",
+}
+_AFTER_A_PAUSE = "waits {pause} after: {reason}"
+_GIVE_UP = {
+    GiveUpCode.WRONG_CODE: "{cause}; the same code would fail again",
+    GiveUpCode.NO_ATTEMPTS_LEFT: "{cause} (attempt {attempts} of {max_attempts})",
+    GiveUpCode.NO_SUCH_MEMORY: _RETRY[RetryCode.NEEDS_MEMORY] + ", and there is none",
+}
+
+
+def retry_text(reason: RetryReason) -> str:
+    """Return why a task is tried again."""
+    if reason.words is not None:
+        return reason.words
+    text = _RETRY[reason.code].format(
+        kind=reason.kind.value if reason.kind is not None else "failed",
+        arguments=", ".join(reason.arguments),
+        memory=format_size(reason.memory or 0),
+    )
+    if not reason.pause:
+        return text
+    return _AFTER_A_PAUSE.format(pause=format_duration(reason.pause), reason=text)
+
+
+def give_up_text(reason: GiveUp) -> str:
+    """Return why a task is given up."""
+    return _GIVE_UP[reason.code].format(
+        cause=reason.cause,
+        attempts=reason.attempts,
+        max_attempts=reason.max_attempts,
+        memory=format_size(reason.memory or 0),
+    )
+
+
+def set_aside_text(cause: str) -> str:
+    """Return why a device is set aside; ``cause`` is that of the last failure on it."""
+    return f"different tasks failed on it one after the other, the last with: {cause}"

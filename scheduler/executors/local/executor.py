@@ -1,0 +1,264 @@
+"""The executor of this machine: each attempt is a process below a supervisor that outlives the dispatcher."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import queue
+import selectors
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from scheduler.config.sweep import Sweep
+from scheduler.devices.lease import LeaseHeld
+from scheduler.devices.model import Device, Reading
+from scheduler.devices.pool import DevicePool, FoundDevices
+from scheduler.executors import base
+from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.local import messages
+from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
+from scheduler.executors.local.liveness import Life
+from scheduler.executors.local.orphans import end_orphans
+from scheduler.executors.local.pool import SupervisorPool
+from scheduler.executors.worker_process import find_program
+from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
+from scheduler.storage.paths import SweepPaths
+
+
+@dataclass(slots=True)
+class _Supervised:
+    """An attempt below a living supervisor."""
+
+    task: str
+    device: str
+    start: StartLine
+    supervisor: SupervisorHandle | AdoptedSupervisor
+    life: Life
+    # Its file says that it began.
+    begun: bool
+
+
+class LocalExecutor(Executor):
+    """Runs attempts on the GPUs, MIG instances or CPU slots of this machine."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        paths: SweepPaths,
+        found: FoundDevices,
+        environment: Mapping[str, str],
+    ) -> None:
+        """Begin without attempts.
+
+        Args:
+            sweep: for its ``devices`` and ``worker.env`` sections.
+            paths: for its files.
+            found: the devices that the sweep may use.
+            environment: what workers inherit.
+
+        Raises:
+            LeaseFolderError: GPUs cannot be leased; the message says what to do.
+        """
+        self._paths = paths
+        # The PATH on which programs are looked for.
+        self._path = sweep.env.get("PATH", environment.get("PATH"))
+        self._devices = DevicePool(found, sweep.devices, self._post_readings)
+        self._selector = selectors.DefaultSelector()
+        self._supervisors = SupervisorPool(
+            self._devices, (sweep.env, environment), paths.supervisors, self._selector
+        )
+        # By task: those below a supervisor, and the devices of these and of all others not yet over.
+        self._supervised: dict[str, _Supervised] = {}
+        self._device_of: dict[str, str] = {}
+        # What threads, and calls that cannot answer at once, have to say.
+        self._inbox: queue.SimpleQueue[Callable[[], Iterator[ExecutorEvent]]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        return self._devices.all
+
+    @property
+    def where(self) -> str:
+        return self._devices.where
+
+    # --- what the dispatcher asks for ----------------------------------------------------------
+
+    def adopt(self, task: str, device: str, known: AttemptRecord | None) -> bool:
+        self._device_of[task] = device
+        if known is not None and known.ended is not None:
+            self._post(partial(self._over, base.Ended(task, known.ended)))
+            return False
+        supervisor = AdoptedSupervisor.find(known) if known is not None else None
+        if known is None or supervisor is None:
+            self._see_off(task, known.started if known is not None else None)
+            return False
+        life = Life(self._paths.log(task), supervisor.pid)
+        attempt = _Supervised(task, device, known.started, supervisor, life, begun=True)
+        self._supervised[task] = attempt
+        self._devices.occupy(device, supervisor.pid, visited=known.foreign is not None)
+        self._selector.register(supervisor, selectors.EVENT_READ, attempt)
+        return True
+
+    def offer_devices(self) -> None:
+        self._post(self._devices.start)
+
+    def start(self, request: StartRequest) -> None:
+        task, device = request.task, request.device
+        self._device_of[task] = device
+        try:
+            supervisor = self._supervisors.on(device)
+            _overwrite(request.spec_file, json.dumps(request.spec).encode())
+        except LeaseHeld as why:
+            self._post(partial(self._held, task, str(why)))
+            return
+        except OSError as error:
+            self._post(partial(self._over, base.Failed(task, error)))
+            return
+        life = Life(request.log_file, supervisor.pid)
+        self._supervised[task] = _Supervised(
+            task, device, request.start, supervisor, life, begun=False
+        )
+        self._supervisors.works(device)
+        self._devices.occupy(device, supervisor.pid)
+        program = find_program(request.command[0], self._path) or request.command[0]
+        supervisor.order(messages.Run.of(request, program))
+
+    def stop(self, task: str) -> None:
+        attempt = self._supervised.get(task)
+        if attempt is not None:
+            attempt.supervisor.stop()
+
+    def last_sign_of_life(self, task: str) -> float:
+        attempt, now = self._supervised.get(task), time.monotonic()
+        if attempt is None:  # what is left of it is being ended
+            return now
+        return attempt.life.look(now, self._devices.last_active(attempt.device))
+
+    # --- what it tells -------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self._selector.fileno()
+
+    def deadline(self) -> float | None:
+        return self._supervisors.next_release()
+
+    def events(self) -> Iterator[ExecutorEvent]:
+        for key, _ in self._selector.select(0):
+            match key.data:
+                case str() as device:
+                    yield from self._hear(device)
+                case _Supervised() as attempt:
+                    yield from self._adopted_ended(attempt)
+                case _:
+                    os.eventfd_read(self._wake)
+        while not self._inbox.empty():
+            yield from self._inbox.get()()
+        self._supervisors.release_idle()
+
+    def close(self) -> None:
+        self._devices.finish()
+        self._supervisors.release_all()
+
+    def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
+        """Have something told by `events`; safe from any thread."""
+        self._inbox.put(tell)
+        os.eventfd_write(self._wake, 1)
+
+    def _post_readings(self, readings: list[Reading]) -> None:
+        self._post(partial(self._devices.judge, readings))
+
+    def _hear(self, device: str) -> Iterator[ExecutorEvent]:
+        """Tell what a device's supervisor says, and see to what it leaves should it have been killed."""
+        supervisor = self._supervisors[device]
+        answers, alive = supervisor.receive()
+        for answer in answers:
+            attempt = self._attempt_of(supervisor)
+            if attempt is not None:
+                yield from self._answered(attempt, answer)
+        if not alive:
+            self._supervisors.bury(device)
+            attempt = self._attempt_of(supervisor)
+            if attempt is not None:
+                del self._supervised[attempt.task]
+                self._see_off(attempt.task, attempt.start)
+
+    def _attempt_of(self, supervisor: SupervisorHandle) -> _Supervised | None:
+        return next((a for a in self._supervised.values() if a.supervisor is supervisor), None)
+
+    def _answered(self, attempt: _Supervised, answer: messages.Answer) -> Iterator[ExecutorEvent]:
+        task = attempt.task
+        if isinstance(answer, messages.WorkerStarted):
+            attempt.begun = True
+            yield base.Started(task, answer.at, answer.pid)
+            return
+        del self._supervised[task]
+        self._supervisors.rests(attempt.device)
+        match answer:
+            case messages.WorkerEnded():
+                yield from self._over(base.Ended(task, answer.end))
+            case messages.RunRefused():
+                yield from self._over(base.Refused(task, answer.reason))
+            case messages.RunFailed() if attempt.begun:  # there was no room to record its end
+                self._see_off(task, attempt.start)
+            case messages.RunFailed():
+                yield from self._over(base.Failed(task, answer.as_error()))
+
+    def _adopted_ended(self, attempt: _Supervised) -> Iterator[ExecutorEvent]:
+        self._selector.unregister(attempt.supervisor)
+        attempt.supervisor.release()
+        del self._supervised[attempt.task]
+        end = self._end_on_file(attempt.task, attempt.start)
+        if end is None:
+            self._see_off(attempt.task, attempt.start)
+        else:
+            yield from self._over(base.Ended(attempt.task, end))
+
+    def _see_off(self, task: str, start: StartLine | None) -> None:
+        """Have the end of an attempt told, whose supervisor is gone, when nothing of it lives any more."""
+        token = start.token if start is not None else None
+
+        def wait() -> None:
+            end_orphans(self._paths.attempts(task), token)
+            end = self._end_on_file(task, start)
+            event = base.Lost(task) if end is None else base.Ended(task, end)
+            self._post(partial(self._over, event))
+
+        threading.Thread(target=wait, name=f"end of {task}", daemon=True).start()
+
+    def _end_on_file(self, task: str, start: StartLine | None) -> EndLine | None:
+        """Return the end of an attempt, if its supervisor has recorded one; without ``start``, the last's."""
+        attempts = read_attempts(self._paths.attempts(task))
+        record = latest(attempts, start.attempt if start is not None else None)
+        return record.ended if record is not None and record.verdict is None else None
+
+    def _held(self, task: str, why: str) -> Iterator[ExecutorEvent]:
+        yield from self._devices.refused(self._device_of.pop(task), why)
+        yield base.Refused(task, Refusal.DEVICE_HELD)
+
+    def _over(
+        self, event: base.Ended | base.Lost | base.Refused | base.Failed
+    ) -> Iterator[ExecutorEvent]:
+        """Tell a task's last event, then offer its device, unless that is another task's by now."""
+        device = self._device_of.pop(event.task)
+        yield event
+        if device not in self._device_of.values():
+            yield from self._devices.vacate(device)
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    """Write a file over, without truncating it first: ext4 syncs a file that was emptied and written."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        written = os.write(descriptor, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(descriptor, written)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,120 @@
+"""What the dispatcher and a supervisor say to each other: JSON lines, each an object with a ``type``.
+
+Orders go to the supervisor's standard input, answers come from its standard output. supervisor.py, which can
+import nothing from here, names the same keys; tests/scheduler/executors/local/test_messages.py holds the
+two together.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from scheduler.executors.base import Refusal, StartRequest
+from scheduler.storage.attempts_file import EndLine
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first order: what all attempts on the supervisor's device have in common."""
+
+    environment: dict[str, str]
+
+    def as_line(self) -> bytes:
+        """Return it as it is sent."""
+        return _line("setup", asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Run an attempt; see `StartRequest` for what is meant by its parts."""
+
+    command: list[str]
+    environment: dict[str, str]
+    # How the attempts file's line of the start begins.
+    start: dict[str, Any]
+    attempts_file: str
+    attempts_size: int
+    done_file: str
+    log_file: str
+    grace: float
+
+    @classmethod
+    def of(cls, request: StartRequest, program: str) -> Run:
+        """Return the order that carries out a request with a program that was found."""
+        return cls(
+            [program, *request.command[1:]],
+            dict(request.environment),
+            request.start.as_json(),
+            str(request.attempts_file),
+            request.attempts_size,
+            str(request.done_file),
+            str(request.log_file),
+            request.grace,
+        )
+
+    def as_line(self) -> bytes:
+        """Return it as it is sent."""
+        return _line("run", asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """The worker runs since that time of day."""
+
+    pid: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerEnded:
+    """The worker and all below it are gone; the attempts file has this line."""
+
+    end: EndLine
+
+
+@dataclass(frozen=True, slots=True)
+class RunRefused:
+    """The attempt must not be started."""
+
+    reason: Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """A file could not be written: the attempt was not started, or its end is not on file."""
+
+    errno: int
+    error: str
+    file: str | None
+
+    def as_error(self) -> OSError:
+        """Return what the supervisor met."""
+        return OSError(self.errno, self.error, self.file)
+
+
+Answer = WorkerStarted | WorkerEnded | RunRefused | RunFailed
+
+
+def parse(line: bytes) -> Answer:
+    """Return what a supervisor answered.
+
+    Raises:
+        ValueError: it is none of its answers.
+    """
+    message = json.loads(line)
+    match message:
+        case {"type": "started", "pid": int(pid), "at": float(at)}:
+            return WorkerStarted(pid, at)
+        case {"type": "ended", "end": {} as content} if (end := EndLine.parse(content)) is not None:
+            return WorkerEnded(end)
+        case {"type": "refused", "reason": str(reason)}:
+            return RunRefused(Refusal(reason))
+        case {"type": "failed", "errno": int(errno), "error": str(error), "file": file}:
+            return RunFailed(errno, error, file if isinstance(file, str) else None)
+    raise ValueError(f"not a supervisor's answer: {message!r}")
+
+
+def _line(kind: str, content: dict[str, Any]) -> bytes:
+    return json.dumps({"type": kind, **content}).encode() + b"\n"

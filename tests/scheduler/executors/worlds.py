@@ -1,0 +1,175 @@
+"""What the executor contract is tested on: for each executor, a world of devices and files in a folder.
+
+To have another executor tested, add a class with the same methods to `WORLDS`. A world is made again in
+another process, by its name and its folder, and is the same world there: that process is killed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scheduler.config.loader import read_sweep
+from scheduler.core.events import Start
+from scheduler.devices.cpu import cpu_slots
+from scheduler.devices.model import Device, Reading
+from scheduler.devices.pool import FoundDevices
+from scheduler.executors.base import Executor, ExecutorEvent, Started, StartRequest
+from scheduler.executors.local.executor import LocalExecutor
+from scheduler.executors.request import build_request
+from scheduler.storage.attempts_file import AttemptRecord, read_attempts
+from scheduler.storage.paths import SweepPaths
+
+PATIENCE = 60.0  # seconds; only a test that fails waits so long
+SWEEP = """
+matrix: {letter: [a, b]}
+worker: {command: [sh, -c, "exit 0"], env: {OF_THE_SWEEP: "yes"}}
+devices: {idle_for: 0s, cpu_slots: 2}
+"""
+T = TypeVar("T")
+
+
+class LocalWorld:
+    """Two CPU slots of this machine."""
+
+    leases = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        file = folder / "contract.yaml"
+        if not file.exists():
+            file.write_text(SWEEP)
+        self.sweep = read_sweep(file)
+        self.paths = SweepPaths(folder, "contract")
+        self.paths.make_folders()
+        os.environ["SCHEDULER_LEASES"] = str(folder / "leases")
+
+    def found(self) -> FoundDevices:
+        return FoundDevices(cpu_slots(2), "two slots", None)
+
+    def executor(self) -> Executor:
+        """Return an executor, of as many as there are at a time."""
+        return LocalExecutor(self.sweep, self.paths, self.found(), os.environ)
+
+    def looks(self) -> int | None:
+        """Return how often a device has been looked at so far; None: none ever is."""
+        return None
+
+    def kill_watcher(self, record: AttemptRecord) -> None:
+        """Kill without a warning what an attempt was started by, and what would see its end."""
+        assert record.started.supervisor is not None
+        os.kill(record.started.supervisor, signal.SIGKILL)
+
+    # --- the same for every executor -----------------------------------------------------------
+
+    def request(
+        self, executor: Executor, script: str, *, task: str = "a", number: int = 1, device: int = 0
+    ) -> StartRequest:
+        """Return the request to run a shell script."""
+        on = executor.devices[device]
+        asked = next(t for t in self.sweep.tasks if t.id == task)
+        start = Start(task, number, on.id, 0)
+        request = build_request(self.sweep, asked, start, on, self.paths, free_memory=None)
+        return replace(request, command=["sh", "-c", script], grace=0.2)
+
+    def record(self, task: str = "a") -> AttemptRecord:
+        """Return the task's last attempt as its file has it."""
+        return read_attempts(self.paths.attempts(task))[-1]
+
+
+class Idle:
+    """NVML on a machine whose GPUs nobody uses."""
+
+    looks = 0
+
+    def read(self, device: str) -> Reading:
+        Idle.looks += 1
+        return Reading(device, 0, free_memory=2**34, total_memory=2**34, processes=())
+
+
+class LocalGpuWorld(LocalWorld):
+    """Two GPUs of this machine, with leases between all executors."""
+
+    leases = True
+
+    def found(self) -> FoundDevices:
+        gpus = [Device(f"GPU-{n}", "a GPU", str(n), "gpu", total_memory=2**34) for n in range(2)]
+        nvml: Any = Idle()
+        return FoundDevices(gpus, "two GPUs", nvml)
+
+    def looks(self) -> int:
+        return Idle.looks
+
+
+WORLDS: dict[str, Callable[[Path], LocalWorld]] = {
+    "local, CPU slots": LocalWorld,
+    "local, GPUs": LocalGpuWorld,
+}
+
+
+class Driver:
+    """An executor whose events are asked for as the dispatcher does."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.seen: list[ExecutorEvent] = []
+        # Those that `until` has returned, or passed over.
+        self.past = 0
+
+    def turn(self, handle: Callable[[ExecutorEvent], None] | None = None) -> None:
+        """Wait for the executor to have something to say, and hear all of it."""
+        deadline = self.executor.deadline()
+        pause = 0.05 if deadline is None else min(0.05, max(0.0, deadline - time.monotonic()))
+        select.select([self.executor], [], [], pause)
+        for event in self.executor.events():
+            self.seen.append(event)
+            if handle is not None:
+                handle(event)
+
+    def until(
+        self,
+        kind: type[T],
+        of: str | None = None,
+        handle: Callable[[ExecutorEvent], None] | None = None,
+    ) -> T:
+        """Return the next event of that kind (``of`` a task or device), after the last one returned."""
+        patience, at = time.monotonic() + PATIENCE, self.past
+        while time.monotonic() < patience:
+            for event in self.seen[at:]:
+                at += 1
+                if isinstance(event, kind) and of in (None, *about(event)):
+                    self.past = at
+                    return event
+            self.turn(handle)
+        raise AssertionError(f"never told {kind.__name__} of {of}: {self.seen}")
+
+
+def about(event: object) -> list[str]:
+    """Return the task and the device that an event tells of."""
+    return [getattr(event, name) for name in ("task", "device") if hasattr(event, name)]
+
+
+def open_gate(gate: Path, exit_code: int) -> None:
+    """Let a script go on that waits for its exit code at a FIFO."""
+    opened = threading.Thread(target=lambda: gate.write_text(f"{exit_code}\n"), daemon=True)
+    opened.start()
+    opened.join(PATIENCE)
+    assert not opened.is_alive(), f"nobody came to {gate}"
+
+
+if __name__ == "__main__":  # start an attempt, say so, and wait to be killed
+    name, where, script = sys.argv[1:]
+    world = WORLDS[name](Path(where))
+    driver = Driver(world.executor())
+    driver.executor.start(world.request(driver.executor, script))
+    driver.until(Started)
+    print("started", flush=True)
+    signal.pause()

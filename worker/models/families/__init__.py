@@ -1,1 +1,0 @@
-"""Families of pipelines, a file each: what they are made of, and how they are built and checked."""
