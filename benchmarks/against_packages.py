@@ -179,7 +179,7 @@ def measure(
 def _is_of(row: dict, about: dict) -> bool:
     """Say whether a row tells what would be measured again here."""
     there, here = row.get("environment", {}), about["environment"]
-    return all(there.get(key) == here[key] for key in environment.MUST_AGREE) and all(
+    return environment.agree(there, here) and all(
         row.get(key) == about[key] for key in ("pipe", "steps", "batch_size")
     )
 

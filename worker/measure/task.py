@@ -186,9 +186,7 @@ def _still_holding(
     if others:
         say(f"{others} rows of the results file are not in this version's form and do not count")
     return {
-        (row.digest, row.key): row
-        for row in existing
-        if all(row.environment.get(key) == here[key] for key in environment.MUST_AGREE)
+        (row.digest, row.key): row for row in existing if environment.agree(row.environment, here)
     }
 
 

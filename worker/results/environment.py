@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,6 @@ _PACKAGES = (
     *dict.fromkeys(package for spec in specs().values() for package in spec.needs),
     *("open_clip_torch", "torchmetrics"),
 )
-# rows are only comparable where these agree
-MUST_AGREE = ("device", "driver", "threads", "versions")
 
 
 def describe(device: str) -> dict[str, Any]:
@@ -35,6 +34,23 @@ def describe(device: str) -> dict[str, Any]:
     described["versions"] = {name: _version(name) for name in _PACKAGES}
     described["commit"] = _commit()
     return described
+
+
+def agree(there: Mapping[str, Any], here: Mapping[str, Any]) -> bool:
+    """Say whether what was measured in one environment can be compared with another's rows.
+
+    Args:
+        there: of a row. What it does not name, because the accelerator that needs the package was
+            added later, it does not depend on.
+        here: as ``describe`` returns it.
+    """
+    versions = there.get("versions")
+    return (
+        all(there.get(key) == here[key] for key in ("device", "driver", "threads"))
+        and isinstance(versions, Mapping)
+        and {"torch", "diffusers"} <= versions.keys()
+        and all(here["versions"].get(name) == found for name, found in versions.items())
+    )
 
 
 def _processor() -> str:
