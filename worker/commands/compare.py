@@ -19,9 +19,10 @@ from worker.errors import ConfigurationError, WorkerError
 from worker.judging import field_diff as match
 from worker.judging import object_diff as objects
 from worker.judging import report, source
+from worker.judging.fields import FIELDS, Findings
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.reasons.texts import text as text_of
-from worker.judging.static.extract import FIELDS, Findings, extract
+from worker.judging.static.extract import extract
 from worker.judging.static.values import Unknown
 
 EXAMPLE = """\

@@ -13,10 +13,10 @@ from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.judging import field_diff as match
 from worker.judging import source
+from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
 from worker.judging.reasons.codes import Why
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
-from worker.judging.static.extract import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
 from worker.judging.static.values import AbstractDict, AbstractList, Unknown, Value
 from worker.judging.tamper_check import way_to_harness
 from worker.models.sources import local_source

@@ -13,8 +13,9 @@ from worker.judging import field_diff as match
 from worker.judging import measure as judge
 from worker.judging import object_diff as objects
 from worker.judging import source
+from worker.judging.fields import Findings
 from worker.judging.sandbox import sandbox
-from worker.judging.static.extract import Findings, extract
+from worker.judging.static.extract import extract
 
 Answer = dict[str, Any]
 """``stage`` (text, objects, measured), ``passed``, ``achievement``, ``problem``, ``caveat`` (what is

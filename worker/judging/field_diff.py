@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
+from worker.judging.fields import FIELDS, NO_PIPELINE, Findings
 from worker.judging.library_facts import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
 from worker.judging.reasons.codes import Reason, Why
-from worker.judging.static.extract import FIELDS, NO_PIPELINE, Findings, untouched
+from worker.judging.static.extract import untouched
 from worker.judging.static.libraries.schedulers import spacing
 from worker.judging.static.values import (
     ITEMS,

@@ -13,7 +13,7 @@ import pytest
 
 from worker.__main__ import main
 from worker.judging import field_diff as match
-from worker.judging.static.extract import FIELDS
+from worker.judging.fields import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
 CASES = ROOT / "cases"

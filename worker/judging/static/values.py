@@ -81,8 +81,8 @@ class AbstractObject:
     def __init__(self, slots: Slots | None = None) -> None:
         self.slots: Slots = {} if slots is None else slots
 
-    def twin(self, slots: Slots) -> AbstractObject:
-        """Return a thing of the same kind with other slots."""
+    def like(self, slots: Slots) -> AbstractObject:
+        """Return an object of the same kind with other slots."""
         return type(self)(slots)
 
 
@@ -117,7 +117,7 @@ class SchedulerConfig(AbstractObject):
         super().__init__(slots)
         self.of = of  # whose it is: what changes the one changes the other
 
-    def twin(self, slots: Slots) -> AbstractObject:
+    def like(self, slots: Slots) -> AbstractObject:
         return SchedulerConfig(slots, self.of)
 
 
@@ -137,11 +137,11 @@ class AbstractClass(AbstractObject):
     ) -> None:
         super().__init__(slots)
         self.name = name
-        self.lineage = lineage  # what it inherits from, in the order in which Python searches it
+        # What it inherits from, in the order in which Python searches it.
+        self.lineage = lineage
         self.is_data = is_data
-
-    def twin(self, slots: Slots) -> AbstractObject:
-        return AbstractClass(slots, self.name, self.lineage, self.is_data)
+        # The names that its body annotates: a data class's fields.
+        self.fields: tuple[str, ...] = ()
 
     @property
     def is_enum(self) -> bool:
@@ -169,7 +169,7 @@ class Instance(AbstractObject):
         super().__init__(slots)
         self.cls = cls
 
-    def twin(self, slots: Slots) -> AbstractObject:
+    def like(self, slots: Slots) -> AbstractObject:
         return Instance(slots, self.cls)
 
 
@@ -200,10 +200,15 @@ class Scope:
     names: Names = field(default_factory=Names)
     parent: Scope | None = None
     is_class: bool = False
-    redirected: dict[str, Scope] = field(default_factory=dict)  # by global and nonlocal
-    stars: list[str] = field(default_factory=list)  # modules imported with *
+    # By global and nonlocal.
+    redirected: dict[str, Scope] = field(default_factory=dict)
+    # Modules imported with *.
+    stars: list[str] = field(default_factory=list)
+    # A class body's annotated names, in order.
+    annotated: tuple[str, ...] = ()
     function: Function | None = None
-    receiver: Value = None  # the object that the running method belongs to
+    # The object that the running method belongs to.
+    receiver: Value = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,7 +324,7 @@ def join(
         and _alike(left, right)
     ):
         slots: Slots = type(left.slots)()
-        result = joined[pair] = left.twin(slots)
+        result = joined[pair] = left.like(slots)
         spend(1 + SLOT * (len(left.slots) + len(right.slots)))
         for key in left.slots | right.slots:
             one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
@@ -359,7 +364,7 @@ def shallow(value: Value) -> Value:
     """Return a copy of the outermost object alone."""
     if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
         return value
-    return value.twin(type(value.slots)(value.slots))
+    return value.like(type(value.slots)(value.slots))
 
 
 def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> Value:
@@ -373,7 +378,7 @@ def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> V
     if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
         return value
     slots: Slots = type(value.slots)()
-    result = made[id(value)] = value.twin(slots)
+    result = made[id(value)] = value.like(slots)
     spend(1 + SLOT * len(value.slots))
     for key, item in value.slots.items():
         slots[key] = clone(item, spend, made)

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from worker.judging.field_diff import compare
+from worker.judging.fields import FIELDS
 from worker.judging.report import plain
-from worker.judging.static.extract import FIELDS, extract
+from worker.judging.static.extract import extract
 
 PROGRAMS = yaml.safe_load((Path(__file__).parent / "programs.yaml").read_text())
 MODEL = 'MODEL = "stable-diffusion-v1-5/stable-diffusion-v1-5"\n'

@@ -1,1 +1,1 @@
-"""An abstract interpreter of Python: expressions, calls, definitions, statements."""
+"""An abstract interpreter of Python: its state in one class, its handlers a module each."""

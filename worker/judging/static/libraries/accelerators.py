@@ -10,7 +10,7 @@ from __future__ import annotations
 from worker.judging.library_facts import ACCELERATOR_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Machine, Raised
+from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.operations.attributes import change, component
 from worker.judging.static.values import (
     AbstractDict,
@@ -28,7 +28,7 @@ _TGATE = ACCELERATOR_PACKAGES["tgate"]
 _TOME = ACCELERATOR_PACKAGES["tome"]
 
 
-def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
+def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> Value:
     """Call a name of the packages DeepCache, tomesd or tgate."""
     name = function.last
     if name == "DeepCacheSDHelper":
@@ -37,23 +37,25 @@ def call_package(machine: Machine, function: Lib, given: Arguments) -> Value:
             slots["pipe"] = given.get("pipe", 0)
         return Helper(slots)
     if name == "apply_patch":
-        return _apply_tome(machine, given)
+        return _apply_tome(interpreter, given)
     if name == "remove_patch":
-        unet = _unet(machine, given.get("model", 0))
+        unet = _unet(interpreter, given.get("model", 0))
         if isinstance(unet, Component):
-            machine.store.put(unet.slots, "tome", None)
+            interpreter.store.put(unet.slots, "tome", None)
         else:
-            change(machine, unet, "remove_patch")
+            change(interpreter, unet, "remove_patch")
         return given.get("model", 0)
     if name.startswith("Tgate") and name.endswith("Loader"):
-        return _load_tgate(machine, name, given)
-    machine.taint([*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path))
+        return _load_tgate(interpreter, name, given)
+    interpreter.taint(
+        [*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path)
+    )
     return Unknown(Why.RESULT(function=function.path))
 
 
-def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments) -> Value:
+def call_helper(interpreter: Interpreter, helper: Helper, method: str, given: Arguments) -> Value:
     """Call a method of a DeepCacheSDHelper."""
-    store = machine.store
+    store = interpreter.store
     if method == "set_params":
         values = given.named(tuple(_DEEPCACHE.defaults), _DEEPCACHE.defaults)
         unexpected = set(values) - set(_DEEPCACHE.defaults)
@@ -61,9 +63,9 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
             raise Raised("TypeError", Why.TAKES_NO(function="set_params", name=min(unexpected)))
         store.put(helper.slots, "params", AbstractDict(dict(values)))
         return None
-    unet = _unet(machine, helper.slots.get("pipe"))
+    unet = _unet(interpreter, helper.slots.get("pipe"))
     if method not in ("enable", "disable"):
-        change(machine, unet, method)
+        change(interpreter, unet, method)
         return Unknown(Why.HELPER_RESULT(method=method))
     if "pipe" not in helper.slots:
         # enable() has a parameter for the pipe, but never reads it.
@@ -83,11 +85,11 @@ def call_helper(machine: Machine, helper: Helper, method: str, given: Arguments)
     return None
 
 
-def _unet(machine: Machine, model: Value) -> Value:
-    return component(machine, model, "unet") if isinstance(model, Pipeline) else model
+def _unet(interpreter: Interpreter, model: Value) -> Value:
+    return component(interpreter, model, "unet") if isinstance(model, Pipeline) else model
 
 
-def _apply_tome(machine: Machine, given: Arguments) -> Value:
+def _apply_tome(interpreter: Interpreter, given: Arguments) -> Value:
     model = given.get("model", 0)
     rest = Arguments(given.positional[1:], given.keywords, given.open)
     values = rest.named(tuple(_TOME.defaults), _TOME.defaults)
@@ -95,19 +97,19 @@ def _apply_tome(machine: Machine, given: Arguments) -> Value:
     unexpected = set(values) - set(_TOME.defaults)
     if unexpected:
         raise Raised("TypeError", Why.TAKES_NO(function="apply_patch", name=min(unexpected)))
-    unet = _unet(machine, model)
+    unet = _unet(interpreter, model)
     if isinstance(unet, Component):
-        machine.store.put(unet.slots, "tome", AbstractDict(dict(values)))
+        interpreter.store.put(unet.slots, "tome", AbstractDict(dict(values)))
     else:
-        change(machine, unet, "apply_patch")
+        change(interpreter, unet, "apply_patch")
     return model
 
 
-def _load_tgate(machine: Machine, name: str, given: Arguments) -> Value:
+def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     pipe = given.get("pipe", 0)
     if not isinstance(pipe, Pipeline):
         return pipe
-    machine.store.put(pipe.slots, "tgate", name)
+    interpreter.store.put(pipe.slots, "tgate", name)
     if "DeepCache" in name:
         unexpected = set(given.keywords) - {"pipe", "cache_interval", "cache_branch_id"}
         if unexpected:
@@ -119,9 +121,9 @@ def _load_tgate(machine: Machine, name: str, given: Arguments) -> Value:
                 "cache_branch_id": given.get("cache_branch_id", 2, 0),
             }
         )
-        call_helper(machine, helper, "set_params", params)
-        call_helper(machine, helper, "enable", Arguments())
-        machine.store.put(pipe.slots, "helper", helper)
+        call_helper(interpreter, helper, "set_params", params)
+        call_helper(interpreter, helper, "enable", Arguments())
+        interpreter.store.put(pipe.slots, "helper", helper)
     return pipe
 
 
@@ -131,21 +133,21 @@ def tgate_arguments(loader: Value, given: dict[str, Value]) -> dict[str, Value]:
     return {name: given.pop(name, default) for name, default in defaults.items()}
 
 
-def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -> Value:
+def findings(interpreter: Interpreter, pipe: Pipeline, tgate: dict[str, Value] | None) -> Value:
     """Return the field ``accelerators`` of a call: names to parameters, those that are on.
 
     Args:
-        machine: the reader.
+        interpreter: the interpreter.
         pipe: the pipeline called.
         tgate: T-GATE's parameters if the call went through ``pipe.tgate``.
     """
-    unet = component(machine, pipe, "unet")
+    unet = component(interpreter, pipe, "unet")
     if not isinstance(unet, Component):
         return Unknown(unet.why if isinstance(unet, Unknown) else Why.FOREIGN_UNET())
     found: Slots = {}
     deepcache = unet.slots.get("deepcache")
     if isinstance(deepcache, Helper):
-        found["deepcache"] = _params_of(machine, deepcache)
+        found["deepcache"] = _params_of(interpreter, deepcache)
     elif deepcache is not None:
         found["deepcache"] = deepcache
     tome = unet.slots.get("tome")
@@ -156,7 +158,7 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
     elif isinstance(pipe.slots["tgated"], Unknown):
         found["tgate"] = pipe.slots["tgated"]
     elif pipe.slots["tgated"]:
-        machine.note(Why.LEFT_OVER_TGATE())
+        interpreter.note(Why.LEFT_OVER_TGATE())
         found["tgate"] = AbstractDict({"left over": True})
     for part in (unet, pipe.slots.get("transformer")):
         changed = part.slots.get("changed") if isinstance(part, Component) else None
@@ -165,12 +167,12 @@ def findings(machine: Machine, pipe: Pipeline, tgate: dict[str, Value] | None) -
     return AbstractDict(found)
 
 
-def _params_of(machine: Machine, helper: Helper) -> Value:
+def _params_of(interpreter: Interpreter, helper: Helper) -> Value:
     if helper.slots.get("twice") is True:
-        machine.note(Why.ENABLED_TWICE())
+        interpreter.note(Why.ENABLED_TWICE())
         return AbstractDict({"broken": "enabled twice"})
     params = helper.slots.get("params")
     if params is None:
-        machine.note(Why.PARAMS_NOT_SET())
+        interpreter.note(Why.PARAMS_NOT_SET())
         return AbstractDict({"broken": "set_params missing"})
     return AbstractDict(dict(params.slots)) if isinstance(params, AbstractDict) else params

@@ -15,9 +15,9 @@ from worker.judging.library_facts import (
 )
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Machine
+from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.libraries import accelerators, schedulers
-from worker.judging.static.operations import constants as pure
+from worker.judging.static.operations import constants
 from worker.judging.static.operations.attributes import COMPONENTS, PIPE, UNSEEN, change, write
 from worker.judging.static.values import (
     ITEMS,
@@ -122,7 +122,7 @@ def _class_of(name: str, model_id: Value) -> Value:
     return Unknown(Why.PIPELINE_CLASS(), key)
 
 
-def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
+def build(interpreter: Interpreter, name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, or a class method that loads or converts, makes."""
     if method in ("from_pretrained", "from_single_file"):
         place = given.keywords.get("pretrained_model_link_or_path", Unknown(Why.NO_MODEL_NAMED()))
@@ -134,13 +134,13 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
         source = given.keywords.get(PIPE) if method == "" else given.get("pipeline", 0)
         if not isinstance(source, Pipeline):
             source = None
-        pipe = _from_parts(machine, name, source, given)
+        pipe = _from_parts(name, source, given)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
-    machine.built.append(pipe)
+    interpreter.built.append(pipe)
     for part, value in given.keywords.items():
         if part in COMPONENTS - UNSEEN:
-            write(machine, pipe, part, value)
+            write(interpreter, pipe, part, value)
     options = {
         key: value
         for key, value in given.keywords.items()
@@ -170,7 +170,7 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
     )
 
 
-def _from_parts(machine: Machine, name: str, source: Pipeline | None, given: Arguments) -> Pipeline:
+def _from_parts(name: str, source: Pipeline | None, given: Arguments) -> Pipeline:
     """Build a pipeline from another one, whose parts it shares, or from parts loaded singly."""
     if source is None:
         unet = given.get("unet")
@@ -186,23 +186,23 @@ def _from_parts(machine: Machine, name: str, source: Pipeline | None, given: Arg
     return pipe
 
 
-def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> Value:
+def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Arguments) -> Value:
     """Call a method of a pipeline; a method not known here is kept as a setting."""
-    store = machine.store
+    store = interpreter.store
     settings = pipe.slots["settings"]
     if method in ("__call__", "tgate"):
-        return call_pipeline(machine, pipe, given, through_tgate=method == "tgate")
+        return call_pipeline(interpreter, pipe, given, through_tgate=method == "tgate")
     if method in ("to", "cuda", "cpu", "half", "float"):
-        _move(machine, pipe, method, given)
+        _move(interpreter, pipe, method, given)
         return pipe
     if method == "register_modules":
         for name, value in given.keywords.items():
-            write(machine, pipe, name, value)
+            write(interpreter, pipe, name, value)
         if given.open is not None:
-            machine.taint([pipe], given.open.why)
+            interpreter.taint([pipe], given.open.why)
         return None
     if method.startswith("_"):
-        change(machine, pipe, method, *given.positional, *given.keywords.values())
+        change(interpreter, pipe, method, *given.positional, *given.keywords.values())
     if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
         return Unknown(Why.RESULT(function=method))
     if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
@@ -213,12 +213,12 @@ def call_method(machine: Machine, pipe: Pipeline, method: str, given: Arguments)
     if undone is not None:
         store.drop(settings.slots, undone)
     else:
-        _record_setting(machine, settings, method, given)
+        _record_setting(interpreter, settings, method, given)
     return Unknown(Why.RESULT(function=method))
 
 
 def _record_setting(
-    machine: Machine, settings: AbstractDict, method: str, given: Arguments
+    interpreter: Interpreter, settings: AbstractDict, method: str, given: Arguments
 ) -> None:
     arguments: Slots = dict(given.keywords)
     arguments.update({str(place): value for place, value in enumerate(given.positional)})
@@ -227,11 +227,11 @@ def _record_setting(
     entry: Value = AbstractDict(arguments) if arguments else True
     if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
         entry = Unknown(Why.REPEATED_CALL(method=method))
-    machine.store.put(settings.slots, method, entry)
+    interpreter.store.put(settings.slots, method, entry)
 
 
-def _move(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> None:
-    store = machine.store
+def _move(interpreter: Interpreter, pipe: Pipeline, method: str, given: Arguments) -> None:
+    store = interpreter.store
     for part in pipe.slots.values():
         if isinstance(part, Component):
             store.drop(part.slots, "dtype")
@@ -254,9 +254,11 @@ def _move(machine: Machine, pipe: Pipeline, method: str, given: Arguments) -> No
         store.put(pipe.slots, "dtype", given.open)
 
 
-def call_component(machine: Machine, part: Component, method: str, given: Arguments) -> Value:
+def call_component(
+    interpreter: Interpreter, part: Component, method: str, given: Arguments
+) -> Value:
     """Call a method of a pipeline's part."""
-    store = machine.store
+    store = interpreter.store
     if method == "compile":
         store.put(part.slots, "compile", given.get("mode") or "default")
     elif method == "fuse_qkv_projections":
@@ -284,32 +286,40 @@ def call_component(machine: Machine, part: Component, method: str, given: Argume
         return part
     elif method not in NEUTRAL_PART_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
-        change(machine, part, method, *given.positional, *keywords)
+        change(interpreter, part, method, *given.positional, *keywords)
     return Part(Why.RESULT(function=method), owner=part)
 
 
 def call_pipeline(
-    machine: Machine, pipe: Pipeline | Unknown, given: Arguments, *, through_tgate: bool = False
+    interpreter: Interpreter,
+    pipe: Pipeline | Unknown,
+    given: Arguments,
+    *,
+    through_tgate: bool = False,
 ) -> Value:
     """Record a pipeline's call: the configuration as it is now, and the call's arguments."""
     if isinstance(pipe, Unknown):
         slots = _unknown_pipeline(pipe)
         slots.update(
-            _call_fields(machine, pipe, pipe, _call_values(machine, pipe, given), given.open)
+            _call_fields(
+                interpreter, pipe, pipe, _call_values(interpreter, pipe, given), given.open
+            )
         )
     else:
-        machine.spend(pure.size(pipe.slots["settings"]) + pure.size(pipe.slots["replaced"]))
+        interpreter.spend(
+            constants.size(pipe.slots["settings"]) + constants.size(pipe.slots["replaced"])
+        )
         slots = pipeline_fields(pipe)
-        values = _call_values(machine, slots["pipeline"], given)
+        values = _call_values(interpreter, slots["pipeline"], given)
         tgate: dict[str, Value] | None = None
         if through_tgate:
             tgate = accelerators.tgate_arguments(pipe.slots["tgate"], values)
-            machine.store.put(pipe.slots, "tgated", True)
-        slots["accelerators"] = accelerators.findings(machine, pipe, tgate)
+            interpreter.store.put(pipe.slots, "tgated", True)
+        slots["accelerators"] = accelerators.findings(interpreter, pipe, tgate)
         slots.update(
-            _call_fields(machine, slots["pipeline"], slots["model_id"], values, given.open)
+            _call_fields(interpreter, slots["pipeline"], slots["model_id"], values, given.open)
         )
-    machine.store.put(machine.world, "call", Call(slots))
+    interpreter.record_call(Call(slots))
     return Unknown(Why.PIPELINE_OUTPUT())
 
 
@@ -359,11 +369,11 @@ def _unknown_pipeline(pipe: Unknown) -> Slots:
     return dict.fromkeys((*names, *more), Unknown(pipe.why))
 
 
-def _call_values(machine: Machine, cls: Value, given: Arguments) -> dict[str, Value]:
+def _call_values(interpreter: Interpreter, cls: Value, given: Arguments) -> dict[str, Value]:
     """Return a call's arguments under their names."""
     values = given.named(_signature(cls).order, {})
     if "inference_step" in values and "num_inference_steps" not in values:
-        machine.note(Why.STEPS_IGNORED())
+        interpreter.note(Why.STEPS_IGNORED())
         values["num_inference_steps"] = values.pop("inference_step")
     return values
 
@@ -374,13 +384,17 @@ def _signature(cls: Value) -> CallSignature:
 
 
 def _call_fields(
-    machine: Machine, cls: Value, model_id: Value, values: dict[str, Value], missing: Unknown | None
+    interpreter: Interpreter,
+    cls: Value,
+    model_id: Value,
+    values: dict[str, Value],
+    missing: Unknown | None,
 ) -> Slots:
     """Return the fields that a call's arguments give; ``missing``: there may be more of them."""
     signature = _signature(cls)
 
     def argument(name: str, default: Value) -> Value:
-        value = clone(values.pop(name, None), machine.spend)
+        value = clone(values.pop(name, None), interpreter.spend)
         if isinstance(value, Lib) and not is_symbol(value):
             value = Unknown(Why.SET_ELSEWHERE(name=value.path))
         return (missing or default) if value is None else value
@@ -412,7 +426,7 @@ def _call_fields(
         "negative_prompt": argument("negative_prompt", None),
     }
     options = {
-        name: clone(value, machine.spend)
+        name: clone(value, interpreter.spend)
         for name, value in values.items()
         if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
     }

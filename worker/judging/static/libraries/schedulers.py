@@ -10,7 +10,7 @@ from worker.judging.library_facts import (
 )
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Machine
+from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.operations.attributes import change
 from worker.judging.static.values import (
     BASE,
@@ -57,7 +57,7 @@ def default_of(model_id: Value) -> Scheduler:
     return Scheduler({"class": name, BASE: model_id})
 
 
-def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
+def build(name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, ``Name.from_config(…)`` or ``Name.from_pretrained(…)`` makes."""
     slots: Slots = {"class": name}
     if method == "":
@@ -82,13 +82,15 @@ def build(machine: Machine, name: str, method: str, given: Arguments) -> Value:
     return Scheduler(slots)
 
 
-def call_method(machine: Machine, scheduler: Scheduler, method: str, given: Arguments) -> Value:
+def call_method(
+    interpreter: Interpreter, scheduler: Scheduler, method: str, given: Arguments
+) -> Value:
     """Call a method of a noise scheduler."""
     if method == "from_config" and isinstance(scheduler.slots["class"], str):
-        return build(machine, scheduler.slots["class"], method, given)
+        return build(scheduler.slots["class"], method, given)
     if method not in NEUTRAL_SCHEDULER_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
-        change(machine, scheduler, method, *given.positional, *keywords)
+        change(interpreter, scheduler, method, *given.positional, *keywords)
     return Unknown(Why.SCHEDULER_RESULT(method=method))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from worker.judging.library_facts import PARTS, PLAIN_ATTRIBUTES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Abandoned, Machine, Raised
-from worker.judging.static.operations import constants as pure
+from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
+from worker.judging.static.operations import constants
 from worker.judging.static.values import (
     BASE,
     ITEMS,
@@ -66,7 +66,7 @@ ELEMENT = "an element"  # what is changed where no attribute is
 OWN = "\0own "  # before the names of attributes that the file itself gave to an object
 
 
-def read(machine: Machine, owner: Value, name: str) -> Value:
+def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
     """Return ``owner.name``."""
     if isinstance(owner, Part) and name not in PLAIN_ATTRIBUTES and owner.name != "config":
         return owner.inner(name)
@@ -74,11 +74,11 @@ def read(machine: Machine, owner: Value, name: str) -> Value:
         return Unknown(owner.why)
     if isinstance(owner, Lib):
         path = f"{owner.path}.{name}"
-        return machine.overridden.get(path, Lib(path))
+        return interpreter.overridden.get(path, Lib(path))
     if isinstance(owner, (Pipeline, Component, Scheduler, SchedulerConfig, Helper)):
-        return _read_library_object(machine, owner, name)
+        return _read_library_object(interpreter, owner, name)
     if isinstance(owner, Instance):
-        return _read_instance(machine, owner, name)
+        return _read_instance(interpreter, owner, name)
     if isinstance(owner, AbstractClass):
         found = find(owner, name)
         if isinstance(found, Function) and found.kind == "class":
@@ -97,14 +97,14 @@ def _or_unknown(found: Value, name: str) -> Value:
     return Unknown(Why.ATTRIBUTE(name=name)) if found is MISSING else found
 
 
-def _read_library_object(machine: Machine, owner: AbstractObject, name: str) -> Value:
+def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: str) -> Value:
     if isinstance(owner, Pipeline):
         if OWN + name in owner.slots:
             return owner.slots[OWN + name]
         if name in COMPONENTS:
             if has_part(owner, name) is False:
                 raise Raised("AttributeError", Why.HAS_NO_PART(cls=owner.slots["class"], name=name))
-            return component(machine, owner, name)
+            return component(interpreter, owner, name)
         if name == "components":
             any_of_them = Part(Why.PIPELINE_COMPONENTS(), owner=owner, name="_components")
             return AbstractDict({PIPE: owner, OPEN: any_of_them})
@@ -134,7 +134,7 @@ def has_part(pipe: Pipeline, name: str) -> bool | None:
     return True if name in pipe.slots else None if known is None else name in known
 
 
-def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
+def _read_instance(interpreter: Interpreter, owner: Instance, name: str) -> Value:
     if find(owner.cls, "__getattribute__") is not MISSING:
         return Unknown(Why.ATTRIBUTE(name=name))
     if name in owner.slots:
@@ -148,7 +148,7 @@ def _read_instance(machine: Machine, owner: Instance, name: str) -> Value:
         if found.kind == "static":
             return found
         bound = Bound(owner.cls if found.kind == "class" else owner, found)
-        return machine.call(bound, Arguments()) if found.kind == "property" else bound
+        return interpreter.call(bound, Arguments()) if found.kind == "property" else bound
     dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
     dynamic = dynamic or OPEN in owner.slots
     if found is MISSING and not dynamic:
@@ -194,28 +194,28 @@ def super_of(scope: Scope) -> Value:
     return Super(inner.receiver, inner.function.owner)
 
 
-def component(machine: Machine, pipe: Pipeline, name: str) -> Value:
+def component(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return a pipeline's part, made at its first use."""
     if name not in pipe.slots:
-        machine.store.put(pipe.slots, name, Component({"of": pipe.slots["model_id"]}))
+        interpreter.store.put(pipe.slots, name, Component({"of": pipe.slots["model_id"]}))
     return pipe.slots[name]
 
 
-def write(machine: Machine, owner: Value, name: str, value: Value) -> None:
+def write(interpreter: Interpreter, owner: Value, name: str, value: Value) -> None:
     """Do ``owner.name = value``."""
-    store = machine.store
+    store = interpreter.store
     if isinstance(owner, Lib) and _is_code(owner, value):
         raise Abandoned(Why.LIBRARY_CHANGED(name=f"{owner.path}.{name}"))
     if isinstance(owner, Lib):
-        store.put(machine.overridden, f"{owner.path}.{name}", value)
+        store.put(interpreter.overridden, f"{owner.path}.{name}", value)
     elif isinstance(owner, Pipeline):
-        _write_pipeline(machine, owner, name, value)
+        _write_pipeline(interpreter, owner, name, value)
     elif isinstance(owner, Instance):
         store.put(owner.slots, name, _written(owner, name, value))
     elif isinstance(owner, (Helper, AbstractClass)):
         store.put(owner.slots, name, value)
     else:
-        change(machine, owner, name, value)
+        change(interpreter, owner, name, value)
 
 
 def _is_code(owner: Lib, value: Value) -> bool:
@@ -224,8 +224,8 @@ def _is_code(owner: Lib, value: Value) -> bool:
     return owner.root in PACKAGES or (computing and not is_constant(value))
 
 
-def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -> None:
-    store = machine.store
+def _write_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str, value: Value) -> None:
+    store = interpreter.store
     if name == "scheduler":
         store.put(pipe.slots, name, value)
     elif name in COMPONENTS:
@@ -238,24 +238,24 @@ def _write_pipeline(machine: Machine, pipe: Pipeline, name: str, value: Value) -
     else:
         store.put(pipe.slots, OWN + name, value)
         if not isinstance(value, Helper):  # people keep it there
-            change(machine, pipe, name, value)
+            change(interpreter, pipe, name, value)
 
 
-def delete(machine: Machine, owner: Value, name: str) -> None:
+def delete(interpreter: Interpreter, owner: Value, name: str) -> None:
     """Do ``del owner.name``."""
     if isinstance(owner, Instance):
-        machine.store.drop(owner.slots, name)
+        interpreter.store.drop(owner.slots, name)
     else:
-        write(machine, owner, name, Unknown(Why.DELETED(name=name), ("deleted", name)))
+        write(interpreter, owner, name, Unknown(Why.DELETED(name=name), ("deleted", name)))
 
 
-def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
+def change(interpreter: Interpreter, owner: Value, name: str, *by: Value) -> None:
     """Note that something was done to an object of a library that may change what it does.
 
     Two files that do the same with the same plain values are still alike.
 
     Args:
-        machine: the reader.
+        interpreter: the interpreter.
         owner: the object, or something inside of it.
         name: the attribute that was set, or the method called.
         by: what it was set to, or the arguments.
@@ -265,18 +265,18 @@ def change(machine: Machine, owner: Value, name: str, *by: Value) -> None:
     what = Unknown(why, None if None in keys else (name, keys))
     settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
     if isinstance(settings, AbstractDict) and not name.startswith("__"):
-        machine.store.put(settings.slots, name, what)
+        interpreter.store.put(settings.slots, name, what)
     elif isinstance(owner, (Component, Scheduler)):
         slot = "changed" if isinstance(owner, Component) else OPEN
         before = owner.slots.get(slot)
         if isinstance(before, Unknown):
             both = before.key is not None and what.key is not None
             what = Unknown(what.why, digest(before.key, what.key) if both else None)
-        machine.store.put(owner.slots, slot, what)
+        interpreter.store.put(owner.slots, slot, what)
     elif isinstance(owner, Part) and not owner.name.startswith("_"):
-        change(machine, owner.owner, owner.name or name, Unknown(what.why))
+        change(interpreter, owner.owner, owner.name or name, Unknown(what.why))
     else:
-        machine.taint([owner], what.why)
+        interpreter.taint([owner], what.why)
 
 
 def _written(owner: Instance, name: str, value: Value) -> Value:
@@ -290,17 +290,17 @@ def _written(owner: Instance, name: str, value: Value) -> Value:
     return value
 
 
-def read_item(machine: Machine, container: Value, key: Value) -> Value:
+def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
-    machine.spend(pure.size(key))
+    interpreter.spend(constants.size(key))
     if isinstance(container, Instance):
         method = find(container.cls, "__getitem__")
         if isinstance(method, Function):
-            return machine.call(Bound(container, method), Arguments([key]))
+            return interpreter.call(Bound(container, method), Arguments([key]))
     if container == Lib("sys.modules") and isinstance(key, str):
         return Lib(key)
     if isinstance(container, AbstractDict) and PIPE in container.slots and isinstance(key, str):
-        return read(machine, container.slots[PIPE], key)
+        return read(interpreter, container.slots[PIPE], key)
     if isinstance(container, AbstractDict) and isinstance(key, Lib):
         return container.slots.get(key, Unknown(Why.DICT_ENTRY()))
     closed = isinstance(container, AbstractDict) and not {OPEN, BASE} & set(container.slots)
@@ -311,43 +311,43 @@ def read_item(machine: Machine, container: Value, key: Value) -> Value:
         and key not in container.slots
     ):
         raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
-    return pure.index(container, key)
+    return constants.index(container, key)
 
 
-def write_item(machine: Machine, container: Value, key: Value, value: Value) -> None:
+def write_item(interpreter: Interpreter, container: Value, key: Value, value: Value) -> None:
     """Do ``container[key] = value``."""
-    machine.spend(pure.size(key))
+    interpreter.spend(constants.size(key))
     if isinstance(container, SchedulerConfig) and container.of is not None:
-        change(machine, container.of, "config", key, value)
+        change(interpreter, container.of, "config", key, value)
     elif isinstance(container, (AbstractDict, SchedulerConfig)):
         if is_constant(key) or is_symbol(key):
-            machine.store.put(container.slots, key, value)
+            interpreter.store.put(container.slots, key, value)
         else:
-            machine.taint([container], Why.UNKNOWN_KEY())
+            interpreter.taint([container], Why.UNKNOWN_KEY())
     elif isinstance(container, AbstractList):
         items = container.slots[ITEMS]
         if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
             changed = list(items)
             changed[key] = value
-            machine.spend(len(items) // 50)
-            machine.store.put(container.slots, ITEMS, tuple(changed))
+            interpreter.spend(len(items) // 50)
+            interpreter.store.put(container.slots, ITEMS, tuple(changed))
         else:
-            machine.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED_SOMEWHERE()))
+            interpreter.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED_SOMEWHERE()))
     else:
-        change(machine, container, ELEMENT, key, value)
+        change(interpreter, container, ELEMENT, key, value)
 
 
-def delete_item(machine: Machine, container: Value, key: Value) -> None:
+def delete_item(interpreter: Interpreter, container: Value, key: Value) -> None:
     """Do ``del container[key]``."""
     if isinstance(container, AbstractDict) and is_constant(key):
         if key in container.slots:
-            machine.store.drop(container.slots, key)
+            interpreter.store.drop(container.slots, key)
         elif OPEN not in container.slots:
             raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
     elif isinstance(container, AbstractList):
-        machine.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED(method="del")))
+        interpreter.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED(method="del")))
     else:
-        change(machine, container, ELEMENT, key)
+        change(interpreter, container, ELEMENT, key)
 
 
 def absorb(slots: Slots, value: Value) -> None:

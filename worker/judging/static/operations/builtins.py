@@ -7,9 +7,8 @@ from collections.abc import Callable
 from worker.judging.library_facts import CALLS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Machine, Raised
-from worker.judging.static.operations import attributes, containers
-from worker.judging.static.operations import constants as pure
+from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.operations import attributes, constants, containers
 from worker.judging.static.values import (
     ITEMS,
     MISSING,
@@ -34,7 +33,7 @@ from worker.judging.static.values import (
     shallow,
 )
 
-# What the machine is, not what the file says: unknown, yet the same for two files on one machine.
+# What the machine is, not what the file says: unknown, yet the same for two files on one interpreter.
 MACHINE_QUERIES = frozenset(
     [
         "torch.cuda.is_available",
@@ -67,7 +66,7 @@ SILENT = Lib("builtins.silent")  # what a decorator or context without consequen
 EXITS = frozenset(["builtins.exit", "builtins.quit", "sys.exit", "os._exit", "os.abort"])
 
 
-def call(machine: Machine, function: Lib, given: Arguments) -> Value:
+def call_standard(interpreter: Interpreter, function: Lib, given: Arguments) -> Value:
     """Return a standard function's result, MISSING if the function is not known here."""
     path = function.path
     name = path.removeprefix("builtins.")
@@ -80,12 +79,14 @@ def call(machine: Machine, function: Lib, given: Arguments) -> Value:
         raise Raised("SystemExit", Why.PROGRAM_LEAVES())
     if path in MACHINE_QUERIES:
         return Unknown(Why.MACHINE_QUERY(path=path), path)
+    if name in _OF_ARGUMENTS:
+        return _OF_ARGUMENTS[name](given)
     if name in _FUNCTIONS:
-        return _FUNCTIONS[name](machine, given)
-    if name in pure.BUILTINS:
+        return _FUNCTIONS[name](interpreter, given)
+    if name in constants.BUILTINS:
         return _pure(name, given)
     if name in containers.ITERATORS:
-        return containers.over_iterables(machine, name, given)
+        return containers.over_iterables(interpreter, name, given)
     return MISSING
 
 
@@ -95,61 +96,61 @@ def _pure(name: str, given: Arguments) -> Value:
     for value in given.positional:
         plain = value.slots[ITEMS] if isinstance(value, AbstractList) else value
         if name == "len" and isinstance(value, (AbstractDict, AbstractList, tuple)):
-            plain = pure.iterate(value)
+            plain = constants.iterate(value)
             return len(plain) if isinstance(plain, tuple) else Unknown(plain.why)
         if not is_constant(plain):
             return Unknown(plain.why if isinstance(plain, Unknown) else Why.RESULT(function=name))
         values.append(plain)
     if given.open or given.keywords:
         return Unknown(Why.RESULT(function=name))
-    return pure.known(pure.BUILTINS[name], *values)
+    return constants.known(constants.BUILTINS[name], *values)
 
 
-def _compile(machine: Machine, given: Arguments) -> Value:
+def _compile(interpreter: Interpreter, given: Arguments) -> Value:
     model = given.get("model", 0)
     if isinstance(model, Component):
-        machine.store.put(model.slots, "compile", given.get("mode") or "default")
+        interpreter.store.put(model.slots, "compile", given.get("mode") or "default")
     return SILENT if model is None else model
 
 
-def _device(machine: Machine, given: Arguments) -> Value:
+def _device(given: Arguments) -> Value:
     kind, index = given.get("type", 0), given.get("index", 1)
     return f"{kind}:{index}" if isinstance(kind, str) and isinstance(index, int) else kind
 
 
-def _dynamic(machine: Machine, given: Arguments) -> Value:
+def _dynamic(interpreter: Interpreter, given: Arguments) -> Value:
     """Forget every name and every pipeline: code in a text may change any of them."""
-    machine.forget_names(Why.RUN_TIME_CODE())
-    machine.taint([*machine.built], Why.RUN_TIME_CODE())
+    interpreter.forget_names(Why.RUN_TIME_CODE())
+    interpreter.taint([*interpreter.built], Why.RUN_TIME_CODE())
     return Unknown(Why.RUN_TIME_CODE_RESULT())
 
 
-def _first(machine: Machine, given: Arguments) -> Value:
+def _first(given: Arguments) -> Value:
     return given.get("", 0)
 
 
-def _expand_user(machine: Machine, given: Arguments) -> Value:
+def _expand_user(given: Arguments) -> Value:
     path = given.get("path", 0)
     at_home = not isinstance(path, str) or path.startswith("~")
     return Unknown(Why.HOME()) if at_home else path
 
 
-def _partial(machine: Machine, given: Arguments) -> Value:
+def _partial(given: Arguments) -> Value:
     return Partial(given.get("", 0), tuple(given.positional[1:]), tuple(given.keywords.items()))
 
 
-def _field(machine: Machine, given: Arguments) -> Value:
+def _field(given: Arguments) -> Value:
     return Partial(Lib("dataclasses.field"), (), tuple(given.keywords.items()))
 
 
-def _namespace(machine: Machine, given: Arguments) -> Value:
+def _namespace(given: Arguments) -> Value:
     return Instance(Names(given.keywords), AbstractClass({}, "SimpleNamespace"))
 
 
-def _attributes_of(machine: Machine, given: Arguments) -> Value:
+def _attributes_of(interpreter: Interpreter, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
-        return attributes.read(machine, owner, "__dict__")
+        return attributes.read(interpreter, owner, "__dict__")
     return (
         AbstractDict(dict(owner.slots))
         if isinstance(owner, Instance)
@@ -157,37 +158,41 @@ def _attributes_of(machine: Machine, given: Arguments) -> Value:
     )
 
 
-def _module(machine: Machine, given: Arguments) -> Value:
+def _module(given: Arguments) -> Value:
     name = given.get("name", 0)
     return Lib(name) if isinstance(name, str) else Unknown(Why.UNKNOWN_MODULE())
 
 
-def _type(machine: Machine, given: Arguments) -> Value:
+def _type(interpreter: Interpreter, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
-        return attributes.read(machine, owner, "__class__")
+        return attributes.read(interpreter, owner, "__class__")
     return owner.cls if isinstance(owner, Instance) else Unknown(Why.TYPE())
 
 
-def _setattr(machine: Machine, given: Arguments) -> Value:
+def _deepcopy(interpreter: Interpreter, given: Arguments) -> Value:
+    return clone(given.get("", 0), interpreter.spend)
+
+
+def _setattr(interpreter: Interpreter, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if isinstance(name, str):
-        attributes.write(machine, owner, name, given.get("", 2))
+        attributes.write(interpreter, owner, name, given.get("", 2))
     else:
-        attributes.write(machine, owner, "__dict__", Unknown(Why.UNKNOWN_ATTRIBUTE()))
+        attributes.write(interpreter, owner, "__dict__", Unknown(Why.UNKNOWN_ATTRIBUTE()))
     return None
 
 
-def _delattr(machine: Machine, given: Arguments) -> Value:
+def _delattr(interpreter: Interpreter, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if isinstance(name, str):
-        attributes.delete(machine, owner, name)
+        attributes.delete(interpreter, owner, name)
     else:
-        machine.taint([owner], Why.UNKNOWN_ATTRIBUTE())
+        interpreter.taint([owner], Why.UNKNOWN_ATTRIBUTE())
     return None
 
 
-def _hasattr(machine: Machine, given: Arguments) -> Value:
+def _hasattr(given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if isinstance(owner, Pipeline) and isinstance(name, str):
         if attributes.OWN + name in owner.slots:
@@ -202,7 +207,7 @@ def _hasattr(machine: Machine, given: Arguments) -> Value:
     return Unknown(Why.RESULT(function="hasattr"))
 
 
-def _getattr(machine: Machine, given: Arguments) -> Value:
+def _getattr(interpreter: Interpreter, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if not isinstance(name, str):
         return Unknown(Why.UNKNOWN_ATTRIBUTE())
@@ -211,14 +216,14 @@ def _getattr(machine: Machine, given: Arguments) -> Value:
     if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
         return Part(Why.HAS_PART(name=name), owner=owner, name=name)
     try:
-        return attributes.read(machine, owner, name)
+        return attributes.read(interpreter, owner, name)
     except Raised:
         if not has_default:
             raise
         return given.positional[2]
 
 
-def _isinstance(machine: Machine, given: Arguments) -> Value:
+def _isinstance(given: Arguments) -> Value:
     value, cls = given.get("", 0), given.get("", 1)
     classes = cls if isinstance(cls, tuple) else (cls,)
     names = [item.last if isinstance(item, Lib) else getattr(item, "name", "") for item in classes]
@@ -244,38 +249,42 @@ def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
     return False if certain else Unknown(Why.RESULT(function="isinstance"))
 
 
-_FUNCTIONS: dict[str, Callable[[Machine, Arguments], Value]] = {
+# What only looks at its arguments.
+_OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
+    "torch.device": _device,
+    "asyncio.run": _first,
+    "os.fspath": _first,
+    "os.path.expanduser": _expand_user,
+    "typing.cast": lambda given: given.get("val", 1),
+    "copy.copy": lambda given: shallow(given.get("", 0)),
+    "functools.partial": _partial,
+    "dataclasses.field": _field,
+    "types.SimpleNamespace": _namespace,
+    "importlib.import_module": _module,
+    "__import__": _module,
+    "hasattr": _hasattr,
+    "isinstance": _isinstance,
+    "dict": containers.make_dict,
+    "collections.OrderedDict": containers.make_dict,
+    "range": containers.make_range,
+    "itertools.product": containers.product_call,
+    "print": lambda given: None,
+}
+# What changes something, calls something, or costs work that is counted.
+_FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "exec": _dynamic,
     "eval": _dynamic,
     "globals": _dynamic,
     "locals": _dynamic,
     "torch.compile": _compile,
-    "torch.device": _device,
-    "asyncio.run": _first,
-    "os.fspath": _first,
-    "os.path.expanduser": _expand_user,
-    "typing.cast": lambda machine, given: given.get("val", 1),
-    "copy.copy": lambda machine, given: shallow(given.get("", 0)),
-    "copy.deepcopy": lambda machine, given: clone(given.get("", 0), machine.spend),
-    "functools.partial": _partial,
-    "dataclasses.field": _field,
+    "copy.deepcopy": _deepcopy,
     "dataclasses.asdict": _attributes_of,
     "vars": _attributes_of,
-    "types.SimpleNamespace": _namespace,
-    "importlib.import_module": _module,
-    "__import__": _module,
     "type": _type,
     "setattr": _setattr,
     "delattr": _delattr,
-    "hasattr": _hasattr,
     "getattr": _getattr,
-    "isinstance": _isinstance,
-    "dict": lambda machine, given: containers.make_dict(given),
-    "collections.OrderedDict": lambda machine, given: containers.make_dict(given),
-    "range": lambda machine, given: containers.make_range(given),
     "map": containers.map_call,
     "enumerate": containers.enumerate_call,
     "sorted": containers.sorted_call,
-    "itertools.product": containers.product_call,
-    "print": lambda machine, given: None,
 }

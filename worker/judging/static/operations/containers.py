@@ -9,9 +9,8 @@ from typing import Any
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter_base import Machine
-from worker.judging.static.operations import attributes
-from worker.judging.static.operations import constants as pure
+from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.operations import attributes, constants
 from worker.judging.static.values import (
     BASE,
     ITEMS,
@@ -47,66 +46,68 @@ def make_range(given: Arguments) -> Value:
     bounds = given.positional
     if not bounds or not all(isinstance(bound, int) for bound in bounds):
         return Unknown(Why.UNKNOWN_RANGE())
-    numbers = pure.known(range, *bounds)
+    numbers = constants.known(range, *bounds)
     if not isinstance(numbers, range) or len(numbers) > 10_000:
         return Unknown(Why.LONG_RANGE())
     return AbstractList.of(tuple(numbers))
 
 
-def over_iterables(machine: Machine, name: str, given: Arguments) -> Value:
+def over_iterables(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     """Return the result of one of ITERATORS, whose arguments are all to be looped over."""
     columns: Columns = []
     for value in given.positional:
-        items = pure.iterate(value)
+        items = constants.iterate(value)
         if isinstance(items, Unknown):
             return element(items)
         columns.append(items)
-    machine.spend(sum(map(len, columns)) // 4)
-    return ITERATORS[name](columns, given)
+    interpreter.spend(sum(map(len, columns)) // 4)
+    return ITERATORS[name](columns)
 
 
-def map_call(machine: Machine, given: Arguments) -> Value:
+def map_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``map(function, …)`` as a list, the function called now."""
-    columns = [pure.iterate(value) for value in given.positional[1:]]
+    columns = [constants.iterate(value) for value in given.positional[1:]]
     unknown = next((items for items in columns if isinstance(items, Unknown)), None)
     if unknown is not None or not columns:
-        machine.may_call(given.positional, Why.UNKNOWN_MAP())
+        interpreter.may_call(given.positional, Why.UNKNOWN_MAP())
         return Unknown(Why.UNKNOWN_MAP())
     rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
     function = given.positional[0]
-    return AbstractList.of(tuple(machine.call(function, Arguments(list(row))) for row in rows))
+    return AbstractList.of(tuple(interpreter.call(function, Arguments(list(row))) for row in rows))
 
 
-def enumerate_call(machine: Machine, given: Arguments) -> Value:
+def enumerate_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``enumerate(…)`` as a list."""
-    items, start = pure.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
+    items, start = constants.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
     if isinstance(items, Unknown) or not isinstance(start, int):
         return element(items) if isinstance(items, Unknown) else Unknown(Why.UNKNOWN_START())
-    machine.spend(pure.size(items))
+    interpreter.spend(constants.size(items))
     return AbstractList.of(tuple(enumerate(items, start)))
 
 
-def sorted_call(machine: Machine, given: Arguments) -> Value:
+def sorted_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``sorted(…)``, its key function called on every item."""
-    items, key = pure.iterate(given.get("", 0)), given.get("key")
+    items, key = constants.iterate(given.get("", 0)), given.get("key")
     if isinstance(items, Unknown):
-        machine.may_call([key], Why.UNKNOWN_SORT())
+        interpreter.may_call([key], Why.UNKNOWN_SORT())
         return element(items)
-    keys = items if key is None else tuple(machine.call(key, Arguments([item])) for item in items)
+    keys = (
+        items if key is None else tuple(interpreter.call(key, Arguments([item])) for item in items)
+    )
     reverse = given.get("reverse", None, False)
     if not is_constant(keys) or not isinstance(reverse, int):
         return Unknown(Why.UNKNOWN_ORDER())
     places = range(len(items))
-    order = pure.known(sorted, places, key=keys.__getitem__, reverse=reverse)
-    found = pure.iterate(order)
+    order = constants.known(sorted, places, key=keys.__getitem__, reverse=reverse)
+    found = constants.iterate(order)
     if isinstance(found, Unknown):
         return found
     return AbstractList.of(tuple(items[place] for place in found if isinstance(place, int)))
 
 
-def product_call(machine: Machine, given: Arguments) -> Value:
+def product_call(given: Arguments) -> Value:
     """Return ``itertools.product(…)`` as a list."""
-    columns = [pure.iterate(value) for value in given.positional]
+    columns = [constants.iterate(value) for value in given.positional]
     repeat = given.get("repeat", None, 1)
     known = [items for items in columns if isinstance(items, tuple)]
     if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
@@ -116,39 +117,41 @@ def product_call(machine: Machine, given: Arguments) -> Value:
     return AbstractList.of(tuple(itertools.product(*known, repeat=repeat)))
 
 
-def _first(columns: Columns, given: Arguments) -> Value:
+def _first(columns: Columns) -> Value:
     return AbstractList.of(columns[0] if columns else ())
 
 
-def _unique(columns: Columns, given: Arguments) -> Value:
-    return unique(columns[0]) if columns else AbstractList.of(())
+def _unique(columns: Columns) -> Value:
+    return make_set(columns[0]) if columns else AbstractList.of(())
 
 
-def unique(items: tuple[Value, ...]) -> AbstractList:
+def make_set(items: tuple[Value, ...] | Unknown) -> AbstractList:
     """Return a set's items, in the order in which they were given."""
+    if isinstance(items, Unknown):
+        return AbstractList.of(items)
     if is_constant(items):
         return AbstractList.of(tuple(dict.fromkeys(items)))
     return AbstractList.of(Unknown(Why.SET_OF_OBJECTS()))
 
 
-def _reversed(columns: Columns, given: Arguments) -> Value:
+def _reversed(columns: Columns) -> Value:
     return AbstractList.of(columns[0][::-1])
 
 
-def _tuple(columns: Columns, given: Arguments) -> Value:
+def _tuple(columns: Columns) -> Value:
     return columns[0] if columns else ()
 
 
-def _zip(columns: Columns, given: Arguments) -> Value:
+def _zip(columns: Columns) -> Value:
     return AbstractList.of(tuple(zip(*columns, strict=False)))
 
 
-def _chain(columns: Columns, given: Arguments) -> Value:
+def _chain(columns: Columns) -> Value:
     return AbstractList.of(tuple(item for items in columns for item in items))
 
 
-def _decide(decisive: bool) -> Callable[[Columns, Arguments], Value]:
-    def decide(columns: Columns, given: Arguments) -> Value:
+def _decide(decisive: bool) -> Callable[[Columns], Value]:
+    def decide(columns: Columns) -> Value:
         answers = [truth(item) for items in columns for item in items]
         if any(answer is decisive for answer in answers):
             return decisive
@@ -158,7 +161,7 @@ def _decide(decisive: bool) -> Callable[[Columns, Arguments], Value]:
     return decide
 
 
-ITERATORS: dict[str, Callable[[Columns, Arguments], Value]] = {
+ITERATORS: dict[str, Callable[[Columns], Value]] = {
     "list": _first,
     "set": _unique,
     "frozenset": _unique,
@@ -175,7 +178,7 @@ ITERATORS: dict[str, Callable[[Columns, Arguments], Value]] = {
 
 
 def _fill(entries: AbstractDict, source: Value) -> None:
-    pairs = pure.iterate(source) if isinstance(source, (AbstractList, tuple)) else None
+    pairs = constants.iterate(source) if isinstance(source, (AbstractList, tuple)) else None
     if pairs is None:
         attributes.absorb(entries.slots, source)
         return
@@ -189,13 +192,13 @@ def _fill(entries: AbstractDict, source: Value) -> None:
 
 
 def dict_method(
-    machine: Machine, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
+    interpreter: Interpreter, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
 ) -> Value:
     """Call a dictionary's method."""
     key = given.get("", 0)
-    store = machine.store
+    store = interpreter.store
     if method in ("get", "pop", "setdefault"):
-        return _take(machine, entries, method, given)
+        return _take(interpreter, entries, method, given)
     if method == "update":
         for name, value in make_dict(given).slots.items():
             store.put(entries.slots, name, value)
@@ -218,22 +221,22 @@ def _is_closed(entries: AbstractDict | SchedulerConfig) -> bool:
 
 
 def _take(
-    machine: Machine, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
+    interpreter: Interpreter, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
 ) -> Value:
     key = given.get("", 0)
-    found = pure.index(entries, key)
+    found = constants.index(entries, key)
     if _is_closed(entries) and is_constant(key) and key not in entries.slots:
         found = given.get("", 1)
         if method == "setdefault":
-            machine.store.put(entries.slots, key, found)
+            interpreter.store.put(entries.slots, key, found)
     elif method == "pop" and is_constant(key):
-        machine.store.drop(entries.slots, key)
+        interpreter.store.drop(entries.slots, key)
     return found
 
 
 def _view(entries: AbstractDict | SchedulerConfig, method: str) -> Value:
     if not _is_closed(entries):
-        return pure.unknown_entry(entries)
+        return constants.unknown_entry(entries)
     pairs = tuple(entries.slots.items())
     views: dict[str, Any] = {
         "items": pairs,
@@ -243,7 +246,9 @@ def _view(entries: AbstractDict | SchedulerConfig, method: str) -> Value:
     return AbstractList.of(views[method])
 
 
-def list_method(machine: Machine, values: AbstractList, method: str, given: Arguments) -> Value:
+def list_method(
+    interpreter: Interpreter, values: AbstractList, method: str, given: Arguments
+) -> Value:
     """Call a list's method."""
     items = values.slots[ITEMS]
     if method == "copy":
@@ -253,14 +258,14 @@ def list_method(machine: Machine, values: AbstractList, method: str, given: Argu
     changed: Value = Unknown(Why.LIST_CHANGED(method=method))
     result: Value = None
     if isinstance(items, tuple):
-        machine.spend(len(items) // 50)
+        interpreter.spend(len(items) // 50)
         changed = _changed(items, method, given)
         if method == "pop":
             result = items[-1] if items and not given.positional else changed
             changed = items[:-1] if items and not given.positional else changed
     if isinstance(changed, tuple) and len(changed) > MAX_LENGTH:
         changed = Unknown(Why.LONG_LIST())
-    machine.store.put(values.slots, ITEMS, changed)
+    interpreter.store.put(values.slots, ITEMS, changed)
     return result
 
 
@@ -272,7 +277,7 @@ def _changed(
     if method in ("append", "add"):
         return (*items, first)
     if method == "extend":
-        more = pure.iterate(first)
+        more = constants.iterate(first)
         return more if isinstance(more, Unknown) else (*items, *more)
     if method == "insert" and isinstance(first, int):
         return (*items[:first], given.get("", 1), *items[first:])

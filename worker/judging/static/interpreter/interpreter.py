@@ -1,14 +1,16 @@
-"""Follow a program's paths without running it: branches, early exits, a budget for all of it."""
+"""The interpreter: one program's state, its paths, and the budget for following them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeAlias
 
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.operations import constants
 from worker.judging.static.undo_log import Pending, Store
 from worker.judging.static.values import (
     ITEMS,
@@ -18,17 +20,18 @@ from worker.judging.static.values import (
     AbstractList,
     AbstractObject,
     Bound,
+    Call,
     Component,
     Function,
     Helper,
     Instance,
-    Lib,
     Names,
     Part,
     Partial,
     Pipeline,
     Scheduler,
     Scope,
+    Slots,
     Unknown,
     Value,
     join,
@@ -37,6 +40,9 @@ from worker.judging.static.values import (
 
 MAX_STEPS = 150_000
 MAX_DEPTH = 150
+LAST_CALL = "call"
+# Expressions that make nothing new, however large what they stand for is.
+_FREE = (ast.Name, ast.Attribute, ast.Constant)
 
 
 # What unknown code can change of the objects it is given; a pipeline's class and model it cannot.
@@ -76,23 +82,128 @@ class Done:
 NEXT = Done()
 
 
-class Machine(ABC):
-    """What every part of the reader shares: the store, the paths, the budget, the findings."""
+def done_with(evaluate: Callable[[], Value]) -> Done:
+    """Evaluate an expression as a path of its own."""
+    return Done(value=evaluate())
 
-    def __init__(self) -> None:
+
+ExpressionHandler: TypeAlias = "Callable[[Interpreter, Any, Scope], Value]"
+StatementHandler: TypeAlias = "Callable[[Interpreter, Any, Scope], Done]"
+CallHandler: TypeAlias = "Callable[[Interpreter, Any, Arguments], Value]"
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What is done for each kind of expression, of statement, and of value that is called.
+
+    Each table is given by the module of its name in this folder; a kind that a table lacks is an
+    unknown value, a statement without effect, or a call by ``call_other``.
+    """
+
+    expressions: Mapping[type[ast.expr], ExpressionHandler]
+    statements: Mapping[type[ast.stmt], StatementHandler]
+    calls: Mapping[type, CallHandler]
+    call_other: CallHandler
+
+
+class Interpreter:
+    """The state of one program that is read: its values, its paths, the budget, the findings.
+
+    The handlers take it as their first argument, and come back to it for what stands inside of
+    what they handle: ``evaluate``, ``run_block`` and ``call``.
+    """
+
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
         self.store = Store(self.spend)
-        self.world = Names()  # call: the latest pipeline call
-        self.overridden = Names()  # attributes that the file sets on modules and library classes
-        self.built: list[Pipeline] = []
-        self.entered: set[int] = set()  # ids of function and class nodes that some path used
-        self.notes: dict[Reason, None] = {}  # in order, each once
         self.module = Scope()
-        self.steps = 0.0
-        self.depth = 0
+        # Attributes that the file sets on modules and library classes.
+        self.overridden = Names()
+        self.built: list[Pipeline] = []
+        # What a yield does in the running generator: collect, or run a with block's body.
+        self.yields: list[Callable[[Value], None]] = []
+        # The ids of function nodes that some path used.
+        self.entered: set[int] = set()
+        # In order, each once.
+        self.notes: dict[Reason, None] = {}
+        # How many functions of the file are running within each other.
+        self.calling = 0
+        self._result = Names()
+        self._steps = 0.0
+        self._depth = 0
 
-    @abstractmethod
+    @property
+    def last_call(self) -> Value:
+        """The latest pipeline call: a Call, Unknown where paths differ, None if there is none."""
+        return self._result.get(LAST_CALL)
+
+    def record_call(self, call: Call) -> None:
+        """Take a pipeline call as the latest."""
+        self.store.put(self._result, LAST_CALL, call)
+
+    def holds_result(self, slots: Slots) -> bool:
+        """Whether these slots are where the latest pipeline call stands."""
+        return slots is self._result
+
+    def evaluate(self, node: ast.expr, scope: Scope) -> Value:
+        """Return what an expression stands for.
+
+        Raises:
+            Abandoned: the file asks for too much work, or is nested too deeply.
+            Raised: the expression certainly raises.
+        """
+        self.spend()
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Abandoned(Why.NESTED_TOO_DEEPLY())
+        try:
+            handler = self._handlers.expressions.get(type(node))
+            if handler is None:
+                return Unknown(Why.UNUSUAL_EXPRESSION())
+            value = handler(self, node, scope)
+            if type(node) not in _FREE:
+                self.spend(constants.size(value))
+            return value
+        finally:
+            self._depth -= 1
+
+    def run_block(self, body: list[ast.stmt], scope: Scope) -> Done:
+        """Execute statements until one of them leaves the block.
+
+        Raises:
+            Abandoned: the file asks for too much work, or is nested too deeply.
+            Raised: a statement certainly raises.
+        """
+        for node in body:
+            done = self._execute(node, scope)
+            if done.kind != "next":
+                return done
+        return NEXT
+
+    def _execute(self, node: ast.stmt, scope: Scope) -> Done:
+        self.spend()
+        handler = self._handlers.statements.get(type(node))
+        if handler is None:
+            return NEXT
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Abandoned(Why.NESTED_TOO_DEEPLY())
+        try:
+            return handler(self, node, scope)
+        finally:
+            self._depth -= 1
+
     def call(self, function: Value, arguments: Arguments) -> Value:
-        """Call a value and return what it returns."""
+        """Return what a call returns, its effects done.
+
+        Raises:
+            Abandoned: the file asks for too much work, or is nested too deeply.
+            Raised: the call certainly raises.
+        """
+        given = len(arguments.positional) + len(arguments.keywords)
+        self.spend(2 + SLOT * given + sum(map(constants.size, arguments.positional)))
+        handler = self._handlers.calls.get(type(function), self._handlers.call_other)
+        return handler(self, function, arguments)
 
     def spend(self, steps: float = 1) -> None:
         """Count work.
@@ -100,8 +211,8 @@ class Machine(ABC):
         Raises:
             Abandoned: the budget is used up.
         """
-        self.steps += steps
-        if self.steps > MAX_STEPS:
+        self._steps += steps
+        if self._steps > MAX_STEPS:
             raise Abandoned(Why.TOO_MUCH_WORK())
 
     def taint(self, values: list[Value], why: Reason) -> None:
@@ -217,10 +328,3 @@ class Machine(ABC):
                 )
             return path
         return None
-
-
-def describe(value: Value) -> str:
-    """Name a callable or value for a note."""
-    if isinstance(value, Lib):
-        return value.path.removeprefix("builtins.")
-    return str(getattr(value, "name", type(value).__name__))

@@ -1,0 +1,107 @@
+"""Comprehensions: loops that make a list, a set or a dictionary."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import partial
+
+from worker.judging.reasons.codes import Why
+from worker.judging.static.interpreter.interpreter import (
+    NEXT,
+    ExpressionHandler,
+    Interpreter,
+    done_with,
+)
+from worker.judging.static.interpreter.names import assign
+from worker.judging.static.operations import constants, containers
+from worker.judging.static.values import (
+    OPEN,
+    AbstractDict,
+    AbstractList,
+    Names,
+    Scope,
+    Unknown,
+    Value,
+    element,
+    is_constant,
+    truth,
+)
+
+
+def _comprehend(
+    interpreter: Interpreter, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: Scope
+) -> tuple[Value, ...] | Unknown:
+    results: list[Value] = []
+    failed = _generate(
+        interpreter,
+        node.generators,
+        Scope(Names(), scope),
+        lambda inner: results.append(interpreter.evaluate(node.elt, inner)),
+    )
+    return failed or tuple(results)
+
+
+def _list_comprehension(
+    interpreter: Interpreter, node: ast.ListComp | ast.GeneratorExp, scope: Scope
+) -> Value:
+    return AbstractList.of(_comprehend(interpreter, node, scope))
+
+
+def _set_comprehension(interpreter: Interpreter, node: ast.SetComp, scope: Scope) -> Value:
+    return containers.make_set(_comprehend(interpreter, node, scope))
+
+
+def _dict_comprehension(interpreter: Interpreter, node: ast.DictComp, scope: Scope) -> Value:
+    entries = AbstractDict()
+
+    def add(inner: Scope) -> None:
+        key, value = interpreter.evaluate(node.key, inner), interpreter.evaluate(node.value, inner)
+        if is_constant(key):
+            entries.slots[key] = value
+        else:
+            entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
+
+    failed = _generate(interpreter, node.generators, Scope(Names(), scope), add)
+    return AbstractDict({OPEN: failed}) if failed else entries
+
+
+def _generate(
+    interpreter: Interpreter,
+    generators: list[ast.comprehension],
+    scope: Scope,
+    emit: Callable[[Scope], None],
+) -> Unknown | None:
+    """Run a comprehension's loops; return why its length is not known, if it is not."""
+    if not generators:
+        emit(scope)
+        return None
+    first, rest = generators[0], generators[1:]
+    items = constants.iterate(interpreter.evaluate(first.iter, scope))
+    failed: Unknown | None = None
+    for item in (element(items),) * 2 if isinstance(items, Unknown) else items:
+        interpreter.spend()
+        assign(interpreter, first.target, item, scope)
+        answers = [truth(interpreter.evaluate(test, scope)) for test in first.ifs]
+        if any(answer is False for answer in answers):
+            continue
+        doubts = [answer for answer in (items, *answers) if isinstance(answer, Unknown)]
+        if not doubts:
+            failed = _generate(interpreter, rest, scope, emit) or failed
+            continue
+        # It may come to the element or not: the element may well be the pipeline's call.
+        failed = doubts[0]
+        interpreter.branch(
+            failed,
+            partial(done_with, partial(_generate, interpreter, rest, scope, emit)),
+            lambda: NEXT,
+        )
+    return failed or (items if isinstance(items, Unknown) else None)
+
+
+EXPRESSIONS: dict[type[ast.expr], ExpressionHandler] = {
+    ast.ListComp: _list_comprehension,
+    ast.SetComp: _set_comprehension,
+    ast.GeneratorExp: _list_comprehension,
+    ast.DictComp: _dict_comprehension,
+}

@@ -1,0 +1,116 @@
+"""Functions that the file defines: how they are made, decorated and run."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+
+from worker.judging.reasons.codes import Why
+from worker.judging.static.arguments import Arguments, bind, is_generator
+from worker.judging.static.interpreter.interpreter import (
+    NEXT,
+    Abandoned,
+    Done,
+    Interpreter,
+    Raised,
+    StatementHandler,
+)
+from worker.judging.static.values import MISSING, AbstractList, Function, Lib, Names, Scope, Value
+
+MAX_CALLS = 30  # calls within calls
+_KINDS = {
+    "builtins.staticmethod": "static",
+    "builtins.classmethod": "class",
+    "builtins.property": "property",
+    "functools.cached_property": "property",
+    "contextlib.contextmanager": "manager",
+    "contextlib.asynccontextmanager": "manager",
+}
+
+
+def make_function(
+    interpreter: Interpreter,
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
+    scope: Scope,
+) -> Function:
+    """Return a function, with its defaults evaluated now."""
+    return Function(
+        node,
+        scope,
+        tuple(interpreter.evaluate(default, scope) for default in node.args.defaults),
+        tuple(
+            MISSING if default is None else interpreter.evaluate(default, scope)
+            for default in node.args.kw_defaults
+        ),
+    )
+
+
+def _define(
+    interpreter: Interpreter, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: Scope
+) -> Done:
+    value: Value = make_function(interpreter, node, scope)
+    for decorator in reversed(node.decorator_list):
+        value = _decorated(interpreter, interpreter.evaluate(decorator, scope), value)
+    interpreter.store.put(scope.redirected.get(node.name, scope).names, node.name, value)
+    return NEXT
+
+
+def _decorated(interpreter: Interpreter, decorator: Value, value: Value) -> Value:
+    if isinstance(decorator, Lib) and isinstance(value, Function):
+        kind = _KINDS.get(decorator.path)
+        if kind is not None:
+            return replace(value, kind=kind)
+        if decorator.last in ("override", "abstractmethod", "profile", "wraps"):
+            return value
+    return interpreter.call(decorator, Arguments([value]))
+
+
+def call_function(
+    interpreter: Interpreter, function: Function, arguments: Arguments, receiver: Value = None
+) -> Value:
+    """Run a function of the file on these arguments and return what it returns."""
+    interpreter.entered.add(id(function.node))
+    if interpreter.calling >= MAX_CALLS:
+        raise Abandoned(Why.TOO_MUCH_RECURSION(function=function.name))
+    names = Names(bind(function, arguments))
+    scope = Scope(names, function.scope, function=function, receiver=receiver)
+    interpreter.calling += 1
+    try:
+        if isinstance(function.node, ast.Lambda):
+            return interpreter.evaluate(function.node.body, scope)
+        if function.kind != "manager" and is_generator(function.node):
+            return _collect(interpreter, function.node.body, scope)
+        return _run_body(interpreter, function.node.body, scope)
+    finally:
+        interpreter.calling -= 1
+
+
+def _run_body(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:
+    waiting = len(interpreter.store.pending)
+    every = frozenset({"return", "break", "continue"})
+    try:
+        done = interpreter.run_block(body, scope)
+        value = done.value if done.kind == "return" else None
+    except Raised:
+        other = interpreter.switch("return", waiting, None)
+        if other is None:
+            raise
+        value = other.value
+    return interpreter.settle(every, waiting, value)
+
+
+def _collect(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:
+    """Run a generator to its end at once and return all that it yields."""
+    items: list[Value] = []
+    interpreter.yields.append(items.append)
+    try:
+        _run_body(interpreter, body, scope)
+    finally:
+        interpreter.yields.pop()
+    return AbstractList.of(tuple(items))
+
+
+STATEMENTS: dict[type[ast.stmt], StatementHandler] = {
+    ast.FunctionDef: _define,
+    ast.AsyncFunctionDef: _define,
+}

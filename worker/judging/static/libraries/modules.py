@@ -1,0 +1,154 @@
+"""Functions of libraries: what a call does whose code is not read."""
+
+from __future__ import annotations
+
+from worker.judging.reasons.codes import Why
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.libraries import accelerators, pipelines, schedulers
+from worker.judging.static.operations.builtins import call_standard
+from worker.judging.static.values import (
+    MISSING,
+    Component,
+    Lib,
+    Part,
+    Pipeline,
+    Scheduler,
+    Unknown,
+    Value,
+)
+
+# Modules whose functions call no pipeline of their own accord, but may change what they are given.
+TOOLKITS = frozenset(
+    [
+        "accelerate",
+        "diffusers",
+        "huggingface_hub",
+        "numpy",
+        "safetensors",
+        "torch",
+        "torchvision",
+        "transformers",
+    ]
+)
+# Functions of these modules may be given a pipeline without any suspicion that they change it.
+HARMLESS = TOOLKITS | frozenset(
+    [
+        "PIL",
+        "tqdm",
+        "matplotlib",
+        "rich",
+        "builtins",
+        "math",
+        "os",
+        "sys",
+        "time",
+        "json",
+        "re",
+        "random",
+        "gc",
+        "logging",
+        "warnings",
+        "pathlib",
+        "datetime",
+        "functools",
+        "itertools",
+        "typing",
+        "collections",
+        "contextlib",
+        "copy",
+        "inspect",
+        "hashlib",
+        "argparse",
+        "statistics",
+        "string",
+        "tempfile",
+        "shutil",
+        "io",
+        "dataclasses",
+        "enum",
+        "abc",
+        "textwrap",
+        "platform",
+        "uuid",
+        "traceback",
+        "pprint",
+        "csv",
+        "operator",
+        "types",
+        "IPython",
+        "cv2",
+        "psutil",
+        "pynvml",
+        "asyncio",
+        "threading",
+        "concurrent",
+        "signal",
+        "subprocess",
+    ]
+)
+OBSERVERS = frozenset(["builtins", "gc", "inspect", "logging", "pprint", "rich", "sys", "warnings"])
+
+
+def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) -> Value:
+    """Return what a library's function returns, its effects done; MISSING if it may do anything."""
+    if function.root == "diffusers":
+        return call_diffusers(interpreter, function, arguments)
+    if function.root in ("DeepCache", "tomesd", "tgate"):
+        return accelerators.call_package(interpreter, function, arguments)
+    known = call_standard(interpreter, function, arguments)
+    if known is not MISSING:
+        return known
+    if function.root == "transformers" and function.last in ("from_pretrained", "from_config"):
+        return _load_component(function.owner, arguments)
+    if function.root in HARMLESS and not function.last.startswith("__"):
+        _give_to(interpreter, function, arguments)
+        what = Why.RESULT(function=function.path.removeprefix("builtins."))
+        for value in arguments.positional:  # what is made of a part may still hold it
+            if isinstance(value, (Part, Component, Pipeline)):
+                return Part(what, owner=value.owner if isinstance(value, Part) else value)
+        return Unknown(what)
+    return MISSING
+
+
+def _give_to(interpreter: Interpreter, function: Lib, arguments: Arguments) -> None:
+    """Do what a function of a well-known module may do to its arguments, or with them."""
+    given = [*arguments.positional, *arguments.keywords.values()]
+    why = Why.FUNCTION(path=function.path)
+    if function.root in TOOLKITS and function.path != "torch.save":
+        library_objects = (Pipeline, Component, Scheduler, Part)
+        interpreter.taint([v for v in given if isinstance(v, library_objects)], why)
+    if function.root not in OBSERVERS:
+        interpreter.may_call(given, why)
+    else:
+        interpreter.may_call([v for v in given if not isinstance(v, Pipeline)], why)
+
+
+def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments) -> Value:
+    """Return what a class, or a class method, of diffusers makes."""
+    name, method = function.last, ""
+    if not name[:1].isupper():
+        name, method = function.owner, function.last
+    if method == "__init__":
+        return None
+    if name.endswith("Pipeline") or name.startswith("AutoPipeline"):
+        return pipelines.build(interpreter, name, method, arguments)
+    if name.endswith("Scheduler"):
+        return schedulers.build(name, method, arguments)
+    if method in ("from_pretrained", "from_single_file"):
+        return _load_component(name, arguments)
+    _give_to(interpreter, function, arguments)
+    plain = [*arguments.positional, *arguments.keywords.values()]
+    key = (function.path, tuple(map(repr, plain)), tuple(arguments.keywords))
+    certain = not method and arguments.open is None
+    certain = certain and all(isinstance(item, (str, int, float, bool)) for item in plain)
+    return Unknown(Why.RESULT(function=function.last), key if certain else None)
+
+
+def _load_component(name: str, arguments: Arguments) -> Value:
+    model_id = arguments.get("pretrained_model_name_or_path", 0)
+    dtype = arguments.get("torch_dtype", default=arguments.get("dtype"))
+    part = Component({"of": model_id, "class": name})
+    if dtype is not None:
+        part.slots["dtype"] = pipelines.dtype_name(dtype)
+    return part
