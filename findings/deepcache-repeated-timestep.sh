@@ -51,7 +51,7 @@ pipe = StableDiffusionPipeline(
     text_encoder=None,
     tokenizer=None,
     unet=unet,
-    scheduler=DDIMScheduler(),
+    scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
     safety_checker=None,
     feature_extractor=None,
     requires_safety_checker=False,
@@ -98,7 +98,7 @@ def computed_whole(scheduler):
 print("DeepCache", importlib.metadata.version("DeepCache"))
 training = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 seen = {
-    "DDIM": computed_whole(DDIMScheduler(**training)),
+    "DDIM": computed_whole(DDIMScheduler(steps_offset=1, clip_sample=False, **training)),
     "PNDM": computed_whole(PNDMScheduler(skip_prk_steps=True, steps_offset=1, **training)),
     "Heun": computed_whole(HeunDiscreteScheduler(**training)),
 }

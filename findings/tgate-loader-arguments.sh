@@ -45,7 +45,7 @@ pipe = StableDiffusionPipeline(
     text_encoder=None,
     tokenizer=None,
     unet=unet,
-    scheduler=DDIMScheduler(),
+    scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
     safety_checker=None,
     feature_extractor=None,
     requires_safety_checker=False,
