@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.options import add_limits, limits_of
+from worker.commands.options import add_limits, limits_of, number
+from worker.config import numbers
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.judging import field_diff as match
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE", help="YAML: weight of each field in the score")
     parser.add_argument(
         "--tolerance",
-        type=_fraction,
+        type=number(numbers.share),
         default=0.05,
         metavar="X",
         help="relative difference of numbers that --relaxed accepts (default: %(default)s)",
@@ -275,13 +276,3 @@ def read_weights(path: str) -> dict[str, float]:
             raise ConfigurationError(f"{path}: the weight of {name} must be a number of at least 0")
         weights[name] = float(weight)
     return weights
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value

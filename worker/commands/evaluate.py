@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping
 from typing import Any
 
-from worker.commands.options import add_limits, limits_of
+from worker.commands.options import add_limits, limits_of, number
+from worker.config import numbers
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -28,9 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.epilog = EXAMPLE
     parser.add_argument("file", metavar="GEN.py", help="the file to be judged")
-    parser.add_argument("--target-speedup", type=_positive, metavar="X", help="demanded speed-up")
-    parser.add_argument("--max-loss", type=_share, metavar="X", help="largest relative CLIP loss")
-    parser.add_argument("--latency", type=_positive, metavar="S", help="seconds for one call")
+    parser.add_argument(
+        "--target-speedup", type=number(numbers.positive), metavar="X", help="demanded speed-up"
+    )
+    parser.add_argument(
+        "--max-loss", type=number(numbers.share), metavar="X", help="largest relative CLIP loss"
+    )
+    parser.add_argument(
+        "--latency", type=number(numbers.positive), metavar="S", help="seconds for one call"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     add_effort(parser)
 
@@ -40,13 +46,26 @@ def add_effort(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
     add_limits(parser)
     parser.add_argument(
-        "--num-samples", type=_whole, default=32, help="captions scored (default: %(default)s)"
+        "--num-samples",
+        type=number(numbers.COUNT),
+        default=32,
+        help="captions scored (default: %(default)s)",
     )
-    parser.add_argument("--batch-size", type=_whole, help="images at once (default: the file's)")
     parser.add_argument(
-        "--repeats", type=_whole, default=10, help="timed calls at least (default: %(default)s)"
+        "--batch-size", type=number(numbers.COUNT), help="images at once (default: the file's)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the first image (default: 0)")
+    parser.add_argument(
+        "--repeats",
+        type=number(numbers.COUNT),
+        default=10,
+        help="timed calls at least (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=number(numbers.TASK_NUMBERS["seed"]),
+        default=0,
+        help="of the first image (default: 0)",
+    )
     parser.add_argument("--captions", help="coco2017, or a .txt, .tsv or .jsonl file")
     parser.add_argument(
         "--clip", metavar="MODEL[:WEIGHTS]", help="the scorer, as open_clip names it"
@@ -179,29 +198,3 @@ def _say(line: str) -> None:
 
 def _quiet(line: str) -> None:
     """Say nothing: standard output is for the JSON."""
-
-
-def _positive(text: str) -> float:
-    return _number(text, 0.0, 1e9)
-
-
-def _share(text: str) -> float:
-    return _number(text, -1e-12, 1.0)
-
-
-def _number(text: str, above: float, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not above < value <= most:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number from {max(above, 0):g} to {most:g}"
-        )
-    return value
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, found {text!r}")
-    return int(text)

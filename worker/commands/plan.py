@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from worker.commands.options import number
 from worker.commands.search import read_section
+from worker.config.numbers import TASK_NUMBERS
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 
@@ -20,7 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.add_argument("--pipe", required=True, help=f"one of {', '.join(PIPES)}")
     parser.add_argument("--sched", required=True, help=f"one of {', '.join(SCHEDS)}")
-    parser.add_argument("--steps", required=True, type=int, help="inference steps")
+    parser.add_argument(
+        "--steps", required=True, type=number(TASK_NUMBERS["steps"]), help="inference steps"
+    )
     parser.add_argument(
         "--search", type=Path, help="a YAML file with the search section (default: by the pipe)"
     )

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.config.settings import LARGEST_SEED, MOST_IMAGES
+from worker.commands.options import number
+from worker.config.numbers import TASK_NUMBERS
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
@@ -29,17 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLE
     parser.add_argument("--pipe", required=True, help=f"one of {', '.join(PIPES)}")
     parser.add_argument("--sched", required=True, help=f"one of {', '.join(SCHEDS)}")
-    parser.add_argument("--steps", required=True, type=_positive, help="inference steps")
-    parser.add_argument("--num-samples", type=_positive, default=32, help="images (default 32)")
-    parser.add_argument("--batch-size", type=_positive, default=4, help="at once (default 4)")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the first image (default 0)")
-    parser.add_argument(
-        "--confirm",
-        type=_natural,
-        default=0,
-        metavar="N",
-        help="measure the frontier again on N other prompts (default: not)",
-    )
+    add = parser.add_argument
+    add("--steps", required=True, type=number(TASK_NUMBERS["steps"]), help="inference steps")
+    for name, meaning in (
+        ("num_samples", "images"),
+        ("batch_size", "at once"),
+        ("seed", "of the first image"),
+        ("confirm", "measure the frontier again on so many other prompts"),
+    ):
+        flag, kind = f"--{name.replace('_', '-')}", TASK_NUMBERS[name]
+        text = f"{meaning} (default {kind.default})"
+        add(flag, type=number(kind), default=kind.default, metavar="N", help=text)
     parser.add_argument(
         "--results",
         type=Path,
@@ -79,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from worker.measure.settings import TaskRequest
     from worker.measure.task import run as run_task
 
-    device = _device()
+    device = choose_device()
     request = TaskRequest(
         task=task,
         search=search,
@@ -100,18 +101,6 @@ def _run(arguments: argparse.Namespace) -> int:
 def _say(line: str) -> None:
     # a file's name need not be text
     print(line.encode(errors="backslashreplace").decode(), flush=True)
-
-
-def _device() -> str:
-    """Return the first visible GPU, or the CPU with as many threads as the environment grants."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda:0"
-    threads = os.environ.get("OMP_NUM_THREADS", "")
-    if threads.isdigit() and int(threads) > 0:
-        torch.set_num_threads(int(threads))
-    return "cpu"
 
 
 def read_section(file: Path | None) -> Search:
@@ -167,27 +156,3 @@ def _command(arguments: argparse.Namespace) -> str:
         if value is not None:
             words += [f"--{flag.replace('_', '-')}", str(value)]
     return shlex.join(words)
-
-
-def _positive(text: str) -> int:
-    return _between(1, MOST_IMAGES, text)
-
-
-def _natural(text: str) -> int:
-    return _between(0, MOST_IMAGES, text)
-
-
-def _seed(text: str) -> int:
-    return _between(0, LARGEST_SEED, text)
-
-
-def _between(least: int, most: int, text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number from {least} on, found {text!r}")
-    if number > most:
-        raise argparse.ArgumentTypeError(f"expected at most {most}, found {text!r}")
-    return number

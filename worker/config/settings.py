@@ -10,6 +10,8 @@ from typing import Annotated, Literal, TypeVar, Union
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
+from worker.config.numbers import LARGEST_SEED
+
 T = TypeVar("T")
 OneOrMany = Union[T, Annotated[list[T], Field(min_length=1)]]  # noqa: UP007  # a generic alias
 """One value, or a list of values to try each."""
@@ -17,8 +19,6 @@ OneOrMany = Union[T, Annotated[list[T], Field(min_length=1)]]  # noqa: UP007  # 
 Whole = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 # what follows from it (the seeds of other prompts and of the null arm) has to fit into 64 bits too
-LARGEST_SEED = 2**62
-MOST_IMAGES = 10**6
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Steps = Union[Positive, Annotated[float, Field(gt=0, lt=1)]]  # noqa: UP007
 """A number of steps, or a fraction of the task's steps."""

@@ -1,6 +1,6 @@
-"""What the device itself tells of a timed stretch: energy, use, and whether the time counts.
+"""The device: which one it is, and what it tells of a timed stretch: energy, use, disturbances.
 
-Through NVML. A stretch during which another process was on the GPU, or the GPU slowed itself down
+The latter through NVML. A stretch during which another process was on the GPU, or the GPU slowed itself down
 for heat or a failing supply, does not count and is taken again. A GPU at its power limit does
 count: that is how a large GPU normally runs. What NVML counts by itself (energy, time lost to heat,
 use by each process) covers the whole stretch; the rest is read at its end.
@@ -13,6 +13,18 @@ import time
 from dataclasses import dataclass
 
 from worker.types import Opaque
+
+
+def choose_device() -> str:
+    """Return the first visible GPU, or the CPU with as many threads as the environment grants."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda:0"
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit() and int(threads) > 0:
+        torch.set_num_threads(int(threads))
+    return "cpu"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os.path
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from worker.config.settings import LARGEST_SEED, MOST_IMAGES
+from worker.config.numbers import TASK_NUMBERS, digits
 from worker.errors import ConfigurationError, WorkerError, nearest
 from worker.models.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
 from worker.models.prompts import COCO, load_captions
@@ -18,15 +18,7 @@ from worker.search.studies import Study, confirmation, stability
 
 Problem = tuple[str, str]
 
-# flag -> (least value, most, default where there is one)
-_NUMBERS = {
-    "steps": (1, MOST_IMAGES, None),  # how many there can be, the noise scheduler says
-    "num_samples": (1, MOST_IMAGES, 32),
-    "batch_size": (1, MOST_IMAGES, 4),
-    "seed": (0, LARGEST_SEED, 0),
-    "confirm": (0, MOST_IMAGES, 0),
-}
-_FLAGS = ("pipe", "sched", *_NUMBERS)
+_FLAGS = ("pipe", "sched", *TASK_NUMBERS)
 
 
 def find_problems(
@@ -51,8 +43,8 @@ def find_problems(
                 pipes[str(value)] = find_pipe(str(value))
             elif axis == "sched":
                 scheds[str(value)] = find_sched(str(value))
-            elif axis in _NUMBERS:
-                _number(axis, value)
+            elif axis in TASK_NUMBERS:
+                TASK_NUMBERS[axis](value)
         except (WorkerError, ValueError) as error:
             found[key, str(error)] = None
     found |= dict.fromkeys(_steps(tasks, args, scheds))
@@ -85,33 +77,13 @@ def _values(
             yield f"{where}.{name}", plain
 
 
-def _number(axis: str, value: object) -> int:
-    """Return a flag's whole number.
-
-    Raises:
-        ValueError: it is none, too small or too large.
-    """
-    least, most, _ = _NUMBERS[axis]
-    number = None if isinstance(value, bool) else _decimal(str(value))
-    if number is None or number < least:
-        raise ValueError(f"expected a whole number from {least} on, found {value!r}")
-    if number > most:
-        raise ValueError(f"expected at most {most}, found {value!r}")
-    return number
-
-
-def _decimal(text: str) -> int | None:
-    # Python itself refuses to read numbers of thousands of digits
-    return int(text) if text.isdecimal() and len(text) < 100 else None
-
-
 def _steps(
     tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], scheds: Mapping[str, Sched]
 ) -> Iterator[Problem]:
     """Yield numbers of steps that a task's noise scheduler does not take."""
     for task in tasks:
         sched = scheds.get(str(task.get("sched", args.get("sched"))))
-        steps = _decimal(str(task.get("steps", args.get("steps"))))
+        steps = digits(str(task.get("steps", args.get("steps"))))
         if sched is not None and steps:
             try:
                 sched.check_steps(steps)
@@ -130,8 +102,8 @@ def _most_captions(
 
 
 def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
-    number = _decimal(str(task.get(name, args.get(name, _NUMBERS[name][2]))))
-    return min(number or 0, _NUMBERS[name][1])
+    number = digits(str(task.get(name, args.get(name, TASK_NUMBERS[name].default))))
+    return min(number or 0, TASK_NUMBERS[name].most)
 
 
 def _captions(search: Search, num_samples: int, confirm: int) -> int:
