@@ -46,7 +46,7 @@ def evaluate(
     Args:
         context: the pipeline and its task.
         configurations: the baseline and a block of others.
-        progress: told what has been done, in a few words, after every batch.
+        progress: called after every batch with what has been done, in a few words.
 
     Returns:
         Samples for each configuration. One that failed (it ran out of memory, or its images contain

@@ -73,7 +73,7 @@ def _latency(samples: Samples, batch_size: int) -> Iterator[Metric]:
 
 
 def _device_state(samples: Samples, batch_size: int) -> Iterator[Metric]:
-    """Yield what the device told: energy, use, clock, disturbances, memory."""
+    """Yield what was read from the device: energy, use, clock, disturbances, memory."""
     yield from _energy(samples, batch_size)
     readings = samples.readings
     yield from _mean("gpu_utilization", [item.utilization for item in readings], "%")

@@ -23,7 +23,7 @@ class Samples:
     seconds: list[float] = field(default_factory=list)
     """Seconds of each timed batch."""
     readings: list[Reading] = field(default_factory=list)
-    """What the device told of each timed batch."""
+    """What was read from the device during each timed batch."""
     retaken: int = 0
     """Batches that were timed again because something disturbed them."""
     peak_memory: int | None = None

@@ -28,7 +28,7 @@ class Session:
         task: the task.
         search: its search section.
         device: a torch device.
-        say: told what is being loaded, in a line for the log.
+        say: called with a line for the log before each model is loaded.
     """
 
     def __init__(self, task: Task, search: Search, device: str, say: Callable[[str], None]) -> None:

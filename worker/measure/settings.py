@@ -67,14 +67,14 @@ class MeasurementSettings:
         Args:
             prompts: the study's prompts; the same file may hold others tomorrow.
         """
-        told = {item.name: getattr(self, item.name) for item in fields(self)} | {
+        plain = {item.name: getattr(self, item.name) for item in fields(self)} | {
             "clip": None if self.clip is None else list(self.clip),
             "pipeline": self.pipeline.model_dump(),
             # how many share a pass of the baseline chooses pairs, but changes no figure
             "timing": self.timing.model_dump(exclude={"block"}),
             "prompts_digest": _digest(prompts),
         }
-        return told | {"digest": _digest(told)}
+        return plain | {"digest": _digest(plain)}
 
 
 def settings_of(request: TaskRequest, study: Study, device: str) -> MeasurementSettings:

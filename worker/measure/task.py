@@ -33,7 +33,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         request: the task.
         results: what an earlier attempt measured; rows and the summary are appended.
         device: a torch device.
-        say: told what is done, in lines for the log.
+        say: called with each line for the log.
 
     Raises:
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
@@ -84,7 +84,7 @@ class TaskRun:
         results: rows of earlier attempts; each new one is appended as soon as it is measured.
         device: a torch device.
         session: where models come from.
-        say: told what is done, in lines for the log.
+        say: called with each line for the log.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class TaskRun:
                 itself. That of another study may not fit: this is then its result.
         """
         settings = settings_of(self._request, study, self._device)
-        told = settings.as_json(self._session.prompts(settings.captions, study))
-        digest = told["digest"]
+        plain_settings = settings.as_json(self._session.prompts(settings.captions, study))
+        digest = plain_settings["digest"]
         missing = [item for item in wanted if (digest, item.key) not in self._known]
         done = len(wanted) - len(missing)
         self._say(
@@ -132,7 +132,7 @@ class TaskRun:
                         Row.of(
                             measurement,
                             absent=rows.absent(settings),
-                            settings=told,
+                            settings=plain_settings,
                             environment=self._environment,
                             reproduce=self._reproduce(),
                             study=study.name or None,

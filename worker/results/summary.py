@@ -69,7 +69,7 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in a results file; what was not asked for is left out."""
-        told: dict[str, Any] = {
+        plain: dict[str, Any] = {
             "images_generated": self.images_generated,
             "configurations": self.configurations,
             "out_of_memory": list(self.out_of_memory),
@@ -78,19 +78,19 @@ class Summary:
             "frontier": list(self.frontier),
         }
         if self.bound:
-            told["bound"] = {label: said.as_json() for label, said in self.bound.items()}
-            told["beats_fewer_steps"] = dict(self.beats_fewer_steps)
+            plain["bound"] = {label: bound.as_json() for label, bound in self.bound.items()}
+            plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
         if self.best is not None:
             best = self.best
-            told |= {"best": best.label, "speedup": best.speedup, "loss": best.loss}
-            told["within"] = best.within
+            plain |= {"best": best.label, "speedup": best.speedup, "loss": best.loss}
+            plain["within"] = best.within
         if self.confirmation is not None:
-            told["confirmation"] = self.confirmation.as_json()
+            plain["confirmation"] = self.confirmation.as_json()
         if self.stability is not None:
-            told["stability"] = self.stability
+            plain["stability"] = self.stability
         if self.overhead is not None:
-            told["overhead"] = self.overhead
-        return told
+            plain["overhead"] = self.overhead
+        return plain
 
 
 def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
@@ -232,10 +232,10 @@ def in_words(summary: Summary) -> list[str]:
     lines = []
     if summary.frontier:
         lines.append(f"frontier: {', '.join(summary.frontier)}")
-    for label, said in summary.bound.items():
-        hint = f" (about {said.images} images might decide)" if said.images else ""
+    for label, answered in summary.bound.items():
+        hint = f" (about {answered.images} images might decide)" if answered.images else ""
         lines.append(
-            f"{label}: loss within {100 * summary.max_loss:g}%: {said.answer}{hint}; "
+            f"{label}: loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}; "
             f"better than fewer steps: {summary.beats_fewer_steps[label]}"
         )
     return lines
