@@ -79,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from worker.measure.settings import TaskRequest
     from worker.measure.task import run as run_task
+    from worker.metrics.device import choose_device
 
     device = choose_device()
     request = TaskRequest(
