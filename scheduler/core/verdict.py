@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from scheduler.config.printable import printable
 from scheduler.config.sweep import Rules
 
 
@@ -284,5 +285,5 @@ def _still_counts(kind: Kind, code: int | None, scan: LogScan) -> bool:
 
 
 def _verdict(kind: Kind, cause: str) -> Verdict:
-    cause = "".join(c for c in cause if c.isprintable())  # a log may hold anything, a terminal not
+    cause = printable(cause)
     return Verdict(kind, cause if len(cause) <= _CAUSE_LENGTH else cause[: _CAUSE_LENGTH - 1] + "…")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from scheduler.config.printable import printable
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.processes import user_name
 from scheduler.devices.selection import select, visible_to_cuda
@@ -302,5 +303,5 @@ def _process(entry: _Struct) -> Process:
         # A thread's number, so a process of another container; or dead, and it holds nothing.
         return Process(pid, memory, exists=False)
     # The name is the process's own choice and goes to our user's terminal.
-    name = "".join(c if c.isprintable() else "?" for c in status.get("Name", ""))
+    name = printable(status.get("Name", ""), "?")
     return Process(pid, memory, name or None, user_name(int(status["Uid"].split()[0])))

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep
@@ -24,7 +23,7 @@ from scheduler.dispatch.judgement import (
 from scheduler.dispatch.writer import Checkpoint, CheckpointWriter
 from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
-from scheduler.storage.paths import SweepPaths
+from scheduler.storage.paths import SweepPaths, size_of
 
 # Too many open files, too many processes, no memory.
 _ERRNOS_OF_NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
@@ -63,7 +62,7 @@ class Outcomes:
             judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known)
             return partial(self._judged, task, judgement)
 
-        if _size(self._paths.log(task)) < LONG_LOG:
+        if size_of(self._paths.log(task)) < LONG_LOG:
             job()()
         else:
             self._writer.submit(job)
@@ -183,10 +182,3 @@ class Outcomes:
             if trouble is not None:
                 return partial(self.files_in_trouble, trouble)
         return partial(self._handle, ev.DiskWritable())
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

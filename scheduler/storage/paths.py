@@ -13,9 +13,8 @@ class SweepPaths:
         self.logs = root / "logs" / sweep
         self.lock = self.checkpoints / ".lock"
         self.journal = self.logs / "journal.jsonl"
-        self.supervisors = (
-            self.logs / ".supervisors.log"
-        )  # empty, unless a supervisor itself failed
+        # Empty, unless a supervisor itself failed.
+        self.supervisors = self.logs / ".supervisors.log"
 
     def make_folders(self) -> None:
         """Create both folders.

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
@@ -205,7 +206,7 @@ def last_line(path: os.PathLike[str]) -> str:
     except OSError:
         return ""
     plain = (_ESCAPE.sub("", line).strip() for line in reversed(lines))
-    return "".join(c for c in next(filter(None, plain), "") if c.isprintable())
+    return printable(next(filter(None, plain), ""))
 
 
 def make_display(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from scheduler.config.printable import printable
 from scheduler.config.units import format_duration, format_size
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
@@ -30,7 +31,7 @@ def sentence(event: je.JournalEvent, progress: SweepProgress) -> str | None:
     """Return what an event says, in one line, or None if people need not hear of it."""
     text = _text(event, progress)
     # A path may hold a line end, a cause an escape sequence.
-    return text and "".join(c if c.isprintable() else " " for c in text)
+    return text and printable(text, " ")
 
 
 def _text(  # noqa: PLR0912  # one case for each kind of event

@@ -173,9 +173,8 @@ class Supervisor:
                 send_to_all(signal.SIGTERM)
             if kill_at is not None and time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
-                kill_at = (
-                    time.monotonic() + 0.1
-                )  # again, should something have been started meanwhile
+                # Again, should something have been started meanwhile.
+                kill_at = time.monotonic() + 0.1
         os.close(pidfd)
         ended_at = time.time()
         _, status, usage = os.wait4(worker, 0)
@@ -205,9 +204,8 @@ class Supervisor:
         while reap():  # each end is a SIGCHLD on the wake pipe
             if time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
-                kill_at = (
-                    time.monotonic() + 0.1
-                )  # again, should something have been started meanwhile
+                # Again, should something have been started meanwhile.
+                kill_at = time.monotonic() + 0.1
             self._wait(kill_at - time.monotonic())
         return len(left)
 

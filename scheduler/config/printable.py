@@ -1,0 +1,11 @@
+"""Text from elsewhere, made fit for a terminal."""
+
+from __future__ import annotations
+
+
+def printable(text: str, instead: str = "") -> str:
+    """Return a text without what a terminal would act upon, or cannot show; ``instead`` takes its place.
+
+    Logs, paths and names of processes may hold anything: escape sequences, line ends, half characters.
+    """
+    return "".join(letter if letter.isprintable() else instead for letter in text)
