@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 from worker.accelerators.base import Accelerator
 from worker.config.settings import PipelineSettings, Steps
-from worker.models.catalogue import Architecture
+from worker.models.families.base import Architecture
 from worker.models.task import Task
 from worker.types import Opaque, Pipeline
 

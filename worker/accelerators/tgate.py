@@ -30,7 +30,7 @@ from worker.accelerators.spec import (
     Values,
 )
 from worker.config.settings import Positive, Steps, Whole
-from worker.models.catalogue import Architecture
+from worker.models.families.base import Architecture
 from worker.types import Module, Opaque, Pipeline, Tensor
 
 _CROSS, _SELF = "cross", "self"

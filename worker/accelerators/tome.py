@@ -27,7 +27,7 @@ from worker.accelerators.spec import (
     Values,
 )
 from worker.config.settings import Positive, whole_number
-from worker.models.catalogue import Architecture
+from worker.models.families.base import Architecture
 from worker.models.task import Task
 from worker.types import Module, Opaque, Pipeline
 

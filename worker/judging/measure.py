@@ -24,7 +24,9 @@ from worker.judging import source
 from worker.judging.build import Built
 from worker.judging.report import plain
 from worker.measure import rows
-from worker.models.catalogue import PIPES, SD15, SDXL, Pipe, find_sched
+from worker.models.catalogue import PIPES, find_sched
+from worker.models.families.base import Pipe
+from worker.models.families.registry import families, family_of
 from worker.models.task import Task
 from worker.results import statistics
 from worker.results.row import Measurement
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from worker.measure.samples import Samples
 
 Say = Callable[[str], None]
-_ARCHITECTURES = {"StableDiffusionPipeline": SD15, "StableDiffusionXLPipeline": SDXL}
 # What is still measured: a file may ask for more than a device gets done in a day.
 MAX_STEPS = 1000  # as many as these models were trained on
 MAX_BATCH = 64
@@ -106,9 +107,10 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
     fields = {name: plain(value) for name, value in built.findings.fields.items()}
     if not isinstance(fields["steps"], int) or fields["steps"] < 1:
         raise UnsuitableError("it never calls its pipeline")
-    architecture = _ARCHITECTURES.get(str(fields["pipeline"]))
-    if architecture is None:
-        known = " and ".join(_ARCHITECTURES)
+    known_families = {family.pipeline_class: family for family in families().values()}
+    family = known_families.get(str(fields["pipeline"]))
+    if family is None:
+        known = " and ".join(known_families)
         raise UnsuitableError(f"{fields['pipeline']} cannot be measured here, only {known} can")
     unknown = built.description.get("unknown")
     if unknown:
@@ -124,7 +126,7 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         raise UnsuitableError("its pipeline is put together from parts, not loaded from a model")
     place = models.get(model_id, model_id)
     like = next((pipe for pipe in PIPES.values() if pipe.source == place), None)
-    pipe = Pipe(model_id, architecture, place, int(fields["height"]))
+    pipe = Pipe(model_id, family.unlisted, place, int(fields["height"]))
     if like is not None:
         pipe = replace(pipe, clip=like.clip, captions=like.captions)
     try:
@@ -182,9 +184,8 @@ def _configuration(
     impossible = incompatibility(chosen, task.pipe.architecture, settings)
     if impossible is not None:
         raise UnsuitableError(impossible)
-    configuration, because = simplify(
-        Configuration.accelerated(chosen), task, guided=fields["guidance"] > 1
-    )
+    guided = family_of(task.pipe.architecture).guided(fields["guidance"])
+    configuration, because = simplify(Configuration.accelerated(chosen), task, guided=guided)
     return configuration, list(because)
 
 

@@ -102,6 +102,8 @@ class EvaluationContext:
 
     settings: MeasurementSettings
     sched: Sched
+    guided: bool
+    """Whether the settings' guidance scale means classifier-free guidance."""
     prompts: Sequence[str]
     pipeline: AcceleratedPipeline
     quality: QualityMetrics | None

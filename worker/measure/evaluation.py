@@ -220,7 +220,7 @@ def _call(
     pipeline = context.pipeline
     with torch.inference_mode(), pipeline.with_accelerators_of(configuration) as accelerated:
         arguments = accelerated.begin(
-            context.sched.calls(steps), seed=first + indices[0], guided=settings.guidance_scale > 1
+            context.sched.calls(steps), seed=first + indices[0], guided=context.guided
         )
         context.memory.start()
         context.meter.start()

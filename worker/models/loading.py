@@ -8,7 +8,9 @@ from typing import Any
 
 from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
-from worker.models.catalogue import Pipe, Sched
+from worker.models.catalogue import Sched
+from worker.models.families.base import Family, Pipe
+from worker.models.families.registry import family_of
 from worker.models.random_weights import random_pipeline
 from worker.models.sources import local_source, names_folder, refuse_shadow, was_unreachable
 from worker.types import Dtype, Module, Opaque, Pipeline
@@ -47,8 +49,9 @@ def load_pipeline(
     if weights == "random":
         pipeline = random_pipeline(pipe.architecture.name, device, dtype)
     else:
-        pipeline = _from_pretrained(pipe, local_source(source), dtype)
-        _check_parts(pipeline, pipe, source)
+        family = family_of(pipe.architecture)
+        pipeline = _from_pretrained(family, local_source(source), dtype)
+        _check_parts(pipeline, family, pipe, source)
         pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     set_sched(pipeline, sched)
@@ -67,18 +70,16 @@ def _hush_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*torch_dtype.*", category=FutureWarning)
 
 
-def apply_settings(pipeline: Pipeline, settings: PipelineSettings) -> None:
+def apply_settings(pipeline: Pipeline, family: Family, settings: PipelineSettings) -> None:
     """Apply what holds for every configuration; compiling is done with each (``compose.py``)."""
     import torch
 
     if settings.attention == "plain":
-        from diffusers.models.attention_processor import AttnProcessor
-
-        pipeline.unet.set_attn_processor(AttnProcessor())
+        family.use_plain_attention(pipeline)
     if settings.fused_qkv:
         pipeline.fuse_qkv_projections()
     if settings.channels_last:
-        for part in (pipeline.unet, pipeline.vae):
+        for part in (getattr(pipeline, family.denoiser), pipeline.vae):
             part.to(memory_format=torch.channels_last)
     if settings.vae_slicing:
         pipeline.vae.enable_slicing()
@@ -100,21 +101,16 @@ def modules_of(pipeline: Pipeline) -> dict[str, Module]:
     return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
 
 
-def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:
+def _from_pretrained(family: Family, source: str, dtype: Dtype) -> Pipeline:
     """Load safetensors from a folder or the hub, half-precision files where there are any."""
-    kind = _pipeline_class(pipe.architecture.name)
-    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True}
-    if pipe.architecture.name == "sdxl":
-        # where its package is installed, watermarks are drawn on the CPU and timed with the rest
-        options["add_watermarker"] = False
-    else:
-        options |= {"safety_checker": None, "requires_safety_checker": False}
+    kind = family.load_class()
+    options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, **family.options}
     half = {"variant": "fp16"} if options["torch_dtype"].itemsize == 2 else {}
     if names_folder(source):
         folder = Path(source).expanduser()
-        _require_safetensors(folder)
+        _require_safetensors(folder, family)
         options["local_files_only"] = True
-        variants = half if any(folder.glob("unet/*.fp16.safetensors")) else {}
+        variants = half if any(folder.glob(f"{family.denoiser}/*.fp16.safetensors")) else {}
         return _call_from_pretrained(kind, str(folder), options | variants)
     refuse_shadow(source)
     if not half:
@@ -126,21 +122,7 @@ def _from_pretrained(pipe: Pipe, source: str, dtype: Dtype) -> Pipeline:
         return _call_from_pretrained(kind, source, options)
 
 
-def _pipeline_class(architecture: str) -> Opaque:
-    if architecture == "sdxl":
-        from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
-            StableDiffusionXLPipeline,
-        )
-
-        return StableDiffusionXLPipeline
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
-        StableDiffusionPipeline,
-    )
-
-    return StableDiffusionPipeline
-
-
-def _require_safetensors(folder: Path) -> None:
+def _require_safetensors(folder: Path, family: Family) -> None:
     if not folder.is_dir():
         raise ConfigurationError(f"the model folder {folder} does not exist")
     if not (folder / "model_index.json").is_file():
@@ -148,68 +130,38 @@ def _require_safetensors(folder: Path) -> None:
             f"{folder} is not a pipeline's folder: it has no model_index.json; "
             "give the folder that save_pretrained wrote"
         )
-    for part in ("unet", "vae", "text_encoder"):
+    # one without a further text encoder is of another family, which is better said once it is loaded
+    for part in (family.denoiser, "vae", *family.text_encoders[:1]):
         if not any((folder / part).glob("*.safetensors")):
             raise ConfigurationError(
                 f"{folder / part} holds no .safetensors file, and other formats are not loaded; "
                 "convert it with save_pretrained(..., safe_serialization=True)"
             )
-    # without one transformers makes an empty one, which knows no word
-    if not any(
-        (folder / "tokenizer" / name).is_file() for name in ("vocab.json", "tokenizer.json")
-    ):
-        raise ConfigurationError(
-            f"{folder / 'tokenizer'} holds neither vocab.json nor tokenizer.json; "
-            "give the folder that save_pretrained wrote"
-        )
+    for part in family.tokenizers[:1]:
+        # without one transformers makes an empty one, which knows no word
+        if not any((folder / part / name).is_file() for name in ("vocab.json", "tokenizer.json")):
+            raise ConfigurationError(
+                f"{folder / part} holds neither vocab.json nor tokenizer.json; "
+                "give the folder that save_pretrained wrote"
+            )
 
 
-def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
-    """Refuse a model whose UNet is not what the plan was made for, or that lacks a part.
+def _check_parts(pipeline: Pipeline, family: Family, pipe: Pipe, source: str) -> None:
+    """Refuse a model whose denoiser is not what the plan was made for, or that lacks a part.
 
     Raises:
         ConfigurationError: it would fail in its first call, or at a branch that it does not have.
     """
-    sdxl = pipe.architecture.name == "sdxl"
-    needed = ("unet", "vae", "text_encoder", "tokenizer", *(("text_encoder_2",) if sdxl else ()))
+    needed = (family.denoiser, "vae", *family.text_encoders, *family.tokenizers)
     missing = [name for name in needed if getattr(pipeline, name, None) is None]
     if missing:
         raise ConfigurationError(f"{source} is no {pipe.name}: it lacks {', '.join(missing)}")
-    expected = _in_words(
-        pipe.architecture.blocks,
-        pipe.architecture.layers,
-        pipe.architecture.attention_downsamples,
-        middle=True,
-        pooled=sdxl,
-    )
-    config = pipeline.unet.config
-    kinds = config.down_block_types
-    levels = {2**level for level, kind in enumerate(kinds) if kind.startswith("CrossAttn")}
-    if config.mid_block_type == "UNetMidBlock2DCrossAttn":
-        levels.add(2 ** (len(kinds) - 1))
-    found = _in_words(
-        len(kinds),
-        config.layers_per_block,
-        tuple(sorted(levels)),
-        middle=config.mid_block_type is not None,
-        pooled=config.addition_embed_type == "text_time",
-    )
+    expected, found = family.expected_shape(pipe.architecture), family.found_shape(pipeline)
     if found != expected:
         raise ConfigurationError(
-            f"{source} is no {pipe.name}: its UNet has {found}, and {pipe.name}'s has {expected}; "
-            "name the pipe that it is, or another model"
+            f"{source} is no {pipe.name}: its {family.denoiser_title} has {found}, and "
+            f"{pipe.name}'s has {expected}; name the pipe that it is, or another model"
         )
-
-
-def _in_words(
-    blocks: int, layers: object, levels: tuple[int, ...], *, middle: bool, pooled: bool
-) -> str:
-    each = layers if isinstance(layers, int) else "unequally many"
-    return (
-        f"{blocks} blocks of {each} layers, attention at downsample {', '.join(map(str, levels))}, "
-        f"{'with' if middle else 'without'} a middle block, "
-        f"{'with' if pooled else 'without'} pooled text"
-    )
 
 
 def _call_from_pretrained(kind: Opaque, source: str, options: dict[str, Any]) -> Pipeline:

@@ -6,21 +6,20 @@ resuming) is the same as with real ones, and nothing has to be downloaded.
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 
 from filelock import FileLock
 
 from worker.errors import ConfigurationError
-from worker.models.architectures import PUBLISHED, Components, tiny
-from worker.types import Dtype, Opaque, Pipeline
+from worker.models.families.base import Components, Family
+from worker.models.families.registry import buildable
+from worker.types import Dtype, Pipeline
 
 _SEED = 0
 # changes whenever what is built changes, so that an older build is not mistaken for it
@@ -92,7 +91,8 @@ def random_pipeline(architecture: str, device: str, dtype: Dtype) -> Pipeline:
     torch.set_default_dtype(dtype)
     try:
         with torch.device(device):
-            pipe = _assemble(architecture, PUBLISHED[architecture])
+            family = buildable()[architecture]
+            pipe = assemble(family, family.published[architecture])
     finally:
         torch.set_default_dtype(default)
     # buffers that a constructor made on the CPU (position ids, time embeddings) follow
@@ -100,41 +100,16 @@ def random_pipeline(architecture: str, device: str, dtype: Dtype) -> Pipeline:
 
 
 def _save_pipeline(architecture: str, folder: Path) -> None:
-    _assemble(architecture, tiny(architecture)).save_pretrained(folder, safe_serialization=True)
+    family = buildable()[architecture]
+    pipeline = assemble(family, family.tiny(architecture))
+    pipeline.save_pretrained(folder, safe_serialization=True)
 
 
-def _assemble(architecture: str, components: Components) -> Pipeline:
-    """Build a pipeline from its component configurations, with weights from a fixed seed."""
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
+def assemble(family: Family, components: Components) -> Pipeline:
+    """Build a pipeline from its parts' configurations, with weights from a fixed seed."""
     with _seeded():
-        parts = {
-            "unet": UNet2DConditionModel(**components.unet).eval(),
-            "vae": AutoencoderKL(**components.vae).eval(),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**components.text_encoder)).eval(),
-            "scheduler": DDIMScheduler(**components.scheduler),
-            "tokenizer": _tokenizer(padding="<|endoftext|>"),
-        }
-        if components.text_encoder_2 is not None:
-            config = CLIPTextConfig(**components.text_encoder_2)
-            parts["text_encoder_2"] = CLIPTextModelWithProjection(config).eval()
-            parts["tokenizer_2"] = _tokenizer(padding="!")
-    if architecture == "sdxl":
-        from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
-            StableDiffusionXLPipeline,
-        )
-
-        return StableDiffusionXLPipeline(**parts, add_watermarker=False)
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
-        StableDiffusionPipeline,
-    )
-
-    return StableDiffusionPipeline(
-        **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
-    )
+        parts = family.build(components)
+    return family.load_class()(**parts, **family.options)
 
 
 @contextmanager
@@ -146,38 +121,6 @@ def _seeded() -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(_SEED)
         yield
-
-
-def _tokenizer(padding: str) -> Opaque:
-    """Make CLIP's tokenizer from the merge table that open_clip ships.
-
-    The vocabulary is defined by the table: 256 bytes, the same at a word's end, one entry for each
-    merge, two special tokens (OpenAI's ``simple_tokenizer.py``).
-    """
-    from transformers import CLIPTokenizer
-
-    table = files("open_clip").joinpath("bpe_simple_vocab_16e6.txt.gz").read_bytes()
-    merges = gzip.decompress(table).decode("utf-8").split("\n")[1 : 49152 - 256 - 2 + 1]
-    symbols = _byte_symbols()
-    words = [*symbols, *(symbol + "</w>" for symbol in symbols)]
-    words += ["".join(merge.split()) for merge in merges]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    with tempfile.TemporaryDirectory() as folder:
-        vocabulary = {word: index for index, word in enumerate(words)}
-        (Path(folder) / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-        text = "\n".join(["#version: 0.2", *merges, ""])
-        (Path(folder) / "merges.txt").write_text(text, encoding="utf-8")
-        config = {"model_max_length": 77, "pad_token": padding}
-        (Path(folder) / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-        return CLIPTokenizer.from_pretrained(folder)
-
-
-def _byte_symbols() -> list[str]:
-    """Return a printable character for each byte, in the order of CLIP's vocabulary."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)]
-    printable += range(ord("®"), ord("ÿ") + 1)
-    others = 256 - len(printable)
-    return [chr(code) for code in printable] + [chr(256 + n) for n in range(others)]
 
 
 def _save_clip(folder: Path) -> None:

