@@ -129,7 +129,7 @@ class Compared:
     expected: Findings
     found: Findings
     items: list[objects.Item]
-    problem: str | None
+    problem: Reason | None
     is_sure: bool
     """Whether that they are the same is known by more than the generated file's own word."""
 
@@ -176,13 +176,13 @@ def _objects(
         try:
             runtime.fetch(side, models)
         except WorkerError as error:
-            errors[path] = Why.CANNOT_BE_BUILT(problem=str(error))
+            errors[path] = Why.MODEL_NOT_FETCHED(error=str(error))
             return None
         hidden = [] if path == arguments.reference else [arguments.reference]
         program = source.read_source(path)
         built.append(runtime.build(program, models, limits, hidden))
         if path == arguments.reference and built[0].problem is not None:
-            errors[path] = Why.REFERENCE_NOT_BUILT(problem=built[0].problem)
+            errors[path] = Why.REFERENCE_NOT_BUILT(built[0].problem)
             return None
     for line in sandbox.unprotected(built[1].confined):
         print(f"compare: {line}", file=sys.stderr)
@@ -191,7 +191,7 @@ def _objects(
     backing = runtime.backing(program, sides[1], built[1].findings)
     found = built[1].findings
     if right is not None and backing.caveat is not None:
-        found = replace(found, notes=[Why.KNOWN_BY_DESCRIPTION(caveat=backing.caveat)])
+        found = replace(found, notes=[Why.KNOWN_BY(backing.caveat)])
     problem = built[1].problem or backing.problem
     return Compared(built[0].findings, found, items, problem, backing.suffices)
 

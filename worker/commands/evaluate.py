@@ -86,6 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from worker.judging import build as runtime
     from worker.judging import measure as judge
     from worker.judging import source
+    from worker.judging.reasons.texts import text as text_of
     from worker.judging.sandbox import sandbox
     from worker.judging.static.extract import extract
 
@@ -103,7 +104,9 @@ def _run(arguments: argparse.Namespace) -> int:
     backing = runtime.backing(text, read, built.findings)
     problem = built.problem or backing.problem
     if problem is not None:
-        return _finish(arguments, {"file": arguments.file, "problem": problem, "passed": False})
+        return _finish(
+            arguments, {"file": arguments.file, "problem": text_of(problem), "passed": False}
+        )
     try:
         program = judge.program_of(built, models)
         say = _quiet if arguments.json else _say
@@ -115,7 +118,8 @@ def _run(arguments: argparse.Namespace) -> int:
     answer = {"file": arguments.file} | judge.as_json(program, measured, verdict)
     if answer["passed"] and not backing.suffices:
         answer["passed"] = None
-    return _finish(arguments, answer | {"caveat": backing.caveat})
+    caveat = None if backing.caveat is None else text_of(backing.caveat)
+    return _finish(arguments, answer | {"caveat": caveat})
 
 
 def effort_of(arguments: argparse.Namespace) -> Any:  # judge.MeasureOptions, imported late

@@ -14,7 +14,7 @@ from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.judging import field_diff as match
 from worker.judging import source
 from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
-from worker.judging.reasons.codes import Why
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
 from worker.judging.static.values import AbstractDict, AbstractList, Unknown, Value
@@ -31,14 +31,14 @@ class Built:
     Attributes:
         findings: the fields, as the static reading names them; unknown where it built nothing.
         description: see ``description.py``; None where it built nothing.
-        problem: why it did not run through, in one sentence; None if it did.
+        problem: why it did not run through; None if it did.
         confined: what it was kept from.
         output: the first and last of what it printed.
     """
 
     findings: Findings
     description: dict[str, Any] | None
-    problem: str | None
+    problem: Reason | None
     confined: dict[str, bool] = field(default_factory=dict)
     output: str = ""
 
@@ -60,31 +60,31 @@ def build(
 def interpret(outcome: sandbox.Outcome) -> Built:
     """Return what came of a run: whatever its frames say, they are only data."""
     if outcome.tampered:
-        return _nothing(outcome, "it wrote to the channel that its result takes")
+        return _nothing(outcome, Why.TAMPERED())
     described = [frame for frame in outcome.frames if frame.kind in ("call", "built")]
     endings = [frame for frame in outcome.frames if frame.kind == "end"]
     try:
         told = description.read(described[-1].kind, described[-1].content) if described else None
         error = description.read("end", endings[0].content)["error"] if endings else None
     except ValueError as wrong:
-        return _nothing(outcome, f"it sent a description that cannot be read: {wrong}")
+        return _nothing(outcome, Why.UNREADABLE_DESCRIPTION(error=str(wrong)))
     problem = _problem(outcome, error)
     if told is None:
-        return _nothing(outcome, problem or "it builds no pipeline")
+        return _nothing(outcome, problem or Why.BUILDS_NO_PIPELINE())
     return Built(_findings(told["fields"]), told, problem, outcome.confined, outcome.output)
 
 
-def _nothing(outcome: sandbox.Outcome, problem: str) -> Built:
+def _nothing(outcome: sandbox.Outcome, problem: Reason) -> Built:
     findings = Findings(dict.fromkeys(FIELDS, Unknown(Why.NOTHING_BUILT())))
     return Built(findings, None, problem, outcome.confined, outcome.output)
 
 
-def _problem(outcome: sandbox.Outcome, error: str | None) -> str | None:
+def _problem(outcome: sandbox.Outcome, error: str | None) -> Reason | None:
     if outcome.ended != "ended":
-        return outcome.in_words
+        return outcome.reason
     if error is not None:
-        return f"it fails: {error}"
-    return None if outcome.code == 0 else outcome.in_words
+        return Why.PROGRAM_FAILS(error=error)
+    return None if outcome.code == 0 else outcome.reason
 
 
 def _findings(told: Mapping[str, Any]) -> Findings:
@@ -112,14 +112,14 @@ class Backing:
 
     contradicted: list[str]
     untold: list[str]
-    way: str | None
+    way: Reason | None
 
     @property
-    def problem(self) -> str | None:
-        """Say that the program is not what is written, if so."""
+    def problem(self) -> Reason | None:
+        """That the program is not what is written, if so."""
         if not self.contradicted:
             return None
-        return f"what it builds is not what is written in it: {', '.join(self.contradicted)}"
+        return Why.NOT_AS_WRITTEN(fields=", ".join(self.contradicted))
 
     @property
     def suffices(self) -> bool:
@@ -127,18 +127,18 @@ class Backing:
         return not self.untold or self.way is None
 
     @property
-    def caveat(self) -> str | None:
-        """Say what is known by the program's own word alone, None if nothing is."""
+    def caveat(self) -> Reason | None:
+        """What is known by the program's own word alone, None if nothing is."""
         if not self.untold:
             return None
-        said = f"by its own description alone, as its text does not tell: {', '.join(self.untold)}"
+        fields = ", ".join(self.untold)
         if self.way is None:
-            return said
-        return f"{said}; and it could have changed that description ({self.way}): no match is sure"
+            return Why.OWN_DESCRIPTION(fields=fields)
+        return Why.CHANGEABLE_DESCRIPTION(self.way, fields=fields)
 
 
 def backing(program: bytes, read: Findings, built: Findings) -> Backing:
-    """Hold what a program described against its text.
+    """Compare what a program described with its text.
 
     Harness and program share a process, so that a description is worth what else bears it out.
 

@@ -14,6 +14,8 @@ from worker.judging import measure as judge
 from worker.judging import object_diff as objects
 from worker.judging import source
 from worker.judging.fields import Findings
+from worker.judging.reasons.codes import Reason, Why
+from worker.judging.reasons.texts import text
 from worker.judging.sandbox import sandbox
 from worker.judging.static.extract import extract
 
@@ -97,7 +99,7 @@ def judge_case(
         answer = _measure(found, models, options, case.target)
     if answer["passed"] and not backing.suffices:
         answer["passed"] = None
-    return answer | {"caveat": backing.caveat}
+    return answer | {"caveat": None if backing.caveat is None else text(backing.caveat)}
 
 
 def _mismatches(expected: Findings, found: Findings) -> list[str]:
@@ -114,10 +116,8 @@ def _build_both(
     runtime.fetch(case.asked, models)
     expected = runtime.build(case.reference, models, limits)
     if expected.description is None or expected.problem is not None:
-        raise ConfigurationError(
-            f"{case.folder / 'gt.py'} cannot be built: {expected.problem}. Models come from "
-            "--models or the local cache"
-        )
+        reason = Why.REFERENCE_NOT_BUILT(expected.problem or Why.BUILDS_NO_PIPELINE())
+        raise ConfigurationError(f"{case.folder / 'gt.py'} {text(reason)}")
     runtime.fetch(read, models)
     found = runtime.build(generated, models, limits, hidden=[case.folder])
     for line in sandbox.unprotected(found.confined):
@@ -151,14 +151,14 @@ def _answer(
     stage: str,
     *,
     passed: bool | None,
-    problem: str | None = None,
+    problem: Reason | str | None = None,
     mismatches: list[str] | None = None,
 ) -> Answer:
     return {
         "stage": stage,
         "passed": passed,
         "achievement": 1.0 if passed else 0.0,
-        "problem": problem,
+        "problem": text(problem) if isinstance(problem, Reason) else problem,
         "caveat": None,
         "mismatches": mismatches or [],
     }

@@ -1,4 +1,4 @@
-"""How fast and how good is what a program builds? Measured by the house, not by the program.
+"""How fast and how good is what a program builds? Measured by trusted code.
 
 The program says, apart, what it builds; everything that is timed and scored here is built again
 from that description by trusted code, with and without its accelerators, and goes through the one
@@ -22,6 +22,8 @@ from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
 from worker.judging import source
 from worker.judging.build import Built
+from worker.judging.reasons.codes import Why
+from worker.judging.reasons.texts import text
 from worker.judging.report import plain
 from worker.measure import rows
 from worker.models.catalogue import PIPES, find_sched
@@ -103,7 +105,7 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         UnsuitableError: it is no pipeline, or changed in a way, that can be measured here.
     """
     if built.description is None:
-        raise UnsuitableError(built.problem or "it builds no pipeline")
+        raise UnsuitableError(text(built.problem or Why.BUILDS_NO_PIPELINE()))
     fields = {name: plain(value) for name, value in built.findings.fields.items()}
     if not isinstance(fields["steps"], int) or fields["steps"] < 1:
         raise UnsuitableError("it never calls its pipeline")

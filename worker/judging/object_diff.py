@@ -1,4 +1,4 @@
-"""Hold what two programs really built against each other, object by object."""
+"""Compare what two programs really built, object by object."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Item:
 
 
 def compare(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[Item]:
-    """Compare two descriptions (see ``describe.py``): every value, every tensor."""
+    """Compare two descriptions (see ``capture.py``): every value, every tensor."""
     return [
         *_pairs(expected["objects"], found["objects"], _same),
         *_pairs(expected["tensors"], found["tensors"], _close),

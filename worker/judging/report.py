@@ -210,23 +210,23 @@ def said(reason: Reason, language: str) -> str:
     return printable(text_of(reason, language))
 
 
-def objects_as_json(items: Sequence[Item], problem: str | None) -> dict[str, Any]:
+def objects_as_json(items: Sequence[Item], problem: Reason | None) -> dict[str, Any]:
     """Return an object comparison: counts, every difference up to a bound, what went wrong."""
     differences = [item for item in items if item.kind != "match"]
     return {
         **counts(items),
         "differences": [asdict(item) for item in differences[:MAX_DIFFERENCES]],
-        "problem": problem,
+        "problem": None if problem is None else text_of(problem),
     }
 
 
 def print_objects(
-    console: Console, items: Sequence[Item], problem: str | None, language: str
+    console: Console, items: Sequence[Item], problem: Reason | None, language: str
 ) -> None:
     """Print how many paths agree, and those that do not."""
     texts = TEXTS[language]
     if problem is not None:
-        console.print(Text(texts["problem"].format(text=printable(problem)), style="bold red"))
+        console.print(Text(texts["problem"].format(text=said(problem, language)), style="bold red"))
     if not items:
         return
     console.print(Text(texts["objects"].format(**counts(items))))

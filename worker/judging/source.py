@@ -1,4 +1,4 @@
-"""Read and parse a file that nobody vouches for, in bounded time and memory."""
+"""Read and parse an untrusted file in bounded time and memory."""
 
 from __future__ import annotations
 

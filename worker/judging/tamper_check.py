@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.operations.attributes import COMPONENTS
 
 
@@ -48,8 +49,8 @@ _OWN_NAMES = _words("__name__ __file__ __doc__ __version__ __init__ __call__")
 _SETTABLE = COMPONENTS | {"scheduler"}
 
 
-def way_to_harness(tree: ast.Module) -> str | None:
-    """Return what in a file could reach the harness, in a few words, or None if it is plain."""
+def way_to_harness(tree: ast.Module) -> Reason | None:
+    """Return what in a file could reach the harness, or None if it is plain."""
     modules: dict[str, str] = {}  # names bound by ``import``, and to what
     judged: set[int] = set()  # names that are judged by what is done with them
     for node in ast.walk(tree):
@@ -75,13 +76,13 @@ def _is_getattr(node: ast.Call) -> bool:
     return isinstance(node.func, ast.Name) and node.func.id == "getattr"
 
 
-def _named(name: str, modules: dict[str, str]) -> str | None:
+def _named(name: str, modules: dict[str, str]) -> Reason | None:
     if name in modules:
-        return f"it hands the module {modules[name]} on"
-    return f"it uses {name}" if name in _FUNCTIONS else None
+        return Why.HANDS_ON_MODULE(module=modules[name])
+    return Why.USES(name=name) if name in _FUNCTIONS else None
 
 
-def _found(node: ast.AST, modules: dict[str, str]) -> str | None:
+def _found(node: ast.AST, modules: dict[str, str]) -> Reason | None:
     if isinstance(node, ast.Import):
         return next((why for item in node.names if (why := _imported(item.name))), None)
     if isinstance(node, ast.ImportFrom):
@@ -92,31 +93,33 @@ def _found(node: ast.AST, modules: dict[str, str]) -> str | None:
     if isinstance(node, ast.Call) and _is_getattr(node):
         name = node.args[1] if len(node.args) > 1 else None
         plain = isinstance(name, ast.Constant) and not str(name.value).startswith("_")
-        return None if plain else "it reads attributes whose names are computed"
+        return None if plain else Why.COMPUTED_NAMES()
     return None
 
 
-def _imported(module: str) -> str | None:
+def _imported(module: str) -> Reason | None:
     root = module.partition(".")[0]
     known = root in _PACKAGES or (root in sys.stdlib_module_names and root not in _DEEP)
-    return None if known else f"it imports {module or 'modules beside it'}"
+    if known:
+        return None
+    return Why.IMPORTS(module=module) if module else Why.IMPORTS_BESIDE()
 
 
-def _parts(module: str, names: list[str]) -> str | None:
+def _parts(module: str, names: list[str]) -> Reason | None:
     if module in _PARTS and not _PARTS[module].issuperset(names):
-        return f"it imports from {module}: {', '.join(names)}"
+        return Why.IMPORTS_FROM(module=module, names=", ".join(names))
     return None
 
 
-def _attribute(node: ast.Attribute, modules: dict[str, str]) -> str | None:
+def _attribute(node: ast.Attribute, modules: dict[str, str]) -> Reason | None:
     owner = node.value.id if isinstance(node.value, ast.Name) else None
     module = modules.get(owner or "")
     if module in _PARTS and node.attr not in _PARTS[module]:
-        return f"it uses {module}.{node.attr}"
+        return Why.USES(name=f"{module}.{node.attr}")
     if node.attr in _DEEP | _PARTS.keys() or (
         node.attr.startswith("_") and owner != "self" and node.attr not in _OWN_NAMES
     ):
-        return f"it uses an attribute {node.attr}"
+        return Why.USES_ATTRIBUTE(name=node.attr)
     if isinstance(node.ctx, ast.Load) or owner == "self" or node.attr in _SETTABLE:
         return None
-    return f"it sets an attribute {node.attr}"
+    return Why.SETS_ATTRIBUTE(name=node.attr)

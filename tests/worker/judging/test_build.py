@@ -14,6 +14,7 @@ from worker.errors import ConfigurationError
 from worker.judging import build as runtime
 from worker.judging import measure as judge
 from worker.judging import object_diff as objects
+from worker.judging.reasons.codes import Why
 from worker.judging.report import plain
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
@@ -147,7 +148,7 @@ def test_accelerators_are_found_by_what_they_changed(
     assert built.description is not None, built.output
     items = objects.compare(described["reference"], built.description)
     assert [item for item in items if item.kind != "match"] == []
-    assert built.problem == "it fails: ValueError: too late"
+    assert built.problem == Why.PROGRAM_FAILS(error="ValueError: too late")
 
 
 def test_a_pipeline_that_is_never_called_is_compared_all_the_same() -> None:
@@ -177,7 +178,7 @@ def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) 
     assert not disguised.suffices
     other = REFERENCE.replace("helper.enable()", "helper.enable(); helper.disable()")
     assert backing(other, ran).contradicted == ["accelerators"]
-    assert "accelerators" in str(backing(other, ran).problem)
+    assert backing(other, ran).problem == Why.NOT_AS_WRITTEN(fields="accelerators")
 
 
 def backing(text: str, ran: runtime.Built) -> runtime.Backing:
@@ -247,13 +248,29 @@ def test_a_forged_match_is_none(
     (note,) = report["notes"]["found"]
     assert "it uses exec" in note
     assert "steps" in note
+    assert main(["compare", *files, "--runtime", "--models", models_file, "--lang", "zh"]) == 3
+    said = "".join(capsys.readouterr().out.split())
+    assert "它所构建的仅由其自身的描述得知，因为其文本没有说明：" in said
+    assert "而且它可能改动过该描述（它使用exec）：任何匹配都不确定" in said
+
+
+def test_a_program_that_fails_is_told_in_chinese(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = f"from diffusers import StableDiffusionPipeline as P\nP.from_pretrained('{SD15}')"
+    (tmp_path / "gt.py").write_text(honest + "('a cat', num_inference_steps=6)\n")
+    (tmp_path / "gen.py").write_text("raise ValueError('no')\n")
+    files = [str(tmp_path / "gt.py"), str(tmp_path / "gen.py")]
+    assert main(["compare", *files, "--runtime", "--models", models_file, "--lang", "zh"]) == 1
+    assert "被评判的文件未能运行完毕：它出错：ValueError: no" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("told_instead", [{}, [], None, "call", {"fields": None}])
 def test_a_description_that_is_none_breaks_nothing(told_instead: object) -> None:
     built = told(told_instead)
     assert built.description is None
-    assert "cannot be read" in str(built.problem)
+    assert built.problem is not None
+    assert built.problem.code is Why.UNREADABLE_DESCRIPTION
 
 
 @pytest.mark.parametrize(
@@ -288,14 +305,16 @@ def test_a_description_that_lies_in_its_form_is_none(
     place[last] = value
     built = told(changed)
     assert built.description is None
-    assert "cannot be read" in str(built.problem)
+    assert built.problem is not None
+    assert built.problem.code is Why.UNREADABLE_DESCRIPTION
 
 
 @pytest.mark.parametrize("ending", ["", "null", "[]", '{"error": 5}'])
 def test_an_ending_that_is_none_is_a_problem(ending: str) -> None:
     frames = [sandbox.Frame("end", ending.encode())]
     built = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
-    assert "cannot be read" in str(built.problem)
+    assert built.problem is not None
+    assert built.problem.code is Why.UNREADABLE_DESCRIPTION
 
 
 @pytest.mark.parametrize(

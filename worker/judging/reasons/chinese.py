@@ -174,8 +174,36 @@ TEMPLATES: dict[Why, str] = {
     Why.NOT_A_FILE: "不是普通文件",
     Why.NOT_ITS_ENCODING: "不是有效的 {encoding} 文本（第 {place} 字节）",
     Why.ENCODING_NOT_SUPPORTED: "声明了不支持的编码；请存为 UTF-8",
-    Why.CANNOT_BE_BUILT: "无法构建：{problem}",
-    Why.REFERENCE_NOT_BUILT: "无法构建：{problem}。模型来自 --models 或本地缓存",
-    # what running a program adds
-    Why.KNOWN_BY_DESCRIPTION: "对其构建内容的了解：{caveat}",
+    # how a program that was run ended
+    Why.STOPPED: "它被终止",
+    Why.STOPPED_FOR_TIME: "它被终止：运行时间过长",
+    Why.STOPPED_FOR_MEMORY: "它被终止：占用内存过多",
+    Why.STOPPED_FOR_PROCESSES: "它被终止：启动的进程过多",
+    Why.STOPPED_FOR_RESULT: "它被终止：发送的内容过多，或不是结果",
+    Why.NOT_RUN_APART: "无法将其隔离运行",
+    Why.KILLED: "它被 {signal} 杀死",
+    Why.ENDED_WITHOUT_TRACE: "它结束了，没有留下任何痕迹",
+    Why.EXITED: "它以退出码 {code} 结束",
+    Why.PROGRAM_FAILS: "它出错：{error}",
+    Why.BUILDS_NO_PIPELINE: "它没有构建流水线",
+    Why.TAMPERED: "它向传送其结果的通道写入了内容",
+    Why.UNREADABLE_DESCRIPTION: "它发送的描述无法读取：{error}",
+    Why.REFERENCE_NOT_BUILT: "无法构建：{because}。模型来自 --models 或本地缓存",
+    Why.MODEL_NOT_FETCHED: "无法构建：{error}",
+    # how far its text bears out what it built
+    Why.NOT_AS_WRITTEN: "它所构建的与其文本不符：{fields}",
+    Why.KNOWN_BY: "它所构建的{because}",
+    Why.OWN_DESCRIPTION: "仅由其自身的描述得知，因为其文本没有说明：{fields}",
+    Why.CHANGEABLE_DESCRIPTION: (
+        "仅由其自身的描述得知，因为其文本没有说明：{fields}；而且它可能改动过该描"
+        "述（{because}）：任何匹配都不确定"
+    ),
+    Why.HANDS_ON_MODULE: "它把模块 {module} 传给了别处",
+    Why.USES: "它使用 {name}",
+    Why.COMPUTED_NAMES: "它读取名称由计算得出的属性",
+    Why.IMPORTS: "它导入 {module}",
+    Why.IMPORTS_BESIDE: "它导入与它同处的模块",
+    Why.IMPORTS_FROM: "它从 {module} 导入：{names}",
+    Why.USES_ATTRIBUTE: "它使用属性 {name}",
+    Why.SETS_ATTRIBUTE: "它设置属性 {name}",
 }

@@ -179,10 +179,38 @@ TEMPLATES: dict[Why, str] = {
     Why.NOT_A_FILE: "is not a regular file",
     Why.NOT_ITS_ENCODING: "is not valid {encoding} text (byte {place})",
     Why.ENCODING_NOT_SUPPORTED: "names an encoding that is not supported; save it as UTF-8",
-    Why.CANNOT_BE_BUILT: "cannot be built: {problem}",
+    # how a program that was run ended
+    Why.STOPPED: "it was stopped",
+    Why.STOPPED_FOR_TIME: "it was stopped: it took too long",
+    Why.STOPPED_FOR_MEMORY: "it was stopped: it took too much memory",
+    Why.STOPPED_FOR_PROCESSES: "it was stopped: it started too many processes",
+    Why.STOPPED_FOR_RESULT: "it was stopped: it sent too much, or what is no result",
+    Why.NOT_RUN_APART: "it could not be run apart",
+    Why.KILLED: "it was killed by {signal}",
+    Why.ENDED_WITHOUT_TRACE: "it ended without a trace",
+    Why.EXITED: "it exited with code {code}",
+    Why.PROGRAM_FAILS: "it fails: {error}",
+    Why.BUILDS_NO_PIPELINE: "it builds no pipeline",
+    Why.TAMPERED: "it wrote to the channel that its result takes",
+    Why.UNREADABLE_DESCRIPTION: "it sent a description that cannot be read: {error}",
     Why.REFERENCE_NOT_BUILT: (
-        "cannot be built: {problem}. Models come from --models or the local cache"
+        "cannot be built: {because}. Models come from --models or the local cache"
     ),
-    # what running a program adds
-    Why.KNOWN_BY_DESCRIPTION: "what it builds is known {caveat}",
+    Why.MODEL_NOT_FETCHED: "cannot be built: {error}",
+    # how far its text bears out what it built
+    Why.NOT_AS_WRITTEN: "what it builds is not what is written in it: {fields}",
+    Why.KNOWN_BY: "what it builds is known {because}",
+    Why.OWN_DESCRIPTION: "by its own description alone, as its text does not tell: {fields}",
+    Why.CHANGEABLE_DESCRIPTION: (
+        "by its own description alone, as its text does not tell: {fields}; and it could "
+        "have changed that description ({because}): no match is sure"
+    ),
+    Why.HANDS_ON_MODULE: "it hands the module {module} on",
+    Why.USES: "it uses {name}",
+    Why.COMPUTED_NAMES: "it reads attributes whose names are computed",
+    Why.IMPORTS: "it imports {module}",
+    Why.IMPORTS_BESIDE: "it imports modules beside it",
+    Why.IMPORTS_FROM: "it imports from {module}: {names}",
+    Why.USES_ATTRIBUTE: "it uses an attribute {name}",
+    Why.SETS_ATTRIBUTE: "it sets an attribute {name}",
 }

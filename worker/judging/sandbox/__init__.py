@@ -1,1 +1,1 @@
-"""Running a file that nobody vouches for: confined, limited, and watched."""
+"""Run an untrusted program: confined, limited, and watched."""

@@ -45,11 +45,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             return spec
         execute = spec.loader.exec_module
 
-        def execute_and_tell(module: ModuleType) -> None:
+        def execute_and_hook(module: ModuleType) -> None:
             execute(module)
             self.then()
 
-        spec.loader.exec_module = execute_and_tell  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_hook  # type: ignore[method-assign]
         return spec
 
 

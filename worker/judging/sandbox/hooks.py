@@ -1,4 +1,4 @@
-"""Hooks into diffusers: tell what a program loads and calls, and generate nothing.
+"""Hooks into diffusers: send what a program loads and calls, and generate nothing.
 
 Pipelines are really built, from local files; a call is recorded and answered with blank images,
 and moving to a device is only noted, so that two programs can be compared without a GPU and without
@@ -56,9 +56,9 @@ class Recorder:
         self._wrap_moves(DiffusionPipeline)
 
     def finish(self) -> None:
-        """Tell the last pipeline that was built, if none was ever called."""
+        """Send the last pipeline that was built, if none was ever called."""
         if self._latest is not None and not self._called:
-            self._tell("built", self._latest, None)
+            self._send_description("built", self._latest, None)
 
     def _wrap_loader(self, cls: Opaque, name: str, *, is_pipeline: bool) -> None:
         original = getattr(cls, name).__func__
@@ -125,13 +125,13 @@ class Recorder:
             arguments.update(arguments.pop("kwargs", {}))
             defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
             self._called = True
-            self._tell("call", pipe, arguments, defaults)
+            self._send_description("call", pipe, arguments, defaults)
             return _blank(pipe, arguments)
 
         call._judged = True  # type: ignore[attr-defined]
         return call
 
-    def _tell(
+    def _send_description(
         self,
         kind: str,
         pipe: Pipeline,

@@ -1,4 +1,4 @@
-"""Stand between the judge and a program that nobody vouches for: limits, namespaces, the kill.
+"""Confine an untrusted program: limits, namespaces, the kill.
 
 Run as a script of its own (``python -I -S jail.py CONFIG``), with the standard library alone, so
 that it is up in milliseconds and holds nothing of the judge's. It starts the program, watches it,
@@ -8,8 +8,8 @@ program never has.
 CONFIG is a JSON object: ``command``, ``environment``, ``folder`` (the program's home, the only
 place that it may write, with the program in it), ``hidden`` (files and folders that it may not
 see), ``seconds``, ``memory`` (bytes), ``disk`` (bytes of all files that it writes), ``processes``,
-``file_size`` (bytes), and the descriptors ``result`` (handed to
-the program), ``status`` (ours) and ``control`` (its end says that the judge is gone).
+``file_size`` (bytes), and the descriptors ``result`` (handed to the program), ``status`` (ours) and
+``control`` (its end says that the judge is gone).
 """
 
 from __future__ import annotations

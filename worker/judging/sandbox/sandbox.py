@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.judging.reasons.codes import Reason, Why
+
 ROOT = Path(__file__).resolve().parents[3]
 JAIL = Path(__file__).with_name("jail.py")
 HARNESS = "worker.judging.sandbox.harness"
@@ -91,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Frame:
-    """One thing that a harness told: its kind, and JSON that nobody has looked at yet."""
+    """One thing that a harness sent: its kind, and JSON that nobody has looked at yet."""
 
     kind: str
     content: bytes
@@ -119,26 +121,26 @@ class Outcome:
     confined: dict[str, bool] = field(default_factory=dict)
 
     @property
-    def in_words(self) -> str:
-        """Say how it ended."""
-        words = {
-            "time": "it was stopped: it took too long",
-            "memory": "it was stopped: it took too much memory",
-            "processes": "it was stopped: it started too many processes",
-            "result": "it was stopped: it sent too much, or what is no result",
-            "abandoned": "it was stopped",
-            "jail": "it could not be run apart",
-        }
+    def reason(self) -> Reason:
+        """How it ended."""
         if self.ended != "ended":
-            return words[self.ended]
+            return _STOPPED[self.ended]()
         if self.code is not None and self.code < 0:
             try:
-                return f"it was killed by {signal.Signals(-self.code).name}"
+                return Why.KILLED(signal=signal.Signals(-self.code).name)
             except ValueError:
-                return f"it was killed by signal {-self.code}"
-        if self.code is None:
-            return "it ended without a trace"
-        return f"it exited with code {self.code}"
+                return Why.KILLED(signal=f"signal {-self.code}")
+        return Why.ENDED_WITHOUT_TRACE() if self.code is None else Why.EXITED(code=self.code)
+
+
+_STOPPED = {
+    "time": Why.STOPPED_FOR_TIME,
+    "memory": Why.STOPPED_FOR_MEMORY,
+    "processes": Why.STOPPED_FOR_PROCESSES,
+    "result": Why.STOPPED_FOR_RESULT,
+    "abandoned": Why.STOPPED,
+    "jail": Why.NOT_RUN_APART,
+}
 
 
 def run_apart(

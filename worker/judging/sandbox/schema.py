@@ -1,7 +1,7 @@
 """What a description that came from a judged program may look like: a closed form, read strictly.
 
-``describe.py`` makes descriptions inside the program's own process, where the program can change
-whatever is told of it. So nothing is taken from one that has not been checked here.
+``capture.py`` makes descriptions inside the program's own process, where the program can change
+whatever it says. So nothing is taken from one that has not been checked here.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class CallFields(Fields):
 
 
 class Built(TypedDict):
-    """What is told of a pipeline that was built."""
+    """What is sent of a pipeline that was built."""
 
     fields: Fields
     objects: dict[str, Setting]
@@ -83,13 +83,13 @@ class Built(TypedDict):
 
 
 class Call(Built):
-    """What is told of a pipeline that is called."""
+    """What is sent of a pipeline that is called."""
 
     fields: CallFields  # type: ignore[misc]  # narrower: only ever read
 
 
 class End(TypedDict):
-    """What is told at a program's end: its error in one line, None if it ran through."""
+    """What is sent at a program's end: its error in one line, None if it ran through."""
 
     error: str | None
 

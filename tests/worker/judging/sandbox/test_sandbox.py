@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker.judging.reasons.texts import text
 from worker.judging.sandbox.sandbox import (
     MAX_FRAME,
     FrameReader,
@@ -61,7 +62,7 @@ def test_a_program_that_runs_through() -> None:
     ],
 )
 def test_a_program_that_ends_badly(program: str, words: str) -> None:
-    assert words in run(program).in_words
+    assert words in text(run(program).reason)
 
 
 @pytest.mark.parametrize(
