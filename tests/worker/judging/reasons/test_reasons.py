@@ -6,13 +6,14 @@ import ast
 import string
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeGuard
 
 import pytest
 import yaml
 
-from worker.judging.field_diff import WEIGHTS, Relaxed, compare
+from worker.judging.field_diff import WEIGHTS, FieldMatch, Relaxed, compare
 from worker.judging.reasons.codes import Why
 from worker.judging.reasons.texts import TEMPLATES, text
 from worker.judging.static.extract import extract
@@ -136,12 +137,12 @@ def test_an_attribute_named_depends_is_no_condition() -> None:
     assert text(why) == "depends on mine.depends, which is set elsewhere"
 
 
-def answers() -> list[tuple[str, bool | None, float | None, bool]]:
-    """Compare every small program with the next; return all but the reasons."""
+def answers() -> list[FieldMatch]:
+    """Compare every small program with the next; return all but the values, which differ by id."""
     programs = [LOADED + entry["program"] for entry in PROGRAMS["after_loading"].values()]
     found = [extract(program.encode()) for program in programs]
     return [
-        (item.field, item.match, item.score, item.default)
+        replace(item, expected=None, found=None)
         for left, right in zip(found, [*found[1:], found[0]], strict=True)
         for item in compare(left, right, Relaxed(0.05, WEIGHTS))
     ]
@@ -149,7 +150,7 @@ def answers() -> list[tuple[str, bool | None, float | None, bool]]:
 
 def test_a_reworded_template_changes_no_decision(monkeypatch: pytest.MonkeyPatch) -> None:
     before = answers()
-    assert {match for _, match, _, _ in before} == {True, False, None}
+    assert {item.match for item in before} == {True, False, None}
     for code in Why:
         said = f"depends {code.name.lower()}" if code is not Why.DEPENDS_ON else ""
         monkeypatch.setitem(TEMPLATES["en"], code, said)
