@@ -324,6 +324,10 @@ CALL_DEFAULTS: dict[str, object] = {
 ACCELERATOR_PACKAGES: Mapping[str, PublishedPackage] = {
     name: spec.package for name, spec in specs().items() if spec.package is not None
 }
+# By the names under which they are imported.
+IMPORTED_PACKAGES: Mapping[str, PublishedPackage] = {
+    package.name: package for package in ACCELERATOR_PACKAGES.values()
+}
 # Pipeline methods that change neither images nor, by design, speed.
 NEUTRAL_METHODS = frozenset(
     [

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import sys
 
+from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.operations.attributes import COMPONENTS
 
@@ -19,9 +20,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_PACKAGES = _words(
-    """DeepCache PIL accelerate cv2 datasets diffusers einops huggingface_hub matplotlib numpy pandas
-    peft safetensors scipy tgate tomesd torch torchvision tqdm transformers xformers yaml"""
+_PACKAGES = frozenset(IMPORTED_PACKAGES) | _words(
+    """PIL accelerate cv2 datasets diffusers einops huggingface_hub matplotlib numpy pandas peft
+    safetensors scipy torch torchvision tqdm transformers xformers yaml"""
 )
 # Of the standard library, what reaches into the interpreter or starts other programs.
 _DEEP = _words(

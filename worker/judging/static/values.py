@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Reason, Why
 
 Value: TypeAlias = object
@@ -254,7 +255,7 @@ class Super:
 
 # Packages whose names stand for what they are; a name of any other may be any value.
 MODELLED = frozenset(
-    {"diffusers", "DeepCache", "tomesd", "tgate", "torch", "transformers", "builtins", "typing"}
+    {"diffusers", "torch", "transformers", "builtins", "typing", *IMPORTED_PACKAGES}
 )
 
 

@@ -6,6 +6,7 @@ import ast
 import builtins
 from collections.abc import Callable
 
+from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.interpreter.interpreter import (
     NEXT,
@@ -30,9 +31,7 @@ BUILTIN_NAMES = frozenset(dir(builtins))
 # What a star import of these modules is taken to bring.
 STAR_NAMES: dict[str, Callable[[str], bool]] = {
     "diffusers": lambda name: name[:1].isupper(),
-    "DeepCache": lambda name: name == "DeepCacheSDHelper",
-    "tgate": lambda name: name.startswith("Tgate"),
-    "tomesd": lambda name: name in ("apply_patch", "remove_patch"),
+    **{name: package.knows for name, package in IMPORTED_PACKAGES.items()},
 }
 
 

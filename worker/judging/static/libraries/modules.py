@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
@@ -94,7 +95,7 @@ def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) 
     """Return what a library's function returns, its effects done; MISSING if it may do anything."""
     if function.root == "diffusers":
         return call_diffusers(interpreter, function, arguments)
-    if function.root in ("DeepCache", "tomesd", "tgate"):
+    if function.root in IMPORTED_PACKAGES:
         return accelerators.call_package(interpreter, function, arguments)
     known = call_standard(interpreter, function, arguments)
     if known is not MISSING:
