@@ -12,11 +12,8 @@ the tests compare with these.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from worker.accelerators.base import Clock, Overrides
 from worker.accelerators.spec import (
@@ -24,13 +21,14 @@ from worker.accelerators.spec import (
     Captured,
     Conditions,
     Context,
+    Integer,
     Layer,
+    Number,
     Parameter,
     PublishedPackage,
     Simplified,
     Values,
 )
-from worker.config.settings import Positive, Whole
 from worker.models.families.base import Architecture
 from worker.types import Module, Opaque, Pipeline, Tensor
 
@@ -289,6 +287,8 @@ class _Package(PublishedPackage):
 
 def _helper(forward: Opaque) -> Opaque:
     """Return the helper whose wrapper a function is, None if it is another function."""
+    import inspect
+
     try:
         inner = inspect.getclosurevars(forward).nonlocals
     except TypeError:
@@ -314,10 +314,10 @@ class _DeepCacheSpec(AcceleratorSpec):
     name = "deepcache"
     title = "DeepCache"
     parameters = (
-        Parameter("cache_interval", Positive),
-        Parameter("cache_branch_id", Whole, default=0),
-        Parameter("center", Whole, default=None),
-        Parameter("power", Annotated[float, Field(gt=1, le=4)], default=None),
+        Parameter("cache_interval", Integer(1)),
+        Parameter("cache_branch_id", Integer(), default=0),
+        Parameter("center", Integer(), default=None),
+        Parameter("power", Number(above=1, most=4), default=None),
     )
     layer = Layer.BLOCKS
     listed = 0

@@ -17,9 +17,9 @@ from worker.accelerators.spec import (
     Layer,
     Parameter,
     Simplified,
+    StepCount,
     Values,
 )
-from worker.config.settings import Steps
 from worker.types import Pipeline
 
 
@@ -51,7 +51,7 @@ class _GuidanceSpec(AcceleratorSpec):
 
     name = "guidance_cutoff"
     title = "guidance off"
-    parameters = (Parameter("step", Steps),)
+    parameters = (Parameter("step", StepCount()),)
     layer = Layer.GUIDANCE
     listed = 3
     control = Control("guidance_off", parameter="step", default=(0.4,))

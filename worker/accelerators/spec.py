@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from worker.accelerators.base import Accelerator
-from worker.config.settings import PipelineSettings, Steps
 from worker.models.families.base import Architecture
 from worker.models.task import Task
 from worker.types import Opaque, Pipeline
+
+if TYPE_CHECKING:  # pydantic takes longer to load than most commands run
+    from worker.config.settings import PipelineSettings
 
 Values = Mapping[str, Any]
 """A method's parameters by name, as a configuration holds them."""
@@ -46,13 +48,48 @@ class Layer(IntEnum):
 
 
 @dataclass(frozen=True)
+class Integer:
+    """A whole number from ``least`` on."""
+
+    least: int = 0
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number up to ``most``: from ``least`` on, or above ``above``."""
+
+    most: float
+    least: float | None = None
+    above: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some whole numbers."""
+
+    among: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """On or off."""
+
+
+@dataclass(frozen=True)
+class StepCount:
+    """A number of steps from 1 on, or a fraction of the task's; a configuration has UNet calls."""
+
+
+Kind: TypeAlias = "Integer | Number | Choice | Flag | StepCount"
+
+
+@dataclass(frozen=True)
 class Parameter:
     """One parameter of a method, as a search section gives it."""
 
     name: str
-    values: Any
-    """The type of one value with its range, as pydantic reads it, e.g. ``Positive``. One of type
-    ``Steps`` is given in steps or as a fraction of them, and becomes UNet calls."""
+    kind: Kind
+    """What one value may be, with its range."""
     default: Any = REQUIRED
     """None: it may be left out, and then is in no configuration."""
     implied: bool = False
@@ -249,7 +286,7 @@ class AcceleratorSpec(ABC):
 
     def in_calls(self, values: Values, task: Task) -> dict[str, Any]:
         """Return the values of a search section with every amount of steps in UNet calls."""
-        counted = {item.name for item in self.parameters if item.values == Steps}
+        counted = {item.name for item in self.parameters if isinstance(item.kind, StepCount)}
         return {
             name: task.at(value) if name in counted else value for name, value in values.items()
         }

@@ -23,13 +23,14 @@ from worker.accelerators.spec import (
     Captured,
     Context,
     Exclusion,
+    Integer,
     Layer,
     Parameter,
     PublishedPackage,
     Simplified,
+    StepCount,
     Values,
 )
-from worker.config.settings import Positive, Steps, Whole
 from worker.models.families.base import Architecture
 from worker.types import Module, Opaque, Pipeline, Tensor
 
@@ -187,10 +188,10 @@ class _TGateSpec(AcceleratorSpec):
     name = "tgate"
     title = "T-GATE"
     parameters = (
-        Parameter("gate_step", Steps),
-        Parameter("sp_interval", Positive, default=1),
-        Parameter("fi_interval", Positive, default=1),
-        Parameter("warm_up", Whole, default=0),
+        Parameter("gate_step", StepCount()),
+        Parameter("sp_interval", Integer(1), default=1),
+        Parameter("fi_interval", Integer(1), default=1),
+        Parameter("warm_up", Integer(), default=0),
     )
     layer = Layer.ATTENTION
     listed = 2

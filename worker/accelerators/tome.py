@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
-
-from pydantic import BeforeValidator, Field
+from typing import Any
 
 from worker.accelerators.base import Clock
 from worker.accelerators.spec import (
     AcceleratorSpec,
     Captured,
+    Choice,
     Conditions,
     Context,
+    Flag,
+    Integer,
     Layer,
+    Number,
     Parameter,
     PublishedPackage,
     Simplified,
     Values,
 )
-from worker.config.settings import Positive, whole_number
 from worker.models.families.base import Architecture
 from worker.models.task import Task
 from worker.types import Module, Opaque, Pipeline
@@ -136,16 +137,12 @@ class _ToMeSpec(AcceleratorSpec):
     name = "tome"
     title = "ToMe"
     parameters = (
-        Parameter("ratio", Annotated[float, Field(ge=0, le=_MOST)]),
-        Parameter(
-            "max_downsample",
-            Annotated[Literal[1, 2, 4, 8], BeforeValidator(whole_number)],
-            default=_DEFAULTS["max_downsample"],
-        ),
-        Parameter("sx", Positive, default=_DEFAULTS["sx"], implied=True),
-        Parameter("sy", Positive, default=_DEFAULTS["sy"], implied=True),
+        Parameter("ratio", Number(least=0, most=_MOST)),
+        Parameter("max_downsample", Choice((1, 2, 4, 8)), default=_DEFAULTS["max_downsample"]),
+        Parameter("sx", Integer(1), default=_DEFAULTS["sx"], implied=True),
+        Parameter("sy", Integer(1), default=_DEFAULTS["sy"], implied=True),
         *(
-            Parameter(name, bool, default=_DEFAULTS[name], implied=True)
+            Parameter(name, Flag(), default=_DEFAULTS[name], implied=True)
             for name in ("use_rand", "merge_attn", "merge_crossattn", "merge_mlp")
         ),
     )

@@ -31,13 +31,6 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-def whole_number(value: object) -> object:
-    """Let only whole numbers pass: to a choice of numbers ``true`` and ``1.0`` would be 1."""
-    if isinstance(value, (bool, float)):
-        raise ValueError(f"expected a whole number, found {value!r}")  # noqa: TRY004  # pydantic's
-    return value
-
-
 class Clip(Section):
     """The scorer, as open_clip names it; ``local-dir:FOLDER`` is a model of your own."""
 

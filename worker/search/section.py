@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 from pydantic_core import ErrorDetails
 
 from worker.accelerators.registry import specs
-from worker.accelerators.spec import AcceleratorSpec, Parameter
+from worker.accelerators.spec import (
+    AcceleratorSpec,
+    Choice,
+    Flag,
+    Integer,
+    Kind,
+    Number,
+    Parameter,
+)
 from worker.config.settings import (
     Clip,
     OneOrMany,
@@ -25,10 +33,28 @@ from worker.config.settings import (
 from worker.errors import nearest
 
 
+def _annotation(kind: Kind) -> Any:
+    """Return the type of one value as pydantic reads it."""
+    if isinstance(kind, Integer):
+        return Annotated[int, Field(ge=kind.least)]
+    if isinstance(kind, Number):
+        return Annotated[float, Field(ge=kind.least, gt=kind.above, le=kind.most)]
+    if isinstance(kind, Choice):
+        return Annotated[Literal[kind.among], BeforeValidator(_whole_number)]
+    return bool if isinstance(kind, Flag) else Steps
+
+
+def _whole_number(value: object) -> object:
+    """Let only whole numbers pass: to a choice of numbers ``true`` and ``1.0`` would be 1."""
+    if isinstance(value, (bool, float)):
+        raise ValueError(f"expected a whole number, found {value!r}")  # noqa: TRY004  # pydantic's
+    return value
+
+
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     """Return a parameter's annotation and default, as pydantic's ``create_model`` takes them."""
     generic: Any = OneOrMany
-    values = generic[parameter.values]
+    values = generic[_annotation(parameter.kind)]
     return (values | None if parameter.default is None else values), parameter.default
 
 
@@ -50,10 +76,10 @@ def _controls() -> type[Section]:
     fields: dict[str, Any] = {"fewer_steps": (list[Steps], [0.5, 0.3])}
     for spec in specs().values():
         if spec.control is not None:
-            kinds = {parameter.name: parameter.values for parameter in spec.parameters}
+            kinds = {parameter.name: parameter.kind for parameter in spec.parameters}
             generic: Any = list
-            kind = generic[kinds[spec.control.parameter]]
-            fields[spec.control.key] = (kind, list(spec.control.default))
+            values = generic[_annotation(kinds[spec.control.parameter])]
+            fields[spec.control.key] = (values, list(spec.control.default))
     fields["null_arm"] = (bool, True)
     return create_model("Controls", __base__=Section, **fields)
 
