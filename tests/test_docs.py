@@ -112,10 +112,6 @@ def mapped() -> dict[str, list[str]]:
     return paths
 
 
-def is_ours(file: Path) -> bool:
-    return "__pycache__" not in file.parts and not file.name.startswith(".")
-
-
 @pytest.mark.parametrize("package", ORDER)
 def test_the_map_names_every_file_once_and_no_other(package: str) -> None:
     files = {name_of(file) for file in (ROOT / package).rglob("*.py") if file.name != "__init__.py"}
@@ -135,3 +131,18 @@ def test_the_map_names_every_file_once_and_no_other(package: str) -> None:
 def test_the_map_has_the_folders_in_their_order(package: str) -> None:
     folders = re.findall(rf"^{package}/(\w+)/$", "\n".join(mapped()), flags=re.MULTILINE)
     assert [folder for folder in folders if folder in ORDER[package]] == ORDER[package]
+
+
+def test_what_the_architecture_page_names_is_where_it_says() -> None:
+    """Paths may leave out the folders above; `NAME in FILE` needs the file to define the name."""
+    text = MAP.read_text()
+    known = [ROOT / path for path in mapped() if path.endswith(".py")]
+    for path in set(re.findall(r"`([\w/]+\.py)`", text)) - {"__init__.py"}:
+        assert (
+            any(f"/{file}".endswith(f"/{path}") for file in map(name_of, known))
+            or (ROOT / path).exists()
+        ), f"docs/architecture.md names {path}, which is not there"
+    for name, path in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text):
+        (file,) = [file for file in known if f"/{name_of(file)}".endswith(f"/{path}")]
+        defined = re.search(rf"^ *(?:def|class) {name}\b", file.read_text(), flags=re.MULTILINE)
+        assert defined, f"docs/architecture.md looks for {name} in {path}, which does not define it"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from scheduler.cli.common import UserError, load
 from scheduler.cli.retry import check_names
+from scheduler.storage.paths import SweepPaths
 
 LOOK_AGAIN = 0.2  # seconds
 
@@ -27,16 +28,17 @@ def run(arguments: argparse.Namespace) -> int:
             exit_code=1,
         )
     try:
-        follow(log, arguments.lines, forever=arguments.follow)
+        follow(paths, arguments.task, arguments.lines, forever=arguments.follow)
     except KeyboardInterrupt:
         return 130
     return 0
 
 
-def follow(log: Path, lines: int | None, *, forever: bool) -> None:
+def follow(paths: SweepPaths, task: str, lines: int | None, *, forever: bool) -> None:
     """Copy the log to standard output, and then those of the attempts that follow, each to its end."""
     out = sys.stdout.buffer
-    for number, file in enumerate(_logs(log)):
+    log = paths.log(task)
+    for number, file in enumerate(_logs(paths, task)):
         if number:
             out.write(b"==> next attempt <==\n")
         elif lines is not None:
@@ -53,13 +55,14 @@ def follow(log: Path, lines: int | None, *, forever: bool) -> None:
             time.sleep(LOOK_AGAIN)
 
 
-def _logs(log: Path) -> Iterator[BinaryIO]:
+def _logs(paths: SweepPaths, task: str) -> Iterator[BinaryIO]:
     """Yield the newest attempt's log, then each that follows; a short attempt's has its number by then."""
+    log = paths.log(task)
     passed = max(_kept(log), default=0)
     file: BinaryIO | None = None
     while True:
         later = [number for number in _kept(log) if number > passed]
-        following = _open(_old(log, later[0]) if later else log)
+        following = _open(paths.old_log(task, later[0]) if later else log)
         if following is None:
             time.sleep(LOOK_AGAIN)
             continue
@@ -81,10 +84,6 @@ def _kept(log: Path) -> list[int]:
     names = os.listdir(log.parent) if log.parent.exists() else []
     ends = [name.removeprefix(f"{log.name}.") for name in names if name.startswith(f"{log.name}.")]
     return sorted(int(end) for end in ends if end.isdecimal())
-
-
-def _old(log: Path, number: int) -> Path:
-    return log.with_name(f"{log.name}.{number}")
 
 
 def _open(path: Path) -> BinaryIO | None:

@@ -192,7 +192,7 @@ class _Reader:
     def _column(self, name: str, axis: list[plain.Scalar] | GlobSection) -> list[plain.Scalar]:
         if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in plain.OWN_PLACEHOLDERS:
             self.problems.append(
-                f"matrix.{name}: is no axis name; use letters, digits and _, "
+                f"matrix.{name}: is not a valid axis name; use letters, digits and _, "
                 f"but not {', '.join(plain.OWN_PLACEHOLDERS)}"
             )
         if isinstance(axis, GlobSection):

@@ -86,7 +86,7 @@ class _Running:
 
 
 class Core:
-    """One sweep's decisions."""
+    """The state of one sweep, and what is decided from it."""
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Draft:
-    """A file that is written beside its name and takes it only when it is on the disk.
+    """An atomic, durable replacement of a file: written beside it, synced, then renamed over it.
 
     So the name holds either the old content or all of the new, whatever happens when. In three steps,
     since many drafts are synced at once for little more than the price of one: create it, `sync`,

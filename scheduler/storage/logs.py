@@ -13,10 +13,10 @@ from scheduler.core.verdict import LogScan
 from scheduler.storage.json_files import parse_object
 
 _SUMMARY_TAIL = 1 << 18  # bytes of a results file in which its last line, the summary, must lie
-_LONGEST_LINE = 1 << 20  # bytes; a longer one is read in pieces, so that memory stays small …
-_OVERLAP = (
-    1 << 10
-)  # … of which each repeats the end of the one before, lest a pattern be cut in two
+# A longer line is read in pieces, so that memory stays small. Each piece repeats the end of the one
+# before, so that no pattern is cut in two.
+_LONGEST_LINE = 1 << 20  # bytes
+_OVERLAP = 1 << 10  # bytes
 
 
 def last_summary(path: Path) -> dict[str, Any]:

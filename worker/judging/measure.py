@@ -331,7 +331,7 @@ class Verdict:
 
 
 def verdict(measured: Measured, target: Target) -> Verdict:
-    """Hold what was measured against a target.
+    """Compare what was measured with a target.
 
     A bound is met when the interval's worse end meets it. The achievement is the smallest
     min(1, achieved / required) of what is asked.

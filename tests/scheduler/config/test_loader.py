@@ -159,7 +159,7 @@ def test_the_sweeps_that_ship(name: str) -> None:
         ("matrix: {p: []}", "matrix.p: is empty; it needs at least one value"),
         ("matrix: {p: [[1]]}", "matrix.p[0]: must be text, a number or true/false"),
         ("matrix: {p: {glob: no-such-*}}", "matrix.p.glob: nothing matches 'no-such-*' in "),
-        ("matrix: {p: [1], task: [1]}", "matrix.task: is no axis name; use letters, digits and _"),
+        ("matrix: {p: [1], task: [1]}", "matrix.task: is not a valid axis name; use letters, digits and _"),
         ("matrix: {p: [a, b, a]}", "matrix: two tasks have the id 'a'; remove or rename one value"),
         ("matrix: {p: [a, a_b], q: [b_c, c]}", "matrix: two tasks have the id 'a_b_c'; "),
         ("matrix: {p: [a]}\nmatrix: {p: [b]}", "line 2: duplicate key 'matrix'; it is on line 1 already"),
