@@ -10,16 +10,15 @@ from worker.judging.fields import FIELDS, NO_PIPELINE, Findings
 from worker.judging.library_facts import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.extract import untouched
+from worker.judging.static.joining import same
 from worker.judging.static.libraries.schedulers import spacing
 from worker.judging.static.values import (
-    ITEMS,
-    OPEN,
+    MISSING,
     AbstractDict,
     AbstractList,
     Lib,
     Unknown,
     Value,
-    same,
 )
 
 # What each field weighs in a relaxed score, where no file says otherwise.
@@ -133,7 +132,7 @@ def equal(expected: Value, found: Value, depth: int = 0) -> bool | None:
 
 
 def _items(value: Value) -> tuple[Value, ...] | None:
-    items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
+    items = value.items if isinstance(value, AbstractList) else value
     return items if isinstance(items, tuple) else None
 
 
@@ -146,7 +145,7 @@ def _equal_entries(expected: AbstractDict, found: AbstractDict, depth: int) -> b
             answers.append(equal(expected.slots[key], found.slots[key], depth + 1))
             continue
         present, absent = (expected, found) if key in expected.slots else (found, expected)
-        certain = OPEN not in absent.slots and not isinstance(present.slots[key], Unknown)
+        certain = absent.open is MISSING and not isinstance(present.slots[key], Unknown)
         answers.append(False if certain else None)
     return _all(answers)
 
@@ -232,7 +231,7 @@ def _credit_entries(
     credits: list[float] = []
     reasons: list[Reason] = []
     for key in expected.slots | found.slots:
-        if key == OPEN:
+        if key is AbstractDict.open:
             continue
         if key in expected.slots and key in found.slots:
             credit, why = _credit_value(expected.slots[key], found.slots[key], tolerance)

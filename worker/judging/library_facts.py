@@ -328,6 +328,28 @@ ACCELERATOR_PACKAGES: Mapping[str, PublishedPackage] = {
 IMPORTED_PACKAGES: Mapping[str, PublishedPackage] = {
     package.name: package for package in ACCELERATOR_PACKAGES.values()
 }
+# The attributes of pipelines that hold a model, or what prepares its input.
+COMPONENTS = frozenset(
+    [
+        "unet",
+        "transformer",
+        "vae",
+        "text_encoder",
+        "text_encoder_2",
+        "text_encoder_3",
+        "tokenizer",
+        "tokenizer_2",
+        "tokenizer_3",
+        "feature_extractor",
+        "image_encoder",
+        "controlnet",
+        "safety_checker",
+    ]
+)
+# Those that never touch the denoising.
+UNSEEN = frozenset({"safety_checker", "feature_extractor"})
+# Packages whose names are modelled.
+PACKAGES = frozenset({"diffusers", *IMPORTED_PACKAGES})
 # Pipeline methods that change neither images nor, by design, speed.
 NEUTRAL_METHODS = frozenset(
     [

@@ -16,7 +16,7 @@ from worker.judging.field_diff import FieldMatch
 from worker.judging.object_diff import Item, counts
 from worker.judging.reasons.codes import Reason
 from worker.judging.reasons.texts import text as text_of
-from worker.judging.static.values import ITEMS, AbstractDict, AbstractList, Lib, Unknown, Value
+from worker.judging.static.values import AbstractDict, AbstractList, Field, Lib, Unknown, Value
 
 TEXTS: dict[str, dict[str, str]] = {
     "en": {
@@ -107,9 +107,9 @@ def plain(value: Value, depth: int = 0) -> Json:
         return {
             str(key.path if isinstance(key, Lib) else key): plain(item, depth + 1)
             for key, item in value.slots.items()
-            if not (isinstance(key, str) and key.startswith("\0"))
+            if not isinstance(key, Field)
         }
-    items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
+    items = value.items if isinstance(value, AbstractList) else value
     if isinstance(items, tuple):
         return [plain(item, depth + 1) for item in items]
     return str(value) if isinstance(value, (bytes, complex)) else None

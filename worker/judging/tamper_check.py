@@ -11,9 +11,8 @@ from __future__ import annotations
 import ast
 import sys
 
-from worker.judging.library_facts import IMPORTED_PACKAGES
+from worker.judging.library_facts import COMPONENTS, IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Reason, Why
-from worker.judging.static.operations.attributes import COMPONENTS
 
 
 def _words(text: str) -> frozenset[str]:

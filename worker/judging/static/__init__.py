@@ -10,7 +10,7 @@ How the ``if`` of a judged file is followed:
    and asks ``values.truth`` whether it counts as true. Where that is known, only that block runs.
 4. Where it is ``Unknown``, ``Interpreter.branch`` runs both blocks, one after the other from the
    same state: ``undo_log.Store.rollback`` takes the first block's changes back and keeps them.
-5. ``Store.merge`` then joins what the two leave behind, slot by slot, by ``values.join``: what is
+5. ``Store.merge`` then joins what the two leave behind, slot by slot, by ``joining.join``: what is
    the same on both paths stays known, what differs becomes ``Unknown`` with the test as reason.
 6. A path that raises is taken as not chosen. One that leaves early (``return``, ``break``,
    ``continue``) waits in ``Store.pending`` until ``Interpreter.settle`` joins it where its function

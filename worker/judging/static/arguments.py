@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.judging.reasons.codes import Why
-from worker.judging.static.values import MISSING, OPEN, AbstractDict, Function, Unknown, Value
+from worker.judging.static.values import MISSING, AbstractDict, Function, Slots, Unknown, Value
 
 
 @dataclass
@@ -17,6 +17,8 @@ class Arguments:
     positional: list[Value] = field(default_factory=list)
     keywords: dict[str, Value] = field(default_factory=dict)
     open: Unknown | None = None
+    # The fields of the dictionaries that were given by **: whose configuration, whose parts.
+    spread: Slots | None = None
 
     def get(self, name: str, place: int | None = None, default: Value = None) -> Value:
         """Return the argument of this name or place; Unknown if it may be among unknown ones."""
@@ -28,7 +30,7 @@ class Arguments:
 
     def with_first(self, *values: Value) -> Arguments:
         """Return these arguments with others before them."""
-        return Arguments([*values, *self.positional], self.keywords, self.open)
+        return Arguments([*values, *self.positional], self.keywords, self.open, self.spread)
 
     def named(self, order: Sequence[str], defaults: Mapping[str, Value]) -> dict[str, Value]:
         """Return every parameter's value for a signature of this order and these defaults.
@@ -69,9 +71,9 @@ def bind(function: Function, given: Arguments) -> dict[str, Value]:
         rest = tuple(given.positional[len(names) :])
         bound[spec.vararg.arg] = given.open or rest
     if spec.kwarg:
-        entries = AbstractDict(dict(extra))
+        entries = AbstractDict(extra | (given.spread or {}))
         if given.open:
-            entries.slots[OPEN] = given.open
+            entries.slots[AbstractDict.open] = given.open
         bound[spec.kwarg.arg] = entries
     return bound
 

@@ -6,6 +6,7 @@ import ast
 
 from worker.judging import source
 from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
+from worker.judging.library_facts import PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter import (
@@ -21,9 +22,7 @@ from worker.judging.static.interpreter import (
 from worker.judging.static.interpreter.interpreter import Abandoned, Handlers, Interpreter, Raised
 from worker.judging.static.libraries import accelerators, pipelines
 from worker.judging.static.libraries.modules import HARMLESS
-from worker.judging.static.operations.attributes import PACKAGES
 from worker.judging.static.values import (
-    ITEMS,
     AbstractClass,
     AbstractDict,
     AbstractList,
@@ -106,7 +105,7 @@ class _ToPlain:
             return Unknown(Why.SET_ELSEWHERE(name=value.path))
         if isinstance(value, AbstractDict):
             return AbstractDict({key: self(item, depth + 1) for key, item in value.slots.items()})
-        items = value.slots[ITEMS] if isinstance(value, AbstractList) else value
+        items = value.items if isinstance(value, AbstractList) else value
         if isinstance(items, tuple):
             return AbstractList.of(tuple(self(item, depth + 1) for item in items))
         if is_constant(value) or isinstance(value, (Lib, Unknown)):

@@ -6,7 +6,18 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from worker.judging.static.values import MISSING, SLOT, Names, Slots, Spend, Unknown, Value, join
+from worker.judging.static.joining import Spend, join
+from worker.judging.static.values import (
+    MISSING,
+    SLOT,
+    AbstractObject,
+    Field,
+    Names,
+    Slots,
+    T,
+    Unknown,
+    Value,
+)
 
 Location: TypeAlias = "tuple[int, Hashable]"
 # The slots object stands in the entry too, so that its id cannot be given to another meanwhile.
@@ -39,6 +50,10 @@ class Store:
         """Set one slot."""
         self.journal.append((slots, key, slots.get(key, MISSING)))
         slots[key] = value
+
+    def assign(self, owner: AbstractObject, field: Field[T], value: T | Unknown) -> None:
+        """Set one field of an object."""
+        self.put(owner.slots, field, value)
 
     def drop(self, slots: Slots, key: Hashable) -> None:
         """Empty one slot."""

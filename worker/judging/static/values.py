@@ -1,24 +1,25 @@
 """What a name may stand for while a file is read without being run.
 
 Constants stand for themselves (``None``, ``bool``, numbers, ``str``, ``bytes``, and tuples of
-values). Everything that can change is a ``AbstractObject`` with slots, so that one journal can undo and
-join every change. What the file's text does not tell is ``Unknown``, and stays so through every
+values). Everything that can change is an ``AbstractObject`` with slots, so that one journal can undo
+and join every change. A slot's key is a name of the file (an attribute, an entry's key) or a ``Field``
+of the object's class. What the file's text does not tell is ``Unknown``, and stays so through every
 operation.
 """
 
 from __future__ import annotations
 
 import ast
-import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Reason, Why
 
 Value: TypeAlias = object
-Slots: TypeAlias = "dict[Any, Value]"  # keys are constants, or the markers below
+Slots: TypeAlias = "dict[Any, Value]"  # keys are constants and symbols of the file, and Fields
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,48 @@ class _Missing:
 
 
 MISSING = _Missing()  # no value in this slot
-OPEN = "\0open"  # a dictionary's slot that says: there may be entries nobody knows of
-BASE = "\0base"  # a configuration's slot: whose values hold where no entry is
 MAX_LENGTH = 100_000  # of a text, or of all that is in a tuple
 MAX_KEY = 1_000  # of what is compared by its text
 SLOT = 1 / 8  # what reading or writing one slot costs, in steps of the reader's budget
-ITEMS = "items"  # a list's one slot: the tuple of its values, or Unknown
 
 
 class Names(dict[Any, Value]):
     """The slots of a scope. A name bound on one path only is taken as bound: else it would fail."""
 
 
+class Field(Generic[T]):
+    """A slot that this code names, not the file: read as an attribute, written through the store.
+
+    The field itself is the key of the slot, so that nothing in a file can be taken for it.
+    """
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type[AbstractObject], name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @overload
+    def __get__(self, owner: None, kind: type[AbstractObject]) -> Field[T]: ...
+
+    @overload
+    def __get__(self, owner: AbstractObject, kind: type[AbstractObject]) -> T: ...
+
+    def __get__(self, owner: AbstractObject | None, kind: type[AbstractObject]) -> Field[T] | T:
+        # What a slot holds was put there as this field's value.
+        return self if owner is None else owner.slots.get(self, self.default)  # type: ignore[return-value]
+
+
 class AbstractObject:
     """Something that can change. Its identity is the Python object's."""
+
+    __slots__ = ("slots",)
+
+    # Why there may be entries, or attributes, that nobody knows of.
+    open: Field[Value] = Field(MISSING)
 
     def __init__(self, slots: Slots | None = None) -> None:
         self.slots: Slots = {} if slots is None else slots
@@ -90,48 +119,122 @@ class AbstractObject:
 class AbstractList(AbstractObject):
     """A list (or a set, or a deque: nothing here needs the difference)."""
 
+    __slots__ = ()
+
+    items: Field[tuple[Value, ...] | Unknown] = Field(())
+
     @staticmethod
     def of(items: tuple[Value, ...] | Unknown) -> AbstractList:
-        return AbstractList({ITEMS: items})
+        return AbstractList({AbstractList.items: items})
 
 
-class AbstractDict(AbstractObject):
-    """A dictionary; its slots are its entries, and OPEN or BASE."""
+class _Entries(AbstractObject):
+    """Something whose other slots are entries under their keys."""
+
+    __slots__ = ()
+
+    # Whose configuration holds where no entry is: a model's, or NO_MODEL.
+    base: Field[Value] = Field(MISSING)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no other entries than those in the slots."""
+        return AbstractObject.open not in self.slots and _Entries.base not in self.slots
+
+    @property
+    def entries(self) -> Slots:
+        """The entries alone."""
+        return {key: value for key, value in self.slots.items() if not isinstance(key, Field)}
+
+
+class AbstractDict(_Entries):
+    """A dictionary."""
+
+    __slots__ = ()
+
+    # Of ``pipe.components``: the pipeline whose parts these are.
+    parts_of: Field[Value] = Field(None)
 
 
 class Pipeline(AbstractObject):
-    """A diffusers pipeline: class, model_id, scheduler, dtype, device, components, settings."""
+    """A diffusers pipeline; its other slots are its parts, and attributes that the file added."""
+
+    __slots__ = ()
+
+    cls: Field[Value] = Field(None)
+    model_id: Field[Value] = Field(None)
+    scheduler: Field[Value] = Field(None)
+    dtype: Field[Value] = Field(None)
+    device: Field[Value] = Field(None)
+    # The parts that the file put in, by name, and what it called that may change the result.
+    replaced: Field[Value] = Field(None)
+    settings: Field[Value] = Field(None)
+    # The class of the T-GATE loader, and whether pipe.tgate() was called.
+    tgate: Field[Value] = Field(None)
+    tgated: Field[Value] = Field(False)
+    # What T-GATE's loader keeps as ``pipe.deepcache``.
+    helper: Field[Value] = Field(MISSING)
 
 
 class Component(AbstractObject):
     """A part of a pipeline, or a model loaded by itself: what was patched, is recorded on it."""
 
+    __slots__ = ()
 
-class Scheduler(AbstractObject):
-    """A noise scheduler: class, BASE (whose configuration), and its arguments under their names."""
+    of: Field[Value] = Field(None)
+    # What was done to it that may change what it computes.
+    changed: Field[Value] = Field(None)
+    compile: Field[Value] = Field(None)
+    layout: Field[Value] = Field(None)
+    fused: Field[Value] = Field(None)
+    dtype: Field[Value] = Field(None)
+    device: Field[Value] = Field(None)
+    # The helper that is enabled on it, and the parameters of tomesd's patch.
+    deepcache: Field[Value] = Field(None)
+    tome: Field[Value] = Field(None)
 
 
-class SchedulerConfig(AbstractObject):
-    """A noise scheduler's configuration: BASE and arguments, without the class."""
+class Scheduler(_Entries):
+    """A noise scheduler; its other slots are its arguments under their names."""
+
+    __slots__ = ()
+
+    cls: Field[Value] = Field(None)
+
+
+class SchedulerConfig(_Entries):
+    """A noise scheduler's configuration: its arguments, without the class."""
+
+    __slots__ = ("of",)
 
     def __init__(self, slots: Slots, of: Scheduler | None = None) -> None:
         super().__init__(slots)
-        self.of = of  # whose it is: what changes the one changes the other
+        # Whose it is: what changes the one changes the other.
+        self.of = of
 
     def like(self, slots: Slots) -> AbstractObject:
         return SchedulerConfig(slots, self.of)
 
 
 class Helper(AbstractObject):
-    """A DeepCacheSDHelper: its pipe and its params."""
+    """A DeepCacheSDHelper; its other slots, ``pipe`` and ``params``, are the file's to set too."""
+
+    __slots__ = ()
+
+    # Whether it is enabled although it was already.
+    twice: Field[Value] = Field(False)
 
 
 class Call(AbstractObject):
-    """What the file's latest pipeline call did: one slot per field."""
+    """What the file's latest pipeline call did: one slot per name of FIELDS."""
+
+    __slots__ = ()
 
 
 class AbstractClass(AbstractObject):
     """A class that the file defines; its slots are its namespace."""
+
+    __slots__ = ("fields", "is_data", "lineage", "name")
 
     def __init__(
         self, slots: Slots, name: str = "", lineage: tuple[Value, ...] = (), is_data: bool = False
@@ -165,6 +268,8 @@ class AbstractClass(AbstractObject):
 
 class Instance(AbstractObject):
     """An object of a class that the file defines; its slots are its attributes."""
+
+    __slots__ = ("cls",)
 
     def __init__(self, slots: Slots, cls: AbstractClass) -> None:
         super().__init__(slots)
@@ -243,6 +348,7 @@ class Partial:
     function: Value
     positional: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
+    spread: Slots | None = None  # see Arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,112 +395,14 @@ def weight(value: Value, limit: int = MAX_LENGTH) -> int:
     return total
 
 
-def same(left: Value, right: Value) -> bool:
-    """Whether two values are certainly the same (``True`` and ``1`` are not)."""
-    if left is right:
-        return True
-    if isinstance(left, tuple) and isinstance(right, tuple):
-        return len(left) == len(right) and all(map(same, left, right))
-    if isinstance(left, Unknown) and isinstance(right, Unknown):
-        return left.key is not None and left.key == right.key
-    if isinstance(left, (Lib, *CONSTANTS)):
-        return type(left) is type(right) and left == right
-    return False
-
-
-Spend: TypeAlias = "Callable[[float], None]"  # counts work, and raises when there was too much
-
-
-def join(
-    left: Value,
-    right: Value,
-    why: Unknown,
-    spend: Spend,
-    joined: dict[tuple[int, int], Value] | None = None,
-) -> Value:
-    """Return what is known of a value that is ``left`` on one path and ``right`` on the other."""
-    if same(left, right):
-        return left
-    joined = {} if joined is None else joined  # each pair once: what is joined may hold itself
-    pair = (id(left), id(right))
-    if pair in joined:
-        return joined[pair]
-    if (
-        isinstance(left, AbstractObject)
-        and isinstance(right, AbstractObject)
-        and _alike(left, right)
-    ):
-        slots: Slots = type(left.slots)()
-        result = joined[pair] = left.like(slots)
-        spend(1 + SLOT * (len(left.slots) + len(right.slots)))
-        for key in left.slots | right.slots:
-            one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
-            slots[key] = join(one, other, why, spend, joined)
-        return result
-    part = next((side for side in (left, right) if isinstance(side, Part)), None)
-    if part is not None:
-        return part.inner()
-    choice: Hashable = None
-    if why.key is not None and (left_key := key_of(left)) and (right_key := key_of(right)):
-        choice = digest(why.key, left_key, right_key)
-    return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
-
-
-def _alike(left: AbstractObject, right: AbstractObject) -> bool:
-    """Whether two things are of one kind, so that they can be joined slot by slot."""
-    if isinstance(left, AbstractClass):
-        return False
-    return type(left) is type(right) and getattr(left, "cls", None) is getattr(right, "cls", None)
-
-
-def key_of(value: Value) -> Hashable:
-    """Return what two values have in common that are certainly the same, None if nothing has."""
-    if isinstance(value, Unknown):
-        return value.key
-    if weight(value, MAX_KEY) > MAX_KEY or not (is_constant(value) or isinstance(value, Lib)):
-        return None
-    return (type(value).__name__, repr(value))
-
-
-def digest(*keys: Hashable) -> str:
-    """Return one key for several, never larger however often keys are made of keys."""
-    return hashlib.sha256(repr(keys).encode()).hexdigest()
-
-
-def shallow(value: Value) -> Value:
-    """Return a copy of the outermost object alone."""
-    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
-        return value
-    return value.like(type(value.slots)(value.slots))
-
-
-def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> Value:
-    """Return a copy that later changes do not reach."""
-    made = {} if made is None else made
-    if id(value) in made:
-        return made[id(value)]
-    if isinstance(value, tuple):
-        spend(SLOT * len(value))
-        return tuple(clone(item, spend, made) for item in value)
-    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
-        return value
-    slots: Slots = type(value.slots)()
-    result = made[id(value)] = value.like(slots)
-    spend(1 + SLOT * len(value.slots))
-    for key, item in value.slots.items():
-        slots[key] = clone(item, spend, made)
-    return result
-
-
 def truth(value: Value) -> bool | Unknown:
     """Return whether a value counts as true, or why that is not known."""
     if isinstance(value, Unknown):
         return value
     if isinstance(value, AbstractList):
-        items = value.slots[ITEMS]
-        return items if isinstance(items, Unknown) else bool(items)
+        return value.items if isinstance(value.items, Unknown) else bool(value.items)
     if isinstance(value, AbstractDict):
-        entries = len(value.slots) - (OPEN in value.slots) - (BASE in value.slots)
+        entries = len(value.slots) - (value.open is not MISSING) - (value.base is not MISSING)
         if not entries and value.slots:
             return Unknown(Why.DICT_ENTRIES())
         return entries > 0
@@ -407,27 +415,3 @@ def truth(value: Value) -> bool | Unknown:
     if isinstance(value, Instance) and value.cls.may_have("__bool__", "__len__"):
         return Unknown(Why.OBJECT_TRUTH(cls=value.cls.name))
     return True
-
-
-def reachable(values: list[Value]) -> list[AbstractObject]:
-    """Return the things that a function given these values could change."""
-    seen: dict[int, AbstractObject] = {}
-    waiting = list(values)
-    while waiting and len(seen) < 500:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        if isinstance(value, tuple):
-            waiting.extend(value)
-        elif isinstance(
-            value, (Pipeline, Component, Helper, Scheduler, Instance, AbstractDict, AbstractList)
-        ):
-            seen[id(value)] = value
-            waiting.extend(value.slots.values())
-        elif isinstance(value, Bound):
-            waiting.append(value.receiver)
-        elif isinstance(value, Part):
-            waiting.append(value.owner)
-        elif isinstance(value, SchedulerConfig):
-            waiting.append(value.of)
-    return list(seen.values())

@@ -85,3 +85,13 @@ def test_options_that_nobody_knows_are_not_those_of_another_file() -> None:
         item.field: item.match for item in compare(extract(LOADED.encode()), extract(loaded))
     }
     assert answers["settings"] is None
+
+
+def test_no_key_of_a_file_is_taken_for_one_of_the_interpreter() -> None:
+    calls = ["{'\\0open': 1, 'scale': 1}", "{'\\0open': 1}"]
+    pair = [
+        extract((LOADED + f"pipe('a', cross_attention_kwargs={options})\n").encode())
+        for options in calls
+    ]
+    answers = {item.field: item.match for item in compare(*pair)}
+    assert answers["call_options"] is False

@@ -45,7 +45,9 @@ def _call_library(interpreter: Interpreter, function: Lib, arguments: Arguments)
 def _call_partial(interpreter: Interpreter, function: Partial, arguments: Arguments) -> Value:
     keywords = dict(function.keywords) | arguments.keywords
     positional = [*function.positional, *arguments.positional]
-    return interpreter.call(function.function, Arguments(positional, keywords, arguments.open))
+    spread = (function.spread or {}) | (arguments.spread or {})
+    merged = Arguments(positional, keywords, arguments.open, spread)
+    return interpreter.call(function.function, merged)
 
 
 def _call_instance(interpreter: Interpreter, function: Instance, arguments: Arguments) -> Value:

@@ -16,6 +16,7 @@ from worker.judging.static.interpreter.interpreter import (
     Raised,
     StatementHandler,
 )
+from worker.judging.static.joining import same
 from worker.judging.static.libraries import modules
 from worker.judging.static.operations import attributes
 from worker.judging.static.values import (
@@ -31,7 +32,6 @@ from worker.judging.static.values import (
     Unknown,
     Value,
     is_constant,
-    same,
 )
 
 MAX_LINEAGE = 60  # classes that one inherits from

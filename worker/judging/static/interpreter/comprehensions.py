@@ -16,7 +16,6 @@ from worker.judging.static.interpreter.interpreter import (
 from worker.judging.static.interpreter.names import assign
 from worker.judging.static.operations import constants, containers
 from worker.judging.static.values import (
-    OPEN,
     AbstractDict,
     AbstractList,
     Names,
@@ -60,10 +59,10 @@ def _dict_comprehension(interpreter: Interpreter, node: ast.DictComp, scope: Sco
         if is_constant(key):
             entries.slots[key] = value
         else:
-            entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
+            entries.slots[AbstractDict.open] = Unknown(Why.UNKNOWN_ENTRY())
 
     failed = _generate(interpreter, node.generators, Scope(Names(), scope), add)
-    return AbstractDict({OPEN: failed}) if failed else entries
+    return AbstractDict({AbstractDict.open: failed}) if failed else entries
 
 
 def _generate(

@@ -20,9 +20,9 @@ from worker.judging.static.operations import attributes, constants, containers
 from worker.judging.static.values import (
     MAX_LENGTH,
     MISSING,
-    OPEN,
     AbstractDict,
     AbstractList,
+    Field,
     Scope,
     Unknown,
     Value,
@@ -76,8 +76,10 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
             given.keywords[keyword.arg] = value
         elif isinstance(value, AbstractDict):
             for key, entry in value.slots.items():
-                if key == OPEN:
+                if key is AbstractDict.open:
                     given.open = Unknown(Why.DICT_ENTRIES())
+                elif isinstance(key, Field):
+                    given.spread = {**(given.spread or {}), key: entry}
                 elif isinstance(key, str):
                     given.keywords[key] = entry
         else:
@@ -212,7 +214,7 @@ def _dict(interpreter: Interpreter, node: ast.Dict, scope: Scope) -> Value:
             if is_constant(key) or is_symbol(key):
                 entries.slots[key] = value
             else:
-                entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
+                entries.slots[AbstractDict.open] = Unknown(Why.UNKNOWN_ENTRY())
         else:
             attributes.absorb(entries.slots, value)
     return entries

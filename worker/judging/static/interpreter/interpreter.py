@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.joining import join, reachable
 from worker.judging.static.operations import constants
 from worker.judging.static.undo_log import Pending, Store
 from worker.judging.static.values import (
-    ITEMS,
-    OPEN,
     SLOT,
     AbstractDict,
     AbstractList,
@@ -34,8 +33,6 @@ from worker.judging.static.values import (
     Slots,
     Unknown,
     Value,
-    join,
-    reachable,
 )
 
 MAX_STEPS = 150_000
@@ -46,10 +43,17 @@ _FREE = (ast.Name, ast.Attribute, ast.Constant)
 
 
 # What unknown code can change of the objects it is given; a pipeline's class and model it cannot.
-CHANGEABLE: dict[type[AbstractObject], tuple[str, ...]] = {
-    Pipeline: ("scheduler", "dtype", "device", "settings", "replaced", "tgated"),
-    Component: ("changed",),
-    Scheduler: (OPEN,),
+CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
+    Pipeline: (
+        Pipeline.scheduler,
+        Pipeline.dtype,
+        Pipeline.device,
+        Pipeline.settings,
+        Pipeline.replaced,
+        Pipeline.tgated,
+    ),
+    Component: (Component.changed,),
+    Scheduler: (Scheduler.open,),
     Helper: ("params",),
 }
 
@@ -114,7 +118,10 @@ class Interpreter:
     """
 
     def __init__(self, handlers: Handlers) -> None:
-        self._handlers = handlers
+        self._expressions = handlers.expressions
+        self._statements = handlers.statements
+        self._calls = handlers.calls
+        self._call_other = handlers.call_other
         self.store = Store(self.spend)
         self.module = Scope()
         # Attributes that the file sets on modules and library classes.
@@ -157,7 +164,7 @@ class Interpreter:
         if self._depth > MAX_DEPTH:
             raise Abandoned(Why.NESTED_TOO_DEEPLY())
         try:
-            handler = self._handlers.expressions.get(type(node))
+            handler = self._expressions.get(type(node))
             if handler is None:
                 return Unknown(Why.UNUSUAL_EXPRESSION())
             value = handler(self, node, scope)
@@ -182,7 +189,7 @@ class Interpreter:
 
     def _execute(self, node: ast.stmt, scope: Scope) -> Done:
         self.spend()
-        handler = self._handlers.statements.get(type(node))
+        handler = self._statements.get(type(node))
         if handler is None:
             return NEXT
         self._depth += 1
@@ -202,7 +209,7 @@ class Interpreter:
         """
         given = len(arguments.positional) + len(arguments.keywords)
         self.spend(2 + SLOT * given + sum(map(constants.size, arguments.positional)))
-        handler = self._handlers.calls.get(type(function), self._handlers.call_other)
+        handler = self._calls.get(type(function), self._call_other)
         return handler(self, function, arguments)
 
     def spend(self, steps: float = 1) -> None:
@@ -221,12 +228,12 @@ class Interpreter:
         for thing in reachable(values):
             self.spend(SLOT * len(thing.slots))
             if isinstance(thing, AbstractList):
-                put(thing.slots, ITEMS, unknown)
+                put(thing.slots, AbstractList.items, unknown)
             elif isinstance(thing, AbstractDict):
-                for key in [*thing.slots, OPEN]:
+                for key in [*thing.slots, AbstractDict.open]:
                     put(thing.slots, key, unknown)
             elif isinstance(thing, Instance):
-                put(thing.slots, OPEN, unknown)
+                put(thing.slots, AbstractDict.open, unknown)
             else:
                 for slot in CHANGEABLE.get(type(thing), ()):
                     put(thing.slots, slot, unknown)

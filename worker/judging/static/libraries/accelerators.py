@@ -41,7 +41,7 @@ def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> V
     if name == "remove_patch":
         unet = _unet(interpreter, given.get("model", 0))
         if isinstance(unet, Component):
-            interpreter.store.put(unet.slots, "tome", None)
+            interpreter.store.assign(unet, Component.tome, None)
         else:
             change(interpreter, unet, "remove_patch")
         return given.get("model", 0)
@@ -72,16 +72,16 @@ def call_helper(interpreter: Interpreter, helper: Helper, method: str, given: Ar
         raise Raised("AttributeError", Why.HELPER_WITHOUT_PIPE())
     if not isinstance(unet, Component):
         return None
-    enabled = unet.slots.get("deepcache")
+    enabled = unet.deepcache
     if method == "disable":
         if enabled is None:
             raise Raised("KeyError", Why.NOT_ENABLED())
-        store.put(unet.slots, "deepcache", None)
-        store.put(helper.slots, "twice", False)
+        store.assign(unet, Component.deepcache, None)
+        store.assign(helper, Helper.twice, False)
     else:
         if enabled is helper:
-            store.put(helper.slots, "twice", True)
-        store.put(unet.slots, "deepcache", helper)
+            store.assign(helper, Helper.twice, True)
+        store.assign(unet, Component.deepcache, helper)
     return None
 
 
@@ -99,7 +99,7 @@ def _apply_tome(interpreter: Interpreter, given: Arguments) -> Value:
         raise Raised("TypeError", Why.TAKES_NO(function="apply_patch", name=min(unexpected)))
     unet = _unet(interpreter, model)
     if isinstance(unet, Component):
-        interpreter.store.put(unet.slots, "tome", AbstractDict(dict(values)))
+        interpreter.store.assign(unet, Component.tome, AbstractDict(dict(values)))
     else:
         change(interpreter, unet, "apply_patch")
     return model
@@ -109,7 +109,7 @@ def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     pipe = given.get("pipe", 0)
     if not isinstance(pipe, Pipeline):
         return pipe
-    interpreter.store.put(pipe.slots, "tgate", name)
+    interpreter.store.assign(pipe, Pipeline.tgate, name)
     if "DeepCache" in name:
         unexpected = set(given.keywords) - {"pipe", "cache_interval", "cache_branch_id"}
         if unexpected:
@@ -123,7 +123,7 @@ def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
         )
         call_helper(interpreter, helper, "set_params", params)
         call_helper(interpreter, helper, "enable", Arguments())
-        interpreter.store.put(pipe.slots, "helper", helper)
+        interpreter.store.assign(pipe, Pipeline.helper, helper)
     return pipe
 
 
@@ -145,30 +145,30 @@ def findings(interpreter: Interpreter, pipe: Pipeline, tgate: dict[str, Value] |
     if not isinstance(unet, Component):
         return Unknown(unet.why if isinstance(unet, Unknown) else Why.FOREIGN_UNET())
     found: Slots = {}
-    deepcache = unet.slots.get("deepcache")
+    deepcache = unet.deepcache
     if isinstance(deepcache, Helper):
         found["deepcache"] = _params_of(interpreter, deepcache)
     elif deepcache is not None:
         found["deepcache"] = deepcache
-    tome = unet.slots.get("tome")
+    tome = unet.tome
     if tome is not None:
         found["tome"] = AbstractDict(dict(tome.slots)) if isinstance(tome, AbstractDict) else tome
     if tgate is not None:
         found["tgate"] = AbstractDict(dict(tgate))
-    elif isinstance(pipe.slots["tgated"], Unknown):
-        found["tgate"] = pipe.slots["tgated"]
-    elif pipe.slots["tgated"]:
+    elif isinstance(pipe.tgated, Unknown):
+        found["tgate"] = pipe.tgated
+    elif pipe.tgated:
         interpreter.note(Why.LEFT_OVER_TGATE())
         found["tgate"] = AbstractDict({"left over": True})
     for part in (unet, pipe.slots.get("transformer")):
-        changed = part.slots.get("changed") if isinstance(part, Component) else None
+        changed = part.changed if isinstance(part, Component) else None
         if isinstance(changed, Unknown):  # it may well be an accelerator, or undo one
             return Unknown(changed.why, None if found else changed.key)
     return AbstractDict(found)
 
 
 def _params_of(interpreter: Interpreter, helper: Helper) -> Value:
-    if helper.slots.get("twice") is True:
+    if helper.twice is True:
         interpreter.note(Why.ENABLED_TWICE())
         return AbstractDict({"broken": "enabled twice"})
     params = helper.slots.get("params")

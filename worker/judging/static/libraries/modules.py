@@ -149,7 +149,7 @@ def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments
 def _load_component(name: str, arguments: Arguments) -> Value:
     model_id = arguments.get("pretrained_model_name_or_path", 0)
     dtype = arguments.get("torch_dtype", default=arguments.get("dtype"))
-    part = Component({"of": model_id, "class": name})
+    part = Component({Component.of: model_id})
     if dtype is not None:
-        part.slots["dtype"] = pipelines.dtype_name(dtype)
+        part.slots[Component.dtype] = pipelines.dtype_name(dtype)
     return part

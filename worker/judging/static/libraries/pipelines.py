@@ -5,10 +5,12 @@ from __future__ import annotations
 from worker.judging.library_facts import (
     CALL_DEFAULTS,
     CALLS,
+    COMPONENTS,
     NEUTRAL_CALL,
     NEUTRAL_METHODS,
     NEUTRAL_PART_METHODS,
     UNDOES,
+    UNSEEN,
     CallSignature,
     canonical_id,
     model_of,
@@ -16,27 +18,24 @@ from worker.judging.library_facts import (
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.joining import clone, key_of, same, shallow
 from worker.judging.static.libraries import accelerators, schedulers
 from worker.judging.static.operations import constants
-from worker.judging.static.operations.attributes import COMPONENTS, PIPE, UNSEEN, change, write
+from worker.judging.static.operations.attributes import change, write
 from worker.judging.static.values import (
-    ITEMS,
-    OPEN,
+    MISSING,
     AbstractDict,
     AbstractList,
     Call,
     Component,
+    Field,
     Lib,
     Part,
     Pipeline,
     Slots,
     Unknown,
     Value,
-    clone,
     is_symbol,
-    key_of,
-    same,
-    shallow,
 )
 
 # Keywords of from_pretrained that choose files or save memory, but not what the pipeline is.
@@ -86,6 +85,16 @@ _DTYPES = {
 }
 
 
+# What a part may have of its own, and the pipeline's field that it then differs from.
+_PART_SETTINGS: dict[Field[Value], Field[Value] | None] = {
+    Component.compile: None,
+    Component.layout: None,
+    Component.fused: None,
+    Component.dtype: Pipeline.dtype,
+    Component.device: Pipeline.device,
+}
+
+
 def dtype_name(value: Value) -> Value:
     """Return a dtype as its name, ``float16``."""
     if value is None:
@@ -131,7 +140,11 @@ def build(interpreter: Interpreter, name: str, method: str, given: Arguments) ->
             model_id = Unknown(Why.SET_ELSEWHERE(name=model_id.path))
         pipe = _new(_class_of(name, model_id), model_id, given)
     elif method in ("", "from_pipe"):
-        source = given.keywords.get(PIPE) if method == "" else given.get("pipeline", 0)
+        source = (
+            (given.spread or {}).get(AbstractDict.parts_of)
+            if method == ""
+            else given.get("pipeline", 0)
+        )
         if not isinstance(source, Pipeline):
             source = None
         pipe = _from_parts(name, source, given)
@@ -144,9 +157,11 @@ def build(interpreter: Interpreter, name: str, method: str, given: Arguments) ->
     options = {
         key: value
         for key, value in given.keywords.items()
-        if key not in _LOADING and key not in COMPONENTS and not key.startswith("\0")
+        if key not in _LOADING and key not in COMPONENTS
     }
-    pipe.slots["settings"] = AbstractDict(options | ({OPEN: given.open} if given.open else {}))
+    pipe.slots[Pipeline.settings] = AbstractDict(
+        options | ({AbstractDict.open: given.open} if given.open else {})
+    )
     return pipe
 
 
@@ -156,16 +171,16 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
     scheduler = given.get("scheduler")
     return Pipeline(
         {
-            "class": cls,
-            "model_id": model_id,
-            "dtype": dtype_name(dtype),
-            "device": "cpu" if device_map is None else device_name(device_map),
-            "scheduler": schedulers.default_of(model_id) if scheduler is None else scheduler,
-            "unet": Component({"of": model_id}),
-            "replaced": AbstractDict(),
-            "settings": AbstractDict(),
-            "tgate": None,
-            "tgated": False,
+            Pipeline.cls: cls,
+            Pipeline.model_id: model_id,
+            Pipeline.dtype: dtype_name(dtype),
+            Pipeline.device: "cpu" if device_map is None else device_name(device_map),
+            Pipeline.scheduler: schedulers.default_of(model_id) if scheduler is None else scheduler,
+            "unet": Component({Component.of: model_id}),
+            Pipeline.replaced: AbstractDict(),
+            Pipeline.settings: AbstractDict(),
+            Pipeline.tgate: None,
+            Pipeline.tgated: False,
         }
     )
 
@@ -174,22 +189,22 @@ def _from_parts(name: str, source: Pipeline | None, given: Arguments) -> Pipelin
     """Build a pipeline from another one, whose parts it shares, or from parts loaded singly."""
     if source is None:
         unet = given.get("unet")
-        model_id = unet.slots.get("of") if isinstance(unet, Component) else None
+        model_id = unet.of if isinstance(unet, Component) else None
         return _new(name, model_id or Unknown(Why.SEPARATE_PARTS_MODEL()), given)
-    pipe = _new(_class_of(name, source.slots["model_id"]), source.slots["model_id"], given)
-    for slot in (*COMPONENTS, "dtype", "device"):
+    pipe = _new(_class_of(name, source.model_id), source.model_id, given)
+    for slot in (*COMPONENTS, Pipeline.dtype, Pipeline.device):
         if slot in source.slots:
             pipe.slots[slot] = source.slots[slot]
     if "scheduler" not in given.keywords:
-        pipe.slots["scheduler"] = source.slots["scheduler"]
-    pipe.slots["replaced"] = shallow(source.slots["replaced"])
+        pipe.slots[Pipeline.scheduler] = source.scheduler
+    pipe.slots[Pipeline.replaced] = shallow(source.replaced)
     return pipe
 
 
 def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Arguments) -> Value:
     """Call a method of a pipeline; a method not known here is kept as a setting."""
     store = interpreter.store
-    settings = pipe.slots["settings"]
+    settings = pipe.settings
     if method in ("__call__", "tgate"):
         return call_pipeline(interpreter, pipe, given, through_tgate=method == "tgate")
     if method in ("to", "cuda", "cpu", "half", "float"):
@@ -206,7 +221,7 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
     if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
         return Unknown(Why.RESULT(function=method))
     if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
-        store.put(pipe.slots, "device", "cuda")
+        store.assign(pipe, Pipeline.device, "cuda")
     undone = UNDOES.get(method)
     if method.startswith("disable_"):
         undone = "enable_" + method.removeprefix("disable_")
@@ -223,7 +238,7 @@ def _record_setting(
     arguments: Slots = dict(given.keywords)
     arguments.update({str(place): value for place, value in enumerate(given.positional)})
     if given.open is not None:
-        arguments[OPEN] = given.open
+        arguments[AbstractDict.open] = given.open
     entry: Value = AbstractDict(arguments) if arguments else True
     if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
         entry = Unknown(Why.REPEATED_CALL(method=method))
@@ -234,24 +249,24 @@ def _move(interpreter: Interpreter, pipe: Pipeline, method: str, given: Argument
     store = interpreter.store
     for part in pipe.slots.values():
         if isinstance(part, Component):
-            store.drop(part.slots, "dtype")
-            store.drop(part.slots, "device")
+            store.drop(part.slots, Component.dtype)
+            store.drop(part.slots, Component.device)
     if method in ("cuda", "cpu"):
-        store.put(pipe.slots, "device", method)
+        store.assign(pipe, Pipeline.device, method)
     elif method in ("half", "float"):
-        store.put(pipe.slots, "dtype", _DTYPES[method])
+        store.assign(pipe, Pipeline.dtype, _DTYPES[method])
     for place, value in enumerate(given.positional):
         is_dtype = place == 1 or (isinstance(value, Lib) and value.root == "torch")
         name = dtype_name(value) if is_dtype else device_name(value)
-        store.put(pipe.slots, "dtype" if is_dtype else "device", name)
+        store.assign(pipe, Pipeline.dtype if is_dtype else Pipeline.device, name)
     for key in ("dtype", "torch_dtype"):
         if key in given.keywords:
-            store.put(pipe.slots, "dtype", dtype_name(given.keywords[key]))
+            store.assign(pipe, Pipeline.dtype, dtype_name(given.keywords[key]))
     if "device" in given.keywords:
-        store.put(pipe.slots, "device", device_name(given.keywords["device"]))
+        store.assign(pipe, Pipeline.device, device_name(given.keywords["device"]))
     if given.open:
-        store.put(pipe.slots, "device", given.open)
-        store.put(pipe.slots, "dtype", given.open)
+        store.assign(pipe, Pipeline.device, given.open)
+        store.assign(pipe, Pipeline.dtype, given.open)
 
 
 def call_component(
@@ -260,25 +275,25 @@ def call_component(
     """Call a method of a pipeline's part."""
     store = interpreter.store
     if method == "compile":
-        store.put(part.slots, "compile", given.get("mode") or "default")
+        store.assign(part, Component.compile, given.get("mode") or "default")
     elif method == "fuse_qkv_projections":
-        store.put(part.slots, "fused", True)
+        store.assign(part, Component.fused, True)
     elif method in ("cuda", "cpu"):
-        store.put(part.slots, "device", method)
+        store.assign(part, Component.device, method)
         return part
     elif method in ("to", "half", "float", "bfloat16"):
         layout = given.get("memory_format")
         if layout is not None:
-            store.put(part.slots, "layout", layout.last if isinstance(layout, Lib) else layout)
+            store.assign(part, Component.layout, layout.last if isinstance(layout, Lib) else layout)
         place = given.get("device", None, next(iter(given.positional), None))
         if method == "to" and isinstance(place, (str, int)):
-            store.put(part.slots, "device", device_name(place))
+            store.assign(part, Component.device, device_name(place))
         dtypes = [value for value in given.positional if isinstance(value, Lib)]
         dtype = given.get("dtype", None, dtypes[0] if dtypes else None)
         if method != "to" or dtype is not None:
-            store.put(
-                part.slots,
-                "dtype",
+            store.assign(
+                part,
+                Component.dtype,
                 _DTYPES.get(method, method) if method != "to" else dtype_name(dtype),
             )
         return part
@@ -306,15 +321,13 @@ def call_pipeline(
             )
         )
     else:
-        interpreter.spend(
-            constants.size(pipe.slots["settings"]) + constants.size(pipe.slots["replaced"])
-        )
+        interpreter.spend(constants.size(pipe.settings) + constants.size(pipe.replaced))
         slots = pipeline_fields(pipe)
         values = _call_values(interpreter, slots["pipeline"], given)
         tgate: dict[str, Value] | None = None
         if through_tgate:
-            tgate = accelerators.tgate_arguments(pipe.slots["tgate"], values)
-            interpreter.store.put(pipe.slots, "tgated", True)
+            tgate = accelerators.tgate_arguments(pipe.tgate, values)
+            interpreter.store.assign(pipe, Pipeline.tgated, True)
         slots["accelerators"] = accelerators.findings(interpreter, pipe, tgate)
         slots.update(
             _call_fields(interpreter, slots["pipeline"], slots["model_id"], values, given.open)
@@ -325,27 +338,31 @@ def call_pipeline(
 
 def pipeline_fields(pipe: Pipeline) -> Slots:
     """Return the fields that a pipeline has before it is called."""
-    model_id = pipe.slots["model_id"]
-    name, scheduler_arguments = schedulers.findings(pipe.slots["scheduler"], model_id)
-    settings = pipe.slots["settings"]
+    model_id = pipe.model_id
+    name, scheduler_arguments = schedulers.findings(pipe.scheduler, model_id)
+    settings = pipe.settings
     found = AbstractDict(dict(settings.slots)) if isinstance(settings, AbstractDict) else settings
-    replaced = pipe.slots["replaced"]
-    parts = {key: pipe.slots[key] for key in sorted(COMPONENTS & set(map(str, pipe.slots)))}
+    replaced = pipe.replaced
+    parts = {
+        key: pipe.slots[key]
+        for key in sorted(COMPONENTS & {key for key in pipe.slots if isinstance(key, str)})
+    }
     if isinstance(found, AbstractDict):
         for part_name, part in parts.items():
             if isinstance(part, Component):
-                if "changed" in part.slots:
-                    found.slots[part_name] = part.slots["changed"]
-                for key in ("compile", "layout", "fused", "dtype", "device"):
-                    if key in part.slots and not same(part.slots[key], pipe.slots.get(key)):
-                        found.slots[f"{part_name} {key}"] = part.slots[key]
+                if Component.changed in part.slots:
+                    found.slots[part_name] = part.changed
+                for own, usual in _PART_SETTINGS.items():
+                    present = MISSING if usual is None else pipe.slots[usual]
+                    if own in part.slots and not same(part.slots[own], present):
+                        found.slots[f"{part_name} {own.name}"] = part.slots[own]
     return {
-        "pipeline": pipe.slots["class"],
+        "pipeline": pipe.cls,
         "model_id": model_id,
         "scheduler": name,
         "scheduler_args": scheduler_arguments,
-        "dtype": pipe.slots["dtype"],
-        "device": pipe.slots["device"],
+        "dtype": pipe.dtype,
+        "device": pipe.device,
         "components": _replaced_parts(replaced, model_id),
         "settings": found,
     }
@@ -358,8 +375,8 @@ def _replaced_parts(replaced: Value, model_id: Value) -> Value:
     for name, part in replaced.slots.items():
         if not isinstance(part, Component):
             found[name] = part
-        elif not same(part.slots.get("of"), model_id):
-            found[name] = part.slots.get("of")
+        elif not same(part.of, model_id):
+            found[name] = part.of
     return AbstractDict(found)
 
 
@@ -412,7 +429,7 @@ def _call_fields(
     steps = by_class("num_inference_steps", signature.steps)
     for name in ("timesteps", "sigmas"):
         schedule = values.get(name)
-        items = schedule.slots[ITEMS] if isinstance(schedule, AbstractList) else None
+        items = schedule.items if isinstance(schedule, AbstractList) else None
         steps = len(items) if isinstance(items, tuple) else steps
     prompt = argument("prompt", None)
     fields: Slots = {
@@ -436,7 +453,7 @@ def _call_fields(
 
 def _batch(prompt: Value, values: dict[str, Value]) -> Value:
     """Return the number of prompts in a call."""
-    items = prompt.slots[ITEMS] if isinstance(prompt, AbstractList) else prompt
+    items = prompt.items if isinstance(prompt, AbstractList) else prompt
     if isinstance(items, tuple):
         return len(items)
     if isinstance(prompt, AbstractList):

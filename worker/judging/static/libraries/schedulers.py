@@ -11,21 +11,19 @@ from worker.judging.library_facts import (
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.joining import key_of, same
 from worker.judging.static.operations.attributes import change
 from worker.judging.static.values import (
-    BASE,
-    OPEN,
     AbstractDict,
+    Field,
     Scheduler,
     SchedulerConfig,
     Slots,
     Unknown,
     Value,
-    key_of,
-    same,
 )
 
-NO_MODEL = "class defaults"  # BASE of a scheduler that was built from no model's configuration
+NO_MODEL = "class defaults"  # the base of a scheduler that was built from no model's configuration
 # Keywords of from_pretrained that say where files come from, not what the scheduler is.
 _LOADING = frozenset(
     [
@@ -54,30 +52,30 @@ def default_of(model_id: Value) -> Scheduler:
         name = model.scheduler
     elif isinstance(model_id, str):
         name = Unknown(Why.MODEL_SCHEDULER(), ("default scheduler", model_id))
-    return Scheduler({"class": name, BASE: model_id})
+    return Scheduler({Scheduler.cls: name, Scheduler.base: model_id})
 
 
 def build(name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, ``Name.from_config(…)`` or ``Name.from_pretrained(…)`` makes."""
-    slots: Slots = {"class": name}
+    slots: Slots = {Scheduler.cls: name}
     if method == "":
-        slots[BASE] = NO_MODEL
+        slots[AbstractDict.base] = NO_MODEL
         _add_arguments(slots, given)
     elif method == "from_config":
         _add_config(slots, given.get("config", 0, Unknown(Why.MISSING_CONFIGURATION())))
         _add_arguments(slots, given)
     elif method in ("from_pretrained", "load_config"):
-        slots[BASE] = _model_of_folder(given.get("pretrained_model_name_or_path", 0))
+        slots[AbstractDict.base] = _model_of_folder(given.get("pretrained_model_name_or_path", 0))
         _add_arguments(slots, given)
         if method == "load_config":
-            del slots["class"]
+            del slots[Scheduler.cls]
             return SchedulerConfig(slots)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
     known = SCHEDULER_DEFAULTS.get(name)
     if known is not None:
         # An argument that the class does not take is kept in its configuration, without effect.
-        for key in [key for key in slots if key not in known and key not in ("class", BASE, OPEN)]:
+        for key in [key for key in slots if key not in known and not isinstance(key, Field)]:
             del slots[key]
     return Scheduler(slots)
 
@@ -86,8 +84,8 @@ def call_method(
     interpreter: Interpreter, scheduler: Scheduler, method: str, given: Arguments
 ) -> Value:
     """Call a method of a noise scheduler."""
-    if method == "from_config" and isinstance(scheduler.slots["class"], str):
-        return build(scheduler.slots["class"], method, given)
+    if method == "from_config" and isinstance(scheduler.cls, str):
+        return build(scheduler.cls, method, given)
     if method not in NEUTRAL_SCHEDULER_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
         change(interpreter, scheduler, method, *given.positional, *keywords)
@@ -98,18 +96,20 @@ def _add_arguments(slots: Slots, given: Arguments) -> None:
     for key, value in given.keywords.items():
         if key not in _LOADING:
             slots[key] = value
+    if given.spread and Scheduler.base in given.spread:
+        slots[Scheduler.base] = given.spread[Scheduler.base]
     if given.open is not None:
-        slots[OPEN] = given.open
+        slots[AbstractDict.open] = given.open
 
 
 def _add_config(slots: Slots, config: Value) -> None:
     if isinstance(config, (SchedulerConfig, AbstractDict)):
-        slots.update({BASE: NO_MODEL} | config.slots)
+        slots.update({AbstractDict.base: NO_MODEL} | config.slots)
     elif isinstance(config, Scheduler):
-        slots.update({key: config.slots[key] for key in config.slots if key != "class"})
+        slots.update({key: config.slots[key] for key in config.slots if key is not Scheduler.cls})
     else:
         why = config.why if isinstance(config, Unknown) else Why.FOREIGN_CONFIGURATION()
-        slots[BASE] = Unknown(why)
+        slots[AbstractDict.base] = Unknown(why)
 
 
 def _model_of_folder(place: Value) -> Value:
@@ -125,13 +125,11 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
     if not isinstance(scheduler, Scheduler):
         why = scheduler if isinstance(scheduler, Unknown) else Unknown(Why.NOT_A_SCHEDULER())
         return why, why
-    name, base = scheduler.slots["class"], scheduler.slots[BASE]
-    unknown = scheduler.slots.get(OPEN)
+    name, base = scheduler.cls, scheduler.base
+    unknown = scheduler.open
     if isinstance(unknown, Unknown):
         return name, unknown
-    entries: Slots = {
-        key: scheduler.slots[key] for key in scheduler.slots if key not in ("class", BASE)
-    }
+    entries = scheduler.entries
     if isinstance(base, Unknown):
         return name, Unknown(base.why, base.key)
     model = model_of(base)
@@ -163,7 +161,7 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
     if not certain:
         whose = ("scheduler configuration", key_of(name), key_of(base))
         key = None if None in whose else whose
-        entries[OPEN] = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), key)
+        entries[AbstractDict.open] = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), key)
     return name, AbstractDict(entries)
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.judging.library_facts import PARTS, PLAIN_ATTRIBUTES
+from worker.judging.library_facts import COMPONENTS, PACKAGES, PARTS, PLAIN_ATTRIBUTES, UNSEEN
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
+from worker.judging.static.joining import digest, key_of
 from worker.judging.static.operations import constants
 from worker.judging.static.values import (
-    BASE,
-    ITEMS,
     MISSING,
-    OPEN,
     AbstractClass,
     AbstractDict,
     AbstractList,
@@ -33,37 +31,20 @@ from worker.judging.static.values import (
     Super,
     Unknown,
     Value,
-    digest,
     is_constant,
     is_symbol,
-    key_of,
 )
 
-COMPONENTS = frozenset(
-    [
-        "unet",
-        "transformer",
-        "vae",
-        "text_encoder",
-        "text_encoder_2",
-        "text_encoder_3",
-        "tokenizer",
-        "tokenizer_2",
-        "tokenizer_3",
-        "feature_extractor",
-        "image_encoder",
-        "controlnet",
-        "safety_checker",
-    ]
-)
-UNSEEN = frozenset({"safety_checker", "feature_extractor"})  # they never touch the denoising
-PACKAGES = frozenset({"diffusers", "DeepCache", "tomesd", "tgate"})  # whose names are modelled
-PIPE = "\0pipe"  # pipe.components' slot: the pipeline they belong to
+# The attributes of a pipeline that a file reads as they are.
+_PIPELINE_FIELDS = {
+    "scheduler": Pipeline.scheduler,
+    "dtype": Pipeline.dtype,
+    "device": Pipeline.device,
+}
 DICT_METHODS = frozenset(
     ["copy", "get", "items", "keys", "pop", "setdefault", "to_dict", "update", "values"]
 )
 ELEMENT = "an element"  # what is changed where no attribute is
-OWN = "\0own "  # before the names of attributes that the file itself gave to an object
 
 
 def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
@@ -99,21 +80,21 @@ def _or_unknown(found: Value, name: str) -> Value:
 
 def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: str) -> Value:
     if isinstance(owner, Pipeline):
-        if OWN + name in owner.slots:
-            return owner.slots[OWN + name]
+        if name not in COMPONENTS and name in owner.slots:
+            return owner.slots[name]
         if name in COMPONENTS:
             if has_part(owner, name) is False:
-                raise Raised("AttributeError", Why.HAS_NO_PART(cls=owner.slots["class"], name=name))
+                raise Raised("AttributeError", Why.HAS_NO_PART(cls=owner.cls, name=name))
             return component(interpreter, owner, name)
         if name == "components":
             any_of_them = Part(Why.PIPELINE_COMPONENTS(), owner=owner, name="_components")
-            return AbstractDict({PIPE: owner, OPEN: any_of_them})
-        if name in ("scheduler", "dtype", "device"):
-            return owner.slots[name]
+            return AbstractDict({AbstractDict.parts_of: owner, AbstractDict.open: any_of_them})
+        if name in _PIPELINE_FIELDS:
+            return owner.slots[_PIPELINE_FIELDS[name]]
         if name == "deepcache":
-            return owner.slots.get("helper", Unknown(Why.ATTRIBUTE(name="deepcache")))
+            return _or_unknown(owner.helper, name)
     elif isinstance(owner, Scheduler) and name == "config":
-        entries = {key: owner.slots[key] for key in owner.slots if key != "class"}
+        entries = {key: owner.slots[key] for key in owner.slots if key is not Scheduler.cls}
         return SchedulerConfig(entries, owner)
     elif isinstance(owner, SchedulerConfig) and name in owner.slots:
         return owner.slots[name]
@@ -129,7 +110,7 @@ def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: 
 
 def has_part(pipe: Pipeline, name: str) -> bool | None:
     """Whether a pipeline has this part; None for a class whose parts are not known."""
-    cls = pipe.slots["class"]
+    cls = pipe.cls
     known = PARTS.get(cls) if isinstance(cls, str) else None
     return True if name in pipe.slots else None if known is None else name in known
 
@@ -150,7 +131,7 @@ def _read_instance(interpreter: Interpreter, owner: Instance, name: str) -> Valu
         bound = Bound(owner.cls if found.kind == "class" else owner, found)
         return interpreter.call(bound, Arguments()) if found.kind == "property" else bound
     dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
-    dynamic = dynamic or OPEN in owner.slots
+    dynamic = dynamic or AbstractDict.open in owner.slots
     if found is MISSING and not dynamic:
         raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))
     return Unknown(Why.ATTRIBUTE(name=name)) if isinstance(found, Lib) else _or_unknown(found, name)
@@ -197,7 +178,7 @@ def super_of(scope: Scope) -> Value:
 def component(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return a pipeline's part, made at its first use."""
     if name not in pipe.slots:
-        interpreter.store.put(pipe.slots, name, Component({"of": pipe.slots["model_id"]}))
+        interpreter.store.put(pipe.slots, name, Component({Component.of: pipe.model_id}))
     return pipe.slots[name]
 
 
@@ -227,16 +208,15 @@ def _is_code(owner: Lib, value: Value) -> bool:
 def _write_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str, value: Value) -> None:
     store = interpreter.store
     if name == "scheduler":
-        store.put(pipe.slots, name, value)
+        store.assign(pipe, Pipeline.scheduler, value)
     elif name in COMPONENTS:
         store.put(pipe.slots, name, value)
-        replaced = pipe.slots["replaced"]
         if value is None:
             value = Unknown(Why.TAKEN_AWAY(name=name), name)
-        if name not in UNSEEN and isinstance(replaced, AbstractDict):
-            store.put(replaced.slots, name, value)
+        if name not in UNSEEN and isinstance(pipe.replaced, AbstractDict):
+            store.put(pipe.replaced.slots, name, value)
     else:
-        store.put(pipe.slots, OWN + name, value)
+        store.put(pipe.slots, name, value)
         if not isinstance(value, Helper):  # people keep it there
             change(interpreter, pipe, name, value)
 
@@ -263,11 +243,11 @@ def change(interpreter: Interpreter, owner: Value, name: str, *by: Value) -> Non
     keys = tuple(map(key_of, by))
     why = Why.ELEMENT_CHANGE() if name == ELEMENT else Why.CHANGE(name=name)
     what = Unknown(why, None if None in keys else (name, keys))
-    settings = owner.slots["settings"] if isinstance(owner, Pipeline) else None
+    settings = owner.settings if isinstance(owner, Pipeline) else None
     if isinstance(settings, AbstractDict) and not name.startswith("__"):
         interpreter.store.put(settings.slots, name, what)
     elif isinstance(owner, (Component, Scheduler)):
-        slot = "changed" if isinstance(owner, Component) else OPEN
+        slot = Component.changed if isinstance(owner, Component) else Scheduler.open
         before = owner.slots.get(slot)
         if isinstance(before, Unknown):
             both = before.key is not None and what.key is not None
@@ -299,17 +279,13 @@ def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
             return interpreter.call(Bound(container, method), Arguments([key]))
     if container == Lib("sys.modules") and isinstance(key, str):
         return Lib(key)
-    if isinstance(container, AbstractDict) and PIPE in container.slots and isinstance(key, str):
-        return read(interpreter, container.slots[PIPE], key)
+    if isinstance(container, AbstractDict) and container.parts_of and isinstance(key, str):
+        return read(interpreter, container.parts_of, key)
     if isinstance(container, AbstractDict) and isinstance(key, Lib):
         return container.slots.get(key, Unknown(Why.DICT_ENTRY()))
-    closed = isinstance(container, AbstractDict) and not {OPEN, BASE} & set(container.slots)
-    if (
-        closed
-        and is_constant(key)
-        and isinstance(container, AbstractDict)
-        and key not in container.slots
-    ):
+    if isinstance(container, AbstractDict) and container.is_closed and is_constant(key):
+        if key in container.slots:
+            return container.slots[key]
         raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
     return constants.index(container, key)
 
@@ -325,14 +301,16 @@ def write_item(interpreter: Interpreter, container: Value, key: Value, value: Va
         else:
             interpreter.taint([container], Why.UNKNOWN_KEY())
     elif isinstance(container, AbstractList):
-        items = container.slots[ITEMS]
+        items = container.items
         if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
             changed = list(items)
             changed[key] = value
             interpreter.spend(len(items) // 50)
-            interpreter.store.put(container.slots, ITEMS, tuple(changed))
+            interpreter.store.assign(container, AbstractList.items, tuple(changed))
         else:
-            interpreter.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED_SOMEWHERE()))
+            interpreter.store.assign(
+                container, AbstractList.items, Unknown(Why.LIST_CHANGED_SOMEWHERE())
+            )
     else:
         change(interpreter, container, ELEMENT, key, value)
 
@@ -342,10 +320,12 @@ def delete_item(interpreter: Interpreter, container: Value, key: Value) -> None:
     if isinstance(container, AbstractDict) and is_constant(key):
         if key in container.slots:
             interpreter.store.drop(container.slots, key)
-        elif OPEN not in container.slots:
+        elif AbstractDict.open not in container.slots:
             raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
     elif isinstance(container, AbstractList):
-        interpreter.store.put(container.slots, ITEMS, Unknown(Why.LIST_CHANGED(method="del")))
+        interpreter.store.assign(
+            container, AbstractList.items, Unknown(Why.LIST_CHANGED(method="del"))
+        )
     else:
         change(interpreter, container, ELEMENT, key)
 
@@ -356,4 +336,4 @@ def absorb(slots: Slots, value: Value) -> None:
         slots.update(value.slots)
     else:
         unknown = Unknown(Why.DICT_ENTRIES())
-        slots[OPEN] = value.inner() if isinstance(value, Part) else unknown
+        slots[AbstractDict.open] = value.inner() if isinstance(value, Part) else unknown

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.judging.library_facts import CALLS
+from worker.judging.library_facts import CALLS, COMPONENTS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.joining import clone, key_of, shallow
 from worker.judging.static.operations import attributes, constants, containers
 from worker.judging.static.values import (
-    ITEMS,
     MISSING,
     AbstractClass,
     AbstractDict,
@@ -26,11 +26,8 @@ from worker.judging.static.values import (
     Scheduler,
     Unknown,
     Value,
-    clone,
     is_constant,
     is_symbol,
-    key_of,
-    shallow,
 )
 
 # What the machine is, not what the file says: unknown, yet the same for two files on one interpreter.
@@ -94,7 +91,7 @@ def _pure(name: str, given: Arguments) -> Value:
     """Call one of Python's own pure functions on known values."""
     values: list[Value] = []
     for value in given.positional:
-        plain = value.slots[ITEMS] if isinstance(value, AbstractList) else value
+        plain = value.items if isinstance(value, AbstractList) else value
         if name == "len" and isinstance(value, (AbstractDict, AbstractList, tuple)):
             plain = constants.iterate(value)
             return len(plain) if isinstance(plain, tuple) else Unknown(plain.why)
@@ -109,7 +106,7 @@ def _pure(name: str, given: Arguments) -> Value:
 def _compile(interpreter: Interpreter, given: Arguments) -> Value:
     model = given.get("model", 0)
     if isinstance(model, Component):
-        interpreter.store.put(model.slots, "compile", given.get("mode") or "default")
+        interpreter.store.assign(model, Component.compile, given.get("mode") or "default")
     return SILENT if model is None else model
 
 
@@ -136,7 +133,8 @@ def _expand_user(given: Arguments) -> Value:
 
 
 def _partial(given: Arguments) -> Value:
-    return Partial(given.get("", 0), tuple(given.positional[1:]), tuple(given.keywords.items()))
+    keywords = tuple(given.keywords.items())
+    return Partial(given.get("", 0), tuple(given.positional[1:]), keywords, given.spread)
 
 
 def _field(given: Arguments) -> Value:
@@ -195,12 +193,12 @@ def _delattr(interpreter: Interpreter, given: Arguments) -> Value:
 def _hasattr(given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if isinstance(owner, Pipeline) and isinstance(name, str):
-        if attributes.OWN + name in owner.slots:
+        if name not in COMPONENTS and name in owner.slots:
             return True
-        has_part = attributes.has_part(owner, name) if name in attributes.COMPONENTS else None
+        has_part = attributes.has_part(owner, name) if name in COMPONENTS else None
         if has_part is not None:
             return has_part
-        cls = key_of(owner.slots["class"])
+        cls = key_of(owner.cls)
         return Unknown(Why.HAS_PART(name=name), (cls, name) if cls else None)
     if isinstance(owner, Instance) and isinstance(name, str):
         return name in owner.slots or attributes.find(owner.cls, name) is not MISSING
@@ -212,7 +210,7 @@ def _getattr(interpreter: Interpreter, given: Arguments) -> Value:
     if not isinstance(name, str):
         return Unknown(Why.UNKNOWN_ATTRIBUTE())
     has_default = len(given.positional) > 2
-    may_lack = has_default and isinstance(owner, Pipeline) and name in attributes.COMPONENTS
+    may_lack = has_default and isinstance(owner, Pipeline) and name in COMPONENTS
     if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
         return Part(Why.HAS_PART(name=name), owner=owner, name=name)
     try:
@@ -241,7 +239,7 @@ def _isinstance(given: Arguments) -> Value:
 
 def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
     """Whether a pipeline is of one of these classes; those of CALLS do not inherit from each other."""
-    own = pipe.slots["class"]
+    own = pipe.cls
     names = [item.last if is_symbol(item) and isinstance(item, Lib) else None for item in classes]
     if own in names or "DiffusionPipeline" in names:
         return True

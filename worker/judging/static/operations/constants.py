@@ -11,11 +11,8 @@ from typing import Any, TypeAlias
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.values import (
-    BASE,
     CONSTANTS,
-    ITEMS,
     MAX_LENGTH,
-    OPEN,
     SLOT,
     AbstractDict,
     AbstractList,
@@ -196,7 +193,7 @@ def _percent(template: str | bytes, arguments: Raw) -> Value:
 
 def _plain(value: Value) -> Raw:
     """Return a value as Python has it: a list's items as a tuple."""
-    return value.slots[ITEMS] if isinstance(value, AbstractList) else value
+    return value.items if isinstance(value, AbstractList) else value
 
 
 def unary(op: ast.unaryop, value: Value) -> Value:
@@ -265,8 +262,7 @@ def _contains(container: Value, item: Value) -> bool | Unknown:
     if isinstance(container, (AbstractDict, SchedulerConfig)):
         if isinstance(item, CONSTANTS) and item in container.slots:
             return True
-        closed = OPEN not in container.slots and BASE not in container.slots
-        return False if closed else Unknown(Why.DICT_ENTRIES())
+        return False if container.is_closed else Unknown(Why.DICT_ENTRIES())
     items = _plain(container)
     if not isinstance(items, tuple):
         return Unknown(Why.MEMBERSHIP())
@@ -281,12 +277,9 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
     if isinstance(value, Unknown):
         return value
     if isinstance(value, AbstractList):
-        items = value.slots[ITEMS]
-        return items if isinstance(items, (tuple, Unknown)) else Unknown(Why.LIST())
+        return value.items
     if isinstance(value, AbstractDict):
-        if OPEN in value.slots or BASE in value.slots:
-            return unknown_entry(value)
-        return tuple(value.slots)
+        return tuple(value.slots) if value.is_closed else unknown_entry(value)
     if isinstance(value, tuple):
         return value
     if isinstance(value, str):
@@ -296,9 +289,8 @@ def iterate(value: Value) -> tuple[Value, ...] | Unknown:
 
 def unknown_entry(entries: AbstractDict | SchedulerConfig) -> Unknown:
     """Return what may be any entry of a dictionary."""
-    open_to = entries.slots.get(OPEN)
-    if isinstance(open_to, Part):
-        return open_to.inner()
+    if isinstance(entries.open, Part):
+        return entries.open.inner()
     return Unknown(Why.DICT_ENTRIES())
 
 
@@ -325,7 +317,7 @@ def text(value: Value, conversion: int, specification: str) -> str | Unknown:
     """Return a value as an f-string shows it."""
     if isinstance(value, Unknown):
         return Unknown(value.why)
-    if isinstance(value, AbstractList) and is_constant(value.slots[ITEMS]):
+    if isinstance(value, AbstractList) and is_constant(value.items):
         value = list(_plain(value))
     elif not is_constant(value):
         return Unknown(Why.OBJECT_TEXT())

@@ -10,12 +10,10 @@ from typing import Any
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.joining import shallow
 from worker.judging.static.operations import attributes, constants
 from worker.judging.static.values import (
-    BASE,
-    ITEMS,
     MAX_LENGTH,
-    OPEN,
     AbstractDict,
     AbstractList,
     SchedulerConfig,
@@ -23,7 +21,6 @@ from worker.judging.static.values import (
     Value,
     element,
     is_constant,
-    shallow,
     truth,
 )
 
@@ -35,9 +32,9 @@ def make_dict(given: Arguments) -> AbstractDict:
     entries = AbstractDict()
     if given.positional:
         _fill(entries, given.positional[0])
-    entries.slots.update(given.keywords)
+    entries.slots.update(given.keywords | (given.spread or {}))
     if given.open:
-        entries.slots[OPEN] = given.open
+        entries.slots[AbstractDict.open] = given.open
     return entries
 
 
@@ -186,9 +183,9 @@ def _fill(entries: AbstractDict, source: Value) -> None:
         if isinstance(pair, tuple) and len(pair) == 2 and is_constant(pair[0]):
             entries.slots[pair[0]] = pair[1]
         else:
-            entries.slots[OPEN] = Unknown(Why.UNKNOWN_ENTRY())
+            entries.slots[AbstractDict.open] = Unknown(Why.UNKNOWN_ENTRY())
     if isinstance(pairs, Unknown):
-        entries.slots[OPEN] = pairs
+        entries.slots[AbstractDict.open] = pairs
 
 
 def dict_method(
@@ -216,16 +213,12 @@ def dict_method(
     return Unknown(Why.RESULT(function=method))
 
 
-def _is_closed(entries: AbstractDict | SchedulerConfig) -> bool:
-    return OPEN not in entries.slots and BASE not in entries.slots
-
-
 def _take(
     interpreter: Interpreter, entries: AbstractDict | SchedulerConfig, method: str, given: Arguments
 ) -> Value:
     key = given.get("", 0)
     found = constants.index(entries, key)
-    if _is_closed(entries) and is_constant(key) and key not in entries.slots:
+    if entries.is_closed and is_constant(key) and key not in entries.slots:
         found = given.get("", 1)
         if method == "setdefault":
             interpreter.store.put(entries.slots, key, found)
@@ -235,7 +228,7 @@ def _take(
 
 
 def _view(entries: AbstractDict | SchedulerConfig, method: str) -> Value:
-    if not _is_closed(entries):
+    if not entries.is_closed:
         return constants.unknown_entry(entries)
     pairs = tuple(entries.slots.items())
     views: dict[str, Any] = {
@@ -250,12 +243,12 @@ def list_method(
     interpreter: Interpreter, values: AbstractList, method: str, given: Arguments
 ) -> Value:
     """Call a list's method."""
-    items = values.slots[ITEMS]
+    items = values.items
     if method == "copy":
         return shallow(values)
     if method in ("index", "count", "union", "intersection", "difference"):
         return Unknown(Why.RESULT(function=method))
-    changed: Value = Unknown(Why.LIST_CHANGED(method=method))
+    changed: tuple[Value, ...] | Unknown = Unknown(Why.LIST_CHANGED(method=method))
     result: Value = None
     if isinstance(items, tuple):
         interpreter.spend(len(items) // 50)
@@ -265,7 +258,7 @@ def list_method(
             changed = items[:-1] if items and not given.positional else changed
     if isinstance(changed, tuple) and len(changed) > MAX_LENGTH:
         changed = Unknown(Why.LONG_LIST())
-    interpreter.store.put(values.slots, ITEMS, changed)
+    interpreter.store.assign(values, AbstractList.items, changed)
     return result
 
 

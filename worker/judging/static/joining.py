@@ -1,0 +1,154 @@
+"""Values compared, joined where two paths meet, and copied."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable
+from typing import TypeAlias
+
+from worker.judging.static.values import (
+    CONSTANTS,
+    MAX_KEY,
+    MISSING,
+    SLOT,
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
+    AbstractObject,
+    Bound,
+    Component,
+    Helper,
+    Instance,
+    Lib,
+    Part,
+    Pipeline,
+    Scheduler,
+    SchedulerConfig,
+    Slots,
+    Unknown,
+    Value,
+    is_constant,
+    weight,
+)
+
+Spend: TypeAlias = "Callable[[float], None]"  # counts work, and raises when there was too much
+
+
+def same(left: Value, right: Value) -> bool:
+    """Whether two values are certainly the same (``True`` and ``1`` are not)."""
+    if left is right:
+        return True
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, Unknown) and isinstance(right, Unknown):
+        return left.key is not None and left.key == right.key
+    if isinstance(left, (Lib, *CONSTANTS)):
+        return type(left) is type(right) and left == right
+    return False
+
+
+def join(
+    left: Value,
+    right: Value,
+    why: Unknown,
+    spend: Spend,
+    joined: dict[tuple[int, int], Value] | None = None,
+) -> Value:
+    """Return what is known of a value that is ``left`` on one path and ``right`` on the other."""
+    if same(left, right):
+        return left
+    joined = {} if joined is None else joined  # each pair once: what is joined may hold itself
+    pair = (id(left), id(right))
+    if pair in joined:
+        return joined[pair]
+    if (
+        isinstance(left, AbstractObject)
+        and isinstance(right, AbstractObject)
+        and _alike(left, right)
+    ):
+        slots: Slots = type(left.slots)()
+        result = joined[pair] = left.like(slots)
+        spend(1 + SLOT * (len(left.slots) + len(right.slots)))
+        for key in left.slots | right.slots:
+            one, other = left.slots.get(key, MISSING), right.slots.get(key, MISSING)
+            slots[key] = join(one, other, why, spend, joined)
+        return result
+    part = next((side for side in (left, right) if isinstance(side, Part)), None)
+    if part is not None:
+        return part.inner()
+    choice: Hashable = None
+    if why.key is not None and (left_key := key_of(left)) and (right_key := key_of(right)):
+        choice = digest(why.key, left_key, right_key)
+    return Unknown(left.why if isinstance(left, Unknown) else why.why, choice)
+
+
+def _alike(left: AbstractObject, right: AbstractObject) -> bool:
+    """Whether two objects are of one kind, so that they can be joined slot by slot."""
+    if isinstance(left, AbstractClass):
+        return False
+    if isinstance(left, Instance) and isinstance(right, Instance):
+        return left.cls is right.cls
+    return type(left) is type(right)
+
+
+def key_of(value: Value) -> Hashable:
+    """Return what two values have in common that are certainly the same, None if nothing has."""
+    if isinstance(value, Unknown):
+        return value.key
+    if weight(value, MAX_KEY) > MAX_KEY or not (is_constant(value) or isinstance(value, Lib)):
+        return None
+    return (type(value).__name__, repr(value))
+
+
+def digest(*keys: Hashable) -> str:
+    """Return one key for several, never larger however often keys are made of keys."""
+    return hashlib.sha256(repr(keys).encode()).hexdigest()
+
+
+def shallow(value: Value) -> Value:
+    """Return a copy of the outermost object alone."""
+    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
+        return value
+    return value.like(type(value.slots)(value.slots))
+
+
+def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> Value:
+    """Return a copy that later changes do not reach."""
+    made = {} if made is None else made
+    if id(value) in made:
+        return made[id(value)]
+    if isinstance(value, tuple):
+        spend(SLOT * len(value))
+        return tuple(clone(item, spend, made) for item in value)
+    if not isinstance(value, AbstractObject) or isinstance(value, AbstractClass):
+        return value
+    slots: Slots = type(value.slots)()
+    result = made[id(value)] = value.like(slots)
+    spend(1 + SLOT * len(value.slots))
+    for key, item in value.slots.items():
+        slots[key] = clone(item, spend, made)
+    return result
+
+
+def reachable(values: list[Value]) -> list[AbstractObject]:
+    """Return the things that a function given these values could change."""
+    seen: dict[int, AbstractObject] = {}
+    waiting = list(values)
+    while waiting and len(seen) < 500:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if isinstance(value, tuple):
+            waiting.extend(value)
+        elif isinstance(
+            value, (Pipeline, Component, Helper, Scheduler, Instance, AbstractDict, AbstractList)
+        ):
+            seen[id(value)] = value
+            waiting.extend(value.slots.values())
+        elif isinstance(value, Bound):
+            waiting.append(value.receiver)
+        elif isinstance(value, Part):
+            waiting.append(value.owner)
+        elif isinstance(value, SchedulerConfig):
+            waiting.append(value.of)
+    return list(seen.values())
