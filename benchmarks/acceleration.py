@@ -3,7 +3,8 @@
 Random weights of the published configurations: speed, memory and energy need no download, and the
 quality columns stay empty. One command, in as many calls as it takes:
 
-    python benchmarks/acceleration.py --out acceleration-results --budget 540 --write docs/results.md
+    python benchmarks/acceleration.py --out acceleration-results --budget 540 \\
+        --write docs/data/acceleration.md
 
 Each job (the baseline and up to four configurations, interleaved) is a process of its own, and
 its measurements are on disk when it ends; a later call goes on behind it. --budget is how many
@@ -45,7 +46,7 @@ from worker.search.section import Search
 ALL_BUT_DONE = 75  # as the worker says it: try again later
 # what fails twice is not the job's fault, and a lent machine's time is short
 FAILURES_IN_A_ROW = 2
-TITLE = "# What the accelerators give, measured\n\n"
+TITLE = "# What the accelerators give, all figures\n\n"
 # above it stands what a person read from the tables
 MARK = "<!-- what follows is written by benchmarks/acceleration.py -->"
 

@@ -68,7 +68,7 @@ def page(out: Path) -> str:
         "the configuration's, measured turn by turn\nwithin one process, with a 95 % bootstrap "
         "interval; s/image and s/batch are medians. What a speed-up costs\nin quality, and which of "
         "them lie on the frontier of both, is measured with trained weights in\n"
-        "[shapes.md](shapes.md).\n",
+        "[shapes.md](../shapes.md).\n",
         SOURCES,
     ]
     for machine, found in _by_machine(out).items():

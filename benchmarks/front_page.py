@@ -3,8 +3,8 @@
     python benchmarks/front_page.py                         print the table
     python benchmarks/front_page.py --draw docs/front-page.svg
 
-Speed is that of docs/results.md, loss in the table that of benchmarks/front-page-results, and the figure's
-curves those of docs/shapes.md. The rows behind the loss were measured by
+Speed is that of docs/data/acceleration.md, loss in the table that of benchmarks/front-page-results, and the
+figure's curves those of docs/shapes.md. The rows behind the loss were measured by
 
     python -m worker search --pipe SHAPES_SD15 --sched DDIM --steps 50 --num-samples 64 --batch-size 8 \\
         --search benchmarks/front_page.yaml --results benchmarks/front-page-results/SHAPES_SD15.jsonl
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "docs/results.md"
+SPEEDS = ROOT / "docs/data/acceleration.md"
 SHAPES = ROOT / "docs/shapes.md"
 LOSSES = ROOT / "benchmarks/front-page-results"
 
@@ -63,8 +63,8 @@ def figure(cell: str) -> Figure:
 
 
 def speeds(title: str) -> dict[str, Figure]:
-    """Return the speed-ups of one table of docs/results.md, by the configurations' labels."""
-    found = tables(RESULTS, title).items()
+    """Return the speed-ups of one table of docs/data/acceleration.md, by the configurations' labels."""
+    found = tables(SPEEDS, title).items()
     return {label: figure(row["speed-up (95 %)"]) for label, row in found if label != "baseline"}
 
 
