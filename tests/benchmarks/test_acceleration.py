@@ -264,7 +264,9 @@ def test_nothing_is_started_that_does_not_fit_into_the_budget(tmp_path):
     )
     assert (done.returncode, done.stderr) == (75, "")
     assert done.stdout == "still to do: SD15-again, about 100 s\n"
-    assert (tmp_path / "page.md").read_text().startswith("# What the accelerators give, all figures")
+    assert (
+        (tmp_path / "page.md").read_text().startswith("# What the accelerators give, all figures")
+    )
 
 
 def test_the_first_list_is_of_known_jobs_and_fits_into_calls_of_nine_minutes(acceleration):
