@@ -108,7 +108,7 @@ def test_status_knows_that_the_sweep_file_has_changed(runner: SweepRunner) -> No
     runner.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 2}})
     status = runner.status()
     assert {task["state"] for task in status["tasks"]} == {"waiting"}
-    assert "its checkpoint does not hold: the sweep file asks for" in status["tasks"][0]["waits"]
+    assert "its checkpoint does not hold: the sweep file has changed" in status["tasks"][0]["waits"]
     runner.write({"a": "ok", "b": "exit 2", "c": "ok"}, worker={"args": {"n": 1}})
     assert runner.states() == {"a": "completed", "b": "failed", "c": "completed"}
 
