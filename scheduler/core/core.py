@@ -4,19 +4,16 @@ A state machine without I/O, clock, process or thread: ``handle(event, now)`` re
 events at the same times give the same actions, so all of it runs in simulation, repeatable from a seed.
 Time is in seconds on a clock of the caller's that never goes back.
 
-A task goes through these states::
-
-    WAITING ──Start──▶ RUNNING ──exited──▶ JUDGING ──judged──▶ WRITING ──written──▶ DONE or FAILED
-       ▲                                      │
-       └───────────────── retry ──────────────┘
+Where a task can stand and what can happen to it there is a table, in states.py. An event that cannot happen
+where its task stands is a defect of the caller's and raises an error that tells the task's story.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from scheduler.config.sweep import Limits
 from scheduler.config.units import format_duration
@@ -48,21 +45,22 @@ from scheduler.core.events import (
     WriteFailed,
 )  # fmt: skip
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
+from scheduler.core.states import (
+    STORY_LENGTH,
+    TRANSITIONS,
+    ImpossibleEventError,
+    State,
+    Step,
+    TaskEvent,
+)
 from scheduler.core.verdict import Kind, Verdict
 
+ENDED_STORIES = 64  # tasks that have ended and whose story is kept a while
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
+# Looking a member up in its enumeration costs as much as the rest of a move.
+WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
+
 DISK_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
-
-
-class State(IntEnum):
-    """Where a task stands."""
-
-    WAITING = 0
-    RUNNING = 1
-    JUDGING = 2
-    WRITING = 3
-    DONE = 4
-    FAILED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +68,13 @@ class InitialTask:
     """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
 
     task: str
-    state: State = State.WAITING  # WAITING, RUNNING, DONE or FAILED
+    # WAITING, RUNNING, DONE or FAILED.
+    state: State = WAITING
     history: tuple[JudgedAttempt, ...] = ()
-    device: str | None = None  # of the running attempt
-    started: float = 0.0  # of the running attempt
-    halvings: int = 0  # of the running attempt
+    # Of the running attempt.
+    device: str | None = None
+    started: float = 0.0
+    halvings: int = 0
 
 
 @dataclass(slots=True)
@@ -86,7 +86,11 @@ class _Running:
 
 
 class Core:
-    """The state of one sweep, and what is decided from it."""
+    """The state machine of one sweep: events in, actions out.
+
+    It raises ImpossibleEventError for an event about a task that is not in the sweep, or that cannot
+    happen where the task stands; after that it decides as if the event had not been told.
+    """
 
     def __init__(
         self,
@@ -122,11 +126,15 @@ class Core:
         self._constrained: dict[int, Retry] = {}  # tried before, not any device will do
         self._delayed: list[tuple[float, int, Retry]] = []  # heap: must not start before that time
         self._untried: list[bool] = []
+        # The last steps of the tasks under way, and of those that ended last.
+        self._stories: dict[int, list[tuple[float, Step]]] = {}
+        self._last_stories: deque[tuple[int, list[tuple[float, Step]]]] = deque(
+            maxlen=ENDED_STORIES
+        )
         self._fleet = Fleet()
         self._look_again = False  # something changed that may suit a constrained task
-        self._watches: list[
-            tuple[float, int, float, bool]
-        ] = []  # heap: (when, task, when its attempt started, is_timeout)
+        # Heap: (when, task, when its attempt started, is_timeout).
+        self._watches: list[tuple[float, int, float, bool]] = []
         self._writes: dict[int, GiveUp | None] = {}  # checkpoints asked for, not yet durable
         self._failed_writes: set[int] = set()  # those of them to be asked for again
         self._paused: str | None = None
@@ -160,7 +168,11 @@ class Core:
         return min(times, default=None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
-        """Take one event at time ``now``; return what is to be done, in this order."""
+        """Take one event at time ``now``; return what is to be done, in this order.
+
+        Raises:
+            ImpossibleEventError: the event cannot happen where its task stands.
+        """
         self._now = max(now, self._now)
         match event:
             case DeviceIdle():
@@ -170,19 +182,19 @@ class Core:
             case DeviceGone():
                 self._device_gone(event)
             case StartRefused():
-                self._start_refused(self._index[event.task])
+                self._start_refused(self._expect(event), event)
             case AttemptExited():
-                self._exited(self._index[event.task])
+                self._exited(self._expect(event), event)
             case AttemptJudged():
-                self._judged(self._index[event.task], event.attempt)
+                self._judged(self._expect(event), event)
             case CheckpointWritten():
-                self._written(self._index[event.task])
+                self._written(self._expect(event), event)
             case WriteFailed():
                 self._write_failed(event)
             case DiskWritable():
                 self._writable_again()
             case Activity():
-                self._activity(self._index[event.task], event.at)
+                self._activity(self._expect(event), event.at)
             case Interrupt():
                 self._interrupt()
             case Tick():
@@ -199,24 +211,55 @@ class Core:
         task = len(self._ids)
         self._ids.append(initial.task)
         self._index[initial.task] = task
-        self._state.append(initial.state)
-        self._counts[initial.state] += 1
-        self._untried.append(initial.state is State.WAITING and not initial.history)
+        # What failed before is as if judged just now: that decides where it belongs.
+        judged = initial.state is WAITING and bool(initial.history)
+        state = JUDGING if judged else initial.state
+        self._state.append(state)
+        self._counts[state] += 1
+        self._untried.append(state is WAITING)
         if initial.history:
             self._history[task] = initial.history
-        if initial.state is State.RUNNING:
+        if state is RUNNING:
             assert initial.device is not None
             self._occupy(task, initial.device, initial.started, initial.halvings)
-        elif initial.state is State.WAITING and initial.history:
-            self._counts[State.WAITING] -= 1  # _after_failure moves it to where it belongs
-            self._counts[State.JUDGING] += 1
-            self._state[task] = State.JUDGING
+        elif state is JUDGING:
             self._after_failure(task)
 
-    def _move(self, task: int, state: State) -> None:
-        self._counts[self._state[task]] -= 1
-        self._counts[state] += 1
-        self._state[task] = state
+    def _expect(self, event: TaskEvent) -> int:
+        """Return the task that an event is about.
+
+        Raises:
+            ImpossibleEventError: there is no such task, or this cannot happen where it stands.
+        """
+        task = self._index.get(event.task or "")
+        if task is None:
+            raise ImpossibleEventError(event, None)
+        state = self._state[task]
+        if type(event) not in TRANSITIONS[state]:
+            raise ImpossibleEventError(event, state, self._story(task))
+        return task
+
+    def _remember(self, task: int, step: Step) -> None:
+        """Add a step to the task's story; Activity is left out, of which there may be thousands."""
+        story = self._stories.get(task)
+        if story is None:
+            story = self._stories[task] = []
+        elif len(story) == STORY_LENGTH:
+            del story[0]
+        story.append((self._now, step))
+
+    def _story(self, task: int) -> Sequence[tuple[float, Step]]:
+        ended = (story for other, story in reversed(self._last_stories) if other == task)
+        return self._stories.get(task) or next(ended, [])
+
+    def _move(self, task: int, step: Step, to: State) -> None:
+        """Put a task into a state to which an event or an action leads from where it stands."""
+        state = self._state[task]
+        assert to in TRANSITIONS[state].get(type(step), ()), f"{state.name} to {to.name}: {step}"
+        self._counts[state] -= 1
+        self._counts[to] += 1
+        self._state[task] = to
+        self._remember(task, step)
 
     def _occupy(self, task: int, name: str, started: float, halvings: int) -> None:
         device = self._fleet[name]
@@ -250,15 +293,15 @@ class Core:
         self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
         self._look_again = True
 
-    def _exited(self, task: int) -> None:
-        if self._state[task] is State.RUNNING:
-            self._release(task)
-            self._move(task, State.JUDGING)
+    def _exited(self, task: int, event: AttemptExited) -> None:
+        self._release(task)
+        self._move(task, event, JUDGING)
 
-    def _judged(self, task: int, attempt: JudgedAttempt) -> None:
-        if self._state[task] is State.RUNNING:  # an attempt that never became a process has no exit
+    def _judged(self, task: int, event: AttemptJudged) -> None:
+        attempt = event.attempt
+        if self._state[task] is RUNNING:  # an attempt that never became a process has no exit
             self._release(task)
-            self._move(task, State.JUDGING)
+        self._move(task, event, JUDGING)
         if attempt.verdict.completed:
             self._fleet.completed_on(attempt.device, self._now)
             self._write(task)
@@ -277,8 +320,9 @@ class Core:
         if isinstance(step, GiveUp):
             self._write(task, step)
             return
-        self._move(task, State.WAITING)
-        self._actions.append(Waits(self._ids[task], step))
+        waits = Waits(self._ids[task], step)
+        self._move(task, waits, WAITING)
+        self._actions.append(waits)
         if step.at > self._now:
             heapq.heappush(self._delayed, (step.at, task, step))
         else:
@@ -294,14 +338,16 @@ class Core:
             self._look_again = True
 
     def _write(self, task: int, failure: GiveUp | None = None) -> None:
-        self._move(task, State.WRITING)
+        write = WriteCheckpoint(self._ids[task], failure)
+        self._move(task, write, WRITING)
         self._writes[task] = failure
-        self._actions.append(WriteCheckpoint(self._ids[task], failure))
+        self._actions.append(write)
 
-    def _written(self, task: int) -> None:
+    def _written(self, task: int, event: CheckpointWritten) -> None:
         failure = self._writes.pop(task)
-        self._move(task, State.DONE if failure is None else State.FAILED)
+        self._move(task, event, DONE if failure is None else FAILED)
         self._history.pop(task, None)
+        self._last_stories.append((task, self._stories.pop(task)))
         self._resume()
 
     # --- devices -------------------------------------------------------------------------------
@@ -376,16 +422,17 @@ class Core:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        self._move(task, State.RUNNING)
+        start = Start(self._ids[task], self._number(task), device.name, halvings)
+        self._move(task, start, RUNNING)
         self._occupy(task, device.name, self._now, halvings)
-        self._actions.append(Start(self._ids[task], self._number(task), device.name, halvings))
+        self._actions.append(start)
 
-    def _start_refused(self, task: int) -> None:
+    def _start_refused(self, task: int, event: StartRefused) -> None:
         """Put the task back where it was; its device counts as busy until it is seen idle again."""
         device = self._running[task].device
         self._release(task)
         self._withhold(device)
-        self._move(task, State.WAITING)
+        self._move(task, event, WAITING)
         history = self._history.get(task)
         if history is None:
             self._untried[task] = True
@@ -419,9 +466,8 @@ class Core:
             self._look_again = True
 
     def _activity(self, task: int, at: float) -> None:
-        running = self._running.get(task)
-        stall = self._limits.stall
-        if running is None or running.stopping or stall is None:
+        running, stall = self._running[task], self._limits.stall
+        if running.stopping or stall is None:
             return
         due = max(at, running.started) + stall
         if due <= self._now:
@@ -438,13 +484,17 @@ class Core:
         running = self._running[task]
         if not running.stopping:
             running.stopping = True
-            self._actions.append(Stop(self._ids[task], verdict))
+            stop = Stop(self._ids[task], verdict)
+            self._remember(task, stop)
+            self._actions.append(stop)
 
     # --- trouble with files, the user, the end -------------------------------------------------
 
     def _write_failed(self, event: WriteFailed) -> None:
         if event.task is not None:
-            self._failed_writes.add(self._index[event.task])
+            task = self._expect(event)
+            self._remember(task, event)
+            self._failed_writes.add(task)
         self._pause(event.reason)
 
     def _pause(self, why: str) -> None:
@@ -477,16 +527,15 @@ class Core:
     def _end(self) -> None:
         if self._finished:
             return
-        busy = len(self._running) + self._counts[State.JUDGING] + self._counts[State.WRITING]
-        if (
-            self._interrupts > 1
-        ):  # a checkpoint that cannot be written is written by the next dispatcher
+        busy = len(self._running) + self._counts[JUDGING] + self._counts[WRITING]
+        if self._interrupts > 1:
+            # A checkpoint that cannot be written is written by the next dispatcher.
             busy -= len(self._failed_writes)
         if busy:
             return
-        if self._counts[State.WAITING] == 0 and not self._counts[State.WRITING]:
+        if self._counts[WAITING] == 0 and not self._counts[WRITING]:
             self._finished = True
-            self._actions.append(Finish(1 if self._counts[State.FAILED] else 0))
+            self._actions.append(Finish(1 if self._counts[FAILED] else 0))
         elif self._interrupts:
             self._finished = True
             self._actions.append(Finish(130))

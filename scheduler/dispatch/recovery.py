@@ -13,9 +13,10 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.core.core import InitialTask, State
+from scheduler.core.core import InitialTask
 from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.retry import JudgedAttempt
+from scheduler.core.states import State
 from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import forget_attempts, past_attempt

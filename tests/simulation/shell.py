@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
-from scheduler.core.core import Core, InitialTask, State
+from scheduler.core.core import Core, InitialTask
 from scheduler.core.retry import JudgedAttempt
+from scheduler.core.states import State
 from scheduler.core.verdict import Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
 from tests.simulation.model import End, Gpu, Record, Supervisor

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core import events as ev
-from scheduler.core.core import Core, State
+from scheduler.core.core import Core
 from scheduler.core.device_table import ASIDE
+from scheduler.core.states import ImpossibleEventError, State
 from scheduler.core.verdict import Kind, Verdict
 from tests.simulation.safety import Broken
 from tests.simulation.scenario import build, live_through
@@ -36,12 +37,13 @@ class DropsARetryFromTheHeap(Core):
 
 
 class TakesLostForCompleted(Core):
-    def _judged(self, task, attempt):
-        if attempt.verdict.kind is Kind.LOST:
-            self._exited(task)
+    def _judged(self, task, event):
+        if event.attempt.verdict.kind is Kind.LOST:
+            if self._state[task] is State.RUNNING:
+                self._exited(task, ev.AttemptExited(event.task))
             self._write(task)
         else:
-            super()._judged(task, attempt)
+            super()._judged(task, event)
 
 
 class StopsWhatItAdopts(Core):
@@ -57,17 +59,17 @@ class StartsWhileARunningAttemptIsForgotten(Core):
             seed = type(seed)(seed.task, State.WAITING, seed.history)
         super()._add_task(seed)
 
-    def _exited(self, task):
+    def _exited(self, task, event):
         if task in self._running:
-            super()._exited(task)
+            super()._exited(task, event)
 
 
 class WritesDoneAtTheExit(Core):
-    def _exited(self, task):
-        super()._exited(task)
+    def _exited(self, task, event):
+        super()._exited(task, event)
         self._write(task)
 
-    def _judged(self, task, attempt):
+    def _judged(self, task, event):
         pass
 
 
@@ -78,18 +80,19 @@ class NeverAsksAgainForAFailedWrite(Core):
 
 
 class StartsAgainOnARefusedDevice(Core):
-    def _start_refused(self, task):
+    def _start_refused(self, task, event):
         device = self._fleet[self._running[task].device]
-        super()._start_refused(task)
+        super()._start_refused(task, event)
         device.idle = True
         self._fleet.offer(device, self._now)
 
 
 class ChargesForAStop(Core):
-    def _judged(self, task, attempt):
-        if attempt.verdict.kind is Kind.STOPPED:
-            attempt = replace(attempt, verdict=Verdict(Kind.FAILED, attempt.verdict.cause))
-        super()._judged(task, attempt)
+    def _judged(self, task, event):
+        if event.attempt.verdict.kind is Kind.STOPPED:
+            verdict = Verdict(Kind.FAILED, event.attempt.verdict.cause)
+            event = replace(event, attempt=replace(event.attempt, verdict=verdict))
+        super()._judged(task, event)
 
 
 class RetriesForEver(Core):
@@ -112,9 +115,9 @@ class DrainsAndStartsOn(Core):
 
 
 class TrustsADeviceSetAside(Core):
-    def _judged(self, task, attempt):
-        super()._judged(task, attempt)
-        self._fleet[attempt.device].aside_until = 0.0
+    def _judged(self, task, event):
+        super()._judged(task, event)
+        self._fleet[event.attempt.device].aside_until = 0.0
 
 
 class ForgetsToWakeForATimeout(Core):
@@ -206,9 +209,9 @@ class NeverSetsADeviceAside(Core):
 
 
 class SetsADeviceAsideAtOnce(Core):
-    def _judged(self, task, attempt):
-        super()._judged(task, attempt)
-        device = self._fleet[attempt.device]
+    def _judged(self, task, event):
+        super()._judged(task, event)
+        device = self._fleet[event.attempt.device]
         if device.failures and device.aside_until <= self._now:
             device.aside_until = self._now + ASIDE
             heapq.heappush(self._fleet._asides, (device.aside_until, device.ordinal))
@@ -222,8 +225,8 @@ class NeverBringsADeviceBack(Core):
 
 
 class ChargesForMemoryThatOthersTook(Core):
-    def _judged(self, task, attempt):
-        super()._judged(task, replace(attempt, foreign=False))
+    def _judged(self, task, event):
+        super()._judged(task, replace(event, attempt=replace(event.attempt, foreign=False)))
 
 
 class ForgetsTheHalving(Core):
@@ -255,10 +258,10 @@ class NeverLooksAgainForAPickyTask(Core):
 
 
 class HoldsTheDeviceOfWhatNeverBegan(Core):
-    def _judged(self, task, attempt):
+    def _judged(self, task, event):
         never_began = self._state[task] is State.RUNNING
-        super()._judged(task, attempt)
-        self._fleet[attempt.device].attempts += never_began
+        super()._judged(task, event)
+        self._fleet[event.attempt.device].attempts += never_began
 
 
 class ResumesBeforeAllIsWritten(Core):
@@ -333,6 +336,6 @@ def _is_found(core):
     for seed in range(SEEDS):
         try:
             live_through(build(seed, core), seed)
-        except Broken:
+        except (Broken, ImpossibleEventError):
             return True
     return False

@@ -16,7 +16,7 @@ import pytest
 from scheduler.cli.status import as_json
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import Sweep, Task
-from scheduler.core.core import State
+from scheduler.core.states import State
 from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt

@@ -10,7 +10,7 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import Sweep
-from scheduler.core.core import State
+from scheduler.core.states import State
 from scheduler.core.verdict import SWEEP_CHANGED, Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.recovery import (

@@ -1,0 +1,112 @@
+"""Where a task can stand, and what can happen to it there.
+
+Everything that changes a task's state is in `TRANSITIONS`, by the event that is told or the action that is
+decided; what is not in it cannot happen::
+
+    WAITING --Start--> RUNNING
+    WAITING --WriteCheckpoint--> WRITING
+    RUNNING --StartRefused--> WAITING
+    RUNNING --Activity--> RUNNING
+    RUNNING --Stop--> RUNNING
+    RUNNING --AttemptExited--> JUDGING
+    RUNNING --AttemptJudged--> JUDGING
+    JUDGING --AttemptJudged--> JUDGING
+    JUDGING --Waits--> WAITING
+    JUDGING --WriteCheckpoint--> WRITING
+    WRITING --WriteFailed--> WRITING
+    WRITING --CheckpointWritten--> DONE
+    WRITING --CheckpointWritten--> FAILED
+
+Four of them need a word:
+
+* A waiting task is given up without another attempt when no device can have the memory it needs.
+* An attempt that never became a process has no exit: it is judged while it runs. The same holds for a
+  task that turns out to be completed by others.
+* An attempt shows signs of life while it is being stopped, too; they change nothing then.
+* A checkpoint for which there is no room is asked for again; its task stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+
+from scheduler.core.events import (
+    Activity,
+    AttemptExited,
+    AttemptJudged,
+    CheckpointWritten,
+    Start,
+    StartRefused,
+    Stop,
+    Waits,
+    WriteCheckpoint,
+    WriteFailed,
+)
+
+# Events and actions that are about one task. (A WriteFailed is, if it names one.)
+TaskEvent = (
+    StartRefused | Activity | AttemptExited | AttemptJudged | CheckpointWritten | WriteFailed
+)
+TaskAction = Start | Stop | Waits | WriteCheckpoint
+Step = TaskEvent | TaskAction
+# The newest steps of a task that are kept.
+STORY_LENGTH = 20
+
+
+class State(IntEnum):
+    """Where a task stands."""
+
+    WAITING = 0
+    RUNNING = 1
+    JUDGING = 2
+    WRITING = 3
+    DONE = 4
+    FAILED = 5
+
+
+TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
+    State.WAITING: {
+        Start: frozenset({State.RUNNING}),
+        WriteCheckpoint: frozenset({State.WRITING}),
+    },
+    State.RUNNING: {
+        StartRefused: frozenset({State.WAITING}),
+        Activity: frozenset({State.RUNNING}),
+        Stop: frozenset({State.RUNNING}),
+        AttemptExited: frozenset({State.JUDGING}),
+        AttemptJudged: frozenset({State.JUDGING}),
+    },
+    State.JUDGING: {
+        AttemptJudged: frozenset({State.JUDGING}),
+        Waits: frozenset({State.WAITING}),
+        WriteCheckpoint: frozenset({State.WRITING}),
+    },
+    State.WRITING: {
+        WriteFailed: frozenset({State.WRITING}),
+        CheckpointWritten: frozenset({State.DONE, State.FAILED}),
+    },
+    State.DONE: {},
+    State.FAILED: {},
+}
+
+
+class ImpossibleEventError(Exception):
+    """An event was told that cannot happen where its task stands: a defect of whoever tells it.
+
+    Attributes:
+        event: what was told.
+        state: where the task stands; None if there is no such task.
+        story: the task's last steps, oldest first, each with its time; of a task that ended long ago
+            nothing is kept.
+    """
+
+    def __init__(
+        self, event: TaskEvent, state: State | None, story: Sequence[tuple[float, Step]] = ()
+    ) -> None:
+        self.event = event
+        self.state = state
+        self.story = tuple(story)
+        where = "there is no such task" if state is None else f"the task is {state.name}"
+        lines = [f"{event}: {where}", *(f"{at:14.3f}  {step}" for at, step in self.story)]
+        super().__init__("\n".join(lines))
