@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from worker.judging.library_facts import (
     NEUTRAL_SCHEDULER_METHODS,
     SCHEDULER_DEFAULTS,
@@ -125,44 +127,85 @@ def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:
     if not isinstance(scheduler, Scheduler):
         why = scheduler if isinstance(scheduler, Unknown) else Unknown(Why.NOT_A_SCHEDULER())
         return why, why
-    name, base = scheduler.cls, scheduler.base
-    unknown = scheduler.open
-    if isinstance(unknown, Unknown):
-        return name, unknown
-    entries = scheduler.entries
-    if isinstance(base, Unknown):
-        return name, Unknown(base.why, base.key)
-    model = model_of(base)
-    defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
-    effective = {**(defaults or {}), **(model.config if model else {})}
-    certain = defaults is not None and (model is not None or base == NO_MODEL)
-    if certain:
-        entries = {
+    if isinstance(scheduler.open, Unknown):
+        return scheduler.cls, scheduler.open
+    if isinstance(scheduler.base, Unknown):
+        return scheduler.cls, Unknown(scheduler.base.why, scheduler.base.key)
+    usual = _Usual.of(scheduler)
+    owner = _owner(scheduler, model_id, usual)
+    arguments = _differing_arguments(scheduler, owner, usual)
+    config = _foreign_configuration(owner, model_id)
+    if config is not None:
+        arguments["config"] = config
+    if not usual.complete:
+        arguments[AbstractDict.open] = _unknown_rest(scheduler, owner)
+    return scheduler.cls, AbstractDict(arguments)
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What holds where a file gives no argument, and whether that is known of every argument."""
+
+    values: dict[str, object]
+    complete: bool
+
+    @classmethod
+    def of(cls, scheduler: Scheduler) -> _Usual:
+        """Return the class's defaults, with the values of the model whose configuration it is."""
+        name, model = scheduler.cls, model_of(scheduler.base)
+        defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
+        values = {**(defaults or {}), **(model.config if model else {})}
+        known_base = model is not None or scheduler.base == NO_MODEL
+        return cls(values, defaults is not None and known_base)
+
+
+def _owner(scheduler: Scheduler, model_id: Value, usual: _Usual) -> Value:
+    """Return whose configuration a scheduler has: a model's id, or NO_MODEL.
+
+    Arguments given to a class may add up to this model's own configuration, written out.
+    """
+    if scheduler.base != NO_MODEL:
+        return scheduler.base
+    model = model_of(model_id)
+    if model is None:
+        return Unknown(Why.CLASS_DEFAULTS(), NO_MODEL)
+    written_out = bool(usual.values) and all(
+        same(_number(scheduler.slots.get(key, usual.values[key])), _number(value))
+        for key, value in model.config.items()
+        if key in usual.values
+    )
+    return model_id if written_out else NO_MODEL
+
+
+def _differing_arguments(scheduler: Scheduler, owner: Value, usual: _Usual) -> Slots:
+    """Return the arguments that differ from the owner's configuration, all where it is not known."""
+    arguments = scheduler.entries
+    if usual.complete:
+        arguments = {
             key: value
-            for key, value in entries.items()
-            if key not in effective or not same(_number(value), _number(effective[str(key)]))
+            for key, value in arguments.items()
+            if key not in usual.values or not same(_number(value), _number(usual.values[key]))
         }
-    if base == NO_MODEL and _is_config_of(scheduler, model_id, effective):
-        base = model_id  # the model's configuration, written out
-        own = model_of(model_id)
-        entries = {
-            key: value
-            for key, value in entries.items()
-            if own is None or str(key) not in own.config
-        }
-    if base == NO_MODEL and model_of(model_id) is None:
-        base = Unknown(Why.CLASS_DEFAULTS(), NO_MODEL)
-    if isinstance(base, str) and isinstance(model_id, str):
-        if canonical_id(base) != canonical_id(model_id):
-            entries["config"] = base
-    elif not same(base, model_id):
-        place = base if isinstance(base, Unknown) else model_id
-        entries["config"] = place if isinstance(place, Unknown) else Unknown(Why.MODEL_ID())
-    if not certain:
-        whose = ("scheduler configuration", key_of(name), key_of(base))
-        key = None if None in whose else whose
-        entries[AbstractDict.open] = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), key)
-    return name, AbstractDict(entries)
+    own = model_of(owner) if scheduler.base == NO_MODEL else None
+    if own is not None:  # written out: the arguments are the configuration
+        arguments = {key: value for key, value in arguments.items() if key not in own.config}
+    return arguments
+
+
+def _foreign_configuration(owner: Value, model_id: Value) -> str | Unknown | None:
+    """Return whose configuration it is if it is not, or may not be, this model's; else None."""
+    if isinstance(owner, str) and isinstance(model_id, str):
+        return owner if canonical_id(owner) != canonical_id(model_id) else None
+    if same(owner, model_id):
+        return None
+    place = owner if isinstance(owner, Unknown) else model_id
+    return place if isinstance(place, Unknown) else Unknown(Why.MODEL_ID())
+
+
+def _unknown_rest(scheduler: Scheduler, owner: Value) -> Unknown:
+    """Return what stands for the arguments that only the model's own files tell."""
+    whose = ("scheduler configuration", key_of(scheduler.cls), key_of(owner))
+    return Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), None if None in whose else whose)
 
 
 def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
@@ -174,20 +217,6 @@ def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
     unknown = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION())
     default = {**defaults, **model.config}["timestep_spacing"] if model and defaults else unknown
     return arguments.slots.get("timestep_spacing", default)
-
-
-def _is_config_of(scheduler: Scheduler, model_id: Value, defaults: dict[str, object]) -> bool:
-    """Whether arguments given to a class add up to a known model's own configuration."""
-    model = model_of(model_id)
-    return (
-        model is not None
-        and bool(defaults)
-        and all(
-            same(_number(scheduler.slots.get(key, defaults[key])), _number(value))
-            for key, value in model.config.items()
-            if key in defaults
-        )
-    )
 
 
 def _number(value: Value) -> Value:
