@@ -20,8 +20,9 @@ from worker.judging.static.interpreter import (
     statements,
 )
 from worker.judging.static.interpreter.interpreter import Abandoned, Handlers, Interpreter, Raised
-from worker.judging.static.libraries import accelerators, pipelines
+from worker.judging.static.libraries import accelerators, loading
 from worker.judging.static.libraries.modules import HARMLESS
+from worker.judging.static.libraries.pipeline_calls import pipeline_fields
 from worker.judging.static.values import (
     AbstractClass,
     AbstractDict,
@@ -81,7 +82,7 @@ def untouched(findings: Findings) -> Findings:
     if not isinstance(name, str):
         return Findings(dict.fromkeys(FIELDS, Unknown(Why.PIPELINE_DEFAULTS())))
     model = Arguments([findings.fields["model_id"]])
-    interpreter.call(pipelines.build(interpreter, name, "from_pretrained", model), Arguments())
+    interpreter.call(loading.build(interpreter, name, "from_pretrained", model), Arguments())
     call = interpreter.last_call
     slots = call.slots if isinstance(call, Call) else {}
     return Findings({name: _ToPlain()(slots.get(name)) for name in FIELDS})
@@ -147,7 +148,7 @@ def _without_call(interpreter: Interpreter) -> Slots:
         return dict.fromkeys(FIELDS, Unknown(Why.BUILDS_PIPELINE(name=elsewhere[0])))
     pipe = interpreter.built[-1]
     fields: Slots = dict.fromkeys(CALL_FIELDS, NOT_CALLED)
-    fields.update(pipelines.pipeline_fields(pipe))
+    fields.update(pipeline_fields(pipe))
     fields["accelerators"] = accelerators.findings(interpreter, pipe, None)
     return fields
 

@@ -9,6 +9,7 @@ from worker.judging.static.interpreter import classes
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
 from worker.judging.static.libraries import accelerators, modules, pipelines, schedulers
+from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.operations import attributes, constants, containers
 from worker.judging.static.values import (
     MISSING,
@@ -79,9 +80,9 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
     interpreter.may_call(given, why)
     pipes = [value for value in given if isinstance(value, Pipeline)]
     if pipes:  # it may well be what calls the pipeline
-        pipelines.call_pipeline(interpreter, pipes[-1], Arguments(open=Unknown(why)))
+        call_pipeline(interpreter, pipes[-1], Arguments(open=Unknown(why)))
     if STEPS & set(arguments.keywords):
-        return pipelines.call_pipeline(interpreter, Unknown(why), arguments)
+        return call_pipeline(interpreter, Unknown(why), arguments)
     return Unknown(why)
 
 
@@ -117,7 +118,7 @@ def _call_part(interpreter: Interpreter, part: Part, arguments: Arguments) -> Va
     if part.own and isinstance(owner, Scheduler):
         return schedulers.call_method(interpreter, owner, method, arguments)
     if STEPS & set(arguments.keywords):  # only a pipeline takes these
-        return pipelines.call_pipeline(interpreter, Unknown(part.why), arguments)
+        return call_pipeline(interpreter, Unknown(part.why), arguments)
     if method not in NEUTRAL_PART_METHODS:
         attributes.change(interpreter, part, method)
     return part.inner()
@@ -136,7 +137,7 @@ CALLS: dict[type, CallHandler] = {
     Part: _call_part,
     Function: call_function,
     AbstractClass: classes.instantiate,
-    Pipeline: pipelines.call_pipeline,
+    Pipeline: call_pipeline,
     Partial: _call_partial,
     Instance: _call_instance,
     Component: _call_component,

@@ -6,7 +6,8 @@ from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.libraries import accelerators, pipelines, schedulers
+from worker.judging.static.libraries import accelerators, loading, schedulers
+from worker.judging.static.libraries.placement import dtype_name
 from worker.judging.static.operations.builtins import call_standard
 from worker.judging.static.values import (
     MISSING,
@@ -133,7 +134,7 @@ def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments
     if method == "__init__":
         return None
     if name.endswith("Pipeline") or name.startswith("AutoPipeline"):
-        return pipelines.build(interpreter, name, method, arguments)
+        return loading.build(interpreter, name, method, arguments)
     if name.endswith("Scheduler"):
         return schedulers.build(name, method, arguments)
     if method in ("from_pretrained", "from_single_file"):
@@ -151,5 +152,5 @@ def _load_component(name: str, arguments: Arguments) -> Value:
     dtype = arguments.get("torch_dtype", default=arguments.get("dtype"))
     part = Component({Component.of: model_id})
     if dtype is not None:
-        part.slots[Component.dtype] = pipelines.dtype_name(dtype)
+        part.slots[Component.dtype] = dtype_name(dtype)
     return part

@@ -79,33 +79,43 @@ def _or_unknown(found: Value, name: str) -> Value:
 
 
 def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: str) -> Value:
+    found: Value = MISSING
     if isinstance(owner, Pipeline):
-        if name not in COMPONENTS and name in owner.slots:
-            return owner.slots[name]
-        if name in COMPONENTS:
-            if has_part(owner, name) is False:
-                raise Raised("AttributeError", Why.HAS_NO_PART(cls=owner.cls, name=name))
-            return component(interpreter, owner, name)
-        if name == "components":
-            any_of_them = Part(Why.PIPELINE_COMPONENTS(), owner=owner, name="_components")
-            return AbstractDict({AbstractDict.parts_of: owner, AbstractDict.open: any_of_them})
-        if name in _PIPELINE_FIELDS:
-            return owner.slots[_PIPELINE_FIELDS[name]]
-        if name == "deepcache":
-            return _or_unknown(owner.helper, name)
+        found = _read_pipeline(interpreter, owner, name)
     elif isinstance(owner, Scheduler) and name == "config":
         entries = {key: owner.slots[key] for key in owner.slots if key is not Scheduler.cls}
         return SchedulerConfig(entries, owner)
-    elif isinstance(owner, SchedulerConfig) and name in owner.slots:
-        return owner.slots[name]
     elif isinstance(owner, SchedulerConfig):
-        unknown = Unknown(Why.CONFIGURATION_VALUE())
-        return Bound(owner, name) if name in DICT_METHODS else unknown
-    elif isinstance(owner, Helper) and name in owner.slots:
-        return owner.slots[name]
+        return _read_configuration(owner, name)
+    elif isinstance(owner, Helper):
+        found = owner.slots.get(name, MISSING)
+    if found is not MISSING:
+        return found
     if name in PLAIN_ATTRIBUTES:
         return Unknown(Why.ATTRIBUTE(name=name))
     return Part(Why.ATTRIBUTE(name=name), owner=owner, name=name, own=True)
+
+
+def _read_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
+    """Return an attribute that the pipeline is known to have; MISSING for any other."""
+    if name in COMPONENTS:
+        if has_part(pipe, name) is False:
+            raise Raised("AttributeError", Why.HAS_NO_PART(cls=pipe.cls, name=name))
+        return component(interpreter, pipe, name)
+    if name in pipe.slots:
+        return pipe.slots[name]
+    if name == "components":
+        any_of_them = Part(Why.PIPELINE_COMPONENTS(), owner=pipe, name="_components")
+        return AbstractDict({AbstractDict.parts_of: pipe, AbstractDict.open: any_of_them})
+    if name in _PIPELINE_FIELDS:
+        return pipe.slots[_PIPELINE_FIELDS[name]]
+    return _or_unknown(pipe.helper, name) if name == "deepcache" else MISSING
+
+
+def _read_configuration(config: SchedulerConfig, name: str) -> Value:
+    if name in config.slots:
+        return config.slots[name]
+    return Bound(config, name) if name in DICT_METHODS else Unknown(Why.CONFIGURATION_VALUE())
 
 
 def has_part(pipe: Pipeline, name: str) -> bool | None:

@@ -1,0 +1,223 @@
+"""What a pipeline's call does: the configuration as it is then, and the call's arguments."""
+
+from __future__ import annotations
+
+from worker.judging.library_facts import (
+    CALL_DEFAULTS,
+    CALLS,
+    COMPONENTS,
+    NEUTRAL_CALL,
+    CallSignature,
+    model_of,
+)
+from worker.judging.reasons.codes import Why
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.joining import Spend, clone, key_of, same
+from worker.judging.static.libraries import accelerators, schedulers
+from worker.judging.static.operations import constants
+from worker.judging.static.values import (
+    MISSING,
+    AbstractDict,
+    AbstractList,
+    Call,
+    Component,
+    Field,
+    Lib,
+    Pipeline,
+    Slots,
+    Unknown,
+    Value,
+    is_symbol,
+)
+
+# What a part may have of its own, and the pipeline's field that it then differs from.
+_PART_SETTINGS: dict[Field[Value], Field[Value] | None] = {
+    Component.compile: None,
+    Component.layout: None,
+    Component.fused: None,
+    Component.dtype: Pipeline.dtype,
+    Component.device: Pipeline.device,
+}
+
+
+def call_pipeline(
+    interpreter: Interpreter,
+    pipe: Pipeline | Unknown,
+    given: Arguments,
+    *,
+    through_tgate: bool = False,
+) -> Value:
+    """Record a pipeline's call: the configuration as it is now, and the call's arguments."""
+    if isinstance(pipe, Unknown):
+        slots = _unknown_pipeline(pipe)
+        values = _call_values(interpreter, pipe, given)
+        arguments = _Given(values, given.open, interpreter.spend)
+        slots.update(_call_fields(pipe, pipe, arguments))
+    else:
+        interpreter.spend(constants.size(pipe.settings) + constants.size(pipe.replaced))
+        slots = pipeline_fields(pipe)
+        values = _call_values(interpreter, pipe.cls, given)
+        tgate: dict[str, Value] | None = None
+        if through_tgate:
+            tgate = accelerators.tgate_arguments(pipe.tgate, values)
+            interpreter.store.assign(pipe, Pipeline.tgated, True)
+        slots["accelerators"] = accelerators.findings(interpreter, pipe, tgate)
+        arguments = _Given(values, given.open, interpreter.spend)
+        slots.update(_call_fields(pipe.cls, pipe.model_id, arguments))
+    interpreter.record_call(Call(slots))
+    return Unknown(Why.PIPELINE_OUTPUT())
+
+
+def pipeline_fields(pipe: Pipeline) -> Slots:
+    """Return the fields that a pipeline has before it is called."""
+    name, scheduler_arguments = schedulers.findings(pipe.scheduler, pipe.model_id)
+    return {
+        "pipeline": pipe.cls,
+        "model_id": pipe.model_id,
+        "scheduler": name,
+        "scheduler_args": scheduler_arguments,
+        "dtype": pipe.dtype,
+        "device": pipe.device,
+        "components": _replaced_parts(pipe.replaced, pipe.model_id),
+        "settings": _settings(pipe),
+    }
+
+
+def _settings(pipe: Pipeline) -> Value:
+    """Return what was set on a pipeline, and what was done to each of its parts."""
+    if not isinstance(pipe.settings, AbstractDict):
+        return pipe.settings
+    found: Slots = dict(pipe.settings.slots)
+    for name in sorted(COMPONENTS & pipe.slots.keys()):
+        part = pipe.slots[name]
+        if not isinstance(part, Component):
+            continue
+        if Component.changed in part.slots:
+            found[name] = part.changed
+        for own, usual in _PART_SETTINGS.items():
+            present = MISSING if usual is None else pipe.slots[usual]
+            if own in part.slots and not same(part.slots[own], present):
+                found[f"{name} {own.name}"] = part.slots[own]
+    return AbstractDict(found)
+
+
+def _replaced_parts(replaced: Value, model_id: Value) -> Value:
+    if not isinstance(replaced, AbstractDict):
+        return replaced
+    found: Slots = {}
+    for name, part in replaced.slots.items():
+        if not isinstance(part, Component):
+            found[name] = part
+        elif not same(part.of, model_id):
+            found[name] = part.of
+    return AbstractDict(found)
+
+
+def _unknown_pipeline(pipe: Unknown) -> Slots:
+    names = ("pipeline", "model_id", "scheduler", "scheduler_args", "accelerators")
+    more = ("dtype", "device", "components", "settings")
+    return dict.fromkeys((*names, *more), Unknown(pipe.why))
+
+
+def _call_values(interpreter: Interpreter, cls: Value, given: Arguments) -> dict[str, Value]:
+    """Return a call's arguments under their names."""
+    values = given.named(_signature(cls).order, {})
+    if "inference_step" in values and "num_inference_steps" not in values:
+        interpreter.note(Why.STEPS_IGNORED())
+        values["num_inference_steps"] = values.pop("inference_step")
+    return values
+
+
+def _signature(cls: Value) -> CallSignature:
+    known = CALLS.get(cls) if isinstance(cls, str) else None
+    return known or CallSignature(("prompt",), 0, 0.0)
+
+
+class _Given:
+    """A call's arguments by name, taken one after the other.
+
+    ``missing`` is set where there may be more of them.
+    """
+
+    def __init__(self, values: dict[str, Value], missing: Unknown | None, spend: Spend) -> None:
+        self.values = values
+        self._missing = missing
+        self._spend = spend
+
+    def take(self, name: str, default: Value) -> Value:
+        """Take an argument out and return it; the default where none was given, or None."""
+        value = clone(self.values.pop(name, None), self._spend)
+        if isinstance(value, Lib) and not is_symbol(value):
+            return Unknown(Why.SET_ELSEWHERE(name=value.path))
+        return (self._missing or default) if value is None else value
+
+    def options(self) -> Value:
+        """Return what is left over, as far as it changes anything."""
+        if self._missing is not None:
+            return self._missing
+        return AbstractDict(
+            {
+                name: clone(value, self._spend)
+                for name, value in self.values.items()
+                if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
+            }
+        )
+
+
+def _call_fields(cls: Value, model_id: Value, given: _Given) -> Slots:
+    """Return the fields that a call's arguments give."""
+    signature, size = _signature(cls), _image_size(model_id)
+    steps = _steps(given, _default_of(cls, "num_inference_steps", signature.steps))
+    prompt = given.take("prompt", None)
+    return {
+        "steps": steps,
+        "guidance": given.take(
+            "guidance_scale", _default_of(cls, "guidance_scale", signature.guidance)
+        ),
+        "height": given.take("height", size),
+        "width": given.take("width", size),
+        "batch": _batch(prompt, given.values),
+        "images_per_prompt": given.take("num_images_per_prompt", 1),
+        "prompt": prompt,
+        "negative_prompt": given.take("negative_prompt", None),
+        "call_options": given.options(),
+    }
+
+
+def _default_of(cls: Value, name: str, known: Value) -> Value:
+    """Return what a pipeline class takes where a parameter is not given."""
+    key = (name, cls) if isinstance(cls, str) else None
+    return known or Unknown(Why.PIPELINE_DEFAULT(name=name), key)
+
+
+def _image_size(model_id: Value) -> Value:
+    model = model_of(model_id)
+    if model and model.size:
+        return model.size
+    whose = key_of(model_id)
+    return Unknown(Why.MODEL_IMAGE_SIZE(), None if whose is None else ("size", whose))
+
+
+def _steps(given: _Given, default: Value) -> Value:
+    """Return the number of steps; a schedule written out in full has as many as it is long."""
+    steps = given.take("num_inference_steps", default)
+    for name in ("timesteps", "sigmas"):
+        schedule = given.values.get(name)
+        if isinstance(schedule, AbstractList) and isinstance(schedule.items, tuple):
+            steps = len(schedule.items)
+    return steps
+
+
+def _batch(prompt: Value, others: dict[str, Value]) -> Value:
+    """Return the number of prompts in a call."""
+    items = prompt.items if isinstance(prompt, AbstractList) else prompt
+    if isinstance(items, tuple):
+        return len(items)
+    if isinstance(prompt, AbstractList):
+        return Unknown(Why.PROMPT_LIST())
+    if isinstance(prompt, str):
+        return 1
+    if isinstance(prompt, Unknown):
+        return Unknown(prompt.why, prompt.key)
+    return Unknown(Why.PROMPT_EMBEDDINGS()) if "prompt_embeds" in others else 1

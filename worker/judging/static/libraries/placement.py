@@ -1,0 +1,82 @@
+"""Where a pipeline or one of its parts is moved, and in which number format."""
+
+from __future__ import annotations
+
+from worker.judging.reasons.codes import Why
+from worker.judging.static.arguments import Arguments
+from worker.judging.static.values import Component, Field, Lib, Pipeline, Unknown, Value
+
+_DTYPES = {
+    "half": "float16",
+    "float": "float32",
+    "double": "float64",
+    "fp16": "float16",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+}
+MOVES = frozenset(["to", "cuda", "cpu", "half", "float"])
+PART_MOVES = MOVES | {"bfloat16"}
+
+
+def dtype_name(value: Value) -> Value:
+    """Return a dtype as its name, ``float16``."""
+    if value is None:
+        return "float32"
+    if isinstance(value, Lib) and value.root != "torch":
+        return Unknown(Why.SET_ELSEWHERE(name=value.path))
+    if isinstance(value, (Lib, str)):
+        name = (value.path if isinstance(value, Lib) else value).removeprefix("torch.")
+        return _DTYPES.get(name, name)
+    return value if isinstance(value, Unknown) else Unknown(Why.DTYPE())
+
+
+def device_name(value: Value) -> Value:
+    """Return a device as text; the first GPU is simply ``cuda``."""
+    if isinstance(value, int):
+        value = f"cuda:{value}"
+    if isinstance(value, str):
+        return value.removesuffix(":0")
+    return value if isinstance(value, Unknown) else Unknown(Why.DEVICE())
+
+
+def moved_pipeline(method: str, given: Arguments) -> dict[Field[Value], Value]:
+    """Return the fields of a pipeline that one of its methods of MOVES sets."""
+    fields: dict[Field[Value], Value] = {}
+    if method in ("cuda", "cpu"):
+        fields[Pipeline.device] = method
+    elif method != "to":
+        fields[Pipeline.dtype] = _DTYPES[method]
+    for place, value in enumerate(given.positional):
+        if place == 1 or (isinstance(value, Lib) and value.root == "torch"):
+            fields[Pipeline.dtype] = dtype_name(value)
+        else:
+            fields[Pipeline.device] = device_name(value)
+    for key in ("dtype", "torch_dtype"):
+        if key in given.keywords:
+            fields[Pipeline.dtype] = dtype_name(given.keywords[key])
+    if "device" in given.keywords:
+        fields[Pipeline.device] = device_name(given.keywords["device"])
+    if given.open:
+        fields |= {Pipeline.device: given.open, Pipeline.dtype: given.open}
+    return fields
+
+
+def moved_component(method: str, given: Arguments) -> dict[Field[Value], Value]:
+    """Return the fields of a pipeline's part that one of its methods of PART_MOVES sets."""
+    if method in ("cuda", "cpu"):
+        return {Component.device: method}
+    fields: dict[Field[Value], Value] = {}
+    layout = given.get("memory_format")
+    if layout is not None:
+        fields[Component.layout] = layout.last if isinstance(layout, Lib) else layout
+    if method != "to":
+        fields[Component.dtype] = _DTYPES.get(method, method)
+        return fields
+    device = given.get("device", None, next(iter(given.positional), None))
+    if isinstance(device, (str, int)):
+        fields[Component.device] = device_name(device)
+    named = [value for value in given.positional if isinstance(value, Lib)]
+    dtype = given.get("dtype", None, named[0] if named else None)
+    if dtype is not None:
+        fields[Component.dtype] = dtype_name(dtype)
+    return fields
