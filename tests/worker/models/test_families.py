@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,66 +138,7 @@ def test_no_module_outside_names_a_family() -> None:
     assert not found
 
 
-TOY = """
-from worker.models.families import clip
-from worker.models.families.base import Architecture, Family, Pipe, tiny_pipe
-
-SHAPE = Architecture("toy1", "toy", 2, attention_downsamples=(1, 2), guidance_scale=4.0, layers=1)
-UNET = {
-    "sample_size": 8, "in_channels": 4, "out_channels": 4, "layers_per_block": 1,
-    "block_out_channels": (32, 64), "cross_attention_dim": 32, "norm_num_groups": 16,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
-}
-# half the usual downsampling
-VAE = {
-    "latent_channels": 4, "block_out_channels": (8, 16, 16), "norm_num_groups": 4,
-    "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3,
-}
-
-
-class Toy(Family):
-    name = "toy"
-    pipeline_class = "StableDiffusionPanoramaPipeline"
-    options = {"safety_checker": None, "requires_safety_checker": False}
-    denoiser = "unet"
-    denoiser_title = "UNet"
-    text_encoders = ("text_encoder",)
-    tokenizers = ("tokenizer",)
-    pixels_per_latent = 4
-    pipes = (tiny_pipe("TOY", SHAPE),)
-    unlisted = SHAPE
-    published = {"toy1": {
-        "unet": UNET, "vae": VAE, "text_encoder": clip.TEXT_ENCODER | clip.TINY_TEXT_ENCODER,
-    }}
-
-    def tiny(self, architecture):
-        return self.published[architecture]
-
-    def build(self, components):
-        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-        from transformers import CLIPTextConfig, CLIPTextModel
-
-        return {
-            "unet": UNet2DConditionModel(**components["unet"]).eval(),
-            "vae": AutoencoderKL(**components["vae"]).eval(),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**components["text_encoder"])).eval(),
-            "scheduler": DDIMScheduler(), "tokenizer": clip.make_tokenizer("<|endoftext|>"),
-            "feature_extractor": None,
-        }
-
-    def expected_shape(self, architecture):
-        return f"{architecture.blocks} blocks"
-
-    def found_shape(self, pipeline):
-        return f"{len(pipeline.unet.config.down_block_types)} blocks"
-
-    def use_plain_attention(self, pipeline):
-        pipeline.unet.set_default_attn_processor()
-
-
-FAMILY = Toy()
-"""
+PAGE = ROOT / "docs/add-a-pipeline-family.md"
 PROGRAM = """
 import sys
 from worker.models import families
@@ -207,9 +149,10 @@ sys.exit(main())
 
 
 def test_a_family_is_one_file(tmp_path: Path) -> None:
-    """Measured from a file of its own, with no other file of the worker touched."""
+    """The page's, measured from a file of its own, with no other file of the worker touched."""
     (tmp_path / "families").mkdir()
-    (tmp_path / "families" / "toy.py").write_text(TOY)
+    (toy,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    (tmp_path / "families" / "toy.py").write_text(toy)
     (tmp_path / "search.yaml").write_text(
         "settings: {attention: plain}\ntiming: {warmup: 0, repeats: 1}\n"
         "configurations: [{tome: {ratio: 0.5, max_downsample: 2}}]\n"
