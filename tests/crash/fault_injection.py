@@ -127,16 +127,16 @@ def fork_dispatcher(
 
 
 def patient(stop: Callable[..., None]) -> Callable[..., None]:
-    """Have a time limit wait for the attempt's event_log, which a loaded machine may start after it.
+    """Have a time limit wait for the attempt's worker, which a loaded machine may start after it.
 
     And for the dispatcher to know that the attempt has begun: only then does it record why it stops it.
     """
 
     @functools.wraps(stop)
-    def stop_when_told(self: dispatcher.Dispatcher, task: str, verdict: Verdict) -> None:
+    def stop_when_started(self: dispatcher.Dispatcher, task: str, verdict: Verdict) -> None:
         attempt = self._attempts.get(task)
         limit = attempt is not None and verdict.kind is Kind.TIMEOUT
-        if limit and not (attempt.begun and _told().count(f"start {task}") >= attempt.number):
+        if limit and not (attempt.begun and _logged().count(f"start {task}") >= attempt.number):
             threading.Timer(0.005, try_again, [self, attempt, verdict]).start()
         else:
             stop(self, task, verdict)
@@ -144,15 +144,15 @@ def patient(stop: Callable[..., None]) -> Callable[..., None]:
     def try_again(self: dispatcher.Dispatcher, attempt: Any, verdict: Verdict) -> None:
         def unless_over() -> None:
             if self._attempts.get(attempt.task) is attempt:
-                stop_when_told(self, attempt.task, verdict)
+                stop_when_started(self, attempt.task, verdict)
 
         self._inbox._callbacks.put(unless_over)
         _write(self._inbox._wake_in, b"\0")
 
-    return stop_when_told
+    return stop_when_started
 
 
-def _told() -> list[str]:
+def _logged() -> list[str]:
     try:
         return Path("event_log").read_text().split("\n")
     except FileNotFoundError:

@@ -22,18 +22,26 @@ from tests.helpers.fake_nvml import FakeNvml
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
-EVENT_LOG = ["python", "-I", "-S", str(HERE / "event_log.py"), "event_log", "{task}", "{behaviour}"]
+LOGGING_WORKER = [
+    "python",
+    "-I",
+    "-S",
+    str(HERE / "logging_worker.py"),
+    "event_log",
+    "{task}",
+    "{behaviour}",
+]
 OK, FAILS, FAILS_ONCE = ["start", "end"], ["start", "end"] * 2, ["start", "end"] * 2
 
 
 def write_sweep(folder: Path, behaviours: Sequence[str], slots: int, **sections: Any) -> list[str]:
-    """Write a sweep of one event_log per behaviour, ``NUMBER_BEHAVIOUR``; return the words that run it."""
+    """Write a sweep of one worker per behaviour, ``NUMBER_BEHAVIOUR``; return the words that run it."""
     sweep = {
         "name": "crash",
         "matrix": {"number": [0], "behaviour": ["ok"]},
         "exclude": [{"number": 0}],
         "include": [{"number": n, "behaviour": b} for n, b in enumerate(behaviours)],
-        "worker": {"command": EVENT_LOG},
+        "worker": {"command": LOGGING_WORKER},
         "devices": {"cpu_slots": slots, "idle_for": "0s"},
         "retries": {"max_attempts": 2, "backoff": "1ms"},
         **sections,
@@ -48,7 +56,7 @@ def check_promises(
     """Compare what the scheduler says with what the witnesses saw.
 
     Args:
-        expected: for each task, what its event_log shall have seen, and the exit codes on record; None
+        expected: for each task, what its worker shall have logged, and the exit codes on record; None
             if it shall be completed, with whatever record.
     """
     lines = [line.split() for line in (folder / "event_log").read_text().splitlines()]
@@ -116,7 +124,7 @@ def leave_one_running(folder: Path, words: list[str]) -> Callable[[], object]:
 
     os.mkfifo(folder / "gate")
     pid = fault_injection.fork_dispatcher(words, folder / "output")
-    os.open(folder / "gate", os.O_WRONLY | os.O_CLOEXEC)  # returns when the event_log is there
+    os.open(folder / "gate", os.O_WRONLY | os.O_CLOEXEC)  # returns when the worker is there
     gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)  # whether it still is or not
     os.kill(pid, signal.SIGKILL)
     fault_injection.wait(pid)
@@ -287,7 +295,7 @@ def random_kills(folder: Path, kills: int = 50) -> None:
     expected["waits"] = OK, [0]  # for the last kill: however late they come, the sweep is not over
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)
-    words = write_sweep(folder, behaviours, 4, worker={"command": [*EVENT_LOG, "0.1"]})
+    words = write_sweep(folder, behaviours, 4, worker={"command": [*LOGGING_WORKER, "0.1"]})
     killed = 0
     while True:
         pid = fault_injection.fork_dispatcher(words, folder / "output")

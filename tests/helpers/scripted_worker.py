@@ -1,6 +1,6 @@
-"""A worker that does as the test told it, and testifies.
+"""A worker that follows a test's script, and logs what it does.
 
-``scripted_worker.py FOLDER TASK [--batch-size N]``: FOLDER holds ``told.json``, what to do in each
+``scripted_worker.py FOLDER TASK [--batch-size N]``: FOLDER holds ``script.json``, what to do in each
 attempt of each task (the last entry again and again), and ``event_log.jsonl``, to which every start
 and end is appended. The scheduler knows nothing of either. Imports little: many are started.
 """
@@ -17,11 +17,11 @@ FOLDER, TASK = sys.argv[1:3]
 SUCCESS = "Successfully completed"
 
 
-def testify(what, **facts):
+def log_event(what, **facts):
     line = {"what": what, "task": TASK, "pid": os.getpid(), "at": time.time(), **facts}
-    event_log = os.open(f"{FOLDER}/event_log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.write(event_log, json.dumps(line).encode() + b"\n")
-    os.close(event_log)
+    log = os.open(f"{FOLDER}/event_log.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(log, json.dumps(line).encode() + b"\n")
+    os.close(log)
 
 
 def attempts_before():
@@ -62,7 +62,7 @@ def leave_family_behind():
                 os._exit(0)
             if number == 3:
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            testify("child")
+            log_event("child")
             os.write(ready_in, b".")
             signal.pause()
             os._exit(0)
@@ -78,7 +78,7 @@ def start_helper():
     command = [sys.executable, "-I", "-S", "-c", code, FOLDER]
     helper = subprocess.Popen(command, stdout=subprocess.PIPE)
     helper.stdout.readline()
-    testify("child", child=helper.pid)
+    log_event("child", child=helper.pid)
 
 
 def do(word, argument):
@@ -89,17 +89,17 @@ def do(word, argument):
     elif word == "chatter":
         print_long_lines()
     elif word == "raise":
-        raise {"RuntimeError": RuntimeError, "ImportError": ImportError}[argument]("as told")
+        raise {"RuntimeError": RuntimeError, "ImportError": ImportError}[argument]("as scripted")
     elif word == "exit":
         sys.exit(int(argument))
     elif word == "kill":
         os.kill(os.getpid(), int(argument))
     elif word == "hang":
-        testify("hangs")
+        log_event("hangs")
         signal.pause()
     elif word == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        testify("hangs")
+        log_event("hangs")
         while True:
             signal.pause()
     elif word == "family":
@@ -128,19 +128,19 @@ def main():
             alone, fcntl.LOCK_EX | fcntl.LOCK_NB
         )  # released by the kernel, at death at the latest
     except BlockingIOError:
-        testify("not alone")
+        log_event("not alone")
     environment = {
         k: v for k, v in os.environ.items() if k.startswith(("SWEEP", "CUDA", "OMP", "MY_"))
     }
-    testify("start", argv=sys.argv[3:], environment=environment)
-    with open(f"{FOLDER}/told.json") as file:
-        told = json.load(file).get(TASK, ["ok"])
+    log_event("start", argv=sys.argv[3:], environment=environment)
+    with open(f"{FOLDER}/script.json") as file:
+        script = json.load(file).get(TASK, ["ok"])
     try:
-        for step in told[min(before, len(told) - 1)].split("; "):
+        for step in script[min(before, len(script) - 1)].split("; "):
             word, _, argument = step.partition(" ")
             do(word, argument)
     finally:
-        testify("end")
+        log_event("end")
 
 
 main()

@@ -1,4 +1,4 @@
-"""A runner to run sweeps in: real dispatchers, real workers, and a event_log unknown to both."""
+"""A folder to run sweeps in: real dispatchers, real workers, and an event log that only the workers write."""
 
 from __future__ import annotations
 
@@ -122,14 +122,14 @@ class SweepRunner:
 
     # --- what is to be done ----------------------------------------------------------------------
 
-    def write(self, told: Mapping[str, str | list[str]], **sections: Any) -> Path:
-        """Write a sweep with a task for each key of ``told``; sections are merged into ours.
+    def write(self, script: Mapping[str, str | list[str]], **sections: Any) -> Path:
+        """Write a sweep with a task for each key of ``script``; sections are merged into ours.
 
-        ``told``: what the worker does in each attempt; steps are separated by ``; ``.
+        ``script``: what the worker does in each attempt; steps are separated by ``; ``.
         """
-        self.tell(told)
+        self.script(script)
         content: dict[str, Any] = {
-            "matrix": {"case": list(told)},
+            "matrix": {"case": list(script)},
             "worker": {"command": self.command()},
             "devices": {"cpu_slots": 2},
             "retries": {"backoff": "1ms"},
@@ -146,10 +146,12 @@ class SweepRunner:
         self.file.write_text(text)
         return self.file
 
-    def tell(self, told: Mapping[str, str | list[str]]) -> None:
-        as_lists = {t: [steps] if isinstance(steps, str) else steps for t, steps in told.items()}
-        (self.folder / "told.json").write_text(json.dumps(as_lists))
-        for task in told:
+    def script(self, steps_of: Mapping[str, str | list[str]]) -> None:
+        as_lists = {
+            t: [steps] if isinstance(steps, str) else steps for t, steps in steps_of.items()
+        }
+        (self.folder / "script.json").write_text(json.dumps(as_lists))
+        for task in steps_of:
             gate = self.folder / f"gate {task}"
             if not gate.exists():
                 os.mkfifo(gate)
@@ -195,8 +197,8 @@ class SweepRunner:
 
     # --- what came of it -------------------------------------------------------------------------
 
-    def testimony(self, what: str, task: str | None = None) -> list[dict[str, Any]]:
-        """Return what the workers testified, in order."""
+    def logged(self, what: str, task: str | None = None) -> list[dict[str, Any]]:
+        """Return what the workers logged, in order."""
         try:
             lines = (self.folder / "event_log.jsonl").read_text().splitlines()
         except FileNotFoundError:
@@ -205,14 +207,14 @@ class SweepRunner:
         return [e for e in entries if e["what"] == what and task in (None, e["task"])]
 
     def order(self) -> list[str]:
-        """Return the workers' starts and ends, each ``WHAT TASK``, in the order of their testimony."""
+        """Return the workers' starts and ends, each ``WHAT TASK``, in the order in which they were logged."""
         lines = map(json.loads, (self.folder / "event_log.jsonl").read_text().splitlines())
         return [f"{e['what']} {e['task']}" for e in lines if e["what"] in ("start", "end")]
 
     def starts(self, task: str | None = None) -> int:
         """Return how often a worker was started; no two of one task ever ran at the same time."""
-        assert not self.testimony("not alone")
-        return len(self.testimony("start", task))
+        assert not self.logged("not alone")
+        return len(self.logged("start", task))
 
     def attempt(self, task: str) -> dict[str, Any]:
         """Return how the attempts file says that the task's newest attempt began."""

@@ -35,7 +35,7 @@ def test_status_while_a_dispatcher_runs(runner: SweepRunner) -> None:
         {"a": "gate; ok", "b": "exit 2", "c": "ok"},
         devices={"cpu_slots": 1},
     )
-    runner.tell({"a": "gate; ok", "b": "exit 2", "c": "ok"})
+    runner.script({"a": "gate; ok", "b": "exit 2", "c": "ok"})
     running = runner.start()
     open_gate = runner.reach_gate("a")
     runner.wait_for_journal("attempt_started", "a")
@@ -410,7 +410,7 @@ def test_usage_errors_end_with_2(runner: SweepRunner, words: list[str], said: st
         "gate a",
         "root",
         "runner.yaml",
-        "told.json",
+        "script.json",
     ]
 
 

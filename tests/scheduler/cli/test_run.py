@@ -76,7 +76,7 @@ def test_out_of_memory_halves_the_batch_even_if_the_worker_exits_with_0(
     )
     ended = runner.run()
     assert ended.code == 0, ended.out
-    assert [start["argv"] for start in runner.testimony("start")] == [
+    assert [start["argv"] for start in runner.logged("start")] == [
         ["--batch-size", str(size), "--num-samples", "32"] for size in (8, 4, 2, 1)
     ]
     assert "out of memory: halves batch_size" in ended.out
@@ -90,7 +90,7 @@ def test_out_of_memory_at_batch_size_1_uses_up_the_attempts(runner: SweepRunner)
     )
     ended = runner.run()
     assert ended.code == 1
-    sizes = [int(start["argv"][1]) for start in runner.testimony("start")]
+    sizes = [int(start["argv"][1]) for start in runner.logged("start")]
     assert sizes == [3, 1, 1]
     failed = runner.failed("a")
     assert failed["verdict"] == "out of memory"
@@ -98,20 +98,20 @@ def test_out_of_memory_at_batch_size_1_uses_up_the_attempts(runner: SweepRunner)
 
 
 @pytest.mark.parametrize(
-    ("told", "verdict", "cause"),
+    ("script", "verdict", "cause"),
     [
         ("print hello", "no success line", "exit code 0, but no success line; last line: hello"),
         ("exit 0", "no success line", "exit code 0, but no success line; the log is empty"),
-        ("raise RuntimeError", "failed", "exit code 1: RuntimeError: as told"),
+        ("raise RuntimeError", "failed", "exit code 1: RuntimeError: as scripted"),
         ("print RuntimeError: met on the way; ok", "failed", "the log holds 'RuntimeError'"),
         ("print Successfully completed; exit 3", "failed", "exit code 3"),
         ("kill 15", "killed by a signal", "killed by SIGTERM"),
     ],
 )
 def test_what_may_pass_is_tried_again_until_the_attempts_are_used_up(
-    runner: SweepRunner, told: str, verdict: str, cause: str
+    runner: SweepRunner, script: str, verdict: str, cause: str
 ) -> None:
-    runner.write({"a": told}, retries={"max_attempts": 2})
+    runner.write({"a": script}, retries={"max_attempts": 2})
     ended = runner.run()
     assert ended.code == 1
     assert runner.starts("a") == 2
@@ -123,9 +123,9 @@ def test_what_may_pass_is_tried_again_until_the_attempts_are_used_up(
     assert cause in ended.out.replace("\n", "")
 
 
-@pytest.mark.parametrize("told", ["exit 2", "raise ImportError"])
-def test_what_cannot_pass_fails_at_once(runner: SweepRunner, told: str) -> None:
-    runner.write({"a": told, "b": "ok"})
+@pytest.mark.parametrize("script", ["exit 2", "raise ImportError"])
+def test_what_cannot_pass_fails_at_once(runner: SweepRunner, script: str) -> None:
+    runner.write({"a": script, "b": "ok"})
     ended = runner.run()
     assert ended.code == 1
     assert runner.starts("a") == 1
@@ -136,7 +136,7 @@ def test_what_cannot_pass_fails_at_once(runner: SweepRunner, told: str) -> None:
 def test_exit_code_75_is_tried_again_with_growing_pauses(runner: SweepRunner) -> None:
     runner.write({"a": ["exit 75", "exit 75", "ok"]}, retries={"backoff": "40ms"})
     assert runner.run().code == 0
-    first, second, third = (start["at"] for start in runner.testimony("start"))
+    first, second, third = (start["at"] for start in runner.logged("start"))
     assert second - first >= 0.04
     assert third - second >= 0.08
     assert [attempt.get("verdict") for attempt in runner.done("a")["attempts"]] == [
@@ -170,7 +170,7 @@ def test_a_stall(runner: SweepRunner) -> None:
 def test_the_environment_of_a_worker(runner: SweepRunner) -> None:
     runner.write({"a": "ok"}, worker={"env": {"MY_NUMBER": 7}}, devices={"cpu_slots": 1})
     assert runner.run(CUDA_VISIBLE_DEVICES="0", MY_OWN="inherited").code == 0
-    environment = runner.testimony("start")[0]["environment"]
+    environment = runner.logged("start")[0]["environment"]
     assert environment["CUDA_VISIBLE_DEVICES"] == ""  # a CPU slot
     assert environment["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     assert environment["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))

@@ -41,12 +41,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SweepRunner:
     (folder / "libnvidia-ml.so.1").touch()
     runner = SweepRunner(folder, {"LD_LIBRARY_PATH": str(folder)})
     summary = json.dumps({"summary": {"speedup": 2.5, "loss": 0.01}})
-    told = {
+    script = {
         "a": f'results {{"role": "baseline"}}; results {summary}; ok',
         "b": ["exit 1", "exit 2"],
         "c": ["exit 1", "gate; ok"],
     }
-    runner.write(told, devices={"cpu_slots": 1})
+    runner.write(script, devices={"cpu_slots": 1})
     running = runner.start()
     gate = runner.reach_gate("c")
     running.kill()
@@ -134,9 +134,9 @@ def test_a_damaged_done_counts_only_if_it_still_says_what_it_must(case: Case) ->
     whole = json.loads(case.paths.done("a").read_bytes())
     for content in case.damages(case.paths.done("a")):
         if case.state("a") is State.DONE:
-            told = json.loads(content)
-            assert told["digest"] == whole["digest"]
-            assert isinstance(told["log"], dict)
+            read = json.loads(content)
+            assert read["digest"] == whole["digest"]
+            assert isinstance(read["log"], dict)
         case.show(every=8)
 
 

@@ -122,8 +122,8 @@ def test_a_sweep_that_is_paused_can_be_left_and_resumed(runner: SweepRunner, mou
 
 
 def test_folders_removed_in_mid_run_are_made_again_and_cost_nothing(runner: SweepRunner) -> None:
-    told = {"a": ["gate; ok", "ok"], "b": "ok"}
-    runner.write(told, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
+    script = {"a": ["gate; ok", "ok"], "b": "ok"}
+    runner.write(script, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
     running = runner.start()
     open_gate = runner.reach_gate("a")
     runner.wait_for_journal("attempt_started", "a")  # after that it writes nothing by itself
@@ -156,13 +156,13 @@ def test_an_attempts_file_removed_in_mid_run_costs_nothing(runner: SweepRunner) 
 
 
 def test_what_no_disk_is_to_blame_for_names_no_file(runner: SweepRunner) -> None:
-    told: list[Any] = []
+    heard: list[Any] = []
     sweep = read_sweep(runner.write({"a": "ok"}))
-    writer = CheckpointWriter(runner.paths.checkpoints, told.append)
-    records = Outcomes(sweep, runner.paths, Clock(), writer, told.append, told.append)
-    records.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
-    records.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
-    assert [event.reason for event in told] == [
+    writer = CheckpointWriter(runner.paths.checkpoints, heard.append)
+    outcomes = Outcomes(sweep, runner.paths, Clock(), writer, heard.append, heard.append)
+    outcomes.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
+    outcomes.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
+    assert [event.reason for event in heard] == [
         "Too many open files",
         f"{runner.paths.checkpoints}: No space left on device",
     ]

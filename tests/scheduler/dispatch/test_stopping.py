@@ -47,7 +47,7 @@ def test_ctrl_c_twice_stops_what_runs_and_charges_nothing(runner: SweepRunner) -
     ended = running.end()
     assert ended.code == 130
     assert "stopped by the user" in ended.out
-    assert not alive(runner.testimony("start")[0]["pid"])
+    assert not alive(runner.logged("start")[0]["pid"])
     assert not runner.paths.failed("a").exists()
     assert runner.run().code == 0  # though max_attempts is 1
 
@@ -151,7 +151,7 @@ def test_a_timeout_applies_to_an_attempt_taken_over(runner: SweepRunner) -> None
     ended = runner.run()
     assert ended.code == 1
     assert runner.failed("a")["verdict"] == "timeout"
-    assert not alive(runner.testimony("start")[0]["pid"])
+    assert not alive(runner.logged("start")[0]["pid"])
 
 
 def test_an_attempt_of_another_sweep_file_is_stopped_and_run_anew(runner: SweepRunner) -> None:
@@ -163,7 +163,7 @@ def test_an_attempt_of_another_sweep_file_is_stopped_and_run_anew(runner: SweepR
     ended = runner.run()
     assert ended.code == 0
     assert "the sweep file has changed" in ended.out
-    assert [start["argv"] for start in runner.testimony("start")] == [[], ["--num-samples", "2"]]
+    assert [start["argv"] for start in runner.logged("start")] == [[], ["--num-samples", "2"]]
 
 
 def test_an_attempt_of_a_task_no_longer_in_the_sweep_is_left_alone(runner: SweepRunner) -> None:
@@ -221,7 +221,7 @@ def test_a_checkpoint_that_appears_in_mid_run(runner: SweepRunner, holds: bool) 
     assert runner.run().code == 0
     content = runner.paths.done("b").read_bytes()
     assert runner.run("retry", runner.file, "--force").code == 0
-    runner.tell({"a": "gate; ok"})
+    runner.script({"a": "gate; ok"})
     running = runner.start()
     open_gate = runner.reach_gate("a")
     runner.paths.done("b").write_bytes(content if holds else content[:40])
@@ -251,7 +251,7 @@ def test_a_killed_supervisor_takes_its_worker_along_and_the_task_runs_again(
     assert (
         runner.done("a")["attempts"][0]["verdict"] == "lost"
     )  # and not charged: max_attempts is 1
-    pids = [entry["pid"] for what in ("start", "child") for entry in runner.testimony(what)]
+    pids = [entry["pid"] for what in ("start", "child") for entry in runner.logged(what)]
     assert not [pid for pid in pids if alive(pid)]
 
 
@@ -264,7 +264,7 @@ def test_supervisor_and_dispatcher_killed_together(runner: SweepRunner) -> None:
     ended = runner.run()
     assert ended.code == 0
     assert runner.starts("a") == 2
-    assert not alive(runner.testimony("start")[0]["pid"])
+    assert not alive(runner.logged("start")[0]["pid"])
 
 
 def test_what_an_attempt_left_is_ended_before_the_next_begins(runner: SweepRunner) -> None:
@@ -274,10 +274,10 @@ def test_what_an_attempt_left_is_ended_before_the_next_begins(runner: SweepRunne
     open_gate = runner.reach_gate("a")
     first.kill()
     os.kill(runner.attempt("a")["supervisor"], signal.SIGKILL)
-    os.kill(runner.testimony("start")[0]["pid"], signal.SIGKILL)
+    os.kill(runner.logged("start")[0]["pid"], signal.SIGKILL)
     runner.wait_for_end_of_attempt("a")
     open_gate()
-    child = runner.testimony("child")[0]["child"]
+    child = runner.logged("child")[0]["child"]
     assert alive(child)
     second = runner.start()
     open_gate = runner.reach_gate("a")
@@ -293,7 +293,7 @@ def test_what_an_attempt_left_is_ended_before_the_next_begins(runner: SweepRunne
 def test_a_worker_s_descendants_are_ended_after_it(runner: SweepRunner) -> None:
     runner.write({"a": "family; ok"})
     assert runner.run().code == 0
-    children = runner.testimony("child")
+    children = runner.logged("child")
     assert len(children) == 4
     assert not [child for child in children if alive(child["pid"])]
     assert runner.done("a")["attempts"][0]["leftovers"] == 4
@@ -307,7 +307,7 @@ def test_a_worker_s_descendants_are_stopped_with_it(runner: SweepRunner) -> None
     running.wait_for("interrupted")
     running.send(signal.SIGINT)
     assert running.end().code == 130
-    children = runner.testimony("child")
+    children = runner.logged("child")
     assert len(children) == 4
     assert not [child for child in children if alive(child["pid"])]
 

@@ -1,6 +1,6 @@
 """A worker that tells a file of its own, of which the scheduler knows nothing, when it starts and ends.
 
-python -I -S event_log.py FILE TASK BEHAVIOUR [SECONDS]
+python -I -S logging_worker.py FILE TASK BEHAVIOUR [SECONDS]
 
 The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate"; that of "breaks" removes a folder of ours.
 """
@@ -31,7 +31,7 @@ def main() -> int:
     fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)
     os.write(file, f"end {task}\n".encode())
     if fails:
-        print("ValueError: told to")
+        print("ValueError: as asked")
         return 1
     print("Successfully completed")
     return 0
