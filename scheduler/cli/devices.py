@@ -78,7 +78,7 @@ def judge_all(
         time.sleep(min(1.0, max(0.0, over - now)))
     rows = []
     for device in devices:
-        idle, reason = verdicts[device.id].idle, verdicts[device.id].reason
+        idle, reason = verdicts[device.id].idle, verdicts[device.id].reason.text
         if idle and (holder := _lease_holder(device.id)) is not None:
             idle, reason = False, holder
         rows.append((device, readings[device.id], idle, reason))

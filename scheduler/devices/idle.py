@@ -12,6 +12,7 @@ a user whose processes the system hides.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from scheduler.config.units import format_size
 from scheduler.devices.model import Process, Reading
@@ -34,12 +35,81 @@ class IdleRule:
     max_hidden_memory: int = HIDDEN_MEMORY  # bytes in use that no visible process accounts for
 
 
+class IdleCode(Enum):
+    """Why a device is idle or is not."""
+
+    IDLE = "idle"
+    NOT_FOR_LONG = "not for long"
+    LOST = "lost"
+    IN_ERROR = "in error"
+    UNREAD = "unread"
+    LEASED = "leased"
+    OTHERS_PROCESS = "others' process"
+    OWN_PROCESS = "own process"
+    STILL_HELD = "still held"
+    HIDDEN_MEMORY = "hidden memory"
+    UTILIZATION = "utilisation"
+    TOO_SMALL = "too small"
+    LITTLE_MEMORY = "little memory"
+
+
+_TEXTS = {
+    IdleCode.IDLE: "idle",
+    IdleCode.NOT_FOR_LONG: "idle for {seconds:.1f} s of {limit:g} s",
+    IdleCode.LOST: "lost: {subject}",
+    IdleCode.IN_ERROR: "in error: {subject}",
+    IdleCode.UNREAD: "{subject}",
+    IdleCode.LEASED: "{subject}",
+    IdleCode.OTHERS_PROCESS: "busy: {processes}",
+    IdleCode.OWN_PROCESS: "busy: our own {processes}",
+    IdleCode.STILL_HELD: "busy: {memory} still held after our own last attempt",
+    IdleCode.HIDDEN_MEMORY: "busy: {memory} held by processes that cannot be seen from here",
+    IdleCode.UTILIZATION: "busy: utilisation {percent} % (limit {limit:g} %)",
+    IdleCode.TOO_SMALL: "too small: {memory} in all, {wanted} wanted (min_free_memory)",
+    IdleCode.LITTLE_MEMORY: "busy: {memory} free of {wanted} wanted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class IdleReason:
+    """A code with its arguments."""
+
+    code: IdleCode
+    # Who or what it is about: an error, whoever holds the lease, what is not known of an idle device.
+    subject: str = ""
+    # What was measured, and what is demanded: bytes, percent or seconds.
+    measured: float = 0
+    limit: float = 0
+    processes: tuple[Process, ...] = ()
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What stays the same while only figures change."""
+        who = tuple((process.name, process.user) for process in self.processes)
+        return self.code, self.subject, who
+
+    @property
+    def text(self) -> str:
+        """The reason in words."""
+        if self.code is IdleCode.IDLE and self.subject:
+            return f"idle ({self.subject} not known)"
+        return _TEXTS[self.code].format(
+            subject=self.subject,
+            seconds=self.measured,
+            percent=self.measured,
+            memory=format_size(self.measured),
+            limit=self.limit,
+            wanted=format_size(self.limit),
+            processes=_describe(self.processes),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Idleness:
     """The judgement on one reading."""
 
     idle: bool
-    reason: str  # a phrase for the user: "idle", "busy: utilisation 87 % (limit 5 %)", …
+    reason: IdleReason
     until: float | None = None  # when it becomes idle if nothing changes; None: cannot be told
     foreign: tuple[Process, ...] = ()  # others' processes that are visible on the device
     # Bytes that no visible process accounts for, where they are more than the rule allows. During
@@ -83,9 +153,10 @@ class IdleTracker:
         quiet = now - self._quiet_since
         if not trusted and quiet < self._rule.idle_for:
             until = self._quiet_since + self._rule.idle_for
-            return Idleness(False, f"idle for {quiet:.1f} s of {self._rule.idle_for:g} s", until)
+            reason = IdleReason(IdleCode.NOT_FOR_LONG, measured=quiet, limit=self._rule.idle_for)
+            return Idleness(False, reason, until)
         self._visited = False
-        return Idleness(True, _unknowns(reading))
+        return Idleness(True, IdleReason(IdleCode.IDLE, _unknowns(reading)))
 
     def _obstacle(
         self,
@@ -95,23 +166,23 @@ class IdleTracker:
         hidden: int,
         *,
         trusted: bool,
-    ) -> str | None:
+    ) -> IdleReason | None:
         """Return what keeps the device from being used now, the most telling cause first."""
         rule = self._rule
         if reading.error is not None:
-            return f"{'lost' if reading.lost else 'in error'}: {reading.error}"
+            return IdleReason(IdleCode.LOST if reading.lost else IdleCode.IN_ERROR, reading.error)
         if foreign:
-            return f"busy: {_describe(foreign)}"
+            return IdleReason(IdleCode.OTHERS_PROCESS, processes=foreign)
         own = tuple(p for p in reading.processes or () if p.exists and p.pid in own_pids)
         if own:
-            return f"busy: our own {_describe(own)}"
+            return IdleReason(IdleCode.OWN_PROCESS, processes=own)
         if hidden:
-            if trusted:
-                return f"busy: {format_size(hidden)} still held after our own last attempt"
-            return f"busy: {format_size(hidden)} held by processes that cannot be seen from here"
+            code = IdleCode.STILL_HELD if trusted else IdleCode.HIDDEN_MEMORY
+            return IdleReason(code, measured=hidden)
         utilization = reading.utilization
         if not trusted and utilization is not None and utilization > rule.max_utilization:
-            return f"busy: utilisation {utilization} % (limit {rule.max_utilization} %)"
+            most = rule.max_utilization
+            return IdleReason(IdleCode.UTILIZATION, measured=utilization, limit=most)
         return self._lack_of_memory(reading)
 
     def _hidden_limit(self, reading: Reading) -> int:
@@ -119,13 +190,14 @@ class IdleTracker:
             return self._rule.max_hidden_memory
         return self._rule.max_hidden_memory + UNKNOWN_RESERVE
 
-    def _lack_of_memory(self, reading: Reading) -> str | None:
+    def _lack_of_memory(self, reading: Reading) -> IdleReason | None:
         wanted = self._rule.min_free_memory
         if reading.total_memory is not None and reading.total_memory < wanted:
-            total = format_size(reading.total_memory)
-            return f"too small: {total} in all, {format_size(wanted)} wanted (min_free_memory)"
-        if reading.free_memory is not None and reading.free_memory < wanted:
-            return f"busy: {format_size(reading.free_memory)} free of {format_size(wanted)} wanted"
+            total = reading.total_memory
+            return IdleReason(IdleCode.TOO_SMALL, measured=total, limit=wanted)
+        free = reading.free_memory
+        if free is not None and free < wanted:
+            return IdleReason(IdleCode.LITTLE_MEMORY, measured=free, limit=wanted)
         return None
 
 
@@ -154,6 +226,8 @@ def _hidden_memory(reading: Reading) -> int:
 
 
 def _describe(processes: tuple[Process, ...]) -> str:
+    if not processes:
+        return ""
     first = processes[0]
     who = ", ".join(w for w in (first.name, first.user and f"user {first.user}") if w)
     text = f"process {first.pid}" + (f" ({who})" if who else "")
@@ -163,11 +237,10 @@ def _describe(processes: tuple[Process, ...]) -> str:
 
 
 def _unknowns(reading: Reading) -> str:
-    """Return "idle", and what that could not be founded on."""
+    """Return what the judgement that a device is idle could not be founded on."""
     asked = {
         "utilisation": reading.utilization,
         "memory": reading.free_memory,
         "processes": reading.processes,
     }
-    missing = [name for name, value in asked.items() if value is None]
-    return f"idle ({', '.join(missing)} not known)" if missing else "idle"
+    return ", ".join(name for name, value in asked.items() if value is None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -11,7 +10,7 @@ from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
 from scheduler.core.journal_events import DeviceState, OtherProcess, OthersCame
 from scheduler.devices.cpu import cpu_slots, threads_per_slot
-from scheduler.devices.idle import Idleness, IdleRule, IdleTracker
+from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml, NvmlUnavailable
@@ -118,7 +117,7 @@ class DevicePool:
     def refused(self, device: str, why: str) -> Iterator[PoolEvent]:
         """A lease was refused: the device counts as busy until it can be had."""
         self._views[device].refused = True
-        yield from self._show(device, idle=False, reason=why)
+        yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, why))
 
     def occupy(self, device: str, supervisor: int, *, visited: bool = False) -> None:
         """An attempt of ours begins on the device, under that supervisor, or goes on (``visited`` before)."""
@@ -157,7 +156,9 @@ class DevicePool:
         device, now = reading.device_id, time.monotonic()
         view = self._views[device]
         if reading.unread is not None:
-            yield from self._show(device, idle=False, reason=reading.unread)
+            yield from self._show(
+                device, idle=False, reason=IdleReason(IdleCode.UNREAD, reading.unread)
+            )
             if view.supervisor is None:  # what runs there goes on: nothing speaks against it
                 yield DeviceBusy(device)
             return
@@ -166,7 +167,7 @@ class DevicePool:
         if reading.error is not None:
             if not view.gone:
                 view.gone = True
-                yield DeviceGone(device, idleness.reason)
+                yield DeviceGone(device, idleness.reason.text)
             yield from self._show(device, idle=False, reason=idleness.reason)
             assert self._watch is not None
             self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
@@ -179,7 +180,7 @@ class DevicePool:
             yield from self._show(device, idle=False, reason=idleness.reason)
             yield DeviceBusy(device)
         elif (held := self._still_held(device, view)) is not None:
-            yield from self._show(device, idle=False, reason=held)
+            yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, held))
         else:
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=True, reason=idleness.reason)
@@ -229,13 +230,13 @@ class DevicePool:
         view.refused = False
         return None
 
-    def _show(self, device: str, *, idle: bool, reason: str) -> Iterator[PoolEvent]:
+    def _show(self, device: str, *, idle: bool, reason: IdleReason) -> Iterator[PoolEvent]:
         """Tell of a device's state when it changes; not each new percentage."""
         view = self._views[device]
-        shown = (idle, re.sub(r"[\d.]+", "", reason))
+        shown = (idle, reason.kind)
         if view.shown != shown:
             view.shown = shown
-            yield DeviceState(device, idle, reason)
+            yield DeviceState(device, idle, reason.text)
 
 
 class _View:
@@ -259,4 +260,4 @@ class _View:
         self.refused = False
         self.gone = False
         # What was last told of it, without figures.
-        self.shown: tuple[bool, str] | None = None
+        self.shown: tuple[bool, tuple[object, ...]] | None = None

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.devices.idle import HIDDEN_MEMORY, Idleness, IdleRule, IdleTracker
+from scheduler.devices.idle import (
+    HIDDEN_MEMORY,
+    IdleCode,
+    Idleness,
+    IdleReason,
+    IdleRule,
+    IdleTracker,
+)
 from scheduler.devices.model import Process, Reading
 
 GIB = 2**30
@@ -117,13 +124,15 @@ BUSY = {
 
 @pytest.mark.parametrize(("reading", "reason"), IDLE.values(), ids=IDLE)
 def test_idle(reading: Reading, reason: str) -> None:
-    assert judge(reading) == Idleness(True, reason)
+    judgement = judge(reading)
+    assert judgement == Idleness(True, judgement.reason)
+    assert judgement.reason.text == reason
 
 
 @pytest.mark.parametrize(("reading", "reason"), BUSY.values(), ids=BUSY)
 def test_busy(reading: Reading, reason: str) -> None:
     judgement = judge(reading)
-    assert (judgement.idle, judgement.reason, judgement.until) == (False, reason, None)
+    assert (judgement.idle, judgement.reason.text, judgement.until) == (False, reason, None)
 
 
 def test_names_the_foreign_processes_alone() -> None:
@@ -136,6 +145,18 @@ def test_sees_hidden_memory_beside_our_own_attempt() -> None:
     assert judge(held(17 * GIB, replace(OURS, used_memory=None))).hidden_memory == 0
 
 
+def test_a_reason_stays_the_same_while_only_its_figures_change() -> None:
+    others = (replace(ANNA, pid=1), replace(ANNA, pid=2, used_memory=5))
+    first, second = (IdleReason(IdleCode.OTHERS_PROCESS, processes=(one,)) for one in others)
+    assert first.kind == second.kind
+    assert first.text != second.text
+    by_bob = IdleReason(IdleCode.OTHERS_PROCESS, processes=(replace(ANNA, user="bob"),))
+    assert by_bob.kind != first.kind
+    busy = [IdleReason(IdleCode.UTILIZATION, measured=percent, limit=5) for percent in (6, 87)]
+    assert busy[0].kind == busy[1].kind
+    assert len({IdleReason(code).kind for code in IdleCode}) == len(IdleCode)
+
+
 class TestIdleFor:
     rule = replace(RULE, idle_for=3)
 
@@ -143,10 +164,11 @@ class TestIdleFor:
         tracker = IdleTracker(self.rule)
         at = [tracker.judge(FREE, 100 + s, frozenset(), after_own=False) for s in (0, 1.25, 3)]
         assert at == [
-            Idleness(False, "idle for 0.0 s of 3 s", until=103),
-            Idleness(False, "idle for 1.2 s of 3 s", until=103),
-            Idleness(True, "idle"),
+            Idleness(False, IdleReason(IdleCode.NOT_FOR_LONG, measured=0, limit=3), until=103),
+            Idleness(False, IdleReason(IdleCode.NOT_FOR_LONG, measured=1.25, limit=3), until=103),
+            Idleness(True, IdleReason(IdleCode.IDLE)),
         ]
+        assert at[1].reason.text == "idle for 1.2 s of 3 s"
 
     @pytest.mark.parametrize(("reading", "reason"), BUSY.values(), ids=BUSY)
     def test_begins_anew_after_anything_that_is_not_idle(
@@ -176,11 +198,11 @@ class TestAfterOurOwnAttempt:
 
     def test_waits_for_its_memory(self) -> None:
         judgement = judge(held(14 * GIB), after_own=True, rule=self.rule)
-        assert judgement.reason == "busy: 14.0 GiB still held after our own last attempt"
+        assert judgement.reason.text == "busy: 14.0 GiB still held after our own last attempt"
 
     def test_waits_for_its_process(self) -> None:
         judgement = judge(held(14 * GIB, OURS), own={OURS.pid}, after_own=True, rule=self.rule)
-        assert judgement.reason == "busy: our own process 99 (python, user me) holds 14.0 GiB"
+        assert judgement.reason.text == "busy: our own process 99 (python, user me) holds 14.0 GiB"
         assert judgement.foreign == ()
 
     def test_a_dead_process_that_stays_listed_does_not_matter(self) -> None:
@@ -189,12 +211,14 @@ class TestAfterOurOwnAttempt:
 
     def test_a_foreign_process_does(self) -> None:
         judgement = judge(held(4 * GIB, ANNA), after_own=True, rule=self.rule)
-        assert judgement.reason == "busy: process 4711 (python, user anna) holds 3.1 GiB"
+        assert judgement.reason.text == "busy: process 4711 (python, user anna) holds 3.1 GiB"
 
     def test_idle_for_counts_again_once_a_foreign_process_was_there(self) -> None:
         tracker = IdleTracker(self.rule)
         tracker.judge(held(4 * GIB, ANNA), 0, frozenset(), after_own=True)
-        reasons = [tracker.judge(FREE, s, frozenset(), after_own=True).reason for s in (1, 2, 4)]
+        reasons = [
+            tracker.judge(FREE, s, frozenset(), after_own=True).reason.text for s in (1, 2, 4)
+        ]
         assert reasons == ["idle for 0.0 s of 3 s", "idle for 1.0 s of 3 s", "idle"]
         assert tracker.judge(replace(FREE, utilization=99), 9, frozenset(), after_own=True).idle
 
@@ -226,4 +250,4 @@ def test_no_reading_breaks_it_and_none_with_foreign_processes_is_idle(
         judgement = tracker.judge(reading, now, own, after_own=after_own)
         present = any(p.exists and p.pid not in own for p in reading.processes or ())
         assert not (judgement.idle and (present or reading.error))
-        assert judgement.reason
+        assert judgement.reason.text

@@ -62,7 +62,7 @@ class Client:
     def reason(self, device_id: str) -> str:
         """What a user would be told of the device."""
         tracker = IdleTracker(IdleRule(5, 24 * GIB, idle_for=0))
-        return tracker.judge(self.read(device_id), 0, frozenset(), after_own=False).reason
+        return tracker.judge(self.read(device_id), 0, frozenset(), after_own=False).reason.text
 
 
 @contextmanager
