@@ -17,7 +17,8 @@ from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, 
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.sandbox import sandbox
 from worker.judging.sandbox import schema as description
-from worker.judging.static.values import AbstractDict, AbstractList, Unknown, Value
+from worker.judging.static.objects import AbstractDict, AbstractList
+from worker.judging.static.values import Unknown, Value
 from worker.judging.tamper_check import way_to_harness
 from worker.models.sources import local_source
 

@@ -12,10 +12,9 @@ from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.extract import untouched
 from worker.judging.static.joining import same
 from worker.judging.static.libraries.schedulers import spacing
+from worker.judging.static.objects import AbstractDict, AbstractList
 from worker.judging.static.values import (
     MISSING,
-    AbstractDict,
-    AbstractList,
     Lib,
     Unknown,
     Value,

@@ -16,7 +16,8 @@ from worker.judging.field_diff import FieldMatch
 from worker.judging.object_diff import Item, counts
 from worker.judging.reasons.codes import Reason
 from worker.judging.reasons.texts import text as text_of
-from worker.judging.static.values import AbstractDict, AbstractList, Field, Lib, Unknown, Value
+from worker.judging.static.objects import AbstractDict, AbstractList, Field
+from worker.judging.static.values import Lib, Unknown, Value
 
 TEXTS: dict[str, dict[str, str]] = {
     "en": {

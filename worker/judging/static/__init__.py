@@ -7,7 +7,7 @@ How the ``if`` of a judged file is followed:
 2. ``Interpreter.run_block`` (``interpreter/interpreter.py``) looks up each statement's handler by
    its type; that of an ``if`` is ``_if`` in ``interpreter/statements.py``.
 3. ``_if`` evaluates the test (``Interpreter.evaluate``, handlers in ``interpreter/expressions.py``)
-   and asks ``values.truth`` whether it counts as true. Where that is known, only that block runs.
+   and asks ``objects.truth`` whether it counts as true. Where that is known, only that block runs.
 4. Where it is ``Unknown``, ``Interpreter.branch`` runs both blocks, one after the other from the
    same state: ``undo_log.Store.rollback`` takes the first block's changes back and keeps them.
 5. ``Store.merge`` then joins what the two leave behind, slot by slot, by ``joining.join``: what is

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from worker.judging.reasons.codes import Why
-from worker.judging.static.values import MISSING, AbstractDict, Function, Slots, Unknown, Value
+from worker.judging.static.objects import AbstractDict, Slots
+from worker.judging.static.scopes import Function
+from worker.judging.static.values import MISSING, Unknown, Value
 
 
 @dataclass

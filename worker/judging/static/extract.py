@@ -23,17 +23,19 @@ from worker.judging.static.interpreter.interpreter import Abandoned, Handlers, I
 from worker.judging.static.libraries import accelerators, loading
 from worker.judging.static.libraries.modules import HARMLESS
 from worker.judging.static.libraries.pipeline_calls import pipeline_fields
-from worker.judging.static.values import (
+from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
     Call,
-    Function,
     Instance,
-    Lib,
-    Names,
     Pipeline,
     Slots,
+)
+from worker.judging.static.scopes import Function, Names
+from worker.judging.static.undo_log import JUMPS
+from worker.judging.static.values import (
+    Lib,
     Unknown,
     Value,
     is_constant,
@@ -123,7 +125,7 @@ def _read(interpreter: Interpreter, tree: ast.Module) -> Slots:
         if error.exception != "SystemExit":
             raised = error
             interpreter.note(Why.FILE_FAILS(error.reason))
-    interpreter.settle(frozenset({"return", "break", "continue"}), 0)
+    interpreter.settle(JUMPS, 0)
     if interpreter.last_call is None and raised is None:
         _read_uncalled(interpreter)
     call = interpreter.last_call

@@ -6,25 +6,27 @@ import hashlib
 from collections.abc import Callable, Hashable
 from typing import TypeAlias
 
-from worker.judging.static.values import (
-    CONSTANTS,
-    MAX_KEY,
-    MISSING,
-    SLOT,
+from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
     AbstractObject,
-    Bound,
     Component,
     Helper,
     Instance,
-    Lib,
     Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
     Slots,
+)
+from worker.judging.static.scopes import Bound
+from worker.judging.static.values import (
+    CONSTANTS,
+    MAX_KEY,
+    MISSING,
+    SLOT,
+    Lib,
     Unknown,
     Value,
     is_constant,

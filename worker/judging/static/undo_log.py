@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from worker.judging.static.joining import Spend, join
+from worker.judging.static.objects import AbstractObject, Field, Slots, T
+from worker.judging.static.scopes import Names
 from worker.judging.static.values import (
     MISSING,
     SLOT,
-    AbstractObject,
-    Field,
-    Names,
-    Slots,
-    T,
     Unknown,
     Value,
 )
@@ -24,11 +21,16 @@ Location: TypeAlias = "tuple[int, Hashable]"
 Delta: TypeAlias = "dict[Location, tuple[Slots, Hashable, Value]]"
 
 
+# How a block or a path ends.
+Ending: TypeAlias = Literal["next", "return", "break", "continue"]
+JUMPS: frozenset[Ending] = frozenset({"return", "break", "continue"})
+
+
 @dataclass
 class Pending:
     """A path that left its block early (return, break, continue) and waits to be joined."""
 
-    kind: str
+    kind: Ending
     mark: int
     delta: Delta
     value: Value

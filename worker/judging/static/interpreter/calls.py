@@ -6,28 +6,28 @@ from worker.judging.library_facts import NEUTRAL_PART_METHODS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter import classes
+from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
 from worker.judging.static.libraries import accelerators, modules, pipelines, schedulers
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
-from worker.judging.static.operations import attributes, constants, containers
-from worker.judging.static.values import (
-    MISSING,
+from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
-    Bound,
     Component,
-    Function,
     Helper,
     Instance,
-    Lib,
     Part,
-    Partial,
     Pipeline,
     Scheduler,
     SchedulerConfig,
-    Super,
+)
+from worker.judging.static.operations import attributes, constants, containers, text
+from worker.judging.static.scopes import Bound, Function, Partial, Super
+from worker.judging.static.values import (
+    MISSING,
+    Lib,
     Unknown,
     Value,
 )
@@ -76,8 +76,8 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
         raise Raised("TypeError", Why.NOT_CALLABLE())
     why = function.why if isinstance(function, Unknown) else Why.EFFECT(function=_name_of(function))
     given = [*arguments.positional, *arguments.keywords.values()]
-    interpreter.taint(given, why)
-    interpreter.may_call(given, why)
+    taint(interpreter, given, why)
+    may_call(interpreter, given, why)
     pipes = [value for value in given if isinstance(value, Pipeline)]
     if pipes:  # it may well be what calls the pipeline
         call_pipeline(interpreter, pipes[-1], Arguments(open=Unknown(why)))
@@ -100,9 +100,9 @@ def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) ->
     if isinstance(receiver, str):
         if method == "format":
             interpreter.spend(len(receiver) / 5)
-            return constants.text_format(receiver, arguments.positional, arguments.keywords)
+            return text.from_template(receiver, arguments.positional, arguments.keywords)
         if not arguments.keywords:
-            return constants.text_method(receiver, method, arguments.positional)
+            return text.call_method(receiver, method, arguments.positional)
     return Unknown(Why.RESULT(function=method))
 
 

@@ -18,17 +18,13 @@ from worker.judging.static.interpreter.interpreter import (
 )
 from worker.judging.static.joining import same
 from worker.judging.static.libraries import modules
+from worker.judging.static.objects import AbstractClass, Instance
 from worker.judging.static.operations import attributes
+from worker.judging.static.scopes import Function, Names, Partial, Scope
 from worker.judging.static.values import (
     MISSING,
     SLOT,
-    AbstractClass,
-    Function,
-    Instance,
     Lib,
-    Names,
-    Partial,
-    Scope,
     Unknown,
     Value,
     is_constant,

@@ -14,17 +14,13 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign
+from worker.judging.static.objects import AbstractDict, AbstractList, element, truth
 from worker.judging.static.operations import constants, containers
+from worker.judging.static.scopes import Names, Scope
 from worker.judging.static.values import (
-    AbstractDict,
-    AbstractList,
-    Names,
-    Scope,
     Unknown,
     Value,
-    element,
     is_constant,
-    truth,
 )
 
 

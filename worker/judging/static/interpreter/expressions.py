@@ -16,19 +16,16 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign, lookup
-from worker.judging.static.operations import attributes, constants, containers
+from worker.judging.static.objects import AbstractDict, AbstractList, Field, truth
+from worker.judging.static.operations import attributes, constants, containers, items, text
+from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
     MAX_LENGTH,
     MISSING,
-    AbstractDict,
-    AbstractList,
-    Field,
-    Scope,
     Unknown,
     Value,
     is_constant,
     is_symbol,
-    truth,
     weight,
 )
 
@@ -173,7 +170,7 @@ def _piece(interpreter: Interpreter, part: ast.expr, scope: Scope) -> Value:
         return value
     interpreter.spend(constants.size(value))
     layout = "" if part.format_spec is None else interpreter.evaluate(part.format_spec, scope)
-    return constants.text(value, part.conversion, layout) if isinstance(layout, str) else layout
+    return text.formatted(value, part.conversion, layout) if isinstance(layout, str) else layout
 
 
 def _items(
@@ -216,14 +213,14 @@ def _dict(interpreter: Interpreter, node: ast.Dict, scope: Scope) -> Value:
             else:
                 entries.slots[AbstractDict.open] = Unknown(Why.UNKNOWN_ENTRY())
         else:
-            attributes.absorb(entries.slots, value)
+            items.absorb(entries.slots, value)
     return entries
 
 
 def _subscript(interpreter: Interpreter, node: ast.Subscript, scope: Scope) -> Value:
     container = interpreter.evaluate(node.value, scope)
     key = interpreter.evaluate(node.slice, scope)
-    return attributes.read_item(interpreter, container, key)
+    return items.read_item(interpreter, container, key)
 
 
 def _slice(interpreter: Interpreter, node: ast.Slice, scope: Scope) -> Value:

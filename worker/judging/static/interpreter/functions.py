@@ -15,10 +15,13 @@ from worker.judging.static.interpreter.interpreter import (
     Raised,
     StatementHandler,
 )
-from worker.judging.static.values import MISSING, AbstractList, Function, Lib, Names, Scope, Value
+from worker.judging.static.objects import AbstractList
+from worker.judging.static.scopes import Function, Kind, Names, Scope
+from worker.judging.static.undo_log import JUMPS
+from worker.judging.static.values import MISSING, Lib, Value
 
 MAX_CALLS = 30  # calls within calls
-_KINDS = {
+_KINDS: dict[str, Kind] = {
     "builtins.staticmethod": "static",
     "builtins.classmethod": "class",
     "builtins.property": "property",
@@ -87,7 +90,6 @@ def call_function(
 
 def _run_body(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:
     waiting = len(interpreter.store.pending)
-    every = frozenset({"return", "break", "continue"})
     try:
         done = interpreter.run_block(body, scope)
         value = done.value if done.kind == "return" else None
@@ -96,7 +98,7 @@ def _run_body(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> V
         if other is None:
             raise
         value = other.value
-    return interpreter.settle(every, waiting, value)
+    return interpreter.settle(JUMPS, waiting, value)
 
 
 def _collect(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:

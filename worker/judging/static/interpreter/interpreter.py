@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.joining import join, reachable
+from worker.judging.static.joining import join
+from worker.judging.static.objects import Call, Pipeline, Slots
 from worker.judging.static.operations import constants
-from worker.judging.static.undo_log import Pending, Store
+from worker.judging.static.scopes import Names, Scope
+from worker.judging.static.undo_log import Ending, Pending, Store
 from worker.judging.static.values import (
     SLOT,
-    AbstractDict,
-    AbstractList,
-    AbstractObject,
-    Bound,
-    Call,
-    Component,
-    Function,
-    Helper,
-    Instance,
-    Names,
-    Part,
-    Partial,
-    Pipeline,
-    Scheduler,
-    Scope,
-    Slots,
     Unknown,
     Value,
 )
@@ -40,22 +25,6 @@ MAX_DEPTH = 150
 LAST_CALL = "call"
 # Expressions that make nothing new, however large what they stand for is.
 _FREE = (ast.Name, ast.Attribute, ast.Constant)
-
-
-# What unknown code can change of the objects it is given; a pipeline's class and model it cannot.
-CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
-    Pipeline: (
-        Pipeline.scheduler,
-        Pipeline.dtype,
-        Pipeline.device,
-        Pipeline.settings,
-        Pipeline.replaced,
-        Pipeline.tgated,
-    ),
-    Component: (Component.changed,),
-    Scheduler: (Scheduler.open,),
-    Helper: ("params",),
-}
 
 
 class Abandoned(Exception):  # noqa: N818  # not an error of anyone's
@@ -79,7 +48,7 @@ class Raised(Exception):  # noqa: N818  # an event in the program that is read
 class Done:
     """How a block or expression ended: next, return, break or continue; and its value."""
 
-    kind: str = "next"
+    kind: Ending = "next"
     value: Value = None
 
 
@@ -222,45 +191,6 @@ class Interpreter:
         if self._steps > MAX_STEPS:
             raise Abandoned(Why.TOO_MUCH_WORK())
 
-    def taint(self, values: list[Value], why: Reason) -> None:
-        """Forget of everything reachable what code that cannot be read may have changed."""
-        put, unknown = self.store.put, Unknown(Why.MAY_BE_CHANGED(why))
-        for thing in reachable(values):
-            self.spend(SLOT * len(thing.slots))
-            if isinstance(thing, AbstractList):
-                put(thing.slots, AbstractList.items, unknown)
-            elif isinstance(thing, AbstractDict):
-                for key in [*thing.slots, AbstractDict.open]:
-                    put(thing.slots, key, unknown)
-            elif isinstance(thing, Instance):
-                put(thing.slots, AbstractDict.open, unknown)
-            else:
-                for slot in CHANGEABLE.get(type(thing), ()):
-                    put(thing.slots, slot, unknown)
-
-    def may_call(self, given: list[Value], why: Reason) -> None:
-        """Follow the functions and pipelines that something else is given, and may call."""
-        part = next((value for value in given if isinstance(value, Part)), None)
-        for value in given:
-            method = getattr(value, "method", getattr(value, "name", ""))
-            if (
-                isinstance(value, (Function, Partial, Pipeline))
-                or (isinstance(value, Bound) and isinstance(method, Function))
-                or (isinstance(value, Part) and method in ("__call__", "tgate"))
-            ):
-                unknown = Arguments(open=part.inner() if part else Unknown(Why.GIVEN_BY(why)))
-                self.branch(Unknown(why), partial(self._called, value, unknown), lambda: NEXT)
-
-    def _called(self, function: Value, arguments: Arguments) -> Done:
-        self.call(function, arguments)
-        return NEXT
-
-    def forget_names(self, why: Reason) -> None:
-        """Forget every name of the module: code that cannot be read may have set it."""
-        self.spend(SLOT * len(self.module.names))
-        for name in list(self.module.names):
-            self.store.put(self.module.names, name, Unknown(Why.MAY_BE_CHANGED(why)))
-
     def note(self, remark: Reason) -> None:
         if len(self.notes) < 20:
             self.notes[remark] = None
@@ -304,7 +234,7 @@ class Interpreter:
         store.pending.append(Pending(right.kind, mark, other, right.value, why))
         return left
 
-    def settle(self, kinds: frozenset[str], waiting_from: int, value: Value = None) -> Value:
+    def settle(self, kinds: frozenset[Ending], waiting_from: int, value: Value = None) -> Value:
         """Join the waiting paths of these kinds into the present one; return the joined value."""
         waiting = self.store.pending[waiting_from:]
         del self.store.pending[waiting_from:]
@@ -316,7 +246,7 @@ class Interpreter:
                 self.store.pending.append(path)
         return value
 
-    def switch(self, kind: str, waiting_from: int, leaving: Done | None) -> Pending | None:
+    def switch(self, kind: Ending, waiting_from: int, leaving: Done | None) -> Pending | None:
         """Leave the present path for a waiting one of this kind; None if none waits.
 
         The present path then waits in its place, unless it is None because it raised.

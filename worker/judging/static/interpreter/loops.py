@@ -16,12 +16,15 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
+from worker.judging.static.objects import element, truth
 from worker.judging.static.operations import constants
-from worker.judging.static.values import Scope, Unknown, Value, element, truth
+from worker.judging.static.scopes import Scope
+from worker.judging.static.undo_log import Ending
+from worker.judging.static.values import Unknown, Value
 
 MAX_ROUNDS = 1_000  # of a loop whose end is known; a longer one is abandoned
-_BREAK = frozenset({"break"})
-_CONTINUE = frozenset({"continue"})
+_BREAK: frozenset[Ending] = frozenset({"break"})
+_CONTINUE: frozenset[Ending] = frozenset({"continue"})
 
 
 def _for(interpreter: Interpreter, node: ast.For | ast.AsyncFor, scope: Scope) -> Done:
@@ -66,7 +69,8 @@ def _turn(interpreter: Interpreter, turn: Callable[[], Done], loop_waiting: int)
         done = turn()
     except Raised:
         # The path that raises is not the one taken if another waits.
-        for kind in ("continue", "break", "return"):
+        kinds: tuple[Ending, ...] = ("continue", "break", "return")
+        for kind in kinds:
             path = interpreter.switch(kind, loop_waiting, None)
             if path is not None:
                 done = Done(kind, path.value)

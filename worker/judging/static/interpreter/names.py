@@ -15,16 +15,15 @@ from worker.judging.static.interpreter.interpreter import (
     Raised,
     StatementHandler,
 )
-from worker.judging.static.operations import attributes, constants
+from worker.judging.static.objects import AbstractList, element
+from worker.judging.static.operations import attributes, constants, items
+from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
     MISSING,
     SLOT,
-    AbstractList,
     Lib,
-    Scope,
     Unknown,
     Value,
-    element,
 )
 
 BUILTIN_NAMES = frozenset(dir(builtins))
@@ -62,9 +61,7 @@ def assign(interpreter: Interpreter, target: ast.expr, value: Value, scope: Scop
         attributes.write(interpreter, interpreter.evaluate(target.value, scope), target.attr, value)
     elif isinstance(target, ast.Subscript):
         container = interpreter.evaluate(target.value, scope)
-        attributes.write_item(
-            interpreter, container, interpreter.evaluate(target.slice, scope), value
-        )
+        items.write_item(interpreter, container, interpreter.evaluate(target.slice, scope), value)
     elif isinstance(target, (ast.Tuple, ast.List)):
         _unpack(interpreter, target.elts, value, scope)
     elif isinstance(target, ast.Starred):
@@ -132,9 +129,7 @@ def _delete(interpreter: Interpreter, node: ast.Delete, scope: Scope) -> Done:
             attributes.delete(interpreter, interpreter.evaluate(target.value, scope), target.attr)
         elif isinstance(target, ast.Subscript):
             container = interpreter.evaluate(target.value, scope)
-            attributes.delete_item(
-                interpreter, container, interpreter.evaluate(target.slice, scope)
-            )
+            items.delete_item(interpreter, container, interpreter.evaluate(target.slice, scope))
     return NEXT
 
 

@@ -17,18 +17,12 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
+from worker.judging.static.objects import AbstractDict, AbstractList, Instance, Part, truth
 from worker.judging.static.operations import attributes, constants, containers
+from worker.judging.static.scopes import Bound, Function, Scope
 from worker.judging.static.values import (
-    AbstractDict,
-    AbstractList,
-    Bound,
-    Function,
-    Instance,
-    Part,
-    Scope,
     Unknown,
     Value,
-    truth,
 )
 
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 from worker.judging.library_facts import ACCELERATOR_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.objects import AbstractDict, Component, Helper, Pipeline, Slots
 from worker.judging.static.operations.attributes import change, component
 from worker.judging.static.values import (
-    AbstractDict,
-    Component,
-    Helper,
     Lib,
-    Pipeline,
-    Slots,
     Unknown,
     Value,
 )
@@ -47,8 +44,8 @@ def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> V
         return given.get("model", 0)
     if name.startswith("Tgate") and name.endswith("Loader"):
         return _load_tgate(interpreter, name, given)
-    interpreter.taint(
-        [*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path)
+    taint(
+        interpreter, [*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path)
     )
     return Unknown(Why.RESULT(function=function.path))
 

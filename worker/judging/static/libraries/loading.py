@@ -9,8 +9,9 @@ from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import shallow
 from worker.judging.static.libraries import schedulers
 from worker.judging.static.libraries.placement import device_name, dtype_name
+from worker.judging.static.objects import AbstractDict, Component, Pipeline
 from worker.judging.static.operations.attributes import write
-from worker.judging.static.values import AbstractDict, Component, Lib, Pipeline, Unknown, Value
+from worker.judging.static.values import Lib, Unknown, Value
 
 # Keywords of from_pretrained that choose files or save memory, but not what the pipeline is.
 _LOADING = frozenset(

@@ -5,17 +5,15 @@ from __future__ import annotations
 from worker.judging.library_facts import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.libraries import accelerators, loading, schedulers
 from worker.judging.static.libraries.placement import dtype_name
+from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
 from worker.judging.static.operations.builtins import call_standard
 from worker.judging.static.values import (
     MISSING,
-    Component,
     Lib,
-    Part,
-    Pipeline,
-    Scheduler,
     Unknown,
     Value,
 )
@@ -119,11 +117,11 @@ def _give_to(interpreter: Interpreter, function: Lib, arguments: Arguments) -> N
     why = Why.FUNCTION(path=function.path)
     if function.root in TOOLKITS and function.path != "torch.save":
         library_objects = (Pipeline, Component, Scheduler, Part)
-        interpreter.taint([v for v in given if isinstance(v, library_objects)], why)
+        taint(interpreter, [v for v in given if isinstance(v, library_objects)], why)
     if function.root not in OBSERVERS:
-        interpreter.may_call(given, why)
+        may_call(interpreter, given, why)
     else:
-        interpreter.may_call([v for v in given if not isinstance(v, Pipeline)], why)
+        may_call(interpreter, [v for v in given if not isinstance(v, Pipeline)], why)
 
 
 def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments) -> Value:

@@ -15,17 +15,19 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import Spend, clone, key_of, same
 from worker.judging.static.libraries import accelerators, schedulers
-from worker.judging.static.operations import constants
-from worker.judging.static.values import (
-    MISSING,
+from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     Call,
     Component,
     Field,
-    Lib,
     Pipeline,
     Slots,
+)
+from worker.judging.static.operations import constants
+from worker.judging.static.values import (
+    MISSING,
+    Lib,
     Unknown,
     Value,
     is_symbol,

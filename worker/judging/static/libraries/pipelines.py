@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.judging.library_facts import NEUTRAL_METHODS, NEUTRAL_PART_METHODS, UNDOES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import key_of
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
@@ -14,13 +15,9 @@ from worker.judging.static.libraries.placement import (
     moved_component,
     moved_pipeline,
 )
+from worker.judging.static.objects import AbstractDict, Component, Part, Pipeline, Slots
 from worker.judging.static.operations.attributes import change, write
 from worker.judging.static.values import (
-    AbstractDict,
-    Component,
-    Part,
-    Pipeline,
-    Slots,
     Unknown,
     Value,
 )
@@ -39,7 +36,7 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
         for name, value in given.keywords.items():
             write(interpreter, pipe, name, value)
         if given.open is not None:
-            interpreter.taint([pipe], given.open.why)
+            taint(interpreter, [pipe], given.open.why)
         return None
     if method.startswith("_"):
         change(interpreter, pipe, method, *given.positional, *given.keywords.values())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.values import Component, Field, Lib, Pipeline, Unknown, Value
+from worker.judging.static.objects import Component, Field, Pipeline
+from worker.judging.static.values import Lib, Unknown, Value
 
 _DTYPES = {
     "half": "float16",

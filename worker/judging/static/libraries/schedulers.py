@@ -14,13 +14,9 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import key_of, same
+from worker.judging.static.objects import AbstractDict, Field, Scheduler, SchedulerConfig, Slots
 from worker.judging.static.operations.attributes import change
 from worker.judging.static.values import (
-    AbstractDict,
-    Field,
-    Scheduler,
-    SchedulerConfig,
-    Slots,
     Unknown,
     Value,
 )

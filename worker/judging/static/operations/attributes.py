@@ -1,4 +1,4 @@
-"""Attributes and elements: reading and writing them, on everything that has some."""
+"""Attributes: reading and writing them, on everything that has some."""
 
 from __future__ import annotations
 
@@ -7,32 +7,28 @@ from collections.abc import Sequence
 from worker.judging.library_facts import COMPONENTS, PACKAGES, PARTS, PLAIN_ATTRIBUTES, UNSEEN
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
 from worker.judging.static.joining import digest, key_of
-from worker.judging.static.operations import constants
-from worker.judging.static.values import (
-    MISSING,
+from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
-    AbstractList,
     AbstractObject,
-    Bound,
     Component,
-    Function,
     Helper,
     Instance,
-    Lib,
     Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
-    Scope,
-    Slots,
-    Super,
+)
+from worker.judging.static.scopes import Bound, Function, Scope, Super
+from worker.judging.static.values import (
+    MISSING,
+    Lib,
     Unknown,
     Value,
     is_constant,
-    is_symbol,
 )
 
 # The attributes of a pipeline that a file reads as they are.
@@ -266,7 +262,7 @@ def change(interpreter: Interpreter, owner: Value, name: str, *by: Value) -> Non
     elif isinstance(owner, Part) and not owner.name.startswith("_"):
         change(interpreter, owner.owner, owner.name or name, Unknown(what.why))
     else:
-        interpreter.taint([owner], what.why)
+        taint(interpreter, [owner], what.why)
 
 
 def _written(owner: Instance, name: str, value: Value) -> Value:
@@ -278,72 +274,3 @@ def _written(owner: Instance, name: str, value: Value) -> Value:
     if setter or find(owner.cls, "__setattr__") is not MISSING:
         return Unknown(Why.SETTER(name=name))
     return value
-
-
-def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
-    """Return ``container[key]``."""
-    interpreter.spend(constants.size(key))
-    if isinstance(container, Instance):
-        method = find(container.cls, "__getitem__")
-        if isinstance(method, Function):
-            return interpreter.call(Bound(container, method), Arguments([key]))
-    if container == Lib("sys.modules") and isinstance(key, str):
-        return Lib(key)
-    if isinstance(container, AbstractDict) and container.parts_of and isinstance(key, str):
-        return read(interpreter, container.parts_of, key)
-    if isinstance(container, AbstractDict) and isinstance(key, Lib):
-        return container.slots.get(key, Unknown(Why.DICT_ENTRY()))
-    if isinstance(container, AbstractDict) and container.is_closed and is_constant(key):
-        if key in container.slots:
-            return container.slots[key]
-        raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
-    return constants.index(container, key)
-
-
-def write_item(interpreter: Interpreter, container: Value, key: Value, value: Value) -> None:
-    """Do ``container[key] = value``."""
-    interpreter.spend(constants.size(key))
-    if isinstance(container, SchedulerConfig) and container.of is not None:
-        change(interpreter, container.of, "config", key, value)
-    elif isinstance(container, (AbstractDict, SchedulerConfig)):
-        if is_constant(key) or is_symbol(key):
-            interpreter.store.put(container.slots, key, value)
-        else:
-            interpreter.taint([container], Why.UNKNOWN_KEY())
-    elif isinstance(container, AbstractList):
-        items = container.items
-        if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
-            changed = list(items)
-            changed[key] = value
-            interpreter.spend(len(items) // 50)
-            interpreter.store.assign(container, AbstractList.items, tuple(changed))
-        else:
-            interpreter.store.assign(
-                container, AbstractList.items, Unknown(Why.LIST_CHANGED_SOMEWHERE())
-            )
-    else:
-        change(interpreter, container, ELEMENT, key, value)
-
-
-def delete_item(interpreter: Interpreter, container: Value, key: Value) -> None:
-    """Do ``del container[key]``."""
-    if isinstance(container, AbstractDict) and is_constant(key):
-        if key in container.slots:
-            interpreter.store.drop(container.slots, key)
-        elif AbstractDict.open not in container.slots:
-            raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
-    elif isinstance(container, AbstractList):
-        interpreter.store.assign(
-            container, AbstractList.items, Unknown(Why.LIST_CHANGED(method="del"))
-        )
-    else:
-        change(interpreter, container, ELEMENT, key)
-
-
-def absorb(slots: Slots, value: Value) -> None:
-    """Add the entries of another dictionary, as ``{**value}`` and ``dict(value)`` do."""
-    if isinstance(value, (AbstractDict, SchedulerConfig)):
-        slots.update(value.slots)
-    else:
-        unknown = Unknown(Why.DICT_ENTRIES())
-        slots[AbstractDict.open] = value.inner() if isinstance(value, Part) else unknown

@@ -7,23 +7,24 @@ from collections.abc import Callable
 from worker.judging.library_facts import CALLS, COMPONENTS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import forget_names, taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import clone, key_of, shallow
-from worker.judging.static.operations import attributes, constants, containers
-from worker.judging.static.values import (
-    MISSING,
+from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
     Component,
-    Function,
     Instance,
-    Lib,
-    Names,
     Part,
-    Partial,
     Pipeline,
     Scheduler,
+)
+from worker.judging.static.operations import attributes, constants, containers
+from worker.judging.static.scopes import Function, Names, Partial
+from worker.judging.static.values import (
+    MISSING,
+    Lib,
     Unknown,
     Value,
     is_constant,
@@ -117,8 +118,8 @@ def _device(given: Arguments) -> Value:
 
 def _dynamic(interpreter: Interpreter, given: Arguments) -> Value:
     """Forget every name and every pipeline: code in a text may change any of them."""
-    interpreter.forget_names(Why.RUN_TIME_CODE())
-    interpreter.taint([*interpreter.built], Why.RUN_TIME_CODE())
+    forget_names(interpreter, Why.RUN_TIME_CODE())
+    taint(interpreter, [*interpreter.built], Why.RUN_TIME_CODE())
     return Unknown(Why.RUN_TIME_CODE_RESULT())
 
 
@@ -186,7 +187,7 @@ def _delattr(interpreter: Interpreter, given: Arguments) -> Value:
     if isinstance(name, str):
         attributes.delete(interpreter, owner, name)
     else:
-        interpreter.taint([owner], Why.UNKNOWN_ATTRIBUTE())
+        taint(interpreter, [owner], Why.UNKNOWN_ATTRIBUTE())
     return None
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic, text and containers on known values, never larger than a small bound."""
+"""Operators and containers on known values, never larger than a small bound."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import ast
 import operator
 import os.path
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from worker.judging.reasons.codes import Why
+from worker.judging.static.objects import (
+    AbstractDict,
+    AbstractList,
+    Instance,
+    Part,
+    SchedulerConfig,
+    element,
+    truth,
+)
 from worker.judging.static.values import (
     CONSTANTS,
     MAX_LENGTH,
     SLOT,
-    AbstractDict,
-    AbstractList,
-    Instance,
     Lib,
-    Part,
-    SchedulerConfig,
     Unknown,
     Value,
-    element,
     is_constant,
     is_symbol,
-    truth,
     weight,
 )
 
@@ -53,39 +55,7 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
-TEXT_METHODS = frozenset(
-    [
-        "capitalize",
-        "casefold",
-        "count",
-        "endswith",
-        "find",
-        "index",
-        "isalnum",
-        "isalpha",
-        "isdigit",
-        "islower",
-        "isupper",
-        "join",
-        "lower",
-        "lstrip",
-        "partition",
-        "removeprefix",
-        "removesuffix",
-        "replace",
-        "rfind",
-        "rpartition",
-        "rsplit",
-        "rstrip",
-        "split",
-        "splitlines",
-        "startswith",
-        "strip",
-        "swapcase",
-        "title",
-        "upper",
-    ]
-)
+
 BUILTINS: dict[str, Callable[..., Any]] = {
     "abs": abs,
     "bool": bool,
@@ -135,7 +105,7 @@ def size(value: Value) -> float:
         return len(value) / 1000
     if isinstance(value, AbstractDict):
         return SLOT * len(value.slots)
-    items = _plain(value)
+    items = plain(value)
     if not isinstance(items, tuple):
         return 0
     return SLOT * len(items) + sum(size(item) for item in items if isinstance(item, tuple))
@@ -153,7 +123,7 @@ def binary(op: ast.operator, left: Value, right: Value) -> Value:
     ):
         return AbstractDict(left.slots | right.slots)
     lists = isinstance(left, AbstractList) or isinstance(right, AbstractList)
-    a, b = _plain(left), _plain(right)
+    a, b = plain(left), plain(right)
     if isinstance(op, ast.Div) and isinstance(a, str) and isinstance(b, str):
         return os.path.join(a, b)  # pathlib paths are kept as text
     if isinstance(op, ast.Mod) and isinstance(a, (str, bytes)):
@@ -191,7 +161,7 @@ def _percent(template: str | bytes, arguments: Raw) -> Value:
     return known(operator.mod, template, arguments)
 
 
-def _plain(value: Value) -> Raw:
+def plain(value: Value) -> Raw:
     """Return a value as Python has it: a list's items as a tuple."""
     return value.items if isinstance(value, AbstractList) else value
 
@@ -233,7 +203,7 @@ def compare(op: ast.cmpop, left: Value, right: Value) -> bool | Unknown:
 def equal(left: Value, right: Value) -> bool | Unknown:
     """Return whether two known values are equal."""
     if isinstance(left, (AbstractList, tuple)) and isinstance(right, (AbstractList, tuple)):
-        a, b = _plain(left), _plain(right)
+        a, b = plain(left), plain(right)
         if is_constant(a) and is_constant(b) and type(left) is type(right):
             return bool(a == b)
         return Unknown(Why.LIST_COMPARISON())
@@ -263,7 +233,7 @@ def _contains(container: Value, item: Value) -> bool | Unknown:
         if isinstance(item, CONSTANTS) and item in container.slots:
             return True
         return False if container.is_closed else Unknown(Why.DICT_ENTRIES())
-    items = _plain(container)
+    items = plain(container)
     if not isinstance(items, tuple):
         return Unknown(Why.MEMBERSHIP())
     answers = [compare(ast.Eq(), entry, item) for entry in items]
@@ -303,7 +273,7 @@ def index(container: Value, key: Value) -> Value:
         if isinstance(key, (*CONSTANTS, tuple)) and is_constant(key) and key in container.slots:
             return container.slots[key]
         return unknown_entry(container)
-    items = _plain(container)
+    items = plain(container)
     if isinstance(items, Unknown):
         return element(items)
     if isinstance(items, (tuple, str, bytes)) and isinstance(key, (int, slice)):
@@ -311,71 +281,3 @@ def index(container: Value, key: Value) -> Value:
         keep = isinstance(container, AbstractList) and isinstance(key, slice)
         return AbstractList.of(result) if keep and isinstance(result, tuple) else result
     return Unknown(Why.UNKNOWN_ELEMENT())
-
-
-def text(value: Value, conversion: int, specification: str) -> str | Unknown:
-    """Return a value as an f-string shows it."""
-    if isinstance(value, Unknown):
-        return Unknown(value.why)
-    if isinstance(value, AbstractList) and is_constant(value.items):
-        value = list(_plain(value))
-    elif not is_constant(value):
-        return Unknown(Why.OBJECT_TEXT())
-    if any(len(width) > 3 for width in re.findall(r"\d+", specification)):
-        return Unknown(Why.LONG_TEXT())
-    conversions: dict[int, Callable[[Raw], str]] = {114: repr, 115: str, 97: ascii}
-    shown = conversions[conversion](value) if conversion in conversions else value
-    result = known(format, shown, specification)
-    return result if isinstance(result, (str, Unknown)) else Unknown(Why.FORMATTED_TEXT())
-
-
-def text_format(template: str, positional: Sequence[Value], keywords: dict[str, Value]) -> Value:
-    """Return ``template.format(…)`` for templates of plain fields."""
-    pieces: list[str] = []
-    automatic = position = size = 0
-    for match in re.finditer(r"\{\{|\}\}|\{(\w*)(?:!([rsa]))?(?::([^{}]*))?\}", template):
-        between = template[position : match.start()]
-        pieces.append(between)
-        position = match.end()
-        if "{" in between or "}" in between:
-            return Unknown(Why.NESTED_FORMAT())
-        if match[0] in ("{{", "}}"):
-            pieces.append(match[0][0])
-            continue
-        name = match[1]
-        if not name:
-            name, automatic = str(automatic), automatic + 1
-        if name.isdigit():
-            value = positional[int(name)] if len(name) < 4 and int(name) < len(positional) else None
-        else:
-            value = keywords.get(name, Unknown(Why.MISSING_FORMAT_FIELD()))
-        piece = text(value, ord(match[2]) if match[2] else -1, match[3] or "")
-        if isinstance(piece, Unknown):
-            return piece
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_LENGTH:
-            return Unknown(Why.LONG_TEXT())
-    rest = template[position:]
-    if "{" in rest or "}" in rest:
-        return Unknown(Why.NESTED_FORMAT())
-    return "".join([*pieces, rest])
-
-
-def text_method(receiver: str, name: str, arguments: Sequence[Value]) -> Value:
-    """Return the result of a ``str`` method that neither formats nor grows its text."""
-    plain = [_plain(argument) for argument in arguments]
-    unknown = next((item for item in plain if not is_constant(item)), None)
-    if name not in TEXT_METHODS or unknown is not None:
-        return Unknown(
-            unknown.why if isinstance(unknown, Unknown) else Why.RESULT(function=f"{name}()")
-        )
-    if name == "replace" and len(plain) >= 2:
-        growth = len(str(plain[1])) * (len(receiver) + 1)
-        if growth > MAX_LENGTH:
-            return Unknown(Why.LONG_TEXT())
-    if name == "join" and plain and isinstance(plain[0], tuple):
-        length = sum(len(item) + len(receiver) for item in plain[0] if isinstance(item, str))
-        if length > MAX_LENGTH:
-            return Unknown(Why.LONG_TEXT())
-    return known(getattr(receiver, name), *plain)

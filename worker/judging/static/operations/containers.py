@@ -9,19 +9,22 @@ from typing import Any
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import may_call
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import shallow
-from worker.judging.static.operations import attributes, constants
-from worker.judging.static.values import (
-    MAX_LENGTH,
+from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     SchedulerConfig,
+    element,
+    truth,
+)
+from worker.judging.static.operations import constants, items
+from worker.judging.static.values import (
+    MAX_LENGTH,
     Unknown,
     Value,
-    element,
     is_constant,
-    truth,
 )
 
 Columns = list[tuple[Value, ...]]
@@ -66,7 +69,7 @@ def map_call(interpreter: Interpreter, given: Arguments) -> Value:
     columns = [constants.iterate(value) for value in given.positional[1:]]
     unknown = next((items for items in columns if isinstance(items, Unknown)), None)
     if unknown is not None or not columns:
-        interpreter.may_call(given.positional, Why.UNKNOWN_MAP())
+        may_call(interpreter, given.positional, Why.UNKNOWN_MAP())
         return Unknown(Why.UNKNOWN_MAP())
     rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
     function = given.positional[0]
@@ -86,7 +89,7 @@ def sorted_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``sorted(…)``, its key function called on every item."""
     items, key = constants.iterate(given.get("", 0)), given.get("key")
     if isinstance(items, Unknown):
-        interpreter.may_call([key], Why.UNKNOWN_SORT())
+        may_call(interpreter, [key], Why.UNKNOWN_SORT())
         return element(items)
     keys = (
         items if key is None else tuple(interpreter.call(key, Arguments([item])) for item in items)
@@ -177,7 +180,7 @@ ITERATORS: dict[str, Callable[[Columns], Value]] = {
 def _fill(entries: AbstractDict, source: Value) -> None:
     pairs = constants.iterate(source) if isinstance(source, (AbstractList, tuple)) else None
     if pairs is None:
-        attributes.absorb(entries.slots, source)
+        items.absorb(entries.slots, source)
         return
     for pair in pairs if isinstance(pairs, tuple) else ():
         if isinstance(pair, tuple) and len(pair) == 2 and is_constant(pair[0]):

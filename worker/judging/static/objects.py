@@ -1,0 +1,267 @@
+"""What can change: objects with slots, so that one journal can undo and join every change.
+
+A slot's key is a name of the file (an attribute, an entry's key) or a ``Field`` of the object's class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+from worker.judging.reasons.codes import Why
+from worker.judging.static.values import CONSTANTS, MISSING, Lib, Unknown, Value, is_symbol
+
+Slots: TypeAlias = "dict[Any, Value]"  # keys are constants and symbols of the file, and Fields
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Part(Unknown):
+    """Something inside an object of a library: what is done to it may change that object.
+
+    ``name`` is the attribute that was read last, ``own`` says that the owner itself has it.
+    """
+
+    owner: AbstractObject = field(kw_only=True, compare=False)
+    name: str = field(default="", kw_only=True)
+    own: bool = field(default=False, kw_only=True)
+
+    def inner(self, name: str = "") -> Part:
+        """Return what is found inside of it, or what one of its methods returns.
+
+        From ``__dict__`` and the like any attribute can be reached: such a name is kept.
+        """
+        kept = self.name if self.name.startswith("_") else name
+        return Part(self.why, owner=self.owner, name=kept)
+
+
+def element(of: Unknown) -> Unknown:
+    """Return an element of something that is not known; two of them need not be the same."""
+    return of.inner() if isinstance(of, Part) else Unknown(of.why)
+
+
+class Field(Generic[T]):
+    """A slot that this code names, not the file: read as an attribute, written through the store.
+
+    The field itself is the key of the slot, so that nothing in a file can be taken for it.
+    """
+
+    def __init__(self, default: T) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type[AbstractObject], name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @overload
+    def __get__(self, owner: None, kind: type[AbstractObject]) -> Field[T]: ...
+
+    @overload
+    def __get__(self, owner: AbstractObject, kind: type[AbstractObject]) -> T: ...
+
+    def __get__(self, owner: AbstractObject | None, kind: type[AbstractObject]) -> Field[T] | T:
+        # What a slot holds was put there as this field's value.
+        return self if owner is None else owner.slots.get(self, self.default)  # type: ignore[return-value]
+
+
+class AbstractObject:
+    """Something that can change. Its identity is the Python object's."""
+
+    __slots__ = ("slots",)
+
+    # Why there may be entries, or attributes, that nobody knows of.
+    open: Field[Value] = Field(MISSING)
+
+    def __init__(self, slots: Slots | None = None) -> None:
+        self.slots: Slots = {} if slots is None else slots
+
+    def like(self, slots: Slots) -> AbstractObject:
+        """Return an object of the same kind with other slots."""
+        return type(self)(slots)
+
+
+class AbstractList(AbstractObject):
+    """A list (or a set, or a deque: nothing here needs the difference)."""
+
+    __slots__ = ()
+
+    items: Field[tuple[Value, ...] | Unknown] = Field(())
+
+    @staticmethod
+    def of(items: tuple[Value, ...] | Unknown) -> AbstractList:
+        return AbstractList({AbstractList.items: items})
+
+
+class _Entries(AbstractObject):
+    """Something whose other slots are entries under their keys."""
+
+    __slots__ = ()
+
+    # Whose configuration holds where no entry is: a model's, or NO_MODEL.
+    base: Field[Value] = Field(MISSING)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether there are no other entries than those in the slots."""
+        return AbstractObject.open not in self.slots and _Entries.base not in self.slots
+
+    @property
+    def entries(self) -> Slots:
+        """The entries alone."""
+        return {key: value for key, value in self.slots.items() if not isinstance(key, Field)}
+
+
+class AbstractDict(_Entries):
+    """A dictionary."""
+
+    __slots__ = ()
+
+    # Of ``pipe.components``: the pipeline whose parts these are.
+    parts_of: Field[Value] = Field(None)
+
+
+class Pipeline(AbstractObject):
+    """A diffusers pipeline; its other slots are its parts, and attributes that the file added."""
+
+    __slots__ = ()
+
+    cls: Field[Value] = Field(None)
+    model_id: Field[Value] = Field(None)
+    scheduler: Field[Value] = Field(None)
+    dtype: Field[Value] = Field(None)
+    device: Field[Value] = Field(None)
+    # The parts that the file put in, by name, and what it called that may change the result.
+    replaced: Field[Value] = Field(None)
+    settings: Field[Value] = Field(None)
+    # The class of the T-GATE loader, and whether pipe.tgate() was called.
+    tgate: Field[Value] = Field(None)
+    tgated: Field[Value] = Field(False)
+    # What T-GATE's loader keeps as ``pipe.deepcache``.
+    helper: Field[Value] = Field(MISSING)
+
+
+class Component(AbstractObject):
+    """A part of a pipeline, or a model loaded by itself: what was patched, is recorded on it."""
+
+    __slots__ = ()
+
+    of: Field[Value] = Field(None)
+    # What was done to it that may change what it computes.
+    changed: Field[Value] = Field(None)
+    compile: Field[Value] = Field(None)
+    layout: Field[Value] = Field(None)
+    fused: Field[Value] = Field(None)
+    dtype: Field[Value] = Field(None)
+    device: Field[Value] = Field(None)
+    # The helper that is enabled on it, and the parameters of tomesd's patch.
+    deepcache: Field[Value] = Field(None)
+    tome: Field[Value] = Field(None)
+
+
+class Scheduler(_Entries):
+    """A noise scheduler; its other slots are its arguments under their names."""
+
+    __slots__ = ()
+
+    cls: Field[Value] = Field(None)
+
+
+class SchedulerConfig(_Entries):
+    """A noise scheduler's configuration: its arguments, without the class."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, slots: Slots, of: Scheduler | None = None) -> None:
+        super().__init__(slots)
+        # Whose it is: what changes the one changes the other.
+        self.of = of
+
+    def like(self, slots: Slots) -> AbstractObject:
+        return SchedulerConfig(slots, self.of)
+
+
+class Helper(AbstractObject):
+    """A DeepCacheSDHelper; its other slots, ``pipe`` and ``params``, are the file's to set too."""
+
+    __slots__ = ()
+
+    # Whether it is enabled although it was already.
+    twice: Field[Value] = Field(False)
+
+
+class Call(AbstractObject):
+    """What the file's latest pipeline call did: one slot per name of FIELDS."""
+
+    __slots__ = ()
+
+
+class AbstractClass(AbstractObject):
+    """A class that the file defines; its slots are its namespace."""
+
+    __slots__ = ("fields", "is_data", "lineage", "name")
+
+    def __init__(
+        self, slots: Slots, name: str = "", lineage: tuple[Value, ...] = (), is_data: bool = False
+    ) -> None:
+        super().__init__(slots)
+        self.name = name
+        # What it inherits from, in the order in which Python searches it.
+        self.lineage = lineage
+        self.is_data = is_data
+        # The names that its body annotates: a data class's fields.
+        self.fields: tuple[str, ...] = ()
+
+    @property
+    def is_enum(self) -> bool:
+        """Whether its members are the same only as themselves."""
+        return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.lineage)
+
+    @property
+    def has_unknown_base(self) -> bool:
+        """Whether it inherits from something that the file does not define."""
+        return any(
+            not isinstance(base, AbstractClass) and base != Lib("builtins.object")
+            for base in self.lineage
+        )
+
+    def may_have(self, *names: str) -> bool:
+        """Whether the class has one of these attributes, or inherits one, or may."""
+        own = (base for base in (self, *self.lineage) if isinstance(base, AbstractClass))
+        return self.has_unknown_base or any(name in base.slots for base in own for name in names)
+
+
+class Instance(AbstractObject):
+    """An object of a class that the file defines; its slots are its attributes."""
+
+    __slots__ = ("cls",)
+
+    def __init__(self, slots: Slots, cls: AbstractClass) -> None:
+        super().__init__(slots)
+        self.cls = cls
+
+    def like(self, slots: Slots) -> AbstractObject:
+        return Instance(slots, self.cls)
+
+
+def truth(value: Value) -> bool | Unknown:
+    """Return whether a value counts as true, or why that is not known."""
+    if isinstance(value, Unknown):
+        return value
+    if isinstance(value, AbstractList):
+        return value.items if isinstance(value.items, Unknown) else bool(value.items)
+    if isinstance(value, AbstractDict):
+        entries = len(value.slots) - (value.open is not MISSING) - (value.base is not MISSING)
+        if not entries and value.slots:
+            return Unknown(Why.DICT_ENTRIES())
+        return entries > 0
+    if isinstance(value, (tuple, *CONSTANTS)):
+        return bool(value)
+    if isinstance(value, Lib) and "." in value.path and not is_symbol(value):
+        return Unknown(Why.VALUE_SET_ELSEWHERE(name=value.path))  # config.USE_TOME
+    if isinstance(value, Lib) and value.root == "torch" and not value.last[:1].isupper():
+        return Unknown(Why.VALUE_OF_TORCH(name=value.path))  # torch.version.cuda
+    if isinstance(value, Instance) and value.cls.may_have("__bool__", "__len__"):
+        return Unknown(Why.OBJECT_TRUTH(cls=value.cls.name))
+    return True

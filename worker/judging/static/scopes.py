@@ -1,0 +1,78 @@
+"""Scopes, and what is called in them: functions of the file, methods, partial calls."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from worker.judging.static.objects import AbstractClass, Slots
+from worker.judging.static.values import Value
+
+
+class Names(dict[Any, Value]):
+    """The slots of a scope. A name bound on one path only is taken as bound: else it would fail."""
+
+
+@dataclass(eq=False)
+class Scope:
+    """Names, and the scope in which a name not found here is looked up."""
+
+    names: Names = field(default_factory=Names)
+    parent: Scope | None = None
+    is_class: bool = False
+    # By global and nonlocal.
+    redirected: dict[str, Scope] = field(default_factory=dict)
+    # Modules imported with *.
+    stars: list[str] = field(default_factory=list)
+    # A class body's annotated names, in order.
+    annotated: tuple[str, ...] = ()
+    function: Function | None = None
+    # The object that the running method belongs to.
+    receiver: Value = None
+
+
+# What decorators make of a function; a manager is the generator of a with statement.
+Kind: TypeAlias = Literal["function", "static", "class", "property", "manager"]
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function or lambda of the file, with its defaults as they were when it was defined."""
+
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+    scope: Scope
+    defaults: tuple[Value, ...] = ()
+    keyword_defaults: tuple[Value, ...] = ()  # MISSING: has none
+    kind: Kind = "function"
+    owner: AbstractClass | None = None
+
+    @property
+    def name(self) -> str:
+        return getattr(self.node, "name", "<lambda>")
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A method taken from a value: ``pipe.to``, ``helper.enable``, ``names.append``."""
+
+    receiver: Value
+    method: str | Function
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """``functools.partial``: a callable with arguments already given."""
+
+    function: Value
+    positional: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    spread: Slots | None = None  # see Arguments
+
+
+@dataclass(frozen=True, eq=False)
+class Super:
+    """``super()`` inside a method."""
+
+    receiver: Value
+    after: AbstractClass
