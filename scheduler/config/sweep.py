@@ -1,4 +1,4 @@
-"""A sweep as plain data: its tasks, their digests, their command lines. Pure (see sweepfile.py)."""
+"""A sweep as plain data: its tasks, their digests, their command lines. Pure (read by loader.py)."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Built:
 
     Attributes:
         findings: the fields, as the static reading names them; unknown where it built nothing.
-        description: see ``description.py``; None where it built nothing.
+        description: see ``schema.py``; None where it built nothing.
         problem: why it did not run through; None if it did.
         confined: what it was kept from.
         output: the first and last of what it printed.
