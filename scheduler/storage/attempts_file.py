@@ -86,7 +86,7 @@ class StartLine:
 
     def as_json(self) -> dict[str, Any]:
         """Return the line, as far as it is known."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key in self.__slots__ if (value := getattr(self, key)) is not None}
 
 
 @dataclass(frozen=True, slots=True)

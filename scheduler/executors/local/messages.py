@@ -8,7 +8,7 @@ two together.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from scheduler.executors.base import Refusal, StartRequest
@@ -23,7 +23,7 @@ class Setup:
 
     def as_line(self) -> bytes:
         """Return it as it is sent."""
-        return _line("setup", asdict(self))
+        return _line("setup", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Run:
 
     def as_line(self) -> bytes:
         """Return it as it is sent."""
-        return _line("run", asdict(self))
+        return _line("run", self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +116,6 @@ def parse(line: bytes) -> Answer:
     raise ValueError(f"not a supervisor's answer: {message!r}")
 
 
-def _line(kind: str, content: dict[str, Any]) -> bytes:
-    return json.dumps({"type": kind, **content}).encode() + b"\n"
+def _line(kind: str, order: Setup | Run) -> bytes:
+    content = {"type": kind, **{name: getattr(order, name) for name in order.__slots__}}
+    return json.dumps(content).encode() + b"\n"
