@@ -7,7 +7,6 @@ it: the images only get a little worse, the times a little better.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from worker.errors import WorkerError
 from worker.models.loading import modules_of
@@ -21,7 +20,7 @@ class IntegrityCheck:
     """Remembers a pipeline as it is at the first check and compares it with that at the others."""
 
     def __init__(self) -> None:
-        self._state: Mapping[str, Any] = {}
+        self._state: Mapping[str, object] = {}
         self._images: Tensor = None
 
     def check(self, pipeline: Pipeline, images: Tensor) -> None:
@@ -55,7 +54,7 @@ class IntegrityCheck:
             )
 
 
-def _state(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
+def _state(pipeline: Pipeline) -> Iterator[tuple[str, object]]:
     """Yield what an accelerator could leave behind, by name: modules' attributes and all weights.
 
     Of an attribute the type is enough (a ``forward`` of its own, another attention processor), and
@@ -77,7 +76,7 @@ def _state(pipeline: Pipeline) -> Iterator[tuple[str, Any]]:
         yield f"{name} (values)", (tensor.dtype, tuple(tensor.shape), repr(total))
 
 
-def _attributes(module: Module) -> dict[str, Any]:
+def _attributes(module: Module) -> dict[str, object]:
     return {
         name: (type(value), len(value) if isinstance(value, dict) else None)
         for name, value in vars(module).items()

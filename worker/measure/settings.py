@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 from worker.config.settings import PipelineSettings, Timing
 from worker.models.task import Task
@@ -61,7 +60,7 @@ class MeasurementSettings:
     pipeline: PipelineSettings
     timing: Timing
 
-    def as_json(self, prompts: Sequence[str]) -> dict[str, Any]:
+    def as_json(self, prompts: Sequence[str]) -> dict[str, object]:
         """Return the settings as they stand in a row, with a digest of them and of the prompts.
 
         Args:
@@ -112,6 +111,6 @@ def settings_of(request: TaskRequest, study: Study, device: str) -> MeasurementS
     )
 
 
-def _digest(content: Mapping[str, Any] | Sequence[str]) -> str:
+def _digest(content: Mapping[str, object] | Sequence[str]) -> str:
     text = json.dumps(content, sort_keys=True).encode()
     return hashlib.sha256(text).hexdigest()[:16]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.measure import rows
@@ -118,7 +117,7 @@ class TaskRun:
         """
         settings = settings_of(self._request, study, self._device)
         plain_settings = settings.as_json(self._session.prompts(settings.captions, study))
-        digest = plain_settings["digest"]
+        digest = str(plain_settings["digest"])
         missing = [item for item in wanted if (digest, item.key) not in self._known]
         done = len(wanted) - len(missing)
         self._say(
@@ -158,7 +157,7 @@ class TaskRun:
         baseline, batch_size = measured[0], context.settings.batch_size
         return [rows.make_measurement(samples, baseline, batch_size) for samples in measured]
 
-    def _reproduce(self) -> dict[str, Any]:
+    def _reproduce(self) -> dict[str, object]:
         """Return how the task is repeated by hand, as it stands in a row."""
         search = self._request.search.model_dump(mode="json", exclude_defaults=True)
         return {"command": self._request.command, "search": search}
@@ -176,7 +175,7 @@ class TaskRun:
 
 
 def _still_holding(
-    results: ResultsFile, here: Mapping[str, Any], say: Say
+    results: ResultsFile, here: Mapping[str, object], say: Say
 ) -> dict[tuple[str, str], Row]:
     """Return the rows that were measured on this machine by these libraries; the newest of each.
 

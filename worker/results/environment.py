@@ -20,11 +20,11 @@ _PACKAGES = (
 )
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str) -> dict[str, object]:
     """Return the device, its driver, the libraries' versions and this project's commit."""
     import torch
 
-    described: dict[str, Any] = {"device": _processor(), "driver": None, "threads": None}
+    described: dict[str, object] = {"device": _processor(), "driver": None, "threads": None}
     if device.startswith("cuda"):
         described["device"] = torch.cuda.get_device_name(device)
         described["driver"] = _driver()

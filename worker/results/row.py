@@ -36,7 +36,7 @@ def _todays_status(status: object) -> object:
     return NON_FINITE if status == _NON_FINITE_BEFORE else status
 
 
-def _with_digest(settings: dict[str, Any]) -> dict[str, Any]:
+def _with_digest(settings: dict[str, object]) -> dict[str, object]:
     if not isinstance(settings.get("digest"), str):
         raise ValueError("settings are told apart by their digest")  # noqa: TRY004  pydantic's way
     return settings
@@ -84,7 +84,7 @@ class Measurement(_Record):
 
     role: Role
     label: str
-    configuration: dict[str, Any]
+    configuration: dict[str, object]
     status: Annotated[str, BeforeValidator(_todays_status)]
     metrics: list[Metric]
     samples: Figures
@@ -130,9 +130,9 @@ class Row(Measurement):
     """A measurement as it stands in a results file, with all that it depends on."""
 
     absent: dict[str, str] = {}
-    settings: Annotated[dict[str, Any], AfterValidator(_with_digest)]
-    environment: dict[str, Any]
-    reproduce: dict[str, Any] = {}
+    settings: Annotated[dict[str, object], AfterValidator(_with_digest)]
+    environment: dict[str, object]
+    reproduce: dict[str, object] = {}
     study: str | None = None
     """None for the task's own measurement."""
 
@@ -142,9 +142,9 @@ class Row(Measurement):
         measurement: Measurement,
         *,
         absent: dict[str, str],
-        settings: dict[str, Any],
-        environment: dict[str, Any],
-        reproduce: dict[str, Any],
+        settings: dict[str, object],
+        environment: dict[str, object],
+        reproduce: dict[str, object],
         study: str | None,
     ) -> Row:
         """Return a measurement with all that it depends on."""
@@ -160,8 +160,7 @@ class Row(Measurement):
     @property
     def digest(self) -> str:
         """What tells the row's settings from others."""
-        digest: str = self.settings["digest"]
-        return digest
+        return str(self.settings["digest"])
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as plain data, in the order in which it is written."""
