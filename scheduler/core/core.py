@@ -5,7 +5,7 @@ events at the same times give the same actions, so all of it runs in simulation,
 Time is in seconds on a clock of the caller's that never goes back.
 
 Where a task can stand and what can happen to it there is a table, in states.py. An event that cannot happen
-where its task stands is a defect of the caller's and raises an error that tells the task's story.
+where its task stands is a defect of the caller's and raises an error that holds the task's story.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Core:
     """The state machine of one sweep: events in, actions out.
 
     It raises ImpossibleEventError for an event about a task that is not in the sweep, or that cannot
-    happen where the task stands; after that it decides as if the event had not been told.
+    happen where the task stands; after that it decides as if there had been no such event.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Core:
             policy: when a task is tried again.
             limits: when an attempt is stopped.
             now: the time.
-            devices: the memory in bytes of each device that may be told of, None where it is not
+            devices: the memory in bytes of each device that events may name, None where it is not
                 known: no task is given up for want of memory that one of them has.
         """
         self._policy = policy

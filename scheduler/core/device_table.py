@@ -10,9 +10,8 @@ from scheduler.core.events import SetAside
 from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry
 from scheduler.core.verdict import Kind
 
-SUSPECT_AFTER = (
-    3  # different tasks in a row that failed on a device while others succeeded elsewhere
-)
+# Different tasks in a row that failed on a device while others succeeded elsewhere.
+SUSPECT_AFTER = 3
 ASIDE = 600.0  # seconds that a device is set aside the first time; doubles each time
 MAX_ASIDE = 6 * 3600.0
 MOST_FREE = 0.95  # of a device's memory: a driver keeps 1 to 3 % of it for itself
@@ -26,16 +25,16 @@ class Device:
     ordinal: int
     free_memory: int | None = None
     total_memory: int | None = None
-    idle: bool = False  # was last said to be, and nothing was started on it since
-    within_reach: bool = (
-        False  # was not said to be busy, gone or refused since it was last said to be idle
-    )
-    attempts: int = (
-        0  # of ours on it; after a dispatcher's death more than one can wait for its end
-    )
+    # By the last event; and nothing was started on it since.
+    idle: bool = False
+    # No event since the last DeviceIdle called it busy, gone or refused.
+    within_reach: bool = False
+    # Of ours on it; after a dispatcher's death more than one can wait for its end.
+    attempts: int = 0
     aside_until: float = 0.0
     times_aside: int = 0
-    queued: bool = False  # stands in the heap of idle devices
+    # It stands in the heap of idle devices.
+    queued: bool = False
     # The suspicious failures since its last completion: task -> whether any was the device's own error.
     failures: dict[int, bool] = field(default_factory=dict)
     first_failure: float = 0.0

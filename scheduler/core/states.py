@@ -1,6 +1,6 @@
 """Where a task can stand, and what can happen to it there.
 
-Everything that changes a task's state is in `TRANSITIONS`, by the event that is told or the action that is
+Everything that changes a task's state is in `TRANSITIONS`, by the event that is handled or the action that is
 decided; what is not in it cannot happen::
 
     WAITING --Start--> RUNNING
@@ -92,10 +92,10 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
 
 
 class ImpossibleEventError(Exception):
-    """An event was told that cannot happen where its task stands: a defect of whoever tells it.
+    """An event that cannot happen where its task stands: a defect of the caller's.
 
     Attributes:
-        event: what was told.
+        event: the event.
         state: where the task stands; None if there is no such task.
         story: the task's last steps, oldest first, each with its time; of a task that ended long ago
             nothing is kept.

@@ -176,9 +176,8 @@ class Dispatcher:
         )
         for task, rejected in self._recovered.rejected:
             self._emit(je.CheckpointRejected(task, rejected.why, rejected.path.name))
-        for (
-            task
-        ) in self._recovered.unrecorded:  # its dispatcher died before the journal had its end
+        # Their dispatcher died before the journal had their end.
+        for task in self._recovered.unrecorded:
             if (done := read_object(self._paths.done(task))) is not None:
                 self._outcomes.found(task, done)
         for task in self._recovered.unlisted:

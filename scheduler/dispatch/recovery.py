@@ -26,7 +26,7 @@ from scheduler.storage.checkpoints import folder_entries, set_aside, why_not_don
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.logs import read_log
-from scheduler.storage.parallel import share_out
+from scheduler.storage.parallel import fork_map
 from scheduler.storage.paths import SweepPaths
 
 
@@ -70,6 +70,8 @@ class Waiting:
 
 
 Standing = Done | Failed | Running | Waiting
+# One for all of them: a sweep that is resumed may have a hundred thousand.
+HOLDS = Done()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class SweepFiles:
         """Look at the files of a sweep."""
         done = folder_entries(paths.checkpoints, ".done")
         logs = folder_entries(paths.logs, ".log")
-        doubts = share_out(
+        doubts = fork_map(
             partial(_doubts, sweep, done, logs), [task for task in sweep.tasks if task.id in done]
         )
         return cls(
@@ -114,7 +116,8 @@ class Recovered:
     @property
     def rejected(self) -> list[tuple[str, Rejected]]:
         """Return the checkpoints that do not hold, by task."""
-        return [(task, r) for task, found in self.standings.items() for r in found.rejected]
+        found = ((task, standing.rejected) for task, standing in self.standings.items())
+        return [(task, one) for task, rejected in found if rejected for one in rejected]
 
     @property
     def unrecorded(self) -> list[str]:
@@ -149,7 +152,7 @@ def classify(task: Task, sweep: Sweep, files: SweepFiles, clock: Clock) -> Stand
     rejected: tuple[Rejected, ...] = ()
     if task.id in files.done:
         if (why := files.doubts.get(task.id)) is None:
-            return Done()
+            return HOLDS
         rejected = (Rejected(files.paths.done(task.id), why),)
     digest = sweep.digest(task)
     if task.id in files.failed:
@@ -171,13 +174,13 @@ def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
     completions = _Completions(sweep, paths)
     standings = dict(found.standings)
     leftovers = set(found.leftovers)
-    for task in sweep.tasks:
+    for task in (task for task in sweep.tasks if standings[task.id].rejected):
         standing = standings[task.id]
-        if standing.rejected and completions.prove_again(task, standing):
-            standings[task.id] = Done()
+        if completions.prove_again(task, standing):
+            standings[task.id] = HOLDS
             if paths.attempts(task.id).exists():
                 leftovers.add(task.id)
-        elif standing.rejected:
+        else:
             kept = (Rejected(set_aside(r.path), r.why) for r in standing.rejected)
             standings[task.id] = replace(standing, rejected=tuple(kept))
     for task_id in found.leftovers:

@@ -1,6 +1,6 @@
 """A task's attempts since it was last completed, failed or forgotten, as its file has them.
 
-Each line is a JSON object, told apart by its keys:
+Each line is a JSON object, known by its keys:
 
 ========  ===================================  ==========================================================
 line      keys                                 written by
@@ -185,8 +185,8 @@ class VerdictLine:
 
     def as_json(self) -> dict[str, Any]:
         """Return the line."""
-        said = {"verdict": self.verdict.kind.value, "cause": self.verdict.cause}
-        return said if self.attempt is None else {"attempt": self.attempt, **said}
+        content = {"verdict": self.verdict.kind.value, "cause": self.verdict.cause}
+        return content if self.attempt is None else {"attempt": self.attempt, **content}
 
 
 @dataclass(slots=True)
@@ -202,7 +202,7 @@ class AttemptRecord:
     def for_people(self) -> dict[str, Any]:
         """Return what ``.done`` and ``.failed`` say of the attempt."""
         begun, end = self.started, self.ended
-        said: dict[str, Any] = {
+        content: dict[str, Any] = {
             "attempt": begun.attempt,
             "task": begun.task,
             "device": begun.device,
@@ -214,15 +214,15 @@ class AttemptRecord:
             "started": begun.started,
         }
         if self.foreign is not None:
-            said |= self.foreign.as_json()
+            content |= self.foreign.as_json()
         if end is not None:
-            said |= {"ended": end.ended, "code": end.code, "signal": end.signal}
+            content |= {"ended": end.ended, "code": end.code, "signal": end.signal}
         if end is not None and end.not_started is not None:
-            said |= {"not_started": end.not_started, "errno": end.errno}
+            content |= {"not_started": end.not_started, "errno": end.errno}
         elif end is not None:
-            said |= {"oom_killed": end.oom_killed, "stopped": end.stopped}
-            said |= {"leftovers": end.leftovers, "peak_memory": end.peak_memory}
-        return said if self.verdict is None else said | self.verdict.as_json()
+            content |= {"oom_killed": end.oom_killed, "stopped": end.stopped}
+            content |= {"leftovers": end.leftovers, "peak_memory": end.peak_memory}
+        return content if self.verdict is None else content | self.verdict.as_json()
 
 
 def read_attempts(path: Path) -> list[AttemptRecord]:

@@ -203,7 +203,7 @@ def _as_line(entry: Entry) -> bytes:
 def _plain(value: object) -> object:
     """Return what is written of a value that JSON does not know."""
     if isinstance(value, RetryReason):
-        return {name: said for name, said in _fields(value).items() if said not in (None, 0, ())}
+        return {key: field for key, field in _fields(value).items() if field not in (None, 0, ())}
     return _fields(value)
 
 

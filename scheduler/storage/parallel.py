@@ -13,7 +13,7 @@ Findings = dict[str, str]
 WORTH_A_PROCESS = 10_000  # items; a process begins and ends in the time of a few hundred
 
 
-def share_out(work: Callable[[Sequence[_T]], Findings], items: Sequence[_T]) -> Findings:
+def fork_map(work: Callable[[Sequence[_T]], Findings], items: Sequence[_T]) -> Findings:
     """Return ``work(items)``, found by several processes if there are many items.
 
     They are forked, so they see what this process sees; call it where no threads run. What one of them
@@ -26,9 +26,9 @@ def share_out(work: Callable[[Sequence[_T]], Findings], items: Sequence[_T]) -> 
     found = work(mine)
     for part, pid, answer in helpers:
         with open(answer, "rb") as file:
-            said = file.read()
+            answer_bytes = file.read()
         _, status = os.waitpid(pid, 0)
-        found |= json.loads(said) if status == 0 else work(part)
+        found |= json.loads(answer_bytes) if status == 0 else work(part)
     return found
 
 

@@ -101,11 +101,11 @@ class LiveDisplay:
         """Return what fits on the terminal, most important first: progress, some events, the devices."""
         size = self._live.console.size
         top = progress_rows(self._progress, now, size.width)
-        room = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
-        events = min(room - 1, max(FEWEST, room - len(self._progress.devices)))
+        height = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
+        events = min(height - 1, max(FEWEST, height - len(self._progress.devices)))
         recent = list(self._recent)[-events:] if events > 0 else []
         return Group(
-            *top, device_table(self._progress, self._paths, now, most=room - len(recent)), *recent
+            *top, device_table(self._progress, self._paths, now, most=height - len(recent)), *recent
         )
 
 

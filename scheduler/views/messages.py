@@ -61,9 +61,9 @@ def _text(  # noqa: PLR0912  # one case for each kind of event
         case je.TaskWaits():
             return f"{event.task}: will be tried again: {retry_text(event.reason)}"
         case je.TaskCompleted():
-            said = figures_of(event.summary)
+            figures = figures_of(event.summary)
             took = format_duration(event.seconds)
-            return f"{event.task}: completed in {took}{', ' + said if said else ''}"
+            return f"{event.task}: completed in {took}{', ' + figures if figures else ''}"
         case je.TaskFailed():
             return f"{event.task}: failed for good: {event.why}"
         case je.AttemptStopping():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
 
@@ -71,3 +72,11 @@ def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(devices: DeviceP
     devices.occupy(GPU.id, supervisor=1)
     events = devices.judge([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])
     assert [type(event) for event in events] == [DeviceState]
+
+
+def test_a_busy_device_is_journalled_once_whatever_its_figures(devices: DevicePool) -> None:
+    busy = [replace(READING, utilization=percent) for percent in (87, 91, 40)]
+    events = [event for reading in busy for event in devices.judge([reading])]
+    assert [event for event in events if isinstance(event, DeviceState)] == [
+        DeviceState(GPU.id, idle=False, reason="busy: utilisation 87 % (limit 5 %)")
+    ]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from scheduler.storage import parallel as shares
-from scheduler.storage.parallel import share_out
+from scheduler.storage.parallel import fork_map
 
 HERE = os.getpid()
 
@@ -38,16 +38,16 @@ def three_cores_and_eager(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_little_is_done_here(count: int) -> None:
-    assert share_out(by_whom, range(count)) == by_whom(range(count))
+    assert fork_map(by_whom, range(count)) == by_whom(range(count))
 
 
 @pytest.mark.parametrize("count", [6, 7, 8, 100])
 def test_much_is_shared_out(count: int) -> None:
-    found = share_out(by_whom, range(count))
+    found = fork_map(by_whom, range(count))
     assert found.keys() == {str(number) for number in range(count)}
     assert len(set(found.values())) == 3
 
 
 @pytest.mark.parametrize("work", [dies_elsewhere, fails_elsewhere])
 def test_what_a_helper_does_not_answer_is_done_here(work: object) -> None:
-    assert share_out(work, range(9)) == by_whom(range(9))  # type: ignore[arg-type]
+    assert fork_map(work, range(9)) == by_whom(range(9))  # type: ignore[arg-type]
