@@ -108,7 +108,7 @@ class SweepProgress:
 
     # --- events ----------------------------------------------------------------------------------
 
-    def apply(self, entry: je.Entry) -> None:  # noqa: PLR0912  # one case for each kind of event
+    def apply(self, entry: je.Entry) -> None:  # noqa: C901, PLR0912  # one case for each kind of event
         """Take one event."""
         at, event = entry.at, entry.event
         # Before a dispatcher started there was none, whatever the one before it told.

@@ -34,7 +34,7 @@ def sentence(event: je.JournalEvent, progress: SweepProgress) -> str | None:
     return text and printable(text, " ")
 
 
-def _text(  # noqa: PLR0912  # one case for each kind of event
+def _text(  # noqa: C901, PLR0912  # one case for each kind of event
     event: je.JournalEvent, progress: SweepProgress
 ) -> str | None:
     match event:
