@@ -170,7 +170,7 @@ def test_all_places_that_read_yaml_are_tried() -> None:
         "worker/commands/compare.py",
         "worker/commands/search.py",
         "worker/judging/build.py",
-        "worker/judging/measure.py",
+        "worker/config/target.py",
     }
 
 

@@ -8,23 +8,24 @@ import os
 import sys
 import traceback
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
-from worker.commands.options import add_limits, limits_of, number
+from worker.commands.options import add_limits, limits_of, number, warner
 from worker.config import numbers
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
-from worker.judging import field_diff as match
-from worker.judging import object_diff as objects
-from worker.judging import report, source
+from worker.judging import field_diff, report, source
 from worker.judging.fields import FIELDS, Findings
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.reasons.texts import text as text_of
-from worker.judging.static.extract import extract
+from worker.judging.static.extract import SourceFile
 from worker.judging.static.values import Unknown
+
+if TYPE_CHECKING:
+    from worker.judging.judge import Outcome
 
 EXAMPLE = """\
 example:
@@ -88,64 +89,49 @@ def run(arguments: argparse.Namespace) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    relaxed: match.Relaxed | None = None
+    relaxed: field_diff.Relaxed | None = None
     try:
         if arguments.weights and not arguments.relaxed:
             raise UsageError("--weights gives the weights of --relaxed; give both")
         if arguments.relaxed:
-            weights = read_weights(arguments.weights) if arguments.weights else match.WEIGHTS
-            relaxed = match.Relaxed(arguments.tolerance, weights)
+            weights = read_weights(arguments.weights) if arguments.weights else field_diff.WEIGHTS
+            relaxed = field_diff.Relaxed(arguments.tolerance, weights)
         models = _models(arguments)
     except (UsageError, WorkerError) as error:
         print(f"compare: {error}", file=sys.stderr)
         return 2
     errors: dict[str, Reason] = {}
-    sides = [_read(path, errors) for path in (arguments.reference, arguments.generated)]
-    matches = match.compare(sides[0], sides[1], relaxed)
-    compared: Compared | None = None
+    files = [_read(path, errors) for path in (arguments.reference, arguments.generated)]
+    sides = [file.findings for file in files]
+    matches = field_diff.compare(sides[0], sides[1], relaxed)
+    outcome: Outcome | None = None
     if not errors and (arguments.runtime or (arguments.hybrid and exit_code(matches) != 1)):
-        compared = _objects(arguments, sides, models, errors)
-        if compared is not None:
-            sides = [compared.expected, compared.found]
-            matches = match.compare(sides[0], sides[1], relaxed)
-    _print(arguments, Judged(sides, matches, compared), relaxed, errors)
+        outcome = _judge(arguments, files, models, errors)
+        if outcome is not None:
+            sides = _built_findings(outcome)
+            matches = field_diff.compare(sides[0], sides[1], relaxed)
+    _print(arguments, Comparison(sides, matches, outcome), relaxed, errors)
     for path, reason in errors.items():
         said = report.said(reason, arguments.lang)
         print(f"compare: {report.printable(path)} {said}", file=sys.stderr)
     if errors:
         return 2
     code = exit_code(matches)
-    if compared is None:
+    if outcome is None:
         return code
-    if compared.problem or compared.differences:
+    if outcome.problem or outcome.differences:
         return 1
-    return 3 if code == 0 and not compared.is_sure else code
+    return 3 if code == 0 and not outcome.backing.suffices else code
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What building both pipelines showed."""
-
-    expected: Findings
-    found: Findings
-    items: list[objects.Item]
-    problem: Reason | None
-    is_sure: bool
-    """Whether that they are the same is known by more than the generated file's own word."""
-
-    @property
-    def differences(self) -> list[objects.Item]:
-        """The paths at which the objects differ."""
-        return [item for item in self.items if item.kind != "match"]
-
-
-@dataclass(frozen=True)
-class Judged:
+class Comparison:
     """Everything there is to print."""
 
     sides: list[Findings]
-    matches: list[match.FieldMatch]
-    compared: Compared | None
+    matches: list[field_diff.FieldMatch]
+    outcome: Outcome | None
+    """None where the pipelines were not built."""
 
 
 def _models(arguments: argparse.Namespace) -> dict[str, str]:
@@ -160,47 +146,43 @@ def _models(arguments: argparse.Namespace) -> dict[str, str]:
     return read_models(arguments.models)
 
 
-def _objects(
+def _judge(
     arguments: argparse.Namespace,
-    sides: list[Findings],
+    files: list[SourceFile],
     models: dict[str, str],
     errors: dict[str, Reason],
-) -> Compared | None:
-    """Build both pipelines; None, and a message in ``errors``, if the reference does not build."""
-    from worker.judging import build as runtime
-    from worker.judging.sandbox import sandbox
+) -> Outcome | None:
+    """Build both pipelines; None, and a reason in ``errors``, if the reference does not build."""
+    from worker.judging.judge import BuildError, JudgeOptions, judge_program
 
-    built = []
-    limits = limits_of(arguments)
-    for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
-        try:
-            runtime.fetch(side, models)
-        except WorkerError as error:
-            errors[path] = Why.MODEL_NOT_FETCHED(error=str(error))
-            return None
-        hidden = [] if path == arguments.reference else [arguments.reference]
-        program = source.read_source(path)
-        built.append(runtime.build(program, models, limits, hidden))
-        if path == arguments.reference and built[0].problem is not None:
-            errors[path] = Why.REFERENCE_NOT_BUILT(built[0].problem)
-            return None
-    for line in sandbox.unprotected(built[1].confined):
-        print(f"compare: {line}", file=sys.stderr)
-    left, right = built[0].description, built[1].description
-    items = objects.compare(left, right) if left is not None and right is not None else []
-    backing = runtime.backing(program, sides[1], built[1].findings)
-    found = built[1].findings
-    if right is not None and backing.caveat is not None:
-        found = replace(found, notes=[Why.KNOWN_BY(backing.caveat)])
-    problem = built[1].problem or backing.problem
-    return Compared(built[0].findings, found, items, problem, backing.suffices)
+    reference, generated = files
+    options = JudgeOptions(
+        models=models,
+        limits=limits_of(arguments),
+        warn=warner("compare"),
+        hidden=[] if generated.path == reference.path else [reference.path],
+    )
+    try:
+        return judge_program(generated, reference, options)
+    except BuildError as error:
+        errors[error.path] = error.reason
+        return None
+
+
+def _built_findings(outcome: Outcome) -> list[Findings]:
+    """Return what both pipelines are, once built, with a note on what is not known for sure."""
+    found, caveat = outcome.found.findings, outcome.backing.caveat
+    if outcome.found.description is not None and caveat is not None:
+        found = replace(found, notes=[Why.KNOWN_BY(caveat)])
+    assert outcome.expected is not None  # there is a reference
+    return [outcome.expected.findings, found]
 
 
 class UsageError(Exception):
     """A mistake on the command line."""
 
 
-def exit_code(matches: list[match.FieldMatch]) -> int:
+def exit_code(matches: list[field_diff.FieldMatch]) -> int:
     """Return 0 if every field matches, 1 if one does not, 3 if some are unknown."""
     answers = {item.match for item in matches}
     if False in answers:
@@ -208,22 +190,22 @@ def exit_code(matches: list[match.FieldMatch]) -> int:
     return 3 if None in answers else 0
 
 
-def _read(path: str, errors: dict[str, Reason]) -> Findings:
+def _read(path: str, errors: dict[str, Reason]) -> SourceFile:
     try:
-        return extract(source.read_source(path))
+        return SourceFile.read(path)
     except source.SourceError as error:
         errors[path] = error.reason
-        return Findings(dict.fromkeys(FIELDS, Unknown(Why.FILE_NOT_READ())))
+        return SourceFile(path, b"", Findings(dict.fromkeys(FIELDS, Unknown(Why.FILE_NOT_READ()))))
 
 
 def _print(
     arguments: argparse.Namespace,
-    judged: Judged,
-    relaxed: match.Relaxed | None,
+    comparison: Comparison,
+    relaxed: field_diff.Relaxed | None,
     errors: dict[str, Reason],
 ) -> None:
-    sides, matches, compared = judged.sides, judged.matches, judged.compared
-    score = match.total_score(matches, relaxed.weights) if relaxed else None
+    sides, matches, outcome = comparison.sides, comparison.matches, comparison.outcome
+    score = field_diff.total_score(matches, relaxed.weights) if relaxed else None
     if arguments.json:
         extra: dict[str, Any] = {
             "notes": {
@@ -233,8 +215,8 @@ def _print(
         }
         if relaxed:
             extra["score"] = score
-        if compared is not None:
-            extra["objects"] = report.objects_as_json(compared.items, compared.problem)
+        if outcome is not None:
+            extra["objects"] = report.objects_as_json(outcome.items, outcome.problem)
         if errors:
             extra["errors"] = {path: text_of(reason) for path, reason in errors.items()}
         print(report.as_json(matches, extra, scored=relaxed is not None))
@@ -246,8 +228,8 @@ def _print(
     if relaxed:
         text = texts["no_score"] if score is None else texts["total_score"].format(score=score)
         console.print(Text(text))
-    if compared is not None:
-        report.print_objects(console, compared.items, compared.problem, arguments.lang)
+    if outcome is not None:
+        report.print_objects(console, outcome.items, outcome.problem, arguments.lang)
     for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
         for note in side.notes:
             said = report.said(note, arguments.lang)
@@ -265,7 +247,7 @@ def read_weights(path: str) -> dict[str, float]:
     except source.SourceError as error:
         raise ConfigurationError(f"{path} {error}") from error
     content = read_mapping(data, path, "fields with their weights, as in `accelerators: 4`")
-    weights = dict(match.WEIGHTS)
+    weights = dict(field_diff.WEIGHTS)
     for name, weight in content.items():
         if name not in FIELDS:
             near = difflib.get_close_matches(str(name), FIELDS, 1)

@@ -8,9 +8,15 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from worker.commands.options import add_limits, limits_of, number
+from worker.commands.options import (
+    add_measure_options,
+    limits_of,
+    measure_options_of,
+    number,
+    warner,
+)
 from worker.config import numbers
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 
 EXAMPLE = """\
 example:
@@ -38,38 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latency", type=number(numbers.positive), metavar="S", help="seconds for one call"
     )
     parser.add_argument("--json", action="store_true", help="print JSON alone")
-    add_effort(parser)
-
-
-def add_effort(parser: argparse.ArgumentParser) -> None:
-    """Declare how to run and measure; ``judge`` has the same."""
-    parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
-    add_limits(parser)
-    parser.add_argument(
-        "--num-samples",
-        type=number(numbers.COUNT),
-        default=32,
-        help="captions scored (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--batch-size", type=number(numbers.COUNT), help="images at once (default: the file's)"
-    )
-    parser.add_argument(
-        "--repeats",
-        type=number(numbers.COUNT),
-        default=10,
-        help="timed calls at least (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed",
-        type=number(numbers.TASK_NUMBERS["seed"]),
-        default=0,
-        help="of the first image (default: 0)",
-    )
-    parser.add_argument("--captions", help="coco2017, or a .txt, .tsv or .jsonl file")
-    parser.add_argument(
-        "--clip", metavar="MODEL[:WEIGHTS]", help="the scorer, as open_clip names it"
-    )
+    add_measure_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -82,70 +57,37 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.errors import ConfigurationError
-    from worker.judging import build as runtime
-    from worker.judging import measure as judge
-    from worker.judging import source
+    from worker.config.target import Target
+    from worker.judging.build import read_models
+    from worker.judging.judge import JudgeOptions, judge_program
     from worker.judging.reasons.texts import text as text_of
-    from worker.judging.sandbox import sandbox
-    from worker.judging.static.extract import extract
+    from worker.judging.source import SourceError
+    from worker.judging.static.extract import SourceFile
 
-    models = runtime.read_models(arguments.models)
-    target = judge.Target(arguments.target_speedup, arguments.max_loss, arguments.latency)
+    models = read_models(arguments.models)
     try:
-        text = source.read_source(arguments.file)
-        read = extract(text)
-    except source.SourceError as error:
+        program = SourceFile.read(arguments.file)
+    except SourceError as error:
         raise ConfigurationError(f"{arguments.file} {error}") from error
-    runtime.fetch(read, models)
-    built = runtime.build(text, models, limits_of(arguments))
-    for line in sandbox.unprotected(built.confined):
-        print(f"evaluate: {line}", file=sys.stderr)
-    backing = runtime.backing(text, read, built.findings)
-    problem = built.problem or backing.problem
-    if problem is not None:
-        return _finish(
-            arguments, {"file": arguments.file, "problem": text_of(problem), "passed": False}
-        )
-    try:
-        program = judge.program_of(built, models)
-        say = _quiet if arguments.json else _say
-        measured = judge.measure(program, effort_of(arguments), device(), say)
-    except judge.UnsuitableError as error:
-        answer = {"file": arguments.file, "problem": f"not measured: {error}", "passed": None}
-        return _finish(arguments, answer)
-    verdict = judge.verdict(measured, target)
-    answer = {"file": arguments.file} | judge.as_json(program, measured, verdict)
-    if answer["passed"] and not backing.suffices:
-        answer["passed"] = None
-    caveat = None if backing.caveat is None else text_of(backing.caveat)
-    return _finish(arguments, answer | {"caveat": caveat})
-
-
-def effort_of(arguments: argparse.Namespace) -> Any:  # judge.MeasureOptions, imported late
-    """Return how carefully to measure, by the command line."""
-    from worker.judging.measure import MeasureOptions
-
-    clip = None
-    if arguments.clip:
-        model, _, weights = arguments.clip.rpartition(":")
-        source = arguments.clip.startswith(("built:", "package:", "local-dir:"))
-        clip = (arguments.clip, "") if source or not model else (model, weights)
-    return MeasureOptions(
-        num_samples=arguments.num_samples,
-        batch_size=arguments.batch_size,
-        repeats=arguments.repeats,
-        seed=arguments.seed,
-        captions=arguments.captions,
-        clip=clip,
+    options = JudgeOptions(
+        models=models,
+        limits=limits_of(arguments),
+        warn=warner("evaluate"),
+        measure=measure_options_of(arguments),
+        target=Target(arguments.target_speedup, arguments.max_loss, arguments.latency),
+        say=_quiet if arguments.json else _say,
     )
-
-
-def device() -> str:
-    """Return the first visible GPU, or the CPU."""
-    import torch
-
-    return "cuda:0" if torch.cuda.is_available() else "cpu"
+    outcome = judge_program(program, None, options)
+    answer: dict[str, Any] = {"file": arguments.file}
+    if outcome.measurement is not None:
+        caveat = outcome.backing.caveat
+        answer |= outcome.measurement.as_json()
+        answer["caveat"] = None if caveat is None else text_of(caveat)
+    elif outcome.unsuitable is not None:
+        answer["problem"] = f"not measured: {outcome.unsuitable}"
+    elif outcome.problem is not None:
+        answer["problem"] = text_of(outcome.problem)
+    return _finish(arguments, answer | {"passed": outcome.passed})
 
 
 def _finish(arguments: argparse.Namespace, answer: Mapping[str, Any]) -> int:

@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.commands.evaluate import add_effort, device, effort_of
-from worker.commands.options import limits_of
+from worker.commands.options import add_measure_options, limits_of, measure_options_of, warner
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -32,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="append the verdict to this file (default $SWEEP_RESULTS or results.jsonl)",
     )
-    add_effort(parser)
+    add_measure_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,15 +44,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.judging import build as runtime
+    from worker.judging.build import read_models
     from worker.judging.case import Case, judge_case
+    from worker.judging.judge import JudgeOptions
     from worker.results.file import ResultsFile
 
     path = arguments.results or Path(os.environ.get("SWEEP_RESULTS") or "results.jsonl")
     results = ResultsFile.open(path)
-    models = runtime.read_models(arguments.models)
-    case = Case.read(arguments.case)
-    answer = judge_case(case, models, limits_of(arguments), effort_of(arguments))
+    options = JudgeOptions(
+        models=read_models(arguments.models),
+        limits=limits_of(arguments),
+        warn=warner("judge"),
+        measure=measure_options_of(arguments),
+    )
+    answer = judge_case(Case.read(arguments.case), options)
     for row in _rows(arguments, answer):
         results.append(row)
     results.append({"summary": _summary(arguments.case, answer)})
@@ -69,6 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the lines of the results file: what was measured, and the verdict over it."""
+    from worker.metrics.device import choose_device
     from worker.results import environment
     from worker.results.row import metric
 
@@ -95,7 +100,7 @@ def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[st
     measured = answer.get("measured")
     if measured is None:
         return [row | stamp]
-    stamp["environment"] = environment.describe(device())
+    stamp["environment"] = environment.describe(choose_device())
     row["configuration"] = measured["candidate"]["configuration"]
     row["metrics"] = [*metrics, *measured["candidate"]["metrics"]]
     return [measured["baseline"] | stamp, row | stamp]

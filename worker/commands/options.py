@@ -1,14 +1,16 @@
-"""Flags that several commands share: numbers, and what limits a judged program."""
+"""Flags that several commands share: numbers, and how a judged program is run and measured."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from worker.config import numbers
 
 if TYPE_CHECKING:
+    from worker.judging.measure import MeasureOptions
     from worker.judging.sandbox.sandbox import Limits
 
 _Number = TypeVar("_Number")
@@ -50,3 +52,46 @@ def limits_of(arguments: argparse.Namespace) -> Limits:
     if arguments.memory is None:
         return Limits(seconds=arguments.timeout)
     return Limits(seconds=arguments.timeout, memory=arguments.memory)
+
+
+def add_measure_options(parser: argparse.ArgumentParser) -> None:
+    """Declare how to run a file and measure what it builds."""
+    parser.add_argument("--models", metavar="MAP.yaml", help="model ids to local folders")
+    add_limits(parser)
+    count, seed = number(numbers.COUNT), number(numbers.TASK_NUMBERS["seed"])
+    parser.add_argument(
+        "--num-samples", type=count, default=32, help="captions scored (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=count, help="images at once (default: the file's)")
+    parser.add_argument(
+        "--repeats", type=count, default=10, help="timed calls at least (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of the first image (default: 0)")
+    parser.add_argument("--captions", help="coco2017, or a .txt, .tsv or .jsonl file")
+    parser.add_argument(
+        "--clip", metavar="MODEL[:WEIGHTS]", help="the scorer, as open_clip names it"
+    )
+
+
+def measure_options_of(arguments: argparse.Namespace) -> MeasureOptions:
+    """Return how carefully to measure, by the command line."""
+    from worker.judging.measure import MeasureOptions
+
+    clip = None
+    if arguments.clip:
+        model, _, weights = arguments.clip.rpartition(":")
+        source = arguments.clip.startswith(("built:", "package:", "local-dir:"))
+        clip = (arguments.clip, "") if source or not model else (model, weights)
+    return MeasureOptions(
+        num_samples=arguments.num_samples,
+        batch_size=arguments.batch_size,
+        repeats=arguments.repeats,
+        seed=arguments.seed,
+        captions=arguments.captions,
+        clip=clip,
+    )
+
+
+def warner(command: str) -> Callable[[str], None]:
+    """Return what prints a command's warnings on standard error."""
+    return lambda sentence: print(f"{command}: {sentence}", file=sys.stderr, flush=True)

@@ -11,12 +11,10 @@ from typing import Any
 
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, TryAgainLaterError
-from worker.judging import field_diff as match
-from worker.judging import source
+from worker.judging import field_diff, source
 from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
 from worker.judging.reasons.codes import Reason, Why
-from worker.judging.sandbox import sandbox
-from worker.judging.sandbox import schema as description
+from worker.judging.sandbox import sandbox, schema
 from worker.judging.static.objects import AbstractDict, AbstractList
 from worker.judging.static.values import Unknown, Value
 from worker.judging.tamper_check import way_to_harness
@@ -65,8 +63,8 @@ def interpret(outcome: sandbox.Outcome) -> Built:
     described = [frame for frame in outcome.frames if frame.kind in ("call", "built")]
     endings = [frame for frame in outcome.frames if frame.kind == "end"]
     try:
-        told = description.read(described[-1].kind, described[-1].content) if described else None
-        error = description.read("end", endings[0].content)["error"] if endings else None
+        told = schema.read(described[-1].kind, described[-1].content) if described else None
+        error = schema.read("end", endings[0].content)["error"] if endings else None
     except ValueError as wrong:
         return _nothing(outcome, Why.UNREADABLE_DESCRIPTION(error=str(wrong)))
     problem = _problem(outcome, error)
@@ -153,7 +151,7 @@ def backing(program: bytes, read: Findings, built: Findings) -> Backing:
     same = {
         name: None
         if read.fields[name] in (NO_PIPELINE, NOT_CALLED)
-        else match.equal(read.fields[name], built.fields[name])
+        else field_diff.equal(read.fields[name], built.fields[name])
         for name in core
     }
     return Backing(

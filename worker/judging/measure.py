@@ -7,20 +7,15 @@ evaluation function of the search.
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from worker.accelerators.registry import specs
-from worker.config.settings import PipelineSettings
-from worker.config.yaml_file import read_mapping
+from worker.config.settings import PipelineSettings, Timing
 from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
-from worker.judging import source
 from worker.judging.build import Built
 from worker.judging.reasons.codes import Why
 from worker.judging.reasons.texts import text
@@ -34,37 +29,24 @@ from worker.results import statistics
 from worker.results.row import Measurement
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.incompatible import incompatibility
-from worker.search.section import ConfigurationGrid, Search, read_search
+from worker.search.section import ConfigurationGrid
 from worker.search.simplify import simplify
 
 if TYPE_CHECKING:
     from worker.measure.context import EvaluationContext
     from worker.measure.samples import Samples
+    from worker.measure.settings import MeasurementSettings
 
 Say = Callable[[str], None]
 # What is still measured: a file may ask for more than a device gets done in a day.
 MAX_STEPS = 1000  # as many as these models were trained on
 MAX_BATCH = 64
+_DTYPES = ("float32", "float16", "bfloat16")
 MAX_WORK = 100 * 16 * 1024**2  # steps times pixels of all images of one call
 
 
 class UnsuitableError(Exception):
     """What the program builds cannot be measured; the message says why."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is asked of a program; None: nothing is.
-
-    Attributes:
-        speedup: times as fast as without accelerators.
-        max_loss: largest relative loss of the CLIP score.
-        latency: seconds for one call of the pipeline.
-    """
-
-    speedup: float | None = None
-    max_loss: float | None = None
-    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +101,16 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         raise UnsuitableError(f"its UNet is changed in a way not known here ({unknown[0]})")
     batch = fields["batch"] * fields["images_per_prompt"]
     _refuse_excess(fields["steps"], batch, fields["height"] * fields["width"])
-    if not isinstance(fields["guidance"], (int, float)):
-        raise UnsuitableError("its guidance is not a number")
+    guidance = fields["guidance"]
+    if not isinstance(guidance, (int, float)) or guidance < 0:
+        raise UnsuitableError("its guidance is not a number from 0 on")
     if fields["height"] != fields["width"]:
         raise UnsuitableError(f"its images are not square ({fields['width']}×{fields['height']})")
+    if fields["height"] < 1 or fields["height"] % family.pixels_per_latent:
+        raise UnsuitableError(
+            f"its images have sides of {fields['height']} pixels, no multiple of "
+            f"{family.pixels_per_latent}"
+        )
     model_id = fields["model_id"]
     if not isinstance(model_id, str):
         raise UnsuitableError("its pipeline is put together from parts, not loaded from a model")
@@ -145,7 +133,7 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         built.description["fields"]["scheduler_args"],  # with its infinities, which JSON lacks
         configuration,
         str(fields["dtype"]),
-        float(fields["guidance"]),
+        float(guidance),
         batch,
         compiled,
         tuple(remarks),
@@ -226,30 +214,30 @@ class Measured:
     latency: float
     """Median seconds of one call."""
 
+    @property
+    def is_accelerated(self) -> bool:
+        """Whether the program has an accelerator that does anything."""
+        return self.candidate.role != "baseline"
+
 
 def measure(program: Program, options: MeasureOptions, device: str, say: Say) -> Measured:
     """Measure a program's configuration against its own baseline.
 
     Raises:
         WorkerError: the model, the scorer or the captions cannot be had.
+        OutOfMemoryError: the baseline does not fit on the device.
         UnsuitableError: the pipeline fails, or with its accelerators does not fit on the device.
-        torch.OutOfMemoryError: the baseline does not fit.
     """
     from worker.measure.session import Session
-    from worker.measure.settings import TaskRequest, settings_of
     from worker.search.studies import Study
 
-    dtype = "float32" if device == "cpu" else program.dtype
-    if dtype != program.dtype:
-        say(f"on a CPU {program.dtype} is measured as {dtype}")
-    search = _search(program, options, dtype)
-    study = Study("", options.num_samples, options.batch_size or program.batch, seed=options.seed)
-    request = TaskRequest(program.task, search, study.count, study.batch_size, study.seed)
+    settings = _settings(program, options, device, say)
+    study = Study("", settings.num_samples, settings.batch_size, seed=settings.seed)
     wanted = [BASELINE]
     if program.configuration.accelerators:
         wanted.append(program.configuration)
-    with Session(program.task, search, device, say) as session:
-        context = session.context(settings_of(request, study, device), study)
+    with Session(program.task, device, say) as session:
+        context = session.context(settings, study)
         samples = _evaluate(program, context, wanted, say)
     baseline, candidate = samples[0], samples[-1]
     if candidate.failure is not None:
@@ -266,6 +254,45 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
     )
 
 
+def _settings(
+    program: Program, options: MeasureOptions, device: str, say: Say
+) -> MeasurementSettings:
+    """Return what the program's figures depend on.
+
+    Raises:
+        UnsuitableError: nothing is measured in its floating-point type.
+    """
+    from worker.measure.settings import MeasurementSettings
+
+    dtype = "float32" if device == "cpu" else program.dtype
+    if dtype != program.dtype:
+        say(f"on a CPU {program.dtype} is measured as {dtype}")
+    if dtype not in _DTYPES:
+        raise UnsuitableError(f"its pipeline is {dtype}; {', '.join(_DTYPES)} are measured")
+    task = program.task
+    return MeasurementSettings(
+        pipe=task.pipe.name,
+        source=program.source,
+        weights="pretrained",
+        sched=task.sched.name,
+        steps=task.steps,
+        image_size=task.pipe.image_size,
+        guidance_scale=program.guidance,
+        dtype=dtype,
+        captions=task.pipe.captions if options.captions is None else options.captions,
+        clip=task.pipe.clip if options.clip is None else options.clip,
+        lpips=None,
+        fid=None,
+        num_samples=options.num_samples,
+        first_prompt=0,
+        prompts="as given",
+        batch_size=options.batch_size or program.batch,
+        seed=options.seed,
+        pipeline=PipelineSettings(compile=program.compiled),
+        timing=Timing(warmup=options.warmup, repeats=options.repeats),
+    )
+
+
 def _evaluate(
     program: Program, context: EvaluationContext, wanted: list[Configuration], say: Say
 ) -> list[Samples]:
@@ -273,7 +300,7 @@ def _evaluate(
 
     Raises:
         UnsuitableError: the pipeline fails.
-        torch.OutOfMemoryError: the baseline does not fit on the device.
+        OutOfMemoryError: the baseline does not fit on the device.
     """
     from diffusers import schedulers
 
@@ -291,159 +318,3 @@ def _evaluate(
         if is_out_of_memory(error) or "CUDA error" in str(error):
             raise
         raise UnsuitableError(f"its pipeline fails: {type(error).__name__}: {error}") from error
-
-
-def _search(program: Program, options: MeasureOptions, dtype: str) -> Search:
-    """Return the search section that would measure this program."""
-    section: dict[str, Any] = {
-        "models": {program.task.pipe.name: program.source},
-        "image_size": program.task.pipe.image_size,
-        "guidance_scale": program.guidance,
-        "dtype": dtype,
-        "settings": {"compile": program.compiled},
-        "timing": {"warmup": options.warmup, "repeats": options.repeats},
-    }
-    if options.captions is not None:
-        section["captions"] = options.captions
-    if options.clip is not None:
-        section["clip"] = {"model": options.clip[0], "pretrained": options.clip[1]}
-    search, problems = read_search(section)
-    if search is None:
-        key, message = problems[0]
-        raise UnsuitableError(f"{key.removeprefix('search.')}: {message}")
-    return search
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a target is met: each demand with its answer, and how much of it was achieved."""
-
-    answers: Mapping[str, statistics.Answer]
-    achievement: float
-
-    @property
-    def passed(self) -> bool | None:
-        """True if every demand is met, False if one is not, None if that cannot be told yet."""
-        answers = set(self.answers.values())
-        if "not within" in answers:
-            return False
-        return None if "cannot tell yet" in answers else True
-
-
-def verdict(measured: Measured, target: Target) -> Verdict:
-    """Compare what was measured with a target.
-
-    A bound is met when the interval's worse end meets it. The achievement is the smallest
-    min(1, achieved / required) of what is asked.
-    """
-    answers: dict[str, statistics.Answer] = {}
-    achieved = [1.0]
-    if target.speedup is not None:
-        answers["speedup"] = _at_least(measured, target.speedup)
-        achieved.append(measured.speedup.value / target.speedup)
-    if target.latency is not None:
-        answers["latency"] = "within" if measured.latency <= target.latency else "not within"
-        achieved.append(target.latency / measured.latency)
-    if target.max_loss is not None:
-        answers["loss"] = "cannot tell yet"
-        if not _accelerated(measured):
-            answers["loss"] = "within"
-        elif measured.loss is not None:
-            answers["loss"] = statistics.answer(measured.loss, target.max_loss)
-            if measured.loss.value > target.max_loss:
-                achieved.append(target.max_loss / measured.loss.value)
-    return Verdict(answers, max(0.0, min(achieved)))
-
-
-def _accelerated(measured: Measured) -> bool:
-    return measured.candidate.role != "baseline"
-
-
-def _at_least(measured: Measured, bound: float) -> statistics.Answer:
-    if not _accelerated(measured):
-        return "within" if bound <= 1 else "not within"
-    low, high = measured.speedup.low, measured.speedup.high
-    if low is None or high is None:  # too few pairs for an interval
-        return "cannot tell yet"
-    if low >= bound:
-        return "within"
-    return "not within" if high < bound else "cannot tell yet"
-
-
-def as_json(program: Program, measured: Measured, verdict: Verdict) -> dict[str, Any]:
-    """Return everything that was found, as plain data."""
-    task, loss = program.task, measured.loss
-    return {
-        "configuration": {
-            "model_id": task.pipe.name,
-            "scheduler": task.sched.class_name,
-            "steps": task.steps,
-            "guidance": program.guidance,
-            "image_size": task.pipe.image_size,
-            "batch": program.batch,
-            "dtype": program.dtype,
-            "compiled": program.compiled,
-        },
-        "accelerators": program.configuration.as_json()["accelerators"],
-        "label": program.configuration.label,
-        "remarks": list(program.remarks),
-        "baseline": measured.baseline.as_json(),
-        "candidate": measured.candidate.as_json(),
-        "speedup": asdict(measured.speedup),
-        "relative_loss": None if loss is None else asdict(loss),
-        "latency": measured.latency,
-        "answers": dict(verdict.answers),
-        "passed": verdict.passed,
-        "achievement": verdict.achievement,
-    }
-
-
-def read_target(path: Path) -> Target:
-    """Return the target in a YAML file: ``target_speedup``, ``max_loss``, ``latency``.
-
-    Raises:
-        ConfigurationError: the file cannot be read, or a key or value is wrong.
-    """
-    try:
-        data = source.read_source(str(path))
-    except source.SourceError as error:
-        raise ConfigurationError(f"{path} {error}") from error
-    content = read_mapping(data, str(path), "target_speedup, max_loss or latency")
-    if not content:
-        raise ConfigurationError(f"{path} must hold target_speedup, max_loss or latency")
-    readers = {"target_speedup": _positive, "max_loss": _share, "latency": _seconds}
-    values: dict[str, float] = {}
-    for key, value in content.items():
-        if key not in readers:
-            raise ConfigurationError(f"{path}: unknown key {key!r}; known: {', '.join(readers)}")
-        number = readers[key](value)
-        if number is None:
-            raise ConfigurationError(f"{path}: {key}: {value!r} is no {_NAMES[key]}")
-        values[key] = number
-    return Target(values.get("target_speedup"), values.get("max_loss"), values.get("latency"))
-
-
-_NAMES = {
-    "target_speedup": "positive number",
-    "max_loss": "number from 0 to 1",
-    "latency": "duration such as 1.5s or 800ms",
-}
-
-
-def _positive(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if value > 0 and math.isfinite(value) else None
-
-
-def _share(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if 0 <= value <= 1 else None
-
-
-def _seconds(value: object) -> float | None:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?", str(value).strip())
-    if match is None or float(match[1]) == 0:
-        return None
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}[match[2]]

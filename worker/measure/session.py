@@ -18,7 +18,6 @@ from worker.models.families.registry import family_of
 from worker.models.loading import apply_settings, load_pipeline
 from worker.models.prompts import load_captions
 from worker.models.task import Task
-from worker.search.section import Search
 from worker.search.studies import Study
 
 
@@ -27,14 +26,12 @@ class Session:
 
     Args:
         task: the task.
-        search: its search section.
         device: a torch device.
         say: called with a line for the log before each model is loaded.
     """
 
-    def __init__(self, task: Task, search: Search, device: str, say: Callable[[str], None]) -> None:
+    def __init__(self, task: Task, device: str, say: Callable[[str], None]) -> None:
         self._task = task
-        self._search = search
         self._device = device
         self._say = say
         self._captions: Sequence[str] = ()

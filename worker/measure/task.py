@@ -45,7 +45,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     again = list(confirmation(own, request.confirm))
     varied = list(stability(own, request.search.stability))
-    with Session(request.task, request.search, device, say) as session:
+    with Session(request.task, device, say) as session:
         task = TaskRun(request, results, device, session, say)
         plan = make_plan(request.task, request.search)
         for item in plan.left_out:

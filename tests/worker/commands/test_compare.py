@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from worker.__main__ import main
-from worker.judging import field_diff as match
+from worker.judging import field_diff
 from worker.judging.fields import FIELDS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -267,10 +267,11 @@ def test_a_number_that_no_float_can_hold(
 
 def test_whole_numbers_beyond_every_float_are_far_apart() -> None:
     fields = dict.fromkeys(FIELDS, None) | {"steps": 10**400}
-    found = match.Findings(fields | {"steps": 0.5})
+    found = field_diff.Findings(fields | {"steps": 0.5})
+    relaxed = field_diff.Relaxed(0.05, field_diff.WEIGHTS)
     (steps,) = [
         item
-        for item in match.compare(match.Findings(fields), found, match.Relaxed(0.05, match.WEIGHTS))
+        for item in field_diff.compare(field_diff.Findings(fields), found, relaxed)
         if item.field == "steps"
     ]
     assert (steps.match, steps.score) == (False, 0)
@@ -279,7 +280,7 @@ def test_whole_numbers_beyond_every_float_are_far_apart() -> None:
 def test_a_failure_of_the_comparison_is_no_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(match, "compare", None)
+    monkeypatch.setattr(field_diff, "compare", None)
     assert main(["compare", *pair(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("compare: the comparison itself failed: TypeError")

@@ -11,13 +11,11 @@ import pytest
 
 from worker.__main__ import main
 from worker.errors import ConfigurationError
-from worker.judging import build as runtime
-from worker.judging import measure as judge
-from worker.judging import object_diff as objects
+from worker.judging import build, object_diff
+from worker.judging.measure import MeasureOptions, UnsuitableError, measure, program_of
 from worker.judging.reasons.codes import Why
 from worker.judging.report import plain
-from worker.judging.sandbox import sandbox
-from worker.judging.sandbox import schema as description
+from worker.judging.sandbox import sandbox, schema
 from worker.judging.static.extract import extract
 from worker.judging.tamper_check import way_to_harness
 from worker.models.loading import local_source
@@ -71,9 +69,7 @@ def frames_of(program: str) -> list[dict[str, Any]]:
     folders = {SD15: local_source("built:sd15")}
     outcome = sandbox.run_apart(program.encode(), {"models": folders}, LIMITS)
     assert outcome.code == 0, outcome.output
-    return [
-        description.read("call", frame.content) for frame in outcome.frames if frame.kind == "call"
-    ]
+    return [schema.read("call", frame.content) for frame in outcome.frames if frame.kind == "call"]
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +83,8 @@ def described(model_cache: None) -> dict[str, dict[str, Any]]:
 
 def differences(described: dict[str, dict[str, Any]], name: str) -> dict[str, str]:
     """Return the paths at which a step's objects differ from the reference's, and how."""
-    items = objects.compare(described["reference"], described[name])
-    assert sum(objects.counts(items).values()) == len(items)
+    items = object_diff.compare(described["reference"], described[name])
+    assert sum(object_diff.counts(items).values()) == len(items)
     return {item.path: item.kind for item in items if item.kind != "match"}
 
 
@@ -144,29 +140,29 @@ def test_accelerators_are_found_by_what_they_changed(
     described: dict[str, dict[str, Any]],
 ) -> None:
     """The same objects from another text, which then fails: both are told."""
-    built = runtime.build((DISGUISED + "raise ValueError('too late')\n").encode(), MODELS, LIMITS)
+    built = build.build((DISGUISED + "raise ValueError('too late')\n").encode(), MODELS, LIMITS)
     assert built.description is not None, built.output
-    items = objects.compare(described["reference"], built.description)
+    items = object_diff.compare(described["reference"], built.description)
     assert [item for item in items if item.kind != "match"] == []
     assert built.problem == Why.PROGRAM_FAILS(error="ValueError: too late")
 
 
 def test_a_pipeline_that_is_never_called_is_compared_all_the_same() -> None:
-    built = runtime.build(START.encode(), MODELS, LIMITS)
+    built = build.build(START.encode(), MODELS, LIMITS)
     assert built.problem is None, built.output
     assert plain(built.findings.fields["scheduler"]) == "DDIMScheduler"
     assert plain(built.findings.fields["steps"]) == "no call"
-    with pytest.raises(judge.UnsuitableError, match="never calls"):
-        judge.program_of(built, MODELS)
+    with pytest.raises(UnsuitableError, match="never calls"):
+        program_of(built, MODELS)
 
 
-def told(described: object) -> runtime.Built:
+def told(described: object) -> build.Built:
     """Return what the judge makes of a program that tells this."""
     frames = [
         sandbox.Frame("call", json.dumps(described).encode()),
         sandbox.Frame("end", b'{"error": null}'),
     ]
-    return runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    return build.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
 
 
 def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) -> None:
@@ -181,8 +177,8 @@ def test_what_ran_against_what_is_written(described: dict[str, dict[str, Any]]) 
     assert backing(other, ran).problem == Why.NOT_AS_WRITTEN(fields="accelerators")
 
 
-def backing(text: str, ran: runtime.Built) -> runtime.Backing:
-    return runtime.backing(text.encode(), extract(text.encode()), ran.findings)
+def backing(text: str, ran: build.Built) -> build.Backing:
+    return build.backing(text.encode(), extract(text.encode()), ran.findings)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +308,7 @@ def test_a_description_that_lies_in_its_form_is_none(
 @pytest.mark.parametrize("ending", ["", "null", "[]", '{"error": 5}'])
 def test_an_ending_that_is_none_is_a_problem(ending: str) -> None:
     frames = [sandbox.Frame("end", ending.encode())]
-    built = runtime.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
+    built = build.interpret(sandbox.Outcome("ended", 0, frames, tampered=False, output=""))
     assert built.problem is not None
     assert built.problem.code is Why.UNREADABLE_DESCRIPTION
 
@@ -324,7 +320,7 @@ def test_an_ending_that_is_none_is_a_problem(ending: str) -> None:
         ({"images_per_prompt": 20_000}, "40000 images"),
         ({"batch": 0}, "0 images"),
         ({"height": 4096, "width": 4096, "steps": 500}, "too large"),
-        ({"height": 0, "width": 0}, "image_size"),
+        ({"height": 0, "width": 0}, "sides of 0 pixels"),
         ({"guidance": None}, "guidance"),
         ({"accelerators": {"deepcache": {}}}, "deepcache.cache_interval"),
         ({"accelerators": {"deepcache": {"cache_interval": "3"}}}, "deepcache.cache_interval"),
@@ -340,14 +336,14 @@ def test_what_cannot_be_measured_is_said(
     changes: dict[str, Any], words: str, described: dict[str, dict[str, Any]]
 ) -> None:
     changed = described["reference"] | {"fields": described["reference"]["fields"] | changes}
-    options = judge.MeasureOptions(num_samples=2, repeats=1, warmup=0)
+    options = MeasureOptions(num_samples=2, repeats=1, warmup=0)
 
-    def measure() -> None:
-        program = judge.program_of(told(changed), MODELS)
-        judge.measure(program, options, "cpu", lambda _line: None)
+    def try_to_measure() -> None:
+        program = program_of(told(changed), MODELS)
+        measure(program, options, "cpu", lambda _line: None)
 
-    with pytest.raises(judge.UnsuitableError, match=words):
-        measure()
+    with pytest.raises(UnsuitableError, match=words):
+        try_to_measure()
 
 
 @pytest.fixture
@@ -406,4 +402,4 @@ def test_a_mistake_in_the_models_file(content: str, message: str, tmp_path: Path
     file = tmp_path / "models.yaml"
     file.write_text(content)
     with pytest.raises(ConfigurationError, match=message):
-        runtime.read_models(str(file))
+        build.read_models(str(file))

@@ -1,4 +1,4 @@
-"""Targets and verdicts; and a file judged from its text to its speed."""
+"""A file judged from its text to its speed, by the commands that do."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from worker.__main__ import main
-from worker.accelerators.spec import Role
-from worker.errors import ConfigurationError
-from worker.judging import measure as judge
-from worker.results.row import MEASURED, Figures, Measurement
-from worker.results.statistics import Estimate
+from worker.judging import build
+from worker.judging.measure import MeasureOptions, UnsuitableError, measure, program_of
+from worker.judging.sandbox.sandbox import Limits
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 PROGRAM = f"""
@@ -30,86 +30,6 @@ pipe(["a", "b"], num_inference_steps=8)
 """
 QUICK = ["--num-samples", "2", "--repeats", "1"]
 DECIDING = ["--num-samples", "2", "--repeats", "6"]  # as many pairs as an interval needs
-
-
-def made(role: Role) -> Measurement:
-    return Measurement(
-        role=role,
-        label=role,
-        configuration={},
-        status=MEASURED,
-        metrics=[],
-        samples=Figures(),
-    )
-
-
-def measured(
-    gain: tuple[float, float | None, float | None],
-    loss: tuple[float, float, float],
-    latency: float = 1.0,
-) -> judge.Measured:
-    baseline, candidate = made("baseline"), made("candidate")
-    return judge.Measured(baseline, candidate, Estimate(*gain), Estimate(*loss), latency)
-
-
-@pytest.mark.parametrize(
-    ("gain", "loss", "target", "passed", "achievement"),
-    [
-        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(1.8), True, 1.0),
-        ((1.5, 1.4, 1.6), (0.0, 0.0, 0.0), judge.Target(2.0), False, 0.75),
-        ((2.0, 1.7, 2.3), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),
-        ((2.0, None, None), (0.0, 0.0, 0.0), judge.Target(1.8), None, 1.0),  # too few pairs
-        ((2.0, 1.9, 2.1), (0.01, 0.0, 0.02), judge.Target(1.8, 0.05), True, 1.0),
-        ((2.0, 1.9, 2.1), (0.10, 0.08, 0.12), judge.Target(1.8, 0.05), False, 0.5),
-        ((2.0, 1.9, 2.1), (0.04, 0.02, 0.06), judge.Target(1.8, 0.05), None, 1.0),
-        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(latency=0.5), False, 0.5),
-        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(latency=1.0), True, 1.0),
-        ((2.0, 1.9, 2.1), (0.0, 0.0, 0.0), judge.Target(), True, 1.0),
-    ],
-)
-def test_verdicts(
-    gain: tuple[float, float | None, float | None],
-    loss: tuple[float, float, float],
-    target: judge.Target,
-    passed: bool | None,
-    achievement: float,
-) -> None:
-    verdict = judge.verdict(measured(gain, loss), target)
-    assert verdict.passed is passed
-    assert verdict.achievement == pytest.approx(achievement)
-
-
-@pytest.mark.parametrize(
-    ("content", "target"),
-    [
-        ("target_speedup: 1.8\nmax_loss: 0.05\n", judge.Target(1.8, 0.05)),
-        ("latency: 1.5s\n", judge.Target(latency=1.5)),
-        ("latency: 800ms\n", judge.Target(latency=0.8)),
-        ("latency: 2\n", judge.Target(latency=2.0)),
-    ],
-)
-def test_targets(content: str, target: judge.Target, tmp_path: Path) -> None:
-    (tmp_path / "target.yaml").write_text(content)
-    assert judge.read_target(tmp_path / "target.yaml") == target
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["", "- 1\n", "speed: 2\n", "max_loss: 5\n", "latency: soon\n", "latency: 0\n",
-     "target_speedup: true\n", "target_speedup: -1\n", "target_speedup: .inf\n", "a: [\n"],
-)  # fmt: skip
-def test_mistakes_in_a_target(content: str, tmp_path: Path) -> None:
-    (tmp_path / "target.yaml").write_text(content)
-    with pytest.raises(ConfigurationError, match=r"target\.yaml"):
-        judge.read_target(tmp_path / "target.yaml")
-
-
-def test_every_example_target_is_valid() -> None:
-    cases = Path(__file__).resolve().parents[3] / "cases"
-    targets = list(cases.glob("*/target.yaml"))
-    assert len(targets) >= 10
-    for target in targets:
-        assert judge.read_target(target) != judge.Target()
 
 
 @pytest.fixture
@@ -321,3 +241,61 @@ def test_infinities_of_a_noise_scheduler_are_measured(
     report = json.loads(capsys.readouterr().out)
     assert (code, report.get("problem")) == (0, None)
     assert report["configuration"]["scheduler"] == "DPMSolverMultistepScheduler"
+
+
+@pytest.mark.parametrize("command", ["compare", "evaluate", "judge"])
+def test_what_no_sandbox_kept_from_a_file_is_said_on_standard_error(
+    command: str,
+    case: Path,
+    models_file: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Standard output is for the answer, and a scheduler reads it."""
+    really = build.build
+
+    def build_unprotected(*given: Any) -> build.Built:
+        return replace(really(*given), confined={"network": False})
+
+    monkeypatch.setattr(build, "build", build_unprotected)
+    (case / "target.yaml").unlink()
+    gen = str(case / "gen.py")
+    commands = {
+        "compare": ["compare", str(case / "gt.py"), gen, "--runtime", "--json"],
+        "evaluate": ["evaluate", gen, "--json", *QUICK],
+        "judge": ["judge", str(case), "--results", str(tmp_path / "r.jsonl")],
+    }
+    assert main([*commands[command], "--models", models_file]) == 0
+    printed = capsys.readouterr()
+    sentence = "this system allows no network namespace: the program had the network"
+    assert printed.err.splitlines() == [f"{command}: {sentence}"]
+    assert "namespace" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ("guidance_scale=-1", "its guidance is not a number from 0 on"),
+        ("height=100, width=100", "sides of 100 pixels, no multiple of 8"),
+        ("height=72", "not square"),
+    ],
+)
+def test_a_call_that_cannot_be_measured(
+    changed: str, words: str, tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text(PROGRAM.replace("=8)", f"=8, {changed})"))
+    flags = ["--models", models_file, "--json", *QUICK]
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert report["problem"].startswith("not measured: ")
+    assert words in report["problem"]
+
+
+def test_a_program_in_a_type_that_is_not_measured(tmp_path: Path, models_file: str) -> None:
+    """On a CPU everything is measured in float32."""
+    (tmp_path / "gen.py").write_text(PROGRAM)
+    built = build.build(PROGRAM.encode(), build.read_models(models_file), Limits(seconds=120))
+    program = replace(program_of(built, {SD15: "built:sd15"}), dtype="float64")
+    with pytest.raises(UnsuitableError, match="its pipeline is float64; float32, "):
+        measure(program, MeasureOptions(), "cuda:0", print)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 
 from worker.judging import source
 from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
@@ -56,6 +57,25 @@ HANDLERS = Handlers(
     calls=calls.CALLS,
     call_other=calls.call_unknown,
 )
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A Python file, and what its text tells."""
+
+    path: str
+    data: bytes
+    findings: Findings
+
+    @classmethod
+    def read(cls, path: str) -> SourceFile:
+        """Read a file.
+
+        Raises:
+            SourceError: it cannot be read, or does not parse.
+        """
+        data = source.read_source(path)
+        return cls(path, data, extract(data))
 
 
 def extract(data: bytes) -> Findings:
