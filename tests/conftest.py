@@ -10,8 +10,7 @@ from hypothesis import HealthCheck, settings
 
 # Tests run beside each other, one a core: torch, and what the tests start, must not take the others' cores.
 # Set before anything imports torch, which reads it once.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A loaded machine takes its time for an example, and the same examples are tried on every machine.
 settings.register_profile(
