@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections import Counter
@@ -146,3 +147,18 @@ def test_what_the_architecture_page_names_is_where_it_says() -> None:
         (file,) = [file for file in known if f"/{name_of(file)}".endswith(f"/{path}")]
         defined = re.search(rf"^ *(?:def|class) {name}\b", file.read_text(), flags=re.MULTILINE)
         assert defined, f"docs/architecture.md looks for {name} in {path}, which does not define it"
+
+
+FINDINGS = [file for file in sorted((ROOT / "findings").glob("*.sh")) if file.name != "run.sh"]
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda file: file.stem)
+def test_a_finding_has_the_form_that_its_readme_asks_for(finding: Path) -> None:
+    text = finding.read_text()
+    head = [line for line in text.split("\nset -euo pipefail\n")[0].splitlines() if line[:1] == "#"]
+    said = [line[2:].split(" ")[0] for line in head[1:] if line[2:3].strip()]
+    for word in ("package", "date", "expected", "happens", "matters"):
+        assert word in said, f"{name_of(finding)} does not say in its head: {word}"
+    assert os.access(finding, os.X_OK)
+    assert "trap 'rm -rf" in text
+    assert f"]({finding.name})" in (ROOT / "findings/README.md").read_text()
