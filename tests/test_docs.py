@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli import main as scheduler_program
-from tests.test_layers import ORDER
+from tests.test_layers import ORDER, imports_of, modules
 from worker import __main__ as worker_program
 
 ROOT = Path(__file__).parents[1]
@@ -162,3 +163,15 @@ def test_a_finding_has_the_form_that_its_readme_asks_for(finding: Path) -> None:
     assert os.access(finding, os.X_OK)
     assert "trap 'rm -rf" in text
     assert f"]({finding.name})" in (ROOT / "findings/README.md").read_text()
+
+
+def test_the_scheduler_needs_no_more_than_the_page_says() -> None:
+    """What docs/write-a-worker.md installs on a machine that runs other workers."""
+    page = (ROOT / "docs/write-a-worker.md").read_text()
+    found = re.search(r"`pip install (nvidia-ml-py [\w -]+)`", page)
+    assert found
+    named = {"nvidia-ml-py": "pynvml", "pyyaml": "yaml"}
+    installed = {named.get(package, package) for package in found[1].split()}
+    known = modules("scheduler")
+    first = {name.split(".")[0] for file in known.values() for name in imports_of(file, known)}
+    assert first - sys.stdlib_module_names - {"scheduler"} == installed
