@@ -153,6 +153,8 @@ class _Package(PublishedPackage):
         return Captured({"left over": True} if CALLED in noted else None)
 
 
+DEEPCACHE_LOADER_DEFAULTS = {"cache_interval": 3, "cache_branch_id": 0}
+"""What the package's loaders with DeepCache enable it with; they take these after the pipeline."""
 PACKAGE = _Package(
     "tgate",
     entry_points=("Tgate*",),

@@ -7,6 +7,7 @@ of ``pipe.tgate()`` count.
 
 from __future__ import annotations
 
+from worker.accelerators.tgate import DEEPCACHE_LOADER_DEFAULTS
 from worker.judging.library_facts import ACCELERATOR_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
@@ -23,26 +24,28 @@ from worker.judging.static.values import (
 _DEEPCACHE = ACCELERATOR_PACKAGES["deepcache"]
 _TGATE = ACCELERATOR_PACKAGES["tgate"]
 _TOME = ACCELERATOR_PACKAGES["tome"]
+(_HELPER,) = _DEEPCACHE.entry_points
+_APPLY, _REMOVE = _TOME.entry_points
 
 
 def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> Value:
     """Call a name of the packages DeepCache, tomesd or tgate."""
     name = function.last
-    if name == "DeepCacheSDHelper":
+    if name == _HELPER:
         slots: Slots = {}
         if "pipe" in given.keywords or given.positional or given.open:
             slots["pipe"] = given.get("pipe", 0)
         return Helper(slots)
-    if name == "apply_patch":
+    if name == _APPLY:
         return _apply_tome(interpreter, given)
-    if name == "remove_patch":
+    if name == _REMOVE:
         unet = _unet(interpreter, given.get("model", 0))
         if isinstance(unet, Component):
             interpreter.store.assign(unet, Component.tome, None)
         else:
-            change(interpreter, unet, "remove_patch")
+            change(interpreter, unet, _REMOVE)
         return given.get("model", 0)
-    if name.startswith("Tgate") and name.endswith("Loader"):
+    if _TGATE.knows(name) and name.endswith("Loader"):
         return _load_tgate(interpreter, name, given)
     taint(
         interpreter, [*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path)
@@ -93,12 +96,12 @@ def _apply_tome(interpreter: Interpreter, given: Arguments) -> Value:
     values.pop("model", None)
     unexpected = set(values) - set(_TOME.defaults)
     if unexpected:
-        raise Raised("TypeError", Why.TAKES_NO(function="apply_patch", name=min(unexpected)))
+        raise Raised("TypeError", Why.TAKES_NO(function=_APPLY, name=min(unexpected)))
     unet = _unet(interpreter, model)
     if isinstance(unet, Component):
         interpreter.store.assign(unet, Component.tome, AbstractDict(dict(values)))
     else:
-        change(interpreter, unet, "apply_patch")
+        change(interpreter, unet, _APPLY)
     return model
 
 
@@ -108,14 +111,14 @@ def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
         return pipe
     interpreter.store.assign(pipe, Pipeline.tgate, name)
     if "DeepCache" in name:
-        unexpected = set(given.keywords) - {"pipe", "cache_interval", "cache_branch_id"}
+        unexpected = set(given.keywords) - {"pipe", *DEEPCACHE_LOADER_DEFAULTS}
         if unexpected:
             raise Raised("TypeError", Why.TAKES_NO(function=name, name=min(unexpected)))
         helper = Helper({"pipe": pipe})
         params = Arguments(
             keywords={
-                "cache_interval": given.get("cache_interval", 1, 3),
-                "cache_branch_id": given.get("cache_branch_id", 2, 0),
+                key: given.get(key, position, default)
+                for position, (key, default) in enumerate(DEEPCACHE_LOADER_DEFAULTS.items(), 1)
             }
         )
         call_helper(interpreter, helper, "set_params", params)
