@@ -91,8 +91,8 @@ class Started:
     task: str
     # Time of day in seconds.
     at: float
-    # The worker's process, where it can be named.
-    pid: int
+    # The worker's process, where it is one of this machine.
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
