@@ -28,7 +28,8 @@ class Accelerated:
     Args:
         pipe: a Stable Diffusion pipeline (SD1.x, SD2.x or SDXL).
         accelerators: names of methods with their parameters; none leaves ``pipe`` alone.
-        compiled: compile the UNet as it is with these accelerators.
+        compiled: compile the denoiser as it is with these accelerators.
+        denoiser: the part of ``pipe`` that every step calls, as its family names it.
 
     Example::
 
@@ -41,6 +42,7 @@ class Accelerated:
         pipe: Pipeline,
         accelerators: Mapping[str, Mapping[str, Any]],
         compiled: bool = False,
+        denoiser: str = "unet",
     ) -> None:
         self._pipe = pipe
         self._clock = Clock()
@@ -52,11 +54,12 @@ class Accelerated:
         for accelerator in self._accelerators:
             accelerator.prepare(pipe, self._clock)
         self._overrides = Overrides()
-        unet_forward = pipe.unet.forward
+        part = getattr(pipe, denoiser)
+        denoise = part.forward
         if compiled:
-            unet_forward = _compiled(unet_forward, name=repr(accelerators))
+            denoise = _compiled(denoise, name=repr(accelerators))
         if self._accelerators or compiled:
-            self._overrides.forward(pipe.unet, self._counting(unet_forward))
+            self._overrides.forward(part, self._counting(denoise))
         self._guidance_scale: float | None = None
 
     def __enter__(self) -> Self:
@@ -98,14 +101,14 @@ class Accelerated:
             "callback_on_step_end_tensor_inputs": _conditioning(self._pipe),
         }
 
-    def _counting(self, unet_forward: Callable[..., Opaque]) -> Callable[..., Opaque]:
+    def _counting(self, denoise: Callable[..., Opaque]) -> Callable[..., Opaque]:
         clock, accelerators = self._clock, self._accelerators
 
         def forward(*args: Opaque, **kwargs: Opaque) -> Opaque:
             clock.call += 1
             for accelerator in accelerators:
                 accelerator.step()
-            return unet_forward(*args, **kwargs)
+            return denoise(*args, **kwargs)
 
         return forward
 

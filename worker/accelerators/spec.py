@@ -206,6 +206,8 @@ class AcceleratorSpec(ABC):
     """Where it stands in labels, rows and plans; methods of the same number go by name."""
     control: ClassVar[Control | None] = None
     """None: it is a candidate."""
+    denoisers: ClassVar[frozenset[str]] = frozenset({"unet"})
+    """The parts of pipelines that it knows how to change, as families name their denoiser."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Distributions that have to be installed; rows tell their versions."""
     excludes: ClassVar[Mapping[str, Exclusion]] = MappingProxyType({})

@@ -28,11 +28,13 @@ class AcceleratedPipeline:
 
     Args:
         pipeline: the pipeline, without any accelerator in it.
-        compiled: compile its UNet, for every configuration alike.
+        denoiser: its part that every step calls.
+        compiled: compile that part, for every configuration alike.
     """
 
-    def __init__(self, pipeline: Pipeline, compiled: bool) -> None:
+    def __init__(self, pipeline: Pipeline, denoiser: str, compiled: bool) -> None:
         self.plain = pipeline
+        self._denoiser = denoiser
         self._compiled = compiled
         self._prepared: dict[str, Accelerated] = {}
 
@@ -41,7 +43,7 @@ class AcceleratedPipeline:
         key = json.dumps(dict(configuration.accelerators), sort_keys=True)
         if key not in self._prepared:
             self._prepared[key] = Accelerated(
-                self.plain, configuration.accelerators, self._compiled
+                self.plain, configuration.accelerators, self._compiled, self._denoiser
             )
         return self._prepared[key]
 

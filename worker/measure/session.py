@@ -124,7 +124,9 @@ class Session:
             )
             family = family_of(self._task.pipe.architecture)
             apply_settings(pipeline, family, settings.pipeline)
-            self._pipeline = AcceleratedPipeline(pipeline, compiled=settings.pipeline.compile)
+            self._pipeline = AcceleratedPipeline(
+                pipeline, family.denoiser, settings.pipeline.compile
+            )
         if self._memory is None:
             self._memory = Memory(self._pipeline.plain)
         return self._pipeline, self._memory

@@ -7,10 +7,11 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from worker.accelerators.registry import from_inside_out, specs
-from worker.accelerators.spec import Conditions, Values
+from worker.accelerators.spec import AcceleratorSpec, Conditions, Values
 from worker.config.settings import PipelineSettings
 from worker.models.catalogue import PIPES
-from worker.models.families.base import Architecture, Pipe
+from worker.models.families.base import Architecture, Family, Pipe
+from worker.models.families.registry import family_of
 from worker.models.task import Task
 from worker.search.section import Search
 
@@ -33,6 +34,7 @@ def incompatibility(
     conditions = Conditions(architecture, settings)
     reasons = [
         *(_missing(name, spec.title) for spec in used for name in spec.needs),
+        *(_foreign_to(spec, family_of(architecture)) for spec in used),
         *(spec.incompatibility(accelerators[spec.name], conditions) for spec in used),
         *_between(accelerators),
     ]
@@ -74,6 +76,16 @@ def _between(accelerators: Mapping[str, Values]) -> Iterator[str | None]:
     ]
     if len(dropping) > 1:
         yield f"{' and '.join(dropping)} each drop guidance at a call of their own: leave one out"
+
+
+def _foreign_to(spec: AcceleratorSpec, family: Family) -> str | None:
+    if family.denoiser in spec.denoisers:
+        return None
+    known = " or ".join(sorted(spec.denoisers))
+    return (
+        f"{spec.title} changes a pipeline's {known}, and those of the family {family.name} have a "
+        f"{family.denoiser_title}: leave it out there"
+    )
 
 
 @cache

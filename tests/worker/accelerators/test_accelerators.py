@@ -73,6 +73,21 @@ def test_pipeline_is_restored_bit_for_bit(load, name, configuration):
     assert state(pipeline) == state_before
 
 
+class OfAnotherPart(torch.nn.Module):
+    """A pipeline whose denoiser is not called unet."""
+
+    def __init__(self):
+        super().__init__()
+        self.transformer = torch.nn.Identity()
+
+
+def test_the_denoiser_is_the_part_that_the_family_names():
+    pipeline = OfAnotherPart()
+    with Accelerated(pipeline, {}, denoiser="transformer") as accelerated:
+        assert accelerated.begin(calls=1, seed=0) == {}
+        assert pipeline.transformer(3) == 3
+
+
 @pytest.mark.parametrize("configuration", COMBINATIONS, ids=label)
 def test_pipeline_is_restored_after_an_error(load, configuration):
     pipeline = load("TINY_SD15")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError
 from worker.models.catalogue import PIPES, find_pipe, find_sched
+from worker.models.families.registry import family_of
 from worker.models.task import Task
 from worker.search.configuration import BASELINE
 from worker.search.incompatible import incompatibility
@@ -169,6 +170,19 @@ def test_branch_that_the_unet_lacks_is_refused():
     made = plan([{"deepcache": {"cache_interval": 3, "cache_branch_id": [8, 9]}}], pipe="SDXL")
     assert labels(made) == ["baseline", "DeepCache 3/8"]
     assert "branches 0 to 8" in made.left_out[0].reason
+
+
+def test_a_denoiser_that_no_accelerator_knows_is_left_alone(monkeypatch):
+    family = type(family_of(find_pipe("SD15").architecture))
+    monkeypatch.setattr(family, "denoiser", "transformer")
+    monkeypatch.setattr(family, "denoiser_title", "transformer")
+    made = plan([{"deepcache": {"cache_interval": 2}}, {"tgate": {"gate_step": 10}}])
+    assert labels(made) == ["baseline"]
+    assert [item.reason for item in made.left_out] == [
+        f"{title} changes a pipeline's unet, and those of the family sd have a transformer: "
+        "leave it out there"
+        for title in ("DeepCache", "T-GATE")
+    ]
 
 
 def test_controls_are_there_by_default():
