@@ -123,7 +123,7 @@ class IdleTracker:
     def __init__(self, rule: IdleRule) -> None:
         self._rule = rule
         self._quiet_since: float | None = None
-        self._visited = False  # somebody else was there since the device was last idle
+        self._others_came = False  # somebody else was there since the device was last idle
 
     def judge(
         self, reading: Reading, now: float, own_pids: frozenset[int], *, after_own: bool
@@ -140,8 +140,8 @@ class IdleTracker:
         """
         foreign = _foreign(reading, own_pids)
         if foreign:
-            self._visited = True
-        trusted = after_own and not self._visited
+            self._others_came = True
+        trusted = after_own and not self._others_came
         hidden = _hidden_memory(reading)
         hidden = hidden if hidden > self._hidden_limit(reading) else 0
         obstacle = self._obstacle(reading, own_pids, foreign, hidden, trusted=trusted)
@@ -155,7 +155,7 @@ class IdleTracker:
             until = self._quiet_since + self._rule.idle_for
             reason = IdleReason(IdleCode.NOT_FOR_LONG, measured=quiet, limit=self._rule.idle_for)
             return Idleness(False, reason, until)
-        self._visited = False
+        self._others_came = False
         return Idleness(True, IdleReason(IdleCode.IDLE, _unknowns(reading)))
 
     def _obstacle(

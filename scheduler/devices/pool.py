@@ -119,12 +119,12 @@ class DevicePool:
         self._views[device].refused = True
         yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, why))
 
-    def occupy(self, device: str, supervisor: int, *, visited: bool = False) -> None:
-        """An attempt of ours begins on the device, under that supervisor, or goes on (``visited`` before)."""
+    def occupy(self, device: str, supervisor: int, *, others_came: bool = False) -> None:
+        """An attempt of ours begins on the device, under that supervisor, or goes on."""
         view = self._views.get(device)
         if view is not None:
             view.supervisor, view.last_active = supervisor, None
-            view.visited, view.hidden_before = visited, False
+            view.others_came, view.hidden_before = others_came, False
 
     def vacate(self, device: str) -> Iterator[PoolEvent]:
         """Our attempt on the device is over: have it looked at, or offer it at once."""
@@ -210,8 +210,8 @@ class DevicePool:
         elif reading.utilization or view.last_active is None:
             view.last_active = now
         lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
-        if (idleness.foreign or lasting) and not view.visited:
-            view.visited = True
+        if (idleness.foreign or lasting) and not view.others_came:
+            view.others_came = True
             processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
             yield OthersCame(device, processes, hidden)
 
@@ -253,7 +253,7 @@ class _View:
         # When it was last seen to compute; None: not known.
         self.last_active: float | None = None
         # Others came while our attempt ran.
-        self.visited = False
+        self.others_came = False
         # There was memory of nobody in sight during our attempt, at the last reading.
         self.hidden_before = False
         # A lease of it was refused.

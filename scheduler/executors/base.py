@@ -4,8 +4,9 @@
 
 1. `Executor.adopt` for every attempt that an earlier dispatcher began and nobody has judged;
 2. `Executor.offer_devices` once: from now on devices are told of;
-3. `Executor.start`, on devices that were told idle, and `Executor.stop`, as it likes, while it asks for
-   `Executor.events` whenever `Executor.fileno` is readable or `Executor.deadline` has come;
+3. `Executor.start`, on devices that were told idle, `Executor.stop`, and `Executor.adopt` for an attempt that
+   turns out to have been begun by somebody else, as it likes, while it asks for `Executor.events` whenever
+   `Executor.fileno` is readable or `Executor.deadline` has come;
 4. `Executor.close`. Attempts that still run go on, and the next dispatcher's executor finds them.
 
 **What is told.** For each task that was started: at most one `Started`, and then exactly one of

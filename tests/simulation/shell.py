@@ -213,7 +213,7 @@ class Shell:
     def _occupy(self, supervisor: Supervisor, device: str) -> None:
         self.attempts[supervisor.task], self.places[supervisor.task] = supervisor, device
         view = self.views[device]
-        view.supervisor, view.visited = supervisor, False
+        view.supervisor, view.others_came = supervisor, False
         self.look_later(self.world.gpus[device])
 
     def _disk_full_at_start(self, task: str, gpu: Gpu) -> None:
@@ -293,7 +293,7 @@ class Shell:
             self.supervisor_died(supervisor)
             return
         task, device = supervisor.task, self.places[supervisor.task]
-        foreign = self.views[device].visited
+        foreign = self.views[device].others_came
         del self.attempts[task]
         if answer == "ended":
             self.unjudged.add(task)
@@ -425,7 +425,7 @@ class Shell:
             return
         view.gone = False
         if view.supervisor is not None:
-            view.visited |= gpu.guest > 0
+            view.others_came |= gpu.guest > 0
         elif gpu.guest or any(supervisor.working for supervisor in gpu.holders):
             self.handle(ev.DeviceBusy(gpu.name))
         elif not (view.refused and (gpu.leased_away or gpu.holders)):
@@ -439,6 +439,6 @@ class _View:
     def __init__(self) -> None:
         self.supervisor: Supervisor | None = None
         self.idle = False  # told so last, and nothing started since
-        self.visited = False
+        self.others_came = False
         self.refused = False
         self.gone = False

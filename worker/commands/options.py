@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from worker.config import numbers
 
 if TYPE_CHECKING:
-    from worker.judging.measure import MeasureOptions
+    from worker.judging.measure_program import MeasureOptions
     from worker.judging.sandbox.sandbox import Limits
 
 _Number = TypeVar("_Number")
@@ -75,7 +75,7 @@ def add_measure_options(parser: argparse.ArgumentParser) -> None:
 
 def measure_options_of(arguments: argparse.Namespace) -> MeasureOptions:
     """Return how carefully to measure, by the command line."""
-    from worker.judging.measure import MeasureOptions
+    from worker.judging.measure_program import MeasureOptions
 
     clip = None
     if arguments.clip:

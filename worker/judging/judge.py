@@ -10,7 +10,7 @@ from worker.config.target import Target
 from worker.errors import WorkerError
 from worker.judging import build, field_diff, object_diff
 from worker.judging.fields import Findings
-from worker.judging.measure import (
+from worker.judging.measure_program import (
     Measured,
     MeasureOptions,
     Program,

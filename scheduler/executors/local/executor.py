@@ -20,11 +20,11 @@ from scheduler.devices.model import Device, Reading
 from scheduler.devices.pool import DevicePool, FoundDevices
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
-from scheduler.executors.local import messages
+from scheduler.executors.local import wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.local.orphans import end_orphans
-from scheduler.executors.local.pool import SupervisorPool
+from scheduler.executors.local.supervisors import SupervisorPool
 from scheduler.executors.worker_process import find_program
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
@@ -102,7 +102,7 @@ class LocalExecutor(Executor):
         life = Life(self._paths.log(task), supervisor.pid)
         attempt = _Supervised(task, device, known.started, supervisor, life, begun=True)
         self._supervised[task] = attempt
-        self._devices.occupy(device, supervisor.pid, visited=known.foreign is not None)
+        self._devices.occupy(device, supervisor.pid, others_came=known.foreign is not None)
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
 
@@ -128,7 +128,7 @@ class LocalExecutor(Executor):
         self._supervisors.works(device)
         self._devices.occupy(device, supervisor.pid)
         program = find_program(request.command[0], self._path) or request.command[0]
-        supervisor.order(messages.Run.of(request, program))
+        supervisor.order(wire.Run.of(request, program))
 
     def stop(self, task: str) -> None:
         attempt = self._supervised.get(task)
@@ -192,22 +192,22 @@ class LocalExecutor(Executor):
     def _attempt_of(self, supervisor: SupervisorHandle) -> _Supervised | None:
         return next((a for a in self._supervised.values() if a.supervisor is supervisor), None)
 
-    def _answered(self, attempt: _Supervised, answer: messages.Answer) -> Iterator[ExecutorEvent]:
+    def _answered(self, attempt: _Supervised, answer: wire.Answer) -> Iterator[ExecutorEvent]:
         task = attempt.task
-        if isinstance(answer, messages.WorkerStarted):
+        if isinstance(answer, wire.WorkerStarted):
             attempt.begun = True
             yield base.Started(task, answer.at, answer.pid)
             return
         del self._supervised[task]
         self._supervisors.rests(attempt.device)
         match answer:
-            case messages.WorkerEnded():
+            case wire.WorkerEnded():
                 yield from self._over(base.Ended(task, answer.end))
-            case messages.RunRefused():
+            case wire.RunRefused():
                 yield from self._over(base.Refused(task, answer.reason))
-            case messages.RunFailed() if attempt.begun:  # there was no room to record its end
+            case wire.RunFailed() if attempt.begun:  # there was no room to record its end
                 self._see_off(task, attempt.start)
-            case messages.RunFailed():
+            case wire.RunFailed():
                 yield from self._over(base.Failed(task, answer.as_error()))
 
     def _adopted_ended(self, attempt: _Supervised) -> Iterator[ExecutorEvent]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scheduler.devices.lease import Lease
 from scheduler.devices.processes import boot_id, read_stat, start_ticks
-from scheduler.executors.local import messages
 from scheduler.executors.local import supervisor as supervisor_program
+from scheduler.executors.local import wire
 from scheduler.storage.attempts_file import AttemptRecord
 
 
@@ -46,7 +46,7 @@ class SupervisorHandle:
                 pass_fds=pass_fds,
                 bufsize=0,
             )
-        self.order(messages.Setup(dict(environment)))
+        self.order(wire.Setup(dict(environment)))
         if lease is not None:
             lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 
@@ -59,7 +59,7 @@ class SupervisorHandle:
         assert self._process.stdout is not None
         return self._process.stdout.fileno()
 
-    def order(self, order: messages.Setup | messages.Run) -> None:
+    def order(self, order: wire.Setup | wire.Run) -> None:
         """Send an order; a supervisor that is gone shows in `receive`."""
         assert self._process.stdin is not None
         data = memoryview(order.as_line())
@@ -67,11 +67,11 @@ class SupervisorHandle:
             while data:
                 data = data[self._process.stdin.write(data) or 0 :]
 
-    def receive(self) -> tuple[list[messages.Answer], bool]:
+    def receive(self) -> tuple[list[wire.Answer], bool]:
         """Return the answers that have come, and whether the supervisor is still there."""
         data = os.read(self.fileno(), 1 << 16)
         *lines, self._answers = (self._answers + data).split(b"\n")
-        return [messages.parse(line) for line in lines], bool(data)
+        return [wire.parse(line) for line in lines], bool(data)
 
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""

@@ -1,4 +1,4 @@
-"""The executor contract (scheduler/executors/base.py), for every executor that worlds.py has a world of."""
+"""The executor contract (scheduler/executors/base.py), for every executor that setups.py has a setup for."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from scheduler.executors.base import (
     Started,
 )
 from scheduler.storage.attempts_file import is_locked
-from tests.scheduler.executors.worlds import WORLDS, Driver, LocalWorld, open_gate
+from tests.scheduler.executors.setups import SETUPS, Driver, LocalSetup, open_gate
 
 REPOSITORY = Path(__file__).parents[3]
 WAITS = 'read code < "{gate}"; exit $code'
 
 
-@pytest.fixture(params=WORLDS)
+@pytest.fixture(params=SETUPS)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def world(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalWorld:
-    monkeypatch.setenv("SCHEDULER_LEASES", "set by the world")
-    return WORLDS[name](tmp_path)
+def setup(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSetup:
+    monkeypatch.setenv("SCHEDULER_LEASES", "set by the setup")
+    return SETUPS[name](tmp_path)
 
 
 @pytest.fixture
-def new(world: LocalWorld) -> Iterator[Callable[[], Driver]]:
+def new(setup: LocalSetup) -> Iterator[Callable[[], Driver]]:
     """What makes an executor, to be driven by the test and closed after it."""
     drivers: list[Driver] = []
 
     def make() -> Driver:
-        drivers.append(Driver(world.executor()))
+        drivers.append(Driver(setup.executor()))
         return drivers[-1]
 
     yield make
@@ -71,11 +71,11 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def left_running(name: str, world: LocalWorld, gate: Path) -> None:
+def left_running(name: str, setup: LocalSetup, gate: Path) -> None:
     """An attempt of the task a that waits at the gate; what started it was killed."""
-    command = [sys.executable, "-m", "tests.scheduler.executors.worlds"]
+    command = [sys.executable, "-m", "tests.scheduler.executors.setups"]
     child = subprocess.Popen(
-        [*command, name, world.folder, WAITS.format(gate=gate)],
+        [*command, name, setup.folder, WAITS.format(gate=gate)],
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
     )
@@ -85,16 +85,16 @@ def left_running(name: str, world: LocalWorld, gate: Path) -> None:
     child.communicate()
 
 
-def wait_for_end(world: LocalWorld, task: str = "a") -> None:
+def wait_for_end(setup: LocalSetup, task: str = "a") -> None:
     """Wait until nothing holds the task's attempts file any more."""
-    with world.paths.attempts(task).open() as file:
+    with setup.paths.attempts(task).open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def look_around(world: LocalWorld, driver: Driver) -> None:
+def look_around(setup: LocalSetup, driver: Driver) -> None:
     """Hear events until every device has been looked at anew, for those that are looked at."""
-    before = world.looks() or 0
-    while (looks := world.looks()) is not None and looks < before + 4:  # two devices, twice
+    before = setup.looks() or 0
+    while (looks := setup.looks()) is not None and looks < before + 4:  # two devices, twice
         driver.turn()
 
 
@@ -107,10 +107,10 @@ def offers(device: str, events: Sequence[ExecutorEvent]) -> list[DeviceIdle]:
 
 
 def test_devices_are_told_of_when_they_are_offered(
-    world: LocalWorld, new: Callable[[], Driver]
+    setup: LocalSetup, new: Callable[[], Driver]
 ) -> None:
     driver = new()
-    assert [device.id for device in driver.executor.devices] == [d.id for d in world.found().all]
+    assert [device.id for device in driver.executor.devices] == [d.id for d in setup.found().all]
     driver.turn()
     assert driver.seen == []
     driver.executor.offer_devices()
@@ -120,14 +120,14 @@ def test_devices_are_told_of_when_they_are_offered(
 
 
 def test_a_device_is_not_offered_while_an_attempt_is_on_it(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
     device = driver.executor.devices[0].id
     driver.until(DeviceIdle, device)
-    driver.executor.start(world.request(driver.executor, WAITS.format(gate=gate)))
+    driver.executor.start(setup.request(driver.executor, WAITS.format(gate=gate)))
     begin = len(driver.seen)
     driver.until(Started, "a")
-    look_around(world, driver)
+    look_around(setup, driver)
     open_gate(gate, 0)
     driver.until(Ended, "a")
     assert not offers(device, driver.seen[begin : driver.past])
@@ -135,99 +135,99 @@ def test_a_device_is_not_offered_while_an_attempt_is_on_it(
 
 
 def test_a_device_that_another_holds_is_refused_and_told_when_it_is_free(
-    world: LocalWorld, new: Callable[[], Driver], gate: Path
+    setup: LocalSetup, new: Callable[[], Driver], gate: Path
 ) -> None:
-    if not world.leases:
+    if not setup.leases:
         pytest.skip("devices of this executor are each dispatcher's own")
     first, second = new(), new()
-    first.executor.start(world.request(first.executor, WAITS.format(gate=gate)))
+    first.executor.start(setup.request(first.executor, WAITS.format(gate=gate)))
     first.until(Started)
     second.executor.offer_devices()
     second.until(DeviceIdle, "GPU-0")
-    second.executor.start(world.request(second.executor, "exit 0", task="b"))
+    second.executor.start(setup.request(second.executor, "exit 0", task="b"))
     assert second.until(Refused) == Refused("b", Refusal.DEVICE_HELD)
-    look_around(world, second)
+    look_around(setup, second)
     assert not offers("GPU-0", second.seen[second.past :])
     open_gate(gate, 0)
     first.until(Ended)
     first.executor.close()
     second.until(DeviceIdle, "GPU-0")
-    second.executor.start(world.request(second.executor, "exit 0", task="b"))
+    second.executor.start(setup.request(second.executor, "exit 0", task="b"))
     assert second.until(Ended).end.code == 0
 
 
 # --- an attempt's life ---------------------------------------------------------------------------
 
 
-def test_an_attempt_starts_and_ends_with_its_exit_code(world: LocalWorld, driver: Driver) -> None:
+def test_an_attempt_starts_and_ends_with_its_exit_code(setup: LocalSetup, driver: Driver) -> None:
     before = time.time()
-    driver.executor.start(world.request(driver.executor, "exit 3"))
+    driver.executor.start(setup.request(driver.executor, "exit 3"))
     ended = driver.until(Ended, "a")
     started = next(e for e in driver.seen if isinstance(e, Started))
     assert before <= started.at <= time.time()
     assert (ended.end.code, ended.end.signal, ended.end.stopped) == (3, None, False)
-    record = world.record()
+    record = setup.record()
     assert (record.started.attempt, record.started.task) == (1, "a")
     assert record.started.started == started.at
     assert record.ended == ended.end
-    assert not is_locked(world.paths.attempts("a"))
+    assert not is_locked(setup.paths.attempts("a"))
 
 
-def test_a_signal_that_ends_the_worker_is_told(world: LocalWorld, driver: Driver) -> None:
-    driver.executor.start(world.request(driver.executor, "kill -KILL $$"))
+def test_a_signal_that_ends_the_worker_is_told(setup: LocalSetup, driver: Driver) -> None:
+    driver.executor.start(setup.request(driver.executor, "kill -KILL $$"))
     end = driver.until(Ended, "a").end
     assert (end.code, end.signal, end.stopped) == (None, signal.SIGKILL, False)
 
 
 def test_the_file_is_locked_while_the_attempt_runs(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
-    driver.executor.start(world.request(driver.executor, WAITS.format(gate=gate)))
+    driver.executor.start(setup.request(driver.executor, WAITS.format(gate=gate)))
     driver.until(Started)
-    assert is_locked(world.paths.attempts("a"))
-    assert world.record().ended is None
+    assert is_locked(setup.paths.attempts("a"))
+    assert setup.record().ended is None
     open_gate(gate, 0)
     driver.until(Ended)
-    assert not is_locked(world.paths.attempts("a"))
+    assert not is_locked(setup.paths.attempts("a"))
 
 
 def test_the_log_has_both_streams_and_an_older_one_is_kept(
-    world: LocalWorld, driver: Driver
+    setup: LocalSetup, driver: Driver
 ) -> None:
     for number in (1, 2):
         script = f"echo out {number}; echo err {number} >&2"
-        driver.executor.start(world.request(driver.executor, script, number=number))
+        driver.executor.start(setup.request(driver.executor, script, number=number))
         driver.until(Ended, "a")
-    assert world.paths.log("a").read_text() == "out 2\nerr 2\n"
-    assert world.paths.log("a").with_name("a.log.1").read_text() == "out 1\nerr 1\n"
+    assert setup.paths.log("a").read_text() == "out 2\nerr 2\n"
+    assert setup.paths.log("a").with_name("a.log.1").read_text() == "out 1\nerr 1\n"
 
 
 def test_the_worker_has_the_environment_and_the_spec_of_its_request(
-    world: LocalWorld, driver: Driver
+    setup: LocalSetup, driver: Driver
 ) -> None:
     script = 'echo "$SWEEP_TASK $OF_THE_SWEEP $CUDA_VISIBLE_DEVICES"; cat "$SWEEP_SPEC"'
-    driver.executor.start(world.request(driver.executor, script))
+    driver.executor.start(setup.request(driver.executor, script))
     driver.until(Ended, "a")
-    first, spec = world.paths.log("a").read_text().splitlines()
+    first, spec = setup.paths.log("a").read_text().splitlines()
     device = driver.executor.devices[0]
     assert first.strip() == f"a yes {'' if device.kind == 'cpu' else device.id}".strip()
     assert '"matrix": {"letter": "a"}' in spec
 
 
-def test_a_program_that_does_not_exist(world: LocalWorld, driver: Driver) -> None:
-    request = world.request(driver.executor, "")
+def test_a_program_that_does_not_exist(setup: LocalSetup, driver: Driver) -> None:
+    request = setup.request(driver.executor, "")
     driver.executor.start(replace(request, command=["/no/such/program"]))
     end = driver.until(Ended, "a").end
     assert end.not_started is not None
     assert end.not_started.startswith("cannot start /no/such/program: No such file")
     assert end.errno == errno.ENOENT
     assert not any(isinstance(event, Started) for event in driver.seen)
-    assert world.record().ended == end
+    assert setup.record().ended == end
 
 
 @pytest.mark.parametrize("adopted", [False, True])
 def test_a_stop_ends_the_whole_tree(
-    world: LocalWorld, new: Callable[[], Driver], tmp_path: Path, adopted: bool
+    setup: LocalSetup, new: Callable[[], Driver], tmp_path: Path, adopted: bool
 ) -> None:
     """Also what ignores SIGTERM in a session of its own."""
     driver, ready = new(), tmp_path / "ready"
@@ -235,7 +235,7 @@ def test_a_stop_ends_the_whole_tree(
     deaf = f"trap '' TERM; echo $$ > \"{ready}\"; while :; do sleep 1000; done"
     (tmp_path / "deaf").write_text(deaf)
     driver.executor.start(
-        world.request(driver.executor, f'setsid sh "{tmp_path}/deaf" & sh "{tmp_path}/deaf"')
+        setup.request(driver.executor, f'setsid sh "{tmp_path}/deaf" & sh "{tmp_path}/deaf"')
     )
     pids: list[int] = []
     while len(pids) < 2:
@@ -244,29 +244,29 @@ def test_a_stop_ends_the_whole_tree(
     if adopted:
         driver.executor.close()
         driver = new()
-        assert driver.executor.adopt("a", driver.executor.devices[0].id, world.record())
+        assert driver.executor.adopt("a", driver.executor.devices[0].id, setup.record())
     driver.executor.stop("a")
     assert driver.until(Ended, "a").end.stopped
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_a_stop_that_comes_too_late_stops_nothing_else(world: LocalWorld, driver: Driver) -> None:
-    driver.executor.start(world.request(driver.executor, "exit 0"))
+def test_a_stop_that_comes_too_late_stops_nothing_else(setup: LocalSetup, driver: Driver) -> None:
+    driver.executor.start(setup.request(driver.executor, "exit 0"))
     driver.until(Ended, "a")
     driver.executor.stop("a")
-    driver.executor.start(world.request(driver.executor, "exit 0", number=2))
+    driver.executor.start(setup.request(driver.executor, "exit 0", number=2))
     end = driver.until(Ended, "a").end
     assert (end.code, end.stopped) == (0, False)
 
 
-def test_output_is_a_sign_of_life(world: LocalWorld, driver: Driver, gate: Path) -> None:
+def test_output_is_a_sign_of_life(setup: LocalSetup, driver: Driver, gate: Path) -> None:
     script = f'read x < "{gate}"; echo more; read x < "{gate}"; exit 0'
-    driver.executor.start(world.request(driver.executor, script))
+    driver.executor.start(setup.request(driver.executor, script))
     driver.until(Started)
     first = driver.executor.last_sign_of_life("a")
     before = time.monotonic()
     open_gate(gate, 0)
-    while not world.paths.log("a").read_text():
+    while not setup.paths.log("a").read_text():
         driver.turn()
     assert first <= before <= driver.executor.last_sign_of_life("a") <= time.monotonic()
     open_gate(gate, 0)
@@ -276,27 +276,27 @@ def test_output_is_a_sign_of_life(world: LocalWorld, driver: Driver, gate: Path)
 # --- what is not started -------------------------------------------------------------------------
 
 
-def test_files_that_cannot_be_written_are_no_attempt(world: LocalWorld, driver: Driver) -> None:
+def test_files_that_cannot_be_written_are_no_attempt(setup: LocalSetup, driver: Driver) -> None:
     device = driver.executor.devices[0].id
     driver.until(DeviceIdle, device)
-    for folder in (world.paths.log("a").parent, world.paths.attempts("a").parent):
-        request = world.request(driver.executor, "exit 0")
+    for folder in (setup.paths.log("a").parent, setup.paths.attempts("a").parent):
+        request = setup.request(driver.executor, "exit 0")
         folder.rename(folder.with_name("away"))
         driver.executor.start(request)
         failed = driver.until(Failed, "a")
         assert failed.error.errno == errno.ENOENT
         folder.with_name("away").rename(folder)
         driver.until(DeviceIdle, device)
-    driver.executor.start(world.request(driver.executor, "exit 0"))
+    driver.executor.start(setup.request(driver.executor, "exit 0"))
     assert driver.until(Ended, "a").end.code == 0
 
 
 def test_a_task_that_others_run_ran_or_completed_is_refused(
-    world: LocalWorld, new: Callable[[], Driver], gate: Path
+    setup: LocalSetup, new: Callable[[], Driver], gate: Path
 ) -> None:
     first, second = new(), new()
-    early = world.request(second.executor, "exit 0", device=1)
-    first.executor.start(world.request(first.executor, WAITS.format(gate=gate)))
+    early = setup.request(second.executor, "exit 0", device=1)
+    first.executor.start(setup.request(first.executor, WAITS.format(gate=gate)))
     first.until(Started)
     second.executor.start(early)
     assert second.until(Refused) == Refused("a", Refusal.RUNNING)
@@ -304,16 +304,16 @@ def test_a_task_that_others_run_ran_or_completed_is_refused(
     first.until(Ended)
     second.executor.start(early)
     assert second.until(Refused) == Refused("a", Refusal.CHANGED)
-    world.paths.done("a").write_text("{}")
-    second.executor.start(world.request(second.executor, "exit 0", number=2, device=1))
+    setup.paths.done("a").write_text("{}")
+    second.executor.start(setup.request(second.executor, "exit 0", number=2, device=1))
     assert second.until(Refused) == Refused("a", Refusal.COMPLETED)
-    assert world.record().started.attempt == 1
+    assert setup.record().started.attempt == 1
 
 
-def test_two_executors_at_once(world: LocalWorld, new: Callable[[], Driver]) -> None:
+def test_two_executors_at_once(setup: LocalSetup, new: Callable[[], Driver]) -> None:
     drivers = {"a": new(), "b": new()}
     for index, (task, driver) in enumerate(drivers.items()):
-        request = world.request(driver.executor, f"exit {index}", task=task, device=index)
+        request = setup.request(driver.executor, f"exit {index}", task=task, device=index)
         driver.executor.start(request)
     for index, (task, driver) in enumerate(drivers.items()):
         assert driver.until(Ended, task).end.code == index
@@ -326,13 +326,13 @@ def test_two_executors_at_once(world: LocalWorld, new: Callable[[], Driver]) -> 
 
 @pytest.mark.usefixtures("left_running")
 def test_an_attempt_is_found_again_and_its_end_seen(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
     device = driver.executor.devices[0].id
-    assert driver.executor.adopt("a", device, world.record())
+    assert driver.executor.adopt("a", device, setup.record())
     driver.turn()
     begin = len(driver.seen)
-    look_around(world, driver)
+    look_around(setup, driver)
     assert not offers(device, driver.seen[begin:])
     open_gate(gate, 5)
     assert driver.until(Ended, "a").end.code == 5
@@ -340,57 +340,57 @@ def test_an_attempt_is_found_again_and_its_end_seen(
 
 @pytest.mark.usefixtures("left_running")
 def test_an_exit_status_that_nobody_waited_for_is_told_to_the_next(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
     open_gate(gate, 5)
-    wait_for_end(world)
-    assert not driver.executor.adopt("a", driver.executor.devices[0].id, world.record())
-    assert driver.until(Ended, "a").end == world.record().ended
-    assert world.record().ended.code == 5  # type: ignore[union-attr]
+    wait_for_end(setup)
+    assert not driver.executor.adopt("a", driver.executor.devices[0].id, setup.record())
+    assert driver.until(Ended, "a").end == setup.record().ended
+    assert setup.record().ended.code == 5  # type: ignore[union-attr]
 
 
 @pytest.mark.usefixtures("left_running")
 def test_an_attempt_whose_watcher_was_killed_too_is_ended_and_lost(
-    world: LocalWorld, driver: Driver
+    setup: LocalSetup, driver: Driver
 ) -> None:
-    record = world.record()
-    world.kill_watcher(record)
-    assert is_locked(world.paths.attempts("a"))  # the worker waits at the gate, and will for ever
+    record = setup.record()
+    setup.kill_watcher(record)
+    assert is_locked(setup.paths.attempts("a"))  # the worker waits at the gate, and will for ever
     driver.executor.adopt("a", driver.executor.devices[0].id, record)
     driver.until(Lost, "a")
-    assert not is_locked(world.paths.attempts("a"))
-    assert world.record().ended is None
+    assert not is_locked(setup.paths.attempts("a"))
+    assert setup.record().ended is None
 
 
 def test_an_attempt_of_its_own_whose_watcher_is_killed_is_ended_and_lost(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
-    driver.executor.start(world.request(driver.executor, WAITS.format(gate=gate)))
+    driver.executor.start(setup.request(driver.executor, WAITS.format(gate=gate)))
     pid = driver.until(Started).pid
-    world.kill_watcher(world.record())
+    setup.kill_watcher(setup.record())
     driver.until(Lost, "a")
-    assert not is_locked(world.paths.attempts("a"))
+    assert not is_locked(setup.paths.attempts("a"))
     assert not Path(f"/proc/{pid}/exe").exists()
-    driver.executor.start(world.request(driver.executor, "exit 0", number=2))
+    driver.executor.start(setup.request(driver.executor, "exit 0", number=2))
     assert driver.until(Ended, "a").end.code == 0  # the device is of use again
 
 
 def test_a_closed_executor_leaves_its_attempt_to_the_next(
-    world: LocalWorld, new: Callable[[], Driver], gate: Path
+    setup: LocalSetup, new: Callable[[], Driver], gate: Path
 ) -> None:
     first, second = new(), new()
-    first.executor.start(world.request(first.executor, WAITS.format(gate=gate)))
+    first.executor.start(setup.request(first.executor, WAITS.format(gate=gate)))
     first.until(Started)
     first.executor.close()
-    assert is_locked(world.paths.attempts("a"))
-    assert second.executor.adopt("a", second.executor.devices[0].id, world.record())
+    assert is_locked(setup.paths.attempts("a"))
+    assert second.executor.adopt("a", second.executor.devices[0].id, setup.record())
     open_gate(gate, 7)
     assert second.until(Ended, "a").end.code == 7
 
 
 @pytest.mark.usefixtures("left_running")
 def test_a_device_stays_with_the_attempt_that_is_adopted_in_its_place(
-    world: LocalWorld, driver: Driver, gate: Path
+    setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
     """A refused start, answered by adopting what runs: the device is not offered in between."""
     device = driver.executor.devices[1].id
@@ -399,10 +399,10 @@ def test_a_device_stays_with_the_attempt_that_is_adopted_in_its_place(
 
     def handle(event: ExecutorEvent) -> None:
         if isinstance(event, Refused):
-            adopted.append(driver.executor.adopt("a", device, world.record()))
+            adopted.append(driver.executor.adopt("a", device, setup.record()))
 
     begin = len(driver.seen)
-    driver.executor.start(world.request(driver.executor, "exit 0", number=2, device=1))
+    driver.executor.start(setup.request(driver.executor, "exit 0", number=2, device=1))
     driver.until(Refused, "a", handle)
     driver.turn()
     assert adopted == [True]

@@ -12,7 +12,7 @@ import pytest
 from worker.__main__ import main
 from worker.errors import ConfigurationError
 from worker.judging import build, object_diff
-from worker.judging.measure import MeasureOptions, UnsuitableError, measure, program_of
+from worker.judging.measure_program import MeasureOptions, UnsuitableError, measure, program_of
 from worker.judging.reasons.codes import Why
 from worker.judging.report import plain
 from worker.judging.sandbox import sandbox, schema

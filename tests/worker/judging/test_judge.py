@@ -7,7 +7,7 @@ import pytest
 from worker.accelerators.spec import Role
 from worker.config.target import Target
 from worker.judging.judge import verdict
-from worker.judging.measure import Measured
+from worker.judging.measure_program import Measured
 from worker.results.row import MEASURED, Figures, Measurement
 from worker.results.statistics import Estimate
 

@@ -1,4 +1,4 @@
-"""What can change: objects with slots, so that one journal can undo and join every change.
+"""What can change: objects with slots, so that one log can undo and join every change.
 
 A slot's key is a name of the file (an attribute, an entry's key) or a ``Field`` of the object's class.
 """

@@ -1,4 +1,4 @@
-"""Every change to a slot, journalled: undone for the other branch, then joined."""
+"""Every change to a slot, logged: undone for the other branch, then joined."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class Pending:
 
 
 class Store:
-    """The journal of all slots' changes."""
+    """The log of all slots' changes."""
 
     def __init__(self, spend: Spend) -> None:
-        self.journal: list[tuple[Slots, Hashable, Value]] = []
+        self.log: list[tuple[Slots, Hashable, Value]] = []
         self.pending: list[Pending] = []
         self.spend = spend
 
     def mark(self) -> int:
-        return len(self.journal)
+        return len(self.log)
 
     def put(self, slots: Slots, key: Hashable, value: Value) -> None:
         """Set one slot."""
-        self.journal.append((slots, key, slots.get(key, MISSING)))
+        self.log.append((slots, key, slots.get(key, MISSING)))
         slots[key] = value
 
     def assign(self, owner: AbstractObject, field: Field[T], value: T | Unknown) -> None:
@@ -60,7 +60,7 @@ class Store:
     def drop(self, slots: Slots, key: Hashable) -> None:
         """Empty one slot."""
         if key in slots:
-            self.journal.append((slots, key, slots[key]))
+            self.log.append((slots, key, slots[key]))
             del slots[key]
 
     def set(self, slots: Slots, key: Hashable, value: Value) -> None:
@@ -76,13 +76,13 @@ class Store:
                 self.spend(SLOT * len(waiting.delta))
                 waiting.delta = self._since(mark, waiting.mark) | waiting.delta
                 waiting.mark = mark
-        delta = self._since(mark, len(self.journal))
-        for slots, key, old in reversed(self.journal[mark:]):
+        delta = self._since(mark, len(self.log))
+        for slots, key, old in reversed(self.log[mark:]):
             if old is MISSING:
                 slots.pop(key, None)
             else:
                 slots[key] = old
-        del self.journal[mark:]
+        del self.log[mark:]
         return delta
 
     def apply(self, delta: Delta) -> None:
@@ -114,8 +114,8 @@ class Store:
     def _values_at(self, mark: int) -> Delta:
         """Return the value at ``mark`` of every slot changed since."""
         values: Delta = {}
-        self.spend(SLOT * (len(self.journal) - mark))
-        for slots, key, old in self.journal[mark:]:
+        self.spend(SLOT * (len(self.log) - mark))
+        for slots, key, old in self.log[mark:]:
             values.setdefault((id(slots), key), (slots, key, old))
         return values
 
@@ -124,7 +124,7 @@ class Store:
         later = self._values_at(until)
         self.spend(SLOT * (until - mark))
         changes: Delta = {}
-        for slots, key, _ in self.journal[mark:until]:
+        for slots, key, _ in self.log[mark:until]:
             location = (id(slots), key)
             if location not in changes:
                 changes[location] = later.get(location, (slots, key, slots.get(key, MISSING)))

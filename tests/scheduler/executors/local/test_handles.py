@@ -8,7 +8,7 @@ import select
 from pathlib import Path
 
 from scheduler.executors.local.handles import SupervisorHandle
-from scheduler.executors.local.messages import Run, WorkerEnded, WorkerStarted
+from scheduler.executors.local.wire import Run, WorkerEnded, WorkerStarted
 from scheduler.storage.attempts_file import is_locked, read_attempts
 
 

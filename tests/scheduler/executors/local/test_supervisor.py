@@ -18,7 +18,7 @@ from scheduler.dispatch.judgement import WRONG_PROGRAM
 from scheduler.executors.base import Refusal
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local.handles import AdoptedSupervisor
-from scheduler.executors.local.messages import (
+from scheduler.executors.local.wire import (
     Answer,
     Run,
     RunFailed,

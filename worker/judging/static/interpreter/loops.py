@@ -95,7 +95,7 @@ def _loop_of_unknown_length(
         interpreter.settle(_BREAK | _CONTINUE, waiting)
         if interpreter.store.mark() == mark:
             return NEXT
-    for slots, key, _ in interpreter.store.journal[mark:]:
+    for slots, key, _ in interpreter.store.log[mark:]:
         if not interpreter.holds_result(slots):
             interpreter.store.put(slots, key, Unknown(why.why))
     return NEXT

@@ -1,7 +1,7 @@
 """What the dispatcher and a supervisor say to each other: JSON lines, each an object with a ``type``.
 
 Orders go to the supervisor's standard input, answers come from its standard output. supervisor.py, which can
-import nothing from here, names the same keys; tests/scheduler/executors/local/test_messages.py holds the
+import nothing from here, names the same keys; tests/scheduler/executors/local/test_wire.py holds the
 two together.
 """
 

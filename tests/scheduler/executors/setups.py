@@ -1,7 +1,7 @@
-"""What the executor contract is tested on: for each executor, a world of devices and files in a folder.
+"""What the executor contract is tested on: for each executor, a setup of devices and files in a folder.
 
-To have another executor tested, add a class with the same methods to `WORLDS`. A world is made again in
-another process, by its name and its folder, and is the same world there: that process is killed.
+To have another executor tested, add a class with the same methods to `SETUPS`. A setup is made again in
+another process, by its name and its folder, and is the same setup there: that process is killed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ devices: {idle_for: 0s, cpu_slots: 2}
 T = TypeVar("T")
 
 
-class LocalWorld:
+class LocalSetup:
     """Two CPU slots of this machine."""
 
     leases = False
@@ -95,7 +95,7 @@ class Idle:
         return Reading(device, 0, free_memory=2**34, total_memory=2**34, processes=())
 
 
-class LocalGpuWorld(LocalWorld):
+class LocalGpuWorld(LocalSetup):
     """Two GPUs of this machine, with leases between all executors."""
 
     leases = True
@@ -109,8 +109,8 @@ class LocalGpuWorld(LocalWorld):
         return Idle.looks
 
 
-WORLDS: dict[str, Callable[[Path], LocalWorld]] = {
-    "local, CPU slots": LocalWorld,
+SETUPS: dict[str, Callable[[Path], LocalSetup]] = {
+    "local, CPU slots": LocalSetup,
     "local, GPUs": LocalGpuWorld,
 }
 
@@ -167,9 +167,9 @@ def open_gate(gate: Path, exit_code: int) -> None:
 
 if __name__ == "__main__":  # start an attempt, say so, and wait to be killed
     name, where, script = sys.argv[1:]
-    world = WORLDS[name](Path(where))
-    driver = Driver(world.executor())
-    driver.executor.start(world.request(driver.executor, script))
+    setup = SETUPS[name](Path(where))
+    driver = Driver(setup.executor())
+    driver.executor.start(setup.request(driver.executor, script))
     driver.until(Started)
     print("started", flush=True)
     signal.pause()

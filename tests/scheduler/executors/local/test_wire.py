@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.executors.base import Refusal
-from scheduler.executors.local import messages, supervisor
+from scheduler.executors.local import supervisor, wire
 
 SOURCE = ast.parse(Path(supervisor.__file__).read_text())
 
@@ -37,8 +37,8 @@ def calls_of(name: str) -> list[ast.Call]:
 
 
 def test_the_supervisor_reads_all_of_an_order_and_nothing_else() -> None:
-    run = {field.name for field in fields(messages.Run)}
-    setup = {field.name for field in fields(messages.Setup)}
+    run = {field.name for field in fields(wire.Run)}
+    setup = {field.name for field in fields(wire.Setup)}
     assert subscripts_of("order") == {"type"} | run | setup
 
 
@@ -50,10 +50,10 @@ def test_every_answer_of_the_supervisor_is_understood() -> None:
         if isinstance(call.args[0], ast.Constant)
     }
     assert answers == {
-        "started": {field.name for field in fields(messages.WorkerStarted)},
-        "ended": {field.name for field in fields(messages.WorkerEnded)},
-        "refused": {field.name for field in fields(messages.RunRefused)},
-        "failed": {field.name for field in fields(messages.RunFailed)},
+        "started": {field.name for field in fields(wire.WorkerStarted)},
+        "ended": {field.name for field in fields(wire.WorkerEnded)},
+        "refused": {field.name for field in fields(wire.RunRefused)},
+        "failed": {field.name for field in fields(wire.RunFailed)},
     }
 
 
@@ -72,9 +72,9 @@ def test_every_reason_of_a_refusal_is_known() -> None:
 )
 def test_what_is_no_answer_is_an_error(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"answer|Expecting|Refusal"):
-        messages.parse(line)
+        wire.parse(line)
 
 
 def test_a_failure_is_the_error_that_it_was() -> None:
-    error = messages.RunFailed(28, os.strerror(28), "/disk/a.log").as_error()
+    error = wire.RunFailed(28, os.strerror(28), "/disk/a.log").as_error()
     assert (error.errno, error.strerror, error.filename) == (28, os.strerror(28), "/disk/a.log")

@@ -14,7 +14,7 @@ import pytest
 
 from worker.__main__ import main
 from worker.judging import build
-from worker.judging.measure import MeasureOptions, UnsuitableError, measure, program_of
+from worker.judging.measure_program import MeasureOptions, UnsuitableError, measure, program_of
 from worker.judging.sandbox.sandbox import Limits
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
