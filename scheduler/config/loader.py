@@ -84,6 +84,8 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
         raise SweepError(path, [f"cannot be read: {error.strerror}"]) from None
     except strict_yaml.YamlError as error:
         raise SweepError(path, [str(error)]) from None
+    if isinstance(content, strict_yaml.Unusable):
+        raise SweepError(path, problems)
     if content is None:
         raise SweepError(path, ["is empty; a sweep needs at least a matrix (see sweeps/tiny.yaml)"])
     if not isinstance(content, dict):

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from scheduler.config import sweep as plain
+from scheduler.config.strict_yaml import Unusable
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 from scheduler.config.units import parse_duration, parse_size
@@ -158,6 +159,8 @@ _EXPECTED = {
 def sentences(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
     """Turn pydantic's findings into sentences that name key, expectation and remedy."""
     for finding in error.errors(include_url=False):
+        if isinstance(finding["input"], Unusable):
+            continue  # the reader has said what is wrong with it
         location = list(_existing(content, finding["loc"]))
         kind, got = finding["type"], finding["input"]
         if kind == "missing":

@@ -42,6 +42,10 @@ class YamlError(Exception):
     """The bytes are no YAML that can be read; the message says where and why."""
 
 
+class Unusable:
+    """Stands in the data for what is no plain data; one of the problems says why."""
+
+
 def load(data: bytes) -> tuple[object, list[str]]:
     """Return the data in a file's bytes, and what is questionable in it, one sentence each.
 
@@ -138,7 +142,7 @@ class _Builder:
             if node.tag in _VALUES:
                 return self._value(node, key)
         self._complain(node, key, f"{node.tag.replace(_CORE, '!!')} is no kind of plain data")
-        return None
+        return Unusable()
 
     def _text(self, node: yaml.ScalarNode, key: str) -> str:
         text = str(node.value)
@@ -146,7 +150,7 @@ class _Builder:
             self._complain(node, key, f"{text!r} holds a character that no command line can hold")
         return text
 
-    def _value(self, node: yaml.ScalarNode, key: str) -> bool | int | float | None:
+    def _value(self, node: yaml.ScalarNode, key: str) -> bool | int | float | Unusable:
         text = str(node.value)
         construct = yaml.SafeLoader.yaml_constructors[node.tag]
         try:
@@ -154,12 +158,12 @@ class _Builder:
         except (ValueError, LookupError):  # a number of 5,000 digits, `!!bool perhaps`
             kind = node.tag.removeprefix(_CORE)
             self._complain(node, key, f"{_shortened(text)} cannot be read as YAML's {kind}")
-            return None
-        if not math.isfinite(value):
-            self._complain(
-                node, key, f"{text} is no number that JSON can hold; as a text, put it in quotes"
-            )
-        elif not _AS_IT_LOOKS.fullmatch(text):
+            return Unusable()
+        if not _fits(value):
+            what = "is no number that JSON can hold"
+            self._complain(node, key, f"{_shortened(text)} {what}; as a text, put it in quotes")
+            return Unusable()
+        if not _AS_IT_LOOKS.fullmatch(text):
             means = json.dumps(value)
             self._complain(
                 node, key, f"{text} means {means} in YAML; write {means}, or put it in quotes"
@@ -176,6 +180,8 @@ class _Builder:
                     merged = self._mapping(source, key) | merged
                 continue
             name = self._key(key_node, key)
+            if name is None:
+                continue
             if name in lines:
                 first = f"it is on line {lines[name]} already"
                 self._complain(key_node, key, f"duplicate key {name!r}; {first}")
@@ -191,16 +197,27 @@ class _Builder:
             else:
                 self._complain(item, key, "<< takes a mapping, or a list of them")
 
-    def _key(self, node: yaml.Node, key: str) -> str:
-        if node.tag in _TEXTS and isinstance(node, yaml.ScalarNode):
+    def _key(self, node: yaml.Node, key: str) -> str | None:
+        if not isinstance(node, yaml.ScalarNode):
+            self._complain(node, key, "a key that is a list or mapping; a key is text")
+            return None
+        if node.tag in _TEXTS:
             return self._text(node, key)
-        name = str(node.value) if isinstance(node, yaml.ScalarNode) else "that is a list or mapping"
+        name = str(node.value)
         self._complain(node, key, f"the key {_shortened(name)} is not text; put it in quotes")
         return name
 
     def _complain(self, node: yaml.Node, key: str, what: str) -> None:
         place = (node.start_mark.line, node.start_mark.column)
         self.problems.setdefault(place, f"{_line(node)}: {f'{key}: ' if key else ''}{what}")
+
+
+def _fits(value: bool | int | float) -> bool:
+    """Say whether a number is finite, and no larger than a float can be."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _line(marked: yaml.Node | yaml.Event) -> str:

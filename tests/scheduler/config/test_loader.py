@@ -356,3 +356,21 @@ def test_our_worker_is_asked_about_pipes_and_scheds(runner: SweepRunner) -> None
     assert "SDXXL" in ended.err
     assert "DDIMM" in ended.err
     assert runner.files() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("matrix: {p: [a], ? [b] : 1}\n", "line 1: matrix: a key that is a list or mapping; a key is text"),
+        ("matrix: {p: [a]}\nlimits: !x {}\n", "line 2: limits: !x is no kind of plain data"),
+        ("matrix: {p: [a]}\nworker: {args: {n: .nan}}\n", "line 2: worker.args.n: .nan is no number that"),
+        ("matrix: !x {}\n", "line 1: matrix: !x is no kind of plain data"),
+        ("!x {}\n", "line 1: !x is no kind of plain data"),
+    ],
+)  # fmt: skip
+def test_what_is_no_plain_data_is_said_once(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(SweepError) as raised:
+        read_sweep(tmp_path / "s.yaml")
+    (said,) = raised.value.problems
+    assert said.startswith(problem)

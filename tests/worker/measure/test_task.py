@@ -275,9 +275,9 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     monkeypatch.setattr(DDIMScheduler, "set_timesteps", set_slowly)
     made, init = [], compose.Accelerated.__init__
 
-    def note(self, pipe, accelerators, compiled):
+    def note(self, pipe, accelerators, *more):
         made.append([*accelerators])
-        init(self, pipe, accelerators, compiled)
+        init(self, pipe, accelerators, *more)
 
     monkeypatch.setattr(compose.Accelerated, "__init__", note)
     section = {

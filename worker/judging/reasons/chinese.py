@@ -20,7 +20,6 @@ TEMPLATES: dict[Why, str] = {
     Why.UNKNOWN_FORMATTED_TEXT: "未知的格式化文本",
     Why.FUNCTION_ATTRIBUTE: "函数的属性",
     Why.GENERATOR_RESULT: "生成器的结果",
-    Why.LIST: "一个列表",
     Why.LIST_CHANGED_SOMEWHERE: "在未知位置被修改的列表",
     Why.LIST_CHANGED: "被 {method} 修改的列表",
     Why.PROMPT_LIST: "提示词列表",

@@ -45,7 +45,6 @@ class Why(Enum):
     UNKNOWN_FORMATTED_TEXT = ()
     FUNCTION_ATTRIBUTE = ()
     GENERATOR_RESULT = ()
-    LIST = ()
     LIST_CHANGED_SOMEWHERE = ()
     LIST_CHANGED = ("method",)
     PROMPT_LIST = ()

@@ -20,7 +20,6 @@ TEMPLATES: dict[Why, str] = {
     Why.UNKNOWN_FORMATTED_TEXT: "a formatted text that is not known",
     Why.FUNCTION_ATTRIBUTE: "a function's attribute",
     Why.GENERATOR_RESULT: "a generator's result",
-    Why.LIST: "a list",
     Why.LIST_CHANGED_SOMEWHERE: "a list changed at an unknown place",
     Why.LIST_CHANGED: "a list changed by {method}",
     Why.PROMPT_LIST: "a list of prompts",
