@@ -160,8 +160,8 @@ def test_a_bad_file(
 def test_all_places_that_read_yaml_are_tried() -> None:
     """Whatever else begins to read YAML belongs in the table above."""
     readers = subprocess.run(
-        ["grep", "-rlE", "import yaml|import strict_yaml|strict_yaml import load|read_mapping", "scheduler", "worker",
-         "--include=*.py"],
+        ["grep", "-rlE", "import yaml|import strict_yaml|strict_yaml import load|read_mapping",
+         "scheduler", "worker", "--include=*.py"],
         cwd=ROOT, capture_output=True, text=True, check=True,
     ).stdout.split()  # fmt: skip
     assert set(readers) == {

@@ -174,31 +174,31 @@ class Core:
             ImpossibleEventError: the event cannot happen where its task stands.
         """
         self._now = max(now, self._now)
-        match event:
+        match event:  # what comes most often first
+            case Activity():
+                self._activity(self._expect(event), event.at)
             case DeviceIdle():
                 self._device_idle(event)
-            case DeviceBusy():
-                self._withhold(event.device)
-            case DeviceGone():
-                self._device_gone(event)
-            case StartRefused():
-                self._start_refused(self._expect(event), event)
             case AttemptExited():
                 self._exited(self._expect(event), event)
             case AttemptJudged():
                 self._judged(self._expect(event), event)
             case CheckpointWritten():
                 self._written(self._expect(event), event)
+            case Tick():
+                pass
+            case DeviceBusy():
+                self._withhold(event.device)
+            case DeviceGone():
+                self._device_gone(event)
+            case StartRefused():
+                self._start_refused(self._expect(event), event)
             case WriteFailed():
                 self._write_failed(event)
             case DiskWritable():
                 self._writable_again()
-            case Activity():
-                self._activity(self._expect(event), event.at)
             case Interrupt():
                 self._interrupt()
-            case Tick():
-                pass
         self._pass_time()
         self._match()
         self._end()
@@ -231,9 +231,10 @@ class Core:
         Raises:
             ImpossibleEventError: there is no such task, or this cannot happen where it stands.
         """
-        task = self._index.get(event.task or "")
-        if task is None:
-            raise ImpossibleEventError(event, None)
+        try:
+            task = self._index[event.task or ""]
+        except KeyError:
+            raise ImpossibleEventError(event, None) from None
         state = self._state[task]
         if type(event) not in TRANSITIONS[state]:
             raise ImpossibleEventError(event, state, self._story(task))
@@ -241,10 +242,12 @@ class Core:
 
     def _remember(self, task: int, step: Step) -> None:
         """Add a step to the task's story; Activity is left out, of which there may be thousands."""
-        story = self._stories.get(task)
-        if story is None:
-            story = self._stories[task] = []
-        elif len(story) == STORY_LENGTH:
+        try:
+            story = self._stories[task]
+        except KeyError:
+            self._stories[task] = [(self._now, step)]
+            return
+        if len(story) == STORY_LENGTH:
             del story[0]
         story.append((self._now, step))
 
@@ -255,10 +258,11 @@ class Core:
     def _move(self, task: int, step: Step, to: State) -> None:
         """Put a task into a state to which an event or an action leads from where it stands."""
         state = self._state[task]
-        assert to in TRANSITIONS[state].get(type(step), ()), f"{state.name} to {to.name}: {step}"
-        self._counts[state] -= 1
-        self._counts[to] += 1
-        self._state[task] = to
+        assert to in TRANSITIONS[state][type(step)], f"{state.name} to {to.name}: {step}"
+        if to is not state:
+            self._counts[state] -= 1
+            self._counts[to] += 1
+            self._state[task] = to
         self._remember(task, step)
 
     def _occupy(self, task: int, name: str, started: float, halvings: int) -> None:
