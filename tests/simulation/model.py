@@ -7,6 +7,7 @@ it answers.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -128,7 +129,7 @@ class Listener(Protocol):
         """Hear that the pipe broke."""
 
 
-class Model:
+class Model(ABC):
     """Time, files, devices; what is common to the world and everything in it."""
 
     def __init__(self, natures: list[Nature], gpus: list[Gpu], rng: Random, *, slots: bool) -> None:
@@ -150,21 +151,21 @@ class Model:
         """Return what the clock on the wall showed at ``at``."""
         return at + next(ahead for since, ahead in reversed(self.clock_settings) if since <= at)
 
+    @abstractmethod
     def after(self, delay: float, do: Callable[[], None]) -> None:
         """Let something happen ``delay`` seconds from now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def note(self, *words: object) -> None:
         """Remember what happens, for the story of a failing seed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def device_changed(self, gpu: Gpu) -> None:
         """Let who watches the devices look again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def worker_began(self, task: str, record: Record) -> None:
         """Let the event_log see a worker begin."""
-        raise NotImplementedError
 
     def soon(self, most: float = 0.05) -> float:
         """Return a latency in seconds, often none."""

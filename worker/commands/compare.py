@@ -15,7 +15,6 @@ from rich.text import Text
 
 from worker.commands.options import add_limits, limits_of, number, warner
 from worker.config import numbers
-from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.judging import field_diff, report, source
 from worker.judging.fields import FIELDS, Findings
@@ -242,6 +241,8 @@ def read_weights(path: str) -> dict[str, float]:
     Raises:
         ConfigurationError: the file cannot be read, or does not map fields to numbers of at least 0.
     """
+    from worker.config.yaml_file import read_mapping
+
     try:
         data = source.read_source(path)
     except source.SourceError as error:
