@@ -7,6 +7,7 @@ import argparse
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DeviceSettings, Sweep
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import NotRegular
 from scheduler.storage.sweep_lock import LocksNotKept, SweepHeld, SweepLock
 
 
@@ -51,6 +52,8 @@ def lock_sweep(sweep: Sweep, paths: SweepPaths) -> SweepLock:
             f"{paths.checkpoints}: this file system keeps no locks (flock: {error.strerror}); "
             "put checkpoints on another one (--root DIR)"
         ) from None
+    except NotRegular as error:
+        raise UserError(f"{error.filename}: {error.strerror}; remove it") from None
     except OSError as error:
         raise UserError(
             f"{error.filename or paths.checkpoints}: {error.strerror}; checkpoints and logs must be writable "

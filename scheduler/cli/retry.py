@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from scheduler.cli.common import UserError, load, lock_sweep
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Sweep
 from scheduler.storage.attempts_file import is_locked
-from scheduler.storage.checkpoints import set_aside
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import set_aside
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,12 +71,16 @@ def forget(task: str, paths: SweepPaths, *, force: bool) -> bool:
     """Forget a task's failures (and with ``force`` its completion); say whether there was anything."""
     had = False
     for path in (paths.failed(task), paths.attempts(task)):
-        if path.exists():
+        if path.is_dir() and not path.is_symlink():
+            set_aside(path)
+        elif os.path.lexists(path):
             path.unlink()
-            had = True
+        else:
+            continue
+        had = True
     if force:
         for path in (paths.done(task), paths.results(task)):
-            if path.exists():
+            if os.path.lexists(path):
                 set_aside(path)
                 had = True
     return had

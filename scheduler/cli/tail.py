@@ -13,6 +13,7 @@ from typing import BinaryIO
 from scheduler.cli.common import UserError, load
 from scheduler.cli.retry import check_names
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import NotRegular, open_binary
 
 LOOK_AGAIN = 0.2  # seconds
 
@@ -22,13 +23,15 @@ def run(arguments: argparse.Namespace) -> int:
     sweep, paths = load(arguments)
     check_names(sweep, [arguments.task])
     log = paths.log(arguments.task)
-    if not log.exists() and not arguments.follow:
+    if not os.path.lexists(log) and not arguments.follow:
         raise UserError(
             f"{log}: there is no log yet; the task has not been started (-f waits for it)",
             exit_code=1,
         )
     try:
         follow(paths, arguments.task, arguments.lines, forever=arguments.follow)
+    except NotRegular as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from None
     except KeyboardInterrupt:
         return 130
     return 0
@@ -88,14 +91,14 @@ def _kept(log: Path) -> list[int]:
 
 def _open(path: Path) -> BinaryIO | None:
     try:
-        return path.open("rb")
+        return open_binary(path)
     except FileNotFoundError:
         return None
 
 
 def _is_replaced(log: Path, file: BinaryIO) -> bool:
     try:
-        return not os.path.samestat(log.stat(), os.fstat(file.fileno()))
+        return not os.path.samestat(log.lstat(), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False  # renamed; the next attempt's log comes soon
 

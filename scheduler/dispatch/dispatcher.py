@@ -38,10 +38,11 @@ from scheduler.dispatch.writer import CheckpointWriter
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine
-from scheduler.storage.checkpoints import set_aside, why_not_done
+from scheduler.storage.checkpoints import why_not_done
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import set_aside
 from scheduler.storage.sweep_lock import SweepLock
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more

@@ -166,7 +166,7 @@ def checkpoint_content(
         "exit_code": last and last.ended and last.ended.code,
         "attempts": [attempt.for_people() for attempt in judgement.attempts],
         "log": {"path": str(paths.log(task.id)), **asdict(log)} if log is not None else None,
-        "results": str(paths.results(task.id)) if paths.results(task.id).exists() else None,
+        "results": str(paths.results(task.id)) if paths.results(task.id).is_file() else None,
     }
     return content
 

@@ -22,12 +22,13 @@ from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import forget_attempts, past_attempt
 from scheduler.storage.atomic import Draft, sync_folder
 from scheduler.storage.attempts_file import AttemptRecord, is_locked, read_attempts
-from scheduler.storage.checkpoints import folder_entries, set_aside, why_not_done
+from scheduler.storage.checkpoints import folder_entries, why_not_done
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.logs import read_log
 from scheduler.storage.parallel import fork_map
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import set_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,9 @@ def classify(task: Task, sweep: Sweep, files: SweepFiles, clock: Clock) -> Stand
         why = "it is damaged" if content is None else SWEEP_CHANGED
         rejected = (*rejected, Rejected(path, why))
     attempts = read_attempts(files.paths.attempts(task.id)) if task.id in files.attempts else []
+    if task.id in files.attempts and not files.attempts[task.id].is_file(follow_symlinks=False):
+        path = files.paths.attempts(task.id)
+        rejected = (*rejected, Rejected(path, "what is there is not a regular file"))
     is_open = bool(attempts) and attempts[-1].verdict is None
     judged = attempts[:-1] if is_open else attempts
     history = tuple(_past(attempt, clock) for attempt in judged if attempt.started.digest == digest)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scheduler.storage.regular_files import create_draft, open_descriptor, set_aside
+
 
 class Draft:
     """An atomic, durable replacement of a file: written beside it, synced, then renamed over it.
@@ -20,9 +22,7 @@ class Draft:
 
     def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
         self._path = path
-        self._temporary = path.with_name(f".{path.name}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-        self._descriptor = os.open(self._temporary, flags, 0o644)
+        self._descriptor, self._temporary = create_draft(path.with_name(f".{path.name}.tmp"))
         try:
             _write_all(self._descriptor, json.dumps(content, default=str).encode() + b"\n")
         except OSError:
@@ -42,9 +42,13 @@ class Draft:
             raise
 
     def publish(self) -> None:
-        """Give it its name; durable once the folder is synced."""
+        """Give it its name; durable once the folder is synced. A folder of that name is set aside."""
         try:
-            os.rename(self._temporary, self._path)
+            try:
+                os.rename(self._temporary, self._path)
+            except IsADirectoryError:
+                set_aside(self._path)
+                os.rename(self._temporary, self._path)
         except OSError:
             self._discard()
             raise
@@ -69,7 +73,7 @@ def append_line(path: Path, line: Mapping[str, Any]) -> None:
     Raises:
         OSError: it could not be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    descriptor = open_descriptor(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     try:
         size = os.fstat(descriptor).st_size
         try:
@@ -88,12 +92,16 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 def why_not_writable(folder: Path) -> OSError | None:
     """Try to write into ``folder``; return what kept us from it, or None."""
-    probe = folder / ".room"
     try:
-        probe.write_bytes(b"\0" * 65536)
+        descriptor, probe = create_draft(folder / ".room")
+    except OSError as error:
+        return error
+    try:
+        _write_all(descriptor, b"\0" * 65536)
     except OSError as error:
         return error
     finally:
+        os.close(descriptor)
         with contextlib.suppress(OSError):
             probe.unlink()
     return None

@@ -29,6 +29,7 @@ from typing import Any
 from scheduler.core.journal_events import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.json_files import read_objects
+from scheduler.storage.regular_files import open_descriptor
 
 Line = Mapping[str, Any]
 
@@ -257,7 +258,7 @@ def latest(attempts: Sequence[AttemptRecord], number: int | None = None) -> Atte
 def is_locked(path: Path) -> bool:
     """Say whether a living process holds the attempts file: its attempt runs."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_descriptor(path)
     except OSError:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whether they hold today, and what becomes of those that do not."""
+"""Checkpoints on disk: whether they hold today."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def why_not_done(
     Args:
         done: its content; None if it cannot be read as an object.
         digest: of what the sweep runs today.
-        log: the log that proved it; None if it is gone, which does not count against the ``.done``.
+        log: the log that proved it; None if it is gone, which does not count against the ``.done``,
+            nor does something else in its place.
     """
     if done is None:
         return "it is damaged"
@@ -29,10 +30,10 @@ def why_not_done(
     recorded = done.get("log")
     if not isinstance(recorded, dict):
         return "it does not say which log proved it"
-    if log is None:
+    if log is None or not log.is_file(follow_symlinks=False):
         return None
     try:
-        state = log.stat()
+        state = log.stat(follow_symlinks=False)
     except OSError as error:
         return f"its log cannot be read: {error.strerror}"
     if state.st_size == recorded.get("size") and state.st_mtime_ns == recorded.get("mtime_ns"):
@@ -41,17 +42,6 @@ def why_not_done(
     if facts is None or facts.sha256 != recorded.get("sha256"):
         return "its log is not the one that proved it"
     return None
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a file that does not hold to ``NAME.aside``, ``NAME.aside.2``, …; return the new name."""
-    target = path.with_name(f"{path.name}.aside")
-    number = 2
-    while target.exists():
-        target = path.with_name(f"{path.name}.aside.{number}")
-        number += 1
-    path.rename(target)
-    return target
 
 
 def folder_entries(folder: Path, suffix: str) -> dict[str, os.DirEntry[str]]:

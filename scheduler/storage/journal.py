@@ -26,6 +26,7 @@ from scheduler.core.retry import RetryCode, RetryReason
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.texts import retry_text
 from scheduler.storage.json_files import parse_object
+from scheduler.storage.regular_files import open_binary, open_own
 
 _TYPES: dict[str, type[JournalEvent]] = {kind.NAME: kind for kind in get_args(JournalEvent)}
 _TYPES["stranger"] = UnlistedTask  # as version 0.1.0 called it
@@ -87,7 +88,7 @@ class Journal:
 
 
 def _open(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    return open_own(path, os.O_RDWR | os.O_APPEND)
 
 
 class JournalReader:
@@ -107,7 +108,7 @@ class JournalReader:
 
     def __iter__(self) -> Iterator[Entry]:
         try:
-            file = self._path.open("rb")
+            file = open_binary(self._path)
         except OSError:
             return
         with file:
@@ -119,7 +120,7 @@ class JournalReader:
                         yield entry
                     elif line.endswith(b"\n"):  # else it is being written
                         self.unread += 1
-            except OSError:  # it is a folder, or its disk fails
+            except OSError:  # its disk fails
                 return
 
 

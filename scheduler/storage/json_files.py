@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scheduler.storage.regular_files import open_binary, open_descriptor
+
 _CHUNK = 1 << 14  # bytes; most checkpoints are shorter
 
 
 def read_object(path: Path | str) -> dict[str, Any] | None:
     """Return the JSON object in ``path``, or None if there is no file or no such object in it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_descriptor(path)
     except OSError:
         return None
     try:
@@ -41,7 +43,7 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a JSONL file; lines that are none (cut off, overwritten) are passed over."""
     try:
-        file = path.open("rb")
+        file = open_binary(path)
     except OSError:
         return
     with file:

@@ -11,6 +11,7 @@ from typing import Any
 from scheduler.config.sweep import Rules
 from scheduler.core.verdict import LogScan
 from scheduler.storage.json_files import parse_object
+from scheduler.storage.regular_files import open_binary
 
 _SUMMARY_TAIL = 1 << 18  # bytes of a results file in which its last line, the summary, must lie
 # A longer line is read in pieces, so that memory stays small. Each piece repeats the end of the one
@@ -22,7 +23,7 @@ _OVERLAP = 1 << 10  # bytes
 def last_summary(path: Path) -> dict[str, Any]:
     """Return the ``summary`` of a results file's last line, or {} if it has none."""
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _SUMMARY_TAIL))
             lines = file.read().splitlines()
     except OSError:
@@ -46,7 +47,7 @@ def read_log(path: Path, rules: Rules) -> tuple[LogScan, LogFacts | None]:
     scan = LogScan(rules)
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_binary(path) as file:
             rest = b""
             while chunk := file.readline(_LONGEST_LINE):
                 digest.update(chunk)

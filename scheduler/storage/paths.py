@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 
@@ -55,8 +56,9 @@ class SweepPaths:
 
 
 def size_of(path: Path) -> int:
-    """Return a file's size in bytes; one that is not there, or cannot be seen, has none."""
+    """Return a regular file's size in bytes; what is none, or cannot be seen, has none."""
     try:
-        return path.stat().st_size
+        state = path.lstat()
     except OSError:
         return 0
+    return state.st_size if stat.S_ISREG(state.st_mode) else 0

@@ -11,6 +11,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from scheduler.storage.regular_files import open_descriptor
+
 
 class SweepHeld(Exception):  # noqa: N818  # no error: the sweep is another process's
     """Another process holds the sweep."""
@@ -59,7 +61,7 @@ class SweepLock:
 def _lock(path: Path) -> int:
     """Return a descriptor that holds the lock of the file with that name."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -74,5 +76,5 @@ def _lock(path: Path) -> int:
 
 def _is_named(descriptor: int, path: Path) -> bool:
     with suppress(FileNotFoundError):
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     return False

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections import deque
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -20,6 +21,7 @@ from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, DeviceView
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import open_binary
 from scheduler.views.messages import clock_time, sentence
 from scheduler.views.streams import reader_may_leave
 
@@ -197,10 +199,10 @@ def _chosen(progress: SweepProgress, most: int | None) -> list[DeviceView]:
     return [device for device in devices if any(device is one for one in kept)]
 
 
-def last_line(path: os.PathLike[str]) -> str:
+def last_line(path: Path) -> str:
     """Return the last line of a log that is not empty, fit to be shown on a terminal."""
     try:
-        with open(path, "rb") as file:
+        with open_binary(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
     except OSError:

@@ -28,6 +28,7 @@ from scheduler.executors.local.supervisors import SupervisorPool
 from scheduler.executors.worker_process import find_program
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import make_way, open_own
 
 
 @dataclass(slots=True)
@@ -115,6 +116,7 @@ class LocalExecutor(Executor):
         try:
             supervisor = self._supervisors.on(device)
             _overwrite(request.spec_file, json.dumps(request.spec).encode())
+            make_way(request.attempts_file)
         except LeaseHeld as why:
             self._post(partial(self._held, task, str(why)))
             return
@@ -254,7 +256,7 @@ class LocalExecutor(Executor):
 
 def _overwrite(path: Path, data: bytes) -> None:
     """Write a file over, without truncating it first: ext4 syncs a file that was emptied and written."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = open_own(path, os.O_WRONLY)
     try:
         written = os.write(descriptor, data)
         if written != len(data):

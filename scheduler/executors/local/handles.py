@@ -15,6 +15,7 @@ from scheduler.devices.processes import boot_id, read_stat, start_ticks
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local import wire
 from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.regular_files import open_own
 
 
 class SupervisorHandle:
@@ -36,7 +37,7 @@ class SupervisorHandle:
         self._answers = b""
         pass_fds = (lease.fileno(),) if lease else ()
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
-        with stderr_path.open("ab") as stderr:
+        with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(supervisor_program.__file__))],
                 stdin=subprocess.PIPE,

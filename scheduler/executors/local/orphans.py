@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from scheduler.executors.worker_process import TOKEN
+from scheduler.storage.regular_files import open_binary
 
 
 def end_orphans(attempts_file: Path, token: str | None) -> None:
@@ -22,7 +23,7 @@ def end_orphans(attempts_file: Path, token: str | None) -> None:
     """
     while token and _end_processes_with_token(token):
         pass  # one may have been started while we looked
-    with contextlib.suppress(FileNotFoundError), attempts_file.open("rb") as file:
+    with contextlib.suppress(OSError), open_binary(attempts_file) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 

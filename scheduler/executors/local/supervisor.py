@@ -19,11 +19,13 @@ over. SIGTERM: stop the attempt.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
 import select
 import signal
+import stat
 import sys
 import time
 
@@ -219,8 +221,11 @@ def lock_record(path: str, size: int) -> int:
     """
     while True:
         # Appending, since the dispatcher adds lines of its own while the attempt runs.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         record = os.open(path, flags, 0o644)
+        if not stat.S_ISREG(os.fstat(record).st_mode):
+            os.close(record)
+            raise OSError(errno.EINVAL, "is not a regular file", path)
         try:
             fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -253,7 +253,10 @@ def test_tail_of_a_log_that_is_a_folder(runner: SweepRunner) -> None:
     runner.write({"a": "ok"})
     runner.paths.log("a").mkdir(parents=True)
     ended = runner.run("tail", runner.file, "a")
-    assert (ended.code, ended.err) == (2, f"{runner.paths.log('a')}: Is a directory\n")
+    assert (ended.code, ended.err) == (
+        2,
+        f"{runner.paths.log('a')}: is a folder, not a regular file\n",
+    )
 
 
 # --- retry ---------------------------------------------------------------------------------------
