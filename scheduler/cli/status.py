@@ -14,7 +14,7 @@ from scheduler.core.snapshot import DONE, WAITING
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
-from scheduler.views.messages import why_waits
+from scheduler.views.messages import conclusion_of, why_waits
 from scheduler.views.tables import closing, fill_from_checkpoints
 
 
@@ -62,6 +62,7 @@ def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
                 "waits": why_waits(task, progress, now) if view.state == WAITING else None,
                 "speedup": summary.get("speedup"),
                 "loss": summary.get("loss"),
+                "conclusion": conclusion_of(summary) or None,
             }
         )
     holder = progress.holder

@@ -17,6 +17,7 @@ from scheduler.core.texts import retry_text
 
 # Reasons for which a task waits on, though its back-off is over: not every device will do.
 _NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
+_LONGEST_CONCLUSION = 200
 
 
 def clock_time(at: float) -> str:
@@ -132,9 +133,16 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
 
 
 def figures_of(summary: Mapping[str, Any]) -> str:
-    """Return speed-up and loss of a worker's summary, or an empty text if it has none."""
+    """Return speed-up, loss and conclusion of a worker's summary; an empty text if it has none."""
     speedup, loss = speedup_and_loss(summary)
-    return ", ".join(text for text in (speedup, loss and f"loss {loss}") if text)
+    figures = ", ".join(text for text in (speedup, loss and f"loss {loss}") if text)
+    return "; ".join(text for text in (figures, conclusion_of(summary)) if text)
+
+
+def conclusion_of(summary: Mapping[str, Any]) -> str:
+    """Return what a worker's summary comes to in its own words, or an empty text."""
+    conclusion = summary.get("conclusion")
+    return printable(conclusion, " ")[:_LONGEST_CONCLUSION] if isinstance(conclusion, str) else ""
 
 
 def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:

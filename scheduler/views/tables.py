@@ -14,7 +14,7 @@ from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.messages import speedup_and_loss, why_waits
+from scheduler.views.messages import conclusion_of, speedup_and_loss, why_waits
 
 MANY = 200  # tasks; of more, the completed ones are only counted
 
@@ -91,7 +91,7 @@ def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> st
         return why_waits(name, progress, now)
     if view.state == RUNNING and progress.holder is None:
         return "runs on without a dispatcher; the same command takes it over"
-    return ""
+    return conclusion_of(view.summary or {}) if view.state == DONE else ""
 
 
 def level_table(progress: SweepProgress, paths: SweepPaths) -> Table | None:

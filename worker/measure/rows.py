@@ -113,8 +113,8 @@ def _against(samples: Samples, baseline: Samples) -> Iterator[Metric]:
     yield metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
     if samples.peak_memory is not None and baseline.peak_memory is not None:
         yield metric("memory_added", samples.peak_memory - baseline.peak_memory, "B", "lower")
-    # of a score that is not above zero (a scorer with random weights) no share can be lost
-    if samples.clip and sum(baseline.clip) > 0:
+    # of a mean score of zero no share can be lost
+    if samples.clip and sum(baseline.clip) != 0:
         loss = statistics.relative_loss(baseline.clip, samples.clip)
         yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
         yield metric("efficiency", gain.value / (1 + loss.value), "", "higher")

@@ -48,7 +48,11 @@ def speedup(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
 
 
 def relative_loss(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
-    """Estimate (mean(baseline) - mean(candidate)) / mean(baseline) of paired scores."""
+    """Estimate (mean(baseline) - mean(candidate)) / |mean(baseline)| of paired scores.
+
+    A lower score is a loss whatever its sign. Of a baseline whose mean is zero no share can be
+    lost: the value is then NaN, or infinite, without an interval.
+    """
     return _paired(baseline, candidate, _loss)
 
 
@@ -68,7 +72,8 @@ def _undisturbed(times: Array) -> Array:
 
 
 def _loss(baseline: Array, candidate: Array) -> Array:
-    return np.asarray(1 - candidate.mean(axis=-1) / baseline.mean(axis=-1))
+    mean = baseline.mean(axis=-1)
+    return np.asarray((mean - candidate.mean(axis=-1)) / np.abs(mean))
 
 
 def _paired(
@@ -140,7 +145,8 @@ class Arm:
         """
         seconds = _pairs(self.baseline_seconds, self.seconds)
         scores = _pairs(self.baseline_scores, self.scores)
-        return _resampled(*scores, _loss), _resampled(*seconds, _gain)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _resampled(*scores, _loss), _resampled(*seconds, _gain)
 
 
 def beats(candidate: Arm, others: Sequence[Arm]) -> Comparison:

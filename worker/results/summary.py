@@ -32,14 +32,33 @@ class Bound:
 
 @dataclass(frozen=True)
 class Best:
-    """The fastest candidate that keeps the bound, or may keep it."""
+    """The fastest that keeps the bound: a candidate, or else the baseline.
+
+    Where no candidate surely does, it is the fastest that may.
+    """
 
     label: str
-    speedup: float | None
-    loss: float | None
+    speedup: float
+    loss: float
     """Relative loss of CLIP score."""
     within: bool
-    """Whether it keeps the bound for sure."""
+    """Whether it surely keeps the bound and surely is not slower than the baseline."""
+    more_images: int | None = None
+    """About how many more images would decide whether it keeps the bound; None: not known, or it is
+    decided."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in a results file."""
+        hint = {"more_images": self.more_images} if self.more_images is not None else {}
+        plain = {"best": self.label, "speedup": self.speedup, "loss": self.loss}
+        return plain | {"within": self.within} | hint | {"conclusion": self.in_words()}
+
+    def in_words(self) -> str:
+        """Return it as a clause, which the scheduler shows beside speed-up and loss."""
+        if self.within:
+            return f"best is {self.label}"
+        open_ = "" if self.more_images is None else f", about {self.more_images} more images decide"
+        return f"none surely; {self.label} {self.speedup:.2f}× may{open_}"
 
 
 @dataclass(frozen=True)
@@ -81,9 +100,7 @@ class Summary:
             plain["bound"] = {label: bound.as_json() for label, bound in self.bound.items()}
             plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
         if self.best is not None:
-            best = self.best
-            plain |= {"best": best.label, "speedup": best.speedup, "loss": best.loss}
-            plain["within"] = best.within
+            plain |= self.best.as_json()
         if self.confirmation is not None:
             plain["confirmation"] = self.confirmation.as_json()
         if self.stability is not None:
@@ -112,7 +129,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         frontier=[row.label for row in frontier(measured)],
         bound={row.label: bound(row, max_loss) for row in judged},
         beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
-        best=_best(candidates, max_loss),
+        best=_best(measured, max_loss),
     )
 
 
@@ -132,8 +149,9 @@ def bound(row: Measurement, max_loss: float) -> Bound:
 def frontier(rows: Sequence[M]) -> list[M]:
     """Return the rows that no other beats in both speed-up and quality, the slowest first.
 
-    A gain of quality counts only where its whole interval is one. Else it is a tie with the
-    baseline, or chance would let configurations stand that are slower than it.
+    A gain of quality or of speed counts only where its whole interval is one. Else it is a tie with
+    the baseline, or chance would let configurations stand that are slower than it; and a tie is the
+    baseline's.
 
     The null arm is left out: it is the baseline with other latents, not a way to be faster. Where
     no quality was measured there is no frontier.
@@ -142,7 +160,10 @@ def frontier(rows: Sequence[M]) -> list[M]:
     if len(points) < 2:
         return []
     kept = [
-        (row, point) for row, point in points if not any(other.beats(point) for _, other in points)
+        (row, point)
+        for row, point in points
+        if not any(other.beats(point) for _, other in points)
+        and (row.role == "baseline" or not point.gains_nothing)
     ]
     return [row for row, _ in sorted(kept, key=lambda item: item[1].speedup)]
 
@@ -154,6 +175,11 @@ class _Point:
     speedup: float
     loss: float
 
+    @property
+    def gains_nothing(self) -> bool:
+        """Whether it is neither faster nor better than the baseline."""
+        return self.speedup <= 1 and self.loss >= 0
+
     def beats(self, other: _Point) -> bool:
         """Whether this is at least as good in both and better in one (it dominates the other)."""
         no_worse = self.speedup >= other.speedup and self.loss <= other.loss
@@ -162,7 +188,7 @@ class _Point:
 
 def _point(row: Measurement) -> _Point | None:
     """Return where a row lies, or None for the null arm and where speed-up or loss is not known."""
-    speedup = 1.0 if row.role == "baseline" else row.value_of("speedup")
+    speedup = 1.0 if row.role == "baseline" else _proven_speedup(row)
     loss = _proven_loss(row)
     if row.is_null_arm or speedup is None or loss is None:
         return None
@@ -197,19 +223,44 @@ def _floats(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def _best(candidates: Sequence[Measurement], max_loss: float) -> Best | None:
-    """Return the fastest candidate that keeps the bound; else one that may keep it.
+def _best(measured: Sequence[Measurement], max_loss: float) -> Best | None:
+    """Return the fastest candidate that surely keeps the bound, else the fastest that may.
 
+    The baseline takes part: it loses nothing, so what is not faster than it is never the best.
     Where no quality was measured nothing is best: the fastest way to a picture is to make none.
     """
-    scored = [(row, loss) for row in candidates if (loss := _loss(row)) is not None]
-    sure = [row for row, _ in scored if bound(row, max_loss).answer == "within"]
-    likely = [row for row, loss in scored if loss <= max_loss]
-    best = max(sure or likely, key=lambda row: row.value_of("speedup") or 0.0, default=None)
-    if best is None:
+    known = [
+        (row, gain, loss)
+        for row in measured
+        if row.role == "candidate"
+        and (gain := row.estimate_of("speedup")) is not None
+        and (loss := row.estimate_of("quality_loss")) is not None
+    ]
+    if not known:
         return None
-    figures = (best.value_of("speedup"), best.value_of("quality_loss"))
-    return Best(best.label, *figures, within=bool(sure))
+    answers = {row.label: bound(row, max_loss) for row, _, _ in known}
+    sure = [
+        Best(row.label, gain.value, loss.value, within=True)
+        for row, gain, loss in known
+        if answers[row.label].answer == "within" and gain.low is not None and gain.low > 1
+    ]
+    perhaps = [
+        Best(row.label, gain.value, loss.value, False, _more_images(row, answers[row.label]))
+        for row, gain, loss in known
+        if _may_keep(loss, max_loss) and (_proven_speedup(row) or 0.0) > 1
+    ]
+    baseline = Best("baseline", 1.0, 0.0, within=True)
+    return max(sure or perhaps, key=lambda best: best.speedup, default=baseline)
+
+
+def _may_keep(loss: statistics.Estimate, max_loss: float) -> bool:
+    return (loss.value if loss.low is None else loss.low) <= max_loss
+
+
+def _more_images(row: Measurement, answered: Bound) -> int | None:
+    if answered.images is None:
+        return None
+    return max(1, answered.images - int(row.value_of("images_scored") or 0))
 
 
 def _loss(row: Measurement) -> float | None:
@@ -227,6 +278,14 @@ def _proven_loss(row: Measurement) -> float | None:
     return loss if surely else 0.0
 
 
+def _proven_speedup(row: Measurement) -> float | None:
+    """Return the speed-up, or 1 where the interval leaves open whether it is faster or slower."""
+    gain = row.estimate_of("speedup")
+    if gain is None or gain.low is None or gain.high is None:
+        return None if gain is None else gain.value
+    return 1.0 if gain.low <= 1 <= gain.high else gain.value
+
+
 def in_words(summary: Summary) -> list[str]:
     """Return the summary as lines for the log."""
     lines = []
@@ -238,6 +297,8 @@ def in_words(summary: Summary) -> list[str]:
             f"{label}: loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}; "
             f"better than fewer steps: {summary.beats_fewer_steps[label]}"
         )
+    if summary.best is not None:
+        lines.append(f"within a loss of {100 * summary.max_loss:g}%: {summary.best.in_words()}")
     return lines
 
 

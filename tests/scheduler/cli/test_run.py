@@ -45,6 +45,23 @@ def test_a_done_file_says_what_proved_it(runner: SweepRunner) -> None:
     assert "2.50×?  +1.00%?" in ended.out
 
 
+@pytest.mark.parametrize("conclusion", ["none surely, A may", 7])
+def test_what_a_summary_comes_to_is_shown_wherever_its_figures_are(
+    runner: SweepRunner, conclusion: object
+) -> None:
+    summary = {"summary": {"speedup": 2.5, "conclusion": conclusion}}
+    runner.write({"a": f"results {json.dumps(summary)}; ok"})
+    shown = conclusion if isinstance(conclusion, str) else None
+    ended = runner.run()
+    assert ended.code == 0
+    assert runner.done("a")["conclusion"] == conclusion
+    assert (f"2.50×; {conclusion}" in ended.out) == (shown is not None)
+    said = json.loads(runner.run("status", runner.file, "--json").out)
+    assert said["tasks"][0]["conclusion"] == shown
+    table = runner.run("status", runner.file).out
+    assert (str(conclusion) in table) == (shown is not None)
+
+
 def test_a_second_run_starts_nothing(runner: SweepRunner) -> None:
     runner.write({"a": "ok", "b": "exit 2"})
     assert runner.run().code == 1

@@ -1,5 +1,7 @@
 """From samples to the metrics of a row."""
 
+import pytest
+
 from worker.measure import rows
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
@@ -14,11 +16,20 @@ def test_energy_is_of_the_batches_that_it_is_known_of():
     assert row.value_of("mean_power") == 100
 
 
-def test_of_a_score_below_zero_no_share_can_be_lost():
+@pytest.mark.parametrize(
+    ("scores", "others", "lost"),
+    [
+        ([-2.0, -2.0], [-3.0, -3.0], 0.5),
+        ([-2.0, -2.0], [-1.0, -1.0], -0.5),
+        ([2.0, 2.0], [1.0, 1.0], 0.5),
+        ([2.0, -2.0], [1.0, 1.0], None),
+    ],
+)
+def test_a_lower_score_is_a_loss_whatever_its_sign(scores, others, lost):
     base, other = (
         Samples(BASELINE, seconds=[1.0] * 2, readings=[Reading()] * 2, clip=clip)
-        for clip in ([-2.0, -2.0], [-1.0, -1.0])
+        for clip in (scores, others)
     )
     row = rows.make_measurement(other, base, batch_size=1)
     assert row.value_of("speedup") == 1
-    assert row.value_of("quality_loss") is None
+    assert row.value_of("quality_loss") == lost

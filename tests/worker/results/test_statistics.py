@@ -83,3 +83,12 @@ def test_images_to_decide():
         128, 1
     )
     assert statistics.images_to_decide(Estimate(0.05, 0.03, 0.07), 0.05, 32) is None
+
+
+@given(st.lists(st.floats(-100, 100).filter(lambda score: abs(score) > 1e-3), min_size=2))
+def test_a_lower_score_is_a_loss_whatever_its_sign(scores):
+    if abs(np.mean(scores)) < 1e-3:
+        return
+    lower = statistics.relative_loss(scores, [score - 1 for score in scores])
+    assert lower.value > 0
+    assert lower.low > 0

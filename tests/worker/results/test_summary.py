@@ -150,7 +150,57 @@ def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
     assert best.within is True
     best = summarise([BASELINE, perhaps], 0.05).best
     assert (best.label, best.within) == ("perhaps", False)
-    assert summarise([BASELINE, row("bad", 3.0, 0.2)], 0.05).best is None
+    assert best.more_images == pytest.approx(128 - 32, abs=1)
+
+
+def unsure_of_speed(label, speed, low, high):
+    """Return a row that surely loses nothing, and whose speed-up has this interval."""
+    measured = row(label, speed, 0.0)
+    gain = metric("speedup", speed, "×", "higher", low=low, high=high)
+    others = [item for item in measured.metrics if item.name != "speedup"]
+    return measured.model_copy(update={"metrics": [*others, gain]})
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        row("slower", 0.995, 0.0),
+        unsure_of_speed("no slower, perhaps", 1.01, 0.98, 1.04),
+        row("much too bad", 3.0, 0.2),
+        row("much too bad, few images", 3.0, 0.2, spread_of=0.01, images=8),
+    ],
+)
+def test_the_baseline_is_the_best_where_nothing_is_faster_within_the_bound(candidate):
+    summary = summarise([BASELINE, candidate], 0.05)
+    best = summary.best
+    assert (best.label, best.speedup, best.loss, best.within) == ("baseline", 1.0, 0.0, True)
+    assert in_words(summary)[-1] == "within a loss of 5%: best is baseline"
+
+
+def test_where_none_surely_keeps_the_bound_the_fastest_that_may_is_named():
+    slower = row("ToMe 0.5/2", 0.995, 0.0)
+    open_ones = [
+        row("DeepCache 2/0", 1.45, 0.002, spread_of=0.02),
+        row("DeepCache 3/0", 2.06, 0.003, spread_of=0.02),
+    ]
+    summary = summarise([BASELINE, slower, *open_ones, row("fast", 9.0, 0.4)], 0.01)
+    more = bound(open_ones[1], 0.01).images - 32
+    said = {"best": "DeepCache 3/0", "speedup": 2.06, "loss": 0.003}
+    assert said.items() <= summary.as_json().items()
+    assert (summary.as_json()["within"], summary.as_json()["more_images"]) == (False, more)
+    conclusion = f"none surely; DeepCache 3/0 2.06× may, about {more} more images decide"
+    assert summary.as_json()["conclusion"] == conclusion
+    assert in_words(summary)[-1] == f"within a loss of 1%: {conclusion}"
+
+
+def test_too_few_timed_batches_make_nothing_sure():
+    few = unsure_of_speed("few batches", 2.0, None, None)
+    assert summarise([BASELINE, few], 0.05).best.within is False
+
+
+def test_a_tie_with_the_baseline_is_not_on_the_frontier():
+    tie = unsure_of_speed("tie", 1.01, 0.98, 1.04)
+    assert labels(frontier([BASELINE, tie])) == ["baseline"]
 
 
 def test_what_was_not_scored_is_never_the_best():
@@ -187,7 +237,7 @@ def test_a_summary_holds_what_was_asked_for_and_no_more():
     scored = summarise(
         [BASELINE, row("fast", 2.0, 0.01), row("open", 3.0, 0.04, spread_of=0.02)], 0.05
     )
-    best = ["best", "speedup", "loss", "within"]
+    best = ["best", "speedup", "loss", "within", "conclusion"]
     assert list(scored.as_json()) == [*plain, "bound", "beats_fewer_steps", *best]
     repeated = replace(scored, confirmation=scored, stability={}, overhead=0.1).as_json()
     assert list(repeated) == [*scored.as_json(), "confirmation", "stability", "overhead"]
