@@ -123,7 +123,9 @@ class Nvml:
         only: Sequence[int | str] | None = None,
         exclude: Sequence[int | str] = (),
     ) -> list[Device]:
-        """Return the devices that may be used, in NVML's order; MIG instances for their GPU.
+        """Return the devices that may be used, in the order of `only`, else in NVML's.
+
+        MIG instances stand for their GPU.
 
         A GPU that is lost, or in MIG mode without an instance, is among them; its readings say so.
 

@@ -14,7 +14,9 @@ class UnknownDevice(ValueError):  # noqa: N818  # reads as the rest of the messa
 def select(
     devices: Sequence[Device], only: Sequence[int | str] | None, exclude: Sequence[int | str]
 ) -> list[Device]:
-    """Return the devices that `only` (None: all) names and `exclude` does not, in their order.
+    """Return the devices that `only` (None: all) names and `exclude` does not, in the order of `only`.
+
+    Tasks start on the first of them that are idle.
 
     A device is named by its index (2, "2", "0:1"), by its UUID or by the beginning of that; a GPU's
     index or UUID stands for all its MIG instances.
@@ -26,7 +28,7 @@ def select(
         devices if only is None else [d for name in only for d in _named(devices, name, "only")]
     )
     unwanted = [d for name in exclude for d in _named(devices, name, "exclude")]
-    return [d for d in devices if d in wanted and d not in unwanted]
+    return list(dict.fromkeys(device for device in wanted if device not in unwanted))
 
 
 def visible_to_cuda(devices: Sequence[Device], visible: str | None) -> list[Device]:
