@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import NamedTuple
 from scheduler.config.suggest import nearest
 from scheduler.views.streams import discard_output, open_streams, reader_may_leave
 
+# Before a word that argparse would take for an option, and that is none.
+_MARK = "\0"
 Arguments = argparse._ActionsContainer  # a parser, or a group of its arguments
 
 
 def _add_sweep(arguments: Arguments) -> None:
-    arguments.add_argument("sweep", metavar="SWEEP.yaml", type=Path, help="the sweep file")
+    arguments.add_argument("sweep", metavar="SWEEP.yaml", type=_path, help="the sweep file")
     arguments.add_argument(
         "--root",
         metavar="DIR",
@@ -50,7 +53,7 @@ def _add_status(arguments: Arguments) -> None:
 
 def _add_tail(arguments: Arguments) -> None:
     _add_sweep(arguments)
-    arguments.add_argument("task", metavar="TASK", help="the task's id")
+    arguments.add_argument("task", metavar="TASK", type=_unmarked, help="the task's id")
     arguments.add_argument(
         "-f", "--follow", action="store_true", help="go on as the log grows; Ctrl-C ends it"
     )
@@ -60,6 +63,7 @@ def _add_tail(arguments: Arguments) -> None:
 
 
 def _count(text: str) -> int:
+    text = _unmarked(text)
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
     return int(text)
@@ -68,7 +72,7 @@ def _count(text: str) -> int:
 def _add_retry(arguments: Arguments) -> None:
     _add_sweep(arguments)
     arguments.add_argument(
-        "tasks", metavar="TASK", nargs="*", help="these tasks only (default: all)"
+        "tasks", metavar="TASK", nargs="*", type=_unmarked, help="these tasks only (default: all)"
     )
     arguments.add_argument(
         "--force",
@@ -81,7 +85,7 @@ def _add_devices(arguments: Arguments) -> None:
     arguments.add_argument(
         "sweep",
         metavar="SWEEP.yaml",
-        type=Path,
+        type=_path,
         nargs="?",
         help="judge by this sweep's devices section",
     )
@@ -171,10 +175,33 @@ def _understand(words: list[str]) -> tuple[str, argparse.Namespace]:
         words.insert(0, "run")
     command = words.pop(0)
     parser = _parser(command)
-    arguments, unknown = parser.parse_known_intermixed_args(words)
+    arguments, unknown = parser.parse_known_intermixed_args(_with_names_marked(words, parser))
     if unknown:
         parser.error(_about(unknown, parser))
     return command, arguments
+
+
+def _with_names_marked(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """Mark the words that begin with a dash and are no options: ``-1_20``, and all after ``--``."""
+    end = list(words).index("--") if "--" in words else len(words)
+    options = [
+        _MARK + word if re.match("-[^-]", word) and word[:2] not in parser._option_string_actions
+        and _takes_tasks(parser) else word
+        for word in words[:end]
+    ]  # fmt: skip
+    return options + [_MARK + word for word in words[end + 1 :]]
+
+
+def _takes_tasks(parser: argparse.ArgumentParser) -> bool:
+    return any(action.metavar == "TASK" for action in parser._actions)
+
+
+def _unmarked(word: str) -> str:
+    return word.removeprefix(_MARK)
+
+
+def _path(word: str) -> Path:
+    return Path(_unmarked(word))
 
 
 def _parser(command: str) -> argparse.ArgumentParser:
@@ -215,9 +242,11 @@ def _about(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
     """Return what is said of words that a command does not take."""
     option = next((word for word in unknown if word.startswith("-")), None)
     if option is None:
-        return f"too many arguments: {' '.join(unknown)}"
+        return f"too many arguments: {' '.join(map(_unmarked, unknown))}"
     name = option.partition("=")[0]
-    return f"there is no option {name!r}{nearest(name, list(parser._option_string_actions))}"
+    hint = nearest(name, list(parser._option_string_actions))
+    way_out = " (a task of that name goes after --)" if _takes_tasks(parser) else ""
+    return f"there is no option {name!r}{hint}{way_out}"
 
 
 def _run(command: str, arguments: argparse.Namespace) -> int:

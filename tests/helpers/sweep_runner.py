@@ -162,7 +162,8 @@ class SweepRunner:
         """Start a command on the sweep; without words, run it."""
         arguments = [str(word) for word in words] or [str(self.file)]
         if "--help" not in arguments and arguments[0] != "devices":
-            arguments += ["--root", str(self.root)]
+            end = arguments.index("--") if "--" in arguments else len(arguments)
+            arguments[end:end] = ["--root", str(self.root)]
         running = Running(arguments, self.folder, {**self.environment, **environment})
         self._running.append(running)
         return running
