@@ -9,6 +9,7 @@ import time
 
 from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
 from scheduler.config.loader import SweepError, read_sweep
+from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.sweep import Sweep
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.pool import FoundDevices, find_devices
@@ -82,18 +83,19 @@ def read_and_check(arguments: argparse.Namespace) -> Sweep:
 
 def problems_of_worker(sweep: Sweep) -> list[str]:
     """Return what the worker, or the absence of its program, says against the sweep."""
-    program = sweep.command[0]
-    if "{" not in program and find_program(program, sweep.env.get("PATH")) is None:
-        return [f"worker.command: there is no program {program!r}"]
+    try:
+        own = sweep.own_environment(os.environ)
+    except UnsetVariable as name:
+        return [f"worker.env: ${name} is not set here; set it, or write $${name} for that text"]
+    environment = {**os.environ, **own}
+    program = sweep.program
+    if "{" not in program and find_program(program, environment.get("PATH")) is None:
+        where = f" on the PATH of worker.env ({own['PATH']})" if "PATH" in own else ""
+        return [f"worker.command: there is no program {program!r}{where}"]
     if sweep.check is None or not sweep.tasks:
         return []
-    tasks = [{"id": task.id, "matrix": sweep.matrix(task)} for task in sweep.tasks]
     try:
-        return ask_worker(
-            sweep.check,
-            {"tasks": tasks, "args": dict(sweep.args), "search": sweep.search},
-            {**os.environ, **sweep.env},
-        )
+        return ask_worker(sweep.check, sweep.question(), environment)
     except WorkerCheckError as error:
         return [str(error)]
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from scheduler.config import strict_yaml
 from scheduler.config import sweep as plain
+from scheduler.config.placeholders import as_text, expand_home, names_in, unexpanded
 from scheduler.config.schema import (
     GlobSection,
     SweepSection,
@@ -91,7 +92,8 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(content, dict):
         what = "a list" if isinstance(content, list) else "a single value"
         raise SweepError(path, [f"holds {what}; a sweep is a mapping with at least the key matrix"])
-    return content, problems
+    # Keys for what others refer to with YAML's anchors.
+    return {k: v for k, v in content.items() if not k.startswith("x-")}, problems
 
 
 class _Reader:
@@ -111,6 +113,7 @@ class _Reader:
         self._check_file_name("name", self._name)
         tasks = self._tasks()
         self._check_placeholders()
+        self._check_environment()
         self._check_halved()
         self._check_flags()
         command = tuple(model.worker.command)
@@ -126,7 +129,7 @@ class _Reader:
             command=command,
             check=check,
             args=model.worker.args,
-            env={key: str(value) for key, value in model.worker.env.items()},
+            env=model.worker.env,
             devices=plain.DeviceSettings(
                 **{
                     **dict(model.devices),
@@ -198,7 +201,7 @@ class _Reader:
                 f"but not {', '.join(plain.OWN_PLACEHOLDERS)}"
             )
         if isinstance(axis, GlobSection):
-            found: list[plain.Scalar] = [*sorted(glob.glob(axis.glob))]
+            found: list[plain.Scalar] = [*sorted(glob.glob(expand_home(axis.glob)))]
             if not found:
                 self.problems.append(
                     f"matrix.{name}.glob: nothing matches {axis.glob!r} in {Path.cwd()}"
@@ -267,11 +270,21 @@ class _Reader:
             else:
                 texts.append((f"worker.args.{key}", str(value)))
         for key, text in texts:
-            for match in plain.PLACEHOLDER.finditer(text):
-                if match[1] is not None and match[1] not in known:
+            for name in names_in(text):
+                if name not in known:
                     self.problems.append(
-                        f"{key}: no axis fills {match[0]}{nearest(match[1], known)}"
+                        f"{key}: no axis fills {{{name}}}{nearest(name, known)}; "
+                        f"{_as_it_is(name, text)}"
                     )
+
+    def _check_environment(self) -> None:
+        for name, value in self._model.worker.env.items():
+            shells = unexpanded(as_text(value))
+            if shells is not None:
+                self.problems.append(
+                    f"worker.env.{name}: {shells!r} is for a shell to expand, and there is none; "
+                    "$NAME and ${NAME} are filled in, and $$ stands for a dollar"
+                )
 
     def _check_flags(self) -> None:
         """Refuse a flag that would stand twice: the task would run with another value than its id says."""
@@ -291,3 +304,10 @@ class _Reader:
                 self.problems.append(
                     f"retries.on_oom.{name}: worker.args has no whole number of that name to halve"
                 )
+
+
+def _as_it_is(name: str, text: str) -> str:
+    """Return how a brace that is no placeholder is written."""
+    if f"${{{name}}}" in text:
+        return f"for a shell's variable write ${name} or ${{{{{name}}}}}"
+    return f"for the braces themselves write {{{{{name}}}}}"

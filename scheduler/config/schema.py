@@ -189,26 +189,38 @@ def _spell(location: Sequence[str | int]) -> str:
 
 
 def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
-    """Say whether a fault leaves open which program the worker is: what it would say is not known then."""
+    """Say whether a fault leaves open what the worker would say: which program it is, or of which tasks."""
     found = [tuple(_existing(content, f["loc"])) for f in error.errors(include_url=False)]
-    return any(path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",)) for path in found)
+    return any(
+        path[:1] == ("matrix",)
+        or (path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",)))
+        for path in found
+    )
 
 
 def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str, Any]:
     """Return a copy of ``content`` less the entries that ``error`` complains of.
 
-    A fault in the matrix is left in: without an axis, all that speaks of it would look wrong too.
+    An axis is left as it is: without it, all that speaks of it would look wrong too. In the place of
+    a value of the wrong type stands a text.
     """
     rest = copy.deepcopy(content)
     found = [tuple(_existing(rest, f["loc"])) for f in error.errors(include_url=False)]
     # Half a rule would be another rule.
     paths = {path[:2] if path[:1] in (("exclude",), ("include",)) else path for path in found}
     # Last entries first, so that the indices of a list's earlier entries stay true.
-    for path in sorted((p for p in paths if p and p[0] != "matrix"), reverse=True):
+    for path in sorted((p for p in paths if p), reverse=True):
         *way, key = path
         holder: Any = functools.reduce(lambda node, part: node[part], way, cast(Any, rest))
-        del holder[key]
+        if _is_axis_value(path):
+            holder[key] = f"?{key}"
+        elif path[0] != "matrix":
+            del holder[key]
     return rest
+
+
+def _is_axis_value(path: Sequence[str | int]) -> bool:
+    return path[:1] == ("matrix",) and len(path) == 3 and isinstance(path[2], int)
 
 
 def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[str | int]:

@@ -28,6 +28,8 @@ except ImportError:
 _AS_IT_LOOKS = re.compile(
     r"true|false|[-+]?(0|[1-9][\d_]*)|[-+]?[\d_]*\.[\d_]*([eE][-+]?\d+)?", re.I
 )
+# What YAML 1.2 and JSON read as a number, and YAML 1.1 as a text: 1e-4.
+_SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # in a command line, an environment or a file name
 _PLAIN_NAME = re.compile(r"[\w-]+")
 _MOST_LEVELS = 100  # libyaml's loader recurses in C, and would die of thousands
@@ -44,6 +46,21 @@ class YamlError(Exception):
 
 class Unusable:
     """Stands in the data for what is no plain data; one of the problems says why."""
+
+
+class NumberText(str):
+    """A number in scientific notation (``1e-4``): as a text what was written, see `with_numbers`."""
+
+    __slots__ = ()
+
+
+def with_numbers(data: Any) -> Any:
+    """Return data with numbers for its `NumberText`, as JSON is to hold them."""
+    if isinstance(data, dict):
+        return {key: with_numbers(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [with_numbers(value) for value in data]
+    return float(data) if isinstance(data, NumberText) else data
 
 
 def load(data: bytes) -> tuple[object, list[str]]:
@@ -148,6 +165,8 @@ class _Builder:
         text = str(node.value)
         if _UNUSABLE.search(text):
             self._complain(node, key, f"{text!r} holds a character that no command line can hold")
+        if not node.style and _SCIENTIFIC.fullmatch(text) and math.isfinite(float(text)):
+            return NumberText(text)
         return text
 
     def _value(self, node: yaml.ScalarNode, key: str) -> bool | int | float | Unusable:

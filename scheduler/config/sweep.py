@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
+
+from scheduler.config.placeholders import as_text, expand_home, expand_variables, fill
+from scheduler.config.strict_yaml import with_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,6 @@ class Rules:
 
 DEFAULT_COMMAND = ("python", "-m", "worker", "search")
 DEFAULT_CHECK = ("python", "-m", "worker", "check")
-PLACEHOLDER = re.compile(r"\{\{|\}\}|\{(\w+)\}")
 OWN_PLACEHOLDERS = ("task", "results", "spec")
 
 Scalar = str | int | float | bool
@@ -75,12 +76,28 @@ class Sweep:
     command: tuple[str, ...] = DEFAULT_COMMAND
     check: tuple[str, ...] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, Scalar] = field(default_factory=dict)
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)
     limits: Limits = field(default_factory=Limits)
     rules: Rules = field(default_factory=Rules)
     search: Any = None
+
+    @property
+    def program(self) -> str:
+        """Return the command's first word, a home folder filled in; ``{axis}`` may stand in it."""
+        return expand_home(self.command[0])
+
+    def own_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """Return the sweep's variables; each may name what is inherited and those before it.
+
+        Raises:
+            UnsetVariable: one names a variable that is not set.
+        """
+        own: dict[str, str] = {}
+        for name, value in self.env.items():
+            own[name] = expand_variables(as_text(value), {**inherited, **own})
+        return own
 
     def matrix(self, task: Task) -> dict[str, Scalar]:
         """Return the task's matrix values by axis."""
@@ -98,28 +115,47 @@ class Sweep:
 
     @cached_property
     def _common_digest(self) -> hashlib._Hash:
-        common = (self.axes, self.command, dict(self.args), dict(self.env), self.search)
+        # As text in Python's words, which earlier versions took: completions must go on to hold.
+        env = {name: str(value) for name, value in self.env.items()}
+        common = (self.axes, self.command, dict(self.args), env, self.search)
         return hashlib.sha256(_canonical(common))
 
     def argv(self, task: Task, overrides: Mapping[str, Any], results: str, spec: str) -> list[str]:
         """Return the worker's command line for one attempt; ``overrides`` replace args."""
-        fill = {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
-        words = [fill_placeholders(word, fill) for word in self.command]
+        values = self._values(task, results, spec)
+        words = [fill(expand_home(word), values) for word in self.command]
         if self.command == DEFAULT_COMMAND:
             for axis, value in self.matrix(task).items():
                 words += flag(axis, value)
         for name, value in {**self.args, **overrides}.items():
-            words += flag(name, _filled(value, fill))
+            words += flag(name, _filled(value, values))
         return words
 
-    def spec(self, task: Task, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the worker finds in the file that SWEEP_SPEC names."""
-        return {
+    def spec(
+        self, task: Task, overrides: Mapping[str, Any], results: str, spec: str
+    ) -> dict[str, Any]:
+        """Return what the worker finds in the file that SWEEP_SPEC names: args as in `argv`."""
+        values = self._values(task, results, spec)
+        args = {name: _filled(value, values) for name, value in {**self.args, **overrides}.items()}
+        content = {
             "task": task.id,
             "matrix": self.matrix(task),
-            "args": {**self.args, **overrides},
+            "args": args,
             "search": self.search,
         }
+        return {key: with_numbers(value) for key, value in content.items()}
+
+    def question(self) -> dict[str, Any]:
+        """Return what the worker is asked about before anything starts: all tasks, args, search."""
+        tasks = [{"id": task.id, "matrix": with_numbers(self.matrix(task))} for task in self.tasks]
+        return {
+            "tasks": tasks,
+            "args": with_numbers(dict(self.args)),
+            "search": with_numbers(self.search),
+        }
+
+    def _values(self, task: Task, results: str, spec: str) -> dict[str, Scalar]:
+        return {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
 
 
 def task_id(values: Sequence[Scalar], globbed: Sequence[bool]) -> str:
@@ -135,8 +171,8 @@ def flag(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [option(name)] if value else []
     if isinstance(value, list | tuple):
-        return [option(name), *map(str, value)]
-    return [option(name), str(value)]
+        return [option(name), *map(as_text, value)]
+    return [option(name), as_text(value)]
 
 
 def option(name: str) -> str:
@@ -147,20 +183,7 @@ def option(name: str) -> str:
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, list | tuple):
         return [_filled(part, values) for part in value]
-    return fill_placeholders(value, values) if isinstance(value, str) else value
-
-
-def fill_placeholders(text: str, values: Mapping[str, Any]) -> str:
-    """Replace ``{name}`` by its value; ``{{`` and ``}}`` stand for braces.
-
-    Raises:
-        KeyError: no value has that name.
-    """
-
-    def replacement(match: re.Match[str]) -> str:
-        return match[0][0] if match[1] is None else str(values[match[1]])
-
-    return PLACEHOLDER.sub(replacement, text)
+    return fill(expand_home(value), values) if isinstance(value, str) else value
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode

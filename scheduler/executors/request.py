@@ -51,7 +51,7 @@ def build_request(
             "SWEEP_RESULTS": results,
             TOKEN: token,
         },
-        spec=sweep.spec(task, overrides),
+        spec=sweep.spec(task, overrides, results, str(spec)),
         spec_file=spec,
         attempts_file=paths.attempts(task.id),
         attempts_size=size_of(paths.attempts(task.id)),

@@ -30,4 +30,5 @@ def read_mapping(data: bytes, name: str, expected: str) -> dict[str, Any]:
         kinds = {type(None): "is empty", list: "holds a list"}
         found = kinds.get(type(content), "holds a single value")
         raise ConfigurationError(f"{name}: {found}; expected {expected}")
-    return content
+    numbers: dict[str, Any] = strict_yaml.with_numbers(content)
+    return numbers

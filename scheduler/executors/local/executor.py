@@ -67,11 +67,12 @@ class LocalExecutor(Executor):
         """
         self._paths = paths
         # The PATH on which programs are looked for.
-        self._path = sweep.env.get("PATH", environment.get("PATH"))
+        own = sweep.own_environment(environment)
+        self._path = own.get("PATH", environment.get("PATH"))
         self._devices = DevicePool(found, sweep.devices, self._post_readings)
         self._selector = selectors.DefaultSelector()
         self._supervisors = SupervisorPool(
-            self._devices, (sweep.env, environment), paths.supervisors, self._selector
+            self._devices, (own, environment), paths.supervisors, self._selector
         )
         # By task: those below a supervisor, and the devices of these and of all others not yet over.
         self._supervised: dict[str, _Supervised] = {}

@@ -128,7 +128,7 @@ def test_many_tasks_are_counted_and_their_pass_rate_is_that_of_all(runner: Sweep
     runner.write_text(f"""\
 name: runner
 matrix: {{n: {list(range(201))}}}
-worker: {{command: [/bin/sh, -c, 'echo "$0" > $SWEEP_RESULTS; echo Successfully completed', '{{{summary}}}']}}
+worker: {{command: [/bin/sh, -c, 'echo "$0" > $SWEEP_RESULTS; echo Successfully completed', '{summary}']}}
 devices: {{cpu_slots: 4}}
 """)
     first = runner.run()
@@ -283,6 +283,18 @@ def test_retry_by_force_forgets_completions_and_keeps_the_files(runner: SweepRun
     assert {"a.done.aside", "a.jsonl.aside", "b.done"} <= names
     assert runner.run().code == 0
     assert (runner.starts("a"), runner.starts("b")) == (2, 1)
+
+
+def test_tasks_that_begin_with_a_dash(runner: SweepRunner) -> None:
+    runner.write({"-1": "exit 2", "-f": "exit 2", "--root": "exit 2"})
+    assert runner.run().code == 1
+    assert runner.run("tail", runner.file, "-1", "-n", "5").code == 0
+    retried = runner.run("retry", runner.file, "--", "-f", "--root")
+    assert retried.out == "-f: will run again\n--root: will run again\n"
+    assert runner.run("retry", runner.file, "-1").out == "-1: will run again\n"
+    assert "there is no option '--rot'; did you mean --root? (a task" in (
+        runner.run("retry", runner.file, "--rot").err
+    )
 
 
 def test_retry_of_unknown_tasks(runner: SweepRunner) -> None:
@@ -538,7 +550,9 @@ def test_ctrl_c_while_modules_are_loaded(runner: SweepRunner) -> None:
     runner.write({"a": "ok"})
     slow = runner.folder / "slow"  # a module that takes until Ctrl-C to be loaded
     slow.mkdir()
-    (slow / "yaml.py").write_text(f"open({str(runner.folder / 'gate a')!r}).read()\n")
+    # Not one long call: a signal just before a call blocks is noticed only after it.
+    gate = str(runner.folder / "gate a")
+    (slow / "yaml.py").write_text(f"open({gate!r})\nimport time\nwhile True: time.sleep(0.01)\n")
     running = runner.start("status", runner.file, PYTHONPATH=f"{slow}{os.pathsep}{REPOSITORY}")
     runner.reach_gate("a")
     running.send(signal.SIGINT)

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.helpers.sweep_runner import SweepRunner
 
@@ -319,3 +320,49 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(runner: SweepRunner) -> No
     assert "  a [waiting] " in ended.out
     assert list(runner.root.iterdir()) == []
     assert runner.starts() == 0
+
+
+# --- what reaches a worker -----------------------------------------------------------------------
+
+SHOW = """
+import json, os, sys
+spec = json.load(open(os.environ["SWEEP_SPEC"]))
+json.loads(sys.argv[1])
+print(json.dumps([sys.argv[1:], os.environ["CACHE"], os.environ["FAST"], os.environ["PATH"], spec]))
+print("Successfully completed")
+"""
+
+
+def test_what_is_written_reaches_the_worker(runner: SweepRunner) -> None:
+    (runner.folder / "show.py").write_text(SHOW)
+    nested = '{"unet": {"dropout": {"rate": 0.1}}}'
+    content = {
+        "worker": {
+            "command": ["python", "show.py", nested, "{{.State}}", "{lr}"],
+            "args": {"out": "runs/{task}"},
+            "env": {"CACHE": "~/cache", "FAST": True, "PATH": "/opt/cuda/bin:$PATH"},
+        },
+    }
+    runner.write_text(f"matrix: {{lr: [-1e-4]}}\n{yaml.safe_dump(content)}")
+    ended = runner.run(HOME="/home/of/another")
+    assert ended.code == 0, ended.err
+    words, cache, fast, path, spec = json.loads(runner.log("-1e-4").splitlines()[0])
+    assert words == [nested, "{{.State}}", "-1e-4", "--out", "runs/-1e-4"]
+    assert (cache, fast) == ("/home/of/another/cache", "true")
+    assert path == f"/opt/cuda/bin:{runner.environment['PATH']}"
+    assert spec["matrix"] == {"lr": -0.0001}
+    assert spec["args"] == {"out": "runs/-1e-4"}
+    assert runner.run("tail", runner.file, "-1e-4", "-n", "1").out == "Successfully completed\n"
+
+
+def test_an_environment_variable_that_is_not_set(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"}, worker={"env": {"PATH": "$NOT_SET_HERE/bin:$PATH"}})
+    ended = runner.run()
+    assert ended.code == 2
+    assert "worker.env: $NOT_SET_HERE is not set here; set it, or write $$NOT_SET_HERE" in ended.err
+    assert runner.run("status", runner.file).code == 0
+
+
+def test_a_program_that_the_sweep_s_own_path_does_not_have(runner: SweepRunner) -> None:
+    runner.write_text("matrix: {x: [1]}\nworker: {command: [bash], env: {PATH: /nowhere}}\n")
+    assert "no program 'bash' on the PATH of worker.env (/nowhere)" in runner.run().err

@@ -52,7 +52,8 @@ def test_every_key(tmp_path: Path) -> None:
     ]
     assert sweep.command == DEFAULT_COMMAND
     assert sweep.check == DEFAULT_CHECK
-    assert sweep.env == {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "N": "1"}
+    assert sweep.env == {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True", "N": 1}
+    assert sweep.own_environment({}) == {**sweep.env, "N": "1"}
     assert sweep.devices.min_free_memory == 24 * 2**30
     assert sweep.devices.only == (0, "GPU-ab")
     assert (sweep.devices.idle_for, sweep.devices.cpu_slots) == (3.0, 3)
@@ -69,23 +70,53 @@ def test_command_line_and_spec(tmp_path: Path) -> None:
         "python -m worker search --pipe SDXL --sched DDIM --steps 20 --num-samples 32"
         " --batch-size 1 --fast --sizes 1 2 --prefix SDXL-{x}"
     ).split(" ")
-    spec = json.loads(json.dumps(sweep.spec(sweep.tasks[0], {"batch_size": 1})))
+    spec = json.loads(json.dumps(sweep.spec(sweep.tasks[0], {"batch_size": 1}, "R", "S")))
     assert spec["matrix"] == {"pipe": "SDXL", "sched": "DDIM", "steps": 20}
     assert spec["args"]["batch_size"] == 1
     assert spec["search"] == sweep.search
 
 
 def test_placeholders_in_a_command_of_one_s_own(tmp_path: Path) -> None:
-    text = "matrix: {x: [1]}\nworker: {command: [run, '{x}', '{task}', '{results}', '{spec}.{{}}']}"
+    text = "matrix: {x: [1]}\nworker: {command: [run, '{x}', '{task}', '{results}', '{spec}.{}']}"
     sweep = read(tmp_path, text)
     assert sweep.argv(sweep.tasks[0], {}, "R", "S") == ["run", "1", "1", "R", "S.{}"]
     assert sweep.check is None
 
 
-def test_placeholders_in_lists_and_an_argument_of_an_axis_s_name(tmp_path: Path) -> None:
-    text = "matrix: {x: [1]}\nworker: {command: [run], args: {x: ['{x}', '{{', 2], y: '{task}'}}"
+def test_arguments_arrive_alike_on_the_command_line_and_in_the_spec(tmp_path: Path) -> None:
+    text = (
+        "matrix: {x: [1e-4], on_: [true]}\n"
+        "worker: {command: [run], args: {x: ['{x}', '{{x}}', 2, false], y: 'a/{task}', z: '~/{on_}'}}\n"
+        "search: {bound: 1e-2, name: '1e-2'}"
+    )
     sweep = read(tmp_path, text)
-    assert sweep.argv(sweep.tasks[0], {}, "", "") == [*("run", "--x", "1", "{", "2"), "--y", "1"]
+    home = os.path.expanduser("~")
+    assert sweep.argv(sweep.tasks[0], {}, "", "") == (
+        ["run", "--x", "1e-4", "{x}", "2", "false", "--y", "a/1e-4_True", "--z", f"{home}/true"]
+    )
+    assert sweep.spec(sweep.tasks[0], {}, "", "") == {
+        "task": "1e-4_True",
+        "matrix": {"x": 0.0001, "on_": True},
+        "args": {"x": ["1e-4", "{x}", 2, False], "y": "a/1e-4_True", "z": f"{home}/true"},
+        "search": {"bound": 0.01, "name": "1e-2"},
+    }
+    assert sweep.question()["search"] == {"bound": 0.01, "name": "1e-2"}
+
+
+def test_what_others_refer_to_stands_under_keys_of_one_s_own(tmp_path: Path) -> None:
+    text = "x-common: &c {A: 1}\nx-2: [b]\nmatrix: {x: [1]}\nworker: {env: {<<: *c, B: 2}}"
+    assert read(tmp_path, text).env == {"A": 1, "B": 2}
+
+
+def test_the_digest_of_earlier_versions(tmp_path: Path) -> None:
+    """Completions hold across an upgrade: the digest is what it was before texts were filled otherwise."""
+    text = (
+        "matrix: {x: [1e-4, true]}\nworker: {command: [a, '~/{{x}}', $A], env: {T: true, H: ~/b}}"
+    )
+    sweep = read(tmp_path, text)
+    assert [sweep.digest(task)[:16] for task in sweep.tasks] == [
+        *("b2f6cf39fe6eb95a", "35665e661f2ae6b9")
+    ]
 
 
 def test_the_digest_covers_what_runs_and_nothing_else(tmp_path: Path) -> None:
@@ -179,6 +210,9 @@ def test_lists_in_lists_in_lists(tmp_path: Path) -> None:
     assert "nest" in problem
 
 
+_NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec; "
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -189,6 +223,16 @@ def test_lists_in_lists_in_lists(tmp_path: Path) -> None:
         ("worker: {command: python x.py}", "worker.command: must be a list, as in [a, b], not "),
         ("worker: {command: []}", "worker.command: is empty; it needs at least one entry"),
         ("worker: {command: [x, '{q}']}", "worker.command[1]: no axis fills {q}; known: p, task"),
+        (
+            "worker: {command: [sh, -c, '${HOME}']}",
+            f"{_NO_AXIS.format(2, '{HOME}')}for a shell's variable write $HOME or ${{{{HOME}}}}",
+        ),
+        (
+            "worker: {command: [awk, '{print}']}",
+            f"{_NO_AXIS.format(1, '{print}')}for the braces themselves write {{{{print}}}}",
+        ),
+        ("worker: {env: {A: '${B:-c}'}}", "worker.env.A: '${B:-c}' is for a shell to expand"),
+        ("worker: {env: {A: $(nproc)}}", "worker.env.A: '$(nproc)' is for a shell to expand"),
         ("worker: {args: {x: '{tsak}'}}", "worker.args.x: no axis fills {tsak}; did you mean task?"),
         ("worker: {args: {x: [1, '{tsak}']}}", "worker.args.x[1]: no axis fills {tsak}; did you mean t"),
         ("worker: {args: {p: b}}", "worker.args.p: matrix.p gives --p already; remove one of them"),
@@ -222,6 +266,13 @@ def test_lists_in_lists_in_lists(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_one_mistake_beside_a_good_matrix(tmp_path: Path, more: str, said: str) -> None:
     assert problems(tmp_path, f"matrix: {{p: [a]}}\n{more}")[0].startswith(said)
+
+
+def test_a_value_of_a_wrong_type_hides_no_other_mistake(tmp_path: Path) -> None:
+    text = "matrix: {p: [a, [64], b/c], q: [[1]]}\nexclude: [{p: d}]"
+    assert [problem.partition(":")[0] for problem in problems(tmp_path, text)] == [
+        *("matrix.p[1]", "matrix.q[0]", "matrix.p", "exclude[0].p")
+    ]
 
 
 @pytest.mark.parametrize("value", ["../x", "a/b", "", ".", "..", "a\nb", "a\x7f", "x" * 300])
