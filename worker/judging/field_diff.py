@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
+from worker.judging.facts.models import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
 from worker.judging.fields import FIELDS, NO_PIPELINE, Findings
-from worker.judging.library_facts import EQUIVALENT_SCHEDULERS, EQUIVALENT_SPACINGS, canonical_id
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.extract import untouched
 from worker.judging.static.joining import same

@@ -11,7 +11,8 @@ from __future__ import annotations
 import ast
 import sys
 
-from worker.judging.library_facts import COMPONENTS, IMPORTED_PACKAGES
+from worker.judging.facts.packages import IMPORTED_PACKAGES
+from worker.judging.facts.parts import COMPONENTS
 from worker.judging.reasons.codes import Reason, Why
 
 

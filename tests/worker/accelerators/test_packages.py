@@ -13,7 +13,7 @@ from DeepCache import DeepCacheSDHelper
 
 from worker.accelerators.spec import PublishedPackage
 from worker.accelerators.tgate import DEEPCACHE_LOADER_DEFAULTS
-from worker.judging.library_facts import ACCELERATOR_PACKAGES
+from worker.judging.facts.packages import ACCELERATOR_PACKAGES
 from worker.judging.sandbox.stand_ins import tgate as stand_in
 
 DEEPCACHE = ACCELERATOR_PACKAGES["deepcache"]

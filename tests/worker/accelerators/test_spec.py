@@ -224,7 +224,7 @@ def code_words(file: Path) -> Iterator[str]:
 
 NAMELESS = [
     *("config", "models", "search", "metrics", "results", "measure", "judging/sandbox/capture.py"),
-    *("judging/library_facts.py", "judging/measure_program.py", "judging/sandbox/hooks.py"),
+    *("judging/facts", "judging/measure_program.py", "judging/sandbox/hooks.py"),
     *(f"accelerators/{name}.py" for name in ("base", "compose", "registry", "spec")),
 ]
 

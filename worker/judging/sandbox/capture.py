@@ -10,7 +10,8 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from worker.judging.library_facts import ACCELERATOR_PACKAGES, CALL_DEFAULTS, NEUTRAL_CALL
+from worker.judging.facts.call_arguments import CALL_DEFAULTS, NEUTRAL_CALL
+from worker.judging.facts.packages import ACCELERATOR_PACKAGES
 from worker.types import Module, Opaque, Pipeline, Tensor
 
 # Of a larger tensor, this many elements, evenly spaced, stand for it.

@@ -6,8 +6,8 @@ import ast
 from dataclasses import dataclass
 
 from worker.judging import source
+from worker.judging.facts.packages import PACKAGES
 from worker.judging.fields import CALL_FIELDS, FIELDS, NO_PIPELINE, NOT_CALLED, Findings
-from worker.judging.library_facts import PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter import (

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from worker.judging.library_facts import IMPORTED_PACKAGES
+from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Reason
 
 Value: TypeAlias = object

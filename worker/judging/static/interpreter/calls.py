@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.judging.library_facts import NEUTRAL_PART_METHODS
+from worker.judging.facts.methods import NEUTRAL_PART_METHODS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter import classes

@@ -6,7 +6,7 @@ import ast
 import builtins
 from collections.abc import Callable
 
-from worker.judging.library_facts import IMPORTED_PACKAGES
+from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.interpreter.interpreter import (
     NEXT,

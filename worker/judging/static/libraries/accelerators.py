@@ -8,7 +8,7 @@ of ``pipe.tgate()`` count.
 from __future__ import annotations
 
 from worker.accelerators.tgate import DEEPCACHE_LOADER_DEFAULTS
-from worker.judging.library_facts import ACCELERATOR_PACKAGES
+from worker.judging.facts.packages import ACCELERATOR_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from worker.judging.library_facts import COMPONENTS, UNSEEN, canonical_id, model_of
+from worker.judging.facts.models import canonical_id, model_of
+from worker.judging.facts.parts import COMPONENTS, UNSEEN
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.judging.library_facts import IMPORTED_PACKAGES
+from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import may_call, taint

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from worker.judging.library_facts import (
+from worker.judging.facts.call_arguments import (
     CALL_DEFAULTS,
-    CALLS,
-    COMPONENTS,
+    DECODED,
     NEUTRAL_CALL,
-    CallSignature,
-    model_of,
+    SAME_AS,
+    SIZED,
+    SIZES,
+    empty_is_none,
 )
+from worker.judging.facts.models import model_of
+from worker.judging.facts.parts import COMPONENTS
+from worker.judging.facts.signatures import Signature, call_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import Spend, clone, key_of, same
 from worker.judging.static.libraries import accelerators, schedulers
+from worker.judging.static.libraries.defaults import is_default
 from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
@@ -131,9 +136,11 @@ def _call_values(interpreter: Interpreter, cls: Value, given: Arguments) -> dict
     return values
 
 
-def _signature(cls: Value) -> CallSignature:
-    known = CALLS.get(cls) if isinstance(cls, str) else None
-    return known or CallSignature(("prompt",), 0, 0.0)
+_ANY = Signature(("prompt",), CALL_DEFAULTS, takes_more=False)
+
+
+def _signature(cls: Value) -> Signature:
+    return (call_of(cls) if isinstance(cls, str) else None) or _ANY
 
 
 class _Given:
@@ -154,43 +161,70 @@ class _Given:
             return Unknown(Why.SET_ELSEWHERE(name=value.path))
         return (self._missing or default) if value is None else value
 
-    def options(self) -> Value:
+    def drop(self, name: str, default: Value) -> None:
+        """Leave an argument out that only says what holds anyway."""
+        if name in self.values and is_default(self.values[name], default):
+            del self.values[name]
+
+    def options(self, signature: Signature) -> Value:
         """Return what is left over, as far as it changes anything."""
         if self._missing is not None:
             return self._missing
+        known = signature.defaults
         return AbstractDict(
             {
                 name: clone(value, self._spend)
                 for name, value in self.values.items()
-                if name not in NEUTRAL_CALL and not same(value, CALL_DEFAULTS.get(name))
+                if name not in NEUTRAL_CALL
+                and not (name in known and is_default(value, known[name]))
+                and not (name == "output_type" and value in DECODED)
             }
         )
 
 
 def _call_fields(cls: Value, model_id: Value, given: _Given) -> Slots:
     """Return the fields that a call's arguments give."""
-    signature, size = _signature(cls), _image_size(model_id)
-    steps = _steps(given, _default_of(cls, "num_inference_steps", signature.steps))
-    prompt = given.take("prompt", None)
+    signature, model = _signature(cls), model_of(model_id)
+    size = _image_size(model_id)
+    steps = _steps(given, _default_of(signature, cls, "num_inference_steps"))
+    for name, other in SAME_AS.items():
+        given.drop(name, given.values.get(other))
+    prompt = _single(given.take("prompt", None))
+    batch = _batch(prompt, given.values)
+    negative = given.take("negative_prompt", None)
+    if batch == 1:
+        negative = _single(negative)
+    if negative == "" and empty_is_none(cls, model):
+        negative = None
+    height, width = given.take("height", size), given.take("width", size)
+    if cls in SIZED:
+        for name in SIZES:
+            given.drop(name, (height, width))
     return {
         "steps": steps,
-        "guidance": given.take(
-            "guidance_scale", _default_of(cls, "guidance_scale", signature.guidance)
-        ),
-        "height": given.take("height", size),
-        "width": given.take("width", size),
-        "batch": _batch(prompt, given.values),
+        "guidance": given.take("guidance_scale", _default_of(signature, cls, "guidance_scale")),
+        "height": height,
+        "width": width,
+        "batch": batch,
         "images_per_prompt": given.take("num_images_per_prompt", 1),
         "prompt": prompt,
-        "negative_prompt": given.take("negative_prompt", None),
-        "call_options": given.options(),
+        "negative_prompt": negative,
+        "call_options": given.options(signature),
     }
 
 
-def _default_of(cls: Value, name: str, known: Value) -> Value:
+def _default_of(signature: Signature, cls: Value, name: str) -> Value:
     """Return what a pipeline class takes where a parameter is not given."""
+    if name in signature.defaults:
+        return signature.defaults[name]
     key = (name, cls) if isinstance(cls, str) else None
-    return known or Unknown(Why.PIPELINE_DEFAULT(name=name), key)
+    return Unknown(Why.PIPELINE_DEFAULT(name=name), key)
+
+
+def _single(prompt: Value) -> Value:
+    """Return the prompt alone where one stands in a list: the images are the same."""
+    items = prompt.items if isinstance(prompt, AbstractList) else ()
+    return items[0] if isinstance(items, tuple) and len(items) == 1 else prompt
 
 
 def _image_size(model_id: Value) -> Value:

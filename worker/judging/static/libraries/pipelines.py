@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.judging.library_facts import NEUTRAL_METHODS, NEUTRAL_PART_METHODS, UNDOES
+from worker.judging.facts.methods import NEUTRAL_METHODS, NEUTRAL_PART_METHODS, UNDOES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from worker.judging.library_facts import (
-    NEUTRAL_SCHEDULER_METHODS,
-    SCHEDULER_DEFAULTS,
-    canonical_id,
-    model_of,
-)
+from worker.judging.facts.methods import NEUTRAL_SCHEDULER_METHODS
+from worker.judging.facts.models import canonical_id, model_of
+from worker.judging.facts.signatures import scheduler_signature
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
@@ -46,7 +43,7 @@ def default_of(model_id: Value) -> Scheduler:
     """Return the noise scheduler that a model's own files name."""
     model = model_of(model_id)
     name: Value = Unknown(Why.MODEL_SCHEDULER())
-    if model:
+    if model and model.scheduler:
         name = model.scheduler
     elif isinstance(model_id, str):
         name = Unknown(Why.MODEL_SCHEDULER(), ("default scheduler", model_id))
@@ -70,10 +67,10 @@ def build(name: str, method: str, given: Arguments) -> Value:
             return SchedulerConfig(slots)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
-    known = SCHEDULER_DEFAULTS.get(name)
+    known = scheduler_signature(name)
     if known is not None:
         # An argument that the class does not take is kept in its configuration, without effect.
-        for key in [key for key in slots if key not in known and not isinstance(key, Field)]:
+        for key in [key for key in slots if key not in known.order and not isinstance(key, Field)]:
             del slots[key]
     return Scheduler(slots)
 
@@ -149,10 +146,11 @@ class _Usual:
     def of(cls, scheduler: Scheduler) -> _Usual:
         """Return the class's defaults, with the values of the model whose configuration it is."""
         name, model = scheduler.cls, model_of(scheduler.base)
-        defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
-        values = {**(defaults or {}), **(model.config if model else {})}
-        known_base = model is not None or scheduler.base == NO_MODEL
-        return cls(values, defaults is not None and known_base)
+        own = scheduler_signature(name)
+        config = model.config if model else None
+        values = {**(own.defaults if own else {}), **(config or {})}
+        known_base = config is not None or scheduler.base == NO_MODEL
+        return cls(values, own is not None and known_base)
 
 
 def _owner(scheduler: Scheduler, model_id: Value, usual: _Usual) -> Value:
@@ -163,7 +161,7 @@ def _owner(scheduler: Scheduler, model_id: Value, usual: _Usual) -> Value:
     if scheduler.base != NO_MODEL:
         return scheduler.base
     model = model_of(model_id)
-    if model is None:
+    if model is None or model.config is None:
         return Unknown(Why.CLASS_DEFAULTS(), NO_MODEL)
     written_out = bool(usual.values) and all(
         same(_number(scheduler.slots.get(key, usual.values[key])), _number(value))
@@ -183,8 +181,9 @@ def _differing_arguments(scheduler: Scheduler, owner: Value, usual: _Usual) -> S
             if key not in usual.values or not same(_number(value), _number(usual.values[key]))
         }
     own = model_of(owner) if scheduler.base == NO_MODEL else None
-    if own is not None:  # written out: the arguments are the configuration
-        arguments = {key: value for key, value in arguments.items() if key not in own.config}
+    written_out = own.config if own is not None else None
+    if written_out is not None:  # the arguments are the configuration
+        arguments = {key: value for key, value in arguments.items() if key not in written_out}
     return arguments
 
 
@@ -209,10 +208,11 @@ def spacing(name: Value, arguments: Value, model_id: Value) -> Value:
     if not isinstance(arguments, AbstractDict):
         return arguments
     model = model_of(arguments.slots.get("config", model_id))
-    defaults = SCHEDULER_DEFAULTS.get(name) if isinstance(name, str) else None
+    own = scheduler_signature(name)
     unknown = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION())
-    default = {**defaults, **model.config}["timestep_spacing"] if model and defaults else unknown
-    return arguments.slots.get("timestep_spacing", default)
+    config = model.config if model else None
+    usual = {} if own is None or config is None else {**own.defaults, **config}
+    return arguments.slots.get("timestep_spacing", usual.get("timestep_spacing", unknown))
 
 
 def _number(value: Value) -> Value:

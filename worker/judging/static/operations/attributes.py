@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worker.judging.library_facts import COMPONENTS, PACKAGES, PARTS, PLAIN_ATTRIBUTES, UNSEEN
+from worker.judging.facts.packages import PACKAGES
+from worker.judging.facts.parts import COMPONENTS, PLAIN_ATTRIBUTES, UNSEEN
+from worker.judging.facts.signatures import parts_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
@@ -117,7 +119,7 @@ def _read_configuration(config: SchedulerConfig, name: str) -> Value:
 def has_part(pipe: Pipeline, name: str) -> bool | None:
     """Whether a pipeline has this part; None for a class whose parts are not known."""
     cls = pipe.cls
-    known = PARTS.get(cls) if isinstance(cls, str) else None
+    known = parts_of(cls) if isinstance(cls, str) else None
     return True if name in pipe.slots else None if known is None else name in known
 
 

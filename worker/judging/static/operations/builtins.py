@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.judging.library_facts import CALLS, COMPONENTS
+from worker.judging.facts.parts import COMPONENTS
+from worker.judging.facts.signatures import ancestors_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import forget_names, taint
@@ -239,12 +240,16 @@ def _isinstance(given: Arguments) -> Value:
 
 
 def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
-    """Whether a pipeline is of one of these classes; those of CALLS do not inherit from each other."""
-    own = pipe.cls
-    names = [item.last if is_symbol(item) and isinstance(item, Lib) else None for item in classes]
-    if own in names or "DiffusionPipeline" in names:
+    """Whether a pipeline is of one of these classes."""
+    own = ancestors_of(pipe.cls) if isinstance(pipe.cls, str) else None
+    names = [item.last if is_symbol(item) and isinstance(item, Lib) else "" for item in classes]
+    if (
+        pipe.cls in names
+        or "DiffusionPipeline" in names
+        or not (own or frozenset()).isdisjoint(names)
+    ):
         return True
-    certain = own in CALLS and all(name in CALLS for name in names)
+    certain = own is not None and all(ancestors_of(name) for name in names)
     return False if certain else Unknown(Why.RESULT(function="isinstance"))
 
 
