@@ -262,8 +262,19 @@ def _run(command: str, arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         discard_output()
         code = 0
-    except OSError as error:  # one that names no file is standard output's
+    except OSError as error:
         discard_output()
-        print(f"{error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        # An error that names no file is standard output's.
+        where = error.filename or _removed_folder() or "standard output"
+        print(f"{where}: {error.strerror}", file=sys.stderr)
         code = 2
     return code
+
+
+def _removed_folder() -> str | None:
+    """Return how the current folder is called if it was removed: then no relative path means anything."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the current folder (it was removed; cd to one that exists)"
+    return None

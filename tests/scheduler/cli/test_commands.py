@@ -604,3 +604,29 @@ def test_a_sweep_from_another_folder_with_root(runner: SweepRunner, tmp_path: Pa
     assert done.returncode == 0, done.stderr
     assert (elsewhere / "checkpoints" / "runner" / "a.done").exists()
     assert (elsewhere / "logs" / "runner" / "a.log").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], [], ["--dry-run"], ["tail", "a"], ["retry"], ["devices"]]
+)
+def test_a_current_folder_that_was_removed(runner: SweepRunner, words: list[str]) -> None:
+    runner.write({"a": "ok"})
+    gone = runner.folder / "gone"
+    gone.mkdir()
+    command = [sys.executable, "-m", "scheduler", *words[:1], str(runner.file), *words[1:]]
+    ended = subprocess.run(
+        ["/bin/sh", "-c", 'rmdir "$1"; shift; exec "$@"', "sh", str(gone), *command],
+        cwd=gone,
+        env=runner.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if words == ["devices"]:  # it needs no folder
+        assert ended.returncode in (0, 2)
+    else:
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(
+            "the current folder (it was removed; cd to one that exists): "
+        )
+    assert "Traceback" not in ended.stderr
