@@ -25,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     if arguments.json:
         fill_from_checkpoints(progress, paths, progress.tasks)
-        print(json.dumps(as_json(sweep.name, progress, now), indent=1))
+        print(json.dumps(as_json(sweep.name, progress, now), indent=1, allow_nan=False))
         return 0
     console = WideConsole()
     holder = progress.holder

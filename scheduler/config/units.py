@@ -6,6 +6,7 @@ import math
 import re
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 1e11  # seconds that are shown: three thousand years
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b", re.ASCII | re.IGNORECASE)
 
@@ -45,8 +46,9 @@ def _finite(number: float) -> float:
 
 def format_duration(seconds: float) -> str:
     """Return ``seconds`` in the units that matter: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if not math.isfinite(seconds):  # of a damaged line in the journal
+    if not abs(seconds) < _LONGEST:  # of a damaged line in the journal
         return "?"
+    seconds = max(0.0, seconds)  # the time of day was set back
     if seconds < 59.95:  # more would read 60.0
         return f"{seconds:.1f} s"
     whole = int(seconds + 0.05)

@@ -17,7 +17,7 @@ class Clock:
     def started(self, start: StartLine) -> float:
         """Return when an attempt started; exact within one boot, whatever the time of day did."""
         if start.boot == self._boot and start.monotonic is not None:
-            return start.monotonic
+            return min(start.monotonic, time.monotonic())
         return self.monotonic(start.started)
 
     def monotonic(self, at: float | None) -> float:

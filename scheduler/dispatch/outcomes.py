@@ -23,6 +23,7 @@ from scheduler.dispatch.judgement import (
 from scheduler.dispatch.writer import Checkpoint, CheckpointWriter
 from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.json_files import as_number
 from scheduler.storage.paths import SweepPaths, size_of
 
 # Too many open files, too many processes, no memory.
@@ -90,7 +91,11 @@ class Outcomes:
     def found(self, task: str, done: Mapping[str, Any]) -> None:
         """Record a task whose ``.done`` others have written; nothing is left to be judged or written."""
         self._judgements.pop(task, None)  # of an attempt that failed before
-        device, seconds, attempts = done.get("device"), done.get("seconds"), done.get("attempts")
+        device, seconds, attempts = (
+            done.get("device"),
+            as_number(done.get("seconds")),
+            done.get("attempts"),
+        )
         digest, log = done.get("digest"), done.get("log")
         sha256 = log.get("sha256") if isinstance(log, dict) else None
         self._emit(
@@ -98,7 +103,7 @@ class Outcomes:
                 task,
                 device if isinstance(device, str) else None,
                 len(attempts) if isinstance(attempts, list) else 0,
-                seconds if isinstance(seconds, int | float) else 0.0,
+                seconds or 0.0,
                 summary=done,
                 digest=digest if isinstance(digest, str) else None,
                 log_sha256=sha256 if isinstance(sha256, str) else None,

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scheduler.storage.json_files import parse_object
+
 TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
 
 
@@ -60,9 +62,9 @@ def ask_worker(
             f"{check[0]} cannot be started (worker.check): {error.strerror}"
         ) from None
     try:
-        problems = json.loads(done.stdout)["problems"]
-        return [f"{problem['key']}: {problem['message']}" for problem in problems]
-    except (ValueError, KeyError, TypeError):
+        answer = parse_object(done.stdout.encode()) or {}
+        return [f"{problem['key']}: {problem['message']}" for problem in answer["problems"]]
+    except (KeyError, TypeError):
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise WorkerCheckError(
             f"{' '.join(check)} did not answer the question what is wrong with the tasks "

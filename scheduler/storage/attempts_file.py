@@ -19,7 +19,6 @@ of its type, reads as not known.
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,7 +27,7 @@ from typing import Any
 
 from scheduler.core.journal_events import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
-from scheduler.storage.json_files import read_objects
+from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.regular_files import open_descriptor
 
 Line = Mapping[str, Any]
@@ -81,8 +80,8 @@ class StartLine:
             # Until 0.1.0 it was called birth.
             _int(line, "birth") if ticks is None else ticks,
             _text(line, "boot"),
-            _time(line, "monotonic"),
-            _time(line, "started"),
+            as_number(line.get("monotonic")),
+            as_number(line.get("started")),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -116,7 +115,7 @@ class EndLine:
         if "ended" not in line:
             return None
         return cls(
-            _time(line, "ended"),
+            as_number(line.get("ended")),
             _int(line, "code"),
             _int(line, "signal"),
             line.get("oom_killed") is True,
@@ -278,17 +277,6 @@ def _int(line: Line, key: str) -> int | None:
 def _text(line: Line, key: str) -> str | None:
     value = line.get(key)
     return value if isinstance(value, str) else None
-
-
-def _time(line: Line, key: str) -> float | None:
-    value = line.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        seconds = float(value)
-    except OverflowError:
-        return None
-    return seconds if math.isfinite(seconds) else None
 
 
 def _verdict(line: Line, key: str) -> Verdict:

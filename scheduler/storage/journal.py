@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import mmap
 import os
 import time
@@ -25,7 +24,7 @@ from scheduler.core.journal_events import (
 from scheduler.core.retry import RetryCode, RetryReason
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.texts import retry_text
-from scheduler.storage.json_files import parse_object
+from scheduler.storage.json_files import LARGEST, as_number, lines_of, parse_object
 from scheduler.storage.regular_files import open_binary, open_own
 
 _TYPES: dict[str, type[JournalEvent]] = {kind.NAME: kind for kind in get_args(JournalEvent)}
@@ -115,7 +114,7 @@ class JournalReader:
             if self._recent:
                 file.seek(_last_snapshot(file.fileno()))
             try:
-                for line in file:
+                for line in lines_of(file):
                     if (entry := parse_entry(line)) is not None:
                         yield entry
                     elif line.endswith(b"\n"):  # else it is being written
@@ -142,19 +141,16 @@ def parse_entry(line: bytes) -> Entry | None:
     content = parse_object(line)
     if content is None:
         return None
-    at, kind = content.get("at"), content.get("event")
-    if isinstance(at, bool) or not isinstance(at, int | float) or not isinstance(kind, str):
+    at, kind = as_number(content.get("at")), content.get("event")
+    if at is None or not isinstance(kind, str):
         return None
     if (event_type := _TYPES.get(kind)) is None:
         return None
     try:
         event = _adapter(kind).validate_python(_as_today(content, event_type))
-        at = float(at)
-    except (ValidationError, OverflowError):
+    except ValidationError:
         return None
-    if not all(map(_is_finite, (at, *_fields(event).values()))):
-        return None
-    return Entry(at, event)
+    return Entry(at, event) if _is_bounded(event) else None
 
 
 @cache
@@ -213,5 +209,23 @@ def _fields(value: object) -> dict[str, object]:
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, float) or math.isfinite(value)
+def _is_bounded(value: object) -> bool:
+    """Say whether all numbers in a value are within bounds: pydantic makes a number of "inf", too."""
+    if isinstance(value, int | float):
+        return -LARGEST <= value <= LARGEST
+    if isinstance(value, list | tuple):
+        return all(map(_is_bounded, value))
+    if isinstance(value, dict):
+        return all(map(_is_bounded, value.values()))
+    kind: type = type(value)
+    return all(_is_bounded(getattr(value, name)) for name in _number_fields(kind))
+
+
+@cache
+def _number_fields(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields that may hold numbers; other types have none."""
+    if not dataclasses.is_dataclass(kind):
+        return ()
+    return tuple(
+        f.name for f in dataclasses.fields(kind) if f.type not in ("str", "str | None", "bool")
+    )

@@ -14,6 +14,7 @@ from scheduler.core.progress import SweepProgress
 from scheduler.core.retry import RetryCode
 from scheduler.core.snapshot import DeviceView, Snapshot
 from scheduler.core.texts import retry_text
+from scheduler.storage.json_files import as_number
 
 # Reasons for which a task waits on, though its back-off is over: not every device will do.
 _NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
@@ -147,9 +148,9 @@ def conclusion_of(summary: Mapping[str, Any]) -> str:
 
 def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:
     """Return both as texts, empty where there is none; ``?`` where it is open whether the loss is allowed."""
-    speedup, loss = summary.get("speedup"), summary.get("loss")
+    speedup, loss = as_number(summary.get("speedup")), as_number(summary.get("loss"))
     mark = "?" if summary.get("within") is False else ""
     return (
-        f"{speedup:.2f}×{mark}" if isinstance(speedup, int | float) else "",
-        f"{loss:+.2%}{mark}" if isinstance(loss, int | float) else "",
+        f"{speedup:.2f}×{mark}" if speedup is not None else "",
+        f"{loss:+.2%}{mark}" if loss is not None else "",
     )

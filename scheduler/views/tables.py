@@ -12,7 +12,7 @@ from rich.text import Text
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
-from scheduler.storage.json_files import read_object
+from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import conclusion_of, speedup_and_loss, why_waits
 
@@ -28,9 +28,7 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         content = read_object(paths.done(name) if view.state == DONE else paths.failed(name)) or {}
         attempts = content.get("attempts")
         view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
-        view.seconds = (
-            content.get("seconds") if isinstance(content.get("seconds"), int | float) else None
-        )
+        view.seconds = as_number(content.get("seconds"))
         view.device = str(content.get("device") or "") or None
         view.summary = content if view.state == DONE else None
         if view.state == FAILED:
@@ -116,9 +114,8 @@ def level_table(progress: SweepProgress, paths: SweepPaths) -> Table | None:
         summaries = levels[level]
         passed = sum(summary["passed"] is True for summary in summaries)
         unknown = sum(summary["passed"] is None for summary in summaries)
-        reached = [
-            s["achievement"] for s in summaries if isinstance(s.get("achievement"), int | float)
-        ]
+        achievements = (as_number(summary.get("achievement")) for summary in summaries)
+        reached = [number for number in achievements if number is not None]
         table.add_row(
             Text(level),
             f"{passed} of {len(summaries)}",

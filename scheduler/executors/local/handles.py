@@ -69,10 +69,17 @@ class SupervisorHandle:
                 data = data[self._process.stdin.write(data) or 0 :]
 
     def receive(self) -> tuple[list[wire.Answer], bool]:
-        """Return the answers that have come, and whether the supervisor is still there."""
+        """Return the answers that have come, and whether the supervisor is still there.
+
+        What is no answer is passed over: it can only come from a worker that opened the pipe by /proc.
+        """
         data = os.read(self.fileno(), 1 << 16)
         *lines, self._answers = (self._answers + data).split(b"\n")
-        return [wire.parse(line) for line in lines], bool(data)
+        answers: list[wire.Answer] = []
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                answers.append(wire.parse(line))
+        return answers, bool(data)
 
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from scheduler.executors.base import Refusal, StartRequest
 from scheduler.storage.attempts_file import EndLine
+from scheduler.storage.json_files import parse_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def parse(line: bytes) -> Answer:
     Raises:
         ValueError: it is none of its answers.
     """
-    message = json.loads(line)
+    message = parse_object(line)
     match message:
         case {"type": "started", "pid": int(pid), "at": float(at)}:
             return WorkerStarted(pid, at)

@@ -1,18 +1,25 @@
-"""Files that were cut off or overwritten, at every byte: never a traceback, never a proof lost or made up.
+"""Files cut off or overwritten at every byte, or that hold any value: no traceback, no proof made up.
 
 What is damaged here was written by a real sweep; what reads it is what dispatcher and `status` read it with.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from scheduler.cli.main import main
 from scheduler.cli.status import as_json
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import Sweep, Task
@@ -55,15 +62,97 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SweepRunner:
     return runner
 
 
+# Values as text that nobody of us writes: too large for an int, a float or a time; none; too deep.
+STRANGE = [
+    *(
+        "1" + "0" * 400,
+        "-1" + "0" * 400,
+        "9" * 5000,
+        "1e400",
+        "-1e308",
+        "1e99",
+        "31556889864403199",
+        "-1",
+    ),
+    *(
+        "NaN",
+        "-Infinity",
+        "true",
+        "null",
+        "[]",
+        "{}",
+        '""',
+        '"\\ud800"',
+        '"inf"',
+        '"1e308"',
+        '"x\\u001b[2Jy"',
+    ),
+    *(
+        "[" * 90 + "]" * 90,
+        "[" * 5000 + "]" * 5000,
+        '{"a":' * 900 + "1" + "}" * 900,
+        '"' + "x" * 70_000 + '"',
+    ),
+    *(
+        '{"speedup": 1, "speedup": 1' + "0" * 400 + "}",
+        '[{"pid": 1e999}]',
+        '{"sha256": 1, "size": true}',
+    ),
+]
+assert len(STRANGE) == len(set(STRANGE))
+
+
+def strict(data: bytes) -> Any:
+    """Return what JSON's text stands for, of which NaN and Infinity are no part."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(data, parse_constant=refuse)
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each value in JSON, its own first."""
+    yield path
+    if isinstance(content, dict | list):
+        pairs = content.items() if isinstance(content, dict) else enumerate(content)
+        for key, value in pairs:
+            yield from places(value, (*path, key))
+
+
+def with_strange(content: Any, path: tuple[Any, ...], strange: str) -> str:
+    """Return JSON's text of which the value at a path is another."""
+    mark = "the value that is not ours"
+    copy = json.loads(json.dumps(content))
+    if not path:
+        return strange
+    inner = copy
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = mark
+    return json.dumps(copy).replace(json.dumps(mark), strange)
+
+
 class Case:
     """A copy of the sample's files, of which one is damaged again and again."""
 
     def __init__(self, sample: SweepRunner, folder: Path) -> None:
         shutil.copytree(sample.root, folder / "root")
+        self.file = sample.file
         self.sweep: Sweep = read_sweep(sample.file)
         self.paths = SweepPaths(folder / "root", "runner")
         self.clock = Clock()
         self.shown = 0
+
+    def say(self, *words: str) -> bytes:
+        """Run a command in this process; return what it prints."""
+        out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        place = [str(self.file), "--root", str(self.paths.checkpoints.parents[1])]
+        with contextlib.redirect_stdout(out):
+            code = main([*words[:1], place[0], *words[1:], *place[1:]])
+        assert code == 0, words
+        out.flush()
+        return out.buffer.getvalue()  # type: ignore[attr-defined]
 
     def task(self, name: str) -> Task:
         return next(task for task in self.sweep.tasks if task.id == name)
@@ -116,7 +205,7 @@ class Case:
         progress_rows(progress, 2e9, 80)
         list(closing(progress, self.paths, 2e9))
         status = as_json("runner", progress, 2e9)
-        json.dumps(status)
+        json.dumps(status, allow_nan=False)
         return {task["task"]: task["state"] for task in status["tasks"]}
 
 
@@ -266,3 +355,104 @@ def test_checkpoints_of_damaged_files_are_set_aside_and_kept(
         case.set_right()
     kept = sorted(path.name for path in case.paths.checkpoints.glob("a.done*"))
     assert kept == ["a.done.aside", "a.done.aside.2"]
+
+
+def everything_is_said(case: Case) -> None:
+    """Look at the sweep in every way there is, and judge what there is to judge."""
+    status = strict(case.say("status", "--json"))
+    assert [task["task"] for task in status["tasks"]] == ["a", "b", "c"]
+    times = [task["seconds"] for task in status["tasks"] if task["seconds"] is not None]
+    assert all(math.isfinite(seconds) for seconds in times)
+    assert b"c" in case.say("status")
+    assert b"nothing was started" in case.say("run", "--dry-run")
+    found = case.recover()
+    found.initial_tasks(case.clock)
+    for task, record in found.open_attempts.items():
+        assert AdoptedSupervisor.find(record) is None
+        judgement = judge_attempt(case.task(task), case.paths, case.sweep)
+        strict(
+            json.dumps(
+                checkpoint_content(case.task(task), case.sweep, case.paths, judgement, "")
+            ).encode()
+        )
+
+
+FILES = ("done", "failed", "attempts", "journal", "results")
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(
+    max_examples=100,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_no_value_of_any_kind_or_size_ends_a_command(
+    case: Case, name: str, data: st.DataObject
+) -> None:
+    files = {
+        "done": case.paths.done("a"),
+        "failed": case.paths.failed("b"),
+        "attempts": case.paths.attempts("c"),
+        "journal": case.paths.journal,
+        "results": case.paths.results("a"),
+    }
+    path = files[name]
+    whole = path.read_bytes()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    number = data.draw(st.integers(0, len(lines) - 1), label="line")
+    where = data.draw(st.sampled_from(list(places(lines[number]))), label="where")
+    strange = data.draw(st.sampled_from(STRANGE), label="value")
+    texts = [json.dumps(line) for line in lines]
+    texts[number] = with_strange(lines[number], where, strange)
+    path.write_text("\n".join(texts) + "\n")
+    try:
+        everything_is_said(case)
+    finally:
+        path.write_bytes(whole)
+        for file in case.paths.checkpoints.glob("c.attempts"):
+            file.write_bytes(whole if name == "attempts" else file.read_bytes())
+
+
+def test_a_summary_of_any_value_completes_its_task(runner: SweepRunner) -> None:
+    """Nor does it end the dispatcher, which prints the figures, or a later look."""
+    script = {
+        f"t{number}-{key}": f'results {{"summary": {{"{key}": {value}, "passed": true}}}}; ok'
+        for number, value in enumerate(STRANGE)
+        for key in ("speedup", "achievement")
+        if len(value) < 60_000
+    }
+    runner.write(script)
+    for _ in range(2):
+        ended = runner.run()
+        assert ended.code == 0, ended.out + ended.err
+    assert set(runner.states().values()) == {"completed"}
+    assert strict(runner.run("status", runner.file, "--json").out.encode())
+    for task in script:
+        strict(runner.paths.done(task).read_bytes())
+
+
+def test_an_attempts_file_of_any_value_does_not_end_the_dispatcher(runner: SweepRunner) -> None:
+    """Each task was tried before, says a file in which all but what makes it count is strange."""
+    values = [value for value in STRANGE if len(value) < 60_000]
+    runner.write(
+        {f"t{number}": "ok" for number, _ in enumerate(values)}, retries={"max_attempts": 9}
+    )
+    sweep = read_sweep(runner.file)
+    runner.paths.make_folders()
+    fields = ("token", "halvings", "overrides", "free_memory", "supervisor", "start_ticks", "boot")
+    times = ("monotonic", "started")
+    for task, value in zip(sweep.tasks, values, strict=True):
+        known = {"attempt": 1, "device": "cpu:0", "digest": sweep.digest(task)}
+        start = json.dumps(known | dict.fromkeys((*fields, *times), "STRANGE"))
+        end = json.dumps(
+            dict.fromkeys(("ended", "code", "signal", "leftovers", "errno"), "STRANGE")
+        )
+        verdict = json.dumps({"verdict": "failed", "attempt": 1, "cause": "STRANGE"})
+        others = json.dumps(dict.fromkeys(("foreign", "hidden_memory"), "STRANGE"))
+        stop = json.dumps(dict.fromkeys(("stop", "cause"), "STRANGE"))
+        lines = [start, others, end, verdict, start.replace(": 1,", ": 2,", 1), stop, end]
+        text = "\n".join(lines).replace('"STRANGE"', value) + "\n"
+        runner.paths.attempts(task.id).write_text(text)
+    ended = runner.run()
+    assert ended.code == 0, ended.out + ended.err
+    assert set(runner.states().values()) == {"completed"}

@@ -68,10 +68,12 @@ def test_every_reason_of_a_refusal_is_known() -> None:
         *(b"", b"[]", b'"started"', b"{}", b'{"type": "started", "pid": "7", "at": 1.0}'),
         *(b'{"type": "ended", "end": {}}', b'{"type": "refused", "reason": "bored"}'),
         b'{"type": "failed", "errno": null, "error": "no", "file": null}',
+        b'{"type": "started", "pid": 7, "at": 1e999}',
+        b"[" * 100_000,
     ],
 )
 def test_what_is_no_answer_is_an_error(line: bytes) -> None:
-    with pytest.raises(ValueError, match=r"answer|Expecting|Refusal"):
+    with pytest.raises(ValueError, match=r"answer|Refusal"):
         wire.parse(line)
 
 
