@@ -18,8 +18,6 @@ of its type, reads as not known.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +26,7 @@ from typing import Any
 from scheduler.core.journal_events import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.json_files import as_number, read_objects
-from scheduler.storage.regular_files import open_descriptor
+from scheduler.storage.locks import is_held
 
 Line = Mapping[str, Any]
 
@@ -256,17 +254,7 @@ def latest(attempts: Sequence[AttemptRecord], number: int | None = None) -> Atte
 
 def is_locked(path: Path) -> bool:
     """Say whether a living process holds the attempts file: its attempt runs."""
-    try:
-        descriptor = open_descriptor(path)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(path) is True
 
 
 def _int(line: Line, key: str) -> int | None:

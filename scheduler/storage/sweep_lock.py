@@ -6,11 +6,14 @@ the file anew has the sweep; `SweepLock.is_ours` notices, and makes it anew itse
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from scheduler.storage.locks import take
 from scheduler.storage.regular_files import open_descriptor
 
 
@@ -25,8 +28,12 @@ class LocksNotKept(OSError):  # noqa: N818  # what is true of a file system
 class SweepLock:
     """A sweep that is this process's own until `release`, or until its file is another's."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, holder: Mapping[str, Any] | None = None) -> None:
         """Take the lock, without waiting.
+
+        Args:
+            path: its file.
+            holder: what the file is to say of this process, for those who look at it.
 
         Raises:
             SweepHeld: another process has it.
@@ -34,7 +41,9 @@ class SweepLock:
             OSError: its file cannot be made or opened.
         """
         self._path = path
+        self._holder = holder
         self._descriptor = _lock(path)
+        self._sign()
 
     def is_ours(self) -> bool:
         """Say whether no other process has the sweep; a file that was removed is made anew.
@@ -51,7 +60,16 @@ class SweepLock:
             return True
         self.release()
         self._descriptor = descriptor
+        self._sign()
         return True
+
+    def _sign(self) -> None:
+        line = b"" if self._holder is None else json.dumps(self._holder).encode() + b"\n"
+        if os.fstat(self._descriptor).st_nlink != 1:  # by another name it is somebody's file
+            return
+        with suppress(OSError):  # no room: nobody needs to read it for the lock to hold
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, line, 0)
 
     def release(self) -> None:
         """Let others have the sweep; the file stays, for whoever removes one lets two hold it."""
@@ -63,12 +81,13 @@ def _lock(path: Path) -> int:
     while True:
         descriptor = open_descriptor(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = take(descriptor)
         except OSError as error:
             os.close(descriptor)
-            if isinstance(error, BlockingIOError):
-                raise SweepHeld from None
             raise LocksNotKept(error.errno, error.strerror, str(path)) from error
+        if not taken:
+            os.close(descriptor)
+            raise SweepHeld
         if _is_named(descriptor, path):
             return descriptor
         os.close(descriptor)  # its name was removed between opening and locking

@@ -226,11 +226,9 @@ def lock_record(path: str, size: int) -> int:
         if not stat.S_ISREG(os.fstat(record).st_mode):
             os.close(record)
             raise OSError(errno.EINVAL, "is not a regular file", path)
-        try:
-            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not take(record):
             os.close(record)
-            raise Refused("running") from None
+            raise Refused("running")
         state = os.fstat(record)
         if state.st_nlink == 0:  # deleted between open and lock
             os.close(record)
@@ -239,6 +237,24 @@ def lock_record(path: str, size: int) -> int:
             os.close(record)
             raise Refused("changed")
         return record
+
+
+def take(record: int) -> bool:
+    """Take a file's lock; say whether nobody had it. As storage/locks.py: who only looks is waited for."""
+    patience = time.monotonic() + 10.0
+    while True:
+        try:
+            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() > patience:
+                return False
+        try:
+            fcntl.flock(record, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(record, fcntl.LOCK_UN)
+        time.sleep(0.001)
 
 
 def append(record: int, line: dict[str, Any]) -> None:
