@@ -1,10 +1,10 @@
-"""What several commands share: the sweep's reading, its lock."""
+"""What several commands share: the user's mistakes, the sweep's lock."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Mapping
+from typing import Any
 
-from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DeviceSettings, Sweep
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular
@@ -19,28 +19,20 @@ class UserError(Exception):
         super().__init__(message)
 
 
-def load(arguments: argparse.Namespace) -> tuple[Sweep, SweepPaths]:
-    """Read the sweep file; return the sweep and its paths.
-
-    Raises:
-        UserError: with all the mistakes of the file.
-    """
-    try:
-        sweep = read_sweep(arguments.sweep)
-    except SweepError as error:
-        raise UserError(str(error)) from None
-    return sweep, SweepPaths(arguments.root.absolute(), sweep.name)
-
-
-def lock_sweep(sweep: Sweep, paths: SweepPaths) -> SweepLock:
+def lock_sweep(
+    sweep: Sweep, paths: SweepPaths, holder: Mapping[str, Any] | None = None
+) -> SweepLock:
     """Take the sweep for this process, until it dies.
+
+    Args:
+        holder: what others are to find in the lock's file.
 
     Raises:
         UserError: another dispatcher holds it (exit code 3), or the folders cannot be written or locked.
     """
     try:
         paths.make_folders()
-        return SweepLock(paths.lock)
+        return SweepLock(paths.lock, holder)
     except SweepHeld:
         raise UserError(
             f"another dispatcher holds the sweep {sweep.name!r} ({paths.checkpoints}); "

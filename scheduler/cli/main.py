@@ -28,7 +28,6 @@ def _add_sweep(arguments: Arguments) -> None:
         "--root",
         metavar="DIR",
         type=Path,
-        default=Path(),
         help="where checkpoints/ and logs/ lie (default: the current folder)",
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
-from scheduler.cli.common import UserError, load, lock_sweep
+from scheduler.cli.common import UserError, lock_sweep
+from scheduler.cli.locate import load, shown
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Sweep
 from scheduler.storage.attempts_file import is_locked
@@ -18,6 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     sweep, paths = load(arguments)
     tasks = arguments.tasks or [task.id for task in sweep.tasks]
     check_names(sweep, tasks)
+    if not paths.checkpoints.exists():  # which taking the lock would make
+        print(f"nothing to forget: {shown(paths.checkpoints)} does not exist")
+        return 0
     lock = lock_sweep(sweep, paths)
     try:
         refuse_running(tasks, paths)

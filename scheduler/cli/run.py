@@ -6,13 +6,17 @@ import argparse
 import os
 import shlex
 import time
+from pathlib import Path
+from typing import Any
 
 from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
+from scheduler.cli.locate import locate_to_run, misplaced_script, remember, shown
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.sweep import Sweep
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.pool import FoundDevices, find_devices
+from scheduler.devices.processes import start_ticks
 from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
@@ -30,13 +34,14 @@ from scheduler.views.tables import closing
 def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
     sweep = read_and_check(arguments)
-    paths = SweepPaths(arguments.root.absolute(), sweep.name)
+    paths = locate_to_run(sweep, arguments.sweep, arguments.root)
     devices = open_devices(sweep)
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0
-    lock = lock_sweep(sweep, paths)
+    lock = lock_sweep(sweep, paths, this_process(sweep))
     try:
+        remember(sweep, arguments.sweep, paths)
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         progress = initial_progress(recovered, paths)
@@ -59,6 +64,17 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
+def this_process(sweep: Sweep) -> dict[str, Any]:
+    """Return what the lock's file says of this dispatcher."""
+    pid = os.getpid()
+    return {
+        "pid": pid,
+        "start_ticks": start_ticks(pid),
+        "at": time.time(),
+        "fingerprint": sweep.fingerprint,
+    }
+
+
 def read_and_check(arguments: argparse.Namespace) -> Sweep:
     """Read the sweep file, and ask the worker what is wrong with its tasks.
 
@@ -72,7 +88,7 @@ def read_and_check(arguments: argparse.Namespace) -> Sweep:
     except SweepError as error:
         sweep, problems = error.partial, error.problems
     if sweep is not None:
-        problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep)]
+        problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep, path)]
     if problems:
         raise UserError(
             "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
@@ -81,8 +97,10 @@ def read_and_check(arguments: argparse.Namespace) -> Sweep:
     return sweep
 
 
-def problems_of_worker(sweep: Sweep) -> list[str]:
+def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
     """Return what the worker, or the absence of its program, says against the sweep."""
+    if (misplaced := misplaced_script(sweep, file)) is not None:
+        return [misplaced]
     try:
         own = sweep.own_environment(os.environ)
     except UnsetVariable as name:
@@ -124,7 +142,7 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = recover(sweep, paths, Clock())
     progress = initial_progress(recovered, paths)
-    print(f"{sweep.name}: {len(sweep.tasks)} tasks; {devices.where}")
+    print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:
         print(f"  device {device.index}: {device.name}")
     for task in sweep.tasks:

@@ -7,10 +7,11 @@ import json
 import time
 from typing import Any
 
-from scheduler.cli.common import load
+from scheduler.cli.locate import load, shown
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, WAITING
+from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
@@ -25,15 +26,20 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     if arguments.json:
         fill_from_checkpoints(progress, paths, progress.tasks)
-        print(json.dumps(as_json(sweep.name, progress, now), indent=1, allow_nan=False))
+        content = as_json(sweep.name, paths, progress, now)
+        print(json.dumps(content, indent=1, allow_nan=False))
         return 0
     console = WideConsole()
+    root = shown(paths.root)
     holder = progress.holder
     if holder is None:
-        console.print(f"{sweep.name}: no dispatcher runs")
+        console.print(f"{sweep.name}: no dispatcher runs; root {root}", soft_wrap=True)
     else:
         age = format_duration(now - holder.at)
-        console.print(f"{sweep.name}: a dispatcher runs (pid {holder.pid}, for {age})")
+        console.print(
+            f"{sweep.name}: a dispatcher runs (pid {holder.pid}, for {age}); root {root}",
+            soft_wrap=True,
+        )
     if progress.unread_lines:
         console.print(f"journal: {progress.unread_lines} line(s) could not be read")
     for row in progress_rows(progress, now, console.width):
@@ -45,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
+def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -> dict[str, Any]:
     """Return the progress as JSON; times are seconds, times of day seconds since 1970."""
     tasks = []
     for task, view in progress.tasks.items():
@@ -68,6 +74,7 @@ def as_json(name: str, progress: SweepProgress, now: float) -> dict[str, Any]:
     holder = progress.holder
     return {
         "sweep": name,
+        "root": str(paths.root),
         "dispatcher": {"pid": holder.pid, "since": holder.at} if holder else None,
         "paused": progress.trouble,
         "draining": progress.draining and holder is not None,

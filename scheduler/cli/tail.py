@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from scheduler.cli.common import UserError, load
+from scheduler.cli.common import UserError
+from scheduler.cli.locate import load
 from scheduler.cli.retry import check_names
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular, open_binary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
@@ -109,9 +109,27 @@ class Sweep:
         It covers command, matrix values, args, env and search as the sweep file gives them; not
         devices, retries or limits, nor a batch size halved for one attempt.
         """
-        state = self._common_digest.copy()
-        state.update(_canonical(task.values))
+        if (known := self._digests.get(task.id)) is None:
+            state = self._common_digest.copy()
+            state.update(_canonical(task.values))
+            known = self._digests[task.id] = state.hexdigest()
+        return known
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 of all that the sweep file says: its tasks, and every setting that is no default."""
+        state = hashlib.sha256(
+            _canonical(
+                {f.name: _given(getattr(self, f.name)) for f in fields(self) if f.name != "tasks"}
+            )
+        )
+        for task in self.tasks:
+            state.update(_canonical((task.id, self.digest(task))))
         return state.hexdigest()
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _common_digest(self) -> hashlib._Hash:
@@ -184,6 +202,15 @@ def _filled(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, list | tuple):
         return [_filled(part, values) for part in value]
     return fill(expand_home(value), values) if isinstance(value, str) else value
+
+
+def _given(section: Any) -> Any:
+    """Return what a section sets; no setting of a later version changes a fingerprint by being there."""
+    if not is_dataclass(section):
+        return section
+    return {
+        f.name: value for f in fields(section) if (value := getattr(section, f.name)) != f.default
+    }
 
 
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode

@@ -43,6 +43,8 @@ class DispatcherStarted:
     tasks: int
     devices: Sequence[ListedDevice]
     where: str
+    # Where checkpoints/ and logs/ lie, as an absolute path.
+    root: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,6 +173,7 @@ class Dispatcher:
                 len(self._tasks),
                 [je.ListedDevice(d.id, d.name, d.index) for d in self._devices.values()],
                 self._executor.where,
+                str(self._paths.root),
             )
         )
         for task, rejected in self._recovered.rejected:

@@ -12,7 +12,10 @@ class SweepPaths:
     def __init__(self, root: Path, sweep: str) -> None:
         self.checkpoints = root / "checkpoints" / sweep
         self.logs = root / "logs" / sweep
+        self.root = root
         self.lock = self.checkpoints / ".lock"
+        # Which sweep file the folder belongs to.
+        self.record = self.checkpoints / ".sweep.json"
         self.journal = self.logs / "journal.jsonl"
         # Empty, unless a supervisor itself failed.
         self.supervisors = self.logs / ".supervisors.log"

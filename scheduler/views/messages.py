@@ -41,7 +41,8 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
 ) -> str | None:
     match event:
         case je.DispatcherStarted():
-            return f"{event.tasks} tasks; {event.where}"
+            root = f"root {event.root}; " if event.root else ""
+            return f"{event.tasks} tasks; {root}{event.where}"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"

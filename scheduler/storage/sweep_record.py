@@ -1,0 +1,195 @@
+"""Which sweep file a folder of checkpoints belongs to, and what its last dispatcher read there.
+
+A sweep's folders bear its name alone, and two files may have the same name. So the folder remembers its file,
+relative to the root: a project that is moved or copied as a whole takes its sweeps along.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from scheduler.config.sweep import Sweep
+from scheduler.storage.atomic import Draft, sync_folder
+from scheduler.storage.json_files import read_object
+from scheduler.storage.paths import SweepPaths
+
+# What a folder may hold though its sweep never ran: a lock that was taken, a disk that was tried.
+_NO_STATE = frozenset({".lock", ".specs", ".room"})
+
+
+class OtherSweep(Exception):  # noqa: N818  # no error: the folder is another file's
+    """The checkpoints belong to another sweep file, which is still there and asks for something else."""
+
+    def __init__(self, first: Path) -> None:
+        self.first = first
+        super().__init__(str(first))
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecord:
+    """What ``checkpoints/SWEEP/.sweep.json`` says."""
+
+    # The sweep file, relative to the root; None: it was no file (a pipe).
+    file: str | None
+    # Where commands ran, relative to the root.
+    folder: str
+    # `Sweep.fingerprint`.
+    fingerprint: str
+    # The digest of each task.
+    tasks: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, paths: SweepPaths) -> SweepRecord | None:
+        """Return the record, or None if it is damaged or there is none (of an earlier version)."""
+        content = read_object(paths.record) or {}
+        file, folder, tasks = content.get("file"), content.get("folder"), content.get("tasks")
+        fingerprint = content.get("fingerprint")
+        if not (isinstance(folder, str) and isinstance(fingerprint, str)):
+            return None
+        known = tasks if isinstance(tasks, dict) else {}
+        try:
+            return cls(
+                file if isinstance(file, str) and "\0" not in file else None,
+                folder,
+                fingerprint,
+                {name: digest for name, digest in known.items() if isinstance(digest, str)},
+            )
+        except ValueError:
+            return None
+
+    @classmethod
+    def of(cls, sweep: Sweep, file: Path, root: Path) -> SweepRecord:
+        """Return the record of a sweep that is started now, from the current folder."""
+        named = _named(file) if file.is_file() else None
+        return cls(
+            None if named is None else _from(root, named),
+            _from(root, os.getcwd()),
+            sweep.fingerprint,
+            {task.id: sweep.digest(task) for task in sweep.tasks},
+        )
+
+    def first_file(self, root: Path) -> Path | None:
+        """Return the sweep file that the record names, whether or not it is there; None: it names none."""
+        if self.file is None:
+            return None
+        return Path(os.path.normpath(os.path.join(os.path.realpath(root), self.file)))
+
+    def names(self, file: Path, root: Path) -> bool:
+        """Say whether the record's file is ``file``, by whatever path, symbolic or hard link."""
+        first = self.first_file(root)
+        if first is None:
+            return False
+        if first == _named(file):
+            return True
+        try:
+            return first.samefile(file)
+        except OSError:
+            return False
+
+
+def other_owner(record: SweepRecord | None, sweep: Sweep, file: Path, root: Path) -> Path | None:
+    """Return the other sweep file that a folder belongs to, or None if ``file`` may use it.
+
+    The first file keeps its folder: a copy of it that asks for the same, where commands run in the same
+    folder, shares its checkpoints. Where the first file is gone, it was moved, or this one took its place.
+    """
+    if record is None or record.names(file, root):
+        return None
+    first = record.first_file(root)
+    if first is None or not first.exists():
+        return None
+    today = (sweep.fingerprint, _from(root, os.getcwd()))
+    return None if (record.fingerprint, record.folder) == today else first
+
+
+def claim(sweep: Sweep, file: Path, paths: SweepPaths) -> None:
+    """Record that the sweep's folder is this file's, and what it asks for; the lock is held.
+
+    Raises:
+        OtherSweep: it is another file's.
+        OSError: it cannot be written.
+    """
+    record, root = SweepRecord.read(paths), paths.root
+    if (first := other_owner(record, sweep, file, root)) is not None:
+        raise OtherSweep(first)
+    today = SweepRecord.of(sweep, file, root)
+    if record is not None and (record.names(file, root) or _is_copy(record, root)):
+        today = replace(today, file=record.file)
+    if today != record:
+        draft = Draft(paths.record, asdict(today))
+        draft.sync()
+        draft.publish()
+        sync_folder(paths.checkpoints)
+
+
+def _is_copy(record: SweepRecord, root: Path) -> bool:
+    """Say whether a file that may use another's folder does so as its copy, not in its place."""
+    first = record.first_file(root)
+    return first is not None and first.exists()
+
+
+def has_state(paths: SweepPaths) -> bool:
+    """Say whether a sweep of that name ever ran under that root."""
+    try:
+        return not _NO_STATE.issuperset(os.listdir(paths.checkpoints))
+    except OSError:
+        return False
+
+
+def find_root(sweep: Sweep, file: Path, here: Path) -> Path | None:
+    """Return the folder of the sweep file, or the nearest above it, that has the sweep's checkpoints.
+
+    Looked at are the folders up to the home folder or the top, of the file as it is named and of the file
+    that a link leads to; of these, those that belong to this user, to the file's owner or to root: what
+    strangers leave in a folder that all may write to says nothing of this sweep.
+
+    Args:
+        here: the root that has no checkpoints of the sweep, and is not returned.
+    """
+    try:
+        trusted = {0, os.geteuid(), file.stat().st_uid}
+    except OSError:
+        return None
+    for folder in folders_above(file):
+        paths = SweepPaths(folder, sweep.name)
+        try:
+            if folder.samefile(here) or paths.checkpoints.stat().st_uid not in trusted:
+                continue
+        except OSError:
+            continue
+        if has_state(paths) and _is_of(SweepRecord.read(paths), sweep, file, folder):
+            return folder
+    return None
+
+
+def folders_above(file: Path) -> Iterator[Path]:
+    """Yield a file's folder and those above it, up to the home folder or the top; of a link, both ends'."""
+    home = Path.home()
+    for start in dict.fromkeys((_named(file), Path(os.path.realpath(file)))):
+        for folder in start.parents:
+            yield folder
+            if folder == home:
+                break
+
+
+def _is_of(record: SweepRecord | None, sweep: Sweep, file: Path, root: Path) -> bool:
+    """Say whether checkpoints that were found near a file are its own."""
+    if record is None:  # of an earlier version; nobody else has them near this file
+        return True
+    if record.names(file, root):
+        return True
+    first = record.first_file(root)
+    moved = first is None or not first.exists()
+    return moved and any(record.tasks.get(task.id) == sweep.digest(task) for task in sweep.tasks)
+
+
+def _from(root: Path, path: Path | str) -> str:
+    return os.path.relpath(path, os.path.realpath(root))
+
+
+def _named(file: Path) -> Path:
+    """Return the absolute path of a file as it is named: links in its folder are followed, it itself not."""
+    return Path(os.path.realpath(file.parent)) / file.name
