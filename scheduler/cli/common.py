@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from scheduler.config.sweep import DeviceSettings, Sweep
+from scheduler.storage.locks import LocksNotKept, SweepHeld, SweepLock
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular
-from scheduler.storage.sweep_lock import LocksNotKept, SweepHeld, SweepLock
 
 
 class UserError(Exception):

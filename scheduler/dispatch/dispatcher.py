@@ -41,9 +41,9 @@ from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine
 from scheduler.storage.checkpoints import why_not_done
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
+from scheduler.storage.locks import SweepLock
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import set_aside
-from scheduler.storage.sweep_lock import SweepLock
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
