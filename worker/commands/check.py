@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
+
+from worker.config.bounded import parse_json
 
 _EXAMPLE = """example:
   echo '{"tasks": [{"id": "t", "matrix": {"pipe": "SDXL", "sched": "DDMI", "steps": 50}}],
@@ -22,10 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_arguments: argparse.Namespace) -> int:
     """Answer on standard output; the exit code is 2 where the question cannot be read."""
     try:
-        question = json.load(sys.stdin)
-        tasks = [task["matrix"] for task in question["tasks"]]
-        args, section = question.get("args") or {}, question.get("search")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        tasks, args, section = _read_question(sys.stdin.buffer.read())
+    except (ValueError, KeyError, TypeError) as error:
         print(
             f"error: expected a JSON object with tasks, args and search ({error!r}); "
             "see python -m worker check --help",
@@ -39,3 +40,19 @@ def run(_arguments: argparse.Namespace) -> int:
     json.dump(answer, sys.stdout, ensure_ascii=False)
     print()
     return 0
+
+
+def _read_question(data: bytes) -> tuple[list[dict[str, Any]], dict[str, Any], object]:
+    """Return the tasks' matrix values, the arguments and the search section that are asked about.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is no such question.
+    """
+    question = parse_json(data)
+    if not isinstance(question, dict):
+        raise TypeError("it is no object")
+    tasks = [task["matrix"] for task in question["tasks"]]
+    args = question.get("args") or {}
+    if not all(isinstance(values, dict) for values in (args, *tasks)):
+        raise TypeError("args and matrix are objects")
+    return tasks, args, question.get("search")

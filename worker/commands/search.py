@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.commands.options import number
+from worker.config.bounded import parse_json, read_regular
 from worker.config.numbers import TASK_NUMBERS
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
@@ -117,9 +118,12 @@ def read_section(file: Path | None) -> Search:
         section, origin = _read_yaml(file), str(file)
     elif spec:
         try:
-            section = json.loads(Path(spec).read_text(encoding="utf-8")).get("search")
-        except (OSError, ValueError, AttributeError) as error:
+            content = parse_json(read_regular(spec))
+        except (OSError, ValueError) as error:
             raise ConfigurationError(f"SWEEP_SPEC: {spec} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise ConfigurationError(f"SWEEP_SPEC: {spec} holds no object")
+        section = content.get("search")
         origin = spec
     search, problems = read_search(section)
     if search is None:
@@ -130,7 +134,7 @@ def read_section(file: Path | None) -> Search:
 
 def _read_yaml(file: Path) -> object:
     try:
-        data = file.read_bytes()
+        data = read_regular(file)
     except OSError as error:
         raise ConfigurationError(f"--search: {file} cannot be read: {error.strerror}") from error
     content = read_mapping(data, f"--search: {file}", "a search section, or a sweep that has one")

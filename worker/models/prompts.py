@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from worker.config.bounded import parse_json, read_regular
 from worker.errors import ConfigurationError, TryAgainLaterError
 from worker.models.sources import local_source, refuse_shadow
 
 COCO = "coco2017"
+_MOST_BYTES = 2**30  # of a file of captions
 _COCO_ON_THE_HUB = "phiyodr/coco2017"
 
 
@@ -45,7 +48,8 @@ def _from_file(path: Path) -> list[str]:
             f"{', '.join(readers)}"
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = read_regular(path, most=_MOST_BYTES)
+        text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig").read()
     except OSError as error:
         raise ConfigurationError(
             f"search.captions: {path} cannot be read: {error.strerror}"
@@ -86,12 +90,12 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise ConfigurationError(
                 f"search.captions: {path} line {number} is not JSON: {error.msg}"
             ) from error
-        except (ValueError, RecursionError) as error:  # a number too long, nested too deeply
+        except ValueError as error:  # a number too long, nested too deeply
             raise ConfigurationError(
                 f"search.captions: {path} line {number} cannot be read: {error}"
             ) from error

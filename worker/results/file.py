@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from worker.config.bounded import open_regular, parse_json, read_regular
 from worker.errors import WorkerError
 
 Line = dict[str, Any]
@@ -39,10 +40,11 @@ class ResultsFile:
         """
         results = cls(path)
         try:
-            if path.exists() and not path.is_file():
+            # Not through a link: others may have put one there.
+            if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
                 raise WorkerError(f"the results file {path} is not a file; name another")
             path.parent.mkdir(parents=True, exist_ok=True)
-            content = path.read_bytes() if path.exists() else b""
+            content = read_regular(path, links=False) if path.exists() else b""
         except OSError as error:
             raise WorkerError(
                 f"the results file {path} cannot be read: {error.strerror}"
@@ -97,7 +99,7 @@ class ResultsFile:
             raise self._unwritable(error) from error
 
     def _descriptor(self) -> int:
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        return open_regular(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, links=False)
 
     def _unwritable(self, error: OSError) -> WorkerError:
         return WorkerError(
@@ -108,7 +110,7 @@ class ResultsFile:
 
 def _parse(line: bytes) -> Line | None:
     try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
+        content = parse_json(line)
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,52 @@ def test_a_folder_in_its_place(tmp_path):
         ResultsFile.open(tmp_path)
 
 
-def test_a_full_disk_says_so():
-    results = ResultsFile(Path("/dev/full"))
-    with pytest.raises(WorkerError, match="No space left"):
+@pytest.fixture
+def no_more_room():
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_says_so(tmp_path, no_more_room):
+    results = ResultsFile.open(tmp_path / "r.jsonl")
+    with pytest.raises(WorkerError, match="only 8 of 9 bytes were written"):
         results.append({"n": 1})
+
+
+@pytest.mark.parametrize("later", [False, True])
+@pytest.mark.parametrize("thing", ["fifo", "folder", "dangling link", "endless", "link"])
+def test_nothing_but_a_regular_file_is_read_or_written(tmp_path, thing, later):
+    """Be it there at the beginning, or put there while something is measured."""
+    path, victim = tmp_path / "r.jsonl", tmp_path / "victim"
+    victim.write_text("{}")
+    results = ResultsFile.open(path) if later else None
+    {
+        "fifo": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "dangling link": lambda: path.symlink_to(tmp_path / "nowhere"),
+        "endless": lambda: path.symlink_to("/dev/zero"),
+        "link": lambda: path.symlink_to(victim),
+    }[thing]()
+    with pytest.raises(
+        WorkerError, match="is not a file" if results is None else "cannot be written"
+    ):
+        results = results or ResultsFile.open(path)
+        results.append({"n": 1})
+    assert victim.read_text() == "{}"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["1" + "0" * 400, "9" * 5000, "1e999", "NaN", "[" * 200 + "]" * 200]
+)
+def test_a_value_that_nothing_can_be_made_of_costs_only_its_line(tmp_path, value):
+    path = tmp_path / "r.jsonl"
+    path.write_text(f'{{"metrics": [{value}]}}\n{{"a": 1}}\n')
+    results = ResultsFile.open(path)
+    assert results.lines == [{"a": 1}]
+    assert len(results.notices) == 1
 
 
 def test_a_place_that_takes_no_file_is_noticed_before_anything_is_measured():

@@ -37,7 +37,8 @@ def test_answers_on_standard_output_without_torch():
 
 
 def test_a_question_that_is_none():
-    for question in ("", "[]", "{}", '{"tasks": [1]}', "\x00"):
+    many = ("", "[]", "{}", '{"tasks": [1]}', "\x00", "[" * 200_000, '{"tasks": [{"matrix": [1]}]}')
+    for question in (*many, '{"tasks": [], "args": [1]}', '{"tasks": 7}'):
         done = check(question)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
