@@ -28,6 +28,7 @@ from scheduler.config.sweep import Rules
 
 _UNSAFE = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")  # in a file's name
 _MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
+_LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
 _MAX_NAME = 200  # bytes; file systems allow 255, and the longest suffix must fit too
 
 
@@ -72,7 +73,11 @@ def read_sweep(path: Path) -> plain.Sweep:
 
 def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        content, problems = strict_yaml.load(path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise SweepError(path, [f"is larger than {_LARGEST // 2**20} MiB; no sweep is"])
+        content, problems = strict_yaml.load(data)
     except FileNotFoundError:
         near = difflib.get_close_matches(
             path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1
