@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler.config.sweep import DeviceSettings, Sweep
+from scheduler.config.sweep import Sweep
 from scheduler.storage.locks import LocksNotKept, SweepHeld, SweepLock
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular
@@ -51,14 +51,3 @@ def lock_sweep(
             f"{error.filename or paths.checkpoints}: {error.strerror}; checkpoints and logs must be writable "
             "(--root DIR puts them elsewhere)"
         ) from None
-
-
-def refuse_named_gpus(settings: DeviceSettings, why: str) -> None:
-    """Refuse to use CPU slots in the place of the GPUs that a sweep names.
-
-    Raises:
-        UserError: the sweep names some.
-    """
-    if settings.only:
-        names = ", ".join(map(str, settings.only))
-        raise UserError(f"devices.only: names {names}, but no GPU is known: {why}")

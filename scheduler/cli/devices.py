@@ -8,14 +8,15 @@ import time
 
 from rich.table import Table
 
-from scheduler.cli.common import UserError, refuse_named_gpus
+from scheduler.cli.common import UserError
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DeviceSettings
 from scheduler.config.units import format_size
+from scheduler.devices.finding import FoundDevices, NoDevices, find_devices
 from scheduler.devices.idle import IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
 from scheduler.devices.model import Device, Reading
-from scheduler.devices.nvml import Nvml, NvmlUnavailable
+from scheduler.devices.nvml import Nvml
 from scheduler.devices.pool import idle_rule
 from scheduler.devices.selection import UnknownDevice
 from scheduler.views.console import WideConsole
@@ -29,17 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
             settings = read_sweep(arguments.sweep).devices
         except SweepError as error:
             raise UserError(str(error)) from None
-    try:
-        nvml = Nvml.open()
-        devices = nvml.devices(
-            os.environ.get("CUDA_VISIBLE_DEVICES"), settings.only or None, settings.exclude
-        )
-    except NvmlUnavailable as why:
-        refuse_named_gpus(settings, str(why))
-        print(f"{why}; a sweep would use {settings.cpu_slots} CPU slot(s)")
+    devices, where, nvml = open_devices(settings)
+    if nvml is None:
+        print(where.replace("; using ", "; a sweep would use "))
         return 0
-    except UnknownDevice as error:
-        raise UserError(str(error)) from None
     table = Table(box=None, pad_edge=False)
     for column in ("device", "name", "id", "memory free", "idle", "reason"):
         table.add_column(column, no_wrap=column != "reason", overflow="fold")
@@ -55,6 +49,18 @@ def run(arguments: argparse.Namespace) -> int:
         )
     WideConsole().print(table)
     return 0
+
+
+def open_devices(settings: DeviceSettings) -> FoundDevices:
+    """Find the devices that a sweep with these settings may use.
+
+    Raises:
+        UserError: they name one that is not here, or there is none to use.
+    """
+    try:
+        return find_devices(settings, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except (UnknownDevice, NoDevices) as error:
+        raise UserError(str(error)) from None
 
 
 def judge_all(

@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scheduler.cli.common import UserError, lock_sweep, refuse_named_gpus
+from scheduler.cli.common import UserError, lock_sweep
+from scheduler.cli.devices import open_devices
 from scheduler.cli.locate import locate_to_run, misplaced_script, remember, shown
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.sweep import Sweep
+from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseFolderError
-from scheduler.devices.pool import FoundDevices, find_devices
 from scheduler.devices.processes import start_ticks
-from scheduler.devices.selection import UnknownDevice
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.recovery import recover, set_right
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
     sweep = read_and_check(arguments)
     paths = locate_to_run(sweep, arguments.sweep, arguments.root)
-    devices = open_devices(sweep)
+    devices = open_devices(sweep.devices)
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0
@@ -116,26 +116,6 @@ def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
         return ask_worker(sweep.check, sweep.question(), environment)
     except WorkerCheckError as error:
         return [str(error)]
-
-
-def open_devices(sweep: Sweep) -> FoundDevices:
-    """Find the devices that the sweep may use.
-
-    Raises:
-        UserError: it names one that is not here, or none is left.
-    """
-    try:
-        devices = find_devices(sweep.devices, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    except UnknownDevice as error:
-        raise UserError(str(error)) from None
-    if devices.nvml is None:
-        refuse_named_gpus(sweep.devices, devices.where)
-    if not devices.all:
-        raise UserError(
-            "no device is left to use: devices.only, devices.exclude and CUDA_VISIBLE_DEVICES "
-            f"({os.environ.get('CUDA_VISIBLE_DEVICES')!r}) allow none of this machine's"
-        )
-    return devices
 
 
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:

@@ -140,6 +140,7 @@ class _Reader:
                     **dict(model.devices),
                     "only": tuple(model.devices.only),
                     "exclude": tuple(model.devices.exclude),
+                    "demands": model.devices.demands,
                 }
             ),
             retries=plain.RetrySettings(

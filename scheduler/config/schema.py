@@ -98,9 +98,15 @@ class _Devices(_Section):
     max_utilization: Annotated[StrictInt, Field(ge=0, le=100)] = 5
     min_free_memory: Size = 2**30
     idle_for: Duration = 3.0
-    cpu_slots: Annotated[StrictInt, Field(ge=1, le=4096)] = 1
+    cpu_slots: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
     only: list[DeviceName] = []
     exclude: list[DeviceName] = []
+
+    @property
+    def demands(self) -> tuple[str, ...]:
+        """The keys that are given and demand something of GPUs: a CPU slot fulfils none of them."""
+        given = self.model_fields_set - {"cpu_slots"}
+        return tuple(name for name in type(self).model_fields if name in given)
 
 
 def _halve(value: object) -> object:

@@ -44,9 +44,12 @@ class DeviceSettings:
     max_utilization: int = 5  # percent
     min_free_memory: int = 2**30  # bytes
     idle_for: float = 3.0  # seconds
-    cpu_slots: int = 1
+    # None: not given; then a CPU is used only if nothing is demanded of GPUs, and there is no driver.
+    cpu_slots: int | None = None
     only: tuple[int | str, ...] = ()
     exclude: tuple[int | str, ...] = ()
+    # The keys of the section that demand something of a GPU: all that are given, but for cpu_slots.
+    demands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ being reset. One thread at a time may use an `Nvml`.
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ _Handle: TypeAlias = Any
 _Struct: TypeAlias = Any
 _Error: TypeAlias = Any
 
+_LIBRARY = "libnvidia-ml.so.1"
 # By the names of the binding's constants: it is imported only when NVML is opened.
 _NOT_KNOWN = (
     "NOT_SUPPORTED",
@@ -40,7 +42,6 @@ _LOST = {
     "RESET_REQUIRED": "the GPU needs a reset (nvidia-smi --gpu-reset)",
 }
 _UNAVAILABLE = {
-    "LIBRARY_NOT_FOUND": "no NVIDIA driver here (the library libnvidia-ml.so.1 was not found)",
     "DRIVER_NOT_LOADED": "the NVIDIA kernel driver is not loaded",
     "LIB_RM_VERSION_MISMATCH": (
         "the NVIDIA driver and its library libnvidia-ml.so.1 have different versions, as after an "
@@ -48,6 +49,10 @@ _UNAVAILABLE = {
     ),
     "NO_PERMISSION": "no permission to talk to the NVIDIA driver (see /dev/nvidiactl)",
     "GPU_NOT_FOUND": "the NVIDIA driver finds no GPU",
+    "FUNCTION_NOT_FOUND": (
+        "the NVIDIA driver's library libnvidia-ml.so.1 lacks what it should have: it is too old, or no "
+        "driver's; install the driver anew"
+    ),
     "GPU_IS_LOST": "a GPU fell off the bus and the NVIDIA driver does not start; reboot",
 }
 _RECOVERY_ACTION = 230  # NVML_FI_DEV_GET_GPU_RECOVERY_ACTION, which older bindings lack
@@ -66,7 +71,11 @@ _NO_INSTANCE = (
 
 
 class NvmlUnavailable(Exception):  # noqa: N818  # it is a state of the machine, not a mistake
-    """NVML cannot be used here; the message is one phrase that says why."""
+    """NVML cannot be used here; the message is one phrase that says why, and what helps."""
+
+
+class NoDriverLibrary(NvmlUnavailable):
+    """There is no NVIDIA driver here at all, as far as its library tells."""
 
 
 class Nvml:
@@ -94,10 +103,12 @@ class Nvml:
         """Load the driver's library and connect to it.
 
         Raises:
-            NvmlUnavailable: there is no library, no driver, no GPU, or they do not fit together.
+            NoDriverLibrary: there is no library.
+            NvmlUnavailable: there is no driver, no GPU, or they do not fit together.
         """
         import pynvml
 
+        _load_library()
         nvml = cls(pynvml)
         try:
             pynvml.nvmlInit()
@@ -291,6 +302,31 @@ class Nvml:
         self._handles[device_id] = handle
         total = None if memory is None else int(memory.total)
         return Device(device_id, name, index, kind, total, parent)
+
+
+def _load_library() -> None:
+    """Load the driver's library: the binding says of one that cannot be loaded that there is none.
+
+    Raises:
+        NoDriverLibrary: it is not there. (An empty file is none either: the container tools leave one
+            behind in images, as the place where the host's library was mounted.)
+        NvmlUnavailable: it is there and cannot be loaded.
+    """
+    try:
+        ctypes.CDLL(_LIBRARY)
+    except OSError as error:
+        why = str(error)
+        if why.startswith(f"{_LIBRARY}: ") and why.endswith("No such file or directory"):
+            raise NoDriverLibrary(
+                f"no NVIDIA driver here (the library {_LIBRARY} was not found)"
+            ) from None
+        if why.endswith("file too short"):
+            raise NoDriverLibrary(
+                f"no NVIDIA driver here (the library {_LIBRARY} is an empty file)"
+            ) from None
+        raise NvmlUnavailable(
+            f"the NVIDIA driver's library cannot be loaded ({printable(why)}); install it anew"
+        ) from None
 
 
 def _process(entry: _Struct) -> Process:

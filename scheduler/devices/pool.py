@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
 from scheduler.core.journal_events import DeviceState, OtherProcess, OthersCame
-from scheduler.devices.cpu import cpu_slots, threads_per_slot
+from scheduler.devices.cpu import threads_per_slot
+from scheduler.devices.finding import FoundDevices
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
-from scheduler.devices.nvml import Nvml, NvmlUnavailable
 from scheduler.devices.owners import with_owners
 from scheduler.devices.watch import INTERVAL, DeviceWatch
 
@@ -25,34 +24,6 @@ PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame
 def idle_rule(settings: DeviceSettings) -> IdleRule:
     """Return what the sweep demands of an idle device."""
     return IdleRule(settings.max_utilization, settings.min_free_memory, settings.idle_for)
-
-
-class FoundDevices(NamedTuple):
-    """GPUs and MIG instances where NVML is, CPU slots where it is not."""
-
-    all: list[Device]
-    # How they were found, for people.
-    where: str
-    nvml: Nvml | None
-
-
-def find_devices(settings: DeviceSettings, visible: str | None) -> FoundDevices:
-    """Find the devices that a sweep may use.
-
-    Args:
-        settings: the sweep's ``devices`` section.
-        visible: the CUDA_VISIBLE_DEVICES that the dispatcher inherited; None: not set.
-
-    Raises:
-        UnknownDevice: ``only`` or ``exclude`` names a device that is not here.
-    """
-    try:
-        nvml = Nvml.open()
-        devices = nvml.devices(visible, settings.only or None, settings.exclude)
-    except NvmlUnavailable as why:
-        devices = cpu_slots(settings.cpu_slots)
-        return FoundDevices(devices, f"{why}; using {len(devices)} CPU slot(s)", None)
-    return FoundDevices(devices, f"{len(devices)} device(s) through NVML", nvml)
 
 
 class DevicePool:
@@ -75,7 +46,7 @@ class DevicePool:
             LeaseFolderError: leases cannot be kept where they are needed; the message says what to do.
         """
         self.all, self.where, self._nvml = found
-        self.threads = threads_per_slot(settings.cpu_slots)
+        self.threads = threads_per_slot(max(1, len(self.all)))
         self._by_id = {device.id: device for device in self.all}
         self._views = {device.id: _View(IdleTracker(idle_rule(settings))) for device in self.all}
         self._leases = default_folder()

@@ -15,9 +15,10 @@ from functools import partial
 from pathlib import Path
 
 from scheduler.config.sweep import Sweep
+from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Reading
-from scheduler.devices.pool import DevicePool, FoundDevices
+from scheduler.devices.pool import DevicePool
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.local import wire

@@ -82,15 +82,15 @@ def test_shows_what_the_environment_leaves(fake_nvml: FakeNvml, sweep: Path) -> 
     assert rows(answer.stdout).keys() == {"1", "3"}
 
 
-def test_where_nvml_cannot_be_used_says_why_and_what_a_sweep_would_do(
+def test_where_nvml_cannot_be_used_says_why_and_what_to_do(
     fake_nvml: FakeNvml, sweep: Path
 ) -> None:
     fake_nvml.fails = {"nvmlInit": LIB_RM_VERSION_MISMATCH}
     fake_nvml.write()
     answer = devices(fake_nvml, sweep)
-    assert (answer.stderr, answer.returncode) == ("", 0)
-    assert answer.stdout.startswith("the NVIDIA driver and its library libnvidia-ml.so.1 have diff")
-    assert answer.stdout.endswith("a sweep would use 1 CPU slot(s)\n")
+    assert (answer.stdout, answer.returncode) == ("", 2)
+    assert answer.stderr.startswith("the NVIDIA driver and its library libnvidia-ml.so.1 have diff")
+    assert answer.stderr.endswith("give devices.cpu_slots\n")
 
 
 def test_a_setting_that_names_no_device(fake_nvml: FakeNvml, sweep: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceIdle
 from scheduler.core.journal_events import DeviceState
+from scheduler.devices.finding import find_devices
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml
-from scheduler.devices.pool import DevicePool, find_devices
+from scheduler.devices.pool import DevicePool
 from scheduler.devices.watch import DeviceWatch
 
 GPU = Device(id="GPU-1", name="a GPU", index=0, kind="gpu")

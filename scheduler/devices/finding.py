@@ -1,0 +1,119 @@
+"""Which devices a sweep runs on: GPUs, or CPU slots where there are none and the sweep may go without."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from scheduler.config.sweep import DeviceSettings
+from scheduler.config.units import format_duration
+from scheduler.devices.cpu import cpu_slots
+from scheduler.devices.model import Device
+from scheduler.devices.nvml import NoDriverLibrary, Nvml, NvmlUnavailable
+
+_T = TypeVar("_T")
+PATIENCE = (
+    60.0  # seconds; without persistence mode, a driver takes some for each GPU at its first use
+)
+_CPU_SLOTS_HELP = "to run on the CPU all the same, give devices.cpu_slots"
+
+
+class NoDevices(Exception):  # noqa: N818  # a state of the machine, or of the environment
+    """No device may be used here; the message says why, and what to do."""
+
+
+class FoundDevices(NamedTuple):
+    """GPUs and MIG instances, or CPU slots where there are none and the sweep may go without."""
+
+    all: list[Device]
+    # How they were found, for people.
+    where: str
+    nvml: Nvml | None
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether attempts will run on GPUs, which a completion made on a CPU does not answer for."""
+        return self.nvml is not None
+
+
+def find_devices(
+    settings: DeviceSettings, visible: str | None, patience: float = PATIENCE
+) -> FoundDevices:
+    """Find the devices that a sweep may use.
+
+    Args:
+        settings: the sweep's ``devices`` section.
+        visible: the CUDA_VISIBLE_DEVICES that the dispatcher inherited; None: not set.
+        patience: seconds in which the driver must answer.
+
+    Raises:
+        UnknownDevice: ``only`` or ``exclude`` names a device that is not here.
+        NoDevices: there is no GPU to use, and CPU slots are not what was asked for.
+    """
+    try:
+        nvml, devices = _within(patience, partial(_open_gpus, settings, visible))
+    except NoDriverLibrary as error:
+        return _instead_of_gpus(settings, str(error), driver=False)
+    except NvmlUnavailable as error:
+        return _instead_of_gpus(settings, f"{error} (nvidia-smi should work before a sweep does)")
+    if not devices:
+        nvml.close()
+        allowed = "devices.only, devices.exclude and CUDA_VISIBLE_DEVICES"
+        why = f"no device is left to use: {allowed} ({visible!r}) allow none of this machine's"
+        if settings.only:
+            raise NoDevices(why)
+        return _instead_of_gpus(settings, why)
+    return FoundDevices(devices, f"{len(devices)} device(s) through NVML", nvml)
+
+
+def _open_gpus(settings: DeviceSettings, visible: str | None) -> tuple[Nvml, list[Device]]:
+    nvml = Nvml.open()
+    return nvml, nvml.devices(visible, settings.only or None, settings.exclude)
+
+
+def _within(seconds: float, work: Callable[[], _T]) -> _T:
+    """Return what ``work`` does in a thread of its own, which is left behind if it takes too long.
+
+    Raises:
+        NvmlUnavailable: it has not ended in time.
+    """
+    results: queue.SimpleQueue[_T | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(work())
+        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
+            results.put(error)
+
+    threading.Thread(target=run, name="first look at the GPUs", daemon=True).start()
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise NvmlUnavailable(
+            f"the NVIDIA driver has not answered for {format_duration(seconds)}, as when a GPU hangs "
+            "(see dmesg; a reboot may be needed)"
+        ) from None
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _instead_of_gpus(settings: DeviceSettings, why: str, *, driver: bool = True) -> FoundDevices:
+    """Return CPU slots if the sweep may run on them: nothing that asks for a GPU does so unasked.
+
+    Raises:
+        NoDevices: it may not.
+    """
+    if settings.only:
+        names = ", ".join(map(str, settings.only))
+        raise NoDevices(f"devices.only: names {names}, but no GPU is known: {why}")
+    if settings.cpu_slots is None and settings.demands:
+        asks = ", ".join(f"devices.{name}" for name in settings.demands)
+        raise NoDevices(f"{why}, and the sweep asks for GPUs ({asks}); {_CPU_SLOTS_HELP}")
+    if settings.cpu_slots is None and driver:
+        raise NoDevices(f"{why}; {_CPU_SLOTS_HELP}")
+    devices = cpu_slots(settings.cpu_slots or 1)
+    return FoundDevices(devices, f"{why}; using {len(devices)} CPU slot(s)", None)
