@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 # Pipeline methods that change neither images nor, by design, speed.
 NEUTRAL_METHODS = frozenset(
     [
@@ -66,10 +69,57 @@ NEUTRAL_PART_METHODS = frozenset(
 NEUTRAL_SCHEDULER_METHODS = frozenset(
     ["add_noise", "get_velocity", "save_pretrained", "scale_model_input", "set_timesteps", "step"]
 )
-# What a method undoes.
-UNDOES = {
-    "unfuse_qkv_projections": "fuse_qkv_projections",
-    "unload_lora_weights": "load_lora_weights",
-    "unfuse_lora": "fuse_lora",
-    "unload_ip_adapter": "load_ip_adapter",
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a method of a pipeline does to one of the pipeline's settings."""
+
+    # sets: a later call takes the place of an earlier one; adds: it comes on top; ends: the
+    # setting holds no longer; unclear: what a second call comes to is not known.
+    kind: Literal["sets", "adds", "ends", "unclear"]
+    settings: tuple[str, ...]
+    # Whether an argument names what it does it to: without one it does it to all.
+    selects: bool = False
+
+
+# Methods of a pipeline. Those that are not here are kept under their own names; `disable_X` ends
+# `enable_X`. LoRA has rules of its own (static/libraries/lora.py).
+EFFECTS: dict[str, Effect] = {
+    "enable_freeu": Effect("sets", ("enable_freeu",)),
+    "fuse_qkv_projections": Effect("sets", ("fuse_qkv_projections",)),
+    "unfuse_qkv_projections": Effect("ends", ("fuse_qkv_projections",)),
+    "enable_model_cpu_offload": Effect("sets", ("enable_model_cpu_offload",)),
+    "enable_sequential_cpu_offload": Effect("sets", ("enable_sequential_cpu_offload",)),
+    "enable_xformers_memory_efficient_attention": Effect(
+        "sets", ("enable_xformers_memory_efficient_attention",)
+    ),
+    "load_textual_inversion": Effect("adds", ("load_textual_inversion",)),
+    "unload_textual_inversion": Effect("ends", ("load_textual_inversion",), selects=True),
+    "load_ip_adapter": Effect("unclear", ("load_ip_adapter",)),
+    "set_ip_adapter_scale": Effect("sets", ("set_ip_adapter_scale",)),
+    "unload_ip_adapter": Effect("ends", ("load_ip_adapter", "set_ip_adapter_scale")),
 }
+LORA_METHODS = frozenset(
+    [
+        "delete_adapters",
+        "disable_lora",
+        "enable_lora",
+        "fuse_lora",
+        "load_lora_weights",
+        "set_adapters",
+        "unfuse_lora",
+        "unload_lora_weights",
+    ]
+)
+OFFLOADING = frozenset({"enable_model_cpu_offload", "enable_sequential_cpu_offload"})
+
+
+def effect_of(method: str) -> Effect:
+    """Return what a method of a pipeline does to its settings."""
+    known = EFFECTS.get(method)
+    if known is not None:
+        return known
+    if method.startswith("disable_"):
+        return Effect("ends", ("enable_" + method.removeprefix("disable_"),))
+    return Effect("unclear", (method,))

@@ -30,6 +30,7 @@ from worker.judging.static.objects import (
     AbstractList,
     Call,
     Instance,
+    Made,
     Pipeline,
     Slots,
 )
@@ -126,8 +127,9 @@ class _ToPlain:
             return Unknown(Why.VALUE_NESTED_TOO_DEEPLY())
         if isinstance(value, Lib) and value.root not in ("torch", "diffusers"):
             return Unknown(Why.SET_ELSEWHERE(name=value.path))
-        if isinstance(value, AbstractDict):
-            return AbstractDict({key: self(item, depth + 1) for key, item in value.slots.items()})
+        if isinstance(value, (AbstractDict, Made)):
+            named = {"class" if key is Made.cls else key: value.slots[key] for key in value.slots}
+            return AbstractDict({key: self(item, depth + 1) for key, item in named.items()})
         items = value.items if isinstance(value, AbstractList) else value
         if isinstance(items, tuple):
             return AbstractList.of(tuple(self(item, depth + 1) for item in items))

@@ -12,8 +12,10 @@ from worker.judging.static.objects import (
     AbstractList,
     AbstractObject,
     Component,
+    Field,
     Helper,
     Instance,
+    Made,
     Part,
     Pipeline,
     Scheduler,
@@ -102,6 +104,34 @@ def key_of(value: Value) -> Hashable:
     return (type(value).__name__, repr(value))
 
 
+def fingerprint(value: Value) -> Hashable:
+    """Return a key that is the same for values that are alike now, whatever they are made of.
+
+    None where something in them is not known. Unlike ``key_of`` it holds for what can change, and
+    only until then.
+    """
+    if value is MISSING:
+        return "missing"
+    if isinstance(value, AbstractList):
+        value = value.items
+    if isinstance(value, tuple) and not is_constant(value):
+        return _all_known("tuple", [fingerprint(item) for item in value])
+    if isinstance(value, (AbstractDict, Made)):
+        pairs = sorted(value.slots.items(), key=lambda item: repr(item[0]))
+        return _all_known(
+            type(value).__name__, [key for pair in pairs for key in map(_slot_key, pair)]
+        )
+    return key_of(value)
+
+
+def _slot_key(value: Value) -> Hashable:
+    return repr(value) if isinstance(value, Field) else fingerprint(value)
+
+
+def _all_known(kind: str, keys: list[Hashable]) -> Hashable:
+    return None if None in keys else digest(kind, *keys)
+
+
 def digest(*keys: Hashable) -> str:
     """Return one key for several, never larger however often keys are made of keys."""
     return hashlib.sha256(repr(keys).encode()).hexdigest()
@@ -143,10 +173,12 @@ def reachable(values: list[Value]) -> list[AbstractObject]:
         if isinstance(value, tuple):
             waiting.extend(value)
         elif isinstance(
-            value, (Pipeline, Component, Helper, Scheduler, Instance, AbstractDict, AbstractList)
+            value,
+            (Pipeline, Component, Helper, Scheduler, Made, Instance, AbstractDict, AbstractList),
         ):
             seen[id(value)] = value
-            waiting.extend(value.slots.values())
+            # A part does not lead to what was done to its pipeline.
+            waiting.extend(value.slots[key] for key in value.slots if key is not Component.home)
         elif isinstance(value, Bound):
             waiting.append(value.receiver)
         elif isinstance(value, Part):

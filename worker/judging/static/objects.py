@@ -135,6 +135,8 @@ class Pipeline(AbstractObject):
     # The parts that the file put in, by name, and what it called that may change the result.
     replaced: Field[Value] = Field(None)
     settings: Field[Value] = Field(None)
+    # The arguments with which this pipeline was made of another's parts; these share ``settings``.
+    options: Field[Value] = Field(None)
     # The class of the T-GATE loader, and whether pipe.tgate() was called.
     tgate: Field[Value] = Field(None)
     tgated: Field[Value] = Field(False)
@@ -148,6 +150,10 @@ class Component(AbstractObject):
     __slots__ = ()
 
     of: Field[Value] = Field(None)
+    # What else chose what was loaded: a subfolder, a quantisation.
+    options: Field[Value] = Field(None)
+    # The settings of the pipeline that it was loaded with: what was done there holds for it too.
+    home: Field[Value] = Field(None)
     # What was done to it that may change what it computes.
     changed: Field[Value] = Field(None)
     compile: Field[Value] = Field(None)
@@ -158,6 +164,14 @@ class Component(AbstractObject):
     # The helper that is enabled on it, and the parameters of tomesd's patch.
     deepcache: Field[Value] = Field(None)
     tome: Field[Value] = Field(None)
+
+
+class Made(_Entries):
+    """A configuration or callback made of plain arguments, which are its other slots."""
+
+    __slots__ = ()
+
+    cls: Field[Value] = Field(None)
 
 
 class Scheduler(_Entries):

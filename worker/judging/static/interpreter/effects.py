@@ -16,6 +16,7 @@ from worker.judging.static.objects import (
     Component,
     Helper,
     Instance,
+    Made,
     Part,
     Pipeline,
     Scheduler,
@@ -35,6 +36,7 @@ CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
     ),
     Component: (Component.changed,),
     Scheduler: (Scheduler.open,),
+    Made: (Made.open,),
     Helper: ("params",),
 }
 

@@ -74,7 +74,7 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
         elif isinstance(value, AbstractDict):
             for key, entry in value.slots.items():
                 if key is AbstractDict.open:
-                    given.open = Unknown(Why.DICT_ENTRIES())
+                    given.open = _more(given.open, value)
                 elif isinstance(key, Field):
                     given.spread = {**(given.spread or {}), key: entry}
                 elif isinstance(key, str):
@@ -82,6 +82,12 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
         else:
             given.open = Unknown(value.why if isinstance(value, Unknown) else Why.UNPACKED_OBJECT())
     return given
+
+
+def _more(before: Unknown | None, entries: AbstractDict) -> Unknown:
+    """Return why there may be more arguments than are known; a pipeline's parts are its own."""
+    of_pipeline = entries.parts_of is not None and before is None
+    return Unknown(Why.PIPELINE_COMPONENTS() if of_pipeline else Why.DICT_ENTRIES())
 
 
 def _binary(interpreter: Interpreter, node: ast.BinOp, scope: Scope) -> Value:

@@ -2,81 +2,148 @@
 
 from __future__ import annotations
 
+from worker.judging.facts.loading import (
+    CHOOSES_NOTHING,
+    CHOOSING,
+    OF_PARTS,
+    OF_PIPELINES,
+    USUAL_CLASSES,
+)
 from worker.judging.facts.models import canonical_id, model_of
 from worker.judging.facts.parts import COMPONENTS, UNSEEN
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.joining import shallow
+from worker.judging.static.joining import key_of, same, shallow
 from worker.judging.static.libraries import schedulers
 from worker.judging.static.libraries.placement import device_name, dtype_name
-from worker.judging.static.objects import AbstractDict, Component, Pipeline
+from worker.judging.static.objects import AbstractDict, Component, Pipeline, Slots
 from worker.judging.static.operations.attributes import write
 from worker.judging.static.values import Lib, Unknown, Value
-
-# Keywords of from_pretrained that choose files or save memory, but not what the pipeline is.
-_LOADING = frozenset(
-    [
-        "pretrained_model_name_or_path",
-        "pretrained_model_link_or_path",
-        "torch_dtype",
-        "dtype",
-        "scheduler",
-        "device_map",
-        "use_safetensors",
-        "variant",
-        "safety_checker",
-        "requires_safety_checker",
-        "feature_extractor",
-        "local_files_only",
-        "cache_dir",
-        "force_download",
-        "proxies",
-        "output_loading_info",
-        "token",
-        "use_auth_token",
-        "mirror",
-        "low_cpu_mem_usage",
-        "add_watermarker",
-        "offload_folder",
-        "offload_state_dict",
-        "max_memory",
-        "resume_download",
-        "original_config",
-        "config",
-        "original_config_file",
-        "load_safety_checker",
-        "image_encoder",
-        "add_watermark",
-        "disable_mmap",
-    ]
-)
 
 
 def build(interpreter: Interpreter, name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, or a class method that loads or converts, makes."""
     if method in ("from_pretrained", "from_single_file"):
         model_id = _model_named(given)
-        pipe = _new(_class_of(name, model_id), model_id, given)
+        pipe = _new(_class_of(name, model_id, given), model_id, given)
+        pipe.slots[Pipeline.settings] = _options(given)
     elif method == "from_pipe":
         pipe = _from_parts(name, given.get("pipeline", 0), given)
+        _convert(interpreter, name, pipe, given)
     elif method == "":
         pipe = _from_parts(name, (given.spread or {}).get(AbstractDict.parts_of), given)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
+    unet = pipe.slots["unet"]
+    if isinstance(unet, Component) and unet.home is None:
+        unet.slots[Component.home] = pipe.settings
     interpreter.built.append(pipe)
     for part, value in given.keywords.items():
-        if part in COMPONENTS - UNSEEN:
+        if part in COMPONENTS - UNSEEN and not (value is None and part in _NONE_ANYWAY):
             write(interpreter, pipe, part, value)
-    options = {
+    return pipe
+
+
+# Parts that a pipeline need not have.
+_NONE_ANYWAY = frozenset({"controlnet", "image_encoder"})
+
+
+def _options(given: Arguments) -> AbstractDict:
+    """Return the keywords that choose what is loaded, or how the pipeline behaves."""
+    options: Slots = {
         key: value
         for key, value in given.keywords.items()
-        if key not in _LOADING and key not in COMPONENTS
+        if key not in OF_PIPELINES and key not in COMPONENTS and not chooses_nothing(key, value)
     }
-    pipe.slots[Pipeline.settings] = AbstractDict(
-        options | ({AbstractDict.open: given.open} if given.open else {})
+    if given.open is not None and given.open.why.code is not Why.PIPELINE_COMPONENTS:
+        options[AbstractDict.open] = given.open
+    return AbstractDict(options)
+
+
+def chooses_nothing(keyword: str, value: Value) -> bool:
+    """Whether a keyword of a loading function has a value with which it changes nothing."""
+    return any(same(value, neutral) for neutral in CHOOSES_NOTHING.get(keyword, ()))
+
+
+def load_part(name: str, method: str, given: Arguments) -> Component:
+    """Return what a model's, or tokenizer's, class loads by itself.
+
+    Args:
+        name: the class's name.
+        method: from_pretrained, from_single_file or from_config.
+        given: the arguments.
+    """
+    place = given.keywords.get("pretrained_model_link_or_path_or_dict")
+    options: Slots = {
+        key: value
+        for key, value in given.keywords.items()
+        if key not in OF_PARTS and not chooses_nothing(key, value)
+    }
+    options["class"] = name
+    if method == "from_config":
+        options["weights"] = "random"
+    if given.open is not None:
+        options[AbstractDict.open] = given.open
+    dtype = given.get("torch_dtype", default=given.get("dtype"))
+    part = Component(
+        {
+            Component.of: given.get("pretrained_model_name_or_path", 0, place),
+            Component.options: AbstractDict(options),
+        }
     )
-    return pipe
+    if dtype is not None:
+        part.slots[Component.dtype] = dtype_name(dtype)
+    return part
+
+
+def replaced_parts(pipe: Pipeline) -> Value:
+    """Return the parts that are not those of the pipeline's own model, with what they are."""
+    if not isinstance(pipe.replaced, AbstractDict):
+        return pipe.replaced
+    found: Slots = {}
+    for name, part in pipe.replaced.slots.items():
+        if not isinstance(part, Component):
+            found[name] = part
+            continue
+        if part.home is not None:
+            found |= _from_another_pipeline(part, name, pipe)
+            continue
+        options = _options_of_part(part, name)
+        if options or not _is_own(part, pipe):
+            found[name] = AbstractDict({"of": part.of, **options}) if options else part.of
+    return AbstractDict(found)
+
+
+def _from_another_pipeline(part: Component, name: str, pipe: Pipeline) -> Slots:
+    """Return a part that another pipeline was loaded with, with what was done to that one."""
+    if part.home is pipe.settings:
+        return {}
+    done = (
+        part.home.slots if isinstance(part.home, AbstractDict) else {AbstractDict.open: part.home}
+    )
+    if done:
+        return {name: AbstractDict({"of": part.of, **done})}
+    return {} if _is_own(part, pipe) else {name: part.of}
+
+
+def _is_own(part: Component, pipe: Pipeline) -> bool:
+    """Whether a part is what the pipeline was loaded with."""
+    settings = pipe.settings.slots if isinstance(pipe.settings, AbstractDict) else {}
+    return same(part.of, pipe.model_id) and settings.keys().isdisjoint(CHOOSING)
+
+
+def _options_of_part(part: Component, name: str) -> Slots:
+    """Return what chose a part beside its model's id, where it is not what a pipeline chooses."""
+    if not isinstance(part.options, AbstractDict):
+        return {}
+    options = dict(part.options.slots)
+    cls = options.pop("class", None)
+    if options.get("subfolder") == name:
+        del options["subfolder"]
+    if name in USUAL_CLASSES and cls not in USUAL_CLASSES[name]:
+        options["class"] = cls
+    return options
 
 
 def _model_named(given: Arguments) -> Value:
@@ -87,17 +154,23 @@ def _model_named(given: Arguments) -> Value:
     return model_id
 
 
-def _class_of(name: str, model_id: Value) -> Value:
+def _class_of(name: str, model_id: Value, given: Arguments) -> Value:
     """Return the class that ``name.from_pretrained(model_id)`` makes."""
+    custom = given.keywords.get("custom_pipeline")
+    if custom is not None:
+        key = key_of(custom)
+        return Unknown(Why.PIPELINE_CLASS(), None if key is None else ("custom pipeline", key))
     if name != "DiffusionPipeline" and not name.startswith("AutoPipeline"):
         return name
     model = model_of(model_id)
-    if model and name in ("DiffusionPipeline", "AutoPipelineForText2Image"):
+    if model and name == "DiffusionPipeline":
         return model.pipeline
+    if model and name == "AutoPipelineForText2Image":
+        return model.pipeline.replace("Img2Img", "")
     task = name.removeprefix("AutoPipelineFor").replace("DiffusionPipeline", "Text2Image")
     if model and task in ("Image2Image", "Inpainting"):
         short = {"Image2Image": "Img2Img", "Inpainting": "Inpaint"}[task]
-        return model.pipeline.replace("Pipeline", f"{short}Pipeline")
+        return model.pipeline.replace("Img2Img", "").replace("Pipeline", f"{short}Pipeline")
     key = (task, canonical_id(model_id)) if isinstance(model_id, str) else None
     return Unknown(Why.PIPELINE_CLASS(), key)
 
@@ -127,12 +200,27 @@ def _from_parts(name: str, source: Value, given: Arguments) -> Pipeline:
     if not isinstance(source, Pipeline):
         unet = given.get("unet")
         model_id = unet.of if isinstance(unet, Component) else None
-        return _new(name, model_id or Unknown(Why.SEPARATE_PARTS_MODEL()), given)
-    pipe = _new(_class_of(name, source.model_id), source.model_id, given)
-    for slot in (*COMPONENTS, Pipeline.dtype, Pipeline.device):
+        pipe = _new(name, model_id or Unknown(Why.SEPARATE_PARTS_MODEL()), given)
+        pipe.slots[Pipeline.settings] = _options(given)
+        return pipe
+    pipe = _new(_class_of(name, source.model_id, given), source.model_id, given)
+    for slot in (*COMPONENTS, Pipeline.dtype, Pipeline.device, Pipeline.settings):
         if slot in source.slots:
             pipe.slots[slot] = source.slots[slot]
     if "scheduler" not in given.keywords:
         pipe.slots[Pipeline.scheduler] = source.scheduler
     pipe.slots[Pipeline.replaced] = shallow(source.replaced)
+    pipe.slots[Pipeline.options] = _options(given)
     return pipe
+
+
+def _convert(interpreter: Interpreter, name: str, pipe: Pipeline, given: Arguments) -> None:
+    """Move what ``from_pipe`` makes: a class's own takes float32 unless told, the automatic none."""
+    if name.startswith("AutoPipeline"):
+        return
+    dtype = dtype_name(given.get("torch_dtype", default=given.get("dtype")))
+    interpreter.store.assign(pipe, Pipeline.dtype, dtype)
+    for slot in COMPONENTS & pipe.slots.keys():
+        part = pipe.slots[slot]
+        if isinstance(part, Component):
+            interpreter.store.assign(part, Component.dtype, dtype)

@@ -7,8 +7,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.libraries import accelerators, loading, schedulers
-from worker.judging.static.libraries.placement import dtype_name
+from worker.judging.static.libraries import accelerators, loading, products, schedulers
 from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
 from worker.judging.static.operations.builtins import call_standard
 from worker.judging.static.values import (
@@ -100,7 +99,9 @@ def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) 
     if known is not MISSING:
         return known
     if function.root == "transformers" and function.last in ("from_pretrained", "from_config"):
-        return _load_component(function.owner, arguments)
+        return loading.load_part(function.owner, function.last, arguments)
+    if function.root == "transformers" and (made := products.make(function.last, arguments)):
+        return made
     if function.root in HARMLESS and not function.last.startswith("__"):
         _give_to(interpreter, function, arguments)
         what = Why.RESULT(function=function.path.removeprefix("builtins."))
@@ -135,20 +136,13 @@ def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments
         return loading.build(interpreter, name, method, arguments)
     if name.endswith("Scheduler"):
         return schedulers.build(name, method, arguments)
-    if method in ("from_pretrained", "from_single_file"):
-        return _load_component(name, arguments)
+    if not method and (made := products.make(name, arguments)) is not None:
+        return made
+    if method in ("from_pretrained", "from_single_file", "from_config"):
+        return loading.load_part(name, method, arguments)
     _give_to(interpreter, function, arguments)
     plain = [*arguments.positional, *arguments.keywords.values()]
     key = (function.path, tuple(map(repr, plain)), tuple(arguments.keywords))
     certain = not method and arguments.open is None
     certain = certain and all(isinstance(item, (str, int, float, bool)) for item in plain)
     return Unknown(Why.RESULT(function=function.last), key if certain else None)
-
-
-def _load_component(name: str, arguments: Arguments) -> Value:
-    model_id = arguments.get("pretrained_model_name_or_path", 0)
-    dtype = arguments.get("torch_dtype", default=arguments.get("dtype"))
-    part = Component({Component.of: model_id})
-    if dtype is not None:
-        part.slots[Component.dtype] = dtype_name(dtype)
-    return part

@@ -20,6 +20,7 @@ from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import Spend, clone, key_of, same
 from worker.judging.static.libraries import accelerators, schedulers
 from worker.judging.static.libraries.defaults import is_default
+from worker.judging.static.libraries.loading import replaced_parts
 from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
@@ -86,7 +87,7 @@ def pipeline_fields(pipe: Pipeline) -> Slots:
         "scheduler_args": scheduler_arguments,
         "dtype": pipe.dtype,
         "device": pipe.device,
-        "components": _replaced_parts(pipe.replaced, pipe.model_id),
+        "components": replaced_parts(pipe),
         "settings": _settings(pipe),
     }
 
@@ -96,6 +97,8 @@ def _settings(pipe: Pipeline) -> Value:
     if not isinstance(pipe.settings, AbstractDict):
         return pipe.settings
     found: Slots = dict(pipe.settings.slots)
+    if isinstance(pipe.options, AbstractDict):
+        found |= pipe.options.slots
     for name in sorted(COMPONENTS & pipe.slots.keys()):
         part = pipe.slots[name]
         if not isinstance(part, Component):
@@ -106,18 +109,6 @@ def _settings(pipe: Pipeline) -> Value:
             present = MISSING if usual is None else pipe.slots[usual]
             if own in part.slots and not same(part.slots[own], present):
                 found[f"{name} {own.name}"] = part.slots[own]
-    return AbstractDict(found)
-
-
-def _replaced_parts(replaced: Value, model_id: Value) -> Value:
-    if not isinstance(replaced, AbstractDict):
-        return replaced
-    found: Slots = {}
-    for name, part in replaced.slots.items():
-        if not isinstance(part, Component):
-            found[name] = part
-        elif not same(part.of, model_id):
-            found[name] = part.of
     return AbstractDict(found)
 
 

@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from worker.judging.facts.methods import NEUTRAL_METHODS, NEUTRAL_PART_METHODS, UNDOES
+from worker.judging.facts.loading import READING
+from worker.judging.facts.methods import (
+    LORA_METHODS,
+    NEUTRAL_METHODS,
+    NEUTRAL_PART_METHODS,
+    OFFLOADING,
+    Effect,
+    effect_of,
+)
+from worker.judging.facts.signatures import signature
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.joining import key_of
+from worker.judging.static.joining import digest, fingerprint
+from worker.judging.static.libraries import lora
+from worker.judging.static.libraries.defaults import without_defaults
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.libraries.placement import (
     MOVES,
     PART_MOVES,
+    compilation,
     moved_component,
     moved_pipeline,
 )
-from worker.judging.static.objects import AbstractDict, Component, Part, Pipeline, Slots
+from worker.judging.static.objects import (
+    AbstractDict,
+    AbstractList,
+    Component,
+    Field,
+    Part,
+    Pipeline,
+    Slots,
+)
 from worker.judging.static.operations.attributes import change, write
 from worker.judging.static.values import (
+    MISSING,
     Unknown,
     Value,
 )
@@ -42,39 +63,77 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
         change(interpreter, pipe, method, *given.positional, *given.keywords.values())
     if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
         return Unknown(Why.RESULT(function=method))
-    if method in ("enable_model_cpu_offload", "enable_sequential_cpu_offload"):
+    if method in OFFLOADING:
         store.assign(pipe, Pipeline.device, "cuda")
-    undone = UNDOES.get(method)
-    if method.startswith("disable_"):
-        undone = "enable_" + method.removeprefix("disable_")
-    if undone is not None:
-        store.drop(settings.slots, undone)
-    else:
-        _record_setting(interpreter, settings, method, given)
+        _drop_of_parts(interpreter, pipe, Component.device)
+        _record(interpreter, settings, method, given)
+        return None
+    if method in LORA_METHODS:
+        before = settings.slots.get(lora.SETTING)
+        after = lora.call(before, method, given)
+        store.set(settings.slots, lora.SETTING, MISSING if after is None else after)
+        return None
+    _record(interpreter, settings, method, given)
     return Unknown(Why.RESULT(function=method))
 
 
-def _record_setting(
+def _record(
     interpreter: Interpreter, settings: AbstractDict, method: str, given: Arguments
 ) -> None:
-    arguments: Slots = dict(given.keywords)
-    arguments.update({str(place): value for place, value in enumerate(given.positional)})
+    """Do to a pipeline's settings what the table says of a method."""
+    effect, store = effect_of(method), interpreter.store
+    entry = _entry(method, given)
+    if effect.kind == "ends" and not (effect.selects and entry is not True):
+        for name in effect.settings:
+            store.drop(settings.slots, name)
+        return
+    (name, *_) = effect.settings
+    before = settings.slots.get(name, MISSING)
+    if effect.kind == "ends" and before is MISSING:
+        return
+    if before is not MISSING and effect.kind != "sets":
+        entry = _joined(effect, method, before, entry)
+    store.put(settings.slots, name, entry)
+
+
+def _joined(effect: Effect, method: str, before: Value, entry: Value) -> Value:
+    """Return what a setting holds after a further call that does not simply replace it."""
+    keys = (fingerprint(before), method, fingerprint(entry))
+    if method.startswith("enable_") and keys[0] is not None and keys[0] == keys[2]:
+        return before
+    if effect.kind == "adds":
+        items = before.items if isinstance(before, AbstractList) else (before,)
+        if isinstance(items, tuple):
+            return AbstractList.of((*items, entry))
+    return Unknown(Why.REPEATED_CALL(method=method), None if None in keys else digest(*keys))
+
+
+def _entry(method: str, given: Arguments) -> Value:
+    """Return what a setting holds: the arguments that are not the method's defaults."""
+    known = signature("pipeline methods", method)
+    order = known.order if known else tuple(map(str, range(len(given.positional))))
+    arguments: Slots = given.named(order, {})
+    arguments = {name: value for name, value in arguments.items() if name not in READING}
+    if known is not None:
+        arguments = without_defaults(arguments, known.defaults)
     if given.open is not None:
         arguments[AbstractDict.open] = given.open
-    entry: Value = AbstractDict(arguments) if arguments else True
-    if method in settings.slots and key_of(settings.slots[method]) != key_of(entry):
-        entry = Unknown(Why.REPEATED_CALL(method=method))
-    interpreter.store.put(settings.slots, method, entry)
+    return AbstractDict(arguments) if arguments else True
+
+
+def _drop_of_parts(interpreter: Interpreter, pipe: Pipeline, *fields: Field[Value]) -> None:
+    for part in pipe.slots.values():
+        if isinstance(part, Component):
+            for field in fields:
+                interpreter.store.drop(part.slots, field)
 
 
 def _move(interpreter: Interpreter, pipe: Pipeline, method: str, given: Arguments) -> None:
-    store = interpreter.store
-    for part in pipe.slots.values():
-        if isinstance(part, Component):
-            store.drop(part.slots, Component.dtype)
-            store.drop(part.slots, Component.device)
-    for field, value in moved_pipeline(method, given).items():
-        store.assign(pipe, field, value)
+    fields = moved_pipeline(method, given)
+    of_parts = {Pipeline.dtype: Component.dtype, Pipeline.device: Component.device}
+    _drop_of_parts(interpreter, pipe, *(of_parts[field] for field in fields))
+    for field, value in fields.items():
+        interpreter.store.assign(pipe, field, value)
 
 
 def call_component(
@@ -83,12 +142,12 @@ def call_component(
     """Call a method of a pipeline's part; one not known here may change what the part does."""
     if method in PART_MOVES:
         for field, value in moved_component(method, given).items():
-            interpreter.store.assign(part, field, value)
+            interpreter.store.set(part.slots, field, value)
         return part
     if method == "eval":
         return part
     if method == "compile":
-        interpreter.store.assign(part, Component.compile, given.get("mode") or "default")
+        interpreter.store.assign(part, Component.compile, compilation(given))
     elif method == "fuse_qkv_projections":
         interpreter.store.assign(part, Component.fused, True)
     elif method not in NEUTRAL_PART_METHODS:

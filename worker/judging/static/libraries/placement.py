@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.objects import Component, Field, Pipeline
-from worker.judging.static.values import Lib, Unknown, Value
+from worker.judging.static.libraries.defaults import without_defaults
+from worker.judging.static.objects import AbstractDict, Component, Field, Pipeline
+from worker.judging.static.values import MISSING, Lib, Unknown, Value
 
 _DTYPES = {
     "half": "float16",
@@ -17,6 +18,14 @@ _DTYPES = {
 }
 MOVES = frozenset(["to", "cuda", "cpu", "half", "float"])
 PART_MOVES = MOVES | {"bfloat16"}
+# torch.compile's defaults; `fullgraph` only says what is an error.
+_COMPILATION: dict[str, object] = {
+    "mode": None,
+    "dynamic": None,
+    "backend": "inductor",
+    "options": None,
+    "disable": False,
+}
 
 
 def dtype_name(value: Value) -> Value:
@@ -62,13 +71,26 @@ def moved_pipeline(method: str, given: Arguments) -> dict[Field[Value], Value]:
     return fields
 
 
+def compilation(given: Arguments) -> Value:
+    """Return with what arguments something is compiled: the mode alone where no other counts."""
+    names = ("mode", "dynamic", "backend", "options", "disable")
+    arguments = {name: given.keywords[name] for name in names if name in given.keywords}
+    chosen = without_defaults(arguments, _COMPILATION)
+    if chosen.get("disable") is True:
+        return MISSING
+    mode = chosen.get("mode", "default")
+    return AbstractDict(chosen) if chosen.keys() - {"mode"} else mode
+
+
 def moved_component(method: str, given: Arguments) -> dict[Field[Value], Value]:
     """Return the fields of a pipeline's part that one of its methods of PART_MOVES sets."""
     if method in ("cuda", "cpu"):
         return {Component.device: method}
     fields: dict[Field[Value], Value] = {}
     layout = given.get("memory_format")
-    if layout is not None:
+    if layout == Lib("torch.contiguous_format"):
+        fields[Component.layout] = MISSING
+    elif layout not in (None, Lib("torch.preserve_format")):
         fields[Component.layout] = layout.last if isinstance(layout, Lib) else layout
     if method != "to":
         fields[Component.dtype] = _DTYPES.get(method, method)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.judging.facts.packages import PACKAGES
-from worker.judging.facts.parts import COMPONENTS, PLAIN_ATTRIBUTES, UNSEEN
+from worker.judging.facts.parts import CHANGED_BY_METHODS, COMPONENTS, PLAIN_ATTRIBUTES, UNSEEN
 from worker.judging.facts.signatures import parts_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
-from worker.judging.static.joining import digest, key_of
+from worker.judging.static.joining import digest, fingerprint, key_of
 from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
@@ -19,10 +19,12 @@ from worker.judging.static.objects import (
     Component,
     Helper,
     Instance,
+    Made,
     Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
+    truth,
 )
 from worker.judging.static.scopes import Bound, Function, Scope, Super
 from worker.judging.static.values import (
@@ -54,7 +56,7 @@ def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
     if isinstance(owner, Lib):
         path = f"{owner.path}.{name}"
         return interpreter.overridden.get(path, Lib(path))
-    if isinstance(owner, (Pipeline, Component, Scheduler, SchedulerConfig, Helper)):
+    if isinstance(owner, (Pipeline, Component, Scheduler, SchedulerConfig, Helper, Made)):
         return _read_library_object(interpreter, owner, name)
     if isinstance(owner, Instance):
         return _read_instance(interpreter, owner, name)
@@ -85,7 +87,7 @@ def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: 
         return SchedulerConfig(entries, owner)
     elif isinstance(owner, SchedulerConfig):
         return _read_configuration(owner, name)
-    elif isinstance(owner, Helper):
+    elif isinstance(owner, (Helper, Made)):
         found = owner.slots.get(name, MISSING)
     if found is not MISSING:
         return found
@@ -186,7 +188,8 @@ def super_of(scope: Scope) -> Value:
 def component(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return a pipeline's part, made at its first use."""
     if name not in pipe.slots:
-        interpreter.store.put(pipe.slots, name, Component({Component.of: pipe.model_id}))
+        part = Component({Component.of: pipe.model_id, Component.home: pipe.settings})
+        interpreter.store.put(pipe.slots, name, part)
     return pipe.slots[name]
 
 
@@ -201,7 +204,7 @@ def write(interpreter: Interpreter, owner: Value, name: str, value: Value) -> No
         _write_pipeline(interpreter, owner, name, value)
     elif isinstance(owner, Instance):
         store.put(owner.slots, name, _written(owner, name, value))
-    elif isinstance(owner, (Helper, AbstractClass)):
+    elif isinstance(owner, (Helper, Made, AbstractClass)):
         store.put(owner.slots, name, value)
     else:
         change(interpreter, owner, name, value)
@@ -223,10 +226,25 @@ def _write_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str, value: 
             value = Unknown(Why.TAKEN_AWAY(name=name), name)
         if name not in UNSEEN and isinstance(pipe.replaced, AbstractDict):
             store.put(pipe.replaced.slots, name, value)
+            _note_order(interpreter, pipe, pipe.replaced, name)
     else:
         store.put(pipe.slots, name, value)
         if not isinstance(value, Helper):  # people keep it there
             change(interpreter, pipe, name, value)
+
+
+def _note_order(
+    interpreter: Interpreter, pipe: Pipeline, replaced: AbstractDict, name: str
+) -> None:
+    """Note that a part took the place of one to which something may have been done before.
+
+    What was done to the model that is taken out does not hold for the one that is put in.
+    """
+    part, done = pipe.slots[name], pipe.settings
+    same_model = isinstance(part, Component) and part.home is done
+    if name in CHANGED_BY_METHODS and not same_model and truth(done) is not False:
+        why = Why.CHANGE(name=name)
+        interpreter.store.put(replaced.slots, f"{name} before", Unknown(why, fingerprint(done)))
 
 
 def delete(interpreter: Interpreter, owner: Value, name: str) -> None:

@@ -10,7 +10,8 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import forget_names, taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
-from worker.judging.static.joining import clone, key_of, shallow
+from worker.judging.static.joining import clone, digest, fingerprint, key_of, shallow
+from worker.judging.static.libraries.placement import compilation
 from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
@@ -107,8 +108,14 @@ def _pure(name: str, given: Arguments) -> Value:
 
 def _compile(interpreter: Interpreter, given: Arguments) -> Value:
     model = given.get("model", 0)
-    if isinstance(model, Component):
-        interpreter.store.assign(model, Component.compile, given.get("mode") or "default")
+    if isinstance(model, Component):  # the model itself stays as it is
+        before, chosen = model.slots.get(Component.compile, MISSING), compilation(given)
+        if before is not MISSING and fingerprint(before) != fingerprint(chosen):
+            keys = fingerprint(before), fingerprint(chosen)
+            key = None if None in keys else digest(*keys)
+            chosen = Unknown(Why.REPEATED_CALL(method="compile"), key)
+        model = Component(dict(model.slots))
+        interpreter.store.set(model.slots, Component.compile, chosen)
     return SILENT if model is None else model
 
 

@@ -11,13 +11,12 @@ import yaml
 from worker.judging.field_diff import compare
 from worker.judging.static.extract import extract
 
-GROUPS = {
-    **yaml.safe_load((Path(__file__).parent / "pairs.yaml").read_text()),
-}
-PREAMBLES: dict[str, str] = GROUPS.pop("preambles")
+FILES = [yaml.safe_load(path.read_text()) for path in sorted(Path(__file__).parent.glob("*.yaml"))]
+PREAMBLES: dict[str, str] = next(file.pop("preambles") for file in FILES if "preambles" in file)
 CASES = [
     pytest.param(PREAMBLES[group], entry, id=f"{group}: {name}")
-    for group, entries in GROUPS.items()
+    for file in FILES
+    for group, entries in file.items()
     for name, entry in entries.items()
 ]
 
