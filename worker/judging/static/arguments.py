@@ -34,6 +34,10 @@ class Arguments:
         """Return these arguments with others before them."""
         return Arguments([*values, *self.positional], self.keywords, self.open, self.spread)
 
+    def without_first(self) -> Arguments:
+        """Return these arguments without the first positional one."""
+        return Arguments(self.positional[1:], self.keywords, self.open, self.spread)
+
     def named(self, order: Sequence[str], defaults: Mapping[str, Value]) -> dict[str, Value]:
         """Return every parameter's value for a signature of this order and these defaults.
 

@@ -6,7 +6,7 @@ A slot's key is a name of the file (an attribute, an entry's key) or a ``Field``
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.values import CONSTANTS, MISSING, Lib, Unknown, Value, is_symbol
@@ -64,6 +64,36 @@ class Field(Generic[T]):
     def __get__(self, owner: AbstractObject | None, kind: type[AbstractObject]) -> Field[T] | T:
         # What a slot holds was put there as this field's value.
         return self if owner is None else owner.slots.get(self, self.default)  # type: ignore[return-value]
+
+
+# Bases that do nothing to what an object of the class holds, nor to what it is given.
+PLAIN_BASES = frozenset(
+    Lib(path)
+    for path in (
+        "abc.ABC",
+        "builtins.BaseException",
+        "builtins.Exception",
+        "builtins.RuntimeError",
+        "builtins.ValueError",
+        "builtins.object",
+        "enum.Enum",
+        "enum.Flag",
+        "enum.IntEnum",
+        "enum.IntFlag",
+        "enum.StrEnum",
+        "pydantic.BaseModel",
+        "typing.Generic",
+        "typing.NamedTuple",
+        "typing.Protocol",
+        "typing_extensions.NamedTuple",
+        "typing_extensions.Protocol",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Inherited(Unknown):
+    """What a class has of a base that is not in the file, if it has it at all."""
 
 
 class AbstractObject:
@@ -142,6 +172,8 @@ class Pipeline(AbstractObject):
     tgated: Field[Value] = Field(False)
     # What T-GATE's loader keeps as ``pipe.deepcache``.
     helper: Field[Value] = Field(MISSING)
+    # The class of the file that it is an object of, if there is one.
+    subclass: Field[Value] = Field(None)
 
 
 class Component(AbstractObject):
@@ -211,6 +243,11 @@ class Call(AbstractObject):
     __slots__ = ()
 
 
+def is_pipeline_class(value: Value) -> TypeGuard[Lib]:
+    """Whether a value is a pipeline class of diffusers."""
+    return isinstance(value, Lib) and value.root == "diffusers" and value.last.endswith("Pipeline")
+
+
 class AbstractClass(AbstractObject):
     """A class that the file defines; its slots are its namespace."""
 
@@ -233,17 +270,32 @@ class AbstractClass(AbstractObject):
         return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.lineage)
 
     @property
-    def has_unknown_base(self) -> bool:
-        """Whether it inherits from something that the file does not define."""
-        return any(
-            not isinstance(base, AbstractClass) and base != Lib("builtins.object")
-            for base in self.lineage
-        )
+    def pipeline_base(self) -> Lib | None:
+        """The pipeline class of diffusers that it inherits from."""
+        return next((base for base in self.lineage if is_pipeline_class(base)), None)
+
+    def find(self, name: str, after: AbstractClass | None = None) -> Value:
+        """Return an attribute, its own or inherited; MISSING if there is none.
+
+        Args:
+            name: the attribute.
+            after: search only what comes behind this class, as ``super()`` does.
+        """
+        order = (self, *self.lineage)
+        start = order.index(after) + 1 if after in order else 0
+        for base in order[start:]:
+            if isinstance(base, AbstractClass):
+                if name in base.slots:
+                    return base.slots[name]
+            elif is_pipeline_class(base):
+                return Lib(f"{base.path}.{name}")
+            elif base not in PLAIN_BASES:
+                return Inherited(Why.BASE_EFFECT(cls=self.name))
+        return MISSING
 
     def may_have(self, *names: str) -> bool:
         """Whether the class has one of these attributes, or inherits one, or may."""
-        own = (base for base in (self, *self.lineage) if isinstance(base, AbstractClass))
-        return self.has_unknown_base or any(name in base.slots for base in own for name in names)
+        return any(self.find(name) is not MISSING for name in names)
 
 
 class Instance(AbstractObject):

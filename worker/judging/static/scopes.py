@@ -46,6 +46,9 @@ class Function:
     keyword_defaults: tuple[Value, ...] = ()  # MISSING: has none
     kind: Kind = "function"
     owner: AbstractClass | None = None
+    # Of a property: what sets it, and whether its value is kept once it is computed.
+    setter: Value = None
+    is_cached: bool = False
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from worker.judging.static.interpreter import classes
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
+from worker.judging.static.joining import reachable
 from worker.judging.static.libraries import accelerators, modules, pipelines, schedulers
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.objects import (
@@ -17,13 +18,15 @@ from worker.judging.static.objects import (
     AbstractList,
     Component,
     Helper,
+    Inherited,
     Instance,
     Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
+    is_pipeline_class,
 )
-from worker.judging.static.operations import attributes, constants, containers, text
+from worker.judging.static.operations import attributes, constants, containers, instances, text
 from worker.judging.static.scopes import Bound, Function, Partial, Super
 from worker.judging.static.values import (
     MISSING,
@@ -39,6 +42,12 @@ def _call_library(interpreter: Interpreter, function: Lib, arguments: Arguments)
     replaced = interpreter.overridden.get(function.path, MISSING)
     if replaced is not MISSING:
         return interpreter.call(replaced, arguments)
+    first = arguments.positional[0] if arguments.positional else None
+    of_pipelines = is_pipeline_class(Lib(function.path.rpartition(".")[0]))
+    if isinstance(first, Pipeline) and of_pipelines and not function.last.startswith("from_"):
+        # A method that is called by its class.
+        method = Part(Why.ATTRIBUTE(name=function.last), owner=first, name=function.last, own=True)
+        return interpreter.call(method, arguments.without_first())
     known = modules.call_library(interpreter, function, arguments)
     return call_unknown(interpreter, function, arguments) if known is MISSING else known
 
@@ -52,10 +61,21 @@ def _call_partial(interpreter: Interpreter, function: Partial, arguments: Argume
 
 
 def _call_instance(interpreter: Interpreter, function: Instance, arguments: Arguments) -> Value:
-    method = attributes.find(function.cls, "__call__")
+    method = function.cls.find("__call__")
+    if method is MISSING:
+        raise Raised("TypeError", Why.NOT_CALLABLE())
+    if isinstance(method, Inherited):
+        return call_unknown(interpreter, instances.inherited(function), arguments)
     if isinstance(method, Function):
         return call_function(interpreter, method, arguments.with_first(function), function)
-    return call_unknown(interpreter, function, arguments)
+    return interpreter.call(method, arguments)
+
+
+def _call_pipeline(interpreter: Interpreter, pipe: Pipeline, arguments: Arguments) -> Value:
+    own = pipe.subclass.find("__call__") if isinstance(pipe.subclass, AbstractClass) else None
+    if isinstance(own, Function):
+        return call_function(interpreter, own, arguments.with_first(pipe), pipe)
+    return call_pipeline(interpreter, pipe, arguments)
 
 
 def _call_component(interpreter: Interpreter, model: Component, arguments: Arguments) -> Value:
@@ -76,9 +96,11 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
         raise Raised("TypeError", Why.NOT_CALLABLE())
     why = function.why if isinstance(function, Unknown) else Why.EFFECT(function=_name_of(function))
     given = [*arguments.positional, *arguments.keywords.values()]
+    if isinstance(function, Part):
+        given.append(function.owner)
     taint(interpreter, given, why)
     may_call(interpreter, given, why)
-    pipes = [value for value in given if isinstance(value, Pipeline)]
+    pipes = [value for value in reachable(given) if isinstance(value, Pipeline)]
     if pipes:  # it may well be what calls the pipeline
         call_pipeline(interpreter, pipes[-1], Arguments(open=Unknown(why)))
     if STEPS & set(arguments.keywords):
@@ -88,6 +110,8 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
 
 def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) -> Value:
     receiver, method = bound.receiver, bound.method
+    if isinstance(receiver, AbstractClass) and isinstance(method, str):
+        return classes.load_pipeline(interpreter, receiver, method, arguments)
     interpreter.spend(constants.size(receiver))
     if isinstance(method, Function):
         return call_function(interpreter, method, arguments.with_first(receiver), receiver)
@@ -109,6 +133,8 @@ def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) ->
 def _call_part(interpreter: Interpreter, part: Part, arguments: Arguments) -> Value:
     """Call a method of a library's object, or something found inside of one."""
     owner, method = part.owner, part.name
+    if isinstance(owner, Instance):
+        return call_unknown(interpreter, part, arguments)
     if part.own and isinstance(owner, Pipeline):
         return pipelines.call_method(interpreter, owner, method, arguments)
     if part.own and isinstance(owner, Component):
@@ -137,7 +163,7 @@ CALLS: dict[type, CallHandler] = {
     Part: _call_part,
     Function: call_function,
     AbstractClass: classes.instantiate,
-    Pipeline: call_pipeline,
+    Pipeline: _call_pipeline,
     Partial: _call_partial,
     Instance: _call_instance,
     Component: _call_component,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import (
     NEXT,
@@ -18,8 +19,15 @@ from worker.judging.static.interpreter.interpreter import (
 )
 from worker.judging.static.joining import same
 from worker.judging.static.libraries import modules
-from worker.judging.static.objects import AbstractClass, Instance
-from worker.judging.static.operations import attributes
+from worker.judging.static.objects import (
+    PLAIN_BASES,
+    AbstractClass,
+    Inherited,
+    Instance,
+    Pipeline,
+    is_pipeline_class,
+)
+from worker.judging.static.operations.instances import call_special, inherited
 from worker.judging.static.scopes import Function, Names, Partial, Scope
 from worker.judging.static.values import (
     MISSING,
@@ -32,6 +40,7 @@ from worker.judging.static.values import (
 
 MAX_LINEAGE = 60  # classes that one inherits from
 DATA_CLASSES = (Lib("typing.NamedTuple"), Lib("pydantic.BaseModel"))
+PLAIN_METACLASSES = (None, Lib("abc.ABCMeta"), Lib("builtins.type"), Lib("enum.EnumMeta"))
 
 
 def linearize(bases: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -57,64 +66,145 @@ def linearize(bases: tuple[Value, ...]) -> tuple[Value, ...] | None:
 def _define(interpreter: Interpreter, node: ast.ClassDef, scope: Scope) -> Done:
     bases = tuple(interpreter.evaluate(base, scope) for base in node.bases)
     decorators = [interpreter.evaluate(item, scope) for item in node.decorator_list]
-    decorators = [getattr(item, "function", item) for item in decorators]
-    is_data = any(getattr(item, "last", "") == "dataclass" for item in decorators)
+    keywords = {item.arg or "": interpreter.evaluate(item.value, scope) for item in node.keywords}
+    metaclass = keywords.pop("metaclass", None)
+    if metaclass not in PLAIN_METACLASSES:  # it may make anything of the class
+        bases = (Unknown(Why.BASE_EFFECT(cls=node.name)), *bases)
     lineage = linearize(bases)
     if lineage is None:
         raise Raised("TypeError", Why.NO_BASE_ORDER(cls=node.name))
     if len(lineage) > MAX_LINEAGE:
         raise Abandoned(Why.TOO_MANY_CLASSES(cls=node.name))
-    is_data = is_data or any(getattr(base, "is_data", False) for base in lineage)
+    is_data = any(getattr(base, "is_data", False) for base in lineage)
     is_data = is_data or any(base in lineage for base in DATA_CLASSES)
     inner = Scope(Names(), scope, is_class=True)
     cls = AbstractClass({}, node.name, lineage, is_data)
     interpreter.run_block(node.body, inner)
     cls.fields = inner.annotated
     for name, value in inner.names.items():
-        member = value
-        if isinstance(value, Function) and value.owner is None:
-            member = replace(value, owner=cls)
-        elif cls.is_enum and is_constant(value) and not str(name).startswith("_"):
-            member = Instance(Names(name=name, value=value), cls)
-        cls.slots[name] = member
+        cls.slots[name] = _member(cls, str(name), value)
     cls.lineage = _overridden(interpreter, cls)
-    interpreter.store.put(scope.redirected.get(node.name, scope).names, node.name, cls)
+    _tell_members(interpreter, cls, keywords)
+    made: Value = cls
+    for decorator in reversed(decorators):
+        made = interpreter.call(decorator, Arguments([made]))
+    interpreter.store.put(scope.redirected.get(node.name, scope).names, node.name, made)
     return NEXT
 
 
+def _member(cls: AbstractClass, name: str, value: Value) -> Value:
+    if isinstance(value, Function):
+        function = value if value.owner is not None else replace(value, owner=cls)
+        setter = function.setter
+        if isinstance(setter, Function) and setter.owner is None:
+            function = replace(function, setter=replace(setter, owner=cls))
+        return function
+    if cls.is_enum and is_constant(value) and not name.startswith("_"):
+        return Instance(Names(name=name, value=value), cls)
+    return value
+
+
+def _tell_members(interpreter: Interpreter, cls: AbstractClass, keywords: dict[str, Value]) -> None:
+    """Call the hooks that Python calls when a class is made."""
+    for name, value in list(cls.slots.items()):
+        if isinstance(value, Instance) and value.cls is not cls:
+            call_special(interpreter, value, "__set_name__", cls, name)
+    hook = cls.find("__init_subclass__", cls)
+    if isinstance(hook, Function):
+        call_function(interpreter, hook, Arguments([cls], dict(keywords)), cls)
+
+
 def _overridden(interpreter: Interpreter, cls: AbstractClass) -> tuple[Value, ...]:
-    """Return a class's lineage; what methods of the file make of a pipeline class is unknown."""
-    own = [base for base in (cls, *cls.lineage) if isinstance(base, AbstractClass)]
-    interpreter.spend(SLOT * sum(len(base.slots) for base in own))
-    if not any(isinstance(item, Function) for base in own for item in base.slots.values()):
+    """Return a class's lineage; what methods of the file make of diffusers' classes is unknown.
+
+    A pipeline class stays: its methods are looked at when a pipeline of it is made.
+    """
+    if not _methods(interpreter, cls):
         return cls.lineage
     unknown = Unknown(Why.BASE_CHANGED(cls=cls.name))
     return tuple(
-        unknown if isinstance(base, Lib) and base.root == "diffusers" else base
+        unknown
+        if isinstance(base, Lib) and base.root == "diffusers" and not is_pipeline_class(base)
+        else base
         for base in cls.lineage
     )
+
+
+def _methods(interpreter: Interpreter, cls: AbstractClass) -> set[str]:
+    """Return the names of the methods that the file gives a class."""
+    own = [base for base in (cls, *cls.lineage) if isinstance(base, AbstractClass)]
+    interpreter.spend(SLOT * sum(len(base.slots) for base in own))
+    return {
+        name
+        for base in own
+        for name, item in base.slots.items()
+        if not is_constant(item) and not name.startswith("__annot")
+    }
+
+
+def load_pipeline(
+    interpreter: Interpreter, cls: AbstractClass, method: str, arguments: Arguments
+) -> Value:
+    """Return what a class makes that the file derives from a pipeline class of diffusers.
+
+    Its own ``__call__`` is followed. What any other method of it changes of the base, which
+    calls its methods by itself, is not known.
+    """
+    base = cls.pipeline_base
+    assert base is not None  # only such a class reads as having the method
+    path = f"{base.path}.{method}" if method else base.path
+    made = modules.call_diffusers(interpreter, Lib(path), arguments)
+    if isinstance(made, Pipeline):
+        interpreter.store.assign(made, Pipeline.subclass, cls)
+        foreign = any(
+            not isinstance(item, AbstractClass) and item is not base and item not in PLAIN_BASES
+            for item in cls.lineage
+        )
+        if foreign or _methods(interpreter, cls) - {"__call__"}:
+            taint(interpreter, [made], Why.BASE_CHANGED(cls=cls.name))
+    return made
 
 
 def instantiate(interpreter: Interpreter, cls: AbstractClass, arguments: Arguments) -> Value:
     """Return a new instance of a class of the file, its constructor run."""
     if cls.is_enum:
         return _enum_member(interpreter, cls, arguments)
+    if cls.pipeline_base is not None:
+        return load_pipeline(interpreter, cls, "", arguments)
     for base in cls.lineage:
         if isinstance(base, Lib) and base.root == "diffusers":
             return modules.call_diffusers(interpreter, base, arguments)
     instance = Instance(Names(), cls)
-    constructor = attributes.find(cls, "__init__")
+    maker = cls.find("__new__")
+    if isinstance(maker, Function):
+        made = call_function(interpreter, maker, arguments.with_first(cls), cls)
+        if not isinstance(made, Instance) or made.cls is not cls:
+            return made
+        instance = made
+    _construct(interpreter, instance, cls, arguments)
+    if isinstance(cls.find("__del__"), Function):  # nobody knows when
+        taint(interpreter, [instance], Why.METHOD(cls=cls.name, name="__del__"))
+    return instance
+
+
+def _construct(
+    interpreter: Interpreter, instance: Instance, cls: AbstractClass, arguments: Arguments
+) -> None:
+    constructor = cls.find("__init__")
     if isinstance(constructor, Function):
         call_function(interpreter, constructor, arguments.with_first(instance), instance)
-    elif cls.is_data:
+    elif cls.is_data and not isinstance(constructor, Inherited):
         _fill_data(interpreter, instance, cls, arguments)
-    elif arguments.keywords or arguments.positional or arguments.open:
-        # A base that is not here takes them, and may set any attribute by them.
-        unknown = Unknown(Why.BASE_EFFECT(cls=cls.name))
+    elif isinstance(constructor, Inherited):
+        given = [*arguments.positional, *arguments.keywords.values()]
+        taint(interpreter, given, constructor.why)
+        may_call(interpreter, given, constructor.why)
+        unknown = inherited(instance)  # whatever the base keeps there, it is the object's
         for name in [*arguments.keywords, *cls.slots]:
             if not isinstance(cls.slots.get(name), Function):
                 interpreter.store.put(instance.slots, name, unknown)
-    return instance
+    elif constructor is not MISSING:
+        interpreter.call(constructor, arguments.with_first(instance))
 
 
 def _enum_member(interpreter: Interpreter, cls: AbstractClass, arguments: Arguments) -> Value:
@@ -142,9 +232,7 @@ def _fill_data(
         if isinstance(value, Partial) and value.function == Lib("dataclasses.field"):
             value = _field_default(interpreter, value)
         interpreter.store.put(instance.slots, name, value)
-    after = attributes.find(cls, "__post_init__")
-    if isinstance(after, Function):
-        call_function(interpreter, after, Arguments([instance]), instance)
+    call_special(interpreter, instance, "__post_init__")
 
 
 def _field_default(interpreter: Interpreter, field: Partial) -> Value:

@@ -14,8 +14,8 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import AbstractDict, AbstractList, element, truth
-from worker.judging.static.operations import constants, containers
+from worker.judging.static.objects import AbstractDict, AbstractList, element
+from worker.judging.static.operations import constants, containers, operators
 from worker.judging.static.scopes import Names, Scope
 from worker.judging.static.values import (
     Unknown,
@@ -77,7 +77,9 @@ def _generate(
     for item in (element(items),) * 2 if isinstance(items, Unknown) else items:
         interpreter.spend()
         assign(interpreter, first.target, item, scope)
-        answers = [truth(interpreter.evaluate(test, scope)) for test in first.ifs]
+        answers = [
+            operators.truth(interpreter, interpreter.evaluate(test, scope)) for test in first.ifs
+        ]
         if any(answer is False for answer in answers):
             continue
         doubts = [answer for answer in (items, *answers) if isinstance(answer, Unknown)]

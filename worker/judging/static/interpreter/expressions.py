@@ -9,6 +9,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.functions import make_function
 from worker.judging.static.interpreter.interpreter import (
+    NEXT,
     Done,
     ExpressionHandler,
     Interpreter,
@@ -16,9 +17,17 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign, lookup
-from worker.judging.static.objects import AbstractDict, AbstractList, Field, truth
-from worker.judging.static.operations import attributes, constants, containers, items, text
-from worker.judging.static.scopes import Scope
+from worker.judging.static.objects import AbstractClass, AbstractDict, AbstractList, Field
+from worker.judging.static.operations import (
+    attributes,
+    constants,
+    containers,
+    instances,
+    items,
+    operators,
+    text,
+)
+from worker.judging.static.scopes import Scope, Super
 from worker.judging.static.values import (
     MAX_LENGTH,
     MISSING,
@@ -49,9 +58,18 @@ def _attribute(interpreter: Interpreter, node: ast.Attribute, scope: Scope) -> V
 
 def _call(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Value:
     if isinstance(node.func, ast.Name) and node.func.id == "super":
-        return attributes.super_of(scope)
+        return _super(interpreter, node, scope)
     function = interpreter.evaluate(node.func, scope)
     return interpreter.call(function, call_arguments(interpreter, node, scope))
+
+
+def _super(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Value:
+    if len(node.args) != 2:
+        return instances.super_of(scope)
+    after, receiver = (interpreter.evaluate(item, scope) for item in node.args)
+    if isinstance(after, AbstractClass):
+        return Super(receiver, after)
+    return Unknown(Why.SUPER_OUTSIDE_METHOD())
 
 
 def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Arguments:
@@ -99,12 +117,12 @@ def _binary(interpreter: Interpreter, node: ast.BinOp, scope: Scope) -> Value:
     for link in reversed(chain):
         operand = interpreter.evaluate(link.right, scope)
         interpreter.spend(1 + constants.size(value) + constants.size(operand))
-        value = constants.binary(link.op, value, operand)
+        value = operators.binary(interpreter, link.op, value, operand)
     return value
 
 
 def _unary(interpreter: Interpreter, node: ast.UnaryOp, scope: Scope) -> Value:
-    return constants.unary(node.op, interpreter.evaluate(node.operand, scope))
+    return operators.unary(interpreter, node.op, interpreter.evaluate(node.operand, scope))
 
 
 def _inner(interpreter: Interpreter, node: ast.Await | ast.Starred, scope: Scope) -> Value:
@@ -115,7 +133,7 @@ def _logical(interpreter: Interpreter, node: ast.BoolOp, scope: Scope, place: in
     stops_at = isinstance(node.op, ast.Or)
     for number, operand in enumerate(node.values[place:], place):
         value = interpreter.evaluate(operand, scope)
-        answer = truth(value)
+        answer = operators.truth(interpreter, value)
         if answer is stops_at or number == len(node.values) - 1:
             return value
         if isinstance(answer, Unknown):
@@ -128,22 +146,28 @@ def _logical(interpreter: Interpreter, node: ast.BoolOp, scope: Scope, place: in
 
 
 def _compare(interpreter: Interpreter, node: ast.Compare, scope: Scope) -> Value:
-    left = interpreter.evaluate(node.left, scope)
-    unknown: Unknown | None = None
-    for op, operand in zip(node.ops, node.comparators, strict=True):
-        right = interpreter.evaluate(operand, scope)
-        interpreter.spend(constants.size(right))
-        answer = constants.compare(op, left, right)
-        if answer is False:
-            return False
-        if isinstance(answer, Unknown):
-            unknown = answer
-        left = right
-    return True if unknown is None else unknown
+    return _compare_from(interpreter, node, scope, interpreter.evaluate(node.left, scope), 0)
+
+
+def _compare_from(
+    interpreter: Interpreter, node: ast.Compare, scope: Scope, left: Value, place: int
+) -> Value:
+    """Return what is left of a chain of comparisons, the left operand of the next one known."""
+    right = interpreter.evaluate(node.comparators[place], scope)
+    interpreter.spend(constants.size(right))
+    value = operators.compare(interpreter, node.ops[place], left, right)
+    answer = operators.truth(interpreter, value)
+    if answer is False or place == len(node.ops) - 1:
+        return value
+    rest = partial(_compare_from, interpreter, node, scope, right, place + 1)
+    if isinstance(answer, Unknown):  # the rest may be evaluated or not
+        interpreter.branch(answer, partial(done_with, rest), lambda: NEXT)
+        return Unknown(answer.why)
+    return rest()
 
 
 def _choice(interpreter: Interpreter, node: ast.IfExp, scope: Scope) -> Value:
-    answer = truth(interpreter.evaluate(node.test, scope))
+    answer = operators.truth(interpreter, interpreter.evaluate(node.test, scope))
     if isinstance(answer, Unknown):
         paths = [
             partial(done_with, partial(interpreter.evaluate, branch, scope))
@@ -174,6 +198,7 @@ def _piece(interpreter: Interpreter, part: ast.expr, scope: Scope) -> Value:
     )
     if not isinstance(part, ast.FormattedValue):
         return value
+    value = operators.text_of(interpreter, value)
     interpreter.spend(constants.size(value))
     layout = "" if part.format_spec is None else interpreter.evaluate(part.format_spec, scope)
     return text.formatted(value, part.conversion, layout) if isinstance(layout, str) else layout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments, bind, is_generator
@@ -16,19 +15,11 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.objects import AbstractList
-from worker.judging.static.scopes import Function, Kind, Names, Scope
+from worker.judging.static.scopes import Function, Names, Scope
 from worker.judging.static.undo_log import JUMPS
 from worker.judging.static.values import MISSING, Lib, Value
 
 MAX_CALLS = 30  # calls within calls
-_KINDS: dict[str, Kind] = {
-    "builtins.staticmethod": "static",
-    "builtins.classmethod": "class",
-    "builtins.property": "property",
-    "functools.cached_property": "property",
-    "contextlib.contextmanager": "manager",
-    "contextlib.asynccontextmanager": "manager",
-}
 
 
 def make_function(
@@ -59,12 +50,8 @@ def _define(
 
 
 def _decorated(interpreter: Interpreter, decorator: Value, value: Value) -> Value:
-    if isinstance(decorator, Lib) and isinstance(value, Function):
-        kind = _KINDS.get(decorator.path)
-        if kind is not None:
-            return replace(value, kind=kind)
-        if decorator.last in ("override", "abstractmethod", "profile", "wraps"):
-            return value
+    if isinstance(decorator, Lib) and decorator.last in ("profile", "wraps"):
+        return value
     return interpreter.call(decorator, Arguments([value]))
 
 

@@ -16,8 +16,8 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import element, truth
-from worker.judging.static.operations import constants
+from worker.judging.static.objects import element
+from worker.judging.static.operations import constants, operators
 from worker.judging.static.scopes import Scope
 from worker.judging.static.undo_log import Ending
 from worker.judging.static.values import Unknown, Value
@@ -109,7 +109,7 @@ def _skip_jumps(turn: Callable[[], Done]) -> Done:
 def _while(interpreter: Interpreter, node: ast.While, scope: Scope) -> Done:
     waiting = len(interpreter.store.pending)
     for turns in range(MAX_ROUNDS):
-        answer = truth(interpreter.evaluate(node.test, scope))
+        answer = operators.truth(interpreter, interpreter.evaluate(node.test, scope))
         if turns > 8 and any(item.kind == "break" for item in interpreter.store.pending[waiting:]):
             answer = Unknown(Why.LOOP_END())
         if isinstance(answer, Unknown):

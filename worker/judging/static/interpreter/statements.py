@@ -17,10 +17,12 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import AbstractDict, AbstractList, Instance, Part, truth
-from worker.judging.static.operations import attributes, constants, containers
+from worker.judging.static.objects import AbstractDict, AbstractList, Instance, Part
+from worker.judging.static.operations import attributes, constants, containers, operators
+from worker.judging.static.operations.instances import call_special
 from worker.judging.static.scopes import Bound, Function, Scope
 from worker.judging.static.values import (
+    MISSING,
     Unknown,
     Value,
 )
@@ -39,13 +41,19 @@ def _assign(interpreter: Interpreter, node: ast.Assign, scope: Scope) -> Done:
 
 
 def _annotated(interpreter: Interpreter, node: ast.AnnAssign, scope: Scope) -> Done:
-    if scope.is_class and isinstance(node.target, ast.Name):
+    if scope.is_class and isinstance(node.target, ast.Name) and _is_field(node.annotation):
         interpreter.spend(constants.size(scope.annotated))
         if node.target.id not in scope.annotated:
             scope.annotated = (*scope.annotated, node.target.id)
     if node.value is not None:
         assign(interpreter, node.target, interpreter.evaluate(node.value, scope), scope)
     return NEXT
+
+
+def _is_field(annotation: ast.expr) -> bool:
+    """Whether an annotated name is a data class's field."""
+    text = ast.dump(annotation)
+    return "ClassVar" not in text and "KW_ONLY" not in text
 
 
 def _augmented(interpreter: Interpreter, node: ast.AugAssign, scope: Scope) -> Done:
@@ -58,14 +66,15 @@ def _augmented(interpreter: Interpreter, node: ast.AugAssign, scope: Scope) -> D
     else:
         if isinstance(present, Part):  # a tensor changes in place
             attributes.change(interpreter, present, "an operation in place", operand)
-        assign(interpreter, node.target, constants.binary(node.op, present, operand), scope)
+        value = operators.binary(interpreter, node.op, present, operand, in_place=True)
+        assign(interpreter, node.target, value, scope)
     return NEXT
 
 
 def _if(interpreter: Interpreter, node: ast.If, scope: Scope) -> Done:
     # An elif chain is walked, not descended, for as long as its tests are known.
     while True:
-        answer = truth(interpreter.evaluate(node.test, scope))
+        answer = operators.truth(interpreter, interpreter.evaluate(node.test, scope))
         if isinstance(answer, Unknown):
             return interpreter.branch(
                 answer,
@@ -113,17 +122,20 @@ def _with_items(
     if not isinstance(value, Instance):
         inside(value)
         return done
-    enter = attributes.find(value.cls, "__enter__")
-    leave = attributes.find(value.cls, "__exit__")
-    if isinstance(enter, Function):
-        value_inside = interpreter.call(Bound(value, enter), Arguments())
-    else:
-        value_inside = Unknown(Why.WITH_VALUE())
+    entered = call_special(interpreter, value, "__enter__")
+    if entered is MISSING:
+        raise Raised("TypeError", Why.HAS_NO_ATTRIBUTE(cls=value.cls.name, name="__enter__"))
     try:
-        inside(value_inside)
-    finally:
-        if isinstance(leave, Function):
-            interpreter.call(Bound(value, leave), Arguments([None, None, None]))
+        inside(entered)
+    except Raised as error:
+        # The exception's class is all that is known of it; what __exit__ returns may silence it.
+        silenced = call_special(
+            interpreter, value, "__exit__", *(Unknown(error.reason) for _ in range(3))
+        )
+        if operators.truth(interpreter, silenced) is not True:
+            raise
+        return NEXT
+    call_special(interpreter, value, "__exit__", None, None, None)
     return done
 
 
@@ -188,7 +200,7 @@ def _raise(interpreter: Interpreter, node: ast.Raise, scope: Scope) -> Done:
 
 
 def _assert(interpreter: Interpreter, node: ast.Assert, scope: Scope) -> Done:
-    if truth(interpreter.evaluate(node.test, scope)) is False:
+    if operators.truth(interpreter, interpreter.evaluate(node.test, scope)) is False:
         raise Raised("AssertionError", Why.ASSERTION_FAILS(line=node.lineno))
     return NEXT
 
@@ -224,7 +236,7 @@ def _match_cases(
     for place, case in enumerate(cases):
         answer = _fits(interpreter, case.pattern, subject, scope)
         if answer is True and case.guard is not None:
-            answer = truth(interpreter.evaluate(case.guard, scope))
+            answer = operators.truth(interpreter, interpreter.evaluate(case.guard, scope))
         if answer is True:
             return interpreter.run_block(case.body, scope)
         if isinstance(answer, Unknown):
@@ -236,11 +248,20 @@ def _match_cases(
     return NEXT
 
 
+def _as_answer(interpreter: Interpreter, value: Value) -> bool | Unknown:
+    return value if isinstance(value, (bool, Unknown)) else operators.truth(interpreter, value)
+
+
 def _fits(
     interpreter: Interpreter, pattern: ast.pattern, subject: Value, scope: Scope
 ) -> bool | Unknown:
     if isinstance(pattern, ast.MatchValue):
-        return constants.compare(ast.Eq(), subject, interpreter.evaluate(pattern.value, scope))
+        return _as_answer(
+            interpreter,
+            operators.compare(
+                interpreter, ast.Eq(), subject, interpreter.evaluate(pattern.value, scope)
+            ),
+        )
     if isinstance(pattern, ast.MatchSingleton):
         return constants.compare(ast.Is(), subject, pattern.value)
     if isinstance(pattern, ast.MatchAs):

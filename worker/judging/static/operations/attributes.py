@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from worker.judging.facts.packages import PACKAGES
 from worker.judging.facts.parts import CHANGED_BY_METHODS, COMPONENTS, PLAIN_ATTRIBUTES, UNSEEN
 from worker.judging.facts.signatures import parts_of
@@ -26,7 +24,8 @@ from worker.judging.static.objects import (
     SchedulerConfig,
     truth,
 )
-from worker.judging.static.scopes import Bound, Function, Scope, Super
+from worker.judging.static.operations import instances
+from worker.judging.static.scopes import Bound, Function, Partial, Super
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -59,19 +58,22 @@ def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
     if isinstance(owner, (Pipeline, Component, Scheduler, SchedulerConfig, Helper, Made)):
         return _read_library_object(interpreter, owner, name)
     if isinstance(owner, Instance):
-        return _read_instance(interpreter, owner, name)
+        return instances.read(interpreter, owner, name)
     if isinstance(owner, AbstractClass):
-        found = find(owner, name)
-        if isinstance(found, Function) and found.kind == "class":
-            return Bound(owner, found)
-        return owner.name if found is MISSING and name == "__name__" else _or_unknown(found, name)
+        return instances.read_of_class(owner, name)
     if isinstance(owner, Super):
-        return _read_super(owner, name)
+        return instances.read_super(interpreter, owner, name)
     if isinstance(owner, Function):
-        return owner.name if name == "__name__" else Unknown(Why.FUNCTION_ATTRIBUTE())
+        return _read_function(owner, name)
     if owner is None:
         raise Raised("AttributeError", Why.NONE_HAS_NO_ATTRIBUTE(name=name))
     return Bound(owner, name)
+
+
+def _read_function(function: Function, name: str) -> Value:
+    if function.kind == "property" and name in ("setter", "getter", "deleter"):
+        return Partial(Lib(f"builtins.property.{name}"), (function,), ())
+    return function.name if name == "__name__" else Unknown(Why.FUNCTION_ATTRIBUTE())
 
 
 def _or_unknown(found: Value, name: str) -> Value:
@@ -98,6 +100,11 @@ def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: 
 
 def _read_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return an attribute that the pipeline is known to have; MISSING for any other."""
+    if isinstance(pipe.subclass, AbstractClass):
+        found = pipe.subclass.find(name)
+        if isinstance(found, Function):
+            bound = found if found.kind == "static" else Bound(pipe, found)
+            return interpreter.call(bound, Arguments()) if found.kind == "property" else bound
     if name in COMPONENTS:
         if has_part(pipe, name) is False:
             raise Raised("AttributeError", Why.HAS_NO_PART(cls=pipe.cls, name=name))
@@ -125,66 +132,6 @@ def has_part(pipe: Pipeline, name: str) -> bool | None:
     return True if name in pipe.slots else None if known is None else name in known
 
 
-def _read_instance(interpreter: Interpreter, owner: Instance, name: str) -> Value:
-    if find(owner.cls, "__getattribute__") is not MISSING:
-        return Unknown(Why.ATTRIBUTE(name=name))
-    if name in owner.slots:
-        return owner.slots[name]
-    if name == "__class__":
-        return owner.cls
-    if name == "__dict__":
-        return AbstractDict(dict(owner.slots))
-    found = find(owner.cls, name)
-    if isinstance(found, Function):
-        if found.kind == "static":
-            return found
-        bound = Bound(owner.cls if found.kind == "class" else owner, found)
-        return interpreter.call(bound, Arguments()) if found.kind == "property" else bound
-    dynamic = find(owner.cls, "__getattr__") is not MISSING or owner.cls.has_unknown_base
-    dynamic = dynamic or AbstractDict.open in owner.slots
-    if found is MISSING and not dynamic:
-        raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))
-    return Unknown(Why.ATTRIBUTE(name=name)) if isinstance(found, Lib) else _or_unknown(found, name)
-
-
-def _read_super(owner: Super, name: str) -> Value:
-    cls = owner.receiver if isinstance(owner.receiver, AbstractClass) else owner.after
-    if isinstance(owner.receiver, Instance):
-        cls = owner.receiver.cls
-    order = (cls, *cls.lineage)
-    after = order.index(owner.after) + 1 if owner.after in order else 0
-    found = _find_in(order[after:], name)
-    if isinstance(found, Function):
-        return Bound(owner.receiver, found)
-    if found is MISSING and cls.has_unknown_base:
-        return Unknown(Why.ATTRIBUTE(name=name))
-    return Lib("builtins.object." + name) if found is MISSING else found
-
-
-def find(cls: AbstractClass, name: str) -> Value:
-    """Return a class's attribute, its own or inherited; MISSING if there is none."""
-    return _find_in((cls, *cls.lineage), name)
-
-
-def _find_in(classes: Sequence[Value], name: str) -> Value:
-    for cls in classes:
-        if isinstance(cls, AbstractClass) and name in cls.slots:
-            return cls.slots[name]
-        if isinstance(cls, Lib) and cls.root == "diffusers":
-            return Lib(f"{cls.path}.{name}")
-    return MISSING
-
-
-def super_of(scope: Scope) -> Value:
-    """Return what ``super()`` means in a method's scope."""
-    inner: Scope | None = scope
-    while inner is not None and inner.function is None:
-        inner = inner.parent
-    if inner is None or inner.function is None or inner.function.owner is None:
-        return Unknown(Why.SUPER_OUTSIDE_METHOD())
-    return Super(inner.receiver, inner.function.owner)
-
-
 def component(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return a pipeline's part, made at its first use."""
     if name not in pipe.slots:
@@ -203,7 +150,7 @@ def write(interpreter: Interpreter, owner: Value, name: str, value: Value) -> No
     elif isinstance(owner, Pipeline):
         _write_pipeline(interpreter, owner, name, value)
     elif isinstance(owner, Instance):
-        store.put(owner.slots, name, _written(owner, name, value))
+        instances.write(interpreter, owner, name, value)
     elif isinstance(owner, (Helper, Made, AbstractClass)):
         store.put(owner.slots, name, value)
     else:
@@ -250,7 +197,7 @@ def _note_order(
 def delete(interpreter: Interpreter, owner: Value, name: str) -> None:
     """Do ``del owner.name``."""
     if isinstance(owner, Instance):
-        interpreter.store.drop(owner.slots, name)
+        instances.delete(interpreter, owner, name)
     else:
         write(interpreter, owner, name, Unknown(Why.DELETED(name=name), ("deleted", name)))
 
@@ -282,15 +229,4 @@ def change(interpreter: Interpreter, owner: Value, name: str, *by: Value) -> Non
     elif isinstance(owner, Part) and not owner.name.startswith("_"):
         change(interpreter, owner.owner, owner.name or name, Unknown(what.why))
     else:
-        taint(interpreter, [owner], what.why)
-
-
-def _written(owner: Instance, name: str, value: Value) -> Value:
-    """Return what an attribute holds after it is set; a setter may make anything of the value."""
-    found = find(owner.cls, name)
-    setter = isinstance(found, Unknown) or (
-        isinstance(found, Function) and found.kind == "property"
-    )
-    if setter or find(owner.cls, "__setattr__") is not MISSING:
-        return Unknown(Why.SETTER(name=name))
-    return value
+        taint(interpreter, [owner, *by], what.why)

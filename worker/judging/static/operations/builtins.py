@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from worker.judging.facts.parts import COMPONENTS
 from worker.judging.facts.signatures import ancestors_of
@@ -22,8 +24,8 @@ from worker.judging.static.objects import (
     Pipeline,
     Scheduler,
 )
-from worker.judging.static.operations import attributes, constants, containers
-from worker.judging.static.scopes import Function, Names, Partial
+from worker.judging.static.operations import attributes, constants, containers, instances
+from worker.judging.static.scopes import Function, Kind, Names, Partial
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -60,6 +62,31 @@ CONTEXTS = frozenset(
         "torch.set_grad_enabled",
         "functools.lru_cache",
         "torch.cuda.stream",
+    ]
+)
+# Decorators that make a data class.
+DATA_DECORATORS = frozenset(
+    [
+        "attr.define",
+        "attr.frozen",
+        "attr.s",
+        "attrs.define",
+        "attrs.frozen",
+        "dataclasses.dataclass",
+        "pydantic.dataclasses.dataclass",
+    ]
+)
+# Decorators that leave what they decorate as it is, as far as anything here depends on it.
+PLAIN_DECORATORS = frozenset(
+    [
+        "abc.abstractmethod",
+        "enum.unique",
+        "functools.total_ordering",
+        "typing.final",
+        "typing.no_type_check",
+        "typing.overload",
+        "typing.override",
+        "typing.runtime_checkable",
     ]
 )
 SILENT = Lib("builtins.silent")  # what a decorator or context without consequence stands for
@@ -146,6 +173,57 @@ def _partial(given: Arguments) -> Value:
     return Partial(given.get("", 0), tuple(given.positional[1:]), keywords, given.spread)
 
 
+def _data_class(given: Arguments) -> Value:
+    """Do what ``dataclass`` does, as a decorator with options or without."""
+    cls = given.get("", 0)
+    if not isinstance(cls, AbstractClass):
+        return Partial(Lib("dataclasses.dataclass"), (), tuple(given.keywords.items()))
+    cls.is_data = given.get("init", default=True) is not False
+    return cls
+
+
+def _object_method(interpreter: Interpreter, given: Arguments, name: str) -> Value:
+    """Call a method of ``object``, past the hooks of the class."""
+    owner, attribute, value = (given.get("", place) for place in range(3))
+    if name == "__new__" and isinstance(owner, AbstractClass):
+        return Instance(Names(), owner)
+    if isinstance(owner, Instance) and isinstance(attribute, str):
+        if name == "__getattribute__":
+            return instances.read_plainly(interpreter, owner, attribute)
+        if name == "__setattr__":
+            instances.write_plainly(interpreter, owner, attribute, value)
+        if name == "__delattr__":
+            interpreter.store.drop(owner.slots, attribute)
+        return None
+    if name in ("__init__", "__init_subclass__", "__setattr__", "__delattr__"):
+        if not isinstance(attribute, (str, type(None))):
+            taint(interpreter, [owner, value], Why.UNKNOWN_ATTRIBUTE())
+        return None
+    return Unknown(Why.RESULT(function=f"object.{name}"))
+
+
+def _object_methods() -> dict[str, Callable[[Interpreter, Arguments], Value]]:
+    names = ("getattribute", "setattr", "delattr", "init", "new", "init_subclass")
+    return {f"object.__{name}__": partial(_object_method, name=f"__{name}__") for name in names}
+
+
+def _with_kind(kind: Kind, *, is_cached: bool = False) -> Callable[[Arguments], Value]:
+    def decorate(given: Arguments) -> Value:
+        function = given.get("", 0)
+        if not isinstance(function, Function):
+            return Unknown(Why.FUNCTION_ATTRIBUTE())
+        setter = given.get("fset", 1)
+        return replace(function, kind=kind, is_cached=is_cached, setter=setter)
+
+    return decorate
+
+
+def _property_setter(given: Arguments) -> Value:
+    """Do ``@name.setter``: the property is the first argument."""
+    found, setter = given.get("", 0), given.get("", 1)
+    return replace(found, setter=setter) if isinstance(found, Function) else found
+
+
 def _field(given: Arguments) -> Value:
     return Partial(Lib("dataclasses.field"), (), tuple(given.keywords.items()))
 
@@ -199,7 +277,7 @@ def _delattr(interpreter: Interpreter, given: Arguments) -> Value:
     return None
 
 
-def _hasattr(given: Arguments) -> Value:
+def _hasattr(interpreter: Interpreter, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if isinstance(owner, Pipeline) and isinstance(name, str):
         if name not in COMPONENTS and name in owner.slots:
@@ -210,8 +288,18 @@ def _hasattr(given: Arguments) -> Value:
         cls = key_of(owner.cls)
         return Unknown(Why.HAS_PART(name=name), (cls, name) if cls else None)
     if isinstance(owner, Instance) and isinstance(name, str):
-        return name in owner.slots or attributes.find(owner.cls, name) is not MISSING
+        return _instance_has(interpreter, owner, name)
     return Unknown(Why.RESULT(function="hasattr"))
+
+
+def _instance_has(interpreter: Interpreter, owner: Instance, name: str) -> bool | Unknown:
+    try:
+        value = attributes.read(interpreter, owner, name)
+    except Raised as error:
+        if error.exception != "AttributeError":
+            raise
+        return False
+    return Unknown(value.why) if isinstance(value, Unknown) else True
 
 
 def _getattr(interpreter: Interpreter, given: Arguments) -> Value:
@@ -224,8 +312,8 @@ def _getattr(interpreter: Interpreter, given: Arguments) -> Value:
         return Part(Why.HAS_PART(name=name), owner=owner, name=name)
     try:
         return attributes.read(interpreter, owner, name)
-    except Raised:
-        if not has_default:
+    except Raised as error:
+        if not has_default or error.exception != "AttributeError":
             raise
         return given.positional[2]
 
@@ -273,13 +361,24 @@ _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     "types.SimpleNamespace": _namespace,
     "importlib.import_module": _module,
     "__import__": _module,
-    "hasattr": _hasattr,
     "isinstance": _isinstance,
     "dict": containers.make_dict,
     "collections.OrderedDict": containers.make_dict,
     "range": containers.make_range,
     "itertools.product": containers.product_call,
     "print": lambda given: None,
+}
+_OF_ARGUMENTS |= {
+    "staticmethod": _with_kind("static"),
+    "classmethod": _with_kind("class"),
+    "property": _with_kind("property"),
+    "functools.cached_property": _with_kind("property", is_cached=True),
+    "contextlib.contextmanager": _with_kind("manager"),
+    "contextlib.asynccontextmanager": _with_kind("manager"),
+    "property.setter": _property_setter,
+    "property.deleter": _first,
+    **dict.fromkeys(DATA_DECORATORS, _data_class),
+    **dict.fromkeys(PLAIN_DECORATORS, _first),
 }
 # What changes something, calls something, or costs work that is counted.
 _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
@@ -295,7 +394,9 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "setattr": _setattr,
     "delattr": _delattr,
     "getattr": _getattr,
+    "hasattr": _hasattr,
     "map": containers.map_call,
     "enumerate": containers.enumerate_call,
     "sorted": containers.sorted_call,
+    **_object_methods(),
 }

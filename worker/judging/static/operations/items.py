@@ -7,6 +7,7 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.objects import (
+    AbstractClass,
     AbstractDict,
     AbstractList,
     Instance,
@@ -15,18 +16,22 @@ from worker.judging.static.objects import (
     Slots,
 )
 from worker.judging.static.operations import constants
-from worker.judging.static.operations.attributes import ELEMENT, change, find, read
+from worker.judging.static.operations.attributes import ELEMENT, change, read
+from worker.judging.static.operations.instances import call_special
 from worker.judging.static.scopes import Bound, Function
-from worker.judging.static.values import Lib, Unknown, Value, is_constant, is_symbol
+from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_constant, is_symbol
 
 
 def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
     interpreter.spend(constants.size(key))
-    if isinstance(container, Instance):
-        method = find(container.cls, "__getitem__")
-        if isinstance(method, Function):
-            return interpreter.call(Bound(container, method), Arguments([key]))
+    special = call_special(interpreter, container, "__getitem__", key)
+    if special is not MISSING:
+        return special
+    if isinstance(container, AbstractClass):
+        return _parametrized(interpreter, container, key)
+    if isinstance(container, Lib) and container.root in ("typing", "builtins", "collections"):
+        return container  # list[int] is a list
     if container == Lib("sys.modules") and isinstance(key, str):
         return Lib(key)
     if isinstance(container, AbstractDict) and container.parts_of and isinstance(key, str):
@@ -40,9 +45,25 @@ def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
     return constants.index(container, key)
 
 
+def _parametrized(interpreter: Interpreter, cls: AbstractClass, key: Value) -> Value:
+    """Return ``Class[key]``: a member of an enumeration, or the generic class itself."""
+    if cls.is_enum and isinstance(key, str):
+        member = cls.slots.get(key, MISSING)
+        if not isinstance(member, Instance):
+            raise Raised("KeyError", Why.NO_SUCH_KEY(key=key))
+        return member
+    found = cls.find("__class_getitem__")
+    if isinstance(found, Function):
+        return interpreter.call(Bound(cls, found), Arguments([key]))
+    generic = any(base in (Lib("typing.Generic"), Lib("typing.Protocol")) for base in cls.lineage)
+    return cls if generic else Unknown(Why.UNKNOWN_ELEMENT())
+
+
 def write_item(interpreter: Interpreter, container: Value, key: Value, value: Value) -> None:
     """Do ``container[key] = value``."""
     interpreter.spend(constants.size(key))
+    if call_special(interpreter, container, "__setitem__", key, value) is not MISSING:
+        return
     if isinstance(container, SchedulerConfig) and container.of is not None:
         change(interpreter, container.of, "config", key, value)
     elif isinstance(container, (AbstractDict, SchedulerConfig)):
@@ -67,6 +88,8 @@ def write_item(interpreter: Interpreter, container: Value, key: Value, value: Va
 
 def delete_item(interpreter: Interpreter, container: Value, key: Value) -> None:
     """Do ``del container[key]``."""
+    if call_special(interpreter, container, "__delitem__", key) is not MISSING:
+        return
     if isinstance(container, AbstractDict) and is_constant(key):
         if key in container.slots:
             interpreter.store.drop(container.slots, key)
