@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from worker.__main__ import main as worker  # noqa: E402  # the path is set above
+from worker.commands.main import main as worker  # noqa: E402  # the path is set above
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from scheduler.cli import main as scheduler_program
 from tests.test_layers import ORDER, imports_of, modules
-from worker import __main__ as worker_program
+from worker.commands import main as worker_program
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("findings/*.md")])

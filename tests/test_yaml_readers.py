@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.cli.main import main as scheduler
-from worker.__main__ import main as worker
+from worker.commands.main import main as worker
 
 ROOT = Path(__file__).parents[1]
 TASK = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]

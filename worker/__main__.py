@@ -1,73 +1,42 @@
-"""The worker's command line: ``python -m worker COMMAND …``."""
+"""``python -m worker COMMAND …``: the command line (see commands/main.py)."""
 
-from __future__ import annotations
-
-import argparse
-import importlib
+# No `from __future__ import` here: it would import a file of that name in the current folder.
 import os
 import sys
-from collections.abc import Sequence
-
-COMMANDS = {
-    "search": "measure one task: the baseline, then every configuration of its search",
-    "plan": "print a task's configurations, and what is left out and why",
-    "check": "say what is wrong with a sweep's tasks (JSON on standard input)",
-    "compare": "compare what two code files build and call",
-    "evaluate": "measure what a code file builds, with and without its accelerators",
-    "judge": "judge one case: a folder with gt.py, gen.py and perhaps target.yaml",
-}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
-    try:
-        try:
-            arguments = _understand(list(sys.argv[1:] if argv is None else argv))
-        except SystemExit:
-            sys.stdout.flush()  # what --help printed
-            raise
-        code: int = arguments.run(arguments)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    return code
+def leave_out_current_folder() -> None:
+    """Take the current folder off the path, where `python -m` puts it, unless it holds this package.
 
-
-def _understand(words: list[str]) -> argparse.Namespace:
-    """Return what the command was given, and in ``run`` what carries it out.
-
-    Raises:
-        SystemExit: as argparse does, after --help or a mistake.
+    A file there that bears a module's name is no module of ours, and may be hostile. What is imported
+    before this, Python itself has imported.
     """
-    from worker.errors import nearest
 
-    parser = argparse.ArgumentParser(
-        prog="python -m worker", description="Measure accelerated text-to-image pipelines."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    chosen = next((word for word in words if not word.startswith("-")), None)
-    if chosen is not None and chosen not in COMMANDS:
-        parser.error(f"there is no command {chosen!r}; {nearest(chosen, COMMANDS)}")
-    for command, summary in COMMANDS.items():
-        subparser = commands.add_parser(
-            command,
-            help=summary,
-            description=summary[0].upper() + summary[1:] + ".",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        if command == chosen:  # only this one: some load what takes seconds
-            module = importlib.import_module(f"worker.commands.{command}")
-            module.add_arguments(subparser)
-            subparser.set_defaults(run=module.run)
-            own = subparser
-    arguments, unknown = parser.parse_known_args(words)
-    if unknown:
-        option = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
-        if option is None:
-            own.error(f"too many arguments: {' '.join(unknown)}")
-        own.error(f"there is no option {option!r}; {nearest(option, own._option_string_actions)}")
-    return arguments
+    def is_at(folder: str, place: str) -> bool:
+        try:
+            return os.path.samefile(folder or os.curdir, place)
+        except OSError:
+            return False
+
+    package = os.path.dirname(os.path.abspath(__file__))
+    own, foreign = os.path.dirname(package), (os.curdir, package)
+    sys.path[:] = [
+        folder
+        for folder in sys.path
+        if is_at(folder, own) or not any(is_at(folder, place) for place in foreign)
+    ]
+    if not any(is_at(folder, own) for folder in sys.path):  # this file was run by its path
+        sys.path.insert(0, own)
+
+
+leave_out_current_folder()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Return the command's exit code."""
+    from worker.commands.main import main
+
+    return main(argv)
 
 
 if __name__ == "__main__":

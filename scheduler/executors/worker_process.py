@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from scheduler.storage.json_files import parse_object
 
+_WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
 TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
 
 
@@ -19,6 +21,20 @@ TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environmen
 def find_program(word: str, path: str | None) -> str | None:
     """Return the program that a command's first word means, or None; ``python`` is this interpreter."""
     return sys.executable if word == "python" else shutil.which(word, path=path)
+
+
+def words_to_start(command: Sequence[str], path: str | None) -> list[str] | None:
+    """Return the words by which a command is started, or None if there is no such program.
+
+    ``python -m worker`` is the worker beside this package, by its file: by its name, a worker.py in the
+    current folder would be taken for it.
+    """
+    program = find_program(command[0], path)
+    if program is None:
+        return None
+    if tuple(command[:3]) == ("python", "-m", "worker") and _WORKER.is_file():
+        return [program, str(_WORKER), *command[3:]]
+    return [program, *command[1:]]
 
 
 def worker_environment(
@@ -44,12 +60,12 @@ def ask_worker(
     Raises:
         WorkerCheckError: it did not answer as docs/protocol.md says.
     """
-    program = find_program(check[0], environment.get("PATH"))
-    if program is None:
+    words = words_to_start(check, environment.get("PATH"))
+    if words is None:
         raise WorkerCheckError(f"there is no program {check[0]!r} (worker.check)")
     try:
         done = subprocess.run(
-            [program, *check[1:]],
+            words,
             input=json.dumps(question),
             capture_output=True,
             encoding="utf-8",

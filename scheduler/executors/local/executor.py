@@ -26,7 +26,7 @@ from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandl
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.local.orphans import end_orphans
 from scheduler.executors.local.supervisors import SupervisorPool
-from scheduler.executors.worker_process import find_program
+from scheduler.executors.worker_process import words_to_start
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, open_own
@@ -131,8 +131,8 @@ class LocalExecutor(Executor):
         )
         self._supervisors.works(device)
         self._devices.occupy(device, supervisor.pid)
-        program = find_program(request.command[0], self._path) or request.command[0]
-        supervisor.order(wire.Run.of(request, program))
+        words = words_to_start(request.command, self._path) or list(request.command)
+        supervisor.order(wire.Run.of(request, words))
 
     def stop(self, task: str) -> None:
         attempt = self._supervised.get(task)

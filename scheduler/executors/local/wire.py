@@ -42,10 +42,10 @@ class Run:
     grace: float
 
     @classmethod
-    def of(cls, request: StartRequest, program: str) -> Run:
-        """Return the order that carries out a request with a program that was found."""
+    def of(cls, request: StartRequest, words: list[str]) -> Run:
+        """Return the order that carries out a request by these words, the first of them a program's path."""
         return cls(
-            [program, *request.command[1:]],
+            words,
             dict(request.environment),
             request.start.as_json(),
             str(request.attempts_file),

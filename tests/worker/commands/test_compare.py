@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 from worker.judging import field_diff
 from worker.judging.fields import FIELDS
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 
 PLAN = [sys.executable, "-m", "worker", "plan", "--pipe", "SDXL", "--sched", "DDIM", "--steps"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 from worker.config import numbers
 
 COMMANDS = {

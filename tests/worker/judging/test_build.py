@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 from worker.errors import ConfigurationError
 from worker.judging import build, object_diff
 from worker.judging.measure_program import MeasureOptions, UnsuitableError, measure, program_of

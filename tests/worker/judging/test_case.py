@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 
 CASES = sorted((Path(__file__).resolve().parents[3] / "cases").iterdir())
 

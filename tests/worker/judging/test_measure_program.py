@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from worker.__main__ import main
+from worker.commands.main import main
 from worker.judging import build
 from worker.judging.measure_program import MeasureOptions, UnsuitableError, measure, program_of
 from worker.judging.sandbox.sandbox import Limits

@@ -143,7 +143,7 @@ PROGRAM = """
 import sys
 from worker.models import families
 families.__path__.append(sys.argv.pop(1))
-from worker.__main__ import main
+from worker.commands.main import main
 sys.exit(main())
 """
 

@@ -153,7 +153,7 @@ def test_every_one_of_them_within_a_gigabyte_and_a_minute(tmp_path: Path) -> Non
         files[-1].write_bytes(data)
     script = (
         "import sys\n"
-        "from worker.__main__ import main\n"
+        "from worker.commands.main import main\n"
         "codes = [main(['compare', sys.argv[1], path, '--json']) for path in sys.argv[1:]]\n"
         "print(codes, 'torch' in sys.modules, file=sys.stderr)\n"
     )
