@@ -5,18 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from scheduler.cli.locate import load, shown
+from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
-from scheduler.core.snapshot import DONE, WAITING
+from scheduler.core.snapshot import DONE, WAITING, Holder
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
-from scheduler.views.messages import conclusion_of, why_waits
+from scheduler.views.messages import clock_time, conclusion_of, why_waits
+from scheduler.views.running_sweep import CHANGED, NEW, REMOVED
 from scheduler.views.tables import closing, fill_from_checkpoints
+
+_MOST_NAMED = 10  # tasks in one line
+_KINDS = {NEW: "new", CHANGED: "changed", REMOVED: "no longer in it"}
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,13 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
     if holder is None:
         console.print(f"{sweep.name}: no dispatcher runs; root {root}", soft_wrap=True)
     else:
-        age = format_duration(now - holder.at)
         console.print(
-            f"{sweep.name}: a dispatcher runs (pid {holder.pid}, for {age}); root {root}",
-            soft_wrap=True,
+            f"{sweep.name}: a dispatcher runs ({_who(holder, now)}); root {root}", soft_wrap=True
         )
-    if progress.unread_lines:
-        console.print(f"journal: {progress.unread_lines} line(s) could not be read")
+    for line in remarks(progress):
+        console.print(line, soft_wrap=True)
     for row in progress_rows(progress, now, console.width):
         console.print(row)
     if progress.devices and holder is not None:
@@ -49,6 +54,39 @@ def run(arguments: argparse.Namespace) -> int:
     for part in closing(progress, paths, now):
         console.print(part)
     return 0
+
+
+def _who(holder: Holder, now: float) -> str:
+    if holder.pid is None:
+        return "which process it is, is not known here"
+    return f"pid {holder.pid}, for {format_duration(max(0.0, now - holder.at))}"
+
+
+def remarks(progress: SweepProgress) -> Iterator[str]:
+    """Yield what is to be known before the tables are read."""
+    if progress.file_changed and progress.holder is not None:
+        since = clock_time(progress.holder.at)
+        notes = Counter(view.note for view in progress.tasks.values() if view.note is not None)
+        parts = [f"{count} {_KINDS[note]}" for note, count in notes.items() if note in _KINDS]
+        what = f": {', '.join(parts)}" if parts else ""
+        yield (
+            f"the file has changed since the dispatcher started ({since}){what}; "
+            "end it and start it again to use it"
+        )
+    if progress.left_the_file:
+        yield (
+            f"{len(progress.left_the_file)} task(s) with files here are not in the sweep file any more: "
+            f"{_some(progress.left_the_file)}"
+        )
+    if progress.left_running:
+        yield f"of these, an attempt still runs: {_some(progress.left_running)}"
+    if progress.unread_lines:
+        yield f"journal: {progress.unread_lines} line(s) could not be read"
+
+
+def _some(tasks: Sequence[str]) -> str:
+    named = ", ".join(tasks[:_MOST_NAMED])
+    return printable(named + (", …" if len(tasks) > _MOST_NAMED else ""), " ")
 
 
 def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -> dict[str, Any]:
@@ -65,6 +103,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "started": view.started,
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
+                "note": view.note,
                 "waits": why_waits(task, progress, now) if view.state == WAITING else None,
                 "speedup": summary.get("speedup"),
                 "loss": summary.get("loss"),
@@ -75,7 +114,10 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
     return {
         "sweep": name,
         "root": str(paths.root),
-        "dispatcher": {"pid": holder.pid, "since": holder.at} if holder else None,
+        "dispatcher": _holder_as_json(holder),
+        "file_changed": progress.file_changed,
+        "left_the_file": progress.left_the_file,
+        "left_running": progress.left_running,
         "paused": progress.trouble,
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
@@ -99,3 +141,9 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         ],
         "tasks": tasks,
     }
+
+
+def _holder_as_json(holder: Holder | None) -> dict[str, Any] | None:
+    if holder is None:
+        return None
+    return {"pid": holder.pid, "since": holder.at if holder.pid is not None else None}

@@ -43,6 +43,12 @@ class SweepProgress:
     # Seconds from a device falling free to its next start, and of completed attempts: recent ones.
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    # The sweep file is not as the running dispatcher read it.
+    file_changed: bool = False
+    # Tasks that are not in the sweep file any more, but have checkpoints or attempts.
+    left_the_file: list[str] = field(default_factory=list)
+    # Those of them of which an attempt runs.
+    left_running: list[str] = field(default_factory=list)
     # Lines of the journal that could not be read.
     unread_lines: int = 0
     _last: float = 0.0
@@ -177,6 +183,11 @@ class SweepProgress:
             self.counts[state] += 1
             view.state = state
         return view
+
+    def add(self, task: str) -> None:
+        """Add a task that waits."""
+        self.tasks[task] = TaskView()
+        self.counts[WAITING] += 1
 
     def _device(self, name: str) -> DeviceView:
         return self.devices.setdefault(name, DeviceView(index=name))

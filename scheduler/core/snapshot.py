@@ -33,6 +33,8 @@ class TaskView:
     not_before: float = 0.0
     # Why its checkpoint does not hold.
     rejected: str | None = None
+    # How the sweep file differs, as to this task, from what the running dispatcher read.
+    note: str | None = None
     summary: Mapping[str, Any] | None = None
 
 
@@ -65,7 +67,8 @@ class DeviceView:
 class Holder:
     """The dispatcher at work: its process, and since when (time of day in seconds)."""
 
-    pid: int
+    # None: it is not known which.
+    pid: int | None
     # When its process was started, in clock ticks since boot: a pid alone may be another's by now.
     start_ticks: int
     at: float

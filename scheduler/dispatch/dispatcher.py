@@ -139,7 +139,7 @@ class Dispatcher:
         self._inbox.call_all()
 
     def _flush(self) -> None:
-        if self._journal.begin_anew_if_removed():
+        if self._journal.begin_anew_if_lost():
             self._journal.add(self._progress.snapshot())
         if self._journal.flush():
             self._outcomes.forget_ended()

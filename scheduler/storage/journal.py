@@ -46,6 +46,8 @@ class Journal:
         size = os.fstat(self._descriptor).st_size
         if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
             self._pending = [b"\n"]  # a line that a crash cut off must not swallow the next one
+        # Bytes that the file must have, unless somebody has cut it off.
+        self._size = size
 
     def add(self, event: JournalEvent) -> Entry:
         """Add an event of now; return its entry."""
@@ -53,16 +55,18 @@ class Journal:
         self._pending.append(_as_line(entry))
         return entry
 
-    def begin_anew_if_removed(self) -> bool:
-        """Go on in a new file if somebody removed this one; say whether."""
-        if os.fstat(self._descriptor).st_nlink:
-            return False
+    def begin_anew_if_lost(self) -> bool:
+        """Go on in a new file if somebody removed this one; say whether that is so, or it was cut off."""
+        state = os.fstat(self._descriptor)
+        if state.st_nlink:
+            lost, self._size = state.st_size < self._size, state.st_size
+            return lost
         try:
             descriptor = _open(self._path)
         except OSError:  # its folder is gone as well
             return False
         os.close(self._descriptor)
-        self._descriptor = descriptor
+        self._descriptor, self._size = descriptor, 0
         return True
 
     def flush(self) -> bool:
@@ -73,7 +77,9 @@ class Journal:
         data = b"".join(self._pending)
         try:
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                written = os.write(self._descriptor, data)
+                self._size += written
+                data = data[written:]
         except OSError:
             return False
         finally:

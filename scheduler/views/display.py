@@ -118,7 +118,11 @@ def progress_rows(progress: SweepProgress, now: float, width: int) -> list[Table
     """
     counts, total = progress.counts, len(progress.tasks)
     over = counts[DONE] + counts[FAILED]
-    words = [f"{over}/{total} tasks", f"{counts[RUNNING]} running", f"{counts[WAITING]} waiting"]
+    words = [
+        f"{counts[DONE]}/{total} completed",
+        f"{counts[RUNNING]} running",
+        f"{counts[WAITING]} waiting",
+    ]
     if counts[FAILED]:
         words.append(f"{counts[FAILED]} failed")
     if over < total:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from itertools import chain
 
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import SweepProgress
@@ -17,13 +18,13 @@ from scheduler.core.snapshot import (
     TaskView,
 )
 from scheduler.core.verdict import SWEEP_CHANGED
-from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.recovery import Done, Failed, Recovered, Running, Standing, Waiting
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from scheduler.storage.checkpoints import folder_entries
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
+from scheduler.views.running_sweep import FileChanges, LockLook, full_disk
 
 
 def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
@@ -56,13 +57,17 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     another sweep file than today's, is not completed any more, whatever the journal says. That each
     checkpoint's log is still the one that proved it, only a run looks at, and ``--dry-run``.
     """
+    look = LockLook.at(paths)
+    changes = FileChanges.of(look, sweep, paths)
     progress = SweepProgress({task.id: TaskView() for task in sweep.tasks})
+    for name in changes.removed if changes is not None else ():
+        if not (paths.done(name).exists() or paths.failed(name).exists()):
+            progress.add(name)
     journal = JournalReader(paths.journal, recent=True)
     for entry in journal:
         progress.apply(entry)
     progress.unread_lines = journal.unread
-    if progress.holder is not None and not _lives(progress.holder):
-        progress.holder = None
+    told_of_it = _correct_holder(progress, look.holder(progress.holder))
     done = folder_entries(paths.checkpoints, ".done")
     failed = folder_entries(paths.checkpoints, ".failed")
     done_holds, failed_holds = _of_today(done, sweep), _of_today(failed, sweep)
@@ -75,9 +80,37 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
             progress.move(name, WAITING)
             if name in done or name in failed:
                 view.rejected = SWEEP_CHANGED
-    if progress.holder is None:
+    if not told_of_it:
         _show_left_running(progress, paths)
+    _show_attempts_so_far(progress, paths)
+    if changes is not None:
+        changes.tell(progress)
+    if progress.holder is not None and progress.trouble is None:
+        progress.trouble = full_disk(paths)
+    _show_what_left_the_file(progress, paths)
     return progress
+
+
+def _show_what_left_the_file(progress: SweepProgress, paths: SweepPaths) -> None:
+    """Tell of the tasks that have files here, though the sweep file names them no more."""
+    tried = folder_entries(paths.checkpoints, ".attempts").keys()
+    ended = (folder_entries(paths.checkpoints, suffix).keys() for suffix in (".done", ".failed"))
+    left = {*tried, *chain.from_iterable(ended)} - progress.tasks.keys()
+    progress.left_the_file = sorted(left)
+    progress.left_running = sorted(n for n in left & tried if is_locked(paths.attempts(n)))
+
+
+def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:
+    """Make the holder the one that runs; say whether there is one, and the journal tells of it."""
+    told, progress.holder = progress.holder, holder
+    if holder is None:
+        return False
+    if told is not None and (told.pid, told.start_ticks) == (holder.pid, holder.start_ticks):
+        return True
+    # Of devices and trouble it tells what another dispatcher met.
+    progress.devices.clear()
+    progress.trouble, progress.draining = None, False
+    return False
 
 
 def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool:
@@ -94,7 +127,7 @@ def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool
 
 
 def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
-    """Show what a dispatcher that is gone left running, and nothing else on its devices."""
+    """Show what runs without the journal's telling of it, and nothing else on its devices."""
     for device in progress.devices.values():
         device.task = None
     for task in folder_entries(paths.checkpoints, ".attempts"):
@@ -116,9 +149,15 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
             progress.devices[view.device].task = task
 
 
-def _lives(holder: Holder) -> bool:
-    """Say whether the dispatcher that wrote the event still runs (its pid may be another's by now)."""
-    try:
-        return start_ticks(holder.pid) == holder.start_ticks
-    except OSError:
-        return False
+def _show_attempts_so_far(progress: SweepProgress, paths: SweepPaths) -> None:
+    """Show of waiting tasks the attempts that count, not those that `retry` or an edit made void."""
+    tried = folder_entries(paths.checkpoints, ".attempts")
+    for name, view in progress.tasks.items():
+        if view.state != WAITING:
+            continue
+        view.attempts, view.cause = 0, None
+        view.device = view.started = view.seconds = view.summary = None
+        if name in tried and (attempts := read_attempts(paths.attempts(name))):
+            last = attempts[-1]
+            view.attempts = last.started.attempt
+            view.cause = last.verdict.verdict.cause if last.verdict is not None else None

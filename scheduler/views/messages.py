@@ -115,6 +115,8 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
     if progress.holder is None:
         rejected = f"; its checkpoint does not hold: {view.rejected}" if view.rejected else ""
         return f"no dispatcher runs{rejected}"
+    if view.note is not None:
+        return view.note
     if progress.trouble:
         return f"the sweep is paused: {progress.trouble}"
     if progress.draining:
@@ -124,6 +126,8 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
     if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:
         return retry_text(replace(view.waits, pause=0.0))
     usable = [d for d in progress.devices.values() if d.aside_until <= now]
+    if not progress.devices:
+        return "the journal of the dispatcher that runs was removed or cut off: it does not say why"
     if not usable:
         return "every device is set aside or gone"
     if all(d.task is not None or not d.idle for d in usable):

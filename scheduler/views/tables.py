@@ -42,7 +42,8 @@ def closing(progress: SweepProgress, paths: SweepPaths, now: float) -> Iterator[
         yield tasks
     left_out = len(progress.tasks) - tasks.row_count
     if left_out:
-        yield f"({left_out} more tasks are only counted; `status --json` lists them all)"
+        more = " more" if tasks.row_count else ""
+        yield f"({left_out}{more} tasks are only counted; `status --json` lists them all)"
     if (levels := level_table(progress, paths)) is not None:
         yield levels
     yield figures(progress)
@@ -68,6 +69,8 @@ def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> Table:
 
 
 def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
+    if view.state == WAITING:  # where and how long it ran before is no part of how it stands
+        return [Text(view.state), Text(str(view.attempts or "")), *[Text("")] * 4]
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
     seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
     device = progress.devices.get(view.device) if view.device else None
@@ -86,7 +89,10 @@ def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> st
     if view.state == FAILED:
         return view.cause or ""
     if view.state == WAITING:
-        return why_waits(name, progress, now)
+        failed = f"; attempt {view.attempts} failed: {view.cause}" if view.cause else ""
+        return f"{why_waits(name, progress, now)}{failed}"
+    if view.note is not None:
+        return view.note
     if view.state == RUNNING and progress.holder is None:
         return "runs on without a dispatcher; the same command takes it over"
     return conclusion_of(view.summary or {}) if view.state == DONE else ""

@@ -118,7 +118,7 @@ def test_status_of_a_sweep_that_is_over(runner: SweepRunner) -> None:
     runner.run()
     said = runner.run("status", runner.file).out
     assert "a :smile: [red]x: no dispatcher runs" in said
-    assert "1/1 tasks" in said
+    assert "1/1 completed" in said
     assert "left" not in said
 
 
@@ -135,7 +135,7 @@ devices: {{cpu_slots: 4}}
     assert first.code == 0
     runner.paths.done("7").unlink()
     for said in (first.out, runner.run().out, runner.run("status", runner.file).out):
-        assert "(201 more tasks are only counted; `status --json` lists them all)" in said
+        assert "(201 tasks are only counted; `status --json` lists them all)" in said
         assert "L1     201 of 201  100%" in said
 
 

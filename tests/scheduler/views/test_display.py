@@ -124,7 +124,7 @@ def test_the_screen_shows_what_runs_and_leaves_the_summary(
     )
     terminals.append(terminal := Terminal(runner))
     terminal.wait_for("half way there")  # the log's last line, without its escapes
-    for part in ("cpu:0", "0/2 tasks", "1 running", "1 waiting", "no estimate yet"):
+    for part in ("cpu:0", "0/2 completed", "1 running", "1 waiting", "no estimate yet"):
         terminal.wait_for(part)
     runner.open_gate("a")
     assert terminal.end() == 1
@@ -152,7 +152,7 @@ def test_many_devices_on_a_small_terminal(runner: SweepRunner, terminals: list[T
     numbers = {"16 running": 1, "9 more devices": 1, "attempt 1 started on": 3}
     shown = terminal.wait_for_lines(numbers)
     assert len(shown) <= 14
-    assert "0/17 tasks · 16 running · 1 waiting · no estimate yet" in shown[0]
+    assert "0/17 completed · 16 running · 1 waiting · no estimate yet" in shown[0]
     terminal.press(b"\x03")
     terminal.wait_for("Ctrl-C again stops")
     terminal.press(b"\x03")
@@ -197,6 +197,6 @@ def test_a_run_that_goes_on_estimates_by_what_was_completed_before(
     assert runner.run().code == 0
     runner.write({"a": "ok", "b": "gate; ok"})
     terminals.append(terminal := Terminal(runner))
-    terminal.wait_for("1/2 tasks · 1 running · 0 waiting · about .* left")
+    terminal.wait_for("1/2 completed · 1 running · 0 waiting · about .* left")
     runner.open_gate("b")
     assert terminal.end() == 0
