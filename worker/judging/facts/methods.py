@@ -112,6 +112,8 @@ LORA_METHODS = frozenset(
         "unload_lora_weights",
     ]
 )
+# How the names of the methods begin that return nothing.
+CHANGING = ("disable_", "enable_", "fuse_", "load_", "set_", "unfuse_", "unload_")
 OFFLOADING = frozenset({"enable_model_cpu_offload", "enable_sequential_cpu_offload"})
 
 

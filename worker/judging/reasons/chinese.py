@@ -139,6 +139,10 @@ TEMPLATES: dict[Why, str] = {
     Why.HAS_NO_PART: "{cls} 没有 {name}",
     Why.HAS_NO_SETTER: "{cls} 的 {name} 不能被赋值",
     Why.TAKES_NO: "{function} 不接受 {name}",
+    Why.TOO_MANY_ARGUMENTS: "{function} 的参数没有这么多",
+    Why.NOT_PATCHABLE: "{function} 只接受流水线或其 UNet",
+    Why.REFUSES: "{cls} 不接受这样的 {name}",
+    Why.OTHER_LOADER: "{name} 给 {cls} 的方法属于另一类流水线",
     # what is not followed
     Why.TOO_MANY_TURNS: "循环次数过多，无法跟踪",
     Why.LIBRARY_CHANGED: "文件自行修改了 {name}",

@@ -164,6 +164,10 @@ class Why(Enum):
     HAS_NO_PART = ("cls", "name")
     HAS_NO_SETTER = ("cls", "name")
     TAKES_NO = ("function", "name")
+    TOO_MANY_ARGUMENTS = ("function",)
+    NOT_PATCHABLE = ("function",)
+    REFUSES = ("cls", "name")
+    OTHER_LOADER = ("cls", "name")
     # what is not followed
     TOO_MANY_TURNS = ()
     LIBRARY_CHANGED = ("name",)

@@ -144,6 +144,10 @@ TEMPLATES: dict[Why, str] = {
     Why.HAS_NO_PART: "{cls} has no {name}",
     Why.HAS_NO_SETTER: "{name} of {cls} cannot be set",
     Why.TAKES_NO: "{function} takes no {name}",
+    Why.TOO_MANY_ARGUMENTS: "{function} takes fewer arguments",
+    Why.NOT_PATCHABLE: "{function} takes a pipeline or its UNet, nothing else",
+    Why.REFUSES: "{cls} refuses this {name}",
+    Why.OTHER_LOADER: "{name} gives {cls} a method for pipelines of another kind",
     # what is not followed
     Why.TOO_MANY_TURNS: "a loop turns too often to be followed",
     Why.LIBRARY_CHANGED: "the file changes {name} itself",

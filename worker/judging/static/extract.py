@@ -105,7 +105,7 @@ def untouched(findings: Findings) -> Findings:
     if not isinstance(name, str):
         return Findings(dict.fromkeys(FIELDS, Unknown(Why.PIPELINE_DEFAULTS())))
     model = Arguments([findings.fields["model_id"]])
-    interpreter.call(loading.build(interpreter, name, "from_pretrained", model), Arguments())
+    interpreter.call(loading.build(interpreter, name, "from_pretrained", model), Arguments([""]))
     call = interpreter.last_call
     slots = call.slots if isinstance(call, Call) else {}
     return Findings({name: _ToPlain()(slots.get(name)) for name in FIELDS})

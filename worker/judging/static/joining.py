@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from typing import TypeAlias
 
 from worker.judging.static.objects import (
@@ -79,7 +80,7 @@ def join(
         return result
     part = next((side for side in (left, right) if isinstance(side, Part)), None)
     if part is not None:
-        return part.inner()
+        return replace(part.inner(), root="")
     choice: Hashable = None
     if why.key is not None and (left_key := key_of(left)) and (right_key := key_of(right)):
         choice = digest(why.key, left_key, right_key)

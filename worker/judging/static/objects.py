@@ -19,12 +19,14 @@ T = TypeVar("T")
 class Part(Unknown):
     """Something inside an object of a library: what is done to it may change that object.
 
-    ``name`` is the attribute that was read last, ``own`` says that the owner itself has it.
+    ``name`` is the attribute that was read last, ``own`` says that the owner itself has it;
+    ``root`` is the owner's attribute by which it was reached, where only one leads there.
     """
 
     owner: AbstractObject = field(kw_only=True, compare=False)
     name: str = field(default="", kw_only=True)
     own: bool = field(default=False, kw_only=True)
+    root: str = field(default="", kw_only=True, compare=False)
 
     def inner(self, name: str = "") -> Part:
         """Return what is found inside of it, or what one of its methods returns.
@@ -32,7 +34,7 @@ class Part(Unknown):
         From ``__dict__`` and the like any attribute can be reached: such a name is kept.
         """
         kept = self.name if self.name.startswith("_") else name
-        return Part(self.why, owner=self.owner, name=kept)
+        return Part(self.why, owner=self.owner, name=kept, root=self.root)
 
 
 def element(of: Unknown) -> Unknown:
@@ -184,6 +186,8 @@ class Component(AbstractObject):
     of: Field[Value] = Field(None)
     # What else chose what was loaded: a subfolder, a quantisation.
     options: Field[Value] = Field(None)
+    # The name that it has in the pipeline that it was loaded with.
+    role: Field[Value] = Field(None)
     # The settings of the pipeline that it was loaded with: what was done there holds for it too.
     home: Field[Value] = Field(None)
     # What was done to it that may change what it computes.

@@ -37,6 +37,14 @@ Kind: TypeAlias = Literal["function", "static", "class", "property", "manager"]
 
 
 @dataclass(frozen=True, eq=False)
+class Context:
+    """A context manager of a library, and what holds while it does; MISSING: nothing."""
+
+    setting: str
+    value: Value
+
+
+@dataclass(frozen=True, eq=False)
 class Function:
     """A function or lambda of the file, with its defaults as they were when it was defined."""
 
@@ -49,6 +57,8 @@ class Function:
     # Of a property: what sets it, and whether its value is kept once it is computed.
     setter: Value = None
     is_cached: bool = False
+    # Those that it runs in, by its decorators.
+    contexts: tuple[Context, ...] = ()
 
     @property
     def name(self) -> str:

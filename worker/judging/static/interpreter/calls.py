@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from worker.judging.facts.methods import NEUTRAL_PART_METHODS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
@@ -10,7 +12,7 @@ from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
 from worker.judging.static.joining import reachable
-from worker.judging.static.libraries import accelerators, modules, pipelines, schedulers
+from worker.judging.static.libraries import accelerators, contexts, modules, pipelines, schedulers
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.objects import (
     AbstractClass,
@@ -27,7 +29,7 @@ from worker.judging.static.objects import (
     is_pipeline_class,
 )
 from worker.judging.static.operations import attributes, constants, containers, instances, text
-from worker.judging.static.scopes import Bound, Function, Partial, Super
+from worker.judging.static.scopes import Bound, Context, Function, Partial, Super
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -82,6 +84,18 @@ def _call_component(interpreter: Interpreter, model: Component, arguments: Argum
     return Unknown(Why.MODEL_OUTPUT())  # what is done with it is the file's own matter
 
 
+def _call_object(interpreter: Interpreter, value: Value, arguments: Arguments) -> Value:
+    raise Raised("TypeError", Why.NOT_CALLABLE())
+
+
+def _call_context(interpreter: Interpreter, context: Context, arguments: Arguments) -> Value:
+    """Decorate a function with a context manager."""
+    function = arguments.get("func", 0)
+    if not isinstance(function, Function):
+        return call_unknown(interpreter, Unknown(Why.EFFECT(function=context.setting)), arguments)
+    return replace(function, contexts=(context, *function.contexts))
+
+
 def _call_super(interpreter: Interpreter, function: Super, arguments: Arguments) -> Value:
     return Unknown(Why.SUPER())
 
@@ -115,6 +129,8 @@ def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) ->
     interpreter.spend(constants.size(receiver))
     if isinstance(method, Function):
         return call_function(interpreter, method, arguments.with_first(receiver), receiver)
+    if isinstance(receiver, Context):
+        return contexts.switch(interpreter, receiver, method)
     if isinstance(receiver, (AbstractDict, SchedulerConfig)):
         return containers.dict_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, AbstractList):
@@ -168,4 +184,6 @@ CALLS: dict[type, CallHandler] = {
     Instance: _call_instance,
     Component: _call_component,
     Super: _call_super,
+    Context: _call_context,
+    **dict.fromkeys((AbstractDict, AbstractList, Helper, Scheduler), _call_object),
 }

@@ -14,6 +14,7 @@ from worker.judging.static.interpreter.interpreter import (
     Raised,
     StatementHandler,
 )
+from worker.judging.static.libraries import contexts
 from worker.judging.static.objects import AbstractList
 from worker.judging.static.scopes import Function, Names, Scope
 from worker.judging.static.undo_log import JUMPS
@@ -66,11 +67,12 @@ def call_function(
     scope = Scope(names, function.scope, function=function, receiver=receiver)
     interpreter.calling += 1
     try:
-        if isinstance(function.node, ast.Lambda):
-            return interpreter.evaluate(function.node.body, scope)
-        if function.kind != "manager" and is_generator(function.node):
-            return _collect(interpreter, function.node.body, scope)
-        return _run_body(interpreter, function.node.body, scope)
+        with contexts.entered(interpreter, function.contexts):
+            if isinstance(function.node, ast.Lambda):
+                return interpreter.evaluate(function.node.body, scope)
+            if function.kind != "manager" and is_generator(function.node):
+                return _collect(interpreter, function.node.body, scope)
+            return _run_body(interpreter, function.node.body, scope)
     finally:
         interpreter.calling -= 1
 

@@ -95,6 +95,8 @@ class Interpreter:
         self.module = Scope()
         # Attributes that the file sets on modules and library classes.
         self.overridden = Names()
+        # What holds for every pipeline: contexts that are entered, switches of torch.
+        self.ambient: Slots = {}
         self.built: list[Pipeline] = []
         # What a yield does in the running generator: collect, or run a with block's body.
         self.yields: list[Callable[[Value], None]] = []

@@ -17,10 +17,11 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
+from worker.judging.static.libraries import contexts
 from worker.judging.static.objects import AbstractDict, AbstractList, Instance, Part
 from worker.judging.static.operations import attributes, constants, containers, operators
 from worker.judging.static.operations.instances import call_special
-from worker.judging.static.scopes import Bound, Function, Scope
+from worker.judging.static.scopes import Bound, Context, Function, Scope
 from worker.judging.static.values import (
     MISSING,
     Unknown,
@@ -119,6 +120,10 @@ def _with_items(
             interpreter.yields.pop()
         return done
     value = interpreter.evaluate(first.context_expr, scope)
+    if isinstance(value, Context):
+        with contexts.entered(interpreter, [value]):
+            inside(value)
+        return done
     if not isinstance(value, Instance):
         inside(value)
         return done

@@ -13,12 +13,20 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
-from worker.judging.static.objects import AbstractDict, Component, Helper, Pipeline, Slots
-from worker.judging.static.operations.attributes import change, component
+from worker.judging.static.objects import (
+    AbstractDict,
+    Component,
+    Helper,
+    Part,
+    Pipeline,
+    Slots,
+)
+from worker.judging.static.operations.attributes import change, component, has_part, read
 from worker.judging.static.values import (
     Lib,
     Unknown,
     Value,
+    is_constant,
 )
 
 _DEEPCACHE = ACCELERATOR_PACKAGES["deepcache"]
@@ -32,14 +40,11 @@ def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> V
     """Call a name of the packages DeepCache, tomesd or tgate."""
     name = function.last
     if name == _HELPER:
-        slots: Slots = {}
-        if "pipe" in given.keywords or given.positional or given.open:
-            slots["pipe"] = given.get("pipe", 0)
-        return Helper(slots)
+        return _make_helper(given)
     if name == _APPLY:
         return _apply_tome(interpreter, given)
     if name == _REMOVE:
-        unet = _unet(interpreter, given.get("model", 0))
+        unet = _patched(interpreter, given.get("model", 0), name)
         if isinstance(unet, Component):
             interpreter.store.assign(unet, Component.tome, None)
         else:
@@ -53,17 +58,31 @@ def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> V
     return Unknown(Why.RESULT(function=function.path))
 
 
+def _make_helper(given: Arguments) -> Helper:
+    _refuse_others(_HELPER, given, ("pipe",))
+    pipe = given.get("pipe", 0)
+    # The helper keeps no pipe where it is given None.
+    return Helper({} if pipe is None else {"pipe": pipe})
+
+
+def _refuse_others(function: str, given: Arguments, order: tuple[str, ...]) -> None:
+    """Raise if a function is given an argument that it does not take."""
+    unexpected = given.keywords.keys() - set(order)
+    if unexpected:
+        raise Raised("TypeError", Why.TAKES_NO(function=function, name=min(unexpected)))
+    if len(given.positional) > len(order):
+        raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=function))
+
+
 def call_helper(interpreter: Interpreter, helper: Helper, method: str, given: Arguments) -> Value:
     """Call a method of a DeepCacheSDHelper."""
     store = interpreter.store
     if method == "set_params":
+        _refuse_others(method, given, tuple(_DEEPCACHE.defaults))
         values = given.named(tuple(_DEEPCACHE.defaults), _DEEPCACHE.defaults)
-        unexpected = set(values) - set(_DEEPCACHE.defaults)
-        if unexpected:
-            raise Raised("TypeError", Why.TAKES_NO(function="set_params", name=min(unexpected)))
         store.put(helper.slots, "params", AbstractDict(dict(values)))
         return None
-    unet = _unet(interpreter, helper.slots.get("pipe"))
+    unet = _unet_of(interpreter, helper.slots.get("pipe"))
     if method not in ("enable", "disable"):
         change(interpreter, unet, method)
         return Unknown(Why.HELPER_RESULT(method=method))
@@ -85,19 +104,52 @@ def call_helper(interpreter: Interpreter, helper: Helper, method: str, given: Ar
     return None
 
 
-def _unet(interpreter: Interpreter, model: Value) -> Value:
-    return component(interpreter, model, "unet") if isinstance(model, Pipeline) else model
+def _unet_of(interpreter: Interpreter, pipe: Value) -> Value:
+    """Return ``pipe.unet`` as the helper reads it."""
+    if isinstance(pipe, Pipeline):
+        return read(interpreter, pipe, "unet")
+    if pipe is not None and (isinstance(pipe, Component) or is_constant(pipe)):
+        raise Raised("AttributeError", Why.HAS_NO_PART(cls=_kind(pipe), name="unet"))
+    return pipe
+
+
+def _patched(interpreter: Interpreter, model: Value, function: str) -> Value:
+    """Return what tomesd patches: a pipeline's UNet, or a model of diffusers."""
+    if isinstance(model, Pipeline):
+        if has_part(model, "unet") is False:
+            raise Raised("AttributeError", Why.HAS_NO_PART(cls=model.cls, name="unet"))
+        return component(interpreter, model, "unet")
+    inside = isinstance(model, Part) and model.root in _INSIDE_A_UNET
+    foreign = isinstance(model, Component) and model.role in _OF_OTHER_LIBRARIES
+    if inside or foreign or is_constant(model):
+        raise Raised("RuntimeError", Why.NOT_PATCHABLE(function=function))
+    return model
+
+
+# Attributes of a UNet that hold modules of torch, not models of diffusers.
+_INSIDE_A_UNET = frozenset(
+    ["conv_in", "conv_out", "down_blocks", "mid_block", "time_embedding", "up_blocks"]
+)
+_OF_OTHER_LIBRARIES = frozenset(
+    [
+        *("feature_extractor", "image_encoder", "safety_checker", "text_encoder", "text_encoder_2"),
+        *("tokenizer", "tokenizer_2"),
+    ]
+)
+
+
+def _kind(value: Value) -> str:
+    if isinstance(value, Component):
+        return str(value.role or "a model")
+    return type(value).__name__
 
 
 def _apply_tome(interpreter: Interpreter, given: Arguments) -> Value:
-    model = given.get("model", 0)
-    rest = Arguments(given.positional[1:], given.keywords, given.open)
-    values = rest.named(tuple(_TOME.defaults), _TOME.defaults)
-    values.pop("model", None)
-    unexpected = set(values) - set(_TOME.defaults)
-    if unexpected:
-        raise Raised("TypeError", Why.TAKES_NO(function=_APPLY, name=min(unexpected)))
-    unet = _unet(interpreter, model)
+    order = ("model", *_TOME.defaults)
+    _refuse_others(_APPLY, given, order)
+    values = given.named(order, _TOME.defaults)
+    model = values.pop("model", given.open)
+    unet = _patched(interpreter, model, _APPLY)
     if isinstance(unet, Component):
         interpreter.store.assign(unet, Component.tome, AbstractDict(dict(values)))
     else:
@@ -107,13 +159,12 @@ def _apply_tome(interpreter: Interpreter, given: Arguments) -> Value:
 
 def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     pipe = given.get("pipe", 0)
+    if "DeepCache" in name:
+        _refuse_others(name, given, ("pipe", *DEEPCACHE_LOADER_DEFAULTS))
     if not isinstance(pipe, Pipeline):
         return pipe
     interpreter.store.assign(pipe, Pipeline.tgate, name)
     if "DeepCache" in name:
-        unexpected = set(given.keywords) - {"pipe", *DEEPCACHE_LOADER_DEFAULTS}
-        if unexpected:
-            raise Raised("TypeError", Why.TAKES_NO(function=name, name=min(unexpected)))
         helper = Helper({"pipe": pipe})
         params = Arguments(
             keywords={
@@ -125,6 +176,18 @@ def _load_tgate(interpreter: Interpreter, name: str, given: Arguments) -> Value:
         call_helper(interpreter, helper, "enable", Arguments())
         interpreter.store.assign(pipe, Pipeline.helper, helper)
     return pipe
+
+
+def refuse_tgate(pipe: Pipeline) -> None:
+    """Raise if a pipeline has no ``tgate`` method, or that of another kind of pipeline."""
+    if pipe.tgate is None and isinstance(pipe.settings, AbstractDict):
+        raise Raised("AttributeError", Why.HAS_NO_PART(cls=pipe.cls, name="tgate"))
+    kinds = {"StableDiffusionPipeline": "SD", "StableDiffusionXLPipeline": "SDXL"}
+    own = kinds.get(pipe.cls) if isinstance(pipe.cls, str) else None
+    if own is not None and isinstance(pipe.tgate, str):
+        of_loader = pipe.tgate.removeprefix("Tgate").removesuffix("Loader")
+        if of_loader.removesuffix("DeepCache") != own:
+            raise Raised("TypeError", Why.OTHER_LOADER(cls=pipe.cls, name=pipe.tgate))
 
 
 def tgate_arguments(loader: Value, given: dict[str, Value]) -> dict[str, Value]:
@@ -141,7 +204,8 @@ def findings(interpreter: Interpreter, pipe: Pipeline, tgate: dict[str, Value] |
         pipe: the pipeline called.
         tgate: T-GATE's parameters if the call went through ``pipe.tgate``.
     """
-    unet = component(interpreter, pipe, "unet")
+    denoiser = next((name for name in ("unet", "transformer") if has_part(pipe, name)), "unet")
+    unet = component(interpreter, pipe, denoiser)
     if not isinstance(unet, Component):
         return Unknown(unet.why if isinstance(unet, Unknown) else Why.FOREIGN_UNET())
     found: Slots = {}

@@ -11,6 +11,7 @@ from worker.judging.facts.loading import (
 )
 from worker.judging.facts.models import canonical_id, model_of
 from worker.judging.facts.parts import COMPONENTS, UNSEEN
+from worker.judging.facts.signatures import parts_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter
@@ -35,7 +36,7 @@ def build(interpreter: Interpreter, name: str, method: str, given: Arguments) ->
         pipe = _from_parts(name, (given.spread or {}).get(AbstractDict.parts_of), given)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
-    unet = pipe.slots["unet"]
+    unet = pipe.slots.get("unet")
     if isinstance(unet, Component) and unet.home is None:
         unet.slots[Component.home] = pipe.settings
     interpreter.built.append(pipe)
@@ -179,6 +180,8 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
     dtype = given.get("torch_dtype", default=given.get("dtype"))
     device_map = given.get("device_map")
     scheduler = given.get("scheduler")
+    known = parts_of(cls) if isinstance(cls, str) else None
+    unet = Component({Component.of: model_id, Component.role: "unet"})
     return Pipeline(
         {
             Pipeline.cls: cls,
@@ -186,7 +189,7 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
             Pipeline.dtype: dtype_name(dtype),
             Pipeline.device: "cpu" if device_map is None else device_name(device_map),
             Pipeline.scheduler: schedulers.default_of(model_id) if scheduler is None else scheduler,
-            "unet": Component({Component.of: model_id}),
+            **({} if known is not None and "unet" not in known else {"unet": unet}),
             Pipeline.replaced: AbstractDict(),
             Pipeline.settings: AbstractDict(),
             Pipeline.tgate: None,

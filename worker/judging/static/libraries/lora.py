@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from worker.judging.facts.loading import READING
 from worker.judging.facts.signatures import signature
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments
+from worker.judging.static.arguments import Arguments, without_defaults
 from worker.judging.static.joining import digest, fingerprint
-from worker.judging.static.libraries.defaults import without_defaults
 from worker.judging.static.objects import AbstractDict, AbstractList, Slots
 from worker.judging.static.values import Unknown, Value, is_constant
 

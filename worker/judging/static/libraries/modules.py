@@ -7,7 +7,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.libraries import accelerators, loading, products, schedulers
+from worker.judging.static.libraries import accelerators, contexts, loading, products, schedulers
 from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
 from worker.judging.static.operations.builtins import call_standard
 from worker.judging.static.values import (
@@ -91,6 +91,11 @@ OBSERVERS = frozenset(["builtins", "gc", "inspect", "logging", "pprint", "rich",
 
 def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) -> Value:
     """Return what a library's function returns, its effects done; MISSING if it may do anything."""
+    context = contexts.make(function.path, arguments)
+    if context is not None:
+        return context
+    if contexts.set_switch(interpreter, function, arguments):
+        return None
     if function.root == "diffusers":
         return call_diffusers(interpreter, function, arguments)
     if function.root in IMPORTED_PACKAGES:

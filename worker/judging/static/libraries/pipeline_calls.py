@@ -15,11 +15,11 @@ from worker.judging.facts.models import model_of
 from worker.judging.facts.parts import COMPONENTS
 from worker.judging.facts.signatures import Signature, call_of
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments
+from worker.judging.static.arguments import Arguments, is_default
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import Spend, clone, key_of, same
-from worker.judging.static.libraries import accelerators, schedulers
-from worker.judging.static.libraries.defaults import is_default
+from worker.judging.static.libraries import accelerators, refusals, schedulers
+from worker.judging.static.libraries.contexts import ambient_settings
 from worker.judging.static.libraries.loading import replaced_parts
 from worker.judging.static.objects import (
     AbstractDict,
@@ -64,7 +64,11 @@ def call_pipeline(
         slots.update(_call_fields(pipe, pipe, arguments))
     else:
         interpreter.spend(constants.size(pipe.settings) + constants.size(pipe.replaced))
+        refusals.refuse_scheduler(pipe.scheduler)
+        if not through_tgate and _signature(pipe.cls) is not _ANY:
+            refusals.refuse_call(pipe.cls, _signature(pipe.cls), given)
         slots = pipeline_fields(pipe)
+        slots["settings"] = _with_ambient(interpreter, pipe, slots["settings"])
         values = _call_values(interpreter, pipe.cls, given)
         tgate: dict[str, Value] | None = None
         if through_tgate:
@@ -110,6 +114,13 @@ def _settings(pipe: Pipeline) -> Value:
             if own in part.slots and not same(part.slots[own], present):
                 found[f"{name} {own.name}"] = part.slots[own]
     return AbstractDict(found)
+
+
+def _with_ambient(interpreter: Interpreter, pipe: Pipeline, settings: Value) -> Value:
+    """Return a pipeline's settings with what holds around its call."""
+    if not isinstance(settings, AbstractDict):
+        return settings
+    return AbstractDict({**settings.slots, **ambient_settings(interpreter, pipe)})
 
 
 def _unknown_pipeline(pipe: Unknown) -> Slots:
@@ -167,6 +178,7 @@ class _Given:
                 name: clone(value, self._spend)
                 for name, value in self.values.items()
                 if name not in NEUTRAL_CALL
+                and not (signature.takes_more and name not in signature.order)
                 and not (name in known and is_default(value, known[name]))
                 and not (name == "output_type" and value in DECODED)
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worker.judging.facts.loading import READING
 from worker.judging.facts.methods import (
+    CHANGING,
     LORA_METHODS,
     NEUTRAL_METHODS,
     NEUTRAL_PART_METHODS,
@@ -13,12 +14,11 @@ from worker.judging.facts.methods import (
 )
 from worker.judging.facts.signatures import signature
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments
+from worker.judging.static.arguments import Arguments, without_defaults
 from worker.judging.static.interpreter.effects import taint
-from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import digest, fingerprint
-from worker.judging.static.libraries import lora
-from worker.judging.static.libraries.defaults import without_defaults
+from worker.judging.static.libraries import accelerators, lora
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.libraries.placement import (
     MOVES,
@@ -48,8 +48,12 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
     """Call a method of a pipeline; a method not known here is kept as a setting."""
     store = interpreter.store
     settings = pipe.settings
+    if method == "tgate":
+        accelerators.refuse_tgate(pipe)
     if method in ("__call__", "tgate"):
         return call_pipeline(interpreter, pipe, given, through_tgate=method == "tgate")
+    if method in ("cuda", "cpu", "half", "float"):  # models have these, pipelines do not
+        raise Raised("AttributeError", Why.HAS_NO_PART(cls=pipe.cls, name=method))
     if method in MOVES:
         _move(interpreter, pipe, method, given)
         return pipe
@@ -62,7 +66,7 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
     if method.startswith("_"):
         change(interpreter, pipe, method, *given.positional, *given.keywords.values())
     if method in NEUTRAL_METHODS or not isinstance(settings, AbstractDict):
-        return Unknown(Why.RESULT(function=method))
+        return _result(method)
     if method in OFFLOADING:
         store.assign(pipe, Pipeline.device, "cuda")
         _drop_of_parts(interpreter, pipe, Component.device)
@@ -74,7 +78,13 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
         store.set(settings.slots, lora.SETTING, MISSING if after is None else after)
         return None
     _record(interpreter, settings, method, given)
-    return Unknown(Why.RESULT(function=method))
+    return _result(method)
+
+
+def _result(method: str) -> Value:
+    """Return what a method returns: nothing where its name says that it changes the pipeline."""
+    known = signature("pipeline methods", method) is not None
+    return None if known and method.startswith(CHANGING) else Unknown(Why.RESULT(function=method))
 
 
 def _record(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments
-from worker.judging.static.libraries.defaults import without_defaults
+from worker.judging.static.arguments import Arguments, without_defaults
 from worker.judging.static.objects import AbstractDict, Component, Field, Pipeline
 from worker.judging.static.values import MISSING, Lib, Unknown, Value
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from worker.judging.facts.signatures import signature
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments
+from worker.judging.static.arguments import Arguments, without_defaults
 from worker.judging.static.interpreter.interpreter import Raised
-from worker.judging.static.libraries.defaults import without_defaults
 from worker.judging.static.objects import Made, Slots
 
 

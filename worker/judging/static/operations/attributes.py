@@ -95,7 +95,7 @@ def _read_library_object(interpreter: Interpreter, owner: AbstractObject, name: 
         return found
     if name in PLAIN_ATTRIBUTES:
         return Unknown(Why.ATTRIBUTE(name=name))
-    return Part(Why.ATTRIBUTE(name=name), owner=owner, name=name, own=True)
+    return Part(Why.ATTRIBUTE(name=name), owner=owner, name=name, own=True, root=name)
 
 
 def _read_pipeline(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
@@ -135,8 +135,8 @@ def has_part(pipe: Pipeline, name: str) -> bool | None:
 def component(interpreter: Interpreter, pipe: Pipeline, name: str) -> Value:
     """Return a pipeline's part, made at its first use."""
     if name not in pipe.slots:
-        part = Component({Component.of: pipe.model_id, Component.home: pipe.settings})
-        interpreter.store.put(pipe.slots, name, part)
+        slots = {Component.of: pipe.model_id, Component.role: name, Component.home: pipe.settings}
+        interpreter.store.put(pipe.slots, name, Component(slots))
     return pipe.slots[name]
 
 
@@ -147,6 +147,8 @@ def write(interpreter: Interpreter, owner: Value, name: str, value: Value) -> No
         raise Abandoned(Why.LIBRARY_CHANGED(name=f"{owner.path}.{name}"))
     if isinstance(owner, Lib):
         store.put(interpreter.overridden, f"{owner.path}.{name}", value)
+        if owner.root == "torch":
+            store.put(interpreter.ambient, f"{owner.path}.{name}", value)
     elif isinstance(owner, Pipeline):
         _write_pipeline(interpreter, owner, name, value)
     elif isinstance(owner, Instance):
