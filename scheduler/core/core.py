@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from scheduler.config.sweep import Limits
 from scheduler.config.units import format_duration
@@ -36,6 +36,7 @@ from scheduler.core.events import (
     Interrupt,
     Paused,
     Resumed,
+    SetAside,
     Start,
     StartRefused,
     Stop,
@@ -56,6 +57,7 @@ from scheduler.core.states import (
 from scheduler.core.verdict import Kind, Verdict
 
 ENDED_STORIES = 64  # tasks that have ended and whose story is kept a while
+LAST_INTERRUPT = 2  # drains, stops; one more leaves
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
 # Looking a member up in its enumeration costs as much as the rest of a move.
 WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
@@ -99,6 +101,7 @@ class Core:
         limits: Limits,
         now: float,
         devices: Mapping[str, int | None] | None = None,
+        alike: Collection[str] = (),
     ) -> None:
         """Begin with what earlier dispatchers left.
 
@@ -109,6 +112,7 @@ class Core:
             now: the time.
             devices: the memory in bytes of each device that events may name, None where it is not
                 known: no task is given up for want of memory that one of them has.
+            alike: those of them that are parts of one whole and never set aside: CPU slots.
         """
         self._policy = policy
         self._limits = limits
@@ -131,7 +135,7 @@ class Core:
         self._last_stories: deque[tuple[int, list[tuple[float, Step]]]] = deque(
             maxlen=ENDED_STORIES
         )
-        self._fleet = Fleet()
+        self._fleet = Fleet(alike)
         self._look_again = False  # something changed that may suit a constrained task
         # Heap: (when, task, when its attempt started, is_timeout).
         self._watches: list[tuple[float, int, float, bool]] = []
@@ -258,7 +262,8 @@ class Core:
     def _move(self, task: int, step: Step, to: State) -> None:
         """Put a task into a state to which an event or an action leads from where it stands."""
         state = self._state[task]
-        assert to in TRANSITIONS[state][type(step)], f"{state.name} to {to.name}: {step}"
+        if to not in TRANSITIONS[state].get(type(step), ()):
+            raise ImpossibleEventError(step, state, self._story(task))
         if to is not state:
             self._counts[state] -= 1
             self._counts[to] += 1
@@ -307,21 +312,20 @@ class Core:
             self._release(task)
         self._move(task, event, JUDGING)
         if attempt.verdict.completed:
-            self._fleet.completed_on(attempt.device, self._now)
+            self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
             self._write(task)
             return
         self._history[task] = (*self._history.get(task, ()), attempt)
-        if (aside := self._fleet.failed_on(attempt, task, self._now)) is not None:
-            self._look_again = True
-            self._actions.append(aside)
+        self._set_aside(self._fleet.failed_on(attempt, task, self._now))
         if attempt.verdict.kind is Kind.DISK_FULL:
             self._pause(attempt.verdict.cause)
         self._after_failure(task)
 
     def _after_failure(self, task: int) -> None:
         """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
-        step = self._policy.next_step(self._history[task])
+        step = self._next_step(task)
         if isinstance(step, GiveUp):
+            self._set_aside(self._fleet.gave_up(task, self._now))
             self._write(task, step)
             return
         waits = Waits(self._ids[task], step)
@@ -331,6 +335,14 @@ class Core:
             heapq.heappush(self._delayed, (step.at, task, step))
         else:
             self._queue(task, step)
+
+    def _next_step(self, task: int) -> Retry | GiveUp:
+        """Return what becomes of a task that has failed: what fails on a suspect device flees it."""
+        history = self._history[task]
+        step = self._policy.next_step(history)
+        if isinstance(step, Retry) and step.avoid is None and self._fleet.flees(history[-1]):
+            return replace(step, avoid=history[-1].device)
+        return step
 
     def _queue(self, task: int, retry: Retry) -> None:
         if not self._fleet.can_have_more_than(retry.above_memory):
@@ -378,6 +390,11 @@ class Core:
         for task, running in self._running.items():
             if running.device == event.device:
                 self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
+
+    def _set_aside(self, aside: SetAside | None) -> None:
+        if aside is not None:
+            self._look_again = True
+            self._actions.append(aside)
 
     # --- matching ------------------------------------------------------------------------------
 
@@ -437,12 +454,11 @@ class Core:
         self._release(task)
         self._withhold(device)
         self._move(task, event, WAITING)
-        history = self._history.get(task)
-        if history is None:
+        if task not in self._history:
             self._untried[task] = True
             self._first_untried = min(self._first_untried, task)
             return
-        step = self._policy.next_step(history)
+        step = self._next_step(task)
         assert isinstance(step, Retry)
         self._queue(task, step)
 
@@ -524,12 +540,17 @@ class Core:
         self._interrupts += 1
         if self._interrupts == 1:
             self._actions.append(Draining())
-        else:
-            for task in list(self._running):
-                self._stop(task, Verdict(Kind.STOPPED, "stopped by the user"))
+        for task in list(self._running) if self._interrupts > 1 else ():
+            self._stop(task, Verdict(Kind.STOPPED, "stopped by the user"))
 
     def _end(self) -> None:
         if self._finished:
+            return
+        if (
+            self._interrupts > LAST_INTERRUPT
+        ):  # what cannot be stopped is left to the next dispatcher
+            self._finished = True
+            self._actions.append(Finish(130))
             return
         busy = len(self._running) + self._counts[JUDGING] + self._counts[WRITING]
         if self._interrupts > 1:

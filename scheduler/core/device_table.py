@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from scheduler.core.events import SetAside
-from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry
+from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry, RetryCode
 from scheduler.core.verdict import Kind
 
-# Different tasks in a row that failed on a device while others succeeded elsewhere.
-SUSPECT_AFTER = 3
+# What speaks against a device since its last completion, each task once, if it failed nowhere else:
+# it was completed elsewhere, or it is given up without having been tried elsewhere.
+PROVEN, GIVEN_UP = 2, 1
+SET_ASIDE_AT = 6  # three tasks that are fine elsewhere
+OWN_ERRORS = 2  # tasks that met an error of the device itself
+# Tasks in a row that failed on it and nowhere else: from then on what fails there is tried elsewhere.
+SUSPECT_AFTER = 2
 ASIDE = 600.0  # seconds that a device is set aside the first time; doubles each time
 MAX_ASIDE = 6 * 3600.0
 MOST_FREE = 0.95  # of a device's memory: a driver keeps 1 to 3 % of it for itself
+
+
+@dataclass(slots=True)
+class _Failure:
+    """A task that failed on a device, since that last completed one, and on no other."""
+
+    own_error: bool = False
+    weight: int = 0
 
 
 @dataclass(slots=True)
@@ -35,9 +48,14 @@ class Device:
     times_aside: int = 0
     # It stands in the heap of idle devices.
     queued: bool = False
-    # The suspicious failures since its last completion: task -> whether any was the device's own error.
-    failures: dict[int, bool] = field(default_factory=dict)
+    # By task.
+    failures: dict[int, _Failure] = field(default_factory=dict)
     first_failure: float = 0.0
+    last_cause: str = ""
+
+    @property
+    def suspect(self) -> bool:
+        return len(self.failures) >= SUSPECT_AFTER
 
     def usable(self, now: float) -> bool:
         return self.idle and not self.attempts and self.aside_until <= now
@@ -49,12 +67,20 @@ class Device:
 class Fleet:
     """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
 
-    def __init__(self) -> None:
+    def __init__(self, alike: Collection[str] = ()) -> None:
+        """Begin without devices.
+
+        Args:
+            alike: devices that are parts of one whole (CPU slots): none is ever worse than the others.
+        """
+        self._alike = frozenset(alike)
         self._by_name: dict[str, Device] = {}
         self._by_ordinal: list[Device] = []
         self._idle: list[int] = []  # heap of ordinals; those no longer usable are skipped
         self._asides: list[tuple[float, int]] = []  # heap: (until when, ordinal)
         self._last_completion: dict[str, float] = {}
+        # The only device on which a task has failed; None: there were several, so it is the task's fault.
+        self._failed_on: dict[int, Device | None] = {}
 
     def __getitem__(self, name: str) -> Device:
         """Return the device of that name, which becomes known by being asked for."""
@@ -112,7 +138,9 @@ class Fleet:
         """Say whether the device meets the conditions under which a task is to be tried again."""
         if not device.has_more_than(retry.above_memory):
             return False
-        if retry.avoid == device.name:
+        if retry.avoid == device.name and (
+            retry.reason.code is RetryCode.DEVICE_ERROR or device.suspect
+        ):
             return not any(
                 other is not device
                 and (
@@ -124,37 +152,65 @@ class Fleet:
             )
         return True
 
-    def completed_on(self, name: str, now: float) -> None:
-        """Record that an attempt was completed there: it clears the device of suspicion."""
+    def completed_on(self, name: str, task: int, now: float) -> SetAside | None:
+        """Record that an attempt was completed there: it clears the device of suspicion.
+
+        If the task has failed on one other device, that speaks against that one.
+        """
         device = self[name]
         device.failures.clear()
         device.times_aside = 0
         self._last_completion[name] = now
+        return self._weigh(task, PROVEN, now)
+
+    def gave_up(self, task: int, now: float) -> SetAside | None:
+        """Record that a task has failed for good: if always on one device, that speaks against it."""
+        return self._weigh(task, GIVEN_UP, now)
 
     def failed_on(self, attempt: JudgedAttempt, task: int, now: float) -> SetAside | None:
-        """Record a failure; set the device aside if different tasks fail on it one after the other.
+        """Record a failure; set the device aside if tasks that fail nowhere else fail on it.
 
-        Errors of the device itself suffice. Other failures count only if tasks were completed elsewhere
-        meanwhile: a sweep whose tasks fail everywhere must not lose its devices, or its user would
-        wait hours to learn of his own mistake.
+        Errors of the device itself suffice. Otherwise it must be known of the tasks that they do not fail
+        elsewhere: flaky tasks, and those that always fail, must not cost a sweep its devices.
         """
-        if attempt.verdict.kind not in SUSPICIOUS:
+        if attempt.verdict.kind not in SUSPICIOUS or attempt.device in self._alike:
             return None
         device = self[attempt.device]
+        only_one = self._failed_on.setdefault(task, device)
+        if only_one is not device:
+            if only_one is not None:
+                only_one.failures.pop(task, None)
+                self._failed_on[task] = None
+            return None
         if not device.failures:
             device.first_failure = attempt.ended
-        is_own = attempt.verdict.kind is Kind.DEVICE_ERROR
-        device.failures[task] = is_own or device.failures.get(task, False)
-        own_error = sum(device.failures.values()) >= SUSPECT_AFTER - 1
-        outlier = len(device.failures) >= SUSPECT_AFTER and any(
+        failure = device.failures.setdefault(task, _Failure())
+        failure.own_error |= attempt.verdict.kind is Kind.DEVICE_ERROR
+        device.last_cause = attempt.verdict.cause
+        return self._judge(device, now)
+
+    def flees(self, last: JudgedAttempt) -> bool:
+        """Say whether a task whose last attempt that was should rather be tried elsewhere."""
+        return last.verdict.kind in SUSPICIOUS and self[last.device].suspect
+
+    def _weigh(self, task: int, weight: int, now: float) -> SetAside | None:
+        device = self._failed_on.pop(task, None)
+        if device is None or task not in device.failures:
+            return None
+        device.failures[task].weight = weight
+        return self._judge(device, now)
+
+    def _judge(self, device: Device, now: float) -> SetAside | None:
+        own_errors = sum(failure.own_error for failure in device.failures.values())
+        is_outlier = sum(f.weight for f in device.failures.values()) >= SET_ASIDE_AT and any(
             at >= device.first_failure
             for name, at in self._last_completion.items()
             if name != device.name
         )
-        if not (own_error or outlier) or device.aside_until > now:
+        if not (own_errors >= OWN_ERRORS or is_outlier) or device.aside_until > now:
             return None
         device.aside_until = now + min(MAX_ASIDE, ASIDE * 2.0**device.times_aside)
         device.times_aside += 1
         device.failures.clear()
         heapq.heappush(self._asides, (device.aside_until, device.ordinal))
-        return SetAside(device.name, device.aside_until, attempt.verdict.cause)
+        return SetAside(device.name, device.aside_until, device.last_cause)

@@ -92,17 +92,17 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
 
 
 class ImpossibleEventError(Exception):
-    """An event that cannot happen where its task stands: a defect of the caller's.
+    """An event, or an action, that cannot be where its task stands: a defect of the caller's, or the core's.
 
     Attributes:
-        event: the event.
+        event: the event or action.
         state: where the task stands; None if there is no such task.
         story: the task's last steps, oldest first, each with its time; of a task that ended long ago
             nothing is kept.
     """
 
     def __init__(
-        self, event: TaskEvent, state: State | None, story: Sequence[tuple[float, Step]] = ()
+        self, event: Step, state: State | None, story: Sequence[tuple[float, Step]] = ()
     ) -> None:
         self.event = event
         self.state = state

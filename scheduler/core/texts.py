@@ -49,4 +49,4 @@ def give_up_text(reason: GiveUp) -> str:
 
 def set_aside_text(cause: str) -> str:
     """Return why a device is set aside; ``cause`` is that of the last failure on it."""
-    return f"different tasks failed on it one after the other, the last with: {cause}"
+    return f"different tasks failed on it and nowhere else, the last with: {cause}"

@@ -102,6 +102,7 @@ class Dispatcher:
             sweep.limits,
             time.monotonic(),
             {device.id: device.total_memory for device in executor.devices},
+            [device.id for device in executor.devices if device.kind == "cpu"],
         )
         # Journal events so far.
         self._emitted = 0
@@ -122,6 +123,9 @@ class Dispatcher:
                 while self._exit_code is None and not self._detached:
                     self._turn()
                 self._end()
+            except BaseException:
+                self._executor.close()  # what runs goes on, for the next dispatcher
+                raise
             finally:
                 self._journal.close()
         return 130 if self._exit_code is None else self._exit_code

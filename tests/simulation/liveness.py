@@ -49,6 +49,7 @@ class _Task:
     history: list[JudgedAttempt]
     place: int  # in the sweep's order
     due: float = 0.0  # not to be tried before
+    flees: bool = False  # the device on which it failed last was suspect then
     device: str = ""  # of the running attempt, as what follows
     started: float = 0.0
     alive: float = 0.0  # the last sign of life that the core was told of
@@ -91,7 +92,9 @@ class LivenessProperties:
         retries: RetrySettings,
         max_halvings: int,
         limits: Limits,
+        alike: frozenset[str] = frozenset(),
     ) -> None:
+        self._alike = alike  # devices that are never set aside
         self._retries = retries
         self._max_halvings = max_halvings
         self._limits = limits
@@ -99,6 +102,8 @@ class LivenessProperties:
         self._at: dict[Stage, dict[str, _Task]] = {stage: {} for stage in Stage}
         self._devices: dict[str, _Device] = {}
         self._completions: dict[str, float] = {}  # device -> when an attempt was completed on it
+        self._failed_on: dict[str, set[str]] = {}  # task -> where it has failed
+        self._evidence: dict[str, int] = {}  # task -> what its end says against the one such device
         self._paused = self._draining = self._finished = False
         self._disk_writable = True
         self._interrupts = 0
@@ -137,6 +142,7 @@ class LivenessProperties:
             case ev.StartRefused():
                 task = self._tasks[event.task]
                 self._move(task, Stage.WAITING)
+                task.flees = bool(task.history) and self._flees(task.history[-1])
                 device = self._devices[task.device]
                 device.idle = device.within_reach = False
             case ev.AttemptExited():
@@ -166,20 +172,39 @@ class LivenessProperties:
             device.failures.clear()
             device.times_aside = 0
             self._completions[device.name] = now
-        elif kind in _BLAMES_THE_DEVICE:
+            self._evidence[task.id] = 2
+        elif kind in _BLAMES_THE_DEVICE and device.name not in self._alike:
             device.failures.append((task.id, attempt))
-            device.must_go = device.aside_until <= now and self._is_suspect(device)
+            self._failed_on.setdefault(task.id, set()).add(device.name)
+            device.must_go = self._has_earned_it(device, now)
+        if kind is not Kind.COMPLETED and self._is_used_up(task.history):
+            self._evidence[task.id] = 1
+        for name in self._failed_on.get(task.id, ()) if task.id in self._evidence else ():
+            self._devices[name].must_go = self._has_earned_it(self._devices[name], now)
+        task.flees = self._flees(attempt)
         if kind is Kind.DISK_FULL:
             self._disk_writable = False
 
-    def _is_suspect(self, device: _Device) -> bool:
-        failed = {task for task, _ in device.failures}
-        own = {task for task, at in device.failures if at.verdict.kind is Kind.DEVICE_ERROR}
-        since = device.failures[0][1].ended
+    def _blamed_for(self, device: _Device) -> set[str]:
+        """Return the tasks that failed on the device since its last completion, and nowhere else."""
+        return {task for task, _ in device.failures if self._failed_on[task] == {device.name}}
+
+    def _has_earned_it(self, device: _Device, now: float) -> bool:
+        blamed = self._blamed_for(device)
+        if device.aside_until > now or not blamed:
+            return False
+        own = {t for t, at in device.failures if at.verdict.kind is Kind.DEVICE_ERROR} & blamed
+        since = next(attempt.ended for _, attempt in device.failures)
         completed_elsewhere = any(
             at >= since for name, at in self._completions.items() if name != device.name
         )
-        return len(own) >= 2 or (len(failed) >= 3 and completed_elsewhere)
+        evidence = sum(self._evidence.get(task, 0) for task in blamed)
+        return len(own) >= 2 or (evidence >= 6 and completed_elsewhere)
+
+    def _flees(self, last: JudgedAttempt) -> bool:
+        device = self._device(last.device)
+        blames = last.verdict.kind in _BLAMES_THE_DEVICE
+        return blames and not device.must_go and len(self._blamed_for(device)) >= 2
 
     # --- what it decides -----------------------------------------------------------------------
 
@@ -249,7 +274,7 @@ class LivenessProperties:
         enough = device.has_more_than(needed)
         demand("an OOM is retried where more memory is free", enough, start, device, needed)
         elsewhere = not self._avoids(task, device, now)
-        demand("a device error sends its task elsewhere", elsewhere, start, self._devices)
+        demand("a device in doubt sends its task elsewhere", elsewhere, start, self._devices)
         if not past:
             waiting = self._waiting(now)
             first = min((t for t in waiting if not t.history), key=lambda t: t.place)
@@ -308,6 +333,7 @@ class LivenessProperties:
         under_way = self._at[Stage.RUNNING] or self._at[Stage.EXITED] or writing
         waits = not self._interrupts and self._at[Stage.WAITING]
         demand("a sweep ends when nothing is under way", under_way or waits, self._tasks)
+        demand("the third Ctrl-C ends it", self._interrupts < 3)
 
     def _check_waiting(self, now: float) -> None:
         waiting = self._waiting(now)
@@ -352,11 +378,12 @@ class LivenessProperties:
         return enough and not self._avoids(task, device, now)
 
     def _avoids(self, task: _Task, device: _Device, now: float) -> bool:
-        """Say whether the task failed by an error of this device, and may hope for another."""
+        """Say whether the task, or tasks one after the other, failed on this device, and another may do."""
         if not task.history:
             return False
         last, needed = task.history[-1], self._memory_needed(task.history)
-        if last.verdict.kind is not Kind.DEVICE_ERROR or last.device != device.name:
+        flees = task.flees and len(self._blamed_for(device)) >= 2
+        if last.device != device.name or not (last.verdict.kind is Kind.DEVICE_ERROR or flees):
             return False
         return any(
             (other.within_reach or self._in_use(other))

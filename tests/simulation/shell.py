@@ -54,9 +54,10 @@ class Shell:
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
         self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
-        self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now)
+        alike = frozenset(world.gpus if world.slots else ())
+        self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now, alike=alike)
         self._liveness = LivenessProperties(
-            seeds, world.policy.settings, world.max_halvings, world.limits
+            seeds, world.policy.settings, world.max_halvings, world.limits, alike
         )
         self._open_attempts = open_attempts
 

@@ -203,8 +203,8 @@ class IgnoresTheSecondInterrupt(Core):
 
 
 class NeverSetsADeviceAside(Core):
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
         self._fleet.failed_on = lambda *_: None
 
 

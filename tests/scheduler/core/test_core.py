@@ -56,3 +56,13 @@ def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_
     assert core.handle(ev.DeviceIdle("large", 79 * gib, 80 * gib), 3.0) == [
         ev.Start("a", 2, "large", 0)
     ]
+
+
+def test_the_third_ctrl_c_ends_whatever_still_runs():
+    core = Core([InitialTask("a")], Policy(), Limits(), 0.0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    first, second, third = (core.handle(ev.Interrupt(), 1.0 + n) for n in range(3))
+    assert first == [ev.Draining()]
+    assert [type(action) for action in second] == [ev.Stop]
+    assert third == [ev.Finish(130)]
+    assert core.handle(ev.Interrupt(), 5.0) == []

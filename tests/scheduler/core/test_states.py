@@ -154,3 +154,9 @@ def test_every_transition_of_the_table_is_made() -> None:
     stay = {(begin, step, end) for begin, step, end in table() if begin == end}
     assert Recording.made >= table() - stay
     assert Recording.made <= table()
+
+
+def test_a_move_that_the_table_lacks_raises_also_under_minus_o() -> None:
+    core = core_in(State.RUNNING)
+    with pytest.raises(ImpossibleEventError, match="the task is RUNNING"):
+        core._move(0, ev.CheckpointWritten("a"), State.DONE)
