@@ -108,7 +108,8 @@ COMMANDS = {
 
 exit codes: 0 every task completed, 1 some failed for good, 2 wrong command line or sweep file,
 3 another dispatcher holds the sweep, 130 interrupted.
-Ctrl-C once: start nothing new, let running attempts end; twice: stop them. All of it can be resumed.""",
+Ctrl-C once: start nothing new, let running attempts end; twice: stop them;
+a third time: leave at once, without waiting for their end. All of it can be resumed.""",
     ),
     "status": Command(
         "what is done, runs, waits and failed, and why",
@@ -261,6 +262,15 @@ def _run(command: str, arguments: argparse.Namespace) -> int:
     except BrokenPipeError:
         discard_output()
         code = 0
+    except RuntimeError as error:
+        if str(error) != "can't start new thread":
+            raise
+        print(
+            "no thread can be started: too many processes of this user run, or memory is short "
+            "(ulimit -u, ulimit -v); the same command goes on from here",
+            file=sys.stderr,
+        )
+        code = 2
     except OSError as error:
         discard_output()
         # An error that names no file is standard output's.

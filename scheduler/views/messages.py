@@ -91,7 +91,8 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
         case je.DispatcherEnded():
             left = len(event.left_running)
             go_on = f"{left} attempt(s) go on and will be taken over by the same command"
-            return f"dispatcher leaves; {go_on}" if event.exit_code is None else None
+            leaves = event.exit_code is None or (event.exit_code == 130 and left)
+            return f"dispatcher leaves; {go_on}" if leaves else None
         case je.AttemptEnded() | Snapshot():
             return None
 

@@ -245,6 +245,13 @@ class SweepRunner:
             assert time.monotonic() < patience, f"the journal never had {event!r} of {task}"
             time.sleep(0.01)
 
+    def wait_for_log(self, what: str, task: str) -> None:
+        """Wait until the task's worker has logged that."""
+        patience = time.monotonic() + PATIENCE
+        while not self.logged(what, task):
+            assert time.monotonic() < patience, f"{task} never logged {what!r}"
+            time.sleep(0.01)
+
     def status(self) -> dict[str, Any]:
         """Return what ``status --json`` says."""
         ended = self.run("status", self.file, "--json")

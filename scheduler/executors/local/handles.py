@@ -17,6 +17,9 @@ from scheduler.executors.local import wire
 from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.regular_files import open_own
 
+# The second for one that somebody stopped (SIGSTOP): the first would wait for its end.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGCONT)
+
 
 class SupervisorHandle:
     """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
@@ -84,8 +87,8 @@ class SupervisorHandle:
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
-            # Our child, not yet reaped: the pid is its own.
-            self._process.send_signal(signal.SIGTERM)
+            for number in STOP_SIGNALS:  # our child, not yet reaped: the pid is its own
+                self._process.send_signal(number)
 
     def release(self) -> None:
         """Let the supervisor go: at once if it is idle, else when its attempt is over."""
@@ -96,6 +99,7 @@ class SupervisorHandle:
 
     def reap(self) -> None:
         """Wait for a released or dead supervisor."""
+        self._process.send_signal(signal.SIGCONT)  # one that somebody stopped would never go
         self._process.wait()
 
 
@@ -133,7 +137,8 @@ class AdoptedSupervisor:
     def stop(self) -> None:
         """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
+            for number in STOP_SIGNALS:
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def release(self) -> None:
         """Forget it; it goes by itself when its attempt is over."""

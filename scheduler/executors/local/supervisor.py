@@ -172,7 +172,7 @@ class Supervisor:
         while not self._wait(None if kill_at is None else kill_at - time.monotonic(), pidfd):
             if self._stop_asked and not stopped:
                 stopped, kill_at = True, time.monotonic() + grace
-                send_to_all(signal.SIGTERM)
+                ask_all_to_end()
             if kill_at is not None and time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
                 # Again, should something have been started meanwhile.
@@ -202,7 +202,7 @@ class Supervisor:
             return 0
         left = descendants(os.getpid())
         kill_at = time.monotonic() + grace
-        send_to_all(signal.SIGTERM)
+        ask_all_to_end()
         while reap():  # each end is a SIGCHLD on the wake pipe
             if time.monotonic() >= kill_at:
                 send_to_all(signal.SIGKILL)
@@ -382,6 +382,12 @@ def _descendants_by_scan(ancestor: int) -> list[int]:
         if not new:
             return sorted(family - {ancestor})
         family |= new
+
+
+def ask_all_to_end() -> None:
+    """Send SIGTERM to every descendant, and let those go on that are stopped: they could not heed it."""
+    send_to_all(signal.SIGTERM)
+    send_to_all(signal.SIGCONT)
 
 
 def send_to_all(number: int) -> None:

@@ -6,11 +6,17 @@ import hashlib
 import json
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
+from scheduler.cli.main import main
+from scheduler.core.events import Activity
+from scheduler.core.states import ImpossibleEventError
+from scheduler.dispatch.dispatcher import Dispatcher
+from scheduler.executors.local.executor import LocalExecutor
 from tests.helpers.sweep_runner import SweepRunner
 
 
@@ -366,3 +372,32 @@ def test_an_environment_variable_that_is_not_set(runner: SweepRunner) -> None:
 def test_a_program_that_the_sweep_s_own_path_does_not_have(runner: SweepRunner) -> None:
     runner.write_text("matrix: {x: [1]}\nworker: {command: [bash], env: {PATH: /nowhere}}\n")
     assert "no program 'bash' on the PATH of worker.env (/nowhere)" in runner.run().err
+
+
+# --- in this process -----------------------------------------------------------------------------
+
+
+def test_where_no_thread_can_be_started_a_sentence_says_so(
+    runner: SweepRunner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    code = main([str(runner.write({"a": "ok"})), "--root", str(runner.root)])
+    assert code == 2
+    assert capsys.readouterr().err.startswith("no thread can be started: too many processes")
+
+
+def test_a_defect_leaves_the_executor_closed(
+    runner: SweepRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise ImpossibleEventError(Activity("a", 0.0), None)
+
+    closed: list[bool] = []
+    monkeypatch.setattr(Dispatcher, "_turn", fail)
+    monkeypatch.setattr(LocalExecutor, "close", lambda _: closed.append(True))
+    with pytest.raises(ImpossibleEventError):
+        main([str(runner.write({"a": "ok"})), "--root", str(runner.root)])
+    assert closed == [True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -50,6 +51,66 @@ def test_ctrl_c_twice_stops_what_runs_and_charges_nothing(runner: SweepRunner) -
     assert not alive(runner.logged("start")[0]["pid"])
     assert not runner.paths.failed("a").exists()
     assert runner.run().code == 0  # though max_attempts is 1
+
+
+def test_a_third_ctrl_c_leaves_what_does_not_end(runner: SweepRunner) -> None:
+    runner.write({"a": "deaf"}, devices={"cpu_slots": 1})
+    running = runner.start()
+    runner.wait_for_log("hangs", "a")
+    for line in ("interrupted", "stopping"):
+        running.send(signal.SIGINT)
+        running.wait_for(line)
+    running.send(signal.SIGINT)
+    ended = running.end()
+    assert ended.code == 130
+    assert (
+        "dispatcher leaves; 1 attempt(s) go on and will be taken over by the same comm" in ended.out
+    )
+    runner.script({"a": "ok"})
+    assert runner.run().code == 0
+    assert runner.starts("a") == 2
+
+
+@pytest.mark.parametrize("stopped", ["supervisor", "worker"])
+def test_what_somebody_stopped_can_be_ended(runner: SweepRunner, stopped: str) -> None:
+    runner.write({"a": ["gate; ok", "ok"]}, devices={"cpu_slots": 1})
+    running = runner.start()
+    runner.reach_gate("a")
+    worker = runner.logged("start")[0]["pid"]
+    supervisor = runner.attempt("a")["supervisor"]
+    os.kill(supervisor if stopped == "supervisor" else worker, signal.SIGSTOP)
+    running.send(signal.SIGINT)
+    running.wait_for("interrupted")
+    running.send(signal.SIGINT)
+    assert running.end().code == 130
+    assert not alive(worker)
+    assert runner.run().code == 0
+
+
+@pytest.mark.parametrize("limit", ["timeout", "stall"])
+def test_a_limit_ends_an_attempt_whose_supervisor_is_stopped(
+    runner: SweepRunner, limit: str
+) -> None:
+    runner.write({"a": ["gate; ok", "ok"]}, devices={"cpu_slots": 1}, limits={limit: "2s"})
+    running = runner.start()
+    runner.reach_gate("a")
+    os.kill(runner.attempt("a")["supervisor"], signal.SIGSTOP)
+    ended = running.end()
+    assert (ended.code, f"limits.{limit}" in ended.out) == (0, True)
+
+
+def test_an_idle_supervisor_that_is_stopped_holds_nobody_up(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok", "b": "gate; ok"}, devices={"cpu_slots": 2})
+    running = runner.start()
+    open_b = runner.reach_gate("b")
+    open_a = runner.reach_gate("a")
+    supervisor = runner.attempt("a")["supervisor"]
+    open_a()
+    running.wait_for("a: completed")
+    with contextlib.suppress(ProcessLookupError):  # it may have gone by itself
+        os.kill(supervisor, signal.SIGSTOP)
+    open_b()
+    assert running.end().code == 0
 
 
 def test_ctrl_c_while_nothing_runs_ends_at_once(runner: SweepRunner) -> None:
