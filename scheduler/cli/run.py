@@ -14,19 +14,22 @@ from scheduler.cli.devices import open_devices
 from scheduler.cli.locate import locate_to_run, misplaced_script, remember, shown
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.placeholders import UnsetVariable
+from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
-from scheduler.dispatch.recovery import recover, set_right
+from scheduler.dispatch.recovery import Running, Waiting, recover
+from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
+from scheduler.views.messages import in_doubt
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
@@ -128,6 +131,17 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     for task in sweep.tasks:
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")
+    for state, why, tasks in recovered.doubts():
+        if len(tasks) > 1:
+            print(printable(in_doubt(tasks, state, why), " "))
     for task_id, rejected in recovered.rejected:
-        print(f"  {task_id}: its checkpoint does not hold: {rejected.why}; it would run again")
+        if isinstance(recovered.standings[task_id], Running | Waiting):
+            print(
+                printable(
+                    f"  {task_id}: its checkpoint does not hold: {rejected.why}; it would run again",
+                    " ",
+                )
+            )
+    for task_id in recovered.taken_again:
+        print(f"  {task_id}: its checkpoint, which was set aside, holds again")
     print("nothing was started")

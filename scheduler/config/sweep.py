@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import PurePath
 from typing import Any
 
+from scheduler.config.differences import without_logins, without_secrets
 from scheduler.config.placeholders import as_text, expand_home, expand_variables, fill
 from scheduler.config.strict_yaml import with_numbers
 
@@ -140,6 +141,24 @@ class Sweep:
         env = {name: str(value) for name, value in self.env.items()}
         common = (self.axes, self.command, dict(self.args), env, self.search)
         return hashlib.sha256(_canonical(common))
+
+    @cached_property
+    def settings_digest(self) -> str:
+        """A short digest of all that checkpoints answer for beside matrix values; of ``validate`` too."""
+        state = self._common_digest.copy()
+        state.update(_canonical((self.rules.success, self.rules.failure)))
+        return state.hexdigest()[:16]
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """What `settings_digest` is of, as it is kept on disk and compared: plain data, without secrets."""
+        return {
+            "command": without_logins(list(self.command)),
+            "args": without_secrets(self.args),
+            "env": without_secrets(self.env, environment=True),
+            "search": without_secrets({"": self.search})[""],
+            "validate": {"success": self.rules.success, "failure": list(self.rules.failure)},
+        }
 
     def argv(self, task: Task, overrides: Mapping[str, Any], results: str, spec: str) -> list[str]:
         """Return the worker's command line for one attempt; ``overrides`` replace args."""

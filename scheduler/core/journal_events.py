@@ -74,6 +74,25 @@ class CheckpointRejected:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointsInDoubt:
+    """Checkpoints do not hold for the same reason; each is set aside when its task starts anew."""
+
+    NAME: ClassVar = "checkpoints_in_doubt"
+    tasks: Sequence[str]
+    # What they said: completed, failed.
+    state: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointsTakenAgain:
+    """Checkpoints that were set aside hold again."""
+
+    NAME: ClassVar = "checkpoints_taken_again"
+    tasks: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class UnlistedTask:
     """An attempt runs of a task that is no longer in the sweep."""
 
@@ -237,6 +256,8 @@ JournalEvent = (
     | DispatcherEnded
     | SweepLost
     | CheckpointRejected
+    | CheckpointsInDoubt
+    | CheckpointsTakenAgain
     | UnlistedTask
     | DeviceState
     | AttemptStarted

@@ -155,6 +155,8 @@ class SweepProgress:
             case (
                 je.SweepLost()
                 | je.CheckpointRejected()
+                | je.CheckpointsInDoubt()
+                | je.CheckpointsTakenAgain()
                 | je.UnlistedTask()
                 | je.AttemptStopping()
                 | je.OthersCame()

@@ -18,9 +18,10 @@ import os
 import selectors
 import signal
 import time
+from dataclasses import replace
 from typing import Protocol
 
-from scheduler.config.sweep import Sweep
+from scheduler.config.sweep import Sweep, Task
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.core import retry
@@ -33,7 +34,8 @@ from scheduler.dispatch.attempts import RunningAttempt, RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.outcomes import Outcomes
-from scheduler.dispatch.recovery import Recovered
+from scheduler.dispatch.recovery import Recovered, Running
+from scheduler.dispatch.repairs import find_again, take_again
 from scheduler.dispatch.writer import CheckpointWriter
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
@@ -78,6 +80,8 @@ class Dispatcher:
         self._executor = executor
         self._devices = {device.id: device for device in executor.devices}
         self._recovered = recovered
+        # What they left is in the way of tasks that start anew; of each only once.
+        self._to_make_way = dict(recovered.standings)
         self._progress = progress
         self._display = display
         self._clock = Clock()
@@ -180,14 +184,23 @@ class Dispatcher:
                 str(self._paths.root),
             )
         )
-        for task, rejected in self._recovered.rejected:
-            self._emit(je.CheckpointRejected(task, rejected.why, rejected.path.name))
+        self._tell_of_checkpoints()
         # Their dispatcher died before the journal had their end.
         for task in self._recovered.unrecorded:
             if (done := read_object(self._paths.done(task))) is not None:
                 self._outcomes.found(task, done)
         for task in self._recovered.unlisted:
             self._emit(je.UnlistedTask(task))
+
+    def _tell_of_checkpoints(self) -> None:
+        """Say which checkpoints do not hold, many for the same reason at once, and which do again."""
+        for state, why, tasks in self._recovered.doubts():
+            self._emit(je.CheckpointsInDoubt(tasks, state, why))
+        for task, rejected in self._recovered.rejected:
+            if rejected.aside:
+                self._emit(je.CheckpointRejected(task, rejected.why, rejected.path.name))
+        if taken_again := self._recovered.taken_again:
+            self._emit(je.CheckpointsTakenAgain(taken_again))
 
     def _take_over(
         self, task: str, device: str, known: AttemptRecord | None = None, *, adopt: bool = True
@@ -234,8 +247,12 @@ class Dispatcher:
             case ev.CheckDisk():
                 self._outcomes.check_disk()
             case ev.Waits():
+                reason, over = action.retry.reason, action.retry.at <= time.monotonic()
                 at = self._clock.time_of_day(action.retry.at)
-                self._emit(je.TaskWaits(action.task, at, action.retry.reason))
+                # A back-off that ended under no dispatcher is nothing to wait for.
+                self._emit(
+                    je.TaskWaits(action.task, at, replace(reason, pause=0.0) if over else reason)
+                )
             case ev.SetAside():
                 until = self._clock.time_of_day(action.until)
                 self._emit(je.DeviceSetAside(action.device, until, set_aside_text(action.cause)))
@@ -252,6 +269,12 @@ class Dispatcher:
         if self._detached or self._must_leave():
             return
         task, device = self._tasks[action.task], self._devices[action.device]
+        try:
+            self._make_way(task)
+        except OSError as error:
+            self._handle(ev.StartRefused(task.id))
+            self._outcomes.files_in_trouble(error)
+            return
         free = self._free_memory.get(device.id)
         request = build_request(self._sweep, task, action, device, self._paths, free_memory=free)
         # Read after the size that the executor will compare; most tasks were never tried.
@@ -261,6 +284,26 @@ class Dispatcher:
             return
         self._attempts.request(request)
         self._executor.start(request)
+
+    def _make_way(self, task: Task) -> None:
+        """Set aside what does not hold of a task that starts anew; take again what was, and does.
+
+        Of the latter, the executor tells as of anything that is completed.
+
+        Raises:
+            OSError: a file cannot be renamed.
+        """
+        standing = self._to_make_way.pop(task.id, None)
+        if isinstance(standing, Running) and standing.kept is not None:
+            kept = find_again(task, standing.kept, self._paths)
+            if kept is not None:
+                take_again(task, kept, self._paths)
+                self._emit(je.CheckpointsTakenAgain([task.id]))
+                return
+        for rejected in standing.rejected if standing is not None else ():
+            if not rejected.aside and os.path.lexists(rejected.path):
+                name = set_aside(rejected.path).name
+                self._emit(je.CheckpointRejected(task.id, rejected.why, name))
 
     def _stop(self, task: str, verdict: Verdict) -> None:
         """Record why, then stop: whoever judges the attempt must know, should this process die now."""

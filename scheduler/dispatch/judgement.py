@@ -23,16 +23,19 @@ from scheduler.core.verdict import (
     decide,
 )
 from scheduler.dispatch.clock import Clock
-from scheduler.storage.atomic import append_line, why_not_writable
+from scheduler.dispatch.settings_files import SettingsFiles
+from scheduler.storage.atomic import append_line, why_not_writable, write_durably
 from scheduler.storage.attempts_file import (
     AttemptRecord,
     EndLine,
+    StartLine,
     VerdictLine,
     latest,
     read_attempts,
 )
 from scheduler.storage.logs import LogFacts, last_summary, read_log
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import aside_name
 
 # No such program, not a program, not allowed, a command line too long: the same the next time.
 WRONG_PROGRAM = frozenset(
@@ -94,31 +97,62 @@ def judge_attempt(
 ) -> Judgement:
     """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
 
+    One that was completed for another sweep file than today's gets a checkpoint that is set aside.
+
     Args:
         known: what the dispatcher knows of the attempt, should its file have been removed.
     """
     attempts = attempts_of(task.id, paths, known)
     last = attempts[-1] if attempts else None
-    scan, facts = read_log(paths.log(task.id), sweep.rules)
+    of_today = last is None or last.started.digest in (None, sweep.digest(task))
+    rules = sweep.rules
+    if last is not None and not of_today:
+        rules = SettingsFiles(sweep, paths).rules(last.started.settings)
+    scan, facts = read_log(paths.log(task.id), rules)
     evidence = Evidence(
         _end(last),
         scan,
         has_log=facts is not None,
-        of_today=last is None or last.started.digest in (None, sweep.digest(task)),
+        of_today=of_today,
         stop=_stop(last),
         earlier=last.verdict.verdict if last is not None and last.verdict is not None else None,
     )
     verdict = decide(evidence)
     if verdict.kind in MAYBE_DISK_FULL and evidence.earlier is None:
         verdict = decide(replace(evidence, disk_trouble=_disk_trouble(paths)))
+    ended = last.ended.ended if last is not None and last.ended is not None else None
+    at = time.time() if ended is None else ended
+    if not of_today and evidence.earlier is None:
+        then = decide(replace(evidence, of_today=True))
+        if then.completed:
+            summary = last_summary(paths.results(task.id))
+            judgement = Judgement(then, _of_one_digest(attempts), facts, summary, at)
+            verdict = _keep_for_later(task, sweep, paths, judgement, verdict)
     if not verdict.completed and last is not None and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
         last.verdict = VerdictLine(verdict, last.started.attempt)
         with suppress(OSError):
             append_line(paths.attempts(task.id), last.verdict.as_json())
-    ended = last.ended.ended if last is not None and last.ended is not None else None
     summary = last_summary(paths.results(task.id)) if verdict.completed else {}
-    return Judgement(verdict, attempts, facts, summary, time.time() if ended is None else ended)
+    return Judgement(verdict, attempts, facts, summary, at)
+
+
+def _of_one_digest(attempts: list[AttemptRecord]) -> list[AttemptRecord]:
+    digest = attempts[-1].started.digest
+    return [attempt for attempt in attempts if attempt.started.digest == digest]
+
+
+def _keep_for_later(
+    task: Task, sweep: Sweep, paths: SweepPaths, judgement: Judgement, verdict: Verdict
+) -> Verdict:
+    """Write what was completed for another sweep file as if set aside; return the verdict, saying so."""
+    path = aside_name(paths.done(task.id))
+    content = checkpoint_content(task, sweep, paths, judgement, judgement.verdict.cause)
+    try:
+        write_durably(path, content)
+    except OSError:  # no room: it is lost, as it was to be
+        return verdict
+    return replace(verdict, cause=f"{verdict.cause}; what it completed is kept as {path.name}")
 
 
 def _end(attempt: AttemptRecord | None) -> Exit | NotStarted:
@@ -156,6 +190,7 @@ def checkpoint_content(
         "task": task.id,
         "matrix": sweep.matrix(task),
         "digest": (begun and begun.digest) or sweep.digest(task),
+        "settings": _settings(begun, task, sweep),
         "verdict": judgement.verdict.kind.value,
         "cause": why,
         "device": begun and begun.device,
@@ -169,6 +204,13 @@ def checkpoint_content(
         "results": str(paths.results(task.id)) if paths.results(task.id).is_file() else None,
     }
     return content
+
+
+def _settings(begun: StartLine | None, task: Task, sweep: Sweep) -> str | None:
+    """Return the digest of the settings that an attempt was made for and judged by."""
+    if begun is None or begun.digest in (None, sweep.digest(task)):
+        return sweep.settings_digest
+    return begun.settings
 
 
 def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> JudgedAttempt:

@@ -1,34 +1,41 @@
 """What the files say when a dispatcher starts: completed, failed, running or ended unseen, waiting.
 
-`recover` only reads. `set_right` does what follows from it before a run: checkpoints that do not hold are
-proved again or set aside, and what an ended task no longer needs is removed.
+`recover` only reads; what follows from it before a run is done by repairs.py. A checkpoint that does not hold
+stays where it is until its task really starts anew, and one that was set aside counts again as soon as it
+holds: so a sweep file that was edited and put back costs nothing that was finished.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask
-from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.states import State
-from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
+from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.judgement import forget_attempts, past_attempt
-from scheduler.storage.atomic import Draft, sync_folder
+from scheduler.dispatch.judgement import past_attempt
+from scheduler.dispatch.settings_files import SettingsFiles, in_words
 from scheduler.storage.attempts_file import AttemptRecord, is_locked, read_attempts
-from scheduler.storage.checkpoints import folder_entries, why_not_done
-from scheduler.storage.journal import JournalReader
+from scheduler.storage.checkpoints import (
+    FORGOTTEN,
+    CheckpointFolder,
+    find_log,
+    folder_entries,
+    is_of_today,
+    logs_by_task,
+    why_not_done,
+    why_not_of_today,
+)
 from scheduler.storage.json_files import read_object
-from scheduler.storage.logs import read_log
 from scheduler.storage.parallel import fork_map
 from scheduler.storage.paths import SweepPaths
-from scheduler.storage.regular_files import set_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +44,32 @@ class Rejected:
 
     path: Path
     why: str
+    # It has been set aside, under this path.
+    aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A checkpoint that was set aside and holds today, with the log that proves it (None: it is gone)."""
+
+    path: Path
+    log: Path | None
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Its ``.done`` holds."""
+    """Its ``.done`` holds, or one that was set aside does."""
 
     rejected: tuple[Rejected, ...] = ()
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Its ``.failed`` holds."""
+    """Its ``.failed`` holds, or one that was set aside does."""
 
     rejected: tuple[Rejected, ...] = ()
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +79,8 @@ class Running:
     attempt: AttemptRecord
     history: tuple[JudgedAttempt, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    # A ``.done`` that was set aside and holds: it counts when the attempt, which is of another file, is over.
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,36 +92,74 @@ class Waiting:
 
 
 Standing = Done | Failed | Running | Waiting
+# What a file's name says of its task.
+_STATES = {".done": "completed", ".failed": "failed"}
 # One for all of them: a sweep that is resumed may have a hundred thousand.
 HOLDS = Done()
 
 
-@dataclass(frozen=True, slots=True)
 class SweepFiles:
     """The files that a sweep has, by task, and the completions that are in doubt."""
 
-    paths: SweepPaths
-    done: Mapping[str, os.DirEntry[str]]
-    failed: Mapping[str, os.DirEntry[str]]
-    attempts: Mapping[str, os.DirEntry[str]]
-    # Why a task's `.done` does not hold; tasks whose does are not in it.
-    doubts: Mapping[str, str]
+    def __init__(self, sweep: Sweep, paths: SweepPaths, *, logs_count: bool = True) -> None:
+        """Look at the files of a sweep.
 
-    @classmethod
-    def of(cls, sweep: Sweep, paths: SweepPaths) -> SweepFiles:
-        """Look at the files of a sweep."""
-        done = folder_entries(paths.checkpoints, ".done")
-        logs = folder_entries(paths.logs, ".log")
-        doubts = fork_map(
-            partial(_doubts, sweep, done, logs), [task for task in sweep.tasks if task.id in done]
-        )
-        return cls(
-            paths,
-            done,
-            folder_entries(paths.checkpoints, ".failed"),
-            folder_entries(paths.checkpoints, ".attempts"),
-            doubts,
-        )
+        Args:
+            sweep: as its file has it today.
+            paths: where its files are.
+            logs_count: a ``.done`` whose log has changed does not hold; else logs are not looked at.
+        """
+        self.sweep = sweep
+        self.paths = paths
+        self.settings = SettingsFiles(sweep, paths)
+        self.folder = CheckpointFolder.of(paths.checkpoints)
+        done = self.folder.done
+        logs = folder_entries(paths.logs, ".log") if logs_count else None
+        work = partial(_doubts, sweep, done, logs)
+        # Why a task's `.done` does not hold; tasks whose does are not in it.
+        self.doubts = fork_map(work, [task for task in sweep.tasks if task.id in done])
+
+    @cached_property
+    def _logs(self) -> Mapping[str, Sequence[Path]]:
+        return logs_by_task(self.paths.logs)
+
+    def rejected(self, task: Task) -> Iterator[Rejected]:
+        """Yield what is there of a task and does not hold."""
+        if task.id in self.doubts:
+            path = self.paths.done(task.id)
+            yield Rejected(path, self._why(self.doubts[task.id], read_object(path), task))
+        if task.id in self.folder.failed:
+            path = self.paths.failed(task.id)
+            failed = read_object(path)
+            if (why := why_not_of_today(failed, self.sweep.digest(task))) is not None:
+                yield Rejected(path, self._why(why, failed, task))
+        attempts = self.folder.attempts.get(task.id)
+        if attempts is not None and not attempts.is_file(follow_symlinks=False):
+            path = self.paths.attempts(task.id)
+            yield Rejected(path, "what is there is not a regular file")
+
+    def _why(self, reason: str, checkpoint: Mapping[str, Any] | None, task: Task) -> str:
+        """Return a reason, with the keys of the sweep file that differ where it is that."""
+        if reason != SWEEP_CHANGED or checkpoint is None:
+            return reason
+        return reason + in_words(self.settings.changes(checkpoint, task))
+
+    def kept(self, task: Task, suffix: str) -> Kept | None:
+        """Return the checkpoint of a task that was set aside and holds today, if there is one."""
+        for path in self.folder.aside.get(task.id, ()):
+            if not path.name.startswith(f"{task.id}{suffix}"):
+                continue
+            checkpoint = read_object(path)
+            if checkpoint is None or checkpoint.get(FORGOTTEN):
+                continue
+            if why_not_of_today(checkpoint, self.sweep.digest(task)) is not None:
+                continue
+            logs = self._logs.get(task.id, ())
+            log = find_log(checkpoint, logs)
+            # As of any checkpoint: that its log is gone does not count against it.
+            if log is not None or logs in ((), [self.paths.log(task.id)]):
+                return Kept(path, log)
+        return None
 
 
 @dataclass(slots=True)
@@ -120,10 +179,33 @@ class Recovered:
         found = ((task, standing.rejected) for task, standing in self.standings.items())
         return [(task, one) for task, rejected in found if rejected for one in rejected]
 
+    def doubts(self) -> list[tuple[str, str, list[str]]]:
+        """Return for what reason which tasks are not completed, or failed, any more."""
+        by_reason: dict[tuple[str, str], list[str]] = {}
+        for task, one in self.rejected:
+            standing = self.standings[task]
+            ended = isinstance(standing, Done | Failed)
+            if not ended and not one.aside and one.path.suffix in _STATES:
+                by_reason.setdefault((_STATES[one.path.suffix], one.why), []).append(task)
+        return [(*reason, tasks) for reason, tasks in by_reason.items()]
+
     @property
     def unrecorded(self) -> list[str]:
         """Return completed tasks whose dispatcher died before the journal had their end."""
-        return [t for t, s in self.standings.items() if isinstance(s, Done) and t in self.leftovers]
+        return [
+            task
+            for task, standing in self.standings.items()
+            if isinstance(standing, Done) and standing.kept is None and task in self.leftovers
+        ]
+
+    @property
+    def taken_again(self) -> list[str]:
+        """Return the tasks whose checkpoint was set aside and holds."""
+        return [
+            task
+            for task, standing in self.standings.items()
+            if isinstance(standing, Done | Failed) and standing.kept is not None
+        ]
 
     @property
     def open_attempts(self) -> dict[str, AttemptRecord]:
@@ -137,123 +219,63 @@ class Recovered:
 
 def recover(sweep: Sweep, paths: SweepPaths, clock: Clock) -> Recovered:
     """Read the files of a sweep; changes nothing."""
-    files = SweepFiles.of(sweep, paths)
-    standings = {task.id: classify(task, sweep, files, clock) for task in sweep.tasks}
+    files = SweepFiles(sweep, paths)
+    standings = {task.id: classify(task, files, clock) for task in sweep.tasks}
     ended = (t for t, s in standings.items() if isinstance(s, Done | Failed))
-    unlisted = (task for task in files.attempts if task not in standings)
+    unlisted = (task for task in files.folder.attempts if task not in standings)
     return Recovered(
         standings,
-        frozenset(task for task in ended if task in files.attempts),
+        frozenset(task for task in ended if task in files.folder.attempts),
         [task for task in unlisted if is_locked(paths.attempts(task))],
     )
 
 
-def classify(task: Task, sweep: Sweep, files: SweepFiles, clock: Clock) -> Standing:
+def classify(task: Task, files: SweepFiles, clock: Clock) -> Standing:
     """Return where a task stands by its files."""
-    rejected: tuple[Rejected, ...] = ()
-    if task.id in files.done:
-        if (why := files.doubts.get(task.id)) is None:
-            return HOLDS
-        rejected = (Rejected(files.paths.done(task.id), why),)
-    digest = sweep.digest(task)
-    if task.id in files.failed:
-        path = files.paths.failed(task.id)
-        content = read_object(path)
-        if content is not None and content.get("digest") == digest:
-            return Failed(rejected)
-        why = "it is damaged" if content is None else SWEEP_CHANGED
-        rejected = (*rejected, Rejected(path, why))
-    attempts = read_attempts(files.paths.attempts(task.id)) if task.id in files.attempts else []
-    if task.id in files.attempts and not files.attempts[task.id].is_file(follow_symlinks=False):
-        path = files.paths.attempts(task.id)
-        rejected = (*rejected, Rejected(path, "what is there is not a regular file"))
+    folder = files.folder
+    if task.id in folder.done and task.id not in files.doubts:
+        return HOLDS
+    attempts = read_attempts(files.paths.attempts(task.id)) if task.id in folder.attempts else []
     is_open = bool(attempts) and attempts[-1].verdict is None
+    rejected = tuple(files.rejected(task))
+    kept = files.kept(task, ".done")
+    # What may still be alive is seen to first.
+    if kept and (not is_open or _is_over(attempts[-1], files.paths.attempts(task.id))):
+        return Done(rejected, kept)
+    failed = files.paths.failed(task.id)
+    if task.id in folder.failed and all(one.path != failed for one in rejected):
+        return Failed(rejected)
+    if not is_open and (failure := files.kept(task, ".failed")) is not None:
+        return Failed(rejected, failure)
     judged = attempts[:-1] if is_open else attempts
+    digest = files.sweep.digest(task)
     history = tuple(_past(attempt, clock) for attempt in judged if attempt.started.digest == digest)
-    return Running(attempts[-1], history, rejected) if is_open else Waiting(history, rejected)
+    return Running(attempts[-1], history, rejected, kept) if is_open else Waiting(history, rejected)
 
 
-def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
-    """Prove again or set aside the checkpoints that do not hold; return the state after that."""
-    completions = _Completions(sweep, paths)
-    standings = dict(found.standings)
-    leftovers = set(found.leftovers)
-    for task in (task for task in sweep.tasks if standings[task.id].rejected):
-        standing = standings[task.id]
-        if completions.prove_again(task, standing):
-            standings[task.id] = HOLDS
-            if paths.attempts(task.id).exists():
-                leftovers.add(task.id)
-        else:
-            kept = (Rejected(set_aside(r.path), r.why) for r in standing.rejected)
-            standings[task.id] = replace(standing, rejected=tuple(kept))
-    for task_id in found.leftovers:
-        if isinstance(standings[task_id], Failed):
-            forget_attempts(task_id, paths)
-            leftovers.discard(task_id)
-    return Recovered(standings, frozenset(leftovers), found.unlisted)
+def _is_over(attempt: AttemptRecord, file: Path) -> bool:
+    return attempt.ended is not None and not is_locked(file)
 
 
 def _doubts(
     sweep: Sweep,
     done: Mapping[str, os.DirEntry[str]],
-    logs: Mapping[str, os.DirEntry[str]],
+    logs: Mapping[str, os.DirEntry[str]] | None,
     tasks: Sequence[Task],
 ) -> dict[str, str]:
     """Return why checkpoints do not hold, by the tasks of those that do not."""
-    checked = (
-        (t.id, why_not_done(read_object(done[t.id].path), sweep.digest(t), logs.get(t.id)))
-        for t in tasks
-    )
-    return {task: why for task, why in checked if why is not None}
-
-
-class _Completions:
-    """What the journal recorded of completed tasks, to prove again what a damaged ``.done`` said."""
-
-    def __init__(self, sweep: Sweep, paths: SweepPaths) -> None:
-        self._sweep = sweep
-        self._paths = paths
-
-    @cached_property
-    def _recorded(self) -> dict[str, TaskCompleted]:
-        events = (entry.event for entry in JournalReader(self._paths.journal))
-        return {event.task: event for event in events if isinstance(event, TaskCompleted)}
-
-    def prove_again(self, task: Task, standing: Standing) -> bool:
-        """Write the task's ``.done`` anew if the record of its end and its log prove it; say whether.
-
-        Neither a changed sweep nor a changed log is proved by this.
-        """
-        path = self._paths.done(task.id)
-        if all(rejected.path != path for rejected in standing.rejected):
-            return False
-        recorded, digest = self._recorded.get(task.id), self._sweep.digest(task)
-        if recorded is None or recorded.digest != digest:
-            return False
-        scan, facts = read_log(self._paths.log(task.id), self._sweep.rules)
-        if facts is None or facts.sha256 != recorded.log_sha256:
-            return False
-        if not judge(Exit(code=0), scan).completed:
-            return False
-        content = {
-            **recorded.summary,
-            "task": task.id,
-            "matrix": self._sweep.matrix(task),
-            "digest": digest,
-            "verdict": Kind.COMPLETED.value,
-            "cause": "proved again by the journal and the log, since the checkpoint was damaged",
-            "device": recorded.device,
-            "seconds": recorded.seconds,
-            "exit_code": 0,
-            "attempts": [],
-            "log": {"path": str(self._paths.log(task.id)), **asdict(facts)},
-        }
-        draft = Draft(path, content)
-        draft.sync()
-        draft.publish()
-        sync_folder(self._paths.checkpoints)
-        return True
+    doubts = {}
+    for task in tasks:
+        path, digest = done[task.id].path, sweep.digest(task)
+        if logs is None:
+            why = (
+                None if is_of_today(path, digest) else why_not_done(read_object(path), digest, None)
+            )
+        else:
+            why = why_not_done(read_object(path), digest, logs.get(task.id))
+        if why is not None:
+            doubts[task.id] = why
+    return doubts
 
 
 def _initial_task(task: str, standing: Standing, clock: Clock) -> InitialTask:

@@ -41,6 +41,7 @@ def build_request(
             halvings=start.halvings,
             overrides=overrides if start.halvings else {},
             free_memory=free_memory,
+            settings=sweep.settings_digest,
         ),
         task=task.id,
         device=device.id,

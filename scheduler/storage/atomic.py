@@ -58,6 +58,18 @@ class Draft:
             self._temporary.unlink()
 
 
+def write_durably(path: Path, content: Mapping[str, Any]) -> None:
+    """Replace one file, atomically and durably.
+
+    Raises:
+        OSError: it could not be written; what was there still is.
+    """
+    draft = Draft(path, content)
+    draft.sync()
+    draft.publish()
+    sync_folder(path.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in ``folder`` durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -54,6 +54,8 @@ class StartLine:
     # Seconds: monotonic time of that boot, and time of day.
     monotonic: float | None = None
     started: float | None = None
+    # Of the sweep's settings then.
+    settings: str | None = None
 
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
@@ -80,6 +82,7 @@ class StartLine:
             _text(line, "boot"),
             as_number(line.get("monotonic")),
             as_number(line.get("started")),
+            _text(line, "settings"),
         )
 
     def as_json(self) -> dict[str, Any]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Rules
 from scheduler.core.verdict import SWEEP_CHANGED
+from scheduler.storage.json_files import read_start
 from scheduler.storage.logs import read_log
+
+# The key by which a checkpoint that was set aside is never taken again.
+FORGOTTEN = "forgotten"
+_ASIDE = re.compile(r"([^.].*)\.(?:done|failed)\.aside(?:\.\d+)?")
+_LOG = re.compile(r"([^.].*)\.log(?:\.\d+)?")
 
 
 def why_not_done(
@@ -23,11 +31,9 @@ def why_not_done(
         log: the log that proved it; None if it is gone, which does not count against the ``.done``,
             nor does something else in its place.
     """
-    if done is None:
-        return "it is damaged"
-    if done.get("digest") != digest:
-        return SWEEP_CHANGED
-    recorded = done.get("log")
+    if (why := why_not_of_today(done, digest)) is not None:
+        return why
+    recorded = (done or {}).get("log")
     if not isinstance(recorded, dict):
         return "it does not say which log proved it"
     if log is None or not log.is_file(follow_symlinks=False):
@@ -42,6 +48,91 @@ def why_not_done(
     if facts is None or facts.sha256 != recorded.get("sha256"):
         return "its log is not the one that proved it"
     return None
+
+
+def why_not_of_today(checkpoint: Mapping[str, Any] | None, digest: str) -> str | None:
+    """Return why a checkpoint is not of what the sweep file asks for today, or None if it is."""
+    if checkpoint is None:
+        return "it is damaged"
+    if not isinstance(checkpoint.get("digest"), str):
+        return "it does not say what was run: it has no digest"
+    return None if checkpoint["digest"] == digest else SWEEP_CHANGED
+
+
+def is_of_today(path: str, digest: str) -> bool:
+    """Say, fast, whether a checkpoint is whole and of that digest; a long one is not looked through."""
+    data = read_start(path)
+    return f'"digest": "{digest}"'.encode() in data and data.endswith(b"}\n")
+
+
+def find_log(checkpoint: Mapping[str, Any], logs: Sequence[Path]) -> Path | None:
+    """Return which of a task's logs is the one that a checkpoint records, or None.
+
+    Args:
+        checkpoint: its content.
+        logs: the newest attempt's and those of earlier ones, which were renamed.
+    """
+    recorded = checkpoint.get("log")
+    if not isinstance(recorded, dict):
+        return None
+    for log in logs:
+        try:
+            state = log.lstat()
+        except OSError:
+            continue
+        if state.st_size == recorded.get("size") and (
+            state.st_mtime_ns == recorded.get("mtime_ns") or _sha256(log) == recorded.get("sha256")
+        ):
+            return log
+    return None
+
+
+def _sha256(log: Path) -> str | None:
+    _, facts = read_log(log, Rules())
+    return facts.sha256 if facts is not None else None
+
+
+@dataclass(slots=True)
+class CheckpointFolder:
+    """The files of a sweep's folder, by task; of ``.done`` and ``.failed`` those that were set aside, too."""
+
+    done: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    failed: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    attempts: dict[str, os.DirEntry[str]] = field(default_factory=dict)
+    # Completions first.
+    aside: dict[str, list[Path]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: Path) -> CheckpointFolder:
+        """Look at a folder, once; one that is not there is empty."""
+        found = cls()
+        by_suffix = {"done": found.done, "failed": found.failed, "attempts": found.attempts}
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    task, _, suffix = entry.name.rpartition(".")
+                    if suffix in by_suffix and entry.name[0] != ".":
+                        by_suffix[suffix][task] = entry
+                    elif (aside := _ASIDE.fullmatch(entry.name)) is not None:
+                        found.aside.setdefault(aside[1], []).append(Path(entry.path))
+        except FileNotFoundError:
+            return found
+        for paths in found.aside.values():
+            paths.sort(key=lambda path: (".failed.aside" in path.name, path.name))
+        return found
+
+
+def logs_by_task(folder: Path) -> dict[str, list[Path]]:
+    """Return all logs in a folder by task, the newest attempt's first."""
+    found: dict[str, list[Path]] = {}
+    try:
+        names = sorted(os.listdir(folder), key=len)
+    except FileNotFoundError:
+        return found
+    for name in names:
+        if (log := _LOG.fullmatch(name)) is not None:
+            found.setdefault(log[1], []).append(folder / name)
+    return found
 
 
 def folder_entries(folder: Path, suffix: str) -> dict[str, os.DirEntry[str]]:

@@ -42,6 +42,20 @@ def read_object(path: Path | str) -> dict[str, Any] | None:
     return parse_object(data) if len(data) <= _LARGEST_FILE else None
 
 
+def read_start(path: Path | str) -> bytes:
+    """Return a file's first bytes: all of it unless it is long; nothing where it cannot be read."""
+    try:
+        descriptor = open_descriptor(path)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
 def parse_object(data: bytes) -> dict[str, Any] | None:
     """Return the JSON object that ``data`` is, or None."""
     try:

@@ -45,6 +45,10 @@ class SweepPaths:
         """Return the attempts of a task that has not ended; locked while one of them runs."""
         return self.checkpoints / f"{task}.attempts"
 
+    def settings(self, digest: str) -> Path:
+        """Return what the settings of that digest were, which checkpoints refer to."""
+        return self.checkpoints / ".settings" / f"{digest}.json"
+
     def spec(self, device: str) -> Path:
         """Return the JSON file that tells the attempt on a device its task."""
         return self.checkpoints / ".specs" / f"{device}.json"

@@ -92,12 +92,18 @@ def create_draft(path: Path) -> tuple[int, Path]:
 
 def set_aside(path: Path) -> Path:
     """Rename what does not hold to ``NAME.aside``, ``NAME.aside.2``, …; return the new name."""
+    target = aside_name(path)
+    path.rename(target)
+    return target
+
+
+def aside_name(path: Path) -> Path:
+    """Return the name under which a file is set aside: the first of those that is free."""
     target = path.with_name(f"{path.name}.aside")
     number = 2
     while os.path.lexists(target):
         target = path.with_name(f"{path.name}.aside.{number}")
         number += 1
-    path.rename(target)
     return target
 
 

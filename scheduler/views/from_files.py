@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from itertools import chain
-
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import (
@@ -17,12 +13,20 @@ from scheduler.core.snapshot import (
     TaskState,
     TaskView,
 )
-from scheduler.core.verdict import SWEEP_CHANGED
-from scheduler.dispatch.recovery import Done, Failed, Recovered, Running, Standing, Waiting
+from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.recovery import (
+    Done,
+    Failed,
+    Recovered,
+    Running,
+    Standing,
+    SweepFiles,
+    Waiting,
+    classify,
+)
 from scheduler.storage.attempts_file import is_locked, read_attempts
-from scheduler.storage.checkpoints import folder_entries
+from scheduler.storage.checkpoints import CheckpointFolder, folder_entries
 from scheduler.storage.journal import JournalReader
-from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.running_sweep import FileChanges, LockLook, full_disk
 
@@ -54,8 +58,9 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     """Return the progress that journal and checkpoints give; changes nothing.
 
     The journal tells what happened, the checkpoints what counts: a ``.done`` that was removed, or is of
-    another sweep file than today's, is not completed any more, whatever the journal says. That each
-    checkpoint's log is still the one that proved it, only a run looks at, and ``--dry-run``.
+    another sweep file than today's, is not completed any more, whatever the journal says; one that was set
+    aside and is of today's is. That the log of a ``.done`` in place is still the one that proved it, only a
+    run looks at, and ``--dry-run``.
     """
     look = LockLook.at(paths)
     changes = FileChanges.of(look, sweep, paths)
@@ -68,18 +73,14 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         progress.apply(entry)
     progress.unread_lines = journal.unread
     told_of_it = _correct_holder(progress, look.holder(progress.holder))
-    done = folder_entries(paths.checkpoints, ".done")
-    failed = folder_entries(paths.checkpoints, ".failed")
-    done_holds, failed_holds = _of_today(done, sweep), _of_today(failed, sweep)
-    for name, view in progress.tasks.items():
-        if name in done and done_holds:
-            progress.move(name, DONE)
-        elif name in failed and failed_holds:
-            progress.move(name, FAILED)
+    files, clock = SweepFiles(sweep, paths, logs_count=False), Clock()
+    for task in sweep.tasks:
+        standing, view = classify(task, files, clock), progress.tasks[task.id]
+        if (state := _state(standing)) != WAITING:
+            progress.move(task.id, state)
         elif view.state in (DONE, FAILED) or progress.holder is None:
-            progress.move(name, WAITING)
-            if name in done or name in failed:
-                view.rejected = SWEEP_CHANGED
+            progress.move(task.id, WAITING)
+            view.rejected = standing.rejected[0].why if standing.rejected else None
     if not told_of_it:
         _show_left_running(progress, paths)
     _show_attempts_so_far(progress, paths)
@@ -87,15 +88,16 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         changes.tell(progress)
     if progress.holder is not None and progress.trouble is None:
         progress.trouble = full_disk(paths)
-    _show_what_left_the_file(progress, paths)
+    _show_what_left_the_file(progress, paths, files.folder)
     return progress
 
 
-def _show_what_left_the_file(progress: SweepProgress, paths: SweepPaths) -> None:
+def _show_what_left_the_file(
+    progress: SweepProgress, paths: SweepPaths, folder: CheckpointFolder
+) -> None:
     """Tell of the tasks that have files here, though the sweep file names them no more."""
-    tried = folder_entries(paths.checkpoints, ".attempts").keys()
-    ended = (folder_entries(paths.checkpoints, suffix).keys() for suffix in (".done", ".failed"))
-    left = {*tried, *chain.from_iterable(ended)} - progress.tasks.keys()
+    tried = folder.attempts.keys()
+    left = {*tried, *folder.done, *folder.failed} - progress.tasks.keys()
     progress.left_the_file = sorted(left)
     progress.left_running = sorted(n for n in left & tried if is_locked(paths.attempts(n)))
 
@@ -111,19 +113,6 @@ def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:
     progress.devices.clear()
     progress.trouble, progress.draining = None, False
     return False
-
-
-def _of_today(checkpoints: Mapping[str, os.DirEntry[str]], sweep: Sweep) -> bool:
-    """Say whether checkpoints are of today's sweep file.
-
-    One tells of all: every start sets aside those that are not. So a hundred thousand need not be read.
-    """
-    for task in sweep.tasks:
-        if task.id in checkpoints:
-            content = read_object(checkpoints[task.id].path)
-            if content is not None:
-                return content.get("digest") == sweep.digest(task)
-    return True
 
 
 def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from scheduler.storage.json_files import as_number
 # Reasons for which a task waits on, though its back-off is over: not every device will do.
 _NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
 _LONGEST_CONCLUSION = 200
+_MOST_NAMED = 5  # tasks in one line
 
 
 def clock_time(at: float) -> str:
@@ -46,6 +47,11 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"
+        case je.CheckpointsInDoubt():
+            return in_doubt(event.tasks, event.state, event.why)
+        case je.CheckpointsTakenAgain():
+            hold = "holds" if len(event.tasks) == 1 else "hold"
+            return f"{_some(event.tasks)}: what was set aside {hold} again"
         case je.SweepLost():
             return (
                 "another dispatcher has the sweep, for its lock file was removed; this one leaves"
@@ -95,6 +101,20 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
             return f"dispatcher leaves; {go_on}" if leaves else None
         case je.AttemptEnded() | Snapshot():
             return None
+
+
+def in_doubt(tasks: Sequence[str], state: str, why: str) -> str:
+    """Return in one line that checkpoints do not hold, and why."""
+    if len(tasks) == 1:
+        return f"{tasks[0]}: is not {state} any more: {why}; set aside when it starts anew"
+    return f"{len(tasks)} {state} tasks do not hold any more: {why}; set aside when they start anew"
+
+
+def _some(tasks: Sequence[str]) -> str:
+    """Return the names of tasks, of many the first."""
+    more = len(tasks) - _MOST_NAMED
+    named = ", ".join(tasks[:_MOST_NAMED])
+    return f"{named} and {more} other{'s' if more > 1 else ''}" if more > 0 else named
 
 
 def _label(device: str, progress: SweepProgress) -> str:

@@ -62,7 +62,7 @@ def check_promises(
     lines = [line.split() for line in (folder / "event_log").read_text().splitlines()]
     assert not [line for line in lines if line[0].startswith("shares-with")]
     checkpoints = folder / "checkpoints" / "crash"
-    files = {".lock", ".specs", ".room"}
+    files = {".lock", ".specs", ".settings", ".room"}
     for task, (seen, codes) in expected.items():
         assert [line[0] for line in lines if line[1] == task] == seen, task
         name = f"{task}.{'failed' if codes and codes[-1] != 0 else 'done'}"

@@ -13,6 +13,8 @@ SAMPLES: list[je.JournalEvent] = [
     je.DispatcherEnded(None, ["a"]),
     je.SweepLost(),
     je.CheckpointRejected("a", "it is damaged", "a.done.aside"),
+    je.CheckpointsInDoubt(["a", "b"], "completed", "the sweep file has changed"),
+    je.CheckpointsTakenAgain(["a"]),
     je.UnlistedTask("z"),
     je.DeviceState("GPU-a", idle=False, reason="busy: process 4711"),
     je.AttemptStarted("a", 1, "GPU-a", 5.0, pid=9),

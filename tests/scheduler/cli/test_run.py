@@ -269,7 +269,7 @@ def test_another_sweep_file_makes_checkpoints_stale(runner: SweepRunner) -> None
     assert "a: its checkpoint does not hold: the sweep file has changed" in plan.out
     ended = runner.run()
     assert ended.code == 0
-    assert "the sweep file has changed; kept as a.done.aside" in ended.out
+    assert "the sweep file has changed: args.num_samples: 1 → 2; kept as a.done.aside" in ended.out
     assert runner.starts() == 2
 
 

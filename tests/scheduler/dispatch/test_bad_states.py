@@ -27,7 +27,8 @@ from scheduler.core.states import State
 from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt
-from scheduler.dispatch.recovery import Done, Recovered, Waiting, recover, set_right
+from scheduler.dispatch.recovery import Done, Recovered, Waiting, recover
+from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.storage.atomic import Draft
 from scheduler.storage.attempts_file import read_attempts
@@ -204,7 +205,7 @@ class Case:
         device_table(progress, self.paths, 2e9)
         progress_rows(progress, 2e9, 80)
         list(closing(progress, self.paths, 2e9))
-        status = as_json("runner", progress, 2e9)
+        status = as_json("runner", self.paths, progress, 2e9)
         json.dumps(status, allow_nan=False)
         return {task["task"]: task["state"] for task in status["tasks"]}
 
@@ -244,7 +245,7 @@ def test_a_damaged_done_is_proved_again_by_journal_and_log(case: Case) -> None:
     log.write_bytes(log.read_bytes() + b"one line more\n")
     standing = case.set_right().standings["a"]
     assert isinstance(standing, Waiting), "a changed log proves nothing"
-    assert [rejected.path.name for rejected in standing.rejected] == ["a.done.aside"]
+    assert [rejected.path.name for rejected in standing.rejected] == ["a.done"]
 
 
 def test_a_damaged_done_loses_nothing_while_the_attempt_s_own_record_is_there(
@@ -345,16 +346,18 @@ def test_a_folder_or_a_loop_where_a_file_should_be(case: Case, suffix: str) -> N
             path.rmdir()
 
 
-def test_checkpoints_of_damaged_files_are_set_aside_and_kept(
-    sample: SweepRunner, tmp_path: Path
-) -> None:
-    case = Case(sample, tmp_path)
-    case.paths.journal.unlink()  # or it would prove the completion again
+def test_a_damaged_checkpoint_is_set_aside_when_its_task_starts(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    runner.run()
     for _ in range(2):
-        case.paths.done("a").write_text("damaged")
-        case.set_right()
-    kept = sorted(path.name for path in case.paths.checkpoints.glob("a.done*"))
-    assert kept == ["a.done.aside", "a.done.aside.2"]
+        runner.paths.journal.unlink()  # or it would prove the completion again
+        runner.paths.done("a").write_text("damaged")
+        assert (
+            "a: its checkpoint does not hold: it is damaged; kept as a.done.aside"
+            in runner.run().out
+        )
+    kept = sorted(path.name for path in runner.paths.checkpoints.glob("a.done*"))
+    assert kept == ["a.done", "a.done.aside", "a.done.aside.2"]
 
 
 def everything_is_said(case: Case) -> None:

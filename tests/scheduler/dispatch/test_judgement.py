@@ -69,4 +69,8 @@ def test_what_another_version_of_the_sweep_file_asked_for_is_no_verdict_on_this_
     paths = paths_with(tmp_path, begun, {"ended": 5.0, "code": code})
     paths.log("a").write_text("Successfully completed\n")
     verdict = judge_attempt(new.tasks[0], paths, new).verdict
-    assert (verdict.kind, verdict.cause) == (Kind.STOPPED, SWEEP_CHANGED)
+    kept = paths.checkpoints / "a.done.aside"
+    assert verdict.kind is Kind.STOPPED
+    assert verdict.cause.startswith(SWEEP_CHANGED)
+    assert kept.exists() == (code == 0), "what it completed counts when the file is put back"
+    assert verdict.cause.endswith("kept as a.done.aside") == kept.exists()

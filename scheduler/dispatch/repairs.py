@@ -1,0 +1,167 @@
+"""What is done about a sweep's files before a run: proved again, taken again, removed.
+
+A checkpoint that does not hold is left where it is: it is set aside when its task starts anew, which it may
+not, if the sweep file is put back before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import asdict, replace
+from functools import cached_property
+
+from scheduler.config.sweep import Sweep, Task
+from scheduler.core.journal_events import TaskCompleted
+from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, judge
+from scheduler.dispatch.judgement import forget_attempts, judge_attempt
+from scheduler.dispatch.recovery import (
+    HOLDS,
+    Done,
+    Failed,
+    Kept,
+    Recovered,
+    Rejected,
+    Standing,
+)
+from scheduler.dispatch.settings_files import SettingsFiles
+from scheduler.executors.local.supervisor import rotate
+from scheduler.storage.atomic import sync_folder, write_durably
+from scheduler.storage.checkpoints import find_log, logs_by_task
+from scheduler.storage.journal import JournalReader
+from scheduler.storage.json_files import read_object
+from scheduler.storage.logs import read_log
+from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import set_aside
+
+
+def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
+    """Do what the files of a sweep ask for before a run; return the state after that.
+
+    Raises:
+        OSError: a file cannot be written or renamed.
+    """
+    with contextlib.suppress(OSError):  # no room: a later message will not say what has changed
+        SettingsFiles(sweep, paths).record()
+    completions = _Completions(sweep, paths)
+    standings = dict(found.standings)
+    leftovers = set(found.leftovers)
+    for task in (task for task in sweep.tasks if standings[task.id] is not HOLDS):
+        standing = standings[task.id]
+        kept = standing.kept if isinstance(standing, Done | Failed) else None
+        if standing.rejected and kept is None and completions.prove_again(task, standing):
+            standings[task.id] = HOLDS
+            if paths.attempts(task.id).exists():
+                leftovers.add(task.id)
+            continue
+        if kept is not None:
+            _take_again(task, kept, sweep, paths)
+            leftovers.discard(task.id)
+        standings[task.id] = replace(standing, rejected=_in_the_way(task, standing, paths))
+    for task_id in found.leftovers:
+        if isinstance(standings[task_id], Failed):
+            forget_attempts(task_id, paths)
+            leftovers.discard(task_id)
+    return replace(found, standings=standings, leftovers=frozenset(leftovers))
+
+
+def _in_the_way(task: Task, standing: Standing, paths: SweepPaths) -> tuple[Rejected, ...]:
+    """Set aside what stands at the attempts file's name and is none; return all that was rejected."""
+    attempts = paths.attempts(task.id)
+    return tuple(
+        Rejected(set_aside(one.path), one.why, aside=True)
+        if one.path == attempts and os.path.lexists(attempts)
+        else one
+        for one in standing.rejected
+    )
+
+
+def _take_again(task: Task, kept: Kept, sweep: Sweep, paths: SweepPaths) -> None:
+    """Take again what was set aside, once the attempt that was made meanwhile is judged."""
+    if paths.attempts(task.id).is_file():
+        judge_attempt(task, paths, sweep)
+        forget_attempts(task.id, paths)
+    take_again(task, kept, paths)
+
+
+def take_again(task: Task, kept: Kept, paths: SweepPaths) -> None:
+    """Give a checkpoint that was set aside its name again, and its log before.
+
+    Whenever this is cut short, what was set aside is found again, and its log by its content.
+
+    Raises:
+        OSError: a file cannot be renamed.
+    """
+    for path in (paths.done(task.id), paths.failed(task.id)):
+        if os.path.lexists(path):
+            set_aside(path)
+    log = paths.log(task.id)
+    if kept.log not in (None, log):
+        if os.path.lexists(log):
+            rotate(str(log), 1)
+        os.rename(kept.log, log)
+    name, _, _ = kept.path.name.rpartition(".aside")
+    kept.path.rename(kept.path.with_name(name))
+    sync_folder(paths.checkpoints)
+
+
+def find_again(task: Task, kept: Kept, paths: SweepPaths) -> Kept | None:
+    """Return what was set aside with its log as that is called by now; None if it is gone."""
+    checkpoint = read_object(kept.path)
+    if checkpoint is None:
+        return None
+    return replace(kept, log=find_log(checkpoint, logs_by_task(paths.logs).get(task.id, ())))
+
+
+class _Completions:
+    """What the journal recorded of completed tasks, to prove again what a damaged ``.done`` said."""
+
+    def __init__(self, sweep: Sweep, paths: SweepPaths) -> None:
+        self._sweep = sweep
+        self._paths = paths
+
+    @cached_property
+    def _recorded(self) -> dict[tuple[str, str | None], TaskCompleted]:
+        events = (entry.event for entry in JournalReader(self._paths.journal))
+        return {
+            (event.task, event.digest): event
+            for event in events
+            if isinstance(event, TaskCompleted)
+        }
+
+    def prove_again(self, task: Task, standing: Standing) -> bool:
+        """Write the task's ``.done`` anew if the record of its end and its log prove it; say whether.
+
+        Neither a changed sweep nor a changed log is proved by this.
+        """
+        path = self._paths.done(task.id)
+        why = next((one.why for one in standing.rejected if one.path == path), None)
+        if why is None:
+            return False
+        digest = self._sweep.digest(task)
+        recorded = self._recorded.get((task.id, digest))
+        if recorded is None:
+            return False
+        scan, facts = read_log(self._paths.log(task.id), self._sweep.rules)
+        if facts is None or facts.sha256 != recorded.log_sha256:
+            return False
+        if not judge(Exit(code=0), scan).completed:
+            return False
+        content = {
+            **recorded.summary,
+            "task": task.id,
+            "matrix": self._sweep.matrix(task),
+            "digest": digest,
+            "settings": self._sweep.settings_digest,
+            "verdict": Kind.COMPLETED.value,
+            "cause": "proved again by the journal and the log, since the checkpoint was damaged",
+            "device": recorded.device,
+            "seconds": recorded.seconds,
+            "exit_code": 0,
+            "attempts": [],
+            "log": {"path": str(self._paths.log(task.id)), **asdict(facts)},
+        }
+        if why.startswith(SWEEP_CHANGED):  # it may well be whole
+            set_aside(path)
+        write_durably(path, content)
+        return True
