@@ -204,6 +204,8 @@ class TaskCompleted:
     summary: Mapping[str, Any] = field(default_factory=dict)
     digest: str | None = None
     log_sha256: str | None = None
+    # Of a long log, in place of the other.
+    log_crc32: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ _CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 )
 _ANY_CLASS = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in _CLASSES))
 _ORDER = {kind: rank for rank, (kind, _) in enumerate(_CLASSES)}
-_TRACEBACK = "Traceback (most recent call last):"
+TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(
     r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Iteration)?\b(?::|$)"
 )
@@ -123,12 +123,22 @@ def classify_line(line: str) -> Kind | None:
     return next(kind for kind, pattern in _CLASSES if pattern.search(line))
 
 
+def ends_traceback(line: str) -> bool:
+    """Say whether a line, after a traceback has begun, is the one that names the exception."""
+    return _EXCEPTION.match(line) is not None
+
+
 class LogScan:
-    """Reads a log line by line, keeping only what a verdict needs; memory does not grow with the log."""
+    """Reads a log line by line, keeping only what a verdict needs; memory does not grow with the log.
+
+    `feed` says what is meant. Whoever knows that a line can change nothing may leave it out, by `wanted`
+    and `TRACEBACK`: storage/logs.py does, for speed.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._in_traceback = False
+        # The last traceback has not come to its last line.
+        self.in_traceback = False
         self.success = False
         self.failure_line: str | None = None  # the first line that holds a failure pattern
         self.failure_pattern: str | None = None
@@ -139,25 +149,33 @@ class LogScan:
     def feed(self, lines: Iterable[str]) -> LogScan:
         """Read more lines (without their line ends); return self."""
         for line in lines:
-            self._line(line)
+            self.look_for_firsts(line)
+            if TRACEBACK in line:
+                self.in_traceback = True
+            elif self.in_traceback and ends_traceback(line):
+                self.exception, self.in_traceback = line.strip(), False
+            if line and not line.isspace():
+                self.last_line = line.strip()
         return self
 
-    def _line(self, line: str) -> None:
+    def look_for_firsts(self, line: str) -> None:
+        """Read a line for the success line, the first failure pattern and the first line of each class."""
         if self._rules.success in line:
             self.success = True
         if self.failure_line is None:
             for pattern in self._rules.failure:
                 if pattern in line:
                     self.failure_line, self.failure_pattern = line.strip(), pattern
-        if _TRACEBACK in line:
-            self._in_traceback = True
-        elif self._in_traceback and _EXCEPTION.match(line):
-            self.exception, self._in_traceback = line.strip(), False
-        if line and not line.isspace():
-            self.last_line = line.strip()
-            kind = classify_line(line)
-            if kind is not None:
-                self.hints.setdefault(kind, line.strip())
+        kind = classify_line(line)
+        if kind is not None:
+            self.hints.setdefault(kind, line.strip())
+
+    def wanted(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the texts and the regular expressions of lines that `look_for_firsts` still needs."""
+        texts: tuple[str, ...] = () if self.success else (self._rules.success,)
+        if self.failure_line is None:
+            texts += self._rules.failure
+        return texts, tuple(p.pattern for kind, p in _CLASSES if kind not in self.hints)
 
 
 # Why an attempt is worth nothing, and a checkpoint does not hold, that was made for another sweep file.

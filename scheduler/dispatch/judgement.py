@@ -6,7 +6,7 @@ import errno
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -200,7 +200,7 @@ def checkpoint_content(
         "seconds": round(judgement.seconds, 3),
         "exit_code": last and last.ended and last.ended.code,
         "attempts": [attempt.for_people() for attempt in judgement.attempts],
-        "log": {"path": str(paths.log(task.id)), **asdict(log)} if log is not None else None,
+        "log": {"path": str(paths.log(task.id)), **log.as_json()} if log is not None else None,
         "results": str(paths.results(task.id)) if paths.results(task.id).is_file() else None,
     }
     return content

@@ -97,7 +97,9 @@ class Outcomes:
             done.get("attempts"),
         )
         digest, log = done.get("digest"), done.get("log")
-        sha256 = log.get("sha256") if isinstance(log, dict) else None
+        sha256, crc32 = (
+            log.get(name) if isinstance(log, dict) else None for name in ("sha256", "crc32")
+        )
         self._emit(
             TaskCompleted(
                 task,
@@ -107,6 +109,7 @@ class Outcomes:
                 summary=done,
                 digest=digest if isinstance(digest, str) else None,
                 log_sha256=sha256 if isinstance(sha256, str) else None,
+                log_crc32=crc32 if isinstance(crc32, str) else None,
             )
         )
         self._ended.append(task)
@@ -149,6 +152,7 @@ class Outcomes:
                     # Should the checkpoint ever be damaged, this and the log prove it again.
                     digest=judgement.attempts[-1].started.digest,
                     log_sha256=judgement.log.sha256 if judgement.log else None,
+                    log_crc32=judgement.log.crc32 if judgement.log else None,
                 )
             )
         self._ended.append(action.task)

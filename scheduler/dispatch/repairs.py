@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cached_property
 
 from scheduler.config.sweep import Sweep, Task
@@ -30,7 +30,7 @@ from scheduler.storage.atomic import sync_folder, write_durably
 from scheduler.storage.checkpoints import find_log, logs_by_task
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
-from scheduler.storage.logs import read_log
+from scheduler.storage.logs import is_log, read_log
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import set_aside
 
@@ -142,10 +142,11 @@ class _Completions:
         recorded = self._recorded.get((task.id, digest))
         if recorded is None:
             return False
-        scan, facts = read_log(self._paths.log(task.id), self._sweep.rules)
-        if facts is None or facts.sha256 != recorded.log_sha256:
+        log = self._paths.log(task.id)
+        if not is_log(log, recorded.log_sha256, recorded.log_crc32):
             return False
-        if not judge(Exit(code=0), scan).completed:
+        scan, facts = read_log(log, self._sweep.rules)
+        if facts is None or not judge(Exit(code=0), scan).completed:
             return False
         content = {
             **recorded.summary,
@@ -159,7 +160,7 @@ class _Completions:
             "seconds": recorded.seconds,
             "exit_code": 0,
             "attempts": [],
-            "log": {"path": str(self._paths.log(task.id)), **asdict(facts)},
+            "log": {"path": str(log), **facts.as_json()},
         }
         if why.startswith(SWEEP_CHANGED):  # it may well be whole
             set_aside(path)

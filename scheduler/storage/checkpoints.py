@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scheduler.config.sweep import Rules
 from scheduler.core.verdict import SWEEP_CHANGED
 from scheduler.storage.json_files import read_start
-from scheduler.storage.logs import read_log
+from scheduler.storage.logs import is_log
 
 # The key by which a checkpoint that was set aside is never taken again.
 FORGOTTEN = "forgotten"
@@ -44,8 +43,7 @@ def why_not_done(
         return f"its log cannot be read: {error.strerror}"
     if state.st_size == recorded.get("size") and state.st_mtime_ns == recorded.get("mtime_ns"):
         return None
-    _, facts = read_log(Path(log.path), Rules())
-    if facts is None or facts.sha256 != recorded.get("sha256"):
+    if not is_log(Path(log.path), recorded.get("sha256"), recorded.get("crc32")):
         return "its log is not the one that proved it"
     return None
 
@@ -81,15 +79,11 @@ def find_log(checkpoint: Mapping[str, Any], logs: Sequence[Path]) -> Path | None
         except OSError:
             continue
         if state.st_size == recorded.get("size") and (
-            state.st_mtime_ns == recorded.get("mtime_ns") or _sha256(log) == recorded.get("sha256")
+            state.st_mtime_ns == recorded.get("mtime_ns")
+            or is_log(log, recorded.get("sha256"), recorded.get("crc32"))
         ):
             return log
     return None
-
-
-def _sha256(log: Path) -> str | None:
-    _, facts = read_log(log, Rules())
-    return facts.sha256 if facts is not None else None
 
 
 @dataclass(slots=True)
