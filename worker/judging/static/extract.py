@@ -19,6 +19,7 @@ from worker.judging.static.interpreter import (
     loops,
     names,
     statements,
+    with_blocks,
 )
 from worker.judging.static.interpreter.interpreter import Abandoned, Handlers, Interpreter, Raised
 from worker.judging.static.libraries import accelerators, loading
@@ -50,6 +51,7 @@ HANDLERS = Handlers(
     expressions={**expressions.EXPRESSIONS, **comprehensions.EXPRESSIONS},
     statements={
         **statements.STATEMENTS,
+        **with_blocks.STATEMENTS,
         **loops.STATEMENTS,
         **names.STATEMENTS,
         **functions.STATEMENTS,

@@ -16,6 +16,7 @@ from worker.judging.static.objects import (
     Field,
     Helper,
     Instance,
+    Lazy,
     Made,
     Part,
     Pipeline,
@@ -93,6 +94,8 @@ def _alike(left: AbstractObject, right: AbstractObject) -> bool:
         return False
     if isinstance(left, Instance) and isinstance(right, Instance):
         return left.cls is right.cls
+    if isinstance(left, Lazy) and isinstance(right, Lazy):
+        return left.produce is right.produce
     return type(left) is type(right)
 
 

@@ -5,6 +5,7 @@ A slot's key is a name of the file (an attribute, an entry's key) or a ``Field``
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
@@ -124,6 +125,34 @@ class AbstractList(AbstractObject):
     @staticmethod
     def of(items: tuple[Value, ...] | Unknown) -> AbstractList:
         return AbstractList({AbstractList.items: items})
+
+
+class Lazy(AbstractObject):
+    """An iterator, a generator or a coroutine: what it does waits until its items are asked for."""
+
+    __slots__ = ("produce",)
+
+    # How many items were taken out; None: all, Unknown: nobody knows.
+    taken: Field[Value] = Field(0)
+
+    def __init__(
+        self, slots: Slots, produce: Callable[[Callable[[Value], None]], Unknown | None]
+    ) -> None:
+        super().__init__(slots)
+        # Gives every item to a function, and returns why they are not known if they are not.
+        self.produce = produce
+
+    def like(self, slots: Slots) -> AbstractObject:
+        return Lazy(slots, self.produce)
+
+
+class ExitStack(AbstractObject):
+    """A ``contextlib.ExitStack``."""
+
+    __slots__ = ()
+
+    # What is to be left, in the order in which it was entered.
+    entered: Field[Value] = Field(())
 
 
 class _Entries(AbstractObject):

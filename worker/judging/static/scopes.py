@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from worker.judging.static.objects import AbstractClass, Slots
 from worker.judging.static.values import Value
 
+_NUMBERS = itertools.count()
+
 
 class Names(dict[Any, Value]):
-    """The slots of a scope. A name bound on one path only is taken as bound: else it would fail."""
+    """The slots of a scope. A name bound on one path only is taken as bound: else it would fail.
+
+    Numbered in the order in which they are made.
+    """
+
+    __slots__ = ("number",)
+
+    def __init__(self, *entries: Any, **more: Value) -> None:
+        super().__init__(*entries, **more)
+        self.number = next(_NUMBERS)
+
+    @staticmethod
+    def count() -> int:
+        """Return a number that every one made from now on is above."""
+        return next(_NUMBERS)
 
 
 @dataclass(eq=False)
@@ -32,8 +49,8 @@ class Scope:
     receiver: Value = None
 
 
-# What decorators make of a function; a manager is the generator of a with statement.
-Kind: TypeAlias = Literal["function", "static", "class", "property", "manager"]
+# What decorators make of a function.
+Kind: TypeAlias = Literal["function", "static", "class", "property"]
 
 
 @dataclass(frozen=True, eq=False)

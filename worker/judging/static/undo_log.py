@@ -16,6 +16,7 @@ from worker.judging.static.values import (
     Value,
 )
 
+Change: TypeAlias = "tuple[Slots, Hashable, Value]"
 Location: TypeAlias = "tuple[int, Hashable]"
 # The slots object stands in the entry too, so that its id cannot be given to another meanwhile.
 Delta: TypeAlias = "dict[Location, tuple[Slots, Hashable, Value]]"
@@ -41,7 +42,7 @@ class Store:
     """The log of all slots' changes."""
 
     def __init__(self, spend: Spend) -> None:
-        self.log: list[tuple[Slots, Hashable, Value]] = []
+        self.log: list[Change] = []
         self.pending: list[Pending] = []
         self.spend = spend
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from worker.judging.facts.methods import NEUTRAL_PART_METHODS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter import classes
+from worker.judging.static.interpreter import classes, with_blocks
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
@@ -19,16 +19,25 @@ from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     Component,
+    ExitStack,
     Helper,
     Inherited,
     Instance,
+    Lazy,
     Part,
     Pipeline,
     Scheduler,
     SchedulerConfig,
     is_pipeline_class,
 )
-from worker.judging.static.operations import attributes, constants, containers, instances, text
+from worker.judging.static.operations import (
+    attributes,
+    constants,
+    containers,
+    instances,
+    iteration,
+    text,
+)
 from worker.judging.static.scopes import Bound, Context, Function, Partial, Super
 from worker.judging.static.values import (
     MISSING,
@@ -135,6 +144,10 @@ def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) ->
         return containers.dict_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, AbstractList):
         return containers.list_method(interpreter, receiver, method, arguments)
+    if isinstance(receiver, ExitStack):
+        return with_blocks.stack_method(interpreter, receiver, method, arguments)
+    if isinstance(receiver, Lazy):
+        return iteration.call_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, Bound) and method == "__call__":
         return interpreter.call(receiver, arguments)
     if isinstance(receiver, str):

@@ -14,10 +14,12 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import AbstractDict, AbstractList, element
-from worker.judging.static.operations import constants, containers, operators
+from worker.judging.static.objects import AbstractDict, AbstractList, Lazy, element
+from worker.judging.static.operations import containers, operators
+from worker.judging.static.operations.iteration import each
 from worker.judging.static.scopes import Names, Scope
 from worker.judging.static.values import (
+    MISSING,
     Unknown,
     Value,
     is_constant,
@@ -25,7 +27,9 @@ from worker.judging.static.values import (
 
 
 def _comprehend(
-    interpreter: Interpreter, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: Scope
+    interpreter: Interpreter,
+    node: ast.ListComp | ast.SetComp,
+    scope: Scope,
 ) -> tuple[Value, ...] | Unknown:
     results: list[Value] = []
     failed = _generate(
@@ -37,9 +41,23 @@ def _comprehend(
     return failed or tuple(results)
 
 
-def _list_comprehension(
-    interpreter: Interpreter, node: ast.ListComp | ast.GeneratorExp, scope: Scope
-) -> Value:
+def _generator(interpreter: Interpreter, node: ast.GeneratorExp, scope: Scope) -> Value:
+    # Only what the outermost loop runs over is evaluated now.
+    source = interpreter.evaluate(node.generators[0].iter, scope)
+
+    def produce(visit: Callable[[Value], None]) -> Unknown | None:
+        return _generate(
+            interpreter,
+            node.generators,
+            Scope(Names(), scope),
+            lambda inner: visit(interpreter.evaluate(node.elt, inner)),
+            source,
+        )
+
+    return Lazy({}, produce)
+
+
+def _list_comprehension(interpreter: Interpreter, node: ast.ListComp, scope: Scope) -> Value:
     return AbstractList.of(_comprehend(interpreter, node, scope))
 
 
@@ -66,26 +84,30 @@ def _generate(
     generators: list[ast.comprehension],
     scope: Scope,
     emit: Callable[[Scope], None],
+    source: Value = MISSING,
 ) -> Unknown | None:
     """Run a comprehension's loops; return why its length is not known, if it is not."""
     if not generators:
         emit(scope)
         return None
     first, rest = generators[0], generators[1:]
-    items = constants.iterate(interpreter.evaluate(first.iter, scope))
+    if source is MISSING:
+        source = interpreter.evaluate(first.iter, scope)
     failed: Unknown | None = None
-    for item in (element(items),) * 2 if isinstance(items, Unknown) else items:
+
+    def turn(item: Value, doubtful: Unknown | None = None) -> None:
+        nonlocal failed
         interpreter.spend()
         assign(interpreter, first.target, item, scope)
         answers = [
             operators.truth(interpreter, interpreter.evaluate(test, scope)) for test in first.ifs
         ]
         if any(answer is False for answer in answers):
-            continue
-        doubts = [answer for answer in (items, *answers) if isinstance(answer, Unknown)]
+            return
+        doubts = [answer for answer in (doubtful, *answers) if isinstance(answer, Unknown)]
         if not doubts:
             failed = _generate(interpreter, rest, scope, emit) or failed
-            continue
+            return
         # It may come to the element or not: the element may well be the pipeline's call.
         failed = doubts[0]
         interpreter.branch(
@@ -93,12 +115,17 @@ def _generate(
             partial(done_with, partial(_generate, interpreter, rest, scope, emit)),
             lambda: NEXT,
         )
-    return failed or (items if isinstance(items, Unknown) else None)
+
+    why = each(interpreter, source, turn)
+    if why is not None:
+        for _ in range(2):
+            turn(element(why), why)
+    return failed or why
 
 
 EXPRESSIONS: dict[type[ast.expr], ExpressionHandler] = {
     ast.ListComp: _list_comprehension,
     ast.SetComp: _set_comprehension,
-    ast.GeneratorExp: _list_comprehension,
+    ast.GeneratorExp: _generator,
     ast.DictComp: _dict_comprehension,
 }

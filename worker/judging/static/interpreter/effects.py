@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import re
+from collections.abc import Callable, Hashable
 from functools import partial
 
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.interpreter import NEXT, Done, Interpreter
+from worker.judging.static.interpreter.interpreter import NEXT, Done, Interpreter, Raised
 from worker.judging.static.joining import reachable
 from worker.judging.static.objects import (
     AbstractDict,
@@ -16,6 +17,7 @@ from worker.judging.static.objects import (
     Component,
     Helper,
     Instance,
+    Lazy,
     Made,
     Part,
     Pipeline,
@@ -40,6 +42,9 @@ CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
     Helper: ("params",),
 }
 
+# Methods of library objects that change something, or call the pipeline.
+SWITCHES = re.compile(r"__call__|tgate|to|(disable|enable|fuse|load|set|unload|unfuse)(_\w+)?")
+
 
 def taint(interpreter: Interpreter, values: list[Value], why: Reason) -> None:
     """Forget of everything reachable what code that cannot be read may have changed."""
@@ -58,15 +63,28 @@ def taint(interpreter: Interpreter, values: list[Value], why: Reason) -> None:
                 put(thing.slots, slot, unknown)
 
 
+def doubt(interpreter: Interpreter, run: Callable[[], object], why: Reason) -> None:
+    """Do what may happen, in part or not at all: everything that it changes is unknown after it."""
+    mark = interpreter.store.mark()
+    try:
+        run()
+    except Raised:
+        pass
+    finally:
+        interpreter.forget_since(mark, Why.DEPENDS_ON(why))
+
+
 def may_call(interpreter: Interpreter, given: list[Value], why: Reason) -> None:
     """Follow the functions and pipelines that something else is given, and may call."""
     part = next((value for value in given if isinstance(value, Part)), None)
     for value in given:
+        if isinstance(value, Lazy):
+            doubt(interpreter, partial(value.produce, lambda item: None), why)
         method = getattr(value, "method", getattr(value, "name", ""))
         if (
             isinstance(value, (Function, Partial, Pipeline))
             or (isinstance(value, Bound) and isinstance(method, Function))
-            or (isinstance(value, Part) and method in ("__call__", "tgate"))
+            or (isinstance(value, Part) and value.own and SWITCHES.fullmatch(method))
         ):
             unknown = Arguments(open=part.inner() if part else Unknown(Why.GIVEN_BY(why)))
             interpreter.branch(

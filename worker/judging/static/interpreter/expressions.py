@@ -17,7 +17,7 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign, lookup
-from worker.judging.static.objects import AbstractClass, AbstractDict, AbstractList, Field
+from worker.judging.static.objects import AbstractClass, AbstractDict, AbstractList, Field, element
 from worker.judging.static.operations import (
     attributes,
     constants,
@@ -27,6 +27,7 @@ from worker.judging.static.operations import (
     operators,
     text,
 )
+from worker.judging.static.operations.iteration import awaited, collect, each
 from worker.judging.static.scopes import Scope, Super
 from worker.judging.static.values import (
     MAX_LENGTH,
@@ -80,7 +81,7 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
         if not isinstance(item, ast.Starred):
             given.positional.append(value)
             continue
-        items = constants.iterate(value)
+        items = collect(interpreter, value)
         if isinstance(items, Unknown):
             given.open = items
         else:
@@ -125,7 +126,7 @@ def _unary(interpreter: Interpreter, node: ast.UnaryOp, scope: Scope) -> Value:
     return operators.unary(interpreter, node.op, interpreter.evaluate(node.operand, scope))
 
 
-def _inner(interpreter: Interpreter, node: ast.Await | ast.Starred, scope: Scope) -> Value:
+def _starred(interpreter: Interpreter, node: ast.Starred, scope: Scope) -> Value:
     return interpreter.evaluate(node.value, scope)
 
 
@@ -211,7 +212,7 @@ def _items(
     for node in nodes:
         value = interpreter.evaluate(node, scope)
         if isinstance(node, ast.Starred):
-            inner = constants.iterate(value)
+            inner = collect(interpreter, value)
             if isinstance(inner, Unknown):
                 return inner
             items.extend(inner)
@@ -273,17 +274,33 @@ def _walrus(interpreter: Interpreter, node: ast.NamedExpr, scope: Scope) -> Valu
 
 def _yield(interpreter: Interpreter, node: ast.Yield, scope: Scope) -> Value:
     value = None if node.value is None else interpreter.evaluate(node.value, scope)
-    if interpreter.yields:
-        interpreter.yields[-1](value)
+    _give(interpreter, value)
     return Unknown(Why.SENT_VALUE())
 
 
+def _give(interpreter: Interpreter, value: Value) -> None:
+    """Hand a value to what runs the generator; a yield in there is another generator's."""
+    if not interpreter.yields:
+        return
+    visit = interpreter.yields.pop()
+    try:
+        visit(value)
+    finally:
+        interpreter.yields.append(visit)
+
+
 def _yield_from(interpreter: Interpreter, node: ast.YieldFrom, scope: Scope) -> Value:
-    items = constants.iterate(interpreter.evaluate(node.value, scope))
-    for item in items if isinstance(items, tuple) else (items,):
-        if interpreter.yields:
-            interpreter.yields[-1](item)
+    source = interpreter.evaluate(node.value, scope)
+    why = each(interpreter, source, partial(_give, interpreter))
+    if why is not None:
+        interpreter.branch(
+            why, partial(done_with, partial(_give, interpreter, element(why))), lambda: NEXT
+        )
     return Unknown(Why.GENERATOR_RESULT())
+
+
+def _await(interpreter: Interpreter, node: ast.Await, scope: Scope) -> Value:
+    return awaited(interpreter, interpreter.evaluate(node.value, scope))
 
 
 EXPRESSIONS: dict[type[ast.expr], ExpressionHandler] = {
@@ -305,8 +322,8 @@ EXPRESSIONS: dict[type[ast.expr], ExpressionHandler] = {
     ast.Slice: _slice,
     ast.Lambda: make_function,
     ast.NamedExpr: _walrus,
-    ast.Await: _inner,
-    ast.Starred: _inner,
+    ast.Await: _await,
+    ast.Starred: _starred,
     ast.Yield: _yield,
     ast.YieldFrom: _yield_from,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments, bind, is_generator
@@ -15,7 +16,7 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.libraries import contexts
-from worker.judging.static.objects import AbstractList
+from worker.judging.static.objects import Lazy
 from worker.judging.static.scopes import Function, Names, Scope
 from worker.judging.static.undo_log import JUMPS
 from worker.judging.static.values import MISSING, Lib, Value
@@ -70,8 +71,8 @@ def call_function(
         with contexts.entered(interpreter, function.contexts):
             if isinstance(function.node, ast.Lambda):
                 return interpreter.evaluate(function.node.body, scope)
-            if function.kind != "manager" and is_generator(function.node):
-                return _collect(interpreter, function.node.body, scope)
+            if isinstance(function.node, ast.AsyncFunctionDef) or is_generator(function.node):
+                return _later(interpreter, function, scope)
             return _run_body(interpreter, function.node.body, scope)
     finally:
         interpreter.calling -= 1
@@ -90,15 +91,28 @@ def _run_body(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> V
     return interpreter.settle(JUMPS, waiting, value)
 
 
-def _collect(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:
-    """Run a generator to its end at once and return all that it yields."""
-    items: list[Value] = []
-    interpreter.yields.append(items.append)
-    try:
-        _run_body(interpreter, body, scope)
-    finally:
-        interpreter.yields.pop()
-    return AbstractList.of(tuple(items))
+def _later(interpreter: Interpreter, function: Function, scope: Scope) -> Lazy:
+    """Return a generator, or a coroutine, whose only item is what it returns."""
+    body = function.node.body
+    assert isinstance(body, list)  # a lambda is neither
+
+    def produce(visit: Callable[[Value], None]) -> None:
+        names = Names(scope.names)
+        inner = Scope(names, scope.parent, function=function, receiver=scope.receiver)
+        if interpreter.calling >= MAX_CALLS:
+            raise Abandoned(Why.TOO_MUCH_RECURSION(function=function.name))
+        interpreter.calling += 1
+        interpreter.yields.append(visit)
+        try:
+            with contexts.entered(interpreter, function.contexts):
+                result = _run_body(interpreter, body, inner)
+        finally:
+            interpreter.yields.pop()
+            interpreter.calling -= 1
+        if not is_generator(function.node):
+            visit(result)
+
+    return Lazy({}, produce)
 
 
 STATEMENTS: dict[type[ast.stmt], StatementHandler] = {

@@ -27,6 +27,20 @@ LAST_CALL = "call"
 _FREE = (ast.Name, ast.Attribute, ast.Constant)
 
 
+# What catches everything: an exception, and what ends the program.
+_CATCH_ALL = (frozenset({"Exception", "BaseException"}), frozenset({"BaseException"}))
+# The bases of the exceptions that are raised here.
+_BASES_OF = {
+    "IndexError": {"LookupError"},
+    "KeyError": {"LookupError"},
+    "UnboundLocalError": {"NameError"},
+    "ModuleNotFoundError": {"ImportError"},
+    "NotImplementedError": {"RuntimeError"},
+    "FileNotFoundError": {"OSError", "IOError", "EnvironmentError"},
+    "ZeroDivisionError": {"ArithmeticError"},
+}
+
+
 class Abandoned(Exception):  # noqa: N818  # not an error of anyone's
     """The file asks for more work than is worth spending on it; nothing about it is known."""
 
@@ -42,6 +56,23 @@ class Raised(Exception):  # noqa: N818  # an event in the program that is read
         super().__init__(exception, reason)
         self.exception = exception  # the exception class's name
         self.reason = reason
+
+    def is_one_of(self, names: set[str]) -> bool:
+        """Whether a handler for classes of these names catches it."""
+        if not names.isdisjoint(_BASES_OF.get(self.exception, ())):
+            return True
+        return self.exception in names or bool(names & _CATCH_ALL[self.exception == "SystemExit"])
+
+
+class Enough(Exception):  # noqa: N818  # no error: how a consumer leaves an iterator
+    """What asks an iterator for its items wants no more of them.
+
+    Raised only where no branch on something unknown was entered since the iterator began.
+    """
+
+    def __init__(self, *, closes: bool) -> None:
+        super().__init__()
+        self.closes = closes  # whether the iterator ends with it
 
 
 @dataclass(frozen=True)
@@ -100,6 +131,8 @@ class Interpreter:
         self.built: list[Pipeline] = []
         # What a yield does in the running generator: collect, or run a with block's body.
         self.yields: list[Callable[[Value], None]] = []
+        # How many branches on something unknown are entered.
+        self.branching = 0
         # The ids of function nodes that some path used.
         self.entered: set[int] = set()
         # In order, each once.
@@ -207,6 +240,13 @@ class Interpreter:
         # Of tests within tests the innermost says most.
         told = test.why if test.why.conditional else Why.DEPENDS_ON(test.why)
         why = Unknown(told, test.key)
+        self.branching += 1
+        try:
+            return self._both(why, first, second)
+        finally:
+            self.branching -= 1
+
+    def _both(self, why: Unknown, first: Callable[[], Done], second: Callable[[], Done]) -> Done:
         store, mark = self.store, self.store.mark()
         waiting = len(store.pending)
         try:
@@ -235,6 +275,11 @@ class Interpreter:
         store.apply(delta)
         store.pending.append(Pending(right.kind, mark, other, right.value, why))
         return left
+
+    def forget_since(self, mark: int, why: Reason) -> None:
+        """Make everything unknown that was changed since a mark."""
+        for slots, key, _ in self.store.log[mark:]:
+            self.store.put(slots, key, Unknown(why))
 
     def settle(self, kinds: frozenset[Ending], waiting_from: int, value: Value = None) -> Value:
         """Join the waiting paths of these kinds into the present one; return the joined value."""

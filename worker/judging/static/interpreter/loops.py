@@ -16,8 +16,9 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import element
-from worker.judging.static.operations import constants, operators
+from worker.judging.static.objects import Instance, Lazy, element
+from worker.judging.static.operations import operators
+from worker.judging.static.operations.iteration import each, peek
 from worker.judging.static.scopes import Scope
 from worker.judging.static.undo_log import Ending
 from worker.judging.static.values import Unknown, Value
@@ -28,16 +29,49 @@ _CONTINUE: frozenset[Ending] = frozenset({"continue"})
 
 
 def _for(interpreter: Interpreter, node: ast.For | ast.AsyncFor, scope: Scope) -> Done:
-    items = constants.iterate(interpreter.evaluate(node.iter, scope))
+    source = interpreter.evaluate(node.iter, scope)
 
     def turn(item: Value) -> Done:
         assign(interpreter, node.target, item, scope)
         return interpreter.run_block(node.body, scope)
 
+    if isinstance(source, (Lazy, Instance)) and not _may_leave(node.body):
+        return _stream(interpreter, source, turn, node.orelse, scope)
+    items = peek(interpreter, source)
     if isinstance(items, Unknown) or len(items) > MAX_ROUNDS:
         why = items if isinstance(items, Unknown) else Unknown(Why.LONG_LOOP())
         return _loop_of_unknown_length(interpreter, why, lambda: turn(element(why)))
     return _loop(interpreter, [partial(turn, item) for item in items], node.orelse, scope)
+
+
+def _may_leave(body: list[ast.stmt]) -> bool:
+    """Whether a loop's body may end the loop before its end."""
+    waiting: list[ast.AST] = [*body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Break, ast.Return)):
+            return True
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)):
+            waiting.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def _stream(
+    interpreter: Interpreter,
+    source: Value,
+    turn: Callable[[Value], Done],
+    orelse: list[ast.stmt],
+    scope: Scope,
+) -> Done:
+    """Follow a loop over an iterator: what gives the items and what takes them run by turns."""
+
+    def visit(item: Value) -> None:
+        _turn(interpreter, partial(turn, item), len(interpreter.store.pending))
+
+    why = each(interpreter, source, visit)
+    if why is not None:
+        _loop_of_unknown_length(interpreter, why, lambda: turn(element(why)))
+    return interpreter.run_block(orelse, scope)
 
 
 def _loop(

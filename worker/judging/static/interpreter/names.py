@@ -17,6 +17,7 @@ from worker.judging.static.interpreter.interpreter import (
 )
 from worker.judging.static.objects import AbstractList, element
 from worker.judging.static.operations import attributes, constants, items
+from worker.judging.static.operations.iteration import take
 from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
     MISSING,
@@ -70,7 +71,9 @@ def assign(interpreter: Interpreter, target: ast.expr, value: Value, scope: Scop
 
 def _unpack(interpreter: Interpreter, targets: list[ast.expr], value: Value, scope: Scope) -> None:
     interpreter.spend(constants.size(value))
-    items = constants.iterate(value)
+    count = len(targets) + 1
+    starred = any(isinstance(item, ast.Starred) for item in targets)
+    items = take(interpreter, value, lambda items: not starred and len(items) == count)
     star = next((i for i, item in enumerate(targets) if isinstance(item, ast.Starred)), None)
     if not isinstance(items, Unknown):
         fits = len(items) == len(targets) if star is None else len(items) >= len(targets) - 1

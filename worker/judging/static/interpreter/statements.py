@@ -7,23 +7,20 @@ from functools import partial
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.expressions import call_arguments
-from worker.judging.static.interpreter.functions import call_function
+from worker.judging.static.interpreter.effects import doubt
 from worker.judging.static.interpreter.interpreter import (
     NEXT,
     Done,
+    Enough,
     Interpreter,
     Raised,
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.libraries import contexts
-from worker.judging.static.objects import AbstractDict, AbstractList, Instance, Part
+from worker.judging.static.objects import AbstractDict, AbstractList, Part
 from worker.judging.static.operations import attributes, constants, containers, operators
-from worker.judging.static.operations.instances import call_special
-from worker.judging.static.scopes import Bound, Context, Function, Scope
+from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
-    MISSING,
     Unknown,
     Value,
 )
@@ -90,86 +87,18 @@ def _if(interpreter: Interpreter, node: ast.If, scope: Scope) -> Done:
         interpreter.spend()
 
 
-def _with(interpreter: Interpreter, node: ast.With | ast.AsyncWith, scope: Scope) -> Done:
-    return _with_items(interpreter, node.items, node.body, scope)
-
-
-def _with_items(
-    interpreter: Interpreter, items: list[ast.withitem], body: list[ast.stmt], scope: Scope
-) -> Done:
-    if not items:
-        return interpreter.run_block(body, scope)
-    first, rest = items[0], items[1:]
-    done = NEXT  # also where a manager's function never yields
-
-    def inside(value: Value) -> None:
-        nonlocal done
-        if first.optional_vars is not None:
-            assign(interpreter, first.optional_vars, value, scope)
-        done = _with_items(interpreter, rest, body, scope)
-
-    manager = _manager_call(interpreter, first.context_expr, scope)
-    if manager is not None:
-        function, arguments, receiver = manager
-        # The function runs; where it yields, the block does. What follows the yield comes
-        # after the block, as it should.
-        interpreter.yields.append(inside)
-        try:
-            call_function(interpreter, function, arguments, receiver)
-        finally:
-            interpreter.yields.pop()
-        return done
-    value = interpreter.evaluate(first.context_expr, scope)
-    if isinstance(value, Context):
-        with contexts.entered(interpreter, [value]):
-            inside(value)
-        return done
-    if not isinstance(value, Instance):
-        inside(value)
-        return done
-    entered = call_special(interpreter, value, "__enter__")
-    if entered is MISSING:
-        raise Raised("TypeError", Why.HAS_NO_ATTRIBUTE(cls=value.cls.name, name="__enter__"))
-    try:
-        inside(entered)
-    except Raised as error:
-        # The exception's class is all that is known of it; what __exit__ returns may silence it.
-        silenced = call_special(
-            interpreter, value, "__exit__", *(Unknown(error.reason) for _ in range(3))
-        )
-        if operators.truth(interpreter, silenced) is not True:
-            raise
-        return NEXT
-    call_special(interpreter, value, "__exit__", None, None, None)
-    return done
-
-
-def _manager_call(
-    interpreter: Interpreter, node: ast.expr, scope: Scope
-) -> tuple[Function, Arguments, Value] | None:
-    """Return the call of a function decorated with contextmanager, if the expression is one."""
-    if not isinstance(node, ast.Call):
-        return None
-    if not isinstance(node.func, (ast.Name, ast.Attribute)):
-        return None
-    function = interpreter.evaluate(node.func, scope)
-    receiver: Value = None
-    if isinstance(function, Bound) and isinstance(function.method, Function):
-        receiver, function = function.receiver, function.method
-    if not isinstance(function, Function) or function.kind != "manager":
-        return None
-    arguments = call_arguments(interpreter, node, scope)
-    if receiver is not None:
-        arguments = arguments.with_first(receiver)
-    return function, arguments, receiver
-
-
 def _try(interpreter: Interpreter, node: ast.Try, scope: Scope) -> Done:
     """Take the body to run through, unless it certainly raises."""
     try:
         done = interpreter.run_block(node.body, scope)
         if done.kind == "next":
             done = interpreter.run_block(node.orelse, scope)
+    except Enough as end:
+        # A generator is left in here: what follows waits for its end, if it does not end now.
+        if end.closes:
+            ending = partial(interpreter.run_block, node.finalbody, scope)
+            doubt(interpreter, ending, Why.PARTLY_TAKEN())
+        raise
     except Raised as error:
         handler = next((item for item in node.handlers if _catches(item, error)), None)
         if handler is None:
@@ -223,11 +152,7 @@ def _catches(handler: ast.ExceptHandler, error: Raised) -> bool:
         return True
     types = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
     names = {getattr(item, "id", getattr(item, "attr", "")) for item in types}
-    general = (
-        {"BaseException"} if error.exception == "SystemExit" else {"Exception", "BaseException"}
-    )
-    # LookupError and the like: what a handler's class is the base of.
-    return bool(names & ({error.exception} | general))
+    return error.is_one_of(names)
 
 
 def _match(interpreter: Interpreter, node: ast.Match, scope: Scope) -> Done:
@@ -290,8 +215,6 @@ STATEMENTS: dict[type[ast.stmt], StatementHandler] = {
     ast.AnnAssign: _annotated,
     ast.AugAssign: _augmented,
     ast.If: _if,
-    ast.With: _with,
-    ast.AsyncWith: _with,
     ast.Try: _try,
     ast.Return: _return,
     ast.Break: _break,

@@ -19,12 +19,22 @@ from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     Component,
+    ExitStack,
     Instance,
+    Lazy,
     Part,
     Pipeline,
     Scheduler,
 )
-from worker.judging.static.operations import attributes, constants, containers, instances
+from worker.judging.static.operations import (
+    attributes,
+    constants,
+    containers,
+    instances,
+    iteration,
+    operators,
+)
+from worker.judging.static.operations.iteration import collect
 from worker.judging.static.scopes import Function, Kind, Names, Partial
 from worker.judging.static.values import (
     MISSING,
@@ -51,8 +61,6 @@ CONTEXTS = frozenset(
         "torch.compiler.disable",
         "torch.no_grad",
         "torch.inference_mode",
-        "contextlib.nullcontext",
-        "contextlib.suppress",
         "torch.cuda.device",
         "warnings.catch_warnings",
         "torch.enable_grad",
@@ -86,6 +94,7 @@ PLAIN_DECORATORS = frozenset(
         "typing.runtime_checkable",
     ]
 )
+SUPPRESS = Lib("contextlib.suppress")
 SILENT = Lib("builtins.silent")  # what a decorator or context without consequence stands for
 EXITS = frozenset(["builtins.exit", "builtins.quit", "sys.exit", "os._exit", "os.abort"])
 
@@ -108,16 +117,19 @@ def call_standard(interpreter: Interpreter, function: Lib, given: Arguments) -> 
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](interpreter, given)
     if name in constants.BUILTINS:
-        return _pure(name, given)
-    if name in containers.ITERATORS:
-        return containers.over_iterables(interpreter, name, given)
+        return _pure(interpreter, name, given)
     return MISSING
 
 
-def _pure(name: str, given: Arguments) -> Value:
+def _pure(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     """Call one of Python's own pure functions on known values."""
     values: list[Value] = []
-    for value in given.positional:
+    for item in given.positional:
+        value = item
+        if isinstance(item, Lazy):
+            value = AbstractList.of(collect(interpreter, item))
+        if name in ("str", "repr", "len", "bool") and isinstance(item, Instance):
+            return _asked(interpreter, name, item)
         plain = value.items if isinstance(value, AbstractList) else value
         if name == "len" and isinstance(value, (AbstractDict, AbstractList, tuple)):
             plain = constants.iterate(value)
@@ -128,6 +140,16 @@ def _pure(name: str, given: Arguments) -> Value:
     if given.open or given.keywords:
         return Unknown(Why.RESULT(function=name))
     return constants.known(constants.BUILTINS[name], *values)
+
+
+def _asked(interpreter: Interpreter, name: str, value: Instance) -> Value:
+    """Return what an object of the file's own class says of itself."""
+    if name == "bool":
+        return operators.truth(interpreter, value)
+    if name == "len":
+        length = instances.call_special(interpreter, value, "__len__")
+        return Unknown(Why.RESULT(function=name)) if length is MISSING else length
+    return operators.text_of(interpreter, value)
 
 
 def _compile(interpreter: Interpreter, given: Arguments) -> Value:
@@ -213,6 +235,10 @@ def _with_kind(kind: Kind, *, is_cached: bool = False) -> Callable[[Arguments], 
         return replace(function, kind=kind, is_cached=is_cached, setter=setter)
 
     return decorate
+
+
+def _null_context(given: Arguments) -> Value:
+    return iteration.lazily(lambda visit: visit(given.get("enter_result", 0)))
 
 
 def _property_setter(given: Arguments) -> Value:
@@ -348,7 +374,6 @@ def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
 # What only looks at its arguments.
 _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     "torch.device": _device,
-    "asyncio.run": _first,
     "os.fspath": _first,
     "os.path.expanduser": _expand_user,
     "typing.cast": lambda given: given.get("val", 1),
@@ -359,10 +384,7 @@ _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     "importlib.import_module": _module,
     "__import__": _module,
     "isinstance": _isinstance,
-    "dict": containers.make_dict,
-    "collections.OrderedDict": containers.make_dict,
     "range": containers.make_range,
-    "itertools.product": containers.product_call,
     "print": lambda given: None,
 }
 _OF_ARGUMENTS |= {
@@ -370,8 +392,16 @@ _OF_ARGUMENTS |= {
     "classmethod": _with_kind("class"),
     "property": _with_kind("property"),
     "functools.cached_property": _with_kind("property", is_cached=True),
-    "contextlib.contextmanager": _with_kind("manager"),
-    "contextlib.asynccontextmanager": _with_kind("manager"),
+    "concurrent.futures.ThreadPoolExecutor": lambda given: Lib("concurrent.futures.executor"),
+    "concurrent.futures.executor.shutdown": lambda given: None,
+    "concurrent.futures.thread.ThreadPoolExecutor": lambda given: Lib(
+        "concurrent.futures.executor"
+    ),
+    "contextlib.contextmanager": _first,
+    "contextlib.asynccontextmanager": _first,
+    "contextlib.ExitStack": lambda given: ExitStack(),
+    "contextlib.suppress": lambda given: Partial(SUPPRESS, tuple(given.positional), ()),
+    "contextlib.nullcontext": _null_context,
     "property.setter": _property_setter,
     "property.deleter": _first,
     **dict.fromkeys(DATA_DECORATORS, _data_class),
@@ -392,8 +422,39 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "delattr": _delattr,
     "getattr": _getattr,
     "hasattr": _hasattr,
-    "map": containers.map_call,
-    "enumerate": containers.enumerate_call,
+    "dict": containers.make_dict,
+    "collections.OrderedDict": containers.make_dict,
+    "asyncio.create_task": iteration.started_call,
+    "asyncio.ensure_future": iteration.started_call,
+    "asyncio.gather": iteration.gather_call,
+    "asyncio.run": iteration.run_call,
+    "asyncio.wait_for": iteration.run_call,
+    "all": iteration.decide(decisive=False),
+    "any": iteration.decide(decisive=True),
+    "enumerate": iteration.enumerate_call,
+    "concurrent.futures.executor.map": iteration.pool_map_call,
+    "concurrent.futures.executor.submit": iteration.submit_call,
+    "filter": iteration.filter_call,
+    "frozenset": containers.set_call,
+    "iter": iteration.iter_call,
+    "itertools.chain": iteration.chain_call,
+    "itertools.chain.from_iterable": iteration.chain_of_call,
+    "itertools.count": iteration.count_call,
+    "itertools.filterfalse": iteration.filter_false_call,
+    "itertools.islice": iteration.islice_call,
+    "itertools.product": containers.product_call,
+    "itertools.repeat": iteration.repeat_call,
+    "itertools.zip_longest": iteration.zip_longest_call,
+    "itertools.starmap": iteration.starmap_call,
+    "list": iteration.as_list,
+    "map": iteration.map_call,
+    "next": iteration.next_call,
+    "reversed": iteration.reversed_call,
+    "set": containers.set_call,
+    "tqdm.auto.tqdm": iteration.iter_call,
+    "tqdm.tqdm": iteration.iter_call,
+    "tuple": iteration.as_tuple,
+    "zip": iteration.zip_call,
     "sorted": containers.sorted_call,
     **_object_methods(),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 from worker.judging.reasons.codes import Why
@@ -15,11 +14,12 @@ from worker.judging.static.joining import shallow
 from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
+    Lazy,
     SchedulerConfig,
     element,
-    truth,
 )
 from worker.judging.static.operations import constants, items
+from worker.judging.static.operations.iteration import collect, iter_call
 from worker.judging.static.values import (
     MAX_LENGTH,
     Unknown,
@@ -27,14 +27,12 @@ from worker.judging.static.values import (
     is_constant,
 )
 
-Columns = list[tuple[Value, ...]]
 
-
-def make_dict(given: Arguments) -> AbstractDict:
+def make_dict(interpreter: Interpreter, given: Arguments) -> AbstractDict:
     """Return ``dict(…)``."""
     entries = AbstractDict()
     if given.positional:
-        _fill(entries, given.positional[0])
+        _fill(interpreter, entries, given.positional[0])
     entries.slots.update(given.keywords | (given.spread or {}))
     if given.open:
         entries.slots[AbstractDict.open] = given.open
@@ -52,42 +50,9 @@ def make_range(given: Arguments) -> Value:
     return AbstractList.of(tuple(numbers))
 
 
-def over_iterables(interpreter: Interpreter, name: str, given: Arguments) -> Value:
-    """Return the result of one of ITERATORS, whose arguments are all to be looped over."""
-    columns: Columns = []
-    for value in given.positional:
-        items = constants.iterate(value)
-        if isinstance(items, Unknown):
-            return element(items)
-        columns.append(items)
-    interpreter.spend(sum(map(len, columns)) // 4)
-    return ITERATORS[name](columns)
-
-
-def map_call(interpreter: Interpreter, given: Arguments) -> Value:
-    """Return ``map(function, …)`` as a list, the function called now."""
-    columns = [constants.iterate(value) for value in given.positional[1:]]
-    unknown = next((items for items in columns if isinstance(items, Unknown)), None)
-    if unknown is not None or not columns:
-        may_call(interpreter, given.positional, Why.UNKNOWN_MAP())
-        return Unknown(Why.UNKNOWN_MAP())
-    rows = zip(*(items for items in columns if isinstance(items, tuple)), strict=False)
-    function = given.positional[0]
-    return AbstractList.of(tuple(interpreter.call(function, Arguments(list(row))) for row in rows))
-
-
-def enumerate_call(interpreter: Interpreter, given: Arguments) -> Value:
-    """Return ``enumerate(…)`` as a list."""
-    items, start = constants.iterate(given.get("iterable", 0)), given.get("start", 1, 0)
-    if isinstance(items, Unknown) or not isinstance(start, int):
-        return element(items) if isinstance(items, Unknown) else Unknown(Why.UNKNOWN_START())
-    interpreter.spend(constants.size(items))
-    return AbstractList.of(tuple(enumerate(items, start)))
-
-
 def sorted_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``sorted(…)``, its key function called on every item."""
-    items, key = constants.iterate(given.get("", 0)), given.get("key")
+    items, key = collect(interpreter, given.get("", 0)), given.get("key")
     if isinstance(items, Unknown):
         may_call(interpreter, [key], Why.UNKNOWN_SORT())
         return element(items)
@@ -105,24 +70,26 @@ def sorted_call(interpreter: Interpreter, given: Arguments) -> Value:
     return AbstractList.of(tuple(items[place] for place in found if isinstance(place, int)))
 
 
-def product_call(given: Arguments) -> Value:
-    """Return ``itertools.product(…)`` as a list."""
-    columns = [constants.iterate(value) for value in given.positional]
+def product_call(interpreter: Interpreter, given: Arguments) -> Value:
+    """Return ``itertools.product(…)``."""
+    columns = [collect(interpreter, value) for value in given.positional]
     repeat = given.get("repeat", None, 1)
     known = [items for items in columns if isinstance(items, tuple)]
     if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
         return Unknown(Why.UNKNOWN_PRODUCT())
     if math.prod(map(len, known)) ** repeat > 10_000:
         return Unknown(Why.LONG_PRODUCT())
-    return AbstractList.of(tuple(itertools.product(*known, repeat=repeat)))
+    return _iterator(interpreter, tuple(itertools.product(*known, repeat=repeat)))
 
 
-def _first(columns: Columns) -> Value:
-    return AbstractList.of(columns[0] if columns else ())
+def _iterator(interpreter: Interpreter, items: tuple[Value, ...]) -> Value:
+    interpreter.spend(len(items) // 4)
+    return iter_call(interpreter, Arguments([items]))
 
 
-def _unique(columns: Columns) -> Value:
-    return make_set(columns[0]) if columns else AbstractList.of(())
+def set_call(interpreter: Interpreter, given: Arguments) -> Value:
+    """Return ``set(items)``."""
+    return make_set(collect(interpreter, given.get("", 0, ())))
 
 
 def make_set(items: tuple[Value, ...] | Unknown) -> AbstractList:
@@ -134,51 +101,10 @@ def make_set(items: tuple[Value, ...] | Unknown) -> AbstractList:
     return AbstractList.of(Unknown(Why.SET_OF_OBJECTS()))
 
 
-def _reversed(columns: Columns) -> Value:
-    return AbstractList.of(columns[0][::-1])
-
-
-def _tuple(columns: Columns) -> Value:
-    return columns[0] if columns else ()
-
-
-def _zip(columns: Columns) -> Value:
-    return AbstractList.of(tuple(zip(*columns, strict=False)))
-
-
-def _chain(columns: Columns) -> Value:
-    return AbstractList.of(tuple(item for items in columns for item in items))
-
-
-def _decide(decisive: bool) -> Callable[[Columns], Value]:
-    def decide(columns: Columns) -> Value:
-        answers = [truth(item) for items in columns for item in items]
-        if any(answer is decisive for answer in answers):
-            return decisive
-        unknown = (Unknown(answer.why) for answer in answers if isinstance(answer, Unknown))
-        return next(unknown, not decisive)
-
-    return decide
-
-
-ITERATORS: dict[str, Callable[[Columns], Value]] = {
-    "list": _first,
-    "set": _unique,
-    "frozenset": _unique,
-    "reversed": _reversed,
-    "iter": _first,
-    "tqdm.tqdm": _first,
-    "tqdm.auto.tqdm": _first,
-    "tuple": _tuple,
-    "zip": _zip,
-    "itertools.chain": _chain,
-    "any": _decide(True),
-    "all": _decide(False),
-}
-
-
-def _fill(entries: AbstractDict, source: Value) -> None:
-    pairs = constants.iterate(source) if isinstance(source, (AbstractList, tuple)) else None
+def _fill(interpreter: Interpreter, entries: AbstractDict, source: Value) -> None:
+    pairs = None
+    if isinstance(source, (AbstractList, Lazy, tuple)):
+        pairs = collect(interpreter, source)
     if pairs is None:
         items.absorb(entries.slots, source)
         return
@@ -200,7 +126,7 @@ def dict_method(
     if method in ("get", "pop", "setdefault"):
         return _take(interpreter, entries, method, given)
     if method == "update":
-        for name, value in make_dict(given).slots.items():
+        for name, value in make_dict(interpreter, given).slots.items():
             store.put(entries.slots, name, value)
         return None
     if method in ("copy", "to_dict"):
@@ -255,7 +181,7 @@ def list_method(
     result: Value = None
     if isinstance(items, tuple):
         interpreter.spend(len(items) // 50)
-        changed = _changed(items, method, given)
+        changed = _changed(interpreter, items, method, given)
         if method == "pop":
             result = items[-1] if items and not given.positional else changed
             changed = items[:-1] if items and not given.positional else changed
@@ -266,14 +192,14 @@ def list_method(
 
 
 def _changed(
-    items: tuple[Value, ...], method: str, given: Arguments
+    interpreter: Interpreter, items: tuple[Value, ...], method: str, given: Arguments
 ) -> tuple[Value, ...] | Unknown:
     """Return a list's items after a method that returns nothing."""
     first = given.get("", 0)
     if method in ("append", "add"):
         return (*items, first)
     if method == "extend":
-        more = constants.iterate(first)
+        more = collect(interpreter, first)
         return more if isinstance(more, Unknown) else (*items, *more)
     if method == "insert" and isinstance(first, int):
         return (*items[:first], given.get("", 1), *items[first:])

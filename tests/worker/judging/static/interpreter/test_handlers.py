@@ -17,9 +17,10 @@ from worker.judging.static.interpreter import (
     loops,
     names,
     statements,
+    with_blocks,
 )
 
-MODULES = (classes, comprehensions, expressions, functions, loops, names, statements)
+MODULES = (classes, comprehensions, expressions, functions, loops, names, statements, with_blocks)
 # A ``pass`` does nothing; parts of an f-string are evaluated by the f-string's own handler.
 WITHOUT_HANDLER = {"Pass", "FormattedValue"}
 # Nothing made of these is followed: their values are unknown.
