@@ -6,12 +6,19 @@ import difflib
 import re
 from collections.abc import Iterable
 
-# what torch, cuBLAS, cuDNN and a compiler that wraps their errors say when memory runs out
+# what torch, CUDA's libraries and a compiler that wraps their errors say when memory runs out
 _OUT_OF_MEMORY = re.compile(
-    r"CUDA out of memory|CUDA error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED"
+    r"CUDA out of memory|CUDA (?:driver )?error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
+    r"|cudaErrorMemoryAllocation|CU[A-Z]+_(?:STATUS_)?ALLOC_FAILED"
     r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory"
 )
+# what they say of any trouble, and also when they cannot allocate what they need for themselves
+_PERHAPS_OUT_OF_MEMORY = re.compile(
+    r"CU[A-Z]+_(?:STATUS_)?(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)"
+    r"|[Uu]nable to find an engine"
+)
+# on an H100 these came with 2 to 30 MiB free, and none at all with 200 free before the call
+_NEARLY_FULL = 256 * 2**20
 
 
 class WorkerError(Exception):
@@ -72,9 +79,28 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that the device's memory did not suffice."""
+    """Say whether an error means that the device's memory did not suffice.
+
+    Some of CUDA's libraries call that an internal error. Only the memory that is free now tells it
+    from a fault: ask before anything is given back.
+    """
     import torch
 
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or bool(
-        _OUT_OF_MEMORY.search(str(error))
-    )
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    if _OUT_OF_MEMORY.search(text):
+        return True
+    return bool(_PERHAPS_OUT_OF_MEMORY.search(text)) and _is_nearly_full()
+
+
+def _is_nearly_full() -> bool:
+    """Say whether the device in use has hardly any memory free, whoever holds it."""
+    import torch
+
+    try:
+        free, _ = torch.cuda.mem_get_info()
+    except (RuntimeError, AssertionError) as error:
+        # even to ask takes a context, which a full device has no room for; or there is no GPU
+        return bool(_OUT_OF_MEMORY.search(str(error)))
+    return bool(free < _NEARLY_FULL)

@@ -10,6 +10,7 @@ from worker.errors import ConfigurationError, OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import NonFiniteImagesError, evaluate
+from worker.measure.memory import must_fit
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
@@ -94,7 +95,8 @@ class TaskRun:
         self._device = device
         self._session = session
         self._say = say
-        self._environment = environment.describe(device)
+        with must_fit("CUDA itself"):
+            self._environment = environment.describe(device)
         self._known = _still_holding(results, self._environment, say)
         """Rows that hold, by the digest of their settings and their configuration's key."""
         self._seconds_evaluating = 0.0

@@ -44,6 +44,27 @@ def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkey
     assert "RuntimeError" not in text
 
 
+class NoRoomForCudnn(TooLarge):
+    """An accelerator under which cuDNN finds no room for itself, and does not say so."""
+
+    def install(self):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR")
+
+
+def test_an_internal_error_of_a_full_device_is_out_of_memory(tmp_path, monkeypatch):
+    replace_accelerator(monkeypatch, "tome", NoRoomForCudnn)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**21, 2**36))
+    path, said = tmp_path / "t.jsonl", []
+    small = SECTION | {"controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": 0}}
+    assert measure(path, said.append, section=small).out_of_memory == ["ToMe 0.5/1"]
+    text = path.read_text() + "\n".join(said)
+    for words in ("INTERNAL_ERROR", "CUDA out of memory", "RuntimeError"):
+        assert words not in text
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2**35, 2**36))
+    with pytest.raises(RuntimeError, match="INTERNAL_ERROR"):
+        measure(tmp_path / "other.jsonl", section=small)
+
+
 class TooLargeToDecode(TooLarge):
     """An accelerator under which the images cannot be decoded for want of memory."""
 
