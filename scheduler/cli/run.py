@@ -29,7 +29,7 @@ from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
-from scheduler.views.messages import in_doubt
+from scheduler.views.messages import in_doubt, judged_again
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
@@ -142,6 +142,8 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
                     " ",
                 )
             )
+    for why, outcome, tasks in recovered.judged_again():
+        print(printable(f"  {judged_again(tasks, why, outcome)}", " "))
     for task_id in recovered.taken_again:
         print(f"  {task_id}: its checkpoint, which was set aside, holds again")
     print("nothing was started")

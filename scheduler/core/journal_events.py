@@ -93,6 +93,16 @@ class CheckpointsTakenAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointsJudgedAgain:
+    """The logs of checkpoints were judged again, since ``validate`` has changed; ``outcome`` in words."""
+
+    NAME: ClassVar = "checkpoints_judged_again"
+    tasks: Sequence[str]
+    why: str
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnlistedTask:
     """An attempt runs of a task that is no longer in the sweep."""
 
@@ -260,6 +270,7 @@ JournalEvent = (
     | CheckpointRejected
     | CheckpointsInDoubt
     | CheckpointsTakenAgain
+    | CheckpointsJudgedAgain
     | UnlistedTask
     | DeviceState
     | AttemptStarted

@@ -157,6 +157,7 @@ class SweepProgress:
                 | je.CheckpointRejected()
                 | je.CheckpointsInDoubt()
                 | je.CheckpointsTakenAgain()
+                | je.CheckpointsJudgedAgain()
                 | je.UnlistedTask()
                 | je.AttemptStopping()
                 | je.OthersCame()

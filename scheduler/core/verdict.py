@@ -181,6 +181,9 @@ class LogScan:
 # Why an attempt is worth nothing, and a checkpoint does not hold, that was made for another sweep file.
 SWEEP_CHANGED = "the sweep file has changed"
 
+# Why a checkpoint's log is judged again: it was judged by other rules.
+RULES_CHANGED = "validate has changed"
+
 # How a worker ends that could not even write down that the disk of its log is full.
 MAYBE_DISK_FULL = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
 

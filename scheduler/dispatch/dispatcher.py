@@ -199,6 +199,8 @@ class Dispatcher:
         for task, rejected in self._recovered.rejected:
             if rejected.aside:
                 self._emit(je.CheckpointRejected(task, rejected.why, rejected.path.name))
+        for why, outcome, tasks in self._recovered.judged_again():
+            self._emit(je.CheckpointsJudgedAgain(tasks, why, outcome))
         if taken_again := self._recovered.taken_again:
             self._emit(je.CheckpointsTakenAgain(taken_again))
 

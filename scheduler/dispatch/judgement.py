@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-from scheduler.config.sweep import Sweep, Task
+from scheduler.config.sweep import Rules, Sweep, Task
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import (
     DISK_ERRNOS,
@@ -130,11 +131,31 @@ def judge_attempt(
             verdict = _keep_for_later(task, sweep, paths, judgement, verdict)
     if not verdict.completed and last is not None and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
-        last.verdict = VerdictLine(verdict, last.started.attempt)
+        last.verdict = VerdictLine(verdict, last.started.attempt, sweep.settings_digest)
         with suppress(OSError):
             append_line(paths.attempts(task.id), last.verdict.as_json())
     summary = last_summary(paths.results(task.id)) if verdict.completed else {}
     return Judgement(verdict, attempts, facts, summary, at)
+
+
+def judge_again(record: AttemptRecord, log: Path, rules: Rules) -> Verdict | None:
+    """Return what an attempt's end and its log come to by other rules; None: its log is gone."""
+    scan, facts = read_log(log, rules)
+    return None if facts is None else decide(Evidence(_end(record), scan, stop=_stop(record)))
+
+
+def attempts_in(checkpoint: Mapping[str, Any]) -> list[AttemptRecord]:
+    """Return the attempts that a ``.done`` or ``.failed`` says."""
+    listed = checkpoint.get("attempts")
+    records = [
+        record
+        for line in (listed if isinstance(listed, list) else ())
+        if isinstance(line, dict) and (record := AttemptRecord.parse(line)) is not None
+    ]
+    digest = checkpoint.get("digest")
+    for record in records:
+        record.started = replace(record.started, digest=digest if isinstance(digest, str) else None)
+    return records
 
 
 def _of_one_digest(attempts: list[AttemptRecord]) -> list[AttemptRecord]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.states import State
-from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
+from scheduler.core.verdict import RULES_CHANGED, SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.judgement import past_attempt
+from scheduler.dispatch.judgement import attempts_in, judge_again, past_attempt
 from scheduler.dispatch.settings_files import SettingsFiles, in_words
 from scheduler.storage.attempts_file import AttemptRecord, is_locked, read_attempts
 from scheduler.storage.checkpoints import (
@@ -28,6 +28,7 @@ from scheduler.storage.checkpoints import (
     CheckpointFolder,
     find_log,
     folder_entries,
+    has_other_rules,
     is_of_today,
     logs_by_task,
     why_not_done,
@@ -57,11 +58,24 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedAgain:
+    """What a log that was judged by another ``validate`` section comes to by today's."""
+
+    # The checkpoint; of a task without one, its attempts file.
+    path: Path
+    # None: the log is gone, so what was judged stays.
+    verdict: Verdict | None
+    # Why it was judged again.
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """Its ``.done`` holds, or one that was set aside does."""
 
     rejected: tuple[Rejected, ...] = ()
     kept: Kept | None = None
+    judged_again: JudgedAgain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,7 @@ class Failed:
 
     rejected: tuple[Rejected, ...] = ()
     kept: Kept | None = None
+    judged_again: JudgedAgain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,8 @@ class Running:
     rejected: tuple[Rejected, ...] = ()
     # A ``.done`` that was set aside and holds: it counts when the attempt, which is of another file, is over.
     kept: Kept | None = None
+    # The attempt was judged; by today's rules it comes to something else.
+    judged_again: JudgedAgain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,7 @@ class Waiting:
 
     history: tuple[JudgedAttempt, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    judged_again: None = None
 
 
 Standing = Done | Failed | Running | Waiting
@@ -125,7 +143,7 @@ class SweepFiles:
 
     def rejected(self, task: Task) -> Iterator[Rejected]:
         """Yield what is there of a task and does not hold."""
-        if task.id in self.doubts:
+        if self.doubts.get(task.id, RULES_CHANGED) != RULES_CHANGED:
             path = self.paths.done(task.id)
             yield Rejected(path, self._why(self.doubts[task.id], read_object(path), task))
         if task.id in self.folder.failed:
@@ -140,9 +158,37 @@ class SweepFiles:
 
     def _why(self, reason: str, checkpoint: Mapping[str, Any] | None, task: Task) -> str:
         """Return a reason, with the keys of the sweep file that differ where it is that."""
-        if reason != SWEEP_CHANGED or checkpoint is None:
+        if reason not in (SWEEP_CHANGED, RULES_CHANGED) or checkpoint is None:
             return reason
         return reason + in_words(self.settings.changes(checkpoint, task))
+
+    def judged_again(self, task: Task, path: Path) -> JudgedAgain | None:
+        """Return what a checkpoint's log comes to today; None: it was judged by today's rules."""
+        checkpoint = read_object(path)
+        if checkpoint is None or not has_other_rules(checkpoint, self.sweep.settings_digest):
+            return None
+        verdict = self._judge_again(checkpoint, self.paths.log(task.id))
+        return JudgedAgain(path, verdict, self._why(RULES_CHANGED, checkpoint, task))
+
+    def _judge_again(self, checkpoint: Mapping[str, Any], log: Path) -> Verdict | None:
+        attempts = attempts_in(checkpoint)
+        if not attempts or find_log(checkpoint, [log]) is None:
+            return None
+        return judge_again(attempts[-1], log, self.sweep.rules)
+
+    def attempt_judged_again(self, task: Task, record: AttemptRecord) -> JudgedAgain | None:
+        """Return what an attempt that was judged by other rules comes to, if it is completed by today's."""
+        judged_by = record.verdict.settings if record.verdict is not None else None
+        if judged_by in (None, self.sweep.settings_digest) or record.ended is None:
+            return None
+        if record.started.digest != self.sweep.digest(task):
+            return None
+        verdict = judge_again(record, self.paths.log(task.id), self.sweep.rules)
+        if verdict is None or not verdict.completed:
+            return None
+        before = {"settings": judged_by, "matrix": self.sweep.matrix(task)}
+        path = self.paths.attempts(task.id)
+        return JudgedAgain(path, verdict, self._why(RULES_CHANGED, before, task))
 
     def kept(self, task: Task, suffix: str) -> Kept | None:
         """Return the checkpoint of a task that was set aside and holds today, if there is one."""
@@ -156,6 +202,10 @@ class SweepFiles:
                 continue
             logs = self._logs.get(task.id, ())
             log = find_log(checkpoint, logs)
+            if log is not None and has_other_rules(checkpoint, self.sweep.settings_digest):
+                again = self._judge_again(checkpoint, log)
+                if again is not None and again.completed != (suffix == ".done"):
+                    continue
             # As of any checkpoint: that its log is gone does not count against it.
             if log is not None or logs in ((), [self.paths.log(task.id)]):
                 return Kept(path, log)
@@ -188,6 +238,21 @@ class Recovered:
             if not ended and not one.aside and one.path.suffix in _STATES:
                 by_reason.setdefault((_STATES[one.path.suffix], one.why), []).append(task)
         return [(*reason, tasks) for reason, tasks in by_reason.items()]
+
+    def judged_again(self) -> list[tuple[str, str, list[str]]]:
+        """Return why which tasks were judged again, and what came of it: why, outcome, tasks."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for task, standing in self.standings.items():
+            if (again := standing.judged_again) is not None:
+                state = _STATES.get(again.path.suffix, "failed")
+                if again.verdict is None:
+                    outcome = f"the log is gone, so it stays {state}"
+                elif isinstance(standing, Running):
+                    outcome = again.verdict.cause if state == "completed" else "completed"
+                else:
+                    outcome = f"still {state}"
+                found.setdefault((again.why, outcome), []).append(task)
+        return [(*key, tasks) for key, tasks in found.items()]
 
     @property
     def unrecorded(self) -> list[str]:
@@ -235,6 +300,11 @@ def classify(task: Task, files: SweepFiles, clock: Clock) -> Standing:
     folder = files.folder
     if task.id in folder.done and task.id not in files.doubts:
         return HOLDS
+    if files.doubts.get(task.id) == RULES_CHANGED:
+        again = files.judged_again(task, files.paths.done(task.id))
+        if again is None or again.verdict is None or again.verdict.completed:
+            return Done(judged_again=again)
+        return _reopened(task, files, again, clock)
     attempts = read_attempts(files.paths.attempts(task.id)) if task.id in folder.attempts else []
     is_open = bool(attempts) and attempts[-1].verdict is None
     rejected = tuple(files.rejected(task))
@@ -244,13 +314,27 @@ def classify(task: Task, files: SweepFiles, clock: Clock) -> Standing:
         return Done(rejected, kept)
     failed = files.paths.failed(task.id)
     if task.id in folder.failed and all(one.path != failed for one in rejected):
-        return Failed(rejected)
+        again = files.judged_again(task, failed)
+        if again is not None and again.verdict is not None and again.verdict.completed:
+            return _reopened(task, files, again, clock)
+        return Failed(rejected, judged_again=again)
     if not is_open and (failure := files.kept(task, ".failed")) is not None:
         return Failed(rejected, failure)
-    judged = attempts[:-1] if is_open else attempts
+    again = None if is_open or not attempts else files.attempt_judged_again(task, attempts[-1])
+    judged = attempts[:-1] if is_open or again is not None else attempts
     digest = files.sweep.digest(task)
     history = tuple(_past(attempt, clock) for attempt in judged if attempt.started.digest == digest)
-    return Running(attempts[-1], history, rejected, kept) if is_open else Waiting(history, rejected)
+    if is_open or again is not None:
+        return Running(replace(attempts[-1], verdict=None), history, rejected, kept, again)
+    return Waiting(history, rejected)
+
+
+def _reopened(task: Task, files: SweepFiles, again: JudgedAgain, clock: Clock) -> Running:
+    """Return where a task stands whose checkpoint is to be judged anew: its last attempt is not judged."""
+    *earlier, last = attempts_in(read_object(again.path) or {})
+    history = tuple(_past(attempt, clock) for attempt in earlier)
+    rejected = tuple(files.rejected(task))
+    return Running(replace(last, verdict=None), history, rejected, judged_again=again)
 
 
 def _is_over(attempt: AttemptRecord, file: Path) -> bool:
@@ -267,12 +351,12 @@ def _doubts(
     doubts = {}
     for task in tasks:
         path, digest = done[task.id].path, sweep.digest(task)
-        if logs is None:
-            why = (
-                None if is_of_today(path, digest) else why_not_done(read_object(path), digest, None)
-            )
-        else:
-            why = why_not_done(read_object(path), digest, logs.get(task.id))
+        if logs is None and is_of_today(path, digest, sweep.settings_digest):
+            continue
+        checkpoint = read_object(path)
+        why = why_not_done(checkpoint, digest, logs.get(task.id) if logs is not None else None)
+        if why is None and has_other_rules(checkpoint or {}, sweep.settings_digest):
+            why = RULES_CHANGED
         if why is not None:
             doubts[task.id] = why
     return doubts

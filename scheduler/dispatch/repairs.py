@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, judge
-from scheduler.dispatch.judgement import forget_attempts, judge_attempt
+from scheduler.dispatch.judgement import attempts_in, forget_attempts, judge_attempt
 from scheduler.dispatch.recovery import (
     HOLDS,
     Done,
@@ -22,11 +25,14 @@ from scheduler.dispatch.recovery import (
     Kept,
     Recovered,
     Rejected,
+    Running,
     Standing,
 )
 from scheduler.dispatch.settings_files import SettingsFiles
+from scheduler.dispatch.writer import write_together
 from scheduler.executors.local.supervisor import rotate
-from scheduler.storage.atomic import sync_folder, write_durably
+from scheduler.storage.atomic import append_line, sync_folder, write_durably
+from scheduler.storage.attempts_file import JUDGE_AGAIN
 from scheduler.storage.checkpoints import find_log, logs_by_task
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
@@ -57,12 +63,43 @@ def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
         if kept is not None:
             _take_again(task, kept, sweep, paths)
             leftovers.discard(task.id)
+        if isinstance(standing, Running) and standing.judged_again is not None:
+            _reopen(task, standing, paths)
         standings[task.id] = replace(standing, rejected=_in_the_way(task, standing, paths))
+    _update_rules(standings.values(), sweep)
     for task_id in found.leftovers:
         if isinstance(standings[task_id], Failed):
             forget_attempts(task_id, paths)
             leftovers.discard(task_id)
     return replace(found, standings=standings, leftovers=frozenset(leftovers))
+
+
+def _update_rules(standings: Iterable[Standing], sweep: Sweep) -> None:
+    """Record of checkpoints whose logs come to the same that they were judged by today's rules."""
+    contents: dict[Path, Mapping[str, Any]] = {}
+    for standing in standings:
+        again = standing.judged_again
+        if isinstance(standing, Done | Failed) and again is not None and again.verdict is not None:
+            content = read_object(again.path) or {}
+            contents[again.path] = content | {"settings": sweep.settings_digest}
+    if contents:
+        write_together(contents)
+
+
+def _reopen(task: Task, standing: Running, paths: SweepPaths) -> None:
+    """Have an attempt judged that a checkpoint or a verdict told of: as if its dispatcher had died before.
+
+    Whenever this is cut short, the checkpoint still stands, or the attempts are all there.
+    """
+    assert standing.judged_again is not None
+    file, checkpoint = paths.attempts(task.id), standing.judged_again.path
+    if checkpoint == file:
+        append_line(file, {"attempt": standing.attempt.started.attempt, JUDGE_AGAIN: True})
+        return
+    attempts = attempts_in(read_object(checkpoint) or {})
+    attempts[-1].verdict = None
+    write_durably(file, *(line for attempt in attempts for line in attempt.lines()))
+    set_aside(checkpoint)
 
 
 def _in_the_way(task: Task, standing: Standing, paths: SweepPaths) -> tuple[Rejected, ...]:

@@ -11,12 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scheduler.storage.atomic import Draft, sync_folder
-
-Callback = Callable[[], None]
-Job = Callable[[], Callback]  # returns what is to be called in the dispatcher's loop
+from scheduler.storage.atomic import Draft, sync_folder, write_durably
 
 SYNCERS = 16  # threads: file systems commit syncs that come together as one
+Callback = Callable[[], None]
+Job = Callable[[], Callback]  # returns what is to be called in the dispatcher's loop
 
 
 class Checkpoint(NamedTuple):
@@ -91,6 +90,17 @@ class CheckpointWriter(threading.Thread):
                 sync_folder(self._folder)
         for checkpoint in published:
             yield checkpoint.written
+
+
+def write_together(contents: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Replace files, each atomically and durably; many cost little more than one.
+
+    Raises:
+        OSError: one could not be written; what was there still is.
+    """
+    with ThreadPoolExecutor(SYNCERS) as pool:
+        for written in [pool.submit(write_durably, path, line) for path, line in contents.items()]:
+            written.result()
 
 
 def _sync(draft: Draft) -> OSError | None:

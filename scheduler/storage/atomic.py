@@ -20,11 +20,12 @@ class Draft:
     `publish`; then sync the folder. Each raises OSError and leaves nothing behind if it fails.
     """
 
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, *lines: Mapping[str, Any]) -> None:
+        content = "".join(json.dumps(line, default=str) + "\n" for line in lines)
         self._path = path
         self._descriptor, self._temporary = create_draft(path.with_name(f".{path.name}.tmp"))
         try:
-            _write_all(self._descriptor, json.dumps(content, default=str).encode() + b"\n")
+            _write_all(self._descriptor, content.encode())
         except OSError:
             os.close(self._descriptor)
             self._discard()
@@ -58,13 +59,13 @@ class Draft:
             self._temporary.unlink()
 
 
-def write_durably(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace one file, atomically and durably.
+def write_durably(path: Path, *lines: Mapping[str, Any]) -> None:
+    """Replace one file by these lines of JSON, atomically and durably.
 
     Raises:
         OSError: it could not be written; what was there still is.
     """
-    draft = Draft(path, content)
+    draft = Draft(path, *lines)
     draft.sync()
     draft.publish()
     sync_folder(path.parent)

@@ -9,7 +9,8 @@ start     attempt, device, digest, token, …    the supervisor, before it start
 end       ended, code, signal, …               the supervisor, when the worker and its children are gone
 stop      stop, cause                          the dispatcher, before it stops the attempt
 foreign   foreign, hidden_memory               the dispatcher, when others come to the device
-verdict   attempt, verdict, cause              the dispatcher, for an attempt that was not completed
+verdict   attempt, verdict, cause, settings    the dispatcher, for an attempt that was not completed
+again     attempt, judge_again                 the dispatcher, where the verdict counts no more
 ========  ===================================  ==========================================================
 
 A line may have been cut off or overwritten, so nothing in it is trusted: a field that is missing, or not
@@ -18,7 +19,7 @@ of its type, reads as not known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.locks import is_held
 
 Line = Mapping[str, Any]
+# The key of a line that takes an attempt's verdict back.
+JUDGE_AGAIN = "judge_again"
+# What the dispatcher stopped an attempt for, rather than what its end says.
+_TOLD = frozenset({Kind.TIMEOUT, Kind.STALLED, Kind.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,14 @@ class EndLine:
             _int(line, "errno"),
         )
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the line; what is not known stands as null, but for a worker that never was."""
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if value is not None or key not in ("not_started", "errno")
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class StopLine:
@@ -176,18 +189,21 @@ class VerdictLine:
     verdict: Verdict
     # Its number; None: the last one's.
     attempt: int | None = None
+    # Digest of the sweep's settings whose rules it was judged by; None: not known.
+    settings: str | None = None
 
     @classmethod
     def parse(cls, line: Line) -> VerdictLine | None:
         """Return the verdict that a line tells of, or None if it tells of none."""
         if "verdict" not in line:
             return None
-        return cls(_verdict(line, "verdict"), _int(line, "attempt"))
+        return cls(_verdict(line, "verdict"), _int(line, "attempt"), _text(line, "settings"))
 
     def as_json(self) -> dict[str, Any]:
         """Return the line."""
         content = {"verdict": self.verdict.kind.value, "cause": self.verdict.cause}
-        return content if self.attempt is None else {"attempt": self.attempt, **content}
+        known = {"attempt": self.attempt, "settings": self.settings}
+        return content | {key: value for key, value in known.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -199,6 +215,29 @@ class AttemptRecord:
     stop: StopLine | None = None
     foreign: ForeignLine | None = None
     verdict: VerdictLine | None = None
+
+    @classmethod
+    def parse(cls, line: Line) -> AttemptRecord | None:
+        """Return the attempt that a checkpoint tells of, as `for_people` wrote it; None: it is none."""
+        start = StartLine.parse(line)
+        if start is None:
+            return None
+        verdict = VerdictLine.parse(line)
+        told = verdict is not None and verdict.verdict.kind in _TOLD
+        stop = StopLine(verdict.verdict) if verdict is not None and told else None
+        return cls(start, EndLine.parse(line), stop, ForeignLine.parse(line), verdict)
+
+    def lines(self) -> Iterator[Line]:
+        """Yield the lines that tell of the attempt."""
+        yield self.started.as_json()
+        number = {"attempt": self.started.attempt}
+        for part in (self.foreign, self.stop):
+            if part is not None:
+                yield number | part.as_json()
+        if self.ended is not None:
+            yield number | self.ended.as_json()
+        if self.verdict is not None:
+            yield number | self.verdict.as_json()
 
     def for_people(self) -> dict[str, Any]:
         """Return what ``.done`` and ``.failed`` say of the attempt."""
@@ -238,7 +277,9 @@ def read_attempts(path: Path) -> list[AttemptRecord]:
 
 
 def _add(attempt: AttemptRecord, line: Line) -> None:
-    if (end := EndLine.parse(line)) is not None:
+    if JUDGE_AGAIN in line:
+        attempt.verdict = None
+    elif (end := EndLine.parse(line)) is not None:
         attempt.ended = end
     elif (verdict := VerdictLine.parse(line)) is not None:
         attempt.verdict = verdict

@@ -57,10 +57,23 @@ def why_not_of_today(checkpoint: Mapping[str, Any] | None, digest: str) -> str |
     return None if checkpoint["digest"] == digest else SWEEP_CHANGED
 
 
-def is_of_today(path: str, digest: str) -> bool:
-    """Say, fast, whether a checkpoint is whole and of that digest; a long one is not looked through."""
+def has_other_rules(checkpoint: Mapping[str, Any], settings: str) -> bool:
+    """Say whether a checkpoint of today was judged by another ``validate`` section than that of today.
+
+    Its digest is today's; so if that of its settings is not, it can only be this section that differs.
+    """
+    judged_by = checkpoint.get("settings")
+    return isinstance(judged_by, str) and judged_by != settings
+
+
+def is_of_today(path: str, digest: str, settings: str) -> bool:
+    """Say, fast, whether a checkpoint is whole and of these digests; a long one is not looked through."""
     data = read_start(path)
-    return f'"digest": "{digest}"'.encode() in data and data.endswith(b"}\n")
+    return (
+        f'"digest": "{digest}"'.encode() in data
+        and (f'"settings": "{settings}"'.encode() in data or b'"settings"' not in data)
+        and data.endswith(b"}\n")
+    )
 
 
 def find_log(checkpoint: Mapping[str, Any], logs: Sequence[Path]) -> Path | None:

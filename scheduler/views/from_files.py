@@ -13,10 +13,12 @@ from scheduler.core.snapshot import (
     TaskState,
     TaskView,
 )
+from scheduler.core.verdict import Kind, Verdict
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.recovery import (
     Done,
     Failed,
+    JudgedAgain,
     Recovered,
     Running,
     Standing,
@@ -50,8 +52,18 @@ def _state(standing: Standing) -> TaskState:
             return DONE
         case Failed():
             return FAILED
+        case Running(judged_again=JudgedAgain(verdict=Verdict(kind=Kind.COMPLETED))):
+            return DONE
         case Running() | Waiting():
             return WAITING
+
+
+def _why_not(standing: Standing) -> str | None:
+    """Return why what is on file of a task does not hold."""
+    again = standing.judged_again
+    if again is not None and again.verdict is not None:
+        return f"{again.why}: {again.verdict.cause}"
+    return standing.rejected[0].why if standing.rejected else None
 
 
 def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
@@ -80,7 +92,7 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
             progress.move(task.id, state)
         elif view.state in (DONE, FAILED) or progress.holder is None:
             progress.move(task.id, WAITING)
-            view.rejected = standing.rejected[0].why if standing.rejected else None
+            view.rejected = _why_not(standing)
     if not told_of_it:
         _show_left_running(progress, paths)
     _show_attempts_so_far(progress, paths)

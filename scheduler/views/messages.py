@@ -52,6 +52,8 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
         case je.CheckpointsTakenAgain():
             hold = "holds" if len(event.tasks) == 1 else "hold"
             return f"{_some(event.tasks)}: what was set aside {hold} again"
+        case je.CheckpointsJudgedAgain():
+            return judged_again(event.tasks, event.why, event.outcome)
         case je.SweepLost():
             return (
                 "another dispatcher has the sweep, for its lock file was removed; this one leaves"
@@ -108,6 +110,11 @@ def in_doubt(tasks: Sequence[str], state: str, why: str) -> str:
     if len(tasks) == 1:
         return f"{tasks[0]}: is not {state} any more: {why}; set aside when it starts anew"
     return f"{len(tasks)} {state} tasks do not hold any more: {why}; set aside when they start anew"
+
+
+def judged_again(tasks: Sequence[str], why: str, outcome: str) -> str:
+    """Return in one line what logs that were judged by other rules come to today."""
+    return f"{_some(tasks)}: judged again by the kept log, for {why}: {outcome}"
 
 
 def _some(tasks: Sequence[str]) -> str:

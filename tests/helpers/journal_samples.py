@@ -15,6 +15,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.CheckpointRejected("a", "it is damaged", "a.done.aside"),
     je.CheckpointsInDoubt(["a", "b"], "completed", "the sweep file has changed"),
     je.CheckpointsTakenAgain(["a"]),
+    je.CheckpointsJudgedAgain(["a"], "validate has changed", "still completed"),
     je.UnlistedTask("z"),
     je.DeviceState("GPU-a", idle=False, reason="busy: process 4711"),
     je.AttemptStarted("a", 1, "GPU-a", 5.0, pid=9),
