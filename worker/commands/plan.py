@@ -9,7 +9,7 @@ from pathlib import Path
 from worker.commands.options import number
 from worker.commands.search import read_section
 from worker.config.numbers import TASK_NUMBERS
-from worker.errors import ConfigurationError, WorkerError
+from worker.errors import WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 
 _EXAMPLE = """example:
@@ -33,16 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the plan and return the exit code."""
     from worker.models.task import Task
-    from worker.search.incompatible import section_incompatibility
+    from worker.search.incompatible import check_task
     from worker.search.plan import make_plan
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
         task.sched.check_steps(task.steps)
         search = read_section(arguments.search)
-        reason = section_incompatibility(task.pipe, search)
-        if reason is not None:
-            raise ConfigurationError(f"search.weights: {reason}")
+        check_task(task, search)
         plan = make_plan(task, search)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -17,6 +17,7 @@ from worker.metrics.fid import Fid
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
+from worker.models.noise_schedule import effective_config
 from worker.search.configuration import Configuration
 from worker.types import Pipeline, Tensor
 
@@ -113,6 +114,11 @@ class EvaluationContext:
     meter: Meter
     memory: Memory
     integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
+
+    @property
+    def scheduler_config(self) -> dict[str, object]:
+        """What of the model's scheduler configuration the noise scheduler goes by."""
+        return effective_config(self.sched, self.pipeline.plain.scheduler)
 
     def batches(self) -> list[list[int]]:
         """Return the prompts' numbers, batch by batch, each at least once.

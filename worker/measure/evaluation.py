@@ -18,6 +18,7 @@ from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
+from worker.models.noise_schedule import try_out
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
 from worker.types import Tensor
@@ -55,8 +56,12 @@ def evaluate(
     Raises:
         OutOfMemoryError: the baseline itself does not fit, or its images' scores do not.
         NonFiniteImagesError: the baseline's own images contain NaN or Inf.
+        ConfigurationError: the noise scheduler fails with the model's configuration.
         WorkerError: an accelerator left something behind.
     """
+    own = context.settings.steps
+    for steps in sorted({configuration.steps or own for configuration in configurations}):
+        try_out(context.pipeline.plain, context.sched, steps)
     block = [Samples(configuration) for configuration in configurations]
     baseline = block[0]
     _warm_up(context, baseline)
@@ -248,11 +253,17 @@ def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
     Raises:
         NonFiniteImagesError: it is the baseline: nothing could be compared with it.
     """
+    import torch
+
     if samples.configuration.role == "baseline":
-        raise NonFiniteImagesError(
-            f"the baseline's images contain NaN or Inf in {context.pipeline.plain.dtype}: "
-            "set search.dtype to float32, or to bfloat16 where the device computes with it"
+        dtype = context.pipeline.plain.dtype
+        remedy = (
+            "no type is wider, so look at the model's weights, and at prediction_type and "
+            "rescale_betas_zero_snr in its scheduler_config.json"
+            if dtype == torch.float32
+            else "set search.dtype to float32, or to bfloat16 where the device computes with it"
         )
+        raise NonFiniteImagesError(f"the baseline's images contain NaN or Inf in {dtype}: {remedy}")
     samples.failure = NON_FINITE
 
 

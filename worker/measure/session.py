@@ -121,6 +121,8 @@ class Session:
                 weights=settings.weights,
                 device=self._device,
                 dtype=getattr(torch, settings.dtype),
+                image_size=self._task.image_size,
+                say=self._say,
             )
             family = family_of(self._task.pipe.architecture)
             apply_settings(pipeline, family, settings.pipeline)

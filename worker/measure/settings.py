@@ -35,7 +35,8 @@ class MeasurementSettings:
 
     What only chooses configurations or studies (the grids, the controls, the bound) is not in it:
     a changed grid leaves the measurements alone that it still contains. A row holds the fields
-    under these names and in this order, and their digest.
+    under these names and in this order, and their digest; what the scheduler's configuration comes
+    to is added once the model is loaded, and follows from its source.
     """
 
     pipe: str

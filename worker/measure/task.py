@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from worker.errors import ConfigurationError, OutOfMemoryError
+from worker.errors import OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import NonFiniteImagesError, evaluate
@@ -19,7 +19,7 @@ from worker.results.file import ResultsFile
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
 from worker.results.summary import Summary, frontier, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
-from worker.search.incompatible import section_incompatibility
+from worker.search.incompatible import check_task
 from worker.search.plan import Plan, make_plan
 from worker.search.studies import Study, confirmation, stability
 
@@ -39,14 +39,13 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
         OutOfMemoryError: the pipeline or its baseline does not fit on the device.
     """
-    reason = section_incompatibility(request.task.pipe, request.search)
-    if reason is not None:
-        raise ConfigurationError(f"search.weights: {reason}")
+    check_task(request.task, request.search)
     results.check_writable()
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     again = list(confirmation(own, request.confirm))
     varied = list(stability(own, request.search.stability))
-    with Session(request.task, device, say) as session:
+    asked = replace(request.task, image_size=request.search.image_size)
+    with Session(asked, device, say) as session:
         task = TaskRun(request, results, device, session, say)
         plan = make_plan(request.task, request.search)
         for item in plan.left_out:
@@ -127,6 +126,7 @@ class TaskRun:
         )
         if missing:
             context = self._session.context(settings, study)
+            plain_settings = plain_settings | {"scheduler_config": context.scheduler_config}
             for block in _blocks(missing, self._request.search.timing.block):
                 for measurement in self._evaluate(context, block, study):
                     self._keep(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
 
 from worker.errors import ConfigurationError, nearest
 from worker.models.families.base import Pipe
@@ -33,6 +35,10 @@ class Sched:
     """Stable Diffusion's noise schedule has a thousand steps."""
     options: tuple[tuple[str, object], ...] = ()
     """Arguments that the class needs beside the pipeline's own scheduler configuration."""
+    zero_snr: bool = True
+    """Whether the class takes ``rescale_betas_zero_snr``; the others pass over it."""
+    sigmas: bool = True
+    """Whether the class takes ``use_karras_sigmas`` and its like; the others pass over them."""
 
     @property
     def class_name(self) -> str:
@@ -50,21 +56,62 @@ class Sched:
                 f"{self.name} takes {self.min_steps} to {self.max_steps} steps, found {steps}"
             )
 
+    def refusal(self, config: Mapping[str, Any]) -> str | None:
+        """Return why a model cannot be measured with this noise scheduler, or None.
+
+        Args:
+            config: the model's scheduler configuration.
+        """
+        kind = str(config.get("_class_name", ""))
+        flow = config.get("prediction_type") == "flow_prediction" or config.get("use_flow_sigmas")
+        if flow or kind.startswith("FlowMatch"):
+            return (
+                f"the model's own noise scheduler ({kind}) is for flow matching, and {self.name} adds "
+                "and takes away noise in another way: name another model"
+            )
+        if config.get("rescale_betas_zero_snr") and not self.zero_snr:
+            others = ", ".join(name for name, sched in SCHEDS.items() if sched.zero_snr)
+            return (
+                "the model was trained with a noise schedule rescaled to zero signal "
+                f"(rescale_betas_zero_snr), which {self.name} does not take: exclude {self.name} for "
+                f"this model; those that take it: {others}"
+            )
+        if kind == "LMSDiscreteScheduler" and find_spec("scipy") is None:
+            return (
+                f"the model was saved with {kind}, which diffusers looks for though {self.name} takes "
+                "its place, and which needs the package scipy, which is not installed: "
+                "pip install scipy"
+            )
+        if config.get("use_beta_sigmas") and self.sigmas and find_spec("scipy") is None:
+            return (
+                f"the model's scheduler configuration has use_beta_sigmas, for which {self.name} needs "
+                "the package scipy, which is not installed: pip install scipy"
+            )
+        return None
+
     def calls(self, steps: int) -> int:
         """Return how often one image of ``steps`` steps calls the UNet."""
         return self.order * steps + self.extra_calls
 
 
 _SCHEDS = (
-    Sched("DDIM"),
+    Sched("DDIM", sigmas=False),
     # without the Runge-Kutta start, which Stable Diffusion's own configuration skips as well
-    Sched("PNDM", extra_calls=1, min_steps=2, max_steps=999, options=(("skip_prk_steps", True),)),
+    Sched(
+        "PNDM",
+        extra_calls=1,
+        min_steps=2,
+        max_steps=999,
+        options=(("skip_prk_steps", True),),
+        zero_snr=False,
+        sigmas=False,
+    ),
     Sched("EulerDiscrete"),
-    Sched("EulerAncestralDiscrete"),
-    Sched("HeunDiscrete", order=2, extra_calls=-1),
-    Sched("DEISMultistep"),
+    Sched("EulerAncestralDiscrete", sigmas=False),
+    Sched("HeunDiscrete", order=2, extra_calls=-1, zero_snr=False),
+    Sched("DEISMultistep", zero_snr=False),
     Sched("DPMSolverMultistep"),
-    Sched("DPMSolverSinglestep"),
+    Sched("DPMSolverSinglestep", zero_snr=False),
     Sched("UniPCMultistep"),
 )
 SCHEDS: Mapping[str, Sched] = {sched.name: sched for sched in _SCHEDS}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is
 from worker.models.catalogue import Sched
 from worker.models.families.base import Family, Pipe
 from worker.models.families.registry import family_of
+from worker.models.folder import SCHEDULER
+from worker.models.noise_schedule import make_scheduler, passed_over, scheduler_class
 from worker.models.random_weights import random_pipeline
-from worker.models.sources import local_source, names_folder, refuse_shadow, was_unreachable
-from worker.types import Dtype, Module, Opaque, Pipeline
+from worker.models.sources import local_source, names_folder, refuse_no_hub_id, was_unreachable
+from worker.models.suitability import check_configs, check_folder
+from worker.types import Dtype, Module, Pipeline
 
 # what the libraries raise where a folder's files are not what they should be
 _UNLOADABLE = (
@@ -24,11 +29,21 @@ _UNLOADABLE = (
     AttributeError,
     ArithmeticError,
     RuntimeError,
+    # of a package that a part of the model needs
+    ImportError,
 )
 
 
 def load_pipeline(
-    pipe: Pipe, sched: Sched, *, source: str, weights: str, device: str, dtype: Dtype
+    pipe: Pipe,
+    sched: Sched,
+    *,
+    source: str,
+    weights: str,
+    device: str,
+    dtype: Dtype,
+    image_size: int | None = None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Pipeline:
     """Return the pipeline on ``device``, quiet, without a safety checker.
 
@@ -39,22 +54,28 @@ def load_pipeline(
         weights: ``pretrained``, or ``random`` for the published configuration at full size.
         device: a torch device.
         dtype: a torch floating-point type.
+        image_size: pixels that were chosen for its images; None: the pipe's own, which then has to
+            be the model's.
+        say: told what of the model's scheduler configuration the noise scheduler does not take.
 
     Raises:
-        ConfigurationError: the folder or hub id holds no such pipeline as safetensors.
+        ConfigurationError: the folder or hub id holds no such pipeline as safetensors, or the noise
+            scheduler does not take the model's configuration.
         TryAgainLaterError: the hub cannot be reached and the pipeline is not in its cache.
         torch.OutOfMemoryError: the device is too small.
     """
     _hush_libraries()
     if weights == "random":
         pipeline = random_pipeline(pipe.architecture.name, device, dtype)
+        set_sched(pipeline, sched)
     else:
-        family = family_of(pipe.architecture)
-        pipeline = _from_pretrained(family, local_source(source), dtype)
-        _check_parts(pipeline, family, pipe, source)
+        pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
+        if not names_folder(local_source(source)):  # a folder was looked at before
+            _check_parts(pipeline, pipe, source, image_size)
         pipeline = pipeline.to(device)
+        for key in passed_over(sched, config):
+            say(f"{sched.name} does not take {key} of the model's scheduler configuration")
     pipeline.set_progress_bar_config(disable=True)
-    set_sched(pipeline, sched)
     return pipeline
 
 
@@ -86,11 +107,12 @@ def apply_settings(pipeline: Pipeline, family: Family, settings: PipelineSetting
 
 
 def set_sched(pipeline: Pipeline, sched: Sched) -> None:
-    """Replace the pipeline's noise scheduler, keeping the model's own scheduler configuration."""
-    from diffusers import schedulers
+    """Replace the pipeline's noise scheduler, keeping the model's own scheduler configuration.
 
-    kind = getattr(schedulers, sched.class_name)
-    pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **dict(sched.options))
+    Raises:
+        ConfigurationError: the noise scheduler does not take it.
+    """
+    pipeline.scheduler = make_scheduler(sched, pipeline.scheduler.config)
 
 
 def modules_of(pipeline: Pipeline) -> dict[str, Module]:
@@ -101,84 +123,96 @@ def modules_of(pipeline: Pipeline) -> dict[str, Module]:
     return {name: part for name, part in parts if isinstance(part, torch.nn.Module)}
 
 
-def _from_pretrained(family: Family, source: str, dtype: Dtype) -> Pipeline:
-    """Load safetensors from a folder or the hub, half-precision files where there are any."""
-    kind = family.load_class()
+def _from_pretrained(
+    pipe: Pipe, sched: Sched, source: str, dtype: Dtype, image_size: int | None
+) -> tuple[Pipeline, Mapping[str, Any]]:
+    """Load safetensors from a folder or the hub, half-precision files where there are any.
+
+    Returns:
+        The pipeline with the task's noise scheduler, and the model's own scheduler configuration.
+    """
+    family = family_of(pipe.architecture)
     options: dict[str, Any] = {"torch_dtype": dtype, "use_safetensors": True, **family.options}
-    half = {"variant": "fp16"} if options["torch_dtype"].itemsize == 2 else {}
+    half = dtype.itemsize == 2
     if names_folder(source):
         folder = Path(source).expanduser()
-        _require_safetensors(folder, family)
+        variant = check_folder(folder, pipe, sched, image_size=image_size, half=half)
+        source, variants = str(folder), [variant]
         options["local_files_only"] = True
-        variants = half if any(folder.glob(f"{family.denoiser}/*.fp16.safetensors")) else {}
-        return _call_from_pretrained(kind, str(folder), options | variants)
-    refuse_shadow(source)
-    if not half:
-        return _call_from_pretrained(kind, source, options)
-    try:
-        return _call_from_pretrained(kind, source, options | half)
-    except ConfigurationError:
-        # not every repository has half-precision files beside the full ones
-        return _call_from_pretrained(kind, source, options)
-
-
-def _require_safetensors(folder: Path, family: Family) -> None:
-    if not folder.is_dir():
-        raise ConfigurationError(f"the model folder {folder} does not exist")
-    if not (folder / "model_index.json").is_file():
-        raise ConfigurationError(
-            f"{folder} is not a pipeline's folder: it has no model_index.json; "
-            "give the folder that save_pretrained wrote"
+    else:
+        refuse_no_hub_id(source)
+        # not every repository has half-precision files beside the full ones, nor the full ones
+        variants = ["fp16", None] if half else [None, "fp16"]
+    with _in_one_sentence(source):
+        config = scheduler_class(sched).load_config(
+            source, subfolder=SCHEDULER, local_files_only=names_folder(source)
         )
-    # one without a further text encoder is of another family, which is better said once it is loaded
-    for part in (family.denoiser, "vae", *family.text_encoders[:1]):
-        if not any((folder / part).glob("*.safetensors")):
-            raise ConfigurationError(
-                f"{folder / part} holds no .safetensors file, and other formats are not loaded; "
-                "convert it with save_pretrained(..., safe_serialization=True)"
-            )
-    for part in family.tokenizers[:1]:
-        # without one transformers makes an empty one, which knows no word
-        if not any((folder / part / name).is_file() for name in ("vocab.json", "tokenizer.json")):
-            raise ConfigurationError(
-                f"{folder / part} holds neither vocab.json nor tokenizer.json; "
-                "give the folder that save_pretrained wrote"
-            )
+    # given, the model's own is not made: its class may not take what it was saved with; and the
+    # pipelines mend what old configurations leave out
+    options["scheduler"] = make_scheduler(sched, config)
+    return _call_from_pretrained(family, source, options, variants), config
 
 
-def _check_parts(pipeline: Pipeline, family: Family, pipe: Pipe, source: str) -> None:
+def _call_from_pretrained(
+    family: Family, source: str, options: Mapping[str, Any], variants: Sequence[str | None]
+) -> Pipeline:
+    """Load the first of the variants of the weights that there is."""
+    *others, last = variants
+    for variant in others:
+        try:
+            return _call_from_pretrained(family, source, options, [variant])
+        except ConfigurationError:
+            continue
+    with _in_one_sentence(source):
+        return family.load_class().from_pretrained(source, **options, variant=last)
+
+
+def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str, image_size: int | None) -> None:
     """Refuse a model whose denoiser is not what the plan was made for, or that lacks a part.
 
     Raises:
         ConfigurationError: it would fail in its first call, or at a branch that it does not have.
     """
-    needed = (family.denoiser, "vae", *family.text_encoders, *family.tokenizers)
+    family = family_of(pipe.architecture)
+    needed = (*family.weighty, *family.tokenizers)
     missing = [name for name in needed if getattr(pipeline, name, None) is None]
     if missing:
         raise ConfigurationError(f"{source} is no {pipe.name}: it lacks {', '.join(missing)}")
-    expected, found = family.expected_shape(pipe.architecture), family.found_shape(pipeline)
-    if found != expected:
-        raise ConfigurationError(
-            f"{source} is no {pipe.name}: its {family.denoiser_title} has {found}, and "
-            f"{pipe.name}'s has {expected}; name the pipe that it is, or another model"
-        )
+    configs = {
+        name: dict(part.config if isinstance(part.config, Mapping) else part.config.to_dict())
+        for name in family.weighty
+        if (part := getattr(pipeline, name))
+    }
+    check_configs(configs, pipe, source, image_size)
 
 
-def _call_from_pretrained(kind: Opaque, source: str, options: dict[str, Any]) -> Pipeline:
-    """Call ``kind.from_pretrained`` and say in one sentence what went wrong."""
-    remedy = "set search.models to a local folder or another hub id"
+@contextmanager
+def _in_one_sentence(source: str) -> Iterator[None]:
+    """Say in one sentence why something of a model could not be loaded.
+
+    Raises:
+        ConfigurationError: it is not what it should be.
+        TryAgainLaterError: the hub cannot be reached.
+    """
     from safetensors import SafetensorError
 
     try:
-        return kind.from_pretrained(source, **options)
+        yield
     except (*_UNLOADABLE, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
-        if was_unreachable(error):
+        local = names_folder(source)
+        if not local and was_unreachable(error):
             raise TryAgainLaterError(
                 f"the model {source} is not in the local cache and the hub could not be reached; "
-                f"try again, or {remedy}"
+                "try again, or set search.models to a local folder or, if it is misspelt, another "
+                "hub id"
             ) from error
+        remedy = (
+            "look at that folder, or write it again with save_pretrained"
+            if local
+            else "set search.models to a local folder or another hub id"
+        )
         raise ConfigurationError(
             f"{source} cannot be loaded: {first_line(error)}; {remedy}"
         ) from error

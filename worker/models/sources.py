@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import re
 from importlib.resources import files
 
 from worker.errors import ConfigurationError, nearest
@@ -10,6 +11,7 @@ from worker.models.families.registry import buildable
 from worker.models.random_weights import tiny_clip, tiny_pipeline
 
 _TINY_CLIP = "tiny-clip"
+_HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 
 def local_source(source: str) -> str:
@@ -33,6 +35,30 @@ def local_source(source: str) -> str:
 def names_folder(source: str) -> bool:
     """Say whether a source is a folder, not a hub id: it begins with ``.``, ``/`` or ``~``."""
     return source.startswith((".", "/", "~"))
+
+
+def is_missing_folder(source: str) -> bool:
+    """Say whether a source is a folder that is not there."""
+    return names_folder(source) and not os.path.isdir(os.path.expanduser(source))
+
+
+def refuse_no_hub_id(source: str) -> None:
+    """Refuse what is neither a folder nor a hub's ``owner/name``, or hides a hub id.
+
+    Raises:
+        ConfigurationError: it is a file or folder named without ``./``, or no such id.
+    """
+    if os.path.isfile(source):
+        raise ConfigurationError(
+            f"{source} is a single file, and models are loaded from folders in diffusers' layout, or "
+            "from the hub"
+        )
+    refuse_shadow(source)
+    if not _HUB_ID.fullmatch(source):
+        raise ConfigurationError(
+            f"{source} is neither a folder here nor a hub id (owner/name): write a folder with ./, ~ "
+            "or / at its front"
+        )
 
 
 def refuse_shadow(hub_id: str) -> None:

@@ -11,7 +11,8 @@ from worker.errors import ConfigurationError, WorkerError, nearest
 from worker.models.catalogue import PIPES, Sched, find_pipe, find_sched
 from worker.models.families.base import Pipe
 from worker.models.prompts import COCO, load_captions
-from worker.models.sources import local_source, names_folder, refuse_shadow
+from worker.models.sources import is_missing_folder, local_source
+from worker.models.suitability import check_source, sched_refusal
 from worker.search.incompatible import section_incompatibility
 from worker.search.plan import captions_source, impossible_grids
 from worker.search.section import Search, read_search
@@ -50,6 +51,7 @@ def find_problems(
             found[key, str(error)] = None
     found |= dict.fromkeys(_steps(tasks, args, scheds))
     if search is not None:
+        found |= dict.fromkeys(_scheds_of_models(tasks, args, pipes, scheds, search))
         count = _most_captions(tasks, args, search)
         found |= dict.fromkeys(_in_search(search, list(pipes.values()), count))
     return list(found)
@@ -137,15 +139,36 @@ def _in_search(search: Search, pipes: Sequence[Pipe], count: int) -> Iterator[Pr
 
 
 def _models(search: Search, pipes: Sequence[Pipe]) -> Iterator[Problem]:
+    used = {pipe.name for pipe in pipes}
     for name, source in search.models.items():
         if name not in PIPES:
             yield f"search.models.{name}", f"not a pipe; {nearest(name, PIPES)}"
-        elif names_folder(source) and not os.path.isdir(os.path.expanduser(source)):
+        elif name not in used and is_missing_folder(source):
             yield f"search.models.{name}", f"the folder {source} does not exist"
+    if search.weights == "random":
+        return
     for pipe in pipes:
-        source = search.models.get(pipe.name, pipe.source)
-        if not names_folder(source) and not source.startswith(("built:", "package:")):
-            try:
-                refuse_shadow(source)
-            except ConfigurationError as error:
-                yield f"search.models.{pipe.name}", str(error)
+        try:
+            check_source(pipe, None, search.models.get(pipe.name, pipe.source), search.image_size)
+        except ConfigurationError as error:
+            yield f"search.models.{pipe.name}", str(error)
+
+
+def _scheds_of_models(
+    tasks: Sequence[Mapping[str, Any]],
+    args: Mapping[str, Any],
+    pipes: Mapping[str, Pipe],
+    scheds: Mapping[str, Sched],
+    search: Search,
+) -> Iterator[Problem]:
+    """Yield noise schedulers that do not take the scheduler configuration of a task's model."""
+    if search.weights == "random":
+        return
+    pairs = (
+        (task.get("pipe", args.get("pipe")), task.get("sched", args.get("sched"))) for task in tasks
+    )
+    for pipe, sched in dict.fromkeys((str(pipe), str(sched)) for pipe, sched in pairs):
+        if pipe in pipes and sched in scheds and pipe in search.models:
+            refused = sched_refusal(search.models[pipe], scheds[sched])
+            if refused is not None:
+                yield "matrix.sched", f"{search.models[pipe]}: {refused}"

@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from worker.accelerators.registry import from_inside_out, specs
 from worker.accelerators.spec import AcceleratorSpec, Conditions, Values
 from worker.config.settings import PipelineSettings
+from worker.errors import ConfigurationError
 from worker.models.catalogue import PIPES
 from worker.models.families.base import Architecture, Family, Pipe
 from worker.models.families.registry import family_of
+from worker.models.suitability import check_source
 from worker.models.task import Task
 from worker.search.section import Search
 
@@ -55,6 +57,21 @@ def section_incompatibility(pipe: Pipe, search: Search) -> str | None:
             f"scaled-down version of it: leave weights out, or name one of {published}"
         )
     return None
+
+
+def check_task(task: Task, search: Search) -> None:
+    """Refuse a task that cannot be measured, by all that can be told before a model is loaded.
+
+    Raises:
+        ConfigurationError: the weights, or the model in a folder, are none for its pipe and noise
+            scheduler.
+    """
+    reason = section_incompatibility(task.pipe, search)
+    if reason is not None:
+        raise ConfigurationError(f"search.weights: {reason}")
+    if search.weights == "pretrained":
+        source = search.models.get(task.pipe.name, task.pipe.source)
+        check_source(task.pipe, task.sched, source, search.image_size)
 
 
 def drops_guidance_at(accelerators: Mapping[str, Values]) -> int | None:

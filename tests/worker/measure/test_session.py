@@ -40,7 +40,7 @@ def test_too_few_captions(tmp_path):
 
 def test_a_model_folder_without_safetensors(tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match=r"holds no \.safetensors file"):
+    with pytest.raises(ConfigurationError, match="it lacks unet, vae, text_encoder, tokenizer"):
         measure(tmp_path / "r.jsonl", section={"models": {"TINY_SD15": str(tmp_path)}})
 
 
@@ -52,17 +52,17 @@ def of_tiny_sd15(folder):
 def cut_off(folder):
     file = of_tiny_sd15(folder) / "text_encoder" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    return "cannot be loaded"
+    return "is cut off"
 
 
 def with_no_index(folder):
     (of_tiny_sd15(folder) / "model_index.json").write_text("[]")
-    return "cannot be loaded"
+    return "holds no JSON object"
 
 
 def without_tokenizer(folder):
     shutil.rmtree(of_tiny_sd15(folder) / "tokenizer")
-    return "holds neither vocab.json nor tokenizer.json"
+    return "it lacks tokenizer"
 
 
 def of_other_blocks(folder):
@@ -80,7 +80,7 @@ def without_middle_block(folder):
 
 def of_sdxl(folder):
     shutil.copytree(tiny_pipeline("sdxl"), folder)
-    return "3 blocks.*with pooled text"
+    return "not of one model"
 
 
 @pytest.mark.parametrize(

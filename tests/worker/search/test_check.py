@@ -183,7 +183,8 @@ def test_a_folder_that_hides_a_model_of_the_hub(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="a folder of the same name"):
         load_pipeline(pipe, find_sched("DDIM"), dtype=torch.float32, **where)
     meant = section | {"models": {"SD15": f"./{pipe.source}"}}
-    assert find_problems([task], {}, meant) == []
+    (problem,) = find_problems([task], {}, meant)
+    assert "is not a pipeline's folder" in problem[1]
 
 
 def test_a_hundred_thousand_tasks():

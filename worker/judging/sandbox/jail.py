@@ -5,11 +5,12 @@ that it is up in milliseconds and holds nothing of the judge's. It starts the pr
 and ends it together with everything it started. What it has to say goes over a descriptor that the
 program never has.
 
-CONFIG is a JSON object: ``command``, ``environment``, ``folder`` (the program's home, the only
-place that it may write, with the program in it), ``hidden`` (files and folders that it may not
-see), ``seconds``, ``memory`` (bytes), ``disk`` (bytes of all files that it writes), ``processes``,
-``file_size`` (bytes), and the descriptors ``result`` (handed to the program), ``status`` (ours) and
-``control`` (its end says that the judge is gone).
+CONFIG is the descriptor of a file with a JSON object: ``command``, ``environment``, ``folder`` (the
+program's home, the only place that it may write, with the program in it), ``covered`` (folders of which it
+may see nothing but what is ``kept``), ``hidden`` (files and folders that it may not see), ``seconds``,
+``memory`` (bytes), ``disk`` (bytes of all files that it writes), ``processes``, ``file_size`` (bytes), and
+the descriptors ``result`` (handed to the program), ``status`` (ours) and ``control`` (its end says that the
+judge is gone).
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import signal
 import sys
 import time
 from typing import Any
+
+sys.path.append(os.path.abspath(os.path.join(__file__, *[os.pardir] * 4)))
+from worker.judging.sandbox.system_calls import can_filter, filter_calls
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_MOUNTS, _NEW_IPC, _NEW_USER, _NEW_PIDS, _NEW_NETWORK = (
@@ -121,13 +125,17 @@ def _set_read_only(path: str, flags: int, *, read_only: bool) -> bool:
     )
 
 
-def _seal_files(folder: str, hidden: list[str], disk: int) -> bool:
+def _seal_files(config: dict[str, Any]) -> bool:
     """Make everything read-only but the program's own folder; cover what it may not see."""
+    folder, disk = config["folder"], config["disk"]
     if not _mount(None, "/", None, _RECURSIVE | _PRIVATE):
         return False
-    covered = [_cover(path) for path in hidden]  # the others too where one cannot be
+    own = _contents(folder)
+    covered = [_cover_all_but(config["covered"], config["kept"])]
+    # The others too where one cannot be.
+    covered += [_cover(path) for path in config["hidden"]]
     return (
-        _renew_folder(folder, disk)
+        _renew_folder(folder, own, disk)
         and _replace_devices(folder, disk)
         and _set_read_only("/", _AT_RECURSIVE, read_only=True)
         and _set_read_only(folder, 0, read_only=False)
@@ -136,21 +144,61 @@ def _seal_files(folder: str, hidden: list[str], disk: int) -> bool:
     )
 
 
+def _cover_all_but(folders: list[str], kept: list[str]) -> bool:
+    """Put empty folders over these, and bind in them what is to be kept."""
+    real = {os.path.realpath(folder) for folder in folders if os.path.isdir(folder)}
+    # One that lies in another goes with it, unless it is a mount below what is kept.
+    outer = [f for f in sorted(real) if not any(_is_below(f, other) for other in real - {f})]
+    places = {path for path in kept if any(_is_below(path, folder) for folder in outer)}
+    opened = {}
+    for place in sorted(places):
+        with contextlib.suppress(OSError):
+            opened[place] = os.open(place, os.O_PATH)
+    done = all(_mount_memory(folder, 2**20) for folder in outer)
+    for place, descriptor in opened.items():
+        done &= _bind_back(descriptor, place)
+        os.close(descriptor)
+    return done
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def _bind_back(descriptor: int, place: str) -> bool:
+    """Bind what was opened to its place in a covered folder, where it may be there already."""
+    try:
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+            os.makedirs(place, exist_ok=True)
+        elif not os.path.exists(place):
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT))
+    except OSError:  # it is below another that is kept, and there already
+        return os.path.exists(place)
+    return _mount(f"/proc/self/fd/{descriptor}", place, None, _BIND | _RECURSIVE)
+
+
 def _cover(path: str) -> bool:
     if os.path.isdir(path):
         return _mount_memory(path, 2**20)
     return not os.path.exists(path) or _mount("/dev/null", path, None, _BIND)
 
 
-def _renew_folder(folder: str, disk: int) -> bool:
-    """Put the program into an empty folder that can hold so much and goes with its mount."""
-    kept = {}
+def _contents(folder: str) -> dict[str, bytes]:
+    contents = {}
     for name in os.listdir(folder):
         with open(os.path.join(folder, name), "rb") as file:
-            kept[name] = file.read()
+            contents[name] = file.read()
+    return contents
+
+
+def _renew_folder(folder: str, contents: dict[str, bytes], disk: int) -> bool:
+    """Put the program into an empty folder that can hold so much and goes with its mount."""
+    with contextlib.suppress(OSError):
+        os.makedirs(folder, exist_ok=True)  # the one above may be covered
     if not _mount_memory(folder, disk):
         return False
-    for name, content in kept.items():
+    for name, content in contents.items():
         with open(os.path.join(folder, name), "wb") as file:
             file.write(content)
     return True
@@ -243,6 +291,8 @@ def _become_program(config: dict[str, Any], confined: dict[str, bool]) -> None:
     os.chdir(config["folder"])
     os.set_inheritable(config["result"], True)
     command = config["command"]
+    if confined["sockets"] and not filter_calls():
+        os._exit(126)
     os.execve(command[0], command, config["environment"])  # noqa: S606  # no shell is wanted
 
 
@@ -372,7 +422,8 @@ def _remove(folder: str, parent: int) -> None:
 
 def main() -> int:
     """Run the program of the configuration to its end."""
-    config = json.loads(sys.argv[1])
+    with open(int(sys.argv[1]), "rb") as file:
+        config = json.load(file)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
     parent = os.open(os.path.dirname(config["folder"]), os.O_RDONLY | os.O_DIRECTORY)
@@ -381,9 +432,8 @@ def main() -> int:
     _LIBC.prctl(_SET_SUBREAPER, 1, 0, 0, 0)
     confined = _enter_namespaces()
     _LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the program may be of the same user
-    confined["files"] = confined["files"] and _seal_files(
-        config["folder"], config["hidden"], config["disk"]
-    )
+    confined["files"] = confined["files"] and _seal_files(config)
+    confined["sockets"] = can_filter()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

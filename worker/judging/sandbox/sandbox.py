@@ -23,8 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from worker.judging.reasons.codes import Reason, Why
+from worker.judging.sandbox.surroundings import (
+    ROOT,
+    covered_folders,
+    hub_home,
+    kept_places,
+    secret_places,
+)
 
-ROOT = Path(__file__).resolve().parents[3]
 JAIL = Path(__file__).with_name("jail.py")
 HARNESS = "worker.judging.sandbox.harness"
 STAND_INS = Path(__file__).with_name("stand_ins")
@@ -48,19 +54,6 @@ _KEPT = (
 )
 _JAIL_KEPT = ("LD_LIBRARY_PATH",)  # without which some interpreters do not start
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
-# Where people keep secrets, below their home; covered where the system allows it, and with them
-# /run, where services that would do root's bidding have their sockets.
-_SECRETS = (
-    ".ssh",
-    ".aws",
-    ".gnupg",
-    ".netrc",
-    ".git-credentials",
-    ".config/gcloud",
-    ".docker",
-    ".kube",
-    ".pypirc",
-)
 
 
 def default_memory() -> int:
@@ -169,11 +162,15 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
     result, result_end = os.pipe()
     status, status_end = os.pipe()
     control_end, control = os.pipe()
+    from worker.models.random_weights import cache_folder
+
     config = {
         "command": [sys.executable, "-P" if sys.version_info >= (3, 11) else "-s", "-m", HARNESS],
         "environment": _environment(scratch),
         "folder": str(scratch),
-        "hidden": [*hidden, *_secret_places()],
+        "covered": covered_folders(),
+        "kept": [*kept_places(request["models"]), str(cache_folder())],
+        "hidden": [*map(os.path.abspath, hidden), *secret_places()],
         "seconds": limits.seconds,
         "memory": limits.memory,
         "disk": limits.disk,
@@ -183,10 +180,14 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
         "status": status_end,
         "control": control_end,
     }
-    theirs = (result_end, status_end, control_end)
+    # Not as an argument: the program can read its jail's command line, but not where nothing is to be seen.
+    told = os.memfd_create("config")
+    os.write(told, json.dumps(config).encode())
+    os.lseek(told, 0, os.SEEK_SET)
+    theirs = (told, result_end, status_end, control_end)
     try:
         jail = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(JAIL), json.dumps(config)],
+            [sys.executable, "-I", "-S", str(JAIL), str(told)],
             env={name: os.environ[name] for name in _JAIL_KEPT if name in os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -209,21 +210,6 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
             jail.wait()
 
 
-def _hub_home() -> Path:
-    chosen = os.environ.get("HF_HOME")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(chosen) if chosen else cache / "huggingface"
-
-
-def _secret_places() -> list[str]:
-    """Return the places that no program may see."""
-    tokens = [_hub_home() / "token", _hub_home() / "stored_tokens"]
-    if "HF_TOKEN_PATH" in os.environ:
-        tokens.append(Path(os.environ["HF_TOKEN_PATH"]))
-    at_home = [Path.home() / name for name in _SECRETS]
-    return ["/run", *map(str, [*tokens, *at_home])]
-
-
 def _environment(scratch: Path) -> dict[str, str]:
     from worker.models.random_weights import cache_folder
 
@@ -242,7 +228,7 @@ def _environment(scratch: Path) -> dict[str, str]:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONUNBUFFERED": "1",
             "PYTHONIOENCODING": "utf-8:backslashreplace",
-            "HF_HOME": str(_hub_home()),
+            "HF_HOME": str(hub_home()),
             "HF_HUB_OFFLINE": "1",
             "HF_DATASETS_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
@@ -415,6 +401,8 @@ def unprotected(confined: dict[str, bool]) -> list[str]:
         "the disk, and read the reference and whatever secrets this user's files hold",
         "processes": "this system allows no process namespace: the program could end this user's "
         "other processes, this one too, and read what their environments hold, tokens as well",
+        "sockets": "the system calls of this machine cannot be filtered: the program could talk to "
+        "processes that listen on sockets with a path",
         "rights": "this system forbids no further user namespaces: the program could gain rights in "
         "one of its own",
     }

@@ -39,6 +39,8 @@ class Architecture:
     """The default of the pipeline's class."""
     layers: int = 2
     """Resnets of each down block."""
+    middle: bool = True
+    """Whether there is a block between the down blocks and the up blocks."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,39 @@ class Family(ABC):
         """Return in words what the rules of planning assume of the denoiser."""
 
     @abstractmethod
-    def found_shape(self, pipeline: Pipeline) -> str:
-        """Return the same of a loaded pipeline's denoiser: equal words where they fit."""
+    def found_shape(self, config: Mapping[str, Any]) -> str:
+        """Return the same of a denoiser by its configuration: equal words where they fit."""
 
     @abstractmethod
     def use_plain_attention(self, pipeline: Pipeline) -> None:
         """Let the denoiser compute attention step by step, without a fused kernel."""
+
+    def architecture_of(self, config: Mapping[str, Any]) -> Architecture:
+        """Return the architecture of a denoiser by its configuration, for a model that has no pipe.
+
+        Raises:
+            ValueError: the rules of planning do not hold for it; the message, a clause about the
+                denoiser, says why.
+        """
+        return self.unlisted
+
+    def another_kind(self, configs: Mapping[str, Config]) -> str | None:
+        """Return why a model cannot turn a text into images as this family does, or None.
+
+        Args:
+            configs: the configuration of each part that has one, as saved; what a configuration
+                leaves out has the default of its class.
+        """
+        return None
+
+    def own_size(self, configs: Mapping[str, Config]) -> int | None:
+        """Return the height and width in pixels that a model was made for; None: not known."""
+        return None
+
+    @property
+    def weighty(self) -> tuple[str, ...]:
+        """The parts that have weights, the denoiser first."""
+        return (self.denoiser, "vae", *self.text_encoders)
 
     def guided(self, scale: float) -> bool:
         """Say whether a guidance scale means classifier-free guidance: twice the denoiser's work."""

@@ -6,7 +6,9 @@ The published numbers are those of the ``config.json`` files beside the released
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -94,6 +96,9 @@ _TINY_VAE: Config = {
     "sample_size": 64,
 }
 
+# by the channels that a UNet takes beside, or in place of, the four of the latent image
+_INPUTS = {5: "depth-to-image", 7: "upscaling", 8: "editing by instruction", 9: "inpainting"}
+
 SD15 = Architecture("sd15", "sd", 4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
 SD21 = Architecture("sd21", "sd", 4, attention_downsamples=(1, 2, 4, 8), guidance_scale=7.5)
 # the trained miniature has fewer resolutions and layers, and needs less guidance (docs/shapes.md)
@@ -106,7 +111,13 @@ class StableDiffusion(Family):
     name = "sd"
     pipeline_class = "StableDiffusionPipeline"
     options: ClassVar[Mapping[str, Any]] = MappingProxyType(
-        {"safety_checker": None, "requires_safety_checker": False}
+        {
+            "safety_checker": None,
+            "requires_safety_checker": False,
+            # for the safety checker and for images as prompts; saved ones may be of classes long gone
+            "feature_extractor": None,
+            "image_encoder": None,
+        }
     )
     denoiser = "unet"
     denoiser_title = "UNet"
@@ -147,7 +158,6 @@ class StableDiffusion(Family):
             "text_encoder": CLIPTextModel(CLIPTextConfig(**components["text_encoder"])).eval(),
             "scheduler": DDIMScheduler(**components["scheduler"]),
             "tokenizer": clip.make_tokenizer(padding="<|endoftext|>"),
-            "feature_extractor": None,
         }
 
     def expected_shape(self, architecture: Architecture) -> str:
@@ -156,30 +166,122 @@ class StableDiffusion(Family):
             architecture.blocks,
             architecture.layers,
             architecture.attention_downsamples,
-            middle=True,
+            middle=architecture.middle,
             pooled=self.pooled,
         )
 
-    def found_shape(self, pipeline: Pipeline) -> str:
-        """Return the same of a loaded UNet."""
-        config = pipeline.unet.config
-        kinds = config.down_block_types
-        levels = {2**level for level, kind in enumerate(kinds) if kind.startswith("CrossAttn")}
-        if config.mid_block_type == "UNetMidBlock2DCrossAttn":
-            levels.add(2 ** (len(kinds) - 1))
+    def found_shape(self, config: Mapping[str, Any]) -> str:
+        """Return the same of a UNet's configuration."""
         return _in_words(
-            len(kinds),
-            config.layers_per_block,
-            tuple(sorted(levels)),
-            middle=config.mid_block_type is not None,
-            pooled=config.addition_embed_type == "text_time",
+            len(_blocks(config)),
+            config.get("layers_per_block", 2),
+            _attention(config),
+            middle=_middle(config) is not None,
+            pooled=config.get("addition_embed_type") == "text_time",
         )
+
+    def architecture_of(self, config: Mapping[str, Any]) -> Architecture:
+        """Return the blocks, layers and places of attention of any UNet of this family.
+
+        Raises:
+            ValueError: its blocks have unequally many layers, or no text reaches it.
+        """
+        layers = config.get("layers_per_block", 2)
+        if not isinstance(layers, int):
+            raise ValueError(  # noqa: TRY004  # of a configuration's value
+                f"has unequally many layers in its blocks ({', '.join(map(str, layers))}), and "
+                "accelerators are placed by blocks of equally many"
+            )
+        levels = _attention(config)
+        if not levels:
+            raise ValueError("has no attention to the words of a text in any of its blocks")
+        return replace(
+            self.unlisted,
+            blocks=len(_blocks(config)),
+            attention_downsamples=levels,
+            layers=layers,
+            middle=_middle(config) is not None,
+        )
+
+    def another_kind(self, configs: Mapping[str, Config]) -> str | None:
+        """Return why a UNet is not one that turns noise and a text into a latent image, or None."""
+        unet = configs.get("unet", {})
+        latent = configs.get("vae", {}).get("latent_channels", 4)
+        channels = unet.get("in_channels", 4)
+        if channels != latent:
+            purpose = f", as for {_INPUTS[channels]}" if channels in _INPUTS else ""
+            return (
+                f"its UNet takes {channels} channels{purpose}, and its autoencoder has {latent}: no "
+                "text alone makes an image with it"
+            )
+        if unet.get("out_channels", 4) != latent:
+            return (
+                f"its UNet gives {unet['out_channels']} channels, and its autoencoder has {latent}"
+            )
+        if unet.get("time_cond_proj_dim") is not None:
+            return (
+                "its UNet has a guidance embedding (time_cond_proj_dim), as latent consistency models "
+                "have: guidance does not double its batch, which accelerators here count on"
+            )
+        for key in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
+            if unet.get(key) is not None:
+                return f"its UNet is conditioned by more than a text ({key}: {unet[key]})"
+        if unet.get("addition_embed_type") not in (None, "text_time"):
+            kind = unet["addition_embed_type"]
+            return f"its UNet is conditioned by more than a text (addition_embed_type: {kind})"
+        return self._of_other_texts(configs)
+
+    def _of_other_texts(self, configs: Mapping[str, Config]) -> str | None:
+        """Return that the text encoders do not give what the UNet reads, if so."""
+        reads = configs.get("unet", {}).get("cross_attention_dim")
+        gives = [configs.get(part, {}).get("hidden_size") for part in self.text_encoders]
+        known = [width for width in gives if isinstance(width, int)]
+        if not isinstance(reads, int) or len(known) < len(gives) or sum(known) == reads:
+            return None
+        return (
+            f"its UNet reads {reads} numbers for each word of a text, and what encodes texts gives "
+            f"{sum(known)}: the parts are not of one model"
+        )
+
+    def own_size(self, configs: Mapping[str, Config]) -> int | None:
+        """Return the UNet's own size in pixels; None where it is not one square size, or not told."""
+        unet, vae = configs.get("unet", {}), configs.get("vae", {})
+        size = unet.get("sample_size")
+        if isinstance(size, list | tuple) and len(set(size)) == 1:
+            size = size[0]
+        levels = vae.get("block_out_channels")
+        if not isinstance(size, int) or levels is None:
+            return None
+        # before 0.9 the size was not used, and published configurations had wrong ones (diffusers'
+        # pipelines pass over them as well)
+        written = re.match(r"(\d+)\.(\d+)", str(unet.get("_diffusers_version", "0.0")))
+        if size < 64 and (written is None or (int(written[1]), int(written[2])) < (0, 9)):
+            return None
+        return size * int(2 ** (len(levels) - 1))
 
     def use_plain_attention(self, pipeline: Pipeline) -> None:
         """Give every attention of the UNet diffusers' plain processor."""
         from diffusers.models.attention_processor import AttnProcessor
 
         pipeline.unet.set_attn_processor(AttnProcessor())
+
+
+def _blocks(config: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(config.get("down_block_types", (*(_CROSS,) * 3, "DownBlock2D")))
+
+
+def _middle(config: Mapping[str, Any]) -> str | None:
+    kind = config.get("mid_block_type", "UNetMidBlock2DCrossAttn")
+    return None if kind is None else str(kind)
+
+
+def _attention(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return by how much the latent image is downsampled where a UNet attends to words."""
+    kinds = _blocks(config)
+    levels = {2**level for level, kind in enumerate(kinds) if kind.startswith("CrossAttn")}
+    if _middle(config) == "UNetMidBlock2DCrossAttn":
+        levels.add(2 ** (len(kinds) - 1))
+    return tuple(sorted(levels))
 
 
 def _in_words(

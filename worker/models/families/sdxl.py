@@ -14,6 +14,7 @@ from worker.models.families import clip, sd
 from worker.models.families.base import (
     Architecture,
     Components,
+    Config,
     Pipe,
     miniature_pipe,
     tiny_pipe,
@@ -63,7 +64,9 @@ class StableDiffusionXL(sd.StableDiffusion):
     name = "sdxl"
     pipeline_class = "StableDiffusionXLPipeline"
     # where its package is installed, watermarks are drawn on the CPU and timed with the rest
-    options: ClassVar[Mapping[str, Any]] = MappingProxyType({"add_watermarker": False})
+    options: ClassVar[Mapping[str, Any]] = MappingProxyType(
+        {"add_watermarker": False, "feature_extractor": None, "image_encoder": None}
+    )
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer", "tokenizer_2")
     pipes: ClassVar[tuple[Pipe, ...]] = (
@@ -86,6 +89,22 @@ class StableDiffusionXL(sd.StableDiffusion):
             "projection_class_embeddings_input_dim": _PROJECTED,
         }
         return {**tiny, "unet": unet}
+
+    def another_kind(self, configs: Mapping[str, Config]) -> str | None:
+        """Return why a UNet is not one of Stable Diffusion XL's base model, or None."""
+        unet, pooled = configs.get("unet", {}), configs.get("text_encoder_2", {})
+        reads = unet.get("projection_class_embeddings_input_dim")
+        each, width = unet.get("addition_time_embed_dim"), pooled.get("projection_dim")
+        if isinstance(reads, int) and isinstance(each, int) and isinstance(width, int):
+            # original size, crop and target size, two numbers each; a refiner's has one in place of two
+            if reads == width + 5 * each:
+                return "its UNet is a refiner's, which goes on with the images of another model"
+            if reads != width + 6 * each:
+                return (
+                    f"its UNet reads {reads} numbers of the whole text and of sizes, where its text "
+                    f"encoder and six sizes give {width + 6 * each}: the parts are not of one model"
+                )
+        return super().another_kind(configs)
 
     def build(self, components: Components) -> dict[str, Opaque]:
         """Return the parts of Stable Diffusion, and the second text encoder and tokenizer."""

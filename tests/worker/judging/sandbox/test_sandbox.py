@@ -26,6 +26,7 @@ from worker.judging.sandbox.sandbox import (
 )
 
 LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
+KEPT = Path(sys.prefix)  # a folder that every program sees
 BRIEF = Limits(seconds=2, memory=2**30, processes=16, file_size=2**24)
 
 
@@ -192,8 +193,11 @@ def test_it_writes_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     outcome = run(f"import os\nos.remove({str(tmp_path / 'precious')!r})")
     needs(outcome, "files")
-    assert "Read-only file system" in str(error_of(outcome))
+    assert "No such file" in str(error_of(outcome))  # folders for temporary files are covered
     assert (tmp_path / "precious").exists()
+    outcome = run(f"open({str(KEPT / 'written')!r}, 'w')")
+    assert "Read-only file system" in str(error_of(outcome))
+    assert not (KEPT / "written").exists()
 
 
 def test_a_module_that_it_wrote_stands_for_no_package() -> None:
@@ -211,16 +215,17 @@ def test_it_does_not_see_what_is_hidden(tmp_path: Path) -> None:
     program = (
         f"import os\nprint(repr(open({hidden[0]!r}).read()), os.listdir({hidden[1]!r}))"
     ).encode()
-    outcome = run_apart(program, {"models": {}}, LIMITS, hidden)
+    # Kept as a model's folder is: of what is covered, nothing is there.
+    outcome = run_apart(program, {"models": {"x": str(tmp_path)}}, LIMITS, hidden)
     needs(outcome, "files")
     assert outcome.output == "'' []\n"
 
 
-def test_it_cannot_make_the_files_writable_again(tmp_path: Path) -> None:
+def test_it_cannot_make_the_files_writable_again() -> None:
     outcome = run(
         "import ctypes\nlibc = ctypes.CDLL(None)\nlibc.unshare(0x10020000)\n"
         "libc.mount(None, b'/', None, 32 | 4096, None)\n"
-        f"open({str(tmp_path / 'x')!r}, 'w')"
+        f"open({str(KEPT / 'written')!r}, 'w')"
     )
     needs(outcome, "files")
     assert "Read-only file system" in str(error_of(outcome))
@@ -357,7 +362,7 @@ def test_without_namespaces_the_limits_hold_and_the_rest_is_said() -> None:
         check=True,
     )
     first, second, *said = done.stdout.splitlines()
-    assert (first, second) == ("ended rights", "memory rights")
+    assert (first, second) == ("ended rights sockets", "memory rights sockets")
     assert len(said) == 3
     assert "tokens" in done.stdout
     assert "the reference" in done.stdout
