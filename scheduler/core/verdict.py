@@ -7,12 +7,15 @@ does. Everything else is sorted into the kinds below because each asks for anoth
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from scheduler.config.printable import printable
 from scheduler.config.sweep import Rules
+from scheduler.config.units import format_size
+from scheduler.core import log_ending
 
 
 class Kind(str, Enum):
@@ -84,9 +87,16 @@ _CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
     for kind, pattern in (
         (
             Kind.OUT_OF_MEMORY,
-            r"CUDA out of memory|CUDA error: out of memory|OutOfMemoryError"
-            r"|CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY"
-            r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory|^MemoryError\b",
+            # A GPU's, by torch, its libraries, CuPy, JAX, TensorFlow, other kinds of device.
+            r"(?:CUDA|HIP|XPU|MPS backend) out of memory|CUDA (?:driver )?error: out of memory"
+            r"|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"
+            r"|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE|RAND)_(?:STATUS_)?ALLOC(?:ATION)?_FAILED"
+            r"|Cuda failure (?:\d+ )?'out of memory'|cudaMalloc failed: out of memory"
+            r"|RESOURCE_EXHAUSTED: (?:Out of memory|Failed to allocate|Allocator|OOM)"
+            r"|(?:Xla|Jax)RuntimeError: RESOURCE_EXHAUSTED|ResourceExhaustedError: OOM"
+            # The machine's.
+            r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory|^(?:\w+\.)*_?(?:Array)?MemoryError\b"
+            r"|\bstd::bad_alloc\b|\[Errno 12\] Cannot allocate memory",
         ),
         (Kind.DISK_FULL, r"No space left on device|Disk quota exceeded"),
         (
@@ -107,6 +117,16 @@ _CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         ),
     )
 )
+# What libraries also say who did not get the memory that they need at their first use. No word tells it from
+# a fault of theirs, or of the program; only the memory that was free does.
+_MAYBE_OUT_OF_MEMORY = re.compile(
+    r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|unable to find an engine to execute"
+    r"|CU(?:BLAS|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR)|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"
+    r"|CUFFT_(?:INTERNAL_ERROR|SETUP_FAILED)|CURAND_STATUS_INITIALIZATION_FAILED"
+    r"|[Uu]nhandled cuda error|ncclUnhandledCudaError"
+)
+# Bytes that are free: a context takes up to 0.6 GiB, and a library's workspace some of the rest.
+NEARLY_FULL = 2**30
 _ANY_CLASS = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in _CLASSES))
 _ORDER = {kind: rank for rank, (kind, _) in enumerate(_CLASSES)}
 TRACEBACK = "Traceback (most recent call last):"
@@ -145,6 +165,7 @@ class LogScan:
         self.exception: str | None = None  # the last line of the last traceback
         self.last_line: str | None = None
         self.hints: dict[Kind, str] = {}  # the first line of each class, wherever it stood
+        self.ending: deque[str] = deque(maxlen=log_ending.LINES)  # the last lines, which may be cut
 
     def feed(self, lines: Iterable[str]) -> LogScan:
         """Read more lines (without their line ends); return self."""
@@ -156,7 +177,19 @@ class LogScan:
                 self.exception, self.in_traceback = line.strip(), False
             if line and not line.isspace():
                 self.last_line = line.strip()
+            self.ending.append(line[: log_ending.LONGEST])
         return self
+
+    @property
+    def ended_by(self) -> str | None:
+        """The exception that ended the program, as far as its log shows one."""
+        return log_ending.last_exception(self.ending) or self.exception
+
+    @property
+    def last_words(self) -> str:
+        """What says best why the program ended."""
+        words = self.ended_by or log_ending.last_words(self.ending) or self.last_line
+        return words or "no output"
 
     def look_for_firsts(self, line: str) -> None:
         """Read a line for the success line, the first failure pattern and the first line of each class."""
@@ -184,6 +217,9 @@ SWEEP_CHANGED = "the sweep file has changed"
 # Why a checkpoint's log is judged again: it was judged by other rules.
 RULES_CHANGED = "validate has changed"
 
+# How a worker ends whose words may mean that it did not get memory.
+_MAYBE_MEMORY = frozenset({Kind.FAILED, Kind.SIGNALLED})
+
 # How a worker ends that could not even write down that the disk of its log is full.
 MAYBE_DISK_FULL = frozenset({Kind.FAILED, Kind.NO_SUCCESS_LINE, Kind.SIGNALLED})
 
@@ -204,6 +240,8 @@ class Evidence:
     earlier: Verdict | None = None
     # Why its log's disk takes nothing more, if it does not.
     disk_trouble: str | None = None
+    # Bytes: the least that was free on its device, at its start or in its last seconds. None: not known.
+    least_free: int | None = None
 
 
 def decide(evidence: Evidence) -> Verdict:
@@ -218,9 +256,21 @@ def decide(evidence: Evidence) -> Verdict:
     verdict = judge(evidence.end, evidence.scan, evidence.stop)
     if verdict.kind in MAYBE_DISK_FULL and evidence.disk_trouble is not None:
         return Verdict(Kind.DISK_FULL, f"{verdict.cause}; {evidence.disk_trouble}")
+    if verdict.kind in _MAYBE_MEMORY and _MAYBE_OUT_OF_MEMORY.search(verdict.cause):
+        return _with_memory(verdict, evidence)
     if verdict.kind is Kind.NO_SUCCESS_LINE and not evidence.has_log:
         return Verdict(Kind.LOST, "exit code 0, but its log, which had to prove it, is gone")
     return verdict
+
+
+def _with_memory(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """Return out of memory in the place of a failure that no word explains, if the device was nearly full."""
+    free = evidence.least_free
+    if free is None or free > NEARLY_FULL:
+        return verdict
+    return _verdict(
+        Kind.OUT_OF_MEMORY, f"{format_size(free)} were free on the device: {verdict.cause}"
+    )
 
 
 def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
@@ -247,13 +297,9 @@ def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
     if signal is not None:
         return _judge_signal(signal, ended.oom_killed, scan)
     if ended.code == 2:
-        return _verdict(
-            Kind.WRONG_CODE, f"exit code 2: {scan.exception or scan.last_line or 'no output'}"
-        )
+        return _verdict(Kind.WRONG_CODE, f"exit code 2: {scan.last_words}")
     if ended.code == 75:
-        return _verdict(
-            Kind.TRY_LATER, f"exit code 75: {scan.exception or scan.last_line or 'no output'}"
-        )
+        return _verdict(Kind.TRY_LATER, f"exit code 75: {scan.last_words}")
     return _judge_log(ended.code, scan)
 
 
@@ -267,22 +313,22 @@ def _judge_signal(signal: int, oom_killed: bool, scan: LogScan) -> Verdict:
     for kind in (Kind.OUT_OF_MEMORY, Kind.DISK_FULL, Kind.DEVICE_ERROR):
         if kind in scan.hints:
             return _verdict(kind, f"{scan.hints[kind]} (then {name})")
-    return Verdict(Kind.SIGNALLED, f"killed by {name}")
+    because = f": {scan.ended_by}" if scan.ended_by is not None else ""
+    return _verdict(Kind.SIGNALLED, f"killed by {name}{because}")
 
 
 def _judge_log(code: int | None, scan: LogScan) -> Verdict:
     # The exception that ended the program knows best; what was logged on the way comes second.
-    if code != 0 and scan.exception is not None:
-        kind = classify_line(scan.exception)
+    exception = scan.ended_by
+    if code != 0 and exception is not None:
+        kind = classify_line(exception)
         if kind is not None:
-            return _verdict(kind, scan.exception)
+            return _verdict(kind, exception)
     for kind, line in sorted(scan.hints.items(), key=lambda hint: _ORDER[hint[0]]):
         if _still_counts(kind, code, scan):
             return _verdict(kind, line)
     if code != 0:
-        return _verdict(
-            Kind.FAILED, f"exit code {code}: {scan.exception or scan.last_line or 'no output'}"
-        )
+        return _verdict(Kind.FAILED, f"exit code {code}: {scan.last_words}")
     if scan.failure_line is not None:
         return _verdict(
             Kind.FAILED,
@@ -301,7 +347,7 @@ def _still_counts(kind: Kind, code: int | None, scan: LogScan) -> bool:
     if kind is Kind.OUT_OF_MEMORY:
         return True
     if kind in (Kind.WRONG_CODE, Kind.TRY_LATER):
-        return code != 0 and scan.exception is None
+        return code != 0 and scan.ended_by is None
     return code != 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from scheduler.config.sweep import DeviceSettings
@@ -16,6 +17,8 @@ from scheduler.devices.model import Device, Reading
 from scheduler.devices.owners import with_owners
 from scheduler.devices.watch import INTERVAL, DeviceWatch
 
+LAST_SECONDS = 5.0  # of an attempt, in which the memory that it lacked was short
+LAST_READINGS = int(LAST_SECONDS / INTERVAL) + 1
 MEMORY_BACK = 5.0  # seconds within which the memory of an ended process is surely free again
 
 PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame
@@ -96,6 +99,7 @@ class DevicePool:
         if view is not None:
             view.supervisor, view.last_active = supervisor, None
             view.others_came, view.hidden_before = others_came, False
+            view.free.clear()
 
     def vacate(self, device: str) -> Iterator[PoolEvent]:
         """Our attempt on the device is over: have it looked at, or offer it at once."""
@@ -107,6 +111,12 @@ class DevicePool:
             yield DeviceIdle(device)
         else:
             self._watch.look_eagerly(device)
+
+    def least_free(self, device: str) -> int | None:
+        """Return the least memory in bytes that was free in our attempt's last seconds; None: not known."""
+        view = self._views.get(device)
+        since = time.monotonic() - LAST_SECONDS
+        return min((free for at, free in view.free if at >= since), default=None) if view else None
 
     def last_active(self, device: str) -> float | None:
         """Return when the device was last seen computing for us (monotonic).
@@ -173,6 +183,8 @@ class DevicePool:
         self, device: str, reading: Reading, idleness: Idleness, own: frozenset[int], now: float
     ) -> Iterator[PoolEvent]:
         view = self._views[device]
+        if reading.free_memory is not None:
+            view.free.append((now, reading.free_memory))
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
         # twice in a row: a child of the worker may have ended between the reading's parts.
         hidden = idleness.hidden_memory if own else 0
@@ -227,6 +239,8 @@ class _View:
         self.others_came = False
         # There was memory of nobody in sight during our attempt, at the last reading.
         self.hidden_before = False
+        # When how much memory was free during our attempt: the last readings.
+        self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
         # A lease of it was refused.
         self.refused = False
         self.gone = False

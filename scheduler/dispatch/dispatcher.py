@@ -349,7 +349,7 @@ class Dispatcher:
             case ex.Started():
                 self._started(event)
             case ex.Ended():
-                self._over(event.task, event.end)
+                self._over(event.task, event.end, event.least_free)
             case ex.Lost():
                 self._over(event.task, None)
             case ex.Refused():
@@ -401,7 +401,7 @@ class Dispatcher:
                 self._emit(je.CheckpointRejected(attempt.task, why or "it is damaged", kept))
             self._handle(ev.StartRefused(attempt.task))
 
-    def _over(self, task: str, end: EndLine | None) -> None:
+    def _over(self, task: str, end: EndLine | None, least_free: int | None = None) -> None:
         """An attempt is over, with an ``end`` that is known or not: offer its device, then read its log."""
         if self._must_leave():
             return
@@ -411,6 +411,7 @@ class Dispatcher:
             past = retry.JudgedAttempt(verdict, device, time.monotonic())
             self._handle(ev.AttemptJudged(task, past))
             return
+        record.least_free = least_free
         ended = record.ended or EndLine()
         at = time.time() if ended.ended is None else ended.ended
         number = record.started.attempt

@@ -86,7 +86,7 @@ def attempts_of(
     if found is None:
         return [*attempts, known]
     found.ended, found.stop = found.ended or known.ended, found.stop or known.stop
-    found.foreign = found.foreign or known.foreign
+    found.foreign, found.least_free = found.foreign or known.foreign, known.least_free
     return attempts[: attempts.index(found) + 1]
 
 
@@ -117,6 +117,7 @@ def judge_attempt(
         of_today=of_today,
         stop=_stop(last),
         earlier=last.verdict.verdict if last is not None and last.verdict is not None else None,
+        least_free=_least_free(last),
     )
     verdict = decide(evidence)
     if verdict.kind in MAYBE_DISK_FULL and evidence.earlier is None:
@@ -131,7 +132,9 @@ def judge_attempt(
             verdict = _keep_for_later(task, sweep, paths, judgement, verdict)
     if not verdict.completed and last is not None and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
-        last.verdict = VerdictLine(verdict, last.started.attempt, sweep.settings_digest)
+        last.verdict = VerdictLine(
+            verdict, last.started.attempt, sweep.settings_digest, last.least_free
+        )
         with suppress(OSError):
             append_line(paths.attempts(task.id), last.verdict.as_json())
     summary = last_summary(paths.results(task.id)) if verdict.completed else {}
@@ -189,6 +192,11 @@ def _stop(attempt: AttemptRecord | None) -> Verdict | None:
     if attempt is not None and attempt.ended is not None and attempt.ended.stopped:
         return Verdict(Kind.STOPPED, "its supervisor was told to stop")
     return None
+
+
+def _least_free(attempt: AttemptRecord | None) -> int | None:
+    known = (attempt.started.free_memory, attempt.least_free) if attempt is not None else ()
+    return min((free for free in known if free is not None), default=None)
 
 
 def _disk_trouble(paths: SweepPaths) -> str | None:

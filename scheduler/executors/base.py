@@ -105,6 +105,8 @@ class Ended:
 
     task: str
     end: EndLine
+    # Bytes: the least that was free on its device in its last seconds. None: not known.
+    least_free: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,18 +191,29 @@ class VerdictLine:
     attempt: int | None = None
     # Digest of the sweep's settings whose rules it was judged by; None: not known.
     settings: str | None = None
+    # Bytes: the least that was free on its device in its last seconds.
+    least_free: int | None = None
 
     @classmethod
     def parse(cls, line: Line) -> VerdictLine | None:
         """Return the verdict that a line tells of, or None if it tells of none."""
         if "verdict" not in line:
             return None
-        return cls(_verdict(line, "verdict"), _int(line, "attempt"), _text(line, "settings"))
+        return cls(
+            _verdict(line, "verdict"),
+            _int(line, "attempt"),
+            _text(line, "settings"),
+            _int(line, "least_free"),
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the line."""
         content = {"verdict": self.verdict.kind.value, "cause": self.verdict.cause}
-        known = {"attempt": self.attempt, "settings": self.settings}
+        known = {
+            "attempt": self.attempt,
+            "settings": self.settings,
+            "least_free": self.least_free,
+        }
         return content | {key: value for key, value in known.items() if value is not None}
 
 
@@ -215,6 +226,8 @@ class AttemptRecord:
     stop: StopLine | None = None
     foreign: ForeignLine | None = None
     verdict: VerdictLine | None = None
+    # Bytes: the least that was free on its device in its last seconds, as long as it is not judged.
+    least_free: int | None = None
 
     @classmethod
     def parse(cls, line: Line) -> AttemptRecord | None:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from pydantic_core import SchemaValidator, core_schema
 
 from scheduler.config.sweep import Rules
+from scheduler.core import log_ending
 from scheduler.core.verdict import TRACEBACK, LogScan, ends_traceback
 from scheduler.storage.json_files import parse_object
 from scheduler.storage.regular_files import open_binary
@@ -30,6 +31,7 @@ _SUMMARY_TAIL = 1 << 18  # bytes of a results file in which its last line, the s
 _BLOCK = 1 << 18  # bytes
 _OVERLAP = 1 << 10  # bytes
 _LONG = 1 << 26  # bytes
+_ENDING = 1 << 16  # bytes, in whose last lines the cause of an end is looked for
 _FEW = 1 << 12  # bytes, whose lines are rather read than searched any further
 
 # What is searched is ASCII, for Rust wants text; any other byte becomes this one, in the patterns too.
@@ -93,6 +95,7 @@ def read_log(
         with open_binary(path) as file:
             digest = _crc32 if os.fstat(file.fileno()).st_size >= _LONG else _sha256
             facts = digest(file, search.block, stopped)
+            search.scan.ending.extend(_ending(file, facts.size))
     except OSError:
         return LogScan(rules), None
     search.end()
@@ -134,6 +137,14 @@ def _crc32(
         take(block)
     state = os.fstat(file.fileno())
     return LogFacts(state.st_size, state.st_mtime_ns, crc32=f"{digest:08x}")
+
+
+def _ending(file: BinaryIO, size: int) -> Iterator[str]:
+    """Yield the last lines of a log, long ones cut."""
+    begin = max(0, size - _ENDING)
+    lines = _LINE_END.split(os.pread(file.fileno(), _ENDING, begin).removesuffix(b"\n"))
+    for line in lines[1 if begin and len(lines) > 1 else 0 :]:
+        yield line.decode(errors="replace")[: log_ending.LONGEST]
 
 
 def _blocks(file: BinaryIO, stopped: Stopped) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -251,6 +251,8 @@ class LocalExecutor(Executor):
     ) -> Iterator[ExecutorEvent]:
         """Tell a task's last event, then offer its device, unless that is another task's by now."""
         device = self._device_of.pop(event.task)
+        if isinstance(event, base.Ended):
+            event = replace(event, least_free=self._devices.least_free(device))
         yield event
         if device not in self._device_of.values():
             yield from self._devices.vacate(device)

@@ -17,6 +17,7 @@ from scheduler.core.events import Activity
 from scheduler.core.states import ImpossibleEventError
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.executors.local.executor import LocalExecutor
+from tests.helpers.fake_nvml import GIB, FakeNvml
 from tests.helpers.sweep_runner import SweepRunner
 
 
@@ -372,6 +373,26 @@ def test_an_environment_variable_that_is_not_set(runner: SweepRunner) -> None:
 def test_a_program_that_the_sweep_s_own_path_does_not_have(runner: SweepRunner) -> None:
     runner.write_text("matrix: {x: [1]}\nworker: {command: [bash], env: {PATH: /nowhere}}\n")
     assert "no program 'bash' on the PATH of worker.env (/nowhere)" in runner.run().err
+
+
+@pytest.mark.parametrize(("display", "kind"), [(140, "out of memory"), (20, "failed")])
+def test_a_full_gpu_explains_what_its_libraries_do_not_say(
+    runner: SweepRunner, fake_nvml: FakeNvml, display: int, kind: str
+) -> None:
+    fake_nvml.gpus(1, displays={os.getpid(): display * GIB})
+    error = "RuntimeError: cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"
+    runner.write(
+        {"a": [f"print {error}; exit 1", "ok"]},
+        devices={"idle_for": "0s", "min_free_memory": "1MiB"},
+        worker={"args": {"batch_size": 8}},
+        retries={"on_oom": {"batch_size": "halve"}},
+    )
+    ended = runner.run(**fake_nvml.environment({}), SCHEDULER_LEASES=str(runner.folder / "leases"))
+    assert ended.code == 0, ended.out
+    first = runner.done("a")["attempts"][0]
+    assert (first["verdict"], error in first["cause"]) == (kind, True)
+    sizes = [start["argv"][-1] for start in runner.logged("start")]
+    assert sizes == (["8", "4"] if kind == "out of memory" else ["8", "8"])
 
 
 # --- in this process -----------------------------------------------------------------------------

@@ -81,3 +81,14 @@ def test_a_busy_device_is_journalled_once_whatever_its_figures(devices: DevicePo
     assert [event for event in events if isinstance(event, DeviceState)] == [
         DeviceState(GPU.id, idle=False, reason="busy: utilisation 87 % (limit 5 %)")
     ]
+
+
+def test_what_was_free_during_an_attempt_is_remembered_until_the_next(devices: DevicePool) -> None:
+    assert devices.least_free(GPU.id) is None
+    devices.occupy(GPU.id, supervisor=1)
+    for free in (2**34, 2**20, 2**30):
+        list(devices.judge([replace(READING, free_memory=free)]))
+    list(devices.judge([replace(READING, free_memory=None)]))
+    assert devices.least_free(GPU.id) == 2**20
+    devices.occupy(GPU.id, supervisor=2)
+    assert devices.least_free(GPU.id) is None
