@@ -144,7 +144,9 @@ def judge_attempt(
 def judge_again(record: AttemptRecord, log: Path, rules: Rules) -> Verdict | None:
     """Return what an attempt's end and its log come to by other rules; None: its log is gone."""
     scan, facts = read_log(log, rules)
-    return None if facts is None else decide(Evidence(_end(record), scan, stop=_stop(record)))
+    if facts is None:
+        return None
+    return decide(Evidence(_end(record), scan, stop=_stop(record), least_free=_least_free(record)))
 
 
 def attempts_in(checkpoint: Mapping[str, Any]) -> list[AttemptRecord]:
@@ -195,7 +197,10 @@ def _stop(attempt: AttemptRecord | None) -> Verdict | None:
 
 
 def _least_free(attempt: AttemptRecord | None) -> int | None:
-    known = (attempt.started.free_memory, attempt.least_free) if attempt is not None else ()
+    if attempt is None:
+        return None
+    recorded = attempt.verdict.least_free if attempt.verdict is not None else None
+    known = (attempt.started.free_memory, attempt.least_free, recorded)
     return min((free for free in known if free is not None), default=None)
 
 
