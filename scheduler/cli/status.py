@@ -20,6 +20,7 @@ from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
 from scheduler.views.messages import clock_time, conclusion_of, why_waits
 from scheduler.views.running_sweep import CHANGED, NEW, REMOVED
+from scheduler.views.source_mix import find_other_code, remarks_on_code
 from scheduler.views.tables import closing, fill_from_checkpoints
 
 _MOST_NAMED = 10  # tasks in one line
@@ -33,9 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     now = time.time()
     if arguments.json:
         fill_from_checkpoints(progress, paths, progress.tasks)
+        find_other_code(progress, paths)
         content = as_json(sweep.name, paths, progress, now)
         print(json.dumps(content, indent=1, allow_nan=False))
         return 0
+    find_other_code(progress, paths)
     console = WideConsole()
     root = shown(paths.root)
     holder = progress.holder
@@ -80,6 +83,7 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
         )
     if progress.left_running:
         yield f"of these, an attempt still runs: {_some(progress.left_running)}"
+    yield from remarks_on_code(progress)
     if progress.unread_lines:
         yield f"journal: {progress.unread_lines} line(s) could not be read"
 
@@ -104,6 +108,8 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
                 "note": view.note,
+                "source": view.source,
+                "other_code": [name or "commit" for name in view.other_code],
                 "waits": why_waits(task, progress, now) if view.state == WAITING else None,
                 "speedup": summary.get("speedup"),
                 "loss": summary.get("loss"),

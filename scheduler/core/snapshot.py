@@ -36,6 +36,10 @@ class TaskView:
     # How the sweep file differs, as to this task, from what the running dispatcher read.
     note: str | None = None
     summary: Mapping[str, Any] | None = None
+    # The code that its last attempt ran: see executors/source_version.py.
+    source: Mapping[str, Any] | None = None
+    # What of it is not that of the newest attempt: paths, or one empty name for the commit.
+    other_code: Sequence[str] = ()
 
 
 @dataclass(slots=True)

@@ -39,6 +39,7 @@ from scheduler.dispatch.repairs import find_again, take_again
 from scheduler.dispatch.writer import CheckpointWriter
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
+from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine
 from scheduler.storage.checkpoints import why_not_done
 from scheduler.storage.journal import Journal
@@ -92,6 +93,7 @@ class Dispatcher:
         self._unjudged: list[tuple[str, AttemptRecord]] = []
         # Of the devices as they were last offered, in bytes.
         self._free_memory: dict[str, int | None] = {}
+        self._source = SourceReader.of(sweep, paths, os.environ)
         self._inbox = Inbox()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ)
@@ -278,7 +280,9 @@ class Dispatcher:
             self._outcomes.files_in_trouble(error)
             return
         free = self._free_memory.get(device.id)
-        request = build_request(self._sweep, task, action, device, self._paths, free_memory=free)
+        request = build_request(
+            self._sweep, task, action, device, self._paths, free_memory=free, source=self._source
+        )
         # Read after the size that the executor will compare; most tasks were never tried.
         last = self._attempts.last_on_file(task.id) if request.attempts_size else None
         if last is not None and last.verdict is None and last.started.attempt >= action.number:

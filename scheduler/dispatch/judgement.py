@@ -233,6 +233,7 @@ def checkpoint_content(
         "ended": _iso(judgement.ended),
         "seconds": round(judgement.seconds, 3),
         "exit_code": last and last.ended and last.ended.code,
+        "source": begun and begun.source,
         "attempts": [attempt.for_people() for attempt in judgement.attempts],
         "log": {"path": str(paths.log(task.id)), **log.as_json()} if log is not None else None,
         "results": str(paths.results(task.id)) if paths.results(task.id).is_file() else None,

@@ -8,6 +8,7 @@ from scheduler.config.sweep import Sweep, Task
 from scheduler.core.events import Start
 from scheduler.devices.model import Device
 from scheduler.executors.base import StartRequest
+from scheduler.executors.source_version import SourceReader
 from scheduler.executors.worker_process import TOKEN
 from scheduler.storage.attempts_file import StartLine
 from scheduler.storage.paths import SweepPaths, size_of
@@ -21,14 +22,17 @@ def build_request(
     paths: SweepPaths,
     *,
     free_memory: int | None,
+    source: SourceReader,
 ) -> StartRequest:
     """Return the request for what the core has decided.
 
     Args:
         free_memory: of the device, bytes; None: not known.
+        source: tells what code the attempt will run.
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
     results, spec = str(paths.results(task.id)), paths.spec(device.id)
+    command = sweep.argv(task, overrides, results, str(spec))
     token = uuid.uuid4().hex
     return StartRequest(
         StartLine(
@@ -42,10 +46,11 @@ def build_request(
             overrides=overrides if start.halvings else {},
             free_memory=free_memory,
             settings=sweep.settings_digest,
+            source=source.read(command),
         ),
         task=task.id,
         device=device.id,
-        command=sweep.argv(task, overrides, results, str(spec)),
+        command=command,
         environment={
             "SWEEP_TASK": task.id,
             "SWEEP_SPEC": str(spec),

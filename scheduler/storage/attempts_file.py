@@ -61,6 +61,8 @@ class StartLine:
     started: float | None = None
     # Of the sweep's settings then.
     settings: str | None = None
+    # The code that it ran: see executors/source_version.py.
+    source: Line | None = None
 
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
@@ -68,7 +70,7 @@ class StartLine:
         attempt, device = _int(line, "attempt"), _text(line, "device")
         if attempt is None or device is None:
             return None
-        overrides = line.get("overrides")
+        overrides, source = line.get("overrides"), line.get("source")
         supervisor, ticks = _int(line, "supervisor"), _int(line, "start_ticks")
         return cls(
             attempt,
@@ -88,6 +90,7 @@ class StartLine:
             as_number(line.get("monotonic")),
             as_number(line.get("started")),
             _text(line, "settings"),
+            source if isinstance(source, dict) else None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -266,6 +269,8 @@ class AttemptRecord:
             "free_memory": begun.free_memory,
             "started": begun.started,
         }
+        if begun.source is not None:
+            content["source"] = begun.source
         if self.foreign is not None:
             content |= self.foreign.as_json()
         if end is not None:

@@ -11,6 +11,8 @@ class SweepPaths:
 
     def __init__(self, root: Path, sweep: str) -> None:
         self.checkpoints = root / "checkpoints" / sweep
+        # What code its attempts ran.
+        self.versions = self.checkpoints / ".versions.jsonl"
         self.logs = root / "logs" / sweep
         self.root = root
         self.lock = self.checkpoints / ".lock"

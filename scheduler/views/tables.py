@@ -31,8 +31,16 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         view.seconds = as_number(content.get("seconds"))
         view.device = str(content.get("device") or "") or None
         view.summary = content if view.state == DONE else None
+        view.source = source if isinstance(source := content.get("source"), dict) else None
+        view.started = _last_start(content)
         if view.state == FAILED:
             view.cause = str(content.get("cause") or "")
+
+
+def _last_start(content: Mapping[str, Any]) -> float | None:
+    attempts = content.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    return as_number(last.get("started")) if isinstance(last, dict) else None
 
 
 def closing(progress: SweepProgress, paths: SweepPaths, now: float) -> Iterator[Table | str]:

@@ -25,6 +25,7 @@ from scheduler.devices.model import Device, Reading
 from scheduler.executors.base import Executor, ExecutorEvent, Started, StartRequest
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.request import build_request
+from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
 
@@ -77,7 +78,15 @@ class LocalSetup:
         on = executor.devices[device]
         asked = next(t for t in self.sweep.tasks if t.id == task)
         start = Start(task, number, on.id, 0)
-        request = build_request(self.sweep, asked, start, on, self.paths, free_memory=None)
+        request = build_request(
+            self.sweep,
+            asked,
+            start,
+            on,
+            self.paths,
+            free_memory=None,
+            source=SourceReader.of(self.sweep, self.paths, os.environ),
+        )
         return replace(request, command=["sh", "-c", script], grace=0.2)
 
     def record(self, task: str = "a") -> AttemptRecord:
