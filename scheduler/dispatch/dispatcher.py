@@ -36,7 +36,7 @@ from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered, Running
 from scheduler.dispatch.repairs import find_again, take_again
-from scheduler.dispatch.writer import CheckpointWriter
+from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
@@ -99,7 +99,10 @@ class Dispatcher:
         self._selector.register(self._inbox, selectors.EVENT_READ)
         self._selector.register(executor, selectors.EVENT_READ)
         self._writer = CheckpointWriter(paths.checkpoints, self._inbox.post)
-        self._outcomes = Outcomes(sweep, paths, self._clock, self._writer, self._handle, self._emit)
+        self._readers = Readers(self._inbox.post)
+        self._outcomes = Outcomes(
+            sweep, paths, self._clock, self._writer, self._readers, self._handle, self._emit
+        )
         sizes = [sweep.args[name] for name in sweep.retries.on_oom]
         halvings = max((size.bit_length() - 1 for size in sizes), default=0)
         self._core = Core(
@@ -229,6 +232,7 @@ class Dispatcher:
 
     def _end(self) -> None:
         self._executor.close()
+        self._readers.finish()
         self._writer.finish()
         self._inbox.call_all()  # what the writer finished last
         self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.tasks())))

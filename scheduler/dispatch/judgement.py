@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -95,13 +95,21 @@ def judge_attempt(
     paths: SweepPaths,
     sweep: Sweep,
     known: AttemptRecord | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Judgement:
     """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
 
     One that was completed for another sweep file than today's gets a checkpoint that is set aside.
 
     Args:
+        task: whose attempt.
+        paths: where its files are.
+        sweep: what is asked for today.
         known: what the dispatcher knows of the attempt, should its file have been removed.
+        stopped: asked again and again while its log is read whether to leave.
+
+    Raises:
+        ReadingStopped: it was.
     """
     attempts = attempts_of(task.id, paths, known)
     last = attempts[-1] if attempts else None
@@ -109,7 +117,7 @@ def judge_attempt(
     rules = sweep.rules
     if last is not None and not of_today:
         rules = SettingsFiles(sweep, paths).rules(last.started.settings)
-    scan, facts = read_log(paths.log(task.id), rules)
+    scan, facts = read_log(paths.log(task.id), rules, stopped)
     evidence = Evidence(
         _end(last),
         scan,

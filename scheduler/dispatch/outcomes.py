@@ -20,7 +20,7 @@ from scheduler.dispatch.judgement import (
     judge_attempt,
     past_attempt,
 )
-from scheduler.dispatch.writer import Checkpoint, CheckpointWriter
+from scheduler.dispatch.writer import Checkpoint, CheckpointWriter, Readers
 from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.json_files import as_number
@@ -35,7 +35,7 @@ Emit = Callable[[JournalEvent], None]
 
 
 class Outcomes:
-    """Has attempts judged and checkpoints written by the writer, and reports to core and journal."""
+    """Has attempts judged by readers, checkpoints written by the writer, and reports to core and journal."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Outcomes:
         paths: SweepPaths,
         clock: Clock,
         writer: CheckpointWriter,
+        readers: Readers,
         handle: Handle,
         emit: Emit,
     ) -> None:
@@ -50,6 +51,7 @@ class Outcomes:
         self._paths = paths
         self._clock = clock
         self._writer = writer
+        self._readers = readers
         self._handle = handle
         self._emit = emit
         self._tasks = {task.id: task for task in sweep.tasks}
@@ -58,15 +60,19 @@ class Outcomes:
 
     def judge(self, task: str, known: AttemptRecord) -> None:
         """Judge the task's last attempt, or have it judged if its log is long; the core hears of it."""
+        self._judge(task, known, partial(self._judged, task))
 
-        def job() -> Callable[[], None]:
-            judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known)
-            return partial(self._judged, task, judgement)
+    def _judge(
+        self, task: str, known: AttemptRecord | None, then: Callable[[Judgement], None]
+    ) -> None:
+        def read(stopped: Callable[[], bool]) -> Callable[[], None]:
+            judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known, stopped)
+            return partial(then, judgement)
 
         if size_of(self._paths.log(task)) < LONG_LOG:
-            job()()
+            read(lambda: False)()
         else:
-            self._writer.submit(job)
+            self._readers.submit(read)
 
     def _judged(self, task: str, judgement: Judgement) -> None:
         self._judgements[task] = judgement
@@ -116,13 +122,16 @@ class Outcomes:
 
     def write(self, action: ev.WriteCheckpoint) -> None:
         """Have a checkpoint written; the core hears of it when it is durable, or could not be written."""
+        judgement = self._judgements.get(action.task)
+        if judgement is not None:
+            self._write(action, judgement)
+        elif action.completed:  # it was not judged here but found
+            self._handle(ev.CheckpointWritten(action.task))
+        else:  # given up for what an earlier dispatcher judged
+            self._judge(action.task, None, partial(self._write, action))
+
+    def _write(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         task, paths = self._tasks[action.task], self._paths
-        judgement = self._judgements.get(task.id)
-        if judgement is None and action.completed:  # it was not judged here but found
-            self._handle(ev.CheckpointWritten(task.id))
-            return
-        if judgement is None:  # given up for what an earlier dispatcher judged
-            judgement = judge_attempt(task, paths, self._sweep)
         self._judgements[task.id] = judgement
         why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
         self._writer.submit(

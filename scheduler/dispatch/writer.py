@@ -1,4 +1,4 @@
-"""The writer: a thread that waits for disks, so that no disk can hold up a start."""
+"""The writer and the readers: threads that wait for disks, so that no disk can hold up a start."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scheduler.storage.atomic import Draft, sync_folder, write_durably
+from scheduler.storage.logs import ReadingStopped
 
 SYNCERS = 16  # threads: file systems commit syncs that come together as one
 Callback = Callable[[], None]
 Job = Callable[[], Callback]  # returns what is to be called in the dispatcher's loop
+# The same, of what may take long: it asks again and again whether to leave, by ReadingStopped.
+Reading = Callable[[Callable[[], bool]], Callback]
 
 
 class Checkpoint(NamedTuple):
@@ -101,6 +104,40 @@ def write_together(contents: Mapping[Path, Mapping[str, Any]]) -> None:
     with ThreadPoolExecutor(SYNCERS) as pool:
         for written in [pool.submit(write_durably, path, line) for path, line in contents.items()]:
             written.result()
+
+
+class Readers:
+    """Reads long logs, each in a thread of its own: none waits for another, and no checkpoint for any."""
+
+    def __init__(self, post: Callable[[Callback], None]) -> None:
+        self._post = post
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def submit(self, reading: Reading) -> None:
+        """Have a log read now."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._run, args=(reading,), name="reader", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there may be no more threads
+            self._run(reading)
+        else:
+            self._threads.append(thread)
+
+    def finish(self) -> None:
+        """Have all readings left where they are; returns when they are."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, reading: Reading) -> None:
+        try:
+            self._post(reading(self._stopping.is_set))
+        except ReadingStopped:
+            pass  # the next dispatcher reads it
+        except Exception as error:  # noqa: BLE001  # a defect must end the dispatcher, not only this thread
+            self._post(partial(_raise, error))
 
 
 def _sync(draft: Draft) -> OSError | None:

@@ -86,6 +86,8 @@ def do(word, argument):
         wait_at_gate()
     elif word == "print":
         print(argument, flush=True)
+    elif word == "stretch":  # the log: its new bytes are zeros that take no room
+        os.ftruncate(1, os.fstat(1).st_size + int(argument))
     elif word == "chatter":
         print_long_lines()
     elif word == "raise":

@@ -17,7 +17,7 @@ import pytest
 from scheduler.config.loader import read_sweep
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.outcomes import Outcomes
-from scheduler.dispatch.writer import CheckpointWriter
+from scheduler.dispatch.writer import CheckpointWriter, Readers
 from tests.helpers.sweep_runner import SweepRunner
 
 Mount = Callable[..., None]
@@ -159,7 +159,8 @@ def test_what_no_disk_is_to_blame_for_names_no_file(runner: SweepRunner) -> None
     heard: list[Any] = []
     sweep = read_sweep(runner.write({"a": "ok"}))
     writer = CheckpointWriter(runner.paths.checkpoints, heard.append)
-    outcomes = Outcomes(sweep, runner.paths, Clock(), writer, heard.append, heard.append)
+    readers = Readers(heard.append)
+    outcomes = Outcomes(sweep, runner.paths, Clock(), writer, readers, heard.append, heard.append)
     outcomes.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
     outcomes.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
     assert [event.reason for event in heard] == [

@@ -1,0 +1,54 @@
+"""Logs that take long to read: nobody waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+
+import pytest
+
+from tests.helpers.sweep_runner import PATIENCE, Running, SweepRunner
+
+ENDLESS = 2**42  # bytes; their zeros take hours to read and no room on the disk
+
+
+def leave(running: Running, number: signal.Signals) -> None:
+    """Have the dispatcher leave: by one signal, or as many Ctrl-C as it takes."""
+    for _ in range(600):
+        running.send(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.process.wait(0.1 if number == signal.SIGINT else PATIENCE)
+            break
+    # The last of them may meet it on its way out.
+    assert running.end().code in (130, -signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_log_that_takes_long_holds_up_nobody(runner: SweepRunner, number: signal.Signals) -> None:
+    script = {"long": f"stretch {ENDLESS}; ok", "flaky": ["exit 1", "ok"], "b": "ok"}
+    runner.write(script, devices={"cpu_slots": 1})
+    running = runner.start()
+    for _ in ("flaky", "b"):
+        running.wait_for("(flaky|b): completed")
+    assert not runner.paths.done("long").exists()
+    leave(running, number)
+    runner.paths.log("long").write_text("Successfully completed\n")
+    assert runner.run().code == 0  # judged by the next dispatcher, not run again
+    assert (runner.starts("long"), runner.starts("flaky")) == (1, 2)
+
+
+def test_one_that_was_judged_before_is_read_apart_as_well(runner: SweepRunner) -> None:
+    script = {"long": f"stretch {ENDLESS}; exit 1", "b": "ok"}
+    runner.write(script, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
+    running = runner.start()
+    running.wait_for("b: completed")
+    leave(running, signal.SIGTERM)
+    verdict = {"attempt": 1, "verdict": "failed", "cause": "exit code 1"}
+    with runner.paths.attempts("long").open("a") as file:
+        file.write(json.dumps(verdict) + "\n")
+    running = runner.start()
+    running.wait_for("2 tasks|resum|slot")
+    leave(running, signal.SIGTERM)
+    assert not runner.paths.failed("long").exists()
