@@ -13,6 +13,7 @@ from scheduler.config.sweep import Sweep
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
 from scheduler.dispatch.recovery import Done, Running, recover
+from scheduler.dispatch.results_files import put_results_away
 from scheduler.storage.atomic import append_line, write_durably
 from scheduler.storage.attempts_file import StartLine, is_locked
 from scheduler.storage.checkpoints import FORGOTTEN, CheckpointFolder
@@ -107,6 +108,8 @@ class Forget:
                 return f"{name}: will run again, when what its last attempt left is ended"
             if judge_attempt(self._tasks[name], paths, self._sweep).verdict.completed:
                 return f"{name}: nothing to forget: its last attempt was completed; the next run records that"
+        if any(map(os.path.lexists, (paths.failed(name), paths.attempts(name)))):
+            put_results_away(self._tasks[name], self._sweep, paths)
         had = [self._remove(path) for path in (paths.failed(name), paths.attempts(name))]
         if self._force:
             had += [self._set_aside(path) for path in (paths.done(name), paths.results(name))]

@@ -135,6 +135,7 @@ class _Reader:
             check=check,
             args=model.worker.args,
             env=model.worker.env,
+            reuses_results=_reuses_results(model.worker.reuses_results, command),
             devices=plain.DeviceSettings(
                 **{
                     **dict(model.devices),
@@ -317,3 +318,8 @@ def _as_it_is(name: str, text: str) -> str:
     if f"${{{name}}}" in text:
         return f"for a shell's variable write ${name} or ${{{{{name}}}}}"
     return f"for the braces themselves write {{{{{name}}}}}"
+
+
+def _reuses_results(given: bool | None, command: tuple[str, ...]) -> bool:
+    """Say whether the worker tells rows of other arguments apart by itself: ours does, by whatever Python."""
+    return ("-m", "worker") in itertools.pairwise(command) if given is None else given

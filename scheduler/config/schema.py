@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainValidator,
+    StrictBool,
     StrictInt,
     StrictStr,
     Tag,
@@ -92,6 +93,7 @@ class _Worker(_Section):
     check: Annotated[list[StrictStr], Field(min_length=1)] | None = None
     args: dict[Name, Argument] = {}
     env: dict[Name, Scalar] = {}
+    reuses_results: StrictBool | None = None
 
 
 class _Devices(_Section):

@@ -81,6 +81,8 @@ class Sweep:
     check: tuple[str, ...] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, Scalar] = field(default_factory=dict)
+    # The worker tells results of other arguments apart by itself; else they are kept in files of their own.
+    reuses_results: bool = False
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)
     limits: Limits = field(default_factory=Limits)

@@ -36,6 +36,7 @@ from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered, Running
 from scheduler.dispatch.repairs import find_again, take_again
+from scheduler.dispatch.results_files import put_results_in_place
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
@@ -307,9 +308,11 @@ class Dispatcher:
         if isinstance(standing, Running) and standing.kept is not None:
             kept = find_again(task, standing.kept, self._paths)
             if kept is not None:
-                take_again(task, kept, self._paths)
+                take_again(task, kept, self._sweep, self._paths)
                 self._emit(je.CheckpointsTakenAgain([task.id]))
                 return
+        if standing is not None:
+            put_results_in_place(task, self._sweep, self._paths)
         for rejected in standing.rejected if standing is not None else ():
             if not rejected.aside and os.path.lexists(rejected.path):
                 name = set_aside(rejected.path).name

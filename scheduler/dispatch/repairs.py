@@ -28,6 +28,7 @@ from scheduler.dispatch.recovery import (
     Running,
     Standing,
 )
+from scheduler.dispatch.results_files import put_results_in_place
 from scheduler.dispatch.settings_files import SettingsFiles
 from scheduler.dispatch.writer import write_together
 from scheduler.executors.local.supervisor import rotate
@@ -117,18 +118,19 @@ def _take_again(task: Task, kept: Kept, sweep: Sweep, paths: SweepPaths) -> None
     """Take again what was set aside, once the attempt that was made meanwhile is judged."""
     if paths.attempts(task.id).is_file():
         judge_attempt(task, paths, sweep)
-        forget_attempts(task.id, paths)
-    take_again(task, kept, paths)
+    take_again(task, kept, sweep, paths)
+    forget_attempts(task.id, paths)
 
 
-def take_again(task: Task, kept: Kept, paths: SweepPaths) -> None:
-    """Give a checkpoint that was set aside its name again, and its log before.
+def take_again(task: Task, kept: Kept, sweep: Sweep, paths: SweepPaths) -> None:
+    """Give a checkpoint that was set aside its name again, and before its log and its measurements.
 
     Whenever this is cut short, what was set aside is found again, and its log by its content.
 
     Raises:
         OSError: a file cannot be renamed.
     """
+    put_results_in_place(task, sweep, paths)
     for path in (paths.done(task.id), paths.failed(task.id)):
         if os.path.lexists(path):
             set_aside(path)

@@ -57,7 +57,8 @@ def build_request(
             "SWEEP_RESULTS": results,
             TOKEN: token,
         },
-        spec=sweep.spec(task, overrides, results, str(spec)),
+        spec=sweep.spec(task, overrides, results, str(spec))
+        | {"digest": sweep.digest(task), "attempt": start.number},
         spec_file=spec,
         attempts_file=paths.attempts(task.id),
         attempts_size=size_of(paths.attempts(task.id)),

@@ -43,6 +43,10 @@ class SweepPaths:
         """Return the worker's measurements."""
         return self.checkpoints / f"{task}.jsonl"
 
+    def results_of(self, task: str, digest: str) -> Path:
+        """Return where measurements wait that were made for something else than the sweep file of today."""
+        return self.checkpoints / f"{task}.jsonl.{digest[:16]}"
+
     def attempts(self, task: str) -> Path:
         """Return the attempts of a task that has not ended; locked while one of them runs."""
         return self.checkpoints / f"{task}.attempts"
