@@ -78,7 +78,10 @@ PLAIN_BASES = frozenset(
         "builtins.Exception",
         "builtins.RuntimeError",
         "builtins.ValueError",
+        "builtins.float",
+        "builtins.int",
         "builtins.object",
+        "builtins.str",
         "enum.Enum",
         "enum.Flag",
         "enum.IntEnum",
@@ -89,6 +92,19 @@ PLAIN_BASES = frozenset(
         "typing.NamedTuple",
         "typing.Protocol",
         "typing_extensions.NamedTuple",
+        "typing_extensions.Protocol",
+    )
+)
+
+
+# Those of them that have no attributes of their own either.
+BARE_BASES = frozenset(
+    Lib(path)
+    for path in (
+        "abc.ABC",
+        "builtins.object",
+        "typing.Generic",
+        "typing.Protocol",
         "typing_extensions.Protocol",
     )
 )
@@ -144,6 +160,15 @@ class Lazy(AbstractObject):
 
     def like(self, slots: Slots) -> AbstractObject:
         return Lazy(slots, self.produce)
+
+
+class CommandLine(AbstractObject):
+    """An ``argparse.ArgumentParser``, or a group of its arguments."""
+
+    __slots__ = ()
+
+    # The calls that declared arguments and defaults.
+    declared: Field[Value] = Field(())
 
 
 class ExitStack(AbstractObject):
@@ -301,6 +326,16 @@ class AbstractClass(AbstractObject):
     def is_enum(self) -> bool:
         """Whether its members are the same only as themselves."""
         return any(isinstance(base, Lib) and base.last.endswith("Enum") for base in self.lineage)
+
+    @property
+    def is_named_tuple(self) -> bool:
+        """Whether its objects are tuples of their fields."""
+        return any(isinstance(base, Lib) and base.last == "NamedTuple" for base in self.lineage)
+
+    def all_fields(self) -> list[str]:
+        """Return the fields of a data class, those of its bases first."""
+        own = [base for base in (self, *self.lineage) if isinstance(base, AbstractClass)]
+        return list(dict.fromkeys(name for base in reversed(own) for name in base.fields))
 
     @property
     def pipeline_base(self) -> Lib | None:

@@ -18,6 +18,7 @@ from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
+    CommandLine,
     Component,
     ExitStack,
     Helper,
@@ -32,6 +33,7 @@ from worker.judging.static.objects import (
 )
 from worker.judging.static.operations import (
     attributes,
+    command_line,
     constants,
     containers,
     instances,
@@ -146,11 +148,14 @@ def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) ->
         return containers.list_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, ExitStack):
         return with_blocks.stack_method(interpreter, receiver, method, arguments)
+    if isinstance(receiver, CommandLine):
+        return command_line.call_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, Lazy):
         return iteration.call_method(interpreter, receiver, method, arguments)
     if isinstance(receiver, Bound) and method == "__call__":
         return interpreter.call(receiver, arguments)
     if isinstance(receiver, str):
+        arguments = iteration.consumed(interpreter, arguments)
         if method == "format":
             interpreter.spend(len(receiver) / 5)
             return text.from_template(receiver, arguments.positional, arguments.keywords)

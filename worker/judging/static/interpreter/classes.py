@@ -222,10 +222,10 @@ def _fill_data(
 ) -> None:
     """Do what the ``__init__`` of a dataclass or named tuple does."""
     fields: dict[str, Value] = {}
-    lineage = [base for base in (cls, *cls.lineage) if isinstance(base, AbstractClass)]
-    for member in reversed(lineage):
-        for name in member.fields:
-            fields[name] = member.slots.get(name, Unknown(Why.FIELD_WITHOUT_VALUE()))
+    for name in cls.all_fields():
+        fields[name] = cls.find(name)
+        if fields[name] is MISSING:
+            fields[name] = Unknown(Why.FIELD_WITHOUT_VALUE())
     values = arguments.named(tuple(fields), fields)
     for name in fields:
         value = values[name]

@@ -33,6 +33,7 @@ from worker.judging.static.operations import (
     instances,
     iteration,
     operators,
+    standard,
 )
 from worker.judging.static.operations.iteration import collect
 from worker.judging.static.scopes import Function, Kind, Names, Partial
@@ -57,7 +58,6 @@ MACHINE_QUERIES = frozenset(
 )
 CONTEXTS = frozenset(
     [
-        "functools.cache",
         "torch.compiler.disable",
         "torch.no_grad",
         "torch.inference_mode",
@@ -65,7 +65,6 @@ CONTEXTS = frozenset(
         "warnings.catch_warnings",
         "torch.enable_grad",
         "torch.set_grad_enabled",
-        "functools.lru_cache",
         "torch.cuda.stream",
     ]
 )
@@ -116,6 +115,8 @@ def call_standard(interpreter: Interpreter, function: Lib, given: Arguments) -> 
         return _OF_ARGUMENTS[name](given)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](interpreter, given)
+    if name in standard.STANDARD:
+        return standard.STANDARD[name](interpreter, given)
     if name in constants.BUILTINS:
         return _pure(interpreter, name, given)
     return MISSING
@@ -125,11 +126,11 @@ def _pure(interpreter: Interpreter, name: str, given: Arguments) -> Value:
     """Call one of Python's own pure functions on known values."""
     values: list[Value] = []
     for item in given.positional:
-        value = item
+        value = operators.as_constant(item) if name not in ("str", "repr") else item
         if isinstance(item, Lazy):
             value = AbstractList.of(collect(interpreter, item))
-        if name in ("str", "repr", "len", "bool") and isinstance(item, Instance):
-            return _asked(interpreter, name, item)
+        if name in ("str", "repr", "len", "bool") and isinstance(value, Instance):
+            return _asked(interpreter, name, value)
         plain = value.items if isinstance(value, AbstractList) else value
         if name == "len" and isinstance(value, (AbstractDict, AbstractList, tuple)):
             plain = constants.iterate(value)
@@ -259,11 +260,13 @@ def _attributes_of(interpreter: Interpreter, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(interpreter, owner, "__dict__")
-    return (
-        AbstractDict(dict(owner.slots))
-        if isinstance(owner, Instance)
-        else Unknown(Why.ATTRIBUTES())
-    )
+    if isinstance(owner, Instance):
+        return AbstractDict(owner.slots)  # the very slots
+    if isinstance(owner, AbstractClass):
+        more = ("__dict__", "__weakref__", "__doc__")
+        unknown = dict.fromkeys(more, Unknown(Why.ATTRIBUTES()))
+        return AbstractDict({"__module__": "__main__", **owner.slots, **unknown})
+    return Unknown(Why.ATTRIBUTES())
 
 
 def _module(given: Arguments) -> Value:
@@ -415,7 +418,6 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "locals": _dynamic,
     "torch.compile": _compile,
     "copy.deepcopy": _deepcopy,
-    "dataclasses.asdict": _attributes_of,
     "vars": _attributes_of,
     "type": _type,
     "setattr": _setattr,

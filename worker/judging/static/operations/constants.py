@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import operator
 import os.path
 import re
@@ -63,15 +64,20 @@ BUILTINS: dict[str, Callable[..., Any]] = {
     "float": float,
     "int": int,
     "len": len,
-    "max": max,
-    "min": min,
     "repr": repr,
     "round": round,
     "str": str,
     "sum": sum,
-    "math.ceil": __import__("math").ceil,
-    "math.floor": __import__("math").floor,
-    "math.sqrt": __import__("math").sqrt,
+    "math.ceil": math.ceil,
+    "math.floor": math.floor,
+    "math.gcd": math.gcd,
+    "math.isclose": math.isclose,
+    "math.log": math.log,
+    "math.log2": math.log2,
+    "math.pow": math.pow,
+    "math.prod": math.prod,
+    "math.sqrt": math.sqrt,
+    "math.trunc": math.trunc,
     "os.path.join": os.path.join,
     "pathlib.Path": os.path.join,
     "pathlib.PurePath": os.path.join,

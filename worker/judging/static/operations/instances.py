@@ -11,6 +11,7 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.objects import (
+    BARE_BASES,
     AbstractClass,
     AbstractDict,
     Inherited,
@@ -43,6 +44,9 @@ def inherited(owner: Instance) -> Part:
 
 
 def _bind(owner: Instance, found: Value) -> Value:
+    if isinstance(found, Unknown) and not isinstance(found, Part):
+        # It may be a method that is given the object when it is called.
+        return Part(found.why, found.key, owner=owner, name=INHERITED)
     if not isinstance(found, Function) or found.kind == "static":
         return found
     return Bound(owner.cls if found.kind == "class" else owner, found)
@@ -86,7 +90,13 @@ def _read_missing(interpreter: Interpreter, owner: Instance, name: str, found: V
     if isinstance(found, Inherited):
         taint(interpreter, [owner], found.why)  # it may be a property
         return inherited(owner)
-    if AbstractDict.open in owner.slots:
+    if name in ("_replace", "_asdict") and owner.cls.is_named_tuple:
+        path = "dataclasses.replace" if name == "_replace" else "builtins.vars"
+        return Partial(Lib(path), (owner,), ())
+    has_more = any(
+        not isinstance(base, AbstractClass) and base not in BARE_BASES for base in owner.cls.lineage
+    )
+    if AbstractDict.open in owner.slots or has_more:
         return Unknown(Why.ATTRIBUTE(name=name))
     raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))
 

@@ -18,6 +18,7 @@ from worker.judging.static.objects import (
 from worker.judging.static.operations import constants
 from worker.judging.static.operations.attributes import ELEMENT, change, read
 from worker.judging.static.operations.instances import call_special
+from worker.judging.static.operations.iteration import named_items
 from worker.judging.static.scopes import Bound, Function
 from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_constant, is_symbol
 
@@ -25,6 +26,8 @@ from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_consta
 def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
     interpreter.spend(constants.size(key))
+    if isinstance(container, Instance) and container.cls.is_named_tuple:
+        container = named_items(container)
     special = call_special(interpreter, container, "__getitem__", key)
     if special is not MISSING:
         return special

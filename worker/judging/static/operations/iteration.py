@@ -28,8 +28,13 @@ def each(interpreter: Interpreter, value: Value, visit: Visit) -> Unknown | None
     Returns:
         Why the items, or how many there are, are not known; None if they are.
     """
+    if isinstance(value, AbstractClass) and value.is_enum:
+        members = value.slots.values()
+        value = tuple(member for member in members if is_member(member, value))
     if isinstance(value, Instance):
         iterator = call_special(interpreter, value, "__iter__")
+        if iterator is MISSING and value.cls.is_named_tuple:
+            return each(interpreter, named_items(value), visit)
         if iterator is MISSING:
             return _each_by_number(interpreter, value, visit)
         if isinstance(iterator, Instance):
@@ -43,6 +48,16 @@ def each(interpreter: Interpreter, value: Value, visit: Visit) -> Unknown | None
     for item in items:
         visit(item)
     return None
+
+
+def is_member(value: Value, cls: AbstractClass) -> bool:
+    """Whether a value is a member of an enumeration."""
+    return isinstance(value, Instance) and value.cls is cls
+
+
+def named_items(value: Instance) -> Items:
+    """Return the items of a named tuple."""
+    return tuple(value.slots[name] for name in value.cls.all_fields())
 
 
 def _each_by_next(interpreter: Interpreter, iterator: Instance, visit: Visit) -> Unknown | None:
@@ -121,7 +136,7 @@ def changes_nothing(log: list[Change], born: int) -> bool:
 
 def collect(interpreter: Interpreter, value: Value) -> Items | Unknown:
     """Return all items of a value, those of an iterator taken out of it."""
-    if not isinstance(value, (Lazy, Instance)):
+    if not isinstance(value, (Lazy, Instance, AbstractClass)):
         return constants.iterate(value)
     items: list[Value] = []
     why = each(interpreter, value, items.append)
@@ -222,12 +237,12 @@ def starmap_call(interpreter: Interpreter, given: Arguments) -> Value:
             several = Arguments(open=items) if isinstance(items, Unknown) else Arguments([*items])
             visit(interpreter.call(function, several))
 
-        return _maybe_once(interpreter, given.get("", 1), run)
+        return maybe_once(interpreter, given.get("", 1), run)
 
     return lazily(produce)
 
 
-def _maybe_once(interpreter: Interpreter, source: Value, run: Visit) -> Unknown | None:
+def maybe_once(interpreter: Interpreter, source: Value, run: Visit) -> Unknown | None:
     """Visit every item; where these are not known, what a visit does may happen or not."""
     why = each(interpreter, source, run)
     if why is not None:
@@ -240,7 +255,7 @@ def _rows(
 ) -> Unknown | None:
     """Visit what ``zip`` gives of these columns."""
     if len(columns) == 1:
-        return _maybe_once(interpreter, columns[0], lambda item: visit((item,)))
+        return maybe_once(interpreter, columns[0], lambda item: visit((item,)))
     lengths = [len(items) for items in map(constants_of, columns) if items]
     known = [peek(interpreter, column, min(lengths, default=MAX_ITEMS)) for column in columns]
     unknown = next((items for items in known if isinstance(items, Unknown)), None)
@@ -301,7 +316,7 @@ def _filtered(interpreter: Interpreter, given: Arguments, *, wanted: bool) -> Va
             elif answer is wanted:
                 visit(item)
 
-        return _maybe_once(interpreter, given.get("", 1), run) or failed
+        return maybe_once(interpreter, given.get("", 1), run) or failed
 
     return lazily(produce)
 
@@ -526,3 +541,14 @@ def call_method(interpreter: Interpreter, iterator: Lazy, method: str, given: Ar
     doubt(interpreter, lambda: iterator.produce(_ignore), Why.RESULT(function=method))
     interpreter.store.assign(iterator, Lazy.taken, Unknown(Why.PARTLY_TAKEN()))
     return Unknown(Why.RESULT(function=method))
+
+
+def consumed(interpreter: Interpreter, given: Arguments) -> Arguments:
+    """Return arguments with lists in the place of iterators, as a function that takes all has them."""
+    if not any(isinstance(value, Lazy) for value in given.positional):
+        return given
+    lists = [
+        AbstractList.of(collect(interpreter, value)) if isinstance(value, Lazy) else value
+        for value in given.positional
+    ]
+    return Arguments(lists, given.keywords, given.open, given.spread)

@@ -6,13 +6,14 @@ import ast
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static import objects
-from worker.judging.static.interpreter.effects import taint
+from worker.judging.static.interpreter.effects import doubt, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.objects import (
     AbstractObject,
     Component,
     Helper,
     Instance,
+    Lazy,
     Pipeline,
     Scheduler,
 )
@@ -49,9 +50,28 @@ _COMPARE: dict[type[ast.cmpop], tuple[str, str]] = {
     ast.Gt: ("gt", "lt"),
     ast.GtE: ("ge", "le"),
 }
+_CONSTANT_BASES = frozenset(
+    Lib(path)
+    for path in (
+        "builtins.float",
+        "builtins.int",
+        "builtins.str",
+        "enum.IntEnum",
+        "enum.IntFlag",
+        "enum.StrEnum",
+    )
+)
 _NOT_IMPLEMENTED = Lib("builtins.NotImplemented")
 # What an operator of something unknown may change.
 _CHANGEABLE = (Pipeline, Component, Helper, Scheduler, Instance)
+
+
+def as_constant(value: Value) -> Value:
+    """Return what a member of an enumeration of numbers or texts counts as."""
+    if not isinstance(value, Instance) or not value.cls.is_enum:
+        return value
+    counts = any(base in _CONSTANT_BASES for base in value.cls.lineage)
+    return value.slots["value"] if counts else value
 
 
 def _ask(interpreter: Interpreter, questions: list[tuple[Value, str, Value]]) -> Value:
@@ -74,6 +94,7 @@ def binary(
     interpreter: Interpreter, op: ast.operator, left: Value, right: Value, *, in_place: bool = False
 ) -> Value:
     """Return ``left op right``, or what ``left op= right`` binds."""
+    left, right = as_constant(left), as_constant(right)
     if isinstance(left, AbstractObject) or isinstance(right, AbstractObject):
         name = _BINARY[type(op)]
         questions = [(left, f"i{name}", right)] if in_place else []
@@ -96,9 +117,15 @@ def unary(interpreter: Interpreter, op: ast.unaryop, value: Value) -> Value:
 
 def compare(interpreter: Interpreter, op: ast.cmpop, left: Value, right: Value) -> Value:
     """Return ``left op right``."""
+    if not isinstance(op, (ast.Is, ast.IsNot)) and as_constant(left) is not as_constant(right):
+        left, right = as_constant(left), as_constant(right)
     if not isinstance(left, AbstractObject) and not isinstance(right, AbstractObject):
         return constants.compare(op, left, right)
     if isinstance(op, (ast.In, ast.NotIn)):
+        if isinstance(right, Lazy):  # it is searched as far as what is found
+            doubt(interpreter, lambda: right.produce(lambda item: None), Why.MEMBERSHIP())
+            interpreter.store.assign(right, Lazy.taken, Unknown(Why.PARTLY_TAKEN()))
+            return Unknown(Why.MEMBERSHIP())
         answer = call_special(interpreter, right, "__contains__", left)
         if answer is not MISSING:
             return unary(interpreter, ast.Not(), answer) if isinstance(op, ast.NotIn) else answer
