@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     sweep = read_and_check(arguments)
     paths = locate_to_run(sweep, arguments.sweep, arguments.root)
     devices = open_devices(sweep.devices)
+    sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0

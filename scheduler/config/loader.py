@@ -147,6 +147,7 @@ class _Reader:
             retries=plain.RetrySettings(
                 model.retries.max_attempts, model.retries.backoff, tuple(model.retries.on_oom)
             ),
+            runs_on="GPU" if model.devices.demands and model.devices.cpu_slots is None else None,
             limits=plain.Limits(model.limits.timeout, model.limits.stall),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             search=model.search,

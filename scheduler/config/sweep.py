@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 from scheduler.config.differences import without_logins, without_secrets
 from scheduler.config.placeholders import as_text, expand_home, expand_variables, fill
@@ -70,6 +70,9 @@ class Limits:
     stall: float | None = None
 
 
+_NOT_OF_THE_FILE = ("tasks", "runs_on")  # tasks count by their digests
+
+
 @dataclass(frozen=True)
 class Sweep:
     """A validated sweep."""
@@ -88,6 +91,8 @@ class Sweep:
     limits: Limits = field(default_factory=Limits)
     rules: Rules = field(default_factory=Rules)
     search: Any = None
+    # The kind of device that it runs on, as far as that is known: completions answer for no other.
+    runs_on: Literal["GPU", "CPU"] | None = None
 
     @property
     def program(self) -> str:
@@ -126,7 +131,11 @@ class Sweep:
         """The SHA-256 of all that the sweep file says: its tasks, and every setting that is no default."""
         state = hashlib.sha256(
             _canonical(
-                {f.name: _given(getattr(self, f.name)) for f in fields(self) if f.name != "tasks"}
+                {
+                    f.name: _given(getattr(self, f.name))
+                    for f in fields(self)
+                    if f.name not in _NOT_OF_THE_FILE
+                }
             )
         )
         for task in self.tasks:

@@ -234,6 +234,8 @@ class Evidence:
     has_log: bool = True
     # It was begun for what the sweep file asks for today.
     of_today: bool = True
+    # Why not, if it was not.
+    outdated: str = SWEEP_CHANGED
     # Why the dispatcher stopped it, if it did.
     stop: Verdict | None = None
     # What a dispatcher that died has judged already.
@@ -249,7 +251,7 @@ def decide(evidence: Evidence) -> Verdict:
     if evidence.earlier is not None:
         return evidence.earlier
     if not evidence.of_today:
-        return Verdict(Kind.STOPPED, SWEEP_CHANGED)
+        return Verdict(Kind.STOPPED, evidence.outdated)
     if isinstance(evidence.end, NotStarted):
         kind = Kind.WRONG_CODE if evidence.end.wrong_program else Kind.NOT_STARTED
         return Verdict(kind, evidence.end.cause)

@@ -42,7 +42,7 @@ from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine
-from scheduler.storage.checkpoints import why_not_done
+from scheduler.storage.checkpoints import why_not_done, why_not_there
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.locks import SweepLock
@@ -230,6 +230,8 @@ class Dispatcher:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.digest != self._sweep.digest(self._tasks[task]):
             self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
+        elif (why := why_not_there(device, self._sweep.runs_on)) is not None:
+            self._stop(task, Verdict(Kind.STOPPED, why))
 
     def _end(self) -> None:
         self._executor.close()
@@ -400,7 +402,7 @@ class Dispatcher:
         path = self._paths.done(attempt.task)
         digest = self._sweep.digest(self._tasks[attempt.task])
         done = read_object(path)
-        why = why_not_done(done, digest, None)
+        why = why_not_done(done, digest, None, self._sweep.runs_on)
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
             self._outcomes.found(attempt.task, done)

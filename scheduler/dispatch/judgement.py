@@ -16,6 +16,7 @@ from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import (
     DISK_ERRNOS,
     MAYBE_DISK_FULL,
+    SWEEP_CHANGED,
     Evidence,
     Exit,
     Kind,
@@ -34,6 +35,7 @@ from scheduler.storage.attempts_file import (
     latest,
     read_attempts,
 )
+from scheduler.storage.checkpoints import why_not_there
 from scheduler.storage.logs import LogFacts, last_summary, read_log
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import aside_name
@@ -113,7 +115,8 @@ def judge_attempt(
     """
     attempts = attempts_of(task.id, paths, known)
     last = attempts[-1] if attempts else None
-    of_today = last is None or last.started.digest in (None, sweep.digest(task))
+    outdated = _why_outdated(task, sweep, last)
+    of_today = outdated is None
     rules = sweep.rules
     if last is not None and not of_today:
         rules = SettingsFiles(sweep, paths).rules(last.started.settings)
@@ -123,6 +126,7 @@ def judge_attempt(
         scan,
         has_log=facts is not None,
         of_today=of_today,
+        outdated=outdated or SWEEP_CHANGED,
         stop=_stop(last),
         earlier=last.verdict.verdict if last is not None and last.verdict is not None else None,
         least_free=_least_free(last),
@@ -202,6 +206,15 @@ def _stop(attempt: AttemptRecord | None) -> Verdict | None:
     if attempt is not None and attempt.ended is not None and attempt.ended.stopped:
         return Verdict(Kind.STOPPED, "its supervisor was told to stop")
     return None
+
+
+def _why_outdated(task: Task, sweep: Sweep, attempt: AttemptRecord | None) -> str | None:
+    """Return why an attempt is not what the sweep asks for today, or None if it is."""
+    if attempt is None:
+        return None
+    if attempt.started.digest not in (None, sweep.digest(task)):
+        return SWEEP_CHANGED
+    return why_not_there(attempt.started.device, sweep.runs_on)
 
 
 def _least_free(attempt: AttemptRecord | None) -> int | None:

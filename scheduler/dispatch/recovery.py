@@ -33,6 +33,7 @@ from scheduler.storage.checkpoints import (
     logs_by_task,
     why_not_done,
     why_not_of_today,
+    why_not_there,
 )
 from scheduler.storage.json_files import read_object
 from scheduler.storage.parallel import fork_map
@@ -200,6 +201,8 @@ class SweepFiles:
                 continue
             if why_not_of_today(checkpoint, self.sweep.digest(task)) is not None:
                 continue
+            if suffix == ".done" and why_not_there(checkpoint.get("device"), self.sweep.runs_on):
+                continue
             logs = self._logs.get(task.id, ())
             log = find_log(checkpoint, logs)
             if log is not None and has_other_rules(checkpoint, self.sweep.settings_digest):
@@ -351,10 +354,11 @@ def _doubts(
     doubts = {}
     for task in tasks:
         path, digest = done[task.id].path, sweep.digest(task)
-        if logs is None and is_of_today(path, digest, sweep.settings_digest):
+        if logs is None and is_of_today(path, digest, sweep.settings_digest, sweep.runs_on):
             continue
         checkpoint = read_object(path)
-        why = why_not_done(checkpoint, digest, logs.get(task.id) if logs is not None else None)
+        log = logs.get(task.id) if logs is not None else None
+        why = why_not_done(checkpoint, digest, log, sweep.runs_on)
         if why is None and has_other_rules(checkpoint or {}, sweep.settings_digest):
             why = RULES_CHANGED
         if why is not None:

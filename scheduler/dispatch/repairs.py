@@ -34,7 +34,7 @@ from scheduler.dispatch.writer import write_together
 from scheduler.executors.local.supervisor import rotate
 from scheduler.storage.atomic import append_line, sync_folder, write_durably
 from scheduler.storage.attempts_file import JUDGE_AGAIN
-from scheduler.storage.checkpoints import find_log, logs_by_task
+from scheduler.storage.checkpoints import find_log, logs_by_task, why_not_there
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
 from scheduler.storage.logs import is_log, read_log
@@ -179,7 +179,7 @@ class _Completions:
             return False
         digest = self._sweep.digest(task)
         recorded = self._recorded.get((task.id, digest))
-        if recorded is None:
+        if recorded is None or why_not_there(recorded.device, self._sweep.runs_on) is not None:
             return False
         log = self._paths.log(task.id)
         if not is_log(log, recorded.log_sha256, recorded.log_crc32):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scheduler.core.verdict import SWEEP_CHANGED
 from scheduler.storage.json_files import read_start
@@ -20,7 +20,10 @@ _LOG = re.compile(r"([^.].*)\.log(?:\.\d+)?")
 
 
 def why_not_done(
-    done: Mapping[str, Any] | None, digest: str, log: os.DirEntry[str] | None
+    done: Mapping[str, Any] | None,
+    digest: str,
+    log: os.DirEntry[str] | None,
+    runs_on: str | None = None,
 ) -> str | None:
     """Return why a ``.done`` does not hold today, or None if it does.
 
@@ -29,8 +32,10 @@ def why_not_done(
         digest: of what the sweep runs today.
         log: the log that proved it; None if it is gone, which does not count against the ``.done``,
             nor does something else in its place.
+        runs_on: the kind of device that the sweep runs on, where it is known.
     """
-    if (why := why_not_of_today(done, digest)) is not None:
+    why = why_not_of_today(done, digest) or why_not_there((done or {}).get("device"), runs_on)
+    if why is not None:
         return why
     recorded = (done or {}).get("log")
     if not isinstance(recorded, dict):
@@ -57,6 +62,23 @@ def why_not_of_today(checkpoint: Mapping[str, Any] | None, digest: str) -> str |
     return None if checkpoint["digest"] == digest else SWEEP_CHANGED
 
 
+def kind_of_device(device: object) -> Literal["GPU", "CPU"] | None:
+    """Return the kind of the device of that id, ``GPU`` or ``CPU``; None where it does not tell."""
+    if not isinstance(device, str):
+        return None
+    if device.startswith("cpu:"):
+        return "CPU"
+    return "GPU" if device.startswith(("GPU-", "MIG-")) else None
+
+
+def why_not_there(device: object, runs_on: str | None) -> str | None:
+    """Return why what was done on a device does not count on the kind that a sweep runs on, or None."""
+    kind = kind_of_device(device)
+    if None in (kind, runs_on) or kind == runs_on:
+        return None
+    return f"it ran on a {kind} ({device}), and the sweep runs on a {runs_on}"
+
+
 def has_other_rules(checkpoint: Mapping[str, Any], settings: str) -> bool:
     """Say whether a checkpoint of today was judged by another ``validate`` section than that of today.
 
@@ -66,10 +88,14 @@ def has_other_rules(checkpoint: Mapping[str, Any], settings: str) -> bool:
     return isinstance(judged_by, str) and judged_by != settings
 
 
-def is_of_today(path: str, digest: str, settings: str) -> bool:
-    """Say, fast, whether a checkpoint is whole and of these digests; a long one is not looked through."""
+def is_of_today(path: str, digest: str, settings: str, runs_on: str | None) -> bool:
+    """Say, fast, whether a checkpoint is whole, of these digests and, for sure, of this kind of device.
+
+    A long one is not looked through.
+    """
     data = read_start(path)
-    return (
+    others = {"GPU": (b'": "cpu:',), "CPU": (b'": "GPU-', b'": "MIG-')}.get(runs_on or "", ())
+    return not any(other in data for other in others) and (
         f'"digest": "{digest}"'.encode() in data
         and (f'"settings": "{settings}"'.encode() in data or b'"settings"' not in data)
         and data.endswith(b"}\n")

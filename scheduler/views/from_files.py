@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import (
@@ -27,7 +30,7 @@ from scheduler.dispatch.recovery import (
     classify,
 )
 from scheduler.storage.attempts_file import is_locked, read_attempts
-from scheduler.storage.checkpoints import CheckpointFolder, folder_entries
+from scheduler.storage.checkpoints import CheckpointFolder, folder_entries, kind_of_device
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.running_sweep import FileChanges, LockLook, full_disk
@@ -84,6 +87,8 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     for entry in journal:
         progress.apply(entry)
     progress.unread_lines = journal.unread
+    if sweep.runs_on is None:
+        sweep = replace(sweep, runs_on=_last_ran_on(progress))
     told_of_it = _correct_holder(progress, look.holder(progress.holder))
     files, clock = SweepFiles(sweep, paths, logs_count=False), Clock()
     for task in sweep.tasks:
@@ -102,6 +107,12 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         progress.trouble = full_disk(paths)
     _show_what_left_the_file(progress, paths, files.folder)
     return progress
+
+
+def _last_ran_on(progress: SweepProgress) -> Literal["GPU", "CPU"] | None:
+    """Return the kind of device that the last dispatcher had, by the journal: no driver is asked."""
+    kinds = {kind_of_device(device) for device in progress.devices}
+    return "GPU" if "GPU" in kinds else "CPU" if "CPU" in kinds else None
 
 
 def _show_what_left_the_file(
