@@ -13,10 +13,13 @@ from typing import BinaryIO
 from scheduler.cli.common import UserError
 from scheduler.cli.locate import load
 from scheduler.cli.retry import check_names
+from scheduler.storage.attempts_file import is_locked
+from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular, open_binary
 
 LOOK_AGAIN = 0.2  # seconds
+_BLOCK = 1 << 16  # bytes
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -39,23 +42,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def follow(paths: SweepPaths, task: str, lines: int | None, *, forever: bool) -> None:
-    """Copy the log to standard output, and then those of the attempts that follow, each to its end."""
+    """Copy the log to standard output, and then those of the attempts that follow, each to its end.
+
+    It ends when nothing can write a log of the task any more, and says so.
+    """
     out = sys.stdout.buffer
     log = paths.log(task)
     for number, file in enumerate(_logs(paths, task)):
         if number:
             out.write(b"==> next attempt <==\n")
         elif lines is not None:
-            file.seek(_start_of_last(file.read(), lines))
+            _go_to_last(file, lines)
         while True:
+            ended = _how_it_ended(paths, task)  # first: what is seen then is all there will be
             over = _is_replaced(log, file)
-            while chunk := file.read(1 << 16):
+            while chunk := file.read(_BLOCK):
                 out.write(chunk)
             out.flush()
             if not forever:
                 return
             if over:
                 break
+            if ended is not None:
+                _say_ended(task, ended)
+                return
             time.sleep(LOOK_AGAIN)
 
 
@@ -65,8 +75,12 @@ def _logs(paths: SweepPaths, task: str) -> Iterator[BinaryIO]:
     passed = max(_kept(log), default=0)
     file: BinaryIO | None = None
     while True:
+        ended = _how_it_ended(paths, task)
         later = [number for number in _kept(log) if number > passed]
         following = _open(paths.old_log(task, later[0]) if later else log)
+        if following is None and ended is not None:
+            _say_ended(task, ended)
+            return
         if following is None:
             time.sleep(LOOK_AGAIN)
             continue
@@ -81,6 +95,19 @@ def _logs(paths: SweepPaths, task: str) -> Iterator[BinaryIO]:
             file.close()  # only now: as long as it is open, no other file gets its inode
         file = following
         yield file
+
+
+def _how_it_ended(paths: SweepPaths, task: str) -> str | None:
+    """Return how a task ended of which no process can write a log any more, or None."""
+    if is_held(paths.lock) or is_locked(paths.attempts(task)):
+        return None
+    if os.path.lexists(paths.done(task)):
+        return "completed"
+    return "failed" if os.path.lexists(paths.failed(task)) else None
+
+
+def _say_ended(task: str, ended: str) -> None:
+    print(f"{task} has {ended} and no dispatcher runs: nothing follows", file=sys.stderr)
 
 
 def _kept(log: Path) -> list[int]:
@@ -104,12 +131,24 @@ def _is_replaced(log: Path, file: BinaryIO) -> bool:
         return False  # renamed; the next attempt's log comes soon
 
 
-def _start_of_last(content: bytes, lines: int) -> int:
-    if lines == 0:
-        return len(content)
-    position = len(content) - content.endswith(b"\n")
-    for _ in range(lines):
-        position = content.rfind(b"\n", 0, position)
-        if position < 0:
-            return 0
-    return position + 1
+def _go_to_last(file: BinaryIO, lines: int) -> None:
+    """Go to where the last lines begin, reading back from the end, never more than a block at once."""
+    position = file.seek(0, os.SEEK_END)
+    if lines == 0 or position == 0:
+        return
+    file.seek(position - 1)
+    if file.read(1) == b"\n":
+        position -= 1  # it ends the last line
+    while position > 0:
+        start = max(0, position - _BLOCK)
+        file.seek(start)
+        block = file.read(position - start)
+        found = block.count(b"\n")
+        if found >= lines:
+            within = len(block)
+            for _ in range(lines):
+                within = block.rfind(b"\n", 0, within)
+            file.seek(start + within + 1)
+            return
+        lines, position = lines - found, start
+    file.seek(0)

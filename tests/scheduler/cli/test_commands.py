@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -11,8 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from scheduler.cli.tail import _start_of_last
+import scheduler.cli.tail
+from scheduler.cli.tail import _go_to_last
 from tests.helpers.sweep_runner import PATIENCE, REPOSITORY, SweepRunner
 
 COMMANDS = ("run", "status", "tail", "retry", "devices")
@@ -209,8 +213,30 @@ def test_tail_follows_across_attempts(runner: SweepRunner) -> None:
     runner.open_gate("a")
     tail.wait_for("^Successfully completed$")
     assert running.end().code == 0
-    tail.send(signal.SIGINT)
-    assert tail.end().code == 130
+    ended = tail.end()
+    assert (ended.code, ended.err) == (
+        0,
+        "a has completed and no dispatcher runs: nothing follows\n",
+    )
+
+
+def test_tail_ends_where_nothing_can_follow(runner: SweepRunner) -> None:
+    runner.write({"a": "print one; ok", "b": "exit 2", "c": "gate; ok"}, devices={"cpu_slots": 3})
+    running = runner.start()
+    running.wait_for("b: failed")
+    tail = runner.start("tail", runner.file, "b", "-f")
+    open_gate = runner.reach_gate("c")
+    waiting = runner.start("tail", runner.file, "c", "-f")
+    waiting.send(signal.SIGINT)
+    assert waiting.end().code in (130, -signal.SIGINT)
+    open_gate()
+    assert running.end().code == 1
+    assert (tail.end().code, tail.end().out) == (0, "")
+    assert "b has failed and no dispatcher runs" in tail.end().err
+    ended = runner.run("tail", runner.file, "a", "-f", "-n", "1")
+    assert (ended.code, ended.out) == (0, "Successfully completed\n")
+    runner.paths.log("a").unlink()
+    assert runner.run("tail", runner.file, "a", "-f").code == 0
 
 
 def test_tail_follows_attempts_that_are_shorter_than_a_glance(runner: SweepRunner) -> None:
@@ -230,7 +256,6 @@ def test_tail_follows_attempts_that_are_shorter_than_a_glance(runner: SweepRunne
     assert running.end().code == 0
     for tail in (before, amid):
         tail.wait_for("^Successfully completed$")
-        tail.send(signal.SIGINT)
         lines = [line for line in tail.end().out.split() if line.isdecimal()]
         assert lines == ["1", "2", "3", "4", "5", "6"]
 
@@ -243,10 +268,35 @@ def test_tail_follows_attempts_that_are_shorter_than_a_glance(runner: SweepRunne
     ],
 )
 def test_the_last_lines(content: bytes, lines: int, rest: bytes) -> None:
-    assert content[_start_of_last(content, lines) :] == rest
-    assert _start_of_last(content, lines) <= len(
-        content
-    )  # what is appended next is not jumped over
+    file = io.BytesIO(content)
+    _go_to_last(file, lines)
+    assert file.tell() <= len(content)  # what is appended next is not jumped over
+    assert file.read() == rest
+
+
+@given(st.lists(st.sampled_from([b"\n", b"a", b"bcd"])).map(b"".join), st.integers(0, 9))
+def test_the_last_lines_over_any_border(content: bytes, lines: int) -> None:
+    file = io.BytesIO(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scheduler.cli.tail, "_BLOCK", 3)
+        _go_to_last(file, lines)
+    all_lines = content.splitlines(keepends=True)
+    assert file.read() == b"".join(all_lines[len(all_lines) - min(lines, len(all_lines)) :])
+
+
+def test_an_endless_line_is_not_held_in_memory(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    with log.open("wb") as file:
+        file.truncate(1 << 31)  # zeros that take no room
+        file.seek(0, os.SEEK_END)
+        file.write(b"\nlast\n")
+    code = (
+        "import resource, sys; from pathlib import Path; from scheduler.cli import tail;"
+        " resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30));"
+        " file = Path(sys.argv[1]).open('rb'); tail._go_to_last(file, 2); print(file.tell())"
+    )
+    done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
 
 
 def test_tail_of_a_log_that_is_a_folder(runner: SweepRunner) -> None:
