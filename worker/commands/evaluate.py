@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.commands.options import (
     add_measure_options,
+    by_flags,
     limits_of,
     measure_options_of,
     number,
@@ -27,7 +28,9 @@ and without its accelerators, interleaved, by the search's own evaluation.
 
 exit codes: 0 the target is met, or none was given; 1 it is not met, or the file does not run, or
 builds what is not written in it; 3 it cannot be told yet, or what the file builds cannot be
-measured, or is known by its own word alone and it could have lied; 2 a usage error."""
+measured, or is known by its own word alone and it could have lied; 2 a usage error; 75 a model or
+captions are not here and the hub cannot be reached: try again later, or name them by --models,
+--captions and --clip."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _run(arguments)
     except WorkerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {by_flags(str(error))}", file=sys.stderr)
         return error.exit_code
 
 
@@ -84,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
         answer |= outcome.measurement.as_json()
         answer["caveat"] = None if caveat is None else text_of(caveat)
     elif outcome.unsuitable is not None:
-        answer["problem"] = f"not measured: {outcome.unsuitable}"
+        answer["problem"] = f"not measured: {by_flags(outcome.unsuitable)}"
     elif outcome.problem is not None:
         answer["problem"] = text_of(outcome.problem)
     return _finish(arguments, answer | {"passed": outcome.passed})
@@ -122,6 +125,8 @@ def in_words(answer: Mapping[str, Any]) -> list[str]:
     lines.append(f"speed-up {_interval(answer['speedup'], '{:.2f}')}")
     if answer["relative_loss"] is not None:
         lines.append(f"relative loss {_interval(answer['relative_loss'], '{:+.2%}')}")
+    else:
+        lines.append(f"loss not known: {answer['loss_unknown']}")
     lines += [f"{name}: {said}" for name, said in answer["answers"].items()]
     if answer["answers"]:
         words = {True: "passed", False: "not passed", None: "cannot tell yet"}

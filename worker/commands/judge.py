@@ -9,7 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from worker.commands.options import add_measure_options, limits_of, measure_options_of, warner
+from worker.commands.options import (
+    add_measure_options,
+    by_flags,
+    limits_of,
+    measure_options_of,
+    warner,
+)
 from worker.errors import WorkerError
 
 EXAMPLE = """\
@@ -19,7 +25,8 @@ example:
 A case is a folder with gt.py (what is asked for), gen.py (what is judged) and perhaps target.yaml
 (target_speedup, max_loss, latency). Three stages, each only for what passed the one before: the
 text, the objects, and, where there is a target, the measurement. A case that is judged wrong is a
-result; the exit code is 0."""
+result; the exit code is 0. Others: 2 a usage error; 75 a model or captions are not here and the hub
+cannot be reached."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         return _run(arguments)
     except WorkerError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        print(f"error: {by_flags(str(error))}", file=sys.stderr, flush=True)
         return error.exit_code
 
 

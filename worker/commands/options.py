@@ -92,6 +92,25 @@ def measure_options_of(arguments: argparse.Namespace) -> MeasureOptions:
     )
 
 
+# what a search section names, as a judged file's command does; the longer names first
+_FLAGS = {
+    "lower num_samples, confirm or search.stability": "lower --num-samples",
+    "set search.dtype to": "let the file load it in",
+    "search.captions": "--captions",
+    "search.models": "--models",
+    "search.clip.model": "--clip",
+    "search.clip.pretrained": "--clip",
+    "search.clip": "--clip",
+}
+
+
+def by_flags(message: str) -> str:
+    """Return a sentence about a measurement with this command's flags for the section's keys."""
+    for key, flag in _FLAGS.items():
+        message = message.replace(key, flag)
+    return message
+
+
 def warner(command: str) -> Callable[[str], None]:
     """Return what prints a command's warnings on standard error."""
     return lambda sentence: print(f"{command}: {sentence}", file=sys.stderr, flush=True)

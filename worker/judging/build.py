@@ -18,7 +18,7 @@ from worker.judging.sandbox import sandbox, schema
 from worker.judging.static.objects import AbstractDict, AbstractList
 from worker.judging.static.values import Unknown, Value
 from worker.judging.tamper_check import way_to_harness
-from worker.models.sources import local_source
+from worker.models.sources import local_source, prefer_cache_without_network
 
 _MAX_TEXT = 20_000
 
@@ -219,6 +219,7 @@ def fetch(findings: Findings, models: Mapping[str, str]) -> None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    prefer_cache_without_network()
     wanted = ["*.json", "*.txt", "*/*.safetensors"]
     try:
         snapshot_download(model_id, allow_patterns=wanted, ignore_patterns=["*non_ema*"])

@@ -104,6 +104,7 @@ class MeasuredProgram:
             "candidate": measured.candidate.as_json(),
             "speedup": asdict(measured.speedup),
             "relative_loss": None if loss is None else asdict(loss),
+            "loss_unknown": measured.loss_unknown,
             "latency": measured.latency,
             "answers": dict(self.verdict.answers),
             "passed": self.verdict.passed,
@@ -245,7 +246,7 @@ def verdict(measured: Measured, target: Target) -> Verdict:
         achieved.append(target.latency / measured.latency)
     if target.max_loss is not None:
         answers["loss"] = "cannot tell yet"
-        if not measured.is_accelerated:
+        if not measured.is_accelerated and measured.loss_unknown is None:
             answers["loss"] = "within"
         elif measured.loss is not None:
             answers["loss"] = statistics.answer(measured.loss, target.max_loss)

@@ -7,6 +7,8 @@ evaluation function of the search.
 
 from __future__ import annotations
 
+import math
+import os.path
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,8 +24,10 @@ from worker.judging.reasons.texts import text
 from worker.judging.report import plain
 from worker.measure import rows
 from worker.models.catalogue import PIPES, find_sched
-from worker.models.families.base import Pipe
+from worker.models.families.base import Family, Pipe
 from worker.models.families.registry import families, family_of
+from worker.models.sources import has_random_weights, local_source
+from worker.models.suitability import architecture_of_source, check_source
 from worker.models.task import Task
 from worker.results import statistics
 from worker.results.row import Measurement
@@ -114,13 +118,11 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
     model_id = fields["model_id"]
     if not isinstance(model_id, str):
         raise UnsuitableError("its pipeline is put together from parts, not loaded from a model")
-    place = models.get(model_id, model_id)
-    like = next((pipe for pipe in PIPES.values() if pipe.source == place), None)
-    pipe = Pipe(model_id, family.unlisted, place, int(fields["height"]))
-    if like is not None:
-        pipe = replace(pipe, clip=like.clip, captions=like.captions)
+    size = int(fields["height"])
     try:
-        task = Task(pipe, find_sched(str(fields["scheduler"])), fields["steps"])
+        pipe = _pipe(model_id, models.get(model_id, model_id), family, size)
+        task = Task(pipe, find_sched(str(fields["scheduler"])), fields["steps"], size)
+        check_source(pipe, task.sched, pipe.source, size)
     except ConfigurationError as error:
         raise UnsuitableError(str(error)) from error
     compiled = "unet compile" in fields["settings"]
@@ -129,7 +131,7 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         remarks.append("measured without its negative prompt")
     return Program(
         task,
-        place,
+        pipe.source,
         built.description["fields"]["scheduler_args"],  # with its infinities, which JSON lacks
         configuration,
         str(fields["dtype"]),
@@ -138,6 +140,23 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
         compiled,
         tuple(remarks),
     )
+
+
+def _pipe(model_id: str, place: str, family: Family, size: int) -> Pipe:
+    """Return what a task needs to know of the model that a program loads.
+
+    Raises:
+        ConfigurationError: its denoiser is not one in which accelerators could be placed.
+    """
+    if os.path.isdir(place):
+        place = os.path.abspath(place)
+    pipe = Pipe(model_id, architecture_of_source(family, place), place, size)
+    folder = local_source(place)
+    for like in PIPES.values():
+        shipped = like.source.startswith("package:") and local_source(like.source) == folder
+        if like.source == place or shipped:
+            pipe = replace(pipe, clip=like.clip, captions=like.captions)
+    return pipe
 
 
 def _refuse_excess(steps: int, batch: int, pixels: int) -> None:
@@ -213,6 +232,8 @@ class Measured:
     """None where no quality was measured."""
     latency: float
     """Median seconds of one call."""
+    loss_unknown: str | None = None
+    """Why no loss is known, if none is."""
 
     @property
     def is_accelerated(self) -> bool:
@@ -242,16 +263,29 @@ def measure(program: Program, options: MeasureOptions, device: str, say: Say) ->
     baseline, candidate = samples[0], samples[-1]
     if candidate.failure is not None:
         raise UnsuitableError(f"what it builds cannot be measured here: {candidate.failure}")
-    loss = None
+    loss, unknown = None, _no_quality(program, options)
     if baseline.clip:
         loss = statistics.relative_loss(baseline.clip, candidate.clip)
+        if not math.isfinite(loss.value):
+            loss, unknown = None, "the baseline's scores have a mean of zero"
     return Measured(
         rows.make_measurement(baseline, baseline, study.batch_size),
         rows.make_measurement(candidate, baseline, study.batch_size),
         statistics.speedup(baseline.seconds, candidate.seconds),
         loss,
         statistics.percentile(candidate.seconds, 50),
+        unknown,
     )
+
+
+def _no_quality(program: Program, options: MeasureOptions) -> str | None:
+    """Return why the images that a program's pipeline makes cannot be scored, or None."""
+    if has_random_weights(program.source):
+        return "random weights"
+    scorer, _ = options.clip or program.task.pipe.clip
+    if has_random_weights(scorer.removeprefix("local-dir:")):
+        return f"the scorer {scorer} has random weights"
+    return None
 
 
 def _settings(
@@ -280,7 +314,7 @@ def _settings(
         guidance_scale=program.guidance,
         dtype=dtype,
         captions=task.pipe.captions if options.captions is None else options.captions,
-        clip=task.pipe.clip if options.clip is None else options.clip,
+        clip=None if _no_quality(program, options) else options.clip or task.pipe.clip,
         lpips=None,
         fid=None,
         num_samples=options.num_samples,

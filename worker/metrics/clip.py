@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
-from worker.models.sources import local_source, was_unreachable
+from worker.models.sources import local_source, prefer_cache_without_network, was_unreachable
 from worker.types import Tensor
 
 
@@ -162,6 +162,7 @@ def _fetch(name: str, tag: str) -> None:
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
+    prefer_cache_without_network()
     repository, file = open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rsplit("/", 1)
     wanted = f"{Path(file).stem}.safetensors" if file else "open_clip_model.safetensors"
     remedy = "set search.clip to another model or a local .safetensors file"

@@ -45,7 +45,7 @@ class ModelFolder:
             raise ConfigurationError(f"the model folder {path} does not exist")
         if not (path / "model_index.json").is_file():
             raise ConfigurationError(_not_a_pipeline(path))
-        self._index = _read_json(path / "model_index.json")
+        self._index = read_json(path / "model_index.json")
 
     @property
     def pipeline_class(self) -> str:
@@ -65,7 +65,7 @@ class ModelFolder:
             ConfigurationError: one is missing, or not JSON.
         """
         names = dict.fromkeys(parts, "config.json") | {SCHEDULER: "scheduler_config.json"}
-        return {part: _read_json(self.path / part / names[part]) for part in parts}
+        return {part: read_json(self.path / part / names[part]) for part in parts}
 
     def variant(self, parts: Sequence[str], half: bool) -> str | None:
         """Return which weights to load: half-precision copies, or None for the plain ones.
@@ -112,7 +112,7 @@ class ModelFolder:
             for file in files:
                 read_header(file)
             for index in (self.path / part).glob("*.safetensors.index*.json"):
-                names = set(_read_json(index).get("weight_map", {}).values())
+                names = set(read_json(index).get("weight_map", {}).values())
                 if names & {file.name for file in files}:
                     missing = sorted(names - {file.name for file in files})
                     if missing:
@@ -205,7 +205,7 @@ def _not_a_pipeline(path: Path) -> str:
             "(load_lora_weights, fuse_lora, save_pretrained) and give that folder"
         )
     if (path / "config.json").is_file():
-        kind = _read_json(path / "config.json").get("_class_name", "a model")
+        kind = read_json(path / "config.json").get("_class_name", "a model")
         return f"{path} holds one part alone ({kind}): give the folder of the whole pipeline"
     return f"{path} is not a pipeline's folder: it has no model_index.json; {_SAVED}"
 
@@ -219,7 +219,12 @@ def _loras(path: Path) -> Iterator[bool]:
             yield "lora" in file.name
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the JSON object that a file of a model holds.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds none.
+    """
     try:
         content = json.loads(file.read_bytes())
     except OSError as error:

@@ -16,7 +16,13 @@ from worker.models.families.registry import family_of
 from worker.models.folder import SCHEDULER
 from worker.models.noise_schedule import make_scheduler, passed_over, scheduler_class
 from worker.models.random_weights import random_pipeline
-from worker.models.sources import local_source, names_folder, refuse_no_hub_id, was_unreachable
+from worker.models.sources import (
+    local_source,
+    names_folder,
+    prefer_cache_without_network,
+    refuse_no_hub_id,
+    was_unreachable,
+)
 from worker.models.suitability import check_configs, check_folder
 from worker.types import Dtype, Module, Pipeline
 
@@ -141,6 +147,7 @@ def _from_pretrained(
         options["local_files_only"] = True
     else:
         refuse_no_hub_id(source)
+        prefer_cache_without_network()
         # not every repository has half-precision files beside the full ones, nor the full ones
         variants = ["fp16", None] if half else [None, "fp16"]
     with _in_one_sentence(source):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from worker.config.bounded import parse_json, read_regular
 from worker.errors import ConfigurationError, TryAgainLaterError
-from worker.models.sources import local_source, refuse_shadow
+from worker.models.sources import local_source, prefer_cache_without_network, refuse_shadow
 
 COCO = "coco2017"
 _MOST_BYTES = 2**30  # of a file of captions
@@ -116,6 +116,7 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
 
 def _coco(count: int) -> list[str]:
     refuse_shadow(_COCO_ON_THE_HUB)
+    prefer_cache_without_network()
     import datasets
 
     datasets.disable_progress_bars()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import os.path
+import os
 import re
+import socket
+from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from worker.errors import ConfigurationError, nearest
 from worker.models.families.registry import buildable
-from worker.models.random_weights import tiny_clip, tiny_pipeline
+from worker.models.random_weights import cache_folder, tiny_clip, tiny_pipeline
 
 _TINY_CLIP = "tiny-clip"
+_SECONDS_TO_CONNECT = 5.0
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)?", re.ASCII)
 
 
@@ -74,6 +79,36 @@ def refuse_shadow(hub_id: str) -> None:
             f"{hub_id} is on the hub, and here lies a folder of the same name, which would be "
             f"loaded in its place: start from another folder, or write ./{hub_id} if it is meant"
         )
+
+
+def has_random_weights(source: str) -> bool:
+    """Say whether a model is one that was built here, whose images or scores mean nothing."""
+    if source.startswith("built:"):
+        return True
+    return names_folder(source) and cache_folder().resolve() in Path(source).resolve().parents
+
+
+@cache
+def prefer_cache_without_network() -> None:
+    """Let the hub's libraries look into their cache alone, where the hub cannot be reached.
+
+    Each of them would try again and again for every file, half a minute each. Where a proxy is set
+    only they know the way.
+    """
+    from urllib.request import getproxies
+
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or getproxies():
+        return
+    hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=_SECONDS_TO_CONNECT).close()
+    except OSError:
+        # for those that are imported from here on, and for the one that is
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        constants.HF_HUB_OFFLINE = True
 
 
 def was_unreachable(error: BaseException) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from worker.errors import ConfigurationError
 from worker.models.catalogue import Sched
-from worker.models.families.base import Config, Family, Pipe
+from worker.models.families.base import Architecture, Config, Family, Pipe
 from worker.models.families.registry import family_of
-from worker.models.folder import SCHEDULER, ModelFolder
-from worker.models.sources import names_folder, refuse_no_hub_id
+from worker.models.folder import SCHEDULER, ModelFolder, read_json
+from worker.models.sources import local_source, names_folder, refuse_no_hub_id
 
 
 def check_folder(
@@ -67,6 +67,39 @@ def check_source(pipe: Pipe, sched: Sched | None, source: str, image_size: int |
         check_folder(Path(source).expanduser(), pipe, sched, image_size=image_size, half=False)
     elif not source.startswith(("built:", "package:")):
         refuse_no_hub_id(source)
+
+
+def architecture_of_source(family: Family, source: str) -> Architecture:
+    """Return the architecture of a model that has no pipe, by its denoiser's configuration.
+
+    Args:
+        family: of its pipeline.
+        source: a folder, or the id of what lies in the hub's cache.
+
+    Raises:
+        ConfigurationError: its denoiser is not told, or accelerators cannot be placed in it.
+    """
+    place = local_source(source)
+    if names_folder(place):
+        config = ModelFolder(Path(place).expanduser()).configs([family.denoiser])[family.denoiser]
+    else:
+        config = _cached_config(family, place)
+    try:
+        return family.architecture_of(config)
+    except ValueError as error:
+        raise ConfigurationError(f"the {family.denoiser_title} of {source} {error}") from error
+
+
+def _cached_config(family: Family, hub_id: str) -> Config:
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(hub_id, f"{family.denoiser}/config.json")
+    if not isinstance(file, str):
+        raise ConfigurationError(
+            f"the hub's cache has no {family.denoiser}/config.json of {hub_id}, by which its "
+            f"{family.denoiser_title} is known"
+        )
+    return read_json(Path(file))
 
 
 def sched_refusal(source: str, sched: Sched) -> str | None:

@@ -57,3 +57,11 @@ def test_verdicts(
     found = verdict(measured(gain, loss), target)
     assert found.passed is passed
     assert found.achievement == pytest.approx(achievement)
+
+
+@pytest.mark.parametrize("role", ["baseline", "candidate"])
+def test_a_bound_on_a_quality_that_is_not_known_is_never_passed(role: Role) -> None:
+    gain = Estimate(2.0, 1.9, 2.1)
+    unknown = Measured(made("baseline"), made(role), gain, None, 1.0, "random weights")
+    found = verdict(unknown, Target(max_loss=0.05))
+    assert (found.answers["loss"], found.passed) == ("cannot tell yet", None)

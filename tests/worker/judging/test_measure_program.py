@@ -12,10 +12,20 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.model_folders import Change, config, shapes
 from worker.commands.main import main
 from worker.judging import build
-from worker.judging.measure_program import MeasureOptions, UnsuitableError, measure, program_of
+from worker.judging.measure_program import (
+    MeasureOptions,
+    UnsuitableError,
+    _no_quality,
+    _settings,
+    measure,
+    program_of,
+)
 from worker.judging.sandbox.sandbox import Limits
+from worker.models.catalogue import find_pipe
+from worker.models.sources import local_source
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 PROGRAM = f"""
@@ -51,9 +61,90 @@ def test_a_file_is_measured_against_its_own_baseline(
     assert report["baseline"]["role"] == "baseline"
     assert report["candidate"]["role"] == "candidate"
     assert report["speedup"]["low"] <= report["speedup"]["value"] <= report["speedup"]["high"]
-    assert report["relative_loss"]["value"] is not None
+    assert (report["relative_loss"], report["loss_unknown"]) == (None, "random weights")
     assert report["passed"] is False
     assert report["achievement"] == pytest.approx(report["speedup"]["value"] / 1000)
+
+
+def without_middle(folder: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    config = UNet2DConditionModel.load_config(folder / "unet")
+    blocks = {"mid_block_type": None, "layers_per_block": 2}
+    UNet2DConditionModel.from_config(config | blocks).save_pretrained(folder / "unet")
+
+
+def test_a_distilled_unet_is_measured_by_its_own_blocks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text(PROGRAM)
+    shapes(tmp_path / "distilled", without_middle)
+    (tmp_path / "models.yaml").write_text(f"{SD15}: distilled\n")
+    flags = ["--models", str(tmp_path / "models.yaml"), "--json", *QUICK, "--max-loss", "0.05"]
+    flags += [
+        "--captions",
+        "package:captions/shapes.txt",
+        "--clip",
+        "package:shapes/weights/scorer",
+    ]
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 3  # two images decide nothing
+    report = json.loads(capsys.readouterr().out)
+    assert report["accelerators"] == {"deepcache": {"cache_interval": 4, "cache_branch_id": 0}}
+    assert (report["candidate"]["status"], report["loss_unknown"]) == ("measured", None)
+    assert report["relative_loss"]["value"] is not None
+
+
+@pytest.fixture(scope="module")
+def built(model_cache: None) -> build.Built:
+    """What the program builds, told by itself once."""
+    return build.build(PROGRAM.encode(), {SD15: "built:sd15"}, Limits(seconds=120))
+
+
+UNSUITABLE = {
+    "unequal layers": (config("unet", layers_per_block=[1, 2, 1]), "unequally many layers in its"),
+    "no attention": (
+        config("unet", down_block_types=["DownBlock2D"] * 3, mid_block_type="UNetMidBlock2D"),
+        "no attention to the words",
+    ),
+    "latent consistency": (config("unet", time_cond_proj_dim=256), "a guidance embedding"),
+    "inpainting": (config("unet", in_channels=9), "as for inpainting"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), UNSUITABLE.values(), ids=UNSUITABLE.keys())
+def test_what_a_unet_lacks_to_be_measured_is_said_once(
+    tmp_path: Path, built: build.Built, change: Change, words: str
+) -> None:
+    folder = shapes(tmp_path / "model", change)
+    with pytest.raises(UnsuitableError, match=words) as said:
+        program_of(built, {SD15: str(folder)})
+    assert str(said.value).count(SD15) <= 1
+
+
+def test_a_model_that_ships_is_scored_by_its_own_scorer(built: build.Built) -> None:
+    folder = local_source("package:shapes/weights/sd15")
+    for place in (folder, "package:shapes/weights/sd15"):
+        program = program_of(built, {SD15: place})
+        assert program.task.pipe.clip == ("package:shapes/weights/scorer", "")
+        assert program.task.pipe.architecture == find_pipe("SHAPES_SD15").architecture
+
+
+@pytest.mark.parametrize(
+    ("place", "clip", "why"),
+    [
+        ("built:sd15", None, "random weights"),
+        ("package:shapes/weights/sd15", None, None),
+        ("package:shapes/weights/sd15", ("built:tiny-clip", ""), "the scorer built:tiny-clip has"),
+    ],
+)
+def test_of_random_weights_no_quality_is_known(
+    built: build.Built, place: str, clip: tuple[str, str] | None, why: str | None
+) -> None:
+    program = program_of(built, {SD15: place})
+    options = MeasureOptions(clip=clip)
+    found = _no_quality(program, options)
+    assert str(found).startswith(str(why))
+    assert (_settings(program, options, "cpu", print).clip is None) == (why is not None)
 
 
 def test_a_file_that_fails_is_not_passed(
@@ -75,6 +166,23 @@ def test_a_model_that_is_not_here_is_not_the_file_s_fault(tmp_path: Path) -> Non
     )
     assert done.returncode == 75
     assert f"the model {SD15} is not in the local cache" in done.stderr
+
+
+def test_advice_names_the_flags_of_the_command(
+    tmp_path: Path, models_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gen.py").write_text(PROGRAM)
+    captions = tmp_path / "c.txt"
+    captions.write_text("one\n")
+    flags = ["--models", models_file, "--captions", str(captions), *QUICK]
+    assert main(["evaluate", str(tmp_path / "gen.py"), *flags]) == 2
+    said = capsys.readouterr().err
+    assert "has 1 captions, but the task needs 2; lower --num-samples" in said
+    assert "give --captions a longer file" in said
+    assert "search." not in said
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "75 a model or" in capsys.readouterr().out
 
 
 def test_a_file_that_does_not_parse_is_a_usage_error(
