@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worker.commands.options import number
 from worker.commands.search import read_section
 from worker.config.numbers import TASK_NUMBERS
-from worker.errors import WorkerError
+from worker.config.yaml_file import read_mapping
+from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
+from worker.search.cost import Cost, costs
+
+if TYPE_CHECKING:
+    from worker.config.settings import Timing
+    from worker.models.task import Task
+    from worker.search.configuration import Configuration
+    from worker.search.studies import Study
+
+_COUNTS = ("num_samples", "batch_size", "confirm")
 
 _EXAMPLE = """example:
   python -m worker plan --pipe SDXL --sched DDIM --steps 50 --search sweeps/sdxl.yaml
+
+The counts are of images and of calls of the denoiser, each for a whole batch, untimed ones included.
+Where --search names a whole sweep, its worker.args are the defaults of the flags below it.
 """
 
 
@@ -28,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search", type=Path, help="a YAML file with the search section (default: by the pipe)"
     )
+    for name in _COUNTS:
+        kind = TASK_NUMBERS[name]
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(
+            flag, type=number(kind), metavar="N", help=f"as of search (default {kind.default})"
+        )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     from worker.models.task import Task
     from worker.search.incompatible import check_task
     from worker.search.plan import make_plan
+    from worker.search.studies import Study, confirmation, stability
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
@@ -42,14 +64,60 @@ def run(arguments: argparse.Namespace) -> int:
         search = read_section(arguments.search)
         check_task(task, search)
         plan = make_plan(task, search)
+        num_samples, batch_size, confirm = _counts(arguments)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    own = Study("", num_samples, batch_size)
+    again = [*confirmation(own, confirm), *stability(own, search.stability)]
     print(f"{len(plan.configurations)} configurations are measured:")
-    for item in plan.configurations:
-        print(f"  {item.role:<10} {item.label}")
+    for line in _in_words(plan.configurations, task, own, search.timing):
+        print(line)
+    for study in again:
+        most = sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
+        print(f"{study.name}: what proves worth it again, at most {_cost_in_words(most)}")
     if plan.left_out:
         print(f"{len(plan.left_out)} are left out:")
     for left_out in plan.left_out:
         print(f"  {left_out.label}: {left_out.reason}")
     return 0
+
+
+def _in_words(
+    configurations: Sequence[Configuration], task: Task, study: Study, timing: Timing
+) -> Iterator[str]:
+    """Yield a line for each configuration with what it costs, and one for all of them."""
+    found = costs(configurations, task, study, timing)
+    width = max(len(item.label) for item in configurations)
+    for item, cost in zip(configurations, found, strict=True):
+        yield f"  {item.role:<10} {item.label:<{width}}  {_cost_in_words(cost)}"
+    batches = f"in batches of {study.batch_size}"
+    yield f"altogether {_cost_in_words(sum(found, Cost(0, 0)))}, {batches}"
+
+
+def _cost_in_words(cost: Cost) -> str:
+    return f"{cost.images:,} images, {cost.denoiser_calls:,} calls"
+
+
+def _counts(arguments: argparse.Namespace) -> list[int]:
+    """Return number of samples, batch size and prompts to confirm on, by flag, sweep or default.
+
+    Raises:
+        ConfigurationError: one in the sweep is no such number.
+    """
+    given = {} if arguments.search is None else _worker_args(arguments.search)
+    counts = []
+    for name in _COUNTS:
+        flag, kind = getattr(arguments, name), TASK_NUMBERS[name]
+        try:
+            counts.append(flag if flag is not None else kind(given.get(name, kind.default)))
+        except ValueError as error:
+            raise ConfigurationError(f"{arguments.search}: worker.args.{name}: {error}") from error
+    return counts
+
+
+def _worker_args(file: Path) -> Mapping[str, object]:
+    """Return the arguments that a whole sweep gives all its tasks; none, if it is a section alone."""
+    worker = read_mapping(file.read_bytes(), str(file), "a search section").get("worker")
+    args = worker.get("args") if isinstance(worker, dict) else None
+    return args if isinstance(args, dict) else {}

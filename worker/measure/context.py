@@ -19,6 +19,8 @@ from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
 from worker.models.noise_schedule import effective_config
 from worker.search.configuration import Configuration
+from worker.search.cost import timed_batches
+from worker.search.studies import Study
 from worker.types import Pipeline, Tensor
 
 
@@ -127,6 +129,6 @@ class EvaluationContext:
         up from the front. Where they are fewer than are to be timed, prompts come round again.
         """
         count, size = len(self.prompts), self.settings.batch_size
-        needed = max(-(-count // size), self.settings.timing.repeats)
+        needed = timed_batches(Study("", count, size), self.settings.timing)
         numbers = [n % count for n in range(needed * size)]
         return [numbers[first : first + size] for first in range(0, len(numbers), size)]

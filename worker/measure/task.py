@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from worker.errors import OutOfMemoryError
@@ -19,6 +19,7 @@ from worker.results.file import ResultsFile
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
 from worker.results.summary import Summary, frontier, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
+from worker.search.cost import blocks
 from worker.search.incompatible import check_task
 from worker.search.plan import Plan, make_plan
 from worker.search.studies import Study, confirmation, stability
@@ -127,8 +128,9 @@ class TaskRun:
         if missing:
             context = self._session.context(settings, study)
             plain_settings = plain_settings | {"scheduler_config": context.scheduler_config}
-            for block in _blocks(missing, self._request.search.timing.block):
-                for measurement in self._evaluate(context, block, study):
+            others = [item for item in missing if item.role != "baseline"]
+            for block in blocks(others, self._request.search.timing):
+                for measurement in self._evaluate(context, [BASELINE, *block], study):
                     self._keep(
                         Row.of(
                             measurement,
@@ -189,13 +191,6 @@ def _still_holding(
     return {
         (row.digest, row.key): row for row in existing if environment.agree(row.environment, here)
     }
-
-
-def _blocks(missing: Sequence[Configuration], size: int) -> Iterator[list[Configuration]]:
-    """Yield the baseline with up to ``size`` others, again and again."""
-    others = [item for item in missing if item.role != "baseline"]
-    for first in range(0, max(1, len(others)), size):
-        yield [BASELINE, *others[first : first + size]]
 
 
 def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]:

@@ -20,6 +20,8 @@ from worker.search.incompatible import incompatibility
 from worker.search.section import ConfigurationGrid, Search
 from worker.search.simplify import effect, simplify
 
+_NAMED_TWICE = "it is named more than once"
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -43,8 +45,9 @@ def make_plan(task: Task, search: Search) -> Plan:
     guided = family_of(task.pipe.architecture).guided(guidance_scale(task.pipe, search))
     chosen = {effect(BASELINE, task, guided): BASELINE}
     left_out: list[LeftOut] = []
-    wanted = itertools.chain(_controls(task, search), _candidates(task, search))
-    for configuration in wanted:
+    nothing: list[str] = []
+    candidates = ((item, nothing) for item in _candidates(task, search))
+    for configuration, already in itertools.chain(_controls(task, search), candidates):
         impossible = incompatibility(
             configuration.accelerators, task.pipe.architecture, search.settings, task
         )
@@ -60,6 +63,7 @@ def make_plan(task: Task, search: Search) -> Plan:
             if same != simplest:
                 clauses = [specs()[name].same_effect for name in simplest.accelerators]
                 because.append(" and ".join(dict.fromkeys(clauses)))
+            because = because or already or [_NAMED_TWICE]
             reason = "; ".join([*because, f"so it is measured as {same.label!r}"])
             left_out.append(LeftOut(configuration.label, reason))
     return Plan(tuple(chosen.values()), tuple(left_out))
@@ -105,18 +109,23 @@ def impossible_grids(
         yield from ((index, reason) for reason in found)
 
 
-def _controls(task: Task, search: Search) -> Iterator[Configuration]:
+def _controls(task: Task, search: Search) -> Iterator[tuple[Configuration, list[str]]]:
+    """Yield each control, and how its steps came about where its number is not as it was given."""
     chosen = dict(search.controls)
     if chosen["null_arm"]:
-        yield Configuration.other_seeds()
+        yield Configuration.other_seeds(), []
     for amount in chosen["fewer_steps"]:
-        steps = amount if isinstance(amount, int) else max(1, round(task.steps * amount))
-        yield Configuration.fewer_steps(max(steps, task.sched.min_steps))
+        asked = amount if isinstance(amount, int) else max(1, round(task.steps * amount))
+        steps = max(asked, task.sched.min_steps)
+        how = [] if isinstance(amount, int) else [f"{amount:g} of {task.steps} steps are {asked}"]
+        if steps > asked:
+            how.append(f"{task.sched.name} takes at least {steps} steps")
+        yield Configuration.fewer_steps(steps), how
     for name, spec in specs().items():
         if spec.control is not None:
             for value in chosen[spec.control.key]:
                 values = spec.in_calls({spec.control.parameter: value}, task)
-                yield Configuration.accelerated({name: values})
+                yield Configuration.accelerated({name: values}), []
 
 
 def _candidates(task: Task, search: Search) -> Iterator[Configuration]:

@@ -59,6 +59,62 @@ def test_a_sweep_file_without_a_search_section_has_the_defaults(tmp_path, capsys
     assert "candidate  DeepCache 2/0" in capsys.readouterr().out
 
 
+COUNTED = """\
+matrix: {pipe: [TINY_SD15]}
+worker: {args: {num_samples: 10, batch_size: 4, confirm: 8}}
+search:
+  configurations: [{deepcache: {cache_interval: [2, 3]}}, {tome: {ratio: 0.5}}]
+  controls: {fewer_steps: [0.5], guidance_off: [], null_arm: false}
+  timing: {warmup: 1, repeats: 2, block: 3}
+"""
+
+
+def test_a_plan_says_what_it_costs(tmp_path, capsys):
+    """Three batches and a warm-up of four images each; the baseline beside each of two blocks."""
+    (tmp_path / "sweep.yaml").write_text(COUNTED)
+    flags = ["--pipe", "TINY_SD15", "--sched", "PNDM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "sweep.yaml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:7] == [
+        "  baseline   baseline       32 images, 40 calls",
+        "  control    2 steps        16 images, 12 calls",
+        "  candidate  DeepCache 2/0  16 images, 20 calls",
+        "  candidate  DeepCache 3/0  16 images, 20 calls",
+        "  candidate  ToMe 0.5/1     16 images, 20 calls",
+        "altogether 96 images, 112 calls, in batches of 4",
+    ]
+    assert lines[7].startswith("confirmation: what proves worth it again, at most 72 images")
+    given = ["--num-samples", "1", "--batch-size", "1", "--confirm", "0"]
+    assert main(["plan", *flags, *given, "--search", str(tmp_path / "sweep.yaml")]) == 0
+    assert "altogether 18 images" in capsys.readouterr().out
+
+
+def test_a_count_that_is_none_is_named(tmp_path, capsys):
+    (tmp_path / "sweep.yaml").write_text(COUNTED.replace("batch_size: 4", "batch_size: none"))
+    flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "sweep.yaml")]) == 2
+    assert "sweep.yaml: worker.args.batch_size: expected a whole" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("steps", "controls", "said"),
+    [
+        (
+            "4",
+            "[0.5, 0.3]",
+            "2 steps: 0.3 of 4 steps are 1; PNDM takes at least 2 steps; so it is measured as '2 st",
+        ),
+        ("10", "[5, 0.5]", "5 steps: 0.5 of 10 steps are 5; so it is measured as '5 steps'"),
+        ("10", "[5, 5]", "5 steps: it is named more than once; so it is measured as '5 steps'"),
+    ],
+)
+def test_every_reason_is_a_whole_one(tmp_path, capsys, steps, controls, said):
+    (tmp_path / "search.yaml").write_text(f"controls: {{fewer_steps: {controls}}}")
+    flags = ["--pipe", "TINY_SD15", "--sched", "PNDM", "--steps", steps]
+    assert main(["plan", *flags, "--search", str(tmp_path / "search.yaml")]) == 0
+    assert said in capsys.readouterr().out
+
+
 def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):
     (tmp_path / "search.yaml").write_text("weights: random")
     flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]

@@ -1,0 +1,55 @@
+"""What measuring a plan costs, in images and in calls of the denoiser. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from worker.config.settings import Timing
+from worker.models.task import Task
+from worker.search.configuration import Configuration
+from worker.search.studies import Study
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What measuring one configuration costs, its untimed calls included."""
+
+    images: int
+    denoiser_calls: int
+    """Each for a whole batch, whether an accelerator shortens it or not."""
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.images + other.images, self.denoiser_calls + other.denoiser_calls)
+
+
+def timed_batches(study: Study, timing: Timing) -> int:
+    """Return how many batches of each configuration are timed: all prompts, at least ``repeats``."""
+    return max(-(-study.count // study.batch_size), timing.repeats)
+
+
+def blocks(others: Sequence[T], timing: Timing) -> Iterator[Sequence[T]]:
+    """Yield what is measured beside one baseline each; one empty block where there is nothing."""
+    for first in range(0, max(1, len(others)), timing.block):
+        yield others[first : first + timing.block]
+
+
+def cost_of(configuration: Configuration, task: Task, study: Study, timing: Timing) -> Cost:
+    """Return what one configuration costs; of the baseline, once for each block."""
+    batches = timing.warmup + timed_batches(study, timing)
+    steps = configuration.steps or task.steps
+    return Cost(batches * study.batch_size, batches * task.sched.calls(steps))
+
+
+def costs(
+    configurations: Sequence[Configuration], task: Task, study: Study, timing: Timing
+) -> list[Cost]:
+    """Return what each configuration of a plan costs; the baseline, which comes first, in all."""
+    baseline, *others = configurations
+    once = cost_of(baseline, task, study, timing)
+    times = sum(1 for _ in blocks(others, timing))
+    again = Cost(times * once.images, times * once.denoiser_calls)
+    return [again, *(cost_of(item, task, study, timing) for item in others)]
