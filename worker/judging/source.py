@@ -11,6 +11,7 @@ import stat
 import tokenize
 import warnings
 
+from worker.judging import notebook
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.reasons.texts import text as text_of
 
@@ -36,6 +37,8 @@ ENCODINGS = frozenset(
         "euc_kr",
     ]
 )
+# Whether a line may be one for notebooks.
+_MAGIC = re.compile(r"^\s*(?:[!%?]|[A-Za-z_][\w, ]*=\s*[!%]|[\w.*]+\?)", re.MULTILINE)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
@@ -81,9 +84,7 @@ def parse(data: bytes) -> ast.Module:
     Raises:
         SourceError: the bytes are not text, not Python, or more Python than is worth reading.
     """
-    text = decode(data)
-    if "\0" in text:
-        raise SourceError(Why.NULL_BYTES())
+    text = python_text(data)
     if sum(1 for _ in zip(range(MAX_TOKENS + 1), _TOKEN.finditer(text), strict=False)) > MAX_TOKENS:
         raise SourceError(Why.TOO_MANY_TOKENS(limit=MAX_TOKENS))
     try:
@@ -96,6 +97,35 @@ def parse(data: bytes) -> ast.Module:
         raise SourceError(Why.SOURCE_NESTED_TOO_DEEPLY()) from error
     except ValueError as error:  # a number of 5,000 digits, a lone surrogate
         raise SourceError(Why.NOT_PYTHON(error=str(error))) from error
+
+
+def python_text(data: bytes) -> str:
+    """Return the Python of a file's bytes: of a notebook its code, in place of magics plain lines.
+
+    Raises:
+        SourceError: the bytes are not text, or a notebook in another language.
+    """
+    text = decode(data)
+    if "\0" in text:
+        raise SourceError(Why.NULL_BYTES())
+    read = notebook.read_notebook(text)
+    if read is None:
+        return notebook.without_magics(text) if _MAGIC.search(text) else text
+    if read.language not in ("python", "python3", "ipython"):
+        raise SourceError(Why.NOTEBOOK_LANGUAGE(language=read.language))
+    return read.text
+
+
+def python_bytes(data: bytes) -> bytes:
+    """Return a file's bytes as an interpreter takes them: unchanged, unless it is for notebooks."""
+    text = python_text(data)
+    return data if text == decode(data) else text.encode()
+
+
+def in_order(data: bytes) -> bool:
+    """Whether a file is no notebook whose cells were run in another order than they stand in."""
+    read = notebook.read_notebook(decode(data))
+    return read is None or read.in_order
 
 
 def decode(data: bytes) -> str:

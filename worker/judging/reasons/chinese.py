@@ -169,6 +169,8 @@ TEMPLATES: dict[Why, str] = {
     Why.CANNOT_BE_OPENED: "无法打开：{error}",
     Why.CANNOT_BE_READ: "无法读取：{error}",
     Why.NULL_BYTES: "含有空字节，不是 Python 源码",
+    Why.NOTEBOOK_LANGUAGE: "是 {language} 笔记本，不是 Python 笔记本",
+    Why.NOTEBOOK_ORDER: "笔记本单元格的运行顺序与排列顺序不同",
     Why.SOURCE_NESTED_TOO_DEEPLY: "无法解析：嵌套过深",
     Why.NOT_PYTHON: "无法解析：{error}",
     Why.SYNTAX_ERROR_AT: "无法解析：第 {line} 行：{error}",

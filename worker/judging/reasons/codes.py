@@ -194,6 +194,8 @@ class Why(Enum):
     CANNOT_BE_OPENED = ("error",)
     CANNOT_BE_READ = ("error",)
     NULL_BYTES = ()
+    NOTEBOOK_LANGUAGE = ("language",)
+    NOTEBOOK_ORDER = ()
     SOURCE_NESTED_TOO_DEEPLY = ()
     NOT_PYTHON = ("error",)
     SYNTAX_ERROR_AT = ("line", "error")

@@ -174,6 +174,8 @@ TEMPLATES: dict[Why, str] = {
     Why.CANNOT_BE_OPENED: "cannot be opened: {error}",
     Why.CANNOT_BE_READ: "cannot be read: {error}",
     Why.NULL_BYTES: "contains null bytes, so it is not Python source",
+    Why.NOTEBOOK_LANGUAGE: "is a notebook in {language}, not in Python",
+    Why.NOTEBOOK_ORDER: "the cells of the notebook were run in another order than they stand in",
     Why.SOURCE_NESTED_TOO_DEEPLY: "does not parse: it is nested too deeply",
     Why.NOT_PYTHON: "does not parse: {error}",
     Why.SYNTAX_ERROR_AT: "does not parse: line {line}: {error}",

@@ -64,9 +64,10 @@ HANDLERS = Handlers(
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A Python file, and what its text tells."""
+    """A Python file or a notebook, and what its text tells."""
 
     path: str
+    # As Python alone, without what only notebooks understand.
     data: bytes
     findings: Findings
 
@@ -78,7 +79,8 @@ class SourceFile:
             SourceError: it cannot be read, or does not parse.
         """
         data = source.read_source(path)
-        return cls(path, data, extract(data))
+        findings = extract(data)
+        return cls(path, source.python_bytes(data), findings)
 
 
 def extract(data: bytes) -> Findings:
@@ -89,6 +91,10 @@ def extract(data: bytes) -> Findings:
     """
     tree = source.parse(data)
     interpreter = Interpreter(HANDLERS)
+    if not source.in_order(data):
+        return Findings(
+            dict.fromkeys(FIELDS, Unknown(Why.NOTEBOOK_ORDER())), [Why.NOTEBOOK_ORDER()]
+        )
     try:
         fields = _read(interpreter, tree)
     except Abandoned as error:
