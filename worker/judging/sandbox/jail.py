@@ -10,7 +10,8 @@ program's home, the only place that it may write, with the program in it), ``cov
 may see nothing but what is ``kept``), ``hidden`` (files and folders that it may not see), ``seconds``,
 ``memory`` (bytes), ``disk`` (bytes of all files that it writes), ``processes``, ``file_size`` (bytes), and
 the descriptors ``result`` (handed to the program), ``status`` (ours) and ``control`` (its end says that the
-judge is gone).
+judge is gone); ``bubblewrap``, the path of bubblewrap or null. With it this script runs once more, inside, as
+the first process there: CONFIG then has the key ``inside``, the descriptor on which that one reports.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import time
 from typing import Any
 
 sys.path.append(os.path.abspath(os.path.join(__file__, *[os.pardir] * 4)))
+from worker.judging.sandbox import bubblewrap
 from worker.judging.sandbox.system_calls import can_filter, filter_calls
+from worker.judging.sandbox.usage import SHARED_MEMORY, descendants, memory_of
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_MOUNTS, _NEW_IPC, _NEW_USER, _NEW_PIDS, _NEW_NETWORK = (
@@ -43,7 +46,6 @@ _AT_RECURSIVE, _ATTR_READ_ONLY = 0x8000, 0x1
 _SET_SUBREAPER, _SET_DEATH_SIGNAL, _SET_DUMPABLE = 36, 1, 4
 _NO_NEW_PRIVILEGES, _DROP_BOUNDING = 38, 24
 _LAST_CAPABILITY = 63
-_SHARED_MEMORY = "/dev/shm"  # noqa: S108  # a mount of the program's own
 _DEVICES = frozenset({"null", "zero", "full", "random", "urandom"})
 _INSIDE_ID = 1000  # not root in its own namespace: an execve leaves the program no capability
 _POLL_SECONDS = 0.05
@@ -51,6 +53,8 @@ _DETACH = 2
 _MAX_FILES = 100_000  # that it may write: each costs the kernel memory of its own
 # A judge that is told to end by these closes ``control`` as it goes; that ends the program in order.
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_BEGUN = b" "  # what the first process inside reports before the program's status
+_ALL = dict.fromkeys(("network", "processes", "files", "rights"), True)
 _THREADS = 32  # for each process: the kernel's own limits count threads
 
 
@@ -139,7 +143,7 @@ def _seal_files(config: dict[str, Any]) -> bool:
         and _replace_devices(folder, disk)
         and _set_read_only("/", _AT_RECURSIVE, read_only=True)
         and _set_read_only(folder, 0, read_only=False)
-        and _set_read_only(_SHARED_MEMORY, 0, read_only=False)
+        and _set_read_only(SHARED_MEMORY, 0, read_only=False)
         and all(covered)
     )
 
@@ -252,7 +256,7 @@ def _mind(config: dict[str, Any], confined: dict[str, bool], report: int) -> Non
     os.setsid()
     _LIBC.prctl(_SET_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     _LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the program runs as the same user: it may not trace us
-    if confined["processes"] and confined["files"]:
+    if confined["processes"] and confined["files"] and not config["bubblewrap"]:
         _renew_proc(config["processes"])
     program = os.fork()
     if program == 0:
@@ -263,6 +267,19 @@ def _mind(config: dict[str, Any], confined: dict[str, bool], report: int) -> Non
         if process == program:
             os.write(report, str(status).encode())
             os._exit(0)
+
+
+def _go_inside(config: dict[str, Any], report: int) -> None:
+    """Become the first process of what bubblewrap makes; never returns."""
+    _LIBC.prctl(_SET_DUMPABLE, 1, 0, 0, 0)  # or its own maps of users would be root's to write
+    words = bubblewrap.words(config["bubblewrap"], config, _contents(config["folder"]))
+    told = os.memfd_create("config", 0)
+    os.write(told, json.dumps(config | {"inside": report}).encode())
+    os.lseek(told, 0, os.SEEK_SET)
+    for descriptor in (report, config["result"]):
+        os.set_inheritable(descriptor, True)
+    again = [sys.executable, "-I", "-S", os.path.abspath(__file__), str(told)]
+    os.execve(words[0], [*words, *again], dict(os.environ))  # noqa: S606  # no shell is wanted
 
 
 def _become_program(config: dict[str, Any], confined: dict[str, bool]) -> None:
@@ -296,81 +313,6 @@ def _become_program(config: dict[str, Any], confined: dict[str, bool]) -> None:
     os.execve(command[0], command, config["environment"])  # noqa: S606  # no shell is wanted
 
 
-def _descendants(root: int) -> list[int]:
-    """Return the processes below one, oldest first."""
-    found: list[int] = []
-    waiting = [root]
-    while waiting and len(found) < 10_000:
-        process = waiting.pop()
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{process}/task"):
-                with open(f"/proc/{process}/task/{task}/children", encoding="ascii") as file:
-                    children = [int(word) for word in file.read().split()]
-                found.extend(children)
-                waiting.extend(children)
-    return found
-
-
-def _memory_of(processes: list[int], config: dict[str, Any], confined: dict[str, bool]) -> int:
-    """Return the bytes of memory that these processes hold, at least.
-
-    What two of them share counts for each, and a file in memory counts where it lies and where it
-    is mapped: rather twice than never.
-    """
-    used = sum(_resident(process) for process in processes) + _nameless_files(processes)
-    if confined["files"]:
-        for folder in (config["folder"], _SHARED_MEMORY):
-            room = os.statvfs(folder)
-            used += (room.f_blocks - room.f_bfree) * room.f_frsize
-    if confined["processes"]:  # with it comes an IPC namespace: all segments are the program's
-        used += _segments()
-    return used
-
-
-def _resident(process: int) -> int:
-    """Return a process's bytes in memory without those of files on a disk."""
-    with contextlib.suppress(OSError, ValueError):
-        with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as file:
-            words = [line.split() for line in file if line.startswith(("RssAnon:", "RssShmem:"))]
-        return sum(int(size) for _, size, _ in words) * 1024
-    return 0
-
-
-def _nameless_files(processes: list[int]) -> int:
-    """Return the bytes of the files in memory (memfd) that these processes hold open."""
-    sizes: dict[int, int] = {}
-    for process in processes:
-        with contextlib.suppress(OSError):
-            for name in os.listdir(f"/proc/{process}/fd"):
-                with contextlib.suppress(OSError):
-                    found = os.stat(f"/proc/{process}/fd/{name}")
-                    if found.st_dev == _NAMELESS:
-                        sizes[found.st_ino] = found.st_blocks * 512
-    return sum(sizes.values())
-
-
-def _nameless_device() -> int:
-    descriptor = os.memfd_create("")
-    try:
-        return os.fstat(descriptor).st_dev
-    finally:
-        os.close(descriptor)
-
-
-_NAMELESS = _nameless_device()
-
-
-def _segments() -> int:
-    """Return the bytes of System V shared memory: it stays when no process has it mapped."""
-    try:
-        with open("/proc/sysvipc/shm", encoding="ascii") as file:
-            titles, *rows = (line.split() for line in file)
-    except OSError:  # this kernel has none
-        return 0
-    place = titles.index("rss")
-    return sum(int(row[place]) for row in rows)
-
-
 def _watch(child: int, config: dict[str, Any], confined: dict[str, bool]) -> str:
     """Wait until the program ends by itself or must be ended; say which."""
     descriptor = os.pidfd_open(child)
@@ -386,17 +328,17 @@ def _watch(child: int, config: dict[str, Any], confined: dict[str, bool]) -> str
             return "abandoned"
         if time.monotonic() > deadline:
             return "time"
-        processes = _descendants(os.getpid())
+        processes = descendants(os.getpid())
         if len(processes) > config["processes"]:
             return "processes"
-        if _memory_of(processes, config, confined) > config["memory"]:
+        if memory_of(processes, config, confined) > config["memory"]:
             return "memory"
 
 
 def _end_everything(child: int) -> None:
     """Kill the program and all that it started, and wait until none of it is left."""
     while True:
-        for process in {child, *_descendants(os.getpid())}:
+        for process in {child, *descendants(os.getpid())}:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
         try:
@@ -426,18 +368,27 @@ def main() -> int:
         config = json.load(file)
     for number in _IGNORED:
         signal.signal(number, signal.SIG_IGN)
+    if "inside" in config:
+        os.set_inheritable(config["inside"], False)
+        os.write(config["inside"], _BEGUN)
+        _mind(config, _ALL | {"sockets": can_filter()}, config["inside"])
     parent = os.open(os.path.dirname(config["folder"]), os.O_RDONLY | os.O_DIRECTORY)
     os.set_inheritable(config["status"], False)
     os.set_inheritable(config["control"], False)
     _LIBC.prctl(_SET_SUBREAPER, 1, 0, 0, 0)
-    confined = _enter_namespaces()
+    if config["bubblewrap"]:
+        confined = _ALL | {"files": bubblewrap.can_hide(config["hidden"])}
+    else:
+        confined = _enter_namespaces()
+        confined["files"] = confined["files"] and _seal_files(config)
     _LIBC.prctl(_SET_DUMPABLE, 0, 0, 0, 0)  # the program may be of the same user
-    confined["files"] = confined["files"] and _seal_files(config)
     confined["sockets"] = can_filter()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
+            if config["bubblewrap"]:
+                _go_inside(config, writing)
             _mind(config, confined, writing)
         finally:
             os._exit(127)
@@ -448,6 +399,9 @@ def main() -> int:
     if outcome == "abandoned":
         _remove(config["folder"], parent)
     told = os.read(reading, 20)
+    if config["bubblewrap"] and not told:
+        outcome = "jail"  # what bubblewrap met is among the output
+    told = told.strip()
     status = int(told) if told.isdigit() else None
     report = {"outcome": outcome, "confined": confined, "status": status}
     with os.fdopen(config["status"], "w", encoding="ascii") as file:

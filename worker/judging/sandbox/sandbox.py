@@ -19,10 +19,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from worker.judging.reasons.codes import Reason, Why
+from worker.judging.sandbox.bubblewrap import find_bubblewrap
 from worker.judging.sandbox.surroundings import (
     ROOT,
     covered_folders,
@@ -30,6 +32,7 @@ from worker.judging.sandbox.surroundings import (
     kept_places,
     secret_places,
 )
+from worker.judging.sandbox.system_calls import can_filter
 
 JAIL = Path(__file__).with_name("jail.py")
 HARNESS = "worker.judging.sandbox.harness"
@@ -171,6 +174,7 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
         "covered": covered_folders(),
         "kept": [*kept_places(request["models"]), str(cache_folder())],
         "hidden": [*map(os.path.abspath, hidden), *secret_places()],
+        "bubblewrap": _bubblewrap(),
         "seconds": limits.seconds,
         "memory": limits.memory,
         "disk": limits.disk,
@@ -208,6 +212,12 @@ def _run(scratch: Path, request: dict[str, Any], limits: Limits, hidden: Sequenc
         except subprocess.TimeoutExpired:
             jail.kill()
             jail.wait()
+
+
+@cache
+def _bubblewrap() -> str | None:
+    """Return the path of a bubblewrap that works here; the system calls it leaves open must be filtered."""
+    return find_bubblewrap() if can_filter() else None
 
 
 def _environment(scratch: Path) -> dict[str, str]:

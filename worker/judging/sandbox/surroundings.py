@@ -84,7 +84,10 @@ def hub_home() -> Path:
 def _of_the_interpreter() -> Iterator[str]:
     """Yield where Python and its packages are; an environment's own program is a link to another's."""
     yield from (sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix)
-    yield from (folder for folder in sys.path if os.path.isabs(folder) and Path(folder) != ROOT)
+    # Packages may be anywhere; what only this process looks through, a script's folder say, is none of them.
+    own = {str(ROOT), os.path.dirname(os.path.abspath(sys.argv[0]))}
+    own.update(os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    yield from (folder for folder in sys.path if os.path.isabs(folder) and folder not in own)
     program = sys.executable
     for _ in range(40):  # as many links as the kernel follows
         yield str(Path(program).parents[1])

@@ -22,27 +22,23 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _X32 = 0x40000000  # a second table of the same calls on x86_64
 # By machine: its AUDIT_ARCH, and the numbers of its calls (asm/unistd.h).
 _CALLS = (
-    "socket",
-    "connect",
-    "socketpair",
-    "seccomp",
-    "add_key",
-    "request_key",
-    "keyctl",
-    "io_uring_setup",
+    *("socket", "connect", "socketpair", "seccomp", "add_key", "request_key", "keyctl"),
+    *("io_uring_setup", "shmget", "unshare", "clone", "clone3"),
 )
+_OF_X86 = (41, 42, 53, 317, 248, 249, 250, 425, 29, 272, 56, 435)
+_OF_ARM = (198, 203, 199, 277, 217, 218, 219, 425, 194, 97, 220, 435)
 _MACHINES = {
-    "x86_64": (0xC000003E, dict(zip(_CALLS, (41, 42, 53, 317, 248, 249, 250, 425), strict=True))),
-    "aarch64": (
-        0xC00000B7,
-        dict(zip(_CALLS, (198, 203, 199, 277, 217, 218, 219, 425), strict=True)),
-    ),
+    "x86_64": (0xC000003E, dict(zip(_CALLS, _OF_X86, strict=True))),
+    "aarch64": (0xC00000B7, dict(zip(_CALLS, _OF_ARM, strict=True))),
 }
+_NEW_USER = (
+    0x10000000  # of clone and unshare: a namespace in which a program has every capability again
+)
 _UNIX, _FAMILIES = 1, (2, 10, 16)  # IPv4, IPv6, netlink: the network namespace's own
 # Of UNIX sockets. The others (datagrams) could send to a path without having been connected.
 _TYPES = (1, 5)
 _NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24  # where they lie in struct seccomp_data
-_LOAD, _EQUAL, _AT_LEAST, _AND, _RETURN = 0x20, 0x15, 0x35, 0x54, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 
 Instruction = tuple[int, int, int, int]
 
@@ -76,6 +72,10 @@ def _instructions(architecture: int, numbers: dict[str, int]) -> list[Instructio
         # What its calls do is not seen here.
         numbers["io_uring_setup"]: errno.ENOSYS,
         **{numbers[name]: errno.ENOSYS for name in ("add_key", "request_key", "keyctl")},
+        # Memory that no process need have: no limit finds it.
+        numbers["shmget"]: errno.ENOSYS,
+        # Its flags lie in memory, which a filter cannot read; the C library then takes clone.
+        numbers["clone3"]: errno.ENOSYS,
     }
     code = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -93,7 +93,14 @@ def _instructions(architecture: int, numbers: dict[str, int]) -> list[Instructio
         *stream,
         *_one_of(_FAMILIES, errno.EAFNOSUPPORT),
     ]
-    for name, checks in (("socketpair", stream), ("socket", family)):
+    users = [
+        (_LOAD, 0, 0, _FIRST),
+        (_ANY_BIT, 0, 1, _NEW_USER),
+        _answer(errno.EPERM),
+        (_RETURN, 0, 0, _ALLOW),
+    ]
+    checked = {"socketpair": stream, "socket": family, "clone": users, "unshare": users}
+    for name, checks in checked.items():
         code += [(_EQUAL, 0, len(checks), numbers[name]), *checks]
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 

@@ -17,8 +17,19 @@ from pathlib import Path
 
 import pytest
 
+from worker.judging.sandbox import sandbox
 from worker.judging.sandbox.sandbox import Limits, Outcome, run_apart
 from worker.judging.sandbox.surroundings import covered_folders, kept_places
+
+
+@pytest.fixture(autouse=True, params=["own namespaces", "bubblewrap"])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways to confine a program keep the same from it."""
+    if request.param == "bubblewrap" and sandbox._bubblewrap() is None:
+        pytest.skip("bubblewrap is not installed, or may do nothing here")
+    if request.param == "own namespaces":
+        monkeypatch.setattr(sandbox, "_bubblewrap", lambda: None)
+
 
 LIMITS = Limits(seconds=20, memory=2**30, processes=16, file_size=2**24)
 KINDS = {
@@ -156,6 +167,7 @@ def test_no_descriptor_of_ours(tmp_path: Path) -> None:
     assert isinstance(links, list)
     others = [link for link in links if not link.startswith(("pipe:", "/proc/"))]
     assert set(others) <= {"/dev/null"}
+    assert len({link for link in links if link.startswith("pipe:")}) <= 2, "its output, its result"
 
 
 def test_its_jail_does_not_tell_what_is_hidden(tmp_path: Path) -> None:
@@ -222,6 +234,7 @@ def test_homes_are_covered_but_for_what_is_needed(
 def test_what_is_kept_is_what_the_interpreter_and_the_models_need() -> None:
     covered, kept = covered_folders(), kept_places({"a": "relative/model"})
     assert os.sep not in covered + kept
+    assert not set(covered) & set(kept), "what is covered is not bound back as a whole"
     assert all(os.path.isabs(path) for path in covered + kept)
     assert os.path.realpath("relative/model") in kept
     assert os.path.realpath(sys.prefix) in kept
