@@ -19,8 +19,7 @@ _APART = (
     # The first process of its namespace is then jail.py's own.
     *("--uid", "1000", "--gid", "1000", "--as-pid-1", "--ro-bind", "/", "/"),
 )
-# Kernel settings are the machine's, and root could write them without any capability.
-_SYSTEM = ("--dev", "/dev", "--proc", "/proc", "--remount-ro", "/proc")
+_SYSTEM = ("--dev", "/dev", "--proc", "/proc")
 _PATIENCE = 10.0  # seconds
 
 
@@ -58,9 +57,23 @@ def words(program: str, config: Mapping[str, Any], contents: Mapping[str, bytes]
         config: the jail's.
         contents: the files that the program's folder holds, by name.
     """
-    options = [*_APART, *_view(config), *_SYSTEM, *_devices(), *_own(config, contents)]
+    settings = [word for path in kernel_settings() for word in ("--ro-bind", path, path)]
+    options = [*_APART, *_view(config), *_SYSTEM, *settings, *_devices(), *_own(config, contents)]
     data = b"".join(os.fsencode(option) + b"\0" for option in options)
     return [program, "--args", str(_file_with(data)), "--"]
+
+
+def kernel_settings() -> list[str]:
+    """Return the part of /proc that is the machine's: root could write it without any capability.
+
+    A process's own part stays as it is: CUDA, for one, gives its threads names there, and fails if it
+    cannot.
+    """
+    machine = [
+        name for name in os.listdir("/proc") if not name.isdigit() and not name.endswith("self")
+    ]
+    paths = (f"/proc/{name}" for name in sorted(machine))
+    return [path for path in paths if not os.path.islink(path)]
 
 
 def can_hide(paths: list[str]) -> bool:

@@ -242,9 +242,9 @@ def _renew_proc(processes: int) -> None:
     if not _succeeds(_LIBC.unshare(_NEW_MOUNTS)) or not _mount("proc", "/proc", "proc", 0):
         return
     _write("/proc/sys/kernel/pid_max", str(max(301, processes * _THREADS)))
-    # Its kernel settings are the machine's, and root could write them without any capability.
-    if not _set_read_only("/proc", 0, read_only=True):
-        os._exit(126)
+    for path in bubblewrap.kernel_settings():
+        if not _mount(path, path, None, _BIND) or not _set_read_only(path, 0, read_only=True):
+            os._exit(126)
 
 
 def _mind(config: dict[str, Any], confined: dict[str, bool], report: int) -> None:

@@ -285,6 +285,24 @@ def test_it_reaches_no_kernel_setting_and_no_disk() -> None:
     assert outcome.output == "[]\n"
 
 
+def test_of_proc_it_can_write_its_own_part_alone() -> None:
+    """CUDA gives its threads names there, and fails where it cannot."""
+    outcome = run(
+        "import os\nopened = []\n"
+        "for name in os.listdir('/proc'):\n"
+        "    if name.isdigit() or name.endswith('self'): continue\n"
+        "    for folder, _, files in [*os.walk('/proc/' + name), ('/proc', [], [name])]:\n"
+        "        for file in files:\n"
+        "            try: os.close(os.open(os.path.join(folder, file), os.O_WRONLY | os.O_NONBLOCK))\n"
+        "            except OSError: continue\n"
+        "            opened.append(os.path.join(folder, file))\n"
+        "print(opened)\nopen(f'/proc/self/task/{os.getpid()}/comm', 'w').write('named')\n"
+    )
+    needs(outcome, "files")
+    needs(outcome, "processes")
+    assert (outcome.output, error_of(outcome)) == ("[]\n", None)
+
+
 def test_it_sees_no_other_process() -> None:
     outcome = run(
         "import os\nos.kill(os.getppid(), 9)\n"
