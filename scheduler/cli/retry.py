@@ -14,6 +14,7 @@ from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
 from scheduler.dispatch.recovery import Done, Running, recover
 from scheduler.dispatch.results_files import put_results_away
+from scheduler.executors.local.survivors import find_survivors
 from scheduler.storage.atomic import append_line, write_durably
 from scheduler.storage.attempts_file import StartLine, is_locked
 from scheduler.storage.checkpoints import FORGOTTEN, CheckpointFolder
@@ -71,7 +72,8 @@ def refuse_running(tasks: list[str], paths: SweepPaths) -> None:
     Raises:
         UserError: with every one of them.
     """
-    running = [task for task in tasks if is_locked(paths.attempts(task))]
+    locked = [task for task in tasks if is_locked(paths.attempts(task))]
+    running = [*locked, *find_survivors(paths, set(tasks) - set(locked))]
     if running:
         raise UserError(
             "\n".join(

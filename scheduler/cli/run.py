@@ -29,10 +29,12 @@ from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
-from scheduler.dispatch.recovery import Running, Waiting, recover
+from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
 from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.executor import LocalExecutor
+from scheduler.executors.local.survivors import find_survivors
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
+from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
@@ -58,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         remember(sweep, arguments.sweep, paths)
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
+        recovered = recovered.with_survivors(survivors(recovered, paths))
         progress = initial_progress(recovered, paths)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
@@ -132,9 +135,19 @@ def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
         return [str(error)]
 
 
+def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecord]:
+    """Return the attempts that still run though their files are gone, by task; say so of each."""
+    waiting = recovered.waiting
+    found = find_survivors(paths, waiting) if waiting else {}
+    for task in found:
+        print(f"{task}: still runs from before its files were removed; --no-adopt stops it")
+    return found
+
+
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = recover(sweep, paths, Clock())
+    survivors(recovered, paths)
     progress = initial_progress(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:

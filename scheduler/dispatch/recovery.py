@@ -284,6 +284,20 @@ class Recovered:
         """Return the attempts that run, or ended and were not judged, by task."""
         return {t: s.attempt for t, s in self.standings.items() if isinstance(s, Running)}
 
+    def with_survivors(self, found: Mapping[str, AttemptRecord]) -> Recovered:
+        """Return the state in which attempts still run that no file tells of; see survivors.py."""
+        running = {
+            task: Running(record, standing.history, standing.rejected)
+            for task, record in found.items()
+            if isinstance(standing := self.standings[task], Waiting)
+        }
+        return replace(self, standings=self.standings | running)
+
+    @property
+    def waiting(self) -> set[str]:
+        """Return the tasks that nothing is known to run of."""
+        return {task for task, standing in self.standings.items() if isinstance(standing, Waiting)}
+
     def initial_tasks(self, clock: Clock) -> list[InitialTask]:
         """Return what the core begins with."""
         return [_initial_task(task, standing, clock) for task, standing in self.standings.items()]
