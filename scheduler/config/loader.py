@@ -148,7 +148,7 @@ class _Reader:
                 model.retries.max_attempts, model.retries.backoff, tuple(model.retries.on_oom)
             ),
             runs_on="GPU" if model.devices.demands and model.devices.cpu_slots is None else None,
-            limits=plain.Limits(model.limits.timeout, model.limits.stall),
+            limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             search=model.search,
         )

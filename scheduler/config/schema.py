@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 from pydantic import (
@@ -51,18 +51,24 @@ def _device_name(value: object) -> object:
     return value
 
 
-def _limit(value: object) -> float:
-    seconds = parse_duration(value)
-    if seconds <= 0:
-        raise ValueError("a limit of 0 lets nothing run; without a limit, leave the key out")
-    return seconds
+def _limit(parse: Callable[[object], float]) -> Callable[[object], float | None]:
+    def limit(value: object) -> float | None:
+        if value == "none":
+            return None
+        parsed = parse(value)
+        if parsed <= 0:
+            raise ValueError("a limit of 0 lets nothing run; without a limit, write none")
+        return parsed
+
+    return limit
 
 
 Scalar = Annotated[plain.Scalar, PlainValidator(_scalar)]
 Argument = Annotated[plain.Scalar | list[plain.Scalar], PlainValidator(_argument)]
 DeviceName = Annotated[int | str, PlainValidator(_device_name)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-Limit = Annotated[float, BeforeValidator(_limit)]
+Limit = Annotated[float | None, BeforeValidator(_limit(parse_duration))]
+LogLimit = Annotated[int | None, BeforeValidator(_limit(parse_size))]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][\w-]*$")]
 
@@ -124,8 +130,9 @@ class _Retries(_Section):
 
 
 class _Limits(_Section):
-    timeout: Limit | None = None
-    stall: Limit | None = None
+    timeout: Limit = None
+    stall: Limit = None
+    log: LogLimit = plain.Limits().log
 
 
 class _Validate(_Section):

@@ -64,10 +64,13 @@ class RetrySettings:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The sweep's ``limits`` section, in seconds; None is no limit."""
+    """The sweep's ``limits`` section; None is no limit."""
 
+    # Seconds.
     timeout: float | None = None
     stall: float | None = None
+    # Bytes of an attempt's log, and of its task's results file.
+    log: int | None = 2**30
 
 
 _NOT_OF_THE_FILE = ("tasks", "runs_on")  # tasks count by their digests

@@ -14,9 +14,10 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from scheduler.config.sweep import Limits
-from scheduler.config.units import format_duration
+from scheduler.config.units import format_duration, format_size
 from scheduler.core.device_table import Device, Fleet
 from scheduler.core.events import (
     Action,
@@ -25,6 +26,7 @@ from scheduler.core.events import (
     AttemptJudged,
     CheckActivity,
     CheckDisk,
+    CheckOutput,
     CheckpointWritten,
     DeviceBusy,
     DeviceGone,
@@ -34,6 +36,7 @@ from scheduler.core.events import (
     Event,
     Finish,
     Interrupt,
+    Output,
     Paused,
     Resumed,
     SetAside,
@@ -62,6 +65,7 @@ LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
 # Looking a member up in its enumeration costs as much as the rest of a move.
 WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
 
+OUTPUT_CHECK = 1.0  # seconds between two looks at what an attempt has written
 DISK_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
 
 
@@ -77,6 +81,14 @@ class InitialTask:
     device: str | None = None
     started: float = 0.0
     halvings: int = 0
+
+
+class _Watch(IntEnum):
+    """What an attempt is looked at for when the time has come."""
+
+    TIMEOUT = 0
+    STALL = 1
+    OUTPUT = 2
 
 
 @dataclass(slots=True)
@@ -137,8 +149,8 @@ class Core:
         )
         self._fleet = Fleet(alike)
         self._look_again = False  # something changed that may suit a constrained task
-        # Heap: (when, task, when its attempt started, is_timeout).
-        self._watches: list[tuple[float, int, float, bool]] = []
+        # Heap: (when, task, when its attempt started, what for).
+        self._watches: list[tuple[float, int, float, _Watch]] = []
         self._writes: dict[int, GiveUp | None] = {}  # checkpoints asked for, not yet durable
         self._failed_writes: set[int] = set()  # those of them to be asked for again
         self._paused: str | None = None
@@ -179,8 +191,8 @@ class Core:
         """
         self._now = max(now, self._now)
         match event:  # what comes most often first
-            case Activity():
-                self._activity(self._expect(event), event.at)
+            case Activity() | Output():
+                self._looked_at(self._expect(event), event)
             case DeviceIdle():
                 self._device_idle(event)
             case AttemptExited():
@@ -245,7 +257,7 @@ class Core:
         return task
 
     def _remember(self, task: int, step: Step) -> None:
-        """Add a step to the task's story; Activity is left out, of which there may be thousands."""
+        """Add a step to the task's story, less Activity and Output, of which there may be thousands."""
         try:
             story = self._stories[task]
         except KeyError:
@@ -276,10 +288,14 @@ class Core:
         device.idle = False
         self._running[task] = _Running(name, started, halvings)
         if self._limits.timeout is not None:
-            heapq.heappush(self._watches, (started + self._limits.timeout, task, started, True))
+            heapq.heappush(
+                self._watches, (started + self._limits.timeout, task, started, _Watch.TIMEOUT)
+            )
         if self._limits.stall is not None:
             look = started + self._limits.stall / LOOKS_PER_STALL
-            heapq.heappush(self._watches, (look, task, started, False))
+            heapq.heappush(self._watches, (look, task, started, _Watch.STALL))
+        if self._limits.log is not None:
+            heapq.heappush(self._watches, (started + OUTPUT_CHECK, task, started, _Watch.OUTPUT))
         if len(self._watches) > 64 + 4 * len(self._running):  # mostly of attempts that have ended
             self._watches = [w for w in self._watches if self._watched(w[1], w[2]) is not None]
             heapq.heapify(self._watches)
@@ -311,6 +327,7 @@ class Core:
         if self._state[task] is RUNNING:  # an attempt that never became a process has no exit
             self._release(task)
         self._move(task, event, JUDGING)
+        self._look_again = True  # devices that are avoided may be less suspect now
         if attempt.verdict.completed:
             self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
             self._write(task)
@@ -469,26 +486,34 @@ class Core:
             _, task, retry = heapq.heappop(self._delayed)
             self._queue(task, retry)
         while self._watches and self._watches[0][0] <= self._now:
-            _, task, started, is_timeout = heapq.heappop(self._watches)
+            _, task, started, watch = heapq.heappop(self._watches)
             if self._watched(task, started) is None:
                 continue
-            if is_timeout:
+            if watch is _Watch.TIMEOUT:
                 limit = format_duration(self._limits.timeout or 0)
                 self._stop(
                     task, Verdict(Kind.TIMEOUT, f"still running after {limit} (limits.timeout)")
                 )
-            else:
+            elif watch is _Watch.STALL:
                 self._actions.append(CheckActivity(self._ids[task]))
+            else:
+                self._actions.append(CheckOutput(self._ids[task]))
         if self._paused is not None and self._next_disk_check <= self._now:
             self._next_disk_check = self._now + DISK_CHECK
             self._actions.append(CheckDisk())
         if self._fleet.bring_back(self._now):
             self._look_again = True
 
-    def _activity(self, task: int, at: float) -> None:
-        running, stall = self._running[task], self._limits.stall
-        if running.stopping or stall is None:
+    def _looked_at(self, task: int, event: Activity | Output) -> None:
+        running = self._running[task]
+        if running.stopping:
             return
+        if isinstance(event, Output):
+            self._output(task, event, running)
+        elif self._limits.stall is not None:
+            self._activity(task, event.at, running, self._limits.stall)
+
+    def _activity(self, task: int, at: float, running: _Running, stall: float) -> None:
         due = max(at, running.started) + stall
         if due <= self._now:
             limit = format_duration(stall)
@@ -498,7 +523,20 @@ class Core:
             )
         else:
             look = min(due, self._now + stall / LOOKS_PER_STALL)
-            heapq.heappush(self._watches, (look, task, running.started, False))
+            heapq.heappush(self._watches, (look, task, running.started, _Watch.STALL))
+
+    def _output(self, task: int, event: Output, running: _Running) -> None:
+        most = self._limits.log
+        if most is None:
+            return
+        for what, size in (("log", event.log), ("results file", event.results)):
+            if size > most:
+                grown = f"its {what} has grown to {format_size(size)}"
+                cause = f"{grown}, more than {format_size(most)} (limits.log)"
+                self._stop(task, Verdict(Kind.TOO_MUCH_OUTPUT, cause))
+                return
+        look = self._now + OUTPUT_CHECK
+        heapq.heappush(self._watches, (look, task, running.started, _Watch.OUTPUT))
 
     def _stop(self, task: int, verdict: Verdict) -> None:
         running = self._running[task]

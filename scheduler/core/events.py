@@ -85,6 +85,16 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """How much the attempt has written, in bytes (the answer to CheckOutput)."""
+
+    task: str
+    log: int
+    # Of its task, earlier attempts included.
+    results: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """The user pressed Ctrl-C."""
 
@@ -105,6 +115,7 @@ Event = (
     | WriteFailed
     | DiskWritable
     | Activity
+    | Output
     | Interrupt
     | Tick
 )
@@ -146,6 +157,13 @@ class WriteCheckpoint:
 @dataclass(frozen=True, slots=True)
 class CheckActivity:
     """Answer with the Activity of the task's attempt."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOutput:
+    """Answer with the Output of the task's attempt."""
 
     task: str
 
@@ -201,6 +219,7 @@ Action = (
     | Stop
     | WriteCheckpoint
     | CheckActivity
+    | CheckOutput
     | CheckDisk
     | Waits
     | SetAside

@@ -7,6 +7,7 @@ decided; what is not in it cannot happen::
     WAITING --WriteCheckpoint--> WRITING
     RUNNING --StartRefused--> WAITING
     RUNNING --Activity--> RUNNING
+    RUNNING --Output--> RUNNING
     RUNNING --Stop--> RUNNING
     RUNNING --AttemptExited--> JUDGING
     RUNNING --AttemptJudged--> JUDGING
@@ -22,7 +23,7 @@ Four of them need a word:
 * A waiting task is given up without another attempt when no device can have the memory it needs.
 * An attempt that never became a process has no exit: it is judged while it runs. The same holds for a
   task that turns out to be completed by others.
-* An attempt shows signs of life while it is being stopped, too; they change nothing then.
+* An attempt shows signs of life, and writes, while it is being stopped, too; that changes nothing then.
 * A checkpoint for which there is no room is asked for again; its task stays where it is.
 """
 
@@ -36,6 +37,7 @@ from scheduler.core.events import (
     AttemptExited,
     AttemptJudged,
     CheckpointWritten,
+    Output,
     Start,
     StartRefused,
     Stop,
@@ -46,7 +48,13 @@ from scheduler.core.events import (
 
 # Events and actions that are about one task. (A WriteFailed is, if it names one.)
 TaskEvent = (
-    StartRefused | Activity | AttemptExited | AttemptJudged | CheckpointWritten | WriteFailed
+    StartRefused
+    | Activity
+    | Output
+    | AttemptExited
+    | AttemptJudged
+    | CheckpointWritten
+    | WriteFailed
 )
 TaskAction = Start | Stop | Waits | WriteCheckpoint
 Step = TaskEvent | TaskAction
@@ -73,6 +81,7 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
     State.RUNNING: {
         StartRefused: frozenset({State.WAITING}),
         Activity: frozenset({State.RUNNING}),
+        Output: frozenset({State.RUNNING}),
         Stop: frozenset({State.RUNNING}),
         AttemptExited: frozenset({State.JUDGING}),
         AttemptJudged: frozenset({State.JUDGING}),

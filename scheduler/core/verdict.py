@@ -31,6 +31,7 @@ class Kind(str, Enum):
     SIGNALLED = "killed by a signal"
     TIMEOUT = "timeout"
     STALLED = "stalled"
+    TOO_MUCH_OUTPUT = "too much output"
     NO_SUCCESS_LINE = "no success line"
     FAILED = "failed"
     NOT_STARTED = "not started"

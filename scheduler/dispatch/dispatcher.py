@@ -46,7 +46,7 @@ from scheduler.storage.checkpoints import why_not_done, why_not_there
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.locks import SweepLock
-from scheduler.storage.paths import SweepPaths
+from scheduler.storage.paths import SweepPaths, size_of
 from scheduler.storage.regular_files import set_aside
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
@@ -249,10 +249,8 @@ class Dispatcher:
                 self._stop(action.task, action.verdict)
             case ev.WriteCheckpoint():
                 self._outcomes.write(action)
-            case ev.CheckActivity():
-                if self._attempts.get(action.task) is not None:
-                    at = self._executor.last_sign_of_life(action.task)
-                    self._handle(ev.Activity(action.task, at))
+            case ev.CheckActivity() | ev.CheckOutput():
+                self._look_at(action)
             case ev.CheckDisk():
                 self._outcomes.check_disk()
             case ev.Waits():
@@ -273,6 +271,16 @@ class Dispatcher:
                 self._emit(je.SweepDraining(len(self._attempts)))
             case ev.Finish():
                 self._exit_code = action.exit_code
+
+    def _look_at(self, action: ev.CheckActivity | ev.CheckOutput) -> None:
+        task = action.task
+        if self._attempts.get(task) is None:
+            return
+        if isinstance(action, ev.CheckActivity):
+            self._handle(ev.Activity(task, self._executor.last_sign_of_life(task)))
+        else:
+            log, results = self._paths.log(task), self._paths.results(task)
+            self._handle(ev.Output(task, size_of(log), size_of(results)))
 
     def _start(self, action: ev.Start) -> None:
         if self._detached or self._must_leave():

@@ -33,7 +33,7 @@ Line = Mapping[str, Any]
 # The key of a line that takes an attempt's verdict back.
 JUDGE_AGAIN = "judge_again"
 # What the dispatcher stopped an attempt for, rather than what its end says.
-_TOLD = frozenset({Kind.TIMEOUT, Kind.STALLED, Kind.STOPPED})
+_TOLD = frozenset({Kind.TIMEOUT, Kind.STALLED, Kind.TOO_MUCH_OUTPUT, Kind.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from enum import Enum, auto
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import DISK_CHECK, InitialTask
+from scheduler.core.core import DISK_CHECK, OUTPUT_CHECK, InitialTask
 from scheduler.core.device_table import ASIDE, MAX_ASIDE, MOST_FREE
 from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, JudgedAttempt
 from scheduler.core.states import State
@@ -55,12 +55,14 @@ class _Task:
     alive: float = 0.0  # the last sign of life that the core was told of
     asked: bool = False  # for a sign of life, and not answered yet
     stopped: bool = False
+    written: int = 0  # bytes of its log when that was last measured
+    measured: float = 0.0
     unwritten: bool = False  # its checkpoint could not be written and is not asked for again
 
     def run(self, device: str, started: float) -> None:
         self.device = device
-        self.started = self.alive = started
-        self.asked = self.stopped = False
+        self.started = self.alive = self.measured = started
+        self.asked, self.stopped, self.written = False, False, 0
 
 
 @dataclass
@@ -157,6 +159,9 @@ class LivenessProperties:
                     self._tasks[event.task].unwritten = True
             case ev.DiskWritable():
                 self._disk_writable = True
+            case ev.Output():
+                task = self._tasks[event.task]
+                task.written, task.measured = event.log, now
             case ev.Activity():
                 task = self._tasks[event.task]
                 task.alive, task.asked = max(task.alive, event.at), False
@@ -305,7 +310,7 @@ class LivenessProperties:
     # --- what it must not leave undecided ------------------------------------------------------
 
     def _check_stops(self, now: float) -> None:
-        timeout, stall = self._limits.timeout, self._limits.stall
+        timeout, stall, most = self._limits.timeout, self._limits.stall, self._limits.log
         for task in self._at[Stage.RUNNING].values():
             if task.stopped:
                 continue
@@ -314,6 +319,7 @@ class LivenessProperties:
             in_time = timeout is None or now < task.started + timeout
             demand("a timeout counts from the start, whoever watches", in_time, task, now)
             heard = stall is None or task.asked or now < task.alive + stall
+            demand("what writes too much is stopped", most is None or task.written <= most, task)
             demand("what shows no life is asked for it, then stopped", heard, task, now)
 
     def _check_consequences(self) -> None:
@@ -358,6 +364,8 @@ class LivenessProperties:
                 continue
             if self._limits.timeout is not None:
                 deadlines.append(task.started + self._limits.timeout)
+            if self._limits.log is not None:
+                deadlines.append(task.measured + OUTPUT_CHECK)
             if self._limits.stall is not None and not task.asked:
                 deadlines.append(task.alive + self._limits.stall)
         next_one = min((at for at in deadlines if at > now), default=None)

@@ -21,6 +21,7 @@ GIB = 2**30
 GRACE = 10.0  # seconds between TERM and KILL
 DIES_AT_BIRTH = 0.01  # of all supervisors, killed before they begin what they were ordered
 LINE_EVERY = 7.0  # seconds between two lines of a worker's log
+FLOOD = GIB / 20  # bytes per second
 RULES = Rules()
 
 
@@ -56,6 +57,7 @@ class Fate:
     end: End | None = End.COMPLETES
     silent: bool = False  # shows no sign of life after its start
     stubborn: bool = False  # ignores TERM
+    floods: bool = False  # its log grows without end
     supervisor_dies: bool = False  # after half of its time
     does_not_start: bool = False
 
@@ -253,6 +255,12 @@ class Supervisor:
         if record.halvings < nature.needs_halvings or short:
             return End.OUT_OF_MEMORY
         return End.COMPLETES
+
+    @property
+    def written(self) -> int:
+        """How many bytes the log has."""
+        floods = self.fate is not None and self.fate.floods
+        return int((self._world.now - self._order.started) * FLOOD) if floods else 0
 
     @property
     def shows_life_at(self) -> float:

@@ -73,6 +73,8 @@ class SafetyProperties:
             Kind.STALLED: world.limits.stall is not None
             and supervisor.working
             and world.now - supervisor.shows_life_at >= world.limits.stall - 1e-6,
+            Kind.TOO_MUCH_OUTPUT: world.limits.log is not None
+            and supervisor.written > world.limits.log,
             Kind.STOPPED: world.interrupts > 1,
             Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
         }

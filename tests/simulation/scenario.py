@@ -85,6 +85,8 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
     kind = rng.random()
     if kind < 0.1 and timeout is not None:
         return Fate(seconds, None, stubborn=rng.random() < 0.5)
+    if kind < 0.15:
+        return Fate(seconds, None, stubborn=rng.random() < 0.5, floods=True)
     if kind < 0.2 and stall is not None:
         return Fate(seconds, None, silent=True, stubborn=rng.random() < 0.5)
     if kind < 0.3:

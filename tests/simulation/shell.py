@@ -169,6 +169,10 @@ class Shell:
                 supervisor = self.attempts.get(action.task)
                 if supervisor is not None:
                     self.handle(ev.Activity(action.task, self._last_sign(supervisor)))
+            case ev.CheckOutput():
+                supervisor = self.attempts.get(action.task)
+                if supervisor is not None:
+                    self.handle(ev.Output(action.task, supervisor.written))
             case ev.CheckDisk():
                 self._submit(self._try_to_write)
             case ev.Finish():

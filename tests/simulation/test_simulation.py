@@ -45,7 +45,7 @@ def test_the_schedules_reach_every_kind_of_trouble():
                 met.add(words[3])
     wanted = {
         "--- power cut", "--- the dispatcher is killed", "adopted", "leap", "clock",
-        "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckDisk", "Waits", "SetAside",
+        "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckOutput", "CheckDisk", "Waits", "SetAside",
         "Paused", "Resumed", "Draining", "Finish", "StartRefused", "WriteFailed", "DiskWritable",
         "DeviceGone", *(kind.value for kind in Kind),
     }  # fmt: skip

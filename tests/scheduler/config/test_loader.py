@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.loader import SweepError, read_sweep
-from scheduler.config.sweep import DEFAULT_CHECK, DEFAULT_COMMAND, Sweep
+from scheduler.config.sweep import DEFAULT_CHECK, DEFAULT_COMMAND, Limits, Sweep
 from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
 
 GOOD = """\
@@ -252,6 +252,8 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
         ("retries: {on_oom: {b: half}}", "retries.on_oom.b: must be halve (the one remedy there is)"),
         ("retries: {on_oom: {b: halve}}", "retries.on_oom.b: worker.args has no whole number of "),
         ("limits: {timeout: 0s}", "limits.timeout: a limit of 0 lets nothing run; without a limit"),
+        ("limits: {log: 0MB}", "limits.log: a limit of 0 lets nothing run; without a limit, write none"),
+        ("limits: {log: 5}", "limits.log: 5 is not a size"),
         ("limits: {stall: 1x}", "limits.stall: '1x' is not a duration: write a number and its unit"),
         ("validate: {success: ''}", "validate.success: is empty; it needs at least one character"),
         ("exclude: [{}]", "exclude[0]: is empty; it needs at least one entry"),
@@ -427,3 +429,16 @@ def test_what_is_no_plain_data_is_said_once(tmp_path: Path, text: str, problem: 
         read_sweep(tmp_path / "s.yaml")
     (said,) = raised.value.problems
     assert said.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("section", "limits"),
+    [
+        ("{}", Limits(None, None, 2**30)),
+        ("{timeout: none, stall: 2s, log: none}", Limits(None, 2.0, None)),
+        ("{log: 5MB}", Limits(None, None, 5_000_000)),
+    ],
+)
+def test_limits(runner: SweepRunner, section: str, limits: Limits) -> None:
+    text = f"matrix: {{case: [a]}}\nworker: {{command: [x]}}\nlimits: {section}\n"
+    assert read_sweep(runner.write_text(text)).limits == limits

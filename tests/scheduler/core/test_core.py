@@ -4,7 +4,7 @@ import pytest
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import Core, InitialTask
+from scheduler.core.core import OUTPUT_CHECK, Core, InitialTask
 from scheduler.core.device_table import Fleet
 from scheduler.core.retry import JudgedAttempt, Policy
 from scheduler.core.verdict import Kind, Verdict
@@ -59,10 +59,31 @@ def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_
 
 
 def test_the_third_ctrl_c_ends_whatever_still_runs():
-    core = Core([InitialTask("a")], Policy(), Limits(), 0.0)
+    core = Core([InitialTask("a")], Policy(), Limits(log=None), 0.0)
     core.handle(ev.DeviceIdle("gpu0"), 0.0)
     first, second, third = (core.handle(ev.Interrupt(), 1.0 + n) for n in range(3))
     assert first == [ev.Draining()]
     assert [type(action) for action in second] == [ev.Stop]
     assert third == [ev.Finish(130)]
     assert core.handle(ev.Interrupt(), 5.0) == []
+
+
+def test_what_an_attempt_writes_is_looked_at_each_second_and_limited():
+    core = Core([InitialTask("a")], Policy(), Limits(log=100), 0.0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    assert core.next_wake() == OUTPUT_CHECK
+    assert core.handle(ev.Tick(), OUTPUT_CHECK) == [ev.CheckOutput("a")]
+    assert core.handle(ev.Output("a", 100, 100), OUTPUT_CHECK) == []
+    assert core.next_wake() == 2 * OUTPUT_CHECK
+    [stop] = core.handle(ev.Output("a", 101), 2.5)
+    assert isinstance(stop, ev.Stop)
+    assert stop.verdict.kind is Kind.TOO_MUCH_OUTPUT
+    assert core.handle(ev.Output("a", 102), 3.5) == []  # it is being stopped
+
+
+def test_a_results_file_is_limited_as_a_log_is():
+    core = Core([InitialTask("a")], Policy(), Limits(log=100), 0.0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    [stop] = core.handle(ev.Output("a", 0, 101), 1.0)
+    assert isinstance(stop, ev.Stop)
+    assert "results file" in stop.verdict.cause

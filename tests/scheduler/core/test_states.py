@@ -24,6 +24,7 @@ FAILED = JudgedAttempt(Verdict(Kind.FAILED, "…"), DEVICE, 1.0)
 EVENTS: list[states.TaskEvent] = [
     ev.StartRefused("a"),
     ev.Activity("a", 1.0),
+    ev.Output("a", 1),
     ev.AttemptExited("a"),
     ev.AttemptJudged("a", COMPLETED),
     ev.CheckpointWritten("a"),
