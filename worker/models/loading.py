@@ -11,9 +11,9 @@ from typing import Any
 from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
 from worker.models.catalogue import Sched
-from worker.models.families.base import Family, Pipe
+from worker.models.families.base import Config, Family, Pipe
 from worker.models.families.registry import family_of
-from worker.models.folder import SCHEDULER
+from worker.models.folder import SCHEDULER, read_json
 from worker.models.noise_schedule import make_scheduler, passed_over, scheduler_class
 from worker.models.random_weights import random_pipeline
 from worker.models.sources import (
@@ -76,8 +76,7 @@ def load_pipeline(
         set_sched(pipeline, sched)
     else:
         pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
-        if not names_folder(local_source(source)):  # a folder was looked at before
-            _check_parts(pipeline, pipe, source, image_size)
+        _check_parts(pipeline, pipe, source)
         pipeline = pipeline.to(device)
         for key in passed_over(sched, config):
             say(f"{sched.name} does not take {key} of the model's scheduler configuration")
@@ -148,6 +147,8 @@ def _from_pretrained(
     else:
         refuse_no_hub_id(source)
         prefer_cache_without_network()
+        # some kilobytes, before the weights' gigabytes
+        check_configs(_configs_on_the_hub(pipe, source), pipe, source, image_size)
         # not every repository has half-precision files beside the full ones, nor the full ones
         variants = ["fp16", None] if half else [None, "fp16"]
     with _in_one_sentence(source):
@@ -163,34 +164,54 @@ def _from_pretrained(
 def _call_from_pretrained(
     family: Family, source: str, options: Mapping[str, Any], variants: Sequence[str | None]
 ) -> Pipeline:
-    """Load the first of the variants of the weights that there is."""
-    *others, last = variants
-    for variant in others:
+    """Load the first of the variants of the weights that there is.
+
+    Where there is none, the error about the plain weights is raised, which says most.
+    """
+    errors: dict[str | None, ConfigurationError] = {}
+    for variant in variants:
         try:
-            return _call_from_pretrained(family, source, options, [variant])
-        except ConfigurationError:
-            continue
-    with _in_one_sentence(source):
-        return family.load_class().from_pretrained(source, **options, variant=last)
+            with _in_one_sentence(source):
+                return family.load_class().from_pretrained(source, **options, variant=variant)
+        except ConfigurationError as error:
+            errors[variant] = error
+    raise errors.get(None, errors[variants[-1]])
 
 
-def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str, image_size: int | None) -> None:
-    """Refuse a model whose denoiser is not what the plan was made for, or that lacks a part.
+def _configs_on_the_hub(pipe: Pipe, source: str) -> dict[str, Config]:
+    """Return the configuration of each part of a model on the hub, or in the hub's cache.
 
     Raises:
-        ConfigurationError: it would fail in its first call, or at a branch that it does not have.
+        ConfigurationError: there is no such model, or it lacks a part.
+        TryAgainLaterError: the hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    configs = {}
+    for part in family_of(pipe.architecture).weighty:
+        with _in_one_sentence(source):
+            try:
+                file = hf_hub_download(source, f"{part}/config.json")
+            except LocalEntryNotFoundError:  # the network's fault, though a kind of the next
+                raise
+            except EntryNotFoundError as error:
+                raise ValueError(f"it is no {pipe.name}: it lacks {part}") from error
+        configs[part] = read_json(Path(file))
+    return configs
+
+
+def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
+    """Refuse a model that was saved without a part.
+
+    Raises:
+        ConfigurationError: it would fail in its first call.
     """
     family = family_of(pipe.architecture)
     needed = (*family.weighty, *family.tokenizers)
     missing = [name for name in needed if getattr(pipeline, name, None) is None]
     if missing:
         raise ConfigurationError(f"{source} is no {pipe.name}: it lacks {', '.join(missing)}")
-    configs = {
-        name: dict(part.config if isinstance(part.config, Mapping) else part.config.to_dict())
-        for name in family.weighty
-        if (part := getattr(pipeline, name))
-    }
-    check_configs(configs, pipe, source, image_size)
 
 
 @contextmanager
