@@ -6,7 +6,6 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -113,26 +112,21 @@ def test_a_name_removed_between_opening_and_locking_is_not_trusted(
 
 # --- looking at a lock ---------------------------------------------------------------------------
 
-LOOK = """
-import sys
-from pathlib import Path
-from scheduler.storage.locks import is_held
-print("looks", flush=True)
-while True:
-    is_held(Path(sys.argv[1]))
-"""
-
 
 @pytest.fixture
-def looker(path: Path) -> Iterator[None]:
-    """A process that looks at the lock all the time."""
-    process = subprocess.Popen([sys.executable, "-c", LOOK, path], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"looks\n"
-    yield
-    assert process.poll() is None
-    process.kill()
-    process.communicate()
+def looker(path: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Somebody who looks at the lock, and has done so when the taker tries again; how often that one did."""
+    descriptor = os.open(path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    tries: list[int] = []
+
+    def look_away(_: float) -> None:
+        if not tries:
+            os.close(descriptor)
+        tries.append(1)
+
+    monkeypatch.setattr("time.sleep", look_away)
+    return tries
 
 
 def test_what_is_held_is_seen_and_what_is_not(path: Path) -> None:
@@ -157,19 +151,19 @@ def test_what_a_hard_link_at_its_path_leads_to_is_not_overwritten(path: Path) ->
     assert path.read_text() == "text"
 
 
-@pytest.mark.usefixtures("looker")
-def test_who_looks_keeps_no_dispatcher_from_its_sweep(path: Path) -> None:
-    for _ in range(300):
-        SweepLock(path).release()
+def test_who_looks_keeps_no_dispatcher_from_its_sweep(path: Path, looker: list[int]) -> None:
+    SweepLock(path).release()
+    assert looker == [1]
 
 
-@pytest.mark.usefixtures("looker")
 @pytest.mark.parametrize("taker", [take, supervisor.take])
-def test_who_looks_keeps_no_attempt_from_its_file(path: Path, taker: object) -> None:
+def test_who_looks_keeps_no_attempt_from_its_file(
+    path: Path, looker: list[int], taker: object
+) -> None:
     assert callable(taker)
-    for _ in range(300):
-        with path.open("r+b") as file:
-            assert taker(file.fileno())
+    with path.open("r+b") as file:
+        assert taker(file.fileno())
+    assert looker == [1]
 
 
 @pytest.mark.parametrize("taker", [take, supervisor.take])
