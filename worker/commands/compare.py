@@ -7,7 +7,7 @@ import difflib
 import os
 import sys
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -212,8 +212,9 @@ def _print(
                 for side, findings in zip(("expected", "found"), sides, strict=True)
             },
         }
-        if relaxed:
-            extra["score"] = score
+        if score is not None:
+            extra["score"] = score.value
+            extra["scored"] = {"fields": score.fields, "unknown": score.unknown}
         if outcome is not None:
             extra["objects"] = report.objects_as_json(outcome.items, outcome.problem)
         if errors:
@@ -224,11 +225,14 @@ def _print(
     # In a pipe or a file nothing wraps at 80 columns: grep must find an id in one piece.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     report.print_table(console, matches, arguments.lang, scored=relaxed is not None)
-    if relaxed:
-        text = texts["no_score"] if score is None else texts["total_score"].format(score=score)
-        console.print(Text(text))
+    if score is not None:
+        template = texts["no_score" if score.value is None else "total_score"]
+        console.print(Text(template.format(**asdict(score))))
     if outcome is not None:
         report.print_objects(console, outcome.items, outcome.problem, arguments.lang)
+    for path, reason in errors.items():
+        said = report.said(reason, arguments.lang)
+        console.print(Text(texts["not_read"].format(file=report.printable(path), text=said)))
     for path, side in zip((arguments.reference, arguments.generated), sides, strict=True):
         for note in side.notes:
             said = report.said(note, arguments.lang)

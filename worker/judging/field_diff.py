@@ -79,15 +79,35 @@ def _weighed(item: FieldMatch, left: Value, right: Value) -> FieldMatch:
     return replace(item, default=True, why=item.why or Why.DEFAULT_NOT_COUNTED())
 
 
-def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> float | None:
-    """Return the weighted mean score, from 0 to 1, of the fields that are known and set by a file."""
-    known = [
-        (weights[item.field], item.score)
+@dataclass(frozen=True)
+class Score:
+    """How much of what the reference tells a file does.
+
+    Attributes:
+        value: the weighted mean score of the fields, from 0 to 1; None if none counts.
+        fields: how many fields count.
+        unknown: how many of them cannot be known of the file, and score nothing.
+    """
+
+    value: float | None
+    fields: int
+    unknown: int
+
+
+def total_score(matches: list[FieldMatch], weights: Mapping[str, float]) -> Score:
+    """Return the score over the fields that the reference tells and a file sets.
+
+    What cannot be known of the other file scores nothing: hiding a value must not pay.
+    """
+    counted = [
+        item
         for item in matches
-        if item.score is not None and not item.default
+        if not item.default and (item.score is not None or _is_known(item.expected))
     ]
-    whole = sum(weight for weight, _ in known)
-    return sum(weight * score for weight, score in known) / whole if whole > 0 else None
+    whole = sum(weights[item.field] for item in counted)
+    earned = sum(weights[item.field] * (item.score or 0.0) for item in counted)
+    unknown = sum(item.score is None for item in counted)
+    return Score(earned / whole if whole > 0 else None, len(counted), unknown)
 
 
 def _field(name: str, left: Findings, right: Findings, relaxed: Relaxed | None) -> FieldMatch:
@@ -153,6 +173,11 @@ def _all(answers: list[bool | None]) -> bool | None:
     if False in answers:
         return False
     return None if None in answers else True
+
+
+def _is_known(value: Value) -> bool:
+    """Whether nothing of a value is unknown."""
+    return not isinstance(value, Unknown) and _why_unknown(value) is None
 
 
 def _why_unknown(*values: Value) -> Reason | None:

@@ -32,8 +32,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "unknown": "unknown",
         "total": "{matched} of {total} fields match, {wrong} mismatch, "
         "{unknown} cannot be known without running",
-        "total_score": "score {score:.3f} of 1, weighted",
-        "no_score": "no score: nothing is known",
+        "total_score": "score {value:.3f} of 1, weighted, over {fields} fields, "
+        "of which {unknown} cannot be known and score 0",
+        "no_score": "no score: the reference tells nothing that counts",
+        "not_read": "not compared ({file}): it {text}",
         "note": "note ({file}): {text}",
         "objects": "objects: {matched} match, {mismatched} mismatch, {only_left} only left, "
         "{only_right} only right",
@@ -55,8 +57,10 @@ TEXTS: dict[str, dict[str, str]] = {
         "unknown": "未知",
         "total": "共 {total} 个字段：{matched} 个匹配，{wrong} 个不匹配，"
         "{unknown} 个不运行无法得知",
-        "total_score": "加权得分 {score:.3f}（满分 1）",
-        "no_score": "没有得分：没有任何字段可知",
+        "total_score": "加权得分 {value:.3f}（满分 1），共计 {fields} 个字段，"
+        "其中 {unknown} 个无法得知，计 0 分",
+        "no_score": "没有得分：参考文件没有给出任何计分的字段",
+        "not_read": "未能比较（{file}）：{text}",
         "note": "说明（{file}）：{text}",
         "objects": "对象：{matched} 个匹配，{mismatched} 个不匹配，仅左侧 {only_left} 个，"
         "仅右侧 {only_right} 个",

@@ -120,7 +120,10 @@ def test_a_file_that_cannot_be_read(
 ) -> None:
     files = pair(tmp_path)
     assert main(["compare", files[0], str(tmp_path / name)]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert len(printed.err.splitlines()) == 1
+    assert "not compared (" in printed.out
+    assert printed.err.strip()[-12:] in printed.out
 
 
 def test_two_files_without_a_pipeline_do_not_match(
@@ -188,7 +191,7 @@ def test_what_both_leave_at_its_default_counts_for_nothing(
 ) -> None:
     files = pair(tmp_path)
     load = (tmp_path / "gen.py").read_text().partition("pipe.scheduler")[0]
-    wrong = "pipe('zzz', 5, 5, 1, guidance_scale=-3.0)\n"
+    wrong = "pipe('zzz', 8, 8, 1, guidance_scale=-3.0)\n"
     (tmp_path / "gen.py").write_text(load + wrong)
     report = relaxed(files, capsys)
     assert report["by_name"]["negative_prompt"]["why"] == "the default, not counted"
@@ -206,6 +209,20 @@ def test_relaxed_gives_part_of_the_credit_per_parameter(
     assert "cache_interval: off by 25%" in accelerators["why"]
     assert report["exit"] == 1
     assert 0.9 < report["score"] < 1
+
+
+def test_relaxed_scores_nothing_for_what_is_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = pair(tmp_path)
+    text = (tmp_path / "gen.py").read_text().replace("interval=4", "interval=int(input())")
+    (tmp_path / "gen.py").write_text(text.replace('"a cat"', "input()"))
+    report = relaxed(files, capsys)
+    assert report["scored"]["unknown"] == 3  # a prompt that is not known may be several
+    assert report["score"] < 1
+    # What the reference leaves open nobody can be asked for.
+    report = relaxed(files[::-1], capsys)
+    assert report["scored"]["unknown"] == 0
 
 
 def test_relaxed_takes_near_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

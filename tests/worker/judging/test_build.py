@@ -305,6 +305,25 @@ def test_a_description_that_lies_in_its_form_is_none(
     assert built.problem.code is Why.UNREADABLE_DESCRIPTION
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("guidance", float("nan"), "guidance is no finite number"),
+        ("guidance", "seven", "guidance: "),
+        ("height", -1, "height: Input should be greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_a_sentence(
+    field: str, value: object, said: str, described: dict[str, dict[str, Any]]
+) -> None:
+    changed = json.loads(json.dumps(described["reference"]))
+    changed["fields"][field] = value
+    problem = told(changed).problem
+    assert problem is not None
+    assert dict(problem.arguments)["error"].startswith(said)
+    assert "constrained" not in dict(problem.arguments)["error"]
+
+
 @pytest.mark.parametrize("ending", ["", "null", "[]", '{"error": 5}'])
 def test_an_ending_that_is_none_is_a_problem(ending: str) -> None:
     frames = [sandbox.Frame("end", ending.encode())]

@@ -112,6 +112,17 @@ def read(kind: str, content: bytes) -> dict[str, Any]:
     try:
         return cast("dict[str, Any]", _reader(kind).validate_json(content, strict=True))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{place}: {first['msg']}"[:300]) from error
+        raise ValueError(_said(error)[:300]) from error
+
+
+def _said(error: ValidationError) -> str:
+    """Return the first thing that is wrong as a person would say it."""
+    errors = error.errors(include_url=False, include_input=False)
+    first = errors[0]
+    # In place of one form that a value may have, an error names all of them after the place.
+    same = [item for item in errors if item["loc"][:2] == first["loc"][:2]]
+    path = first["loc"][: 2 if len(same) > 1 else None]
+    place = ".".join(str(part) for part in path if part != "fields")
+    if any(item["type"] == "finite_number" for item in same):
+        return f"{place} is no finite number"
+    return f"{place}: {first['msg']}" if place else first["msg"]
