@@ -125,8 +125,7 @@ class DeepCache:
         self._resnets = len(unet.down_blocks[self.block].resnets)
         for block in unet.down_blocks[self.block + 1 :]:
             self._pass_by_down_block(block)
-        if unet.mid_block is not None:
-            self._pass_by(unet.mid_block)
+        self._pass_by(unet.mid_block)
         for block in unet.up_blocks[: depth - 1 - self.block]:
             self._pass_by(block)
         self._cut_down_block(unet.down_blocks[self.block])

@@ -66,19 +66,23 @@ def test_a_file_is_measured_against_its_own_baseline(
     assert report["achievement"] == pytest.approx(report["speedup"]["value"] / 1000)
 
 
-def without_middle(folder: Path) -> None:
+def distilled(folder: Path) -> None:
+    """Give the model a UNet of two blocks with two layers each, untrained."""
     from diffusers import UNet2DConditionModel
 
-    config = UNet2DConditionModel.load_config(folder / "unet")
-    blocks = {"mid_block_type": None, "layers_per_block": 2}
-    UNet2DConditionModel.from_config(config | blocks).save_pretrained(folder / "unet")
+    known = UNet2DConditionModel.load_config(folder / "unet")
+    fewer = {name: known[name][:2] for name in ("block_out_channels", "attention_head_dim")}
+    fewer["down_block_types"] = ["CrossAttnDownBlock2D", "DownBlock2D"]
+    fewer["up_block_types"] = ["UpBlock2D", "CrossAttnUpBlock2D"]
+    changed = known | fewer | {"layers_per_block": 2}
+    UNet2DConditionModel.from_config(changed).save_pretrained(folder / "unet")
 
 
 def test_a_distilled_unet_is_measured_by_its_own_blocks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "gen.py").write_text(PROGRAM)
-    shapes(tmp_path / "distilled", without_middle)
+    shapes(tmp_path / "distilled", distilled)
     (tmp_path / "models.yaml").write_text(f"{SD15}: distilled\n")
     flags = ["--models", str(tmp_path / "models.yaml"), "--json", *QUICK]
     flags += [
