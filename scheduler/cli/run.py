@@ -12,6 +12,7 @@ from typing import Any
 
 from scheduler.cli.common import UserError, lock_sweep
 from scheduler.cli.devices import open_devices
+from scheduler.cli.kept import tell_recovered
 from scheduler.cli.locate import locate_to_run, misplaced_script, remember, shown
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.placeholders import UnsetVariable
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
+        recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
@@ -137,7 +139,7 @@ def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecor
 
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
-    recovered = recover(sweep, paths, Clock())
+    recovered = tell_recovered(recover(sweep, paths, Clock()), sweep, paths)
     survivors(recovered, paths)
     progress = initial_progress(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scheduler.cli.kept import tell_progress
 from scheduler.cli.locate import load, shown
 from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the state of the sweep's files."""
     sweep, paths = load(arguments)
     progress = progress_from_files(sweep, paths)
+    tell_progress(progress, sweep, paths)
     now = time.time()
     if arguments.json:
         fill_from_checkpoints(progress, paths, progress.tasks)

@@ -60,11 +60,47 @@ def ask_worker(
     Raises:
         WorkerCheckError: it did not answer as docs/protocol.md says.
     """
+    done = _ask(check, question, environment)
+    try:
+        answer = parse_object(done.stdout.encode()) or {}
+        return [f"{problem['key']}: {problem['message']}" for problem in answer["problems"]]
+    except (KeyError, TypeError):
+        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise WorkerCheckError(
+            f"{' '.join(check)} did not answer the question what is wrong with the tasks "
+            f"(exit code {done.returncode}; it said: {said})"
+        ) from None
+
+
+def ask_what_is_kept(
+    check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, tuple[int, int]]:
+    """Ask the worker how many measurements of tasks are kept, and of how many; those it tells of."""
+    try:
+        answer = parse_object(_ask(check, question, environment).stdout.encode()) or {}
+    except WorkerCheckError:
+        return {}
+    kept = answer.get("kept")
+    return {
+        task: (counts[0], counts[1])
+        for task, counts in (kept.items() if isinstance(kept, dict) else ())
+        if isinstance(counts, list) and len(counts) == 2 and all(type(n) is int for n in counts)
+    }
+
+
+def _ask(
+    check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Ask the worker a question; return what it said.
+
+    Raises:
+        WorkerCheckError: it cannot be started.
+    """
     words = words_to_start(check, environment.get("PATH"))
     if words is None:
         raise WorkerCheckError(f"there is no program {check[0]!r} (worker.check)")
     try:
-        done = subprocess.run(
+        return subprocess.run(
             words,
             input=json.dumps(question),
             capture_output=True,
@@ -76,15 +112,6 @@ def ask_worker(
     except OSError as error:
         raise WorkerCheckError(
             f"{check[0]} cannot be started (worker.check): {error.strerror}"
-        ) from None
-    try:
-        answer = parse_object(done.stdout.encode()) or {}
-        return [f"{problem['key']}: {problem['message']}" for problem in answer["problems"]]
-    except (KeyError, TypeError):
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise WorkerCheckError(
-            f"{' '.join(check)} did not answer the question what is wrong with the tasks "
-            f"(exit code {done.returncode}; it said: {said})"
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from worker.config.bounded import parse_json
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_arguments: argparse.Namespace) -> int:
     """Answer on standard output; the exit code is 2 where the question cannot be read."""
     try:
-        tasks, args, section = _read_question(sys.stdin.buffer.read())
+        tasks, args, section, results = _read_question(sys.stdin.buffer.read())
     except (ValueError, KeyError, TypeError) as error:
         print(
             f"error: expected a JSON object with tasks, args and search ({error!r}); "
@@ -33,17 +34,37 @@ def run(_arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    if results:
+        json.dump({"problems": [], "kept": _kept(tasks, args, section, results)}, sys.stdout)
+        print()
+        return 0
     from worker.search.check import find_problems
 
-    problems = find_problems(tasks, args, section)
+    problems = find_problems(list(tasks.values()), args, section)
     answer = {"problems": [{"key": key, "message": message} for key, message in problems]}
     json.dump(answer, sys.stdout, ensure_ascii=False)
     print()
     return 0
 
 
-def _read_question(data: bytes) -> tuple[list[dict[str, Any]], dict[str, Any], object]:
-    """Return the tasks' matrix values, the arguments and the search section that are asked about.
+def _kept(
+    tasks: dict[str, dict[str, Any]], args: dict[str, Any], section: object, results: dict[str, Any]
+) -> dict[str, list[int]]:
+    """Return how many measurements of each task are kept, and of how many, where that is known."""
+    from worker.measure.kept import count_kept
+
+    counted = {
+        task: count_kept(tasks[task], args, section, Path(str(path)))
+        for task, path in results.items()
+        if task in tasks
+    }
+    return {task: list(counts) for task, counts in counted.items() if counts is not None}
+
+
+def _read_question(
+    data: bytes,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], object, dict[str, Any]]:
+    """Return the tasks' matrix values by id, the arguments, the search section, and results files by task.
 
     Raises:
         ValueError, KeyError, TypeError: it is no such question.
@@ -51,8 +72,10 @@ def _read_question(data: bytes) -> tuple[list[dict[str, Any]], dict[str, Any], o
     question = parse_json(data)
     if not isinstance(question, dict):
         raise TypeError("it is no object")
-    tasks = [task["matrix"] for task in question["tasks"]]
-    args = question.get("args") or {}
-    if not all(isinstance(values, dict) for values in (args, *tasks)):
-        raise TypeError("args and matrix are objects")
-    return tasks, args, question.get("search")
+    matrices = [task["matrix"] for task in question["tasks"]]
+    ids = [str(task.get("id", number)) for number, task in enumerate(question["tasks"])]
+    tasks = dict(zip(ids, matrices, strict=True))
+    args, results = question.get("args") or {}, question.get("results") or {}
+    if not all(isinstance(values, dict) for values in (args, results, *tasks.values())):
+        raise TypeError("args, results and matrix are objects")
+    return tasks, args, question.get("search"), results

@@ -422,3 +422,28 @@ def test_a_defect_leaves_the_executor_closed(
     with pytest.raises(ImpossibleEventError):
         main([str(runner.write({"a": "ok"})), "--root", str(runner.root)])
     assert closed == [True]
+
+
+def test_what_the_worker_keeps_of_tasks_that_start_anew_is_said(runner: SweepRunner) -> None:
+    """By ours, and by any that answers the question; where it cannot, what has changed is named."""
+    answers = runner.folder / "check.py"
+    answers.write_text(
+        "import json, sys\n"
+        "asked = json.load(sys.stdin)\n"
+        "kept = {task: [7, 9] for task in asked.get('results', {})}\n"
+        "print(json.dumps({'problems': [], **({'kept': kept} if kept else {})}))\n"
+    )
+    worker = {"check": ["python", str(answers)], "reuses_results": True}
+    runner.write({"a": 'results {"n": 1}; ok', "b": "ok"}, worker=worker, search={"max_loss": 0.05})
+    runner.run()
+    runner.write({"a": 'results {"n": 1}; ok', "b": "ok"}, worker=worker, search={"max_loss": 0.01})
+    changed = "search.max_loss: 0.05 → 0.01"
+    said = f"{changed}; 7 of 9 measurements are kept"
+    waits = {task["task"]: task["waits"] for task in runner.status()["tasks"]}
+    assert waits["a"].endswith(said)
+    assert waits["b"].endswith(changed)  # it has no results
+    assert (
+        f"a: its checkpoint does not hold: the sweep file has changed: {said}"
+        in runner.run(runner.file, "--dry-run").out
+    )
+    assert said in runner.run().out

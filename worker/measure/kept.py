@@ -1,0 +1,76 @@
+"""How many of a task's measurements hold for a search section, and how many it asks for. No torch here.
+
+What only a device can tell (its driver, the libraries' versions, the default number format) is taken to be as
+it was, and captions as they were under the same name; the measuring itself looks at all of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from worker.config.numbers import TASK_NUMBERS
+from worker.errors import WorkerError
+from worker.measure.settings import TaskRequest, settings_of
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
+from worker.results.file import ResultsFile
+from worker.search.plan import make_plan
+from worker.search.section import Search, read_search
+from worker.search.studies import Study
+
+_TOLD_BY_THE_DEVICE = frozenset({"digest", "prompts_digest"})
+
+
+def count_kept(
+    matrix: Mapping[str, Any], args: Mapping[str, Any], section: object, results: Path
+) -> tuple[int, int] | None:
+    """Return how many measurements of the task itself are kept, and of how many; None where it is not known.
+
+    Args:
+        matrix: the task's matrix values.
+        args: ``worker.args``; the matrix goes before them.
+        section: the search section, or None.
+        results: the task's results file.
+    """
+    search, _ = read_search(section)
+    values = {**args, **matrix}
+    try:
+        if search is None:
+            return None
+        task = Task(
+            find_pipe(str(values["pipe"])), find_sched(str(values["sched"])), int(values["steps"])
+        )
+        wanted = {configuration.key for configuration in make_plan(task, search).configurations}
+        rows = ResultsFile.open(results).lines
+        settings = _settings(task, search, values)
+    except (WorkerError, KeyError, TypeError, ValueError):
+        return None
+    kept = {
+        json.dumps(row["configuration"], sort_keys=True)
+        for row in rows
+        if isinstance(row.get("configuration"), dict) and _agree(row.get("settings"), settings)
+    }
+    return len(wanted & kept), len(wanted)
+
+
+def _settings(task: Task, search: Search, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the task's own rows hold as their settings, as far as it is known without a device."""
+    numbers = {
+        name: int(values.get(name, TASK_NUMBERS[name].default))
+        for name in ("num_samples", "batch_size", "seed")
+    }
+    own = Study("", numbers["num_samples"], numbers["batch_size"], seed=numbers["seed"])
+    request = TaskRequest(task, search, numbers["num_samples"], numbers["batch_size"])
+    plain = settings_of(request, own, "").as_json([])
+    unknown = _TOLD_BY_THE_DEVICE | ({"dtype"} if search.dtype is None else set())
+    known: dict[str, Any] = json.loads(
+        json.dumps({name: value for name, value in plain.items() if name not in unknown})
+    )
+    return known
+
+
+def _agree(row: object, settings: Mapping[str, Any]) -> bool:
+    return isinstance(row, dict) and all(row.get(name) == settings[name] for name in settings)
