@@ -6,12 +6,14 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from scheduler.cli.common import UserError
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep
+from scheduler.executors.source_files import parts_of
 from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.sweep_record import (
@@ -131,6 +133,23 @@ def misplaced_script(sweep: Sweep, file: Path) -> str | None:
                     f"but in {shown(folder)}: start it there, or write its whole path"
                 )
     return None
+
+
+def misplaced_files(sweep: Sweep, file: Path) -> Iterator[str]:
+    """Yield a remark on each other file that the command seems to name, and that lies there, not here.
+
+    No more than a remark: it may be one that the worker writes.
+    """
+    values = [value for value in sweep.args.values() if isinstance(value, str)]
+    words = (part for word in (*sweep.command, *values) for part in parts_of(word))
+    for word in dict.fromkeys(words):
+        is_path = "/" in word or os.path.splitext(word)[1]
+        if not is_path or word[0] in "-~/" or "{" in word or os.path.lexists(word):
+            continue
+        for folder in folders_above(file):
+            if (folder / word).is_file():
+                yield f"{word!r} is not in the current folder, but in {shown(folder)}"
+                break
 
 
 def shown(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,13 @@ from typing import Any
 from scheduler.cli.common import UserError, lock_sweep
 from scheduler.cli.devices import open_devices
 from scheduler.cli.kept import tell_recovered
-from scheduler.cli.locate import locate_to_run, misplaced_script, remember, shown
+from scheduler.cli.locate import (
+    locate_to_run,
+    misplaced_files,
+    misplaced_script,
+    remember,
+    shown,
+)
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.printable import printable
@@ -44,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     paths = locate_to_run(sweep, arguments.sweep, arguments.root)
     devices = open_devices(sweep.devices)
     sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
+    for remark in misplaced_files(sweep, arguments.sweep):
+        print(f"{shown(arguments.sweep)}: {remark}", file=sys.stderr)
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from scheduler.config.sweep import RetrySettings
+from scheduler.config.sweep import RetrySettings, Sweep
 from scheduler.core.verdict import Kind, Verdict
 
 # Attempts that failed through no fault of the task; one more is charged to it.
@@ -122,6 +122,12 @@ class Policy:
 
     settings: RetrySettings = field(default_factory=RetrySettings)
     max_halvings: int = 0
+
+    @classmethod
+    def of(cls, sweep: Sweep) -> Policy:
+        """Return the policy that a sweep file asks for."""
+        sizes = [sweep.args[name] for name in sweep.retries.on_oom]
+        return cls(sweep.retries, max((size.bit_length() - 1 for size in sizes), default=0))
 
     def next_step(self, history: Sequence[JudgedAttempt]) -> Retry | GiveUp:
         """Decide what becomes of a task after ``history``, its judged attempts, oldest first.

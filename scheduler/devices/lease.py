@@ -6,8 +6,9 @@ two dispatchers from choosing the same GPU.
 A lease is an flock on a file in a folder that everybody may write to. The kernel releases it when
 the last process that holds the file open is gone, so nothing needs unlocking by hand; a process
 that inherits the descriptor holds the lease too, after the death of its parent as well. The files
-are never removed: who removes a locked file lets two hold "the same" lease. (What empties /tmp may
-do so to a lease that is days old; by then NVML shows that the device is in use.)
+are never removed: who removes a locked file lets two hold "the same" lease. What empties /tmp may do
+so, and the folder's owner; so a dispatcher takes the leases of the devices in its use anew, within a
+second, where it finds that it can (`DevicePool`).
 
 Others may put anything there. So links are not followed, only a regular file with a single name is
 locked, a file's content is shown and never acted upon, and what we cannot open is somebody's. A
@@ -43,13 +44,27 @@ def default_folder() -> Path:
     return Path(os.environ.get("SCHEDULER_LEASES") or "/tmp/gpu-leases")  # noqa: S108  # see above
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> str | None:
     """Make sure that leases can be kept in ``folder``, which is made if it is missing.
+
+    Returns:
+        what is to be said of it, if it belongs to another user than root: its owner can remove what is in
+        it, whatever the sticky bit says.
 
     Raises:
         LeaseFolderError: it cannot be made, or others could meddle.
     """
-    os.close(_open_folder(folder))
+    descriptor = _open_folder(folder)
+    try:
+        owner = os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+    if owner in (0, os.geteuid()):
+        return None
+    return (
+        f"the leases' folder {folder} belongs to user {user_name(owner)}, who can remove them; let root "
+        f"make it (mkdir -m 1777), or {_ELSEWHERE}"
+    )
 
 
 class Lease:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
@@ -55,7 +56,8 @@ class DevicePool:
         self._leases = default_folder()
         self._watch: DeviceWatch | None = None
         if self._nvml is not None:
-            check_folder(self._leases)
+            if (warning := check_folder(self._leases)) is not None:
+                self.where += f"; {warning}"
             self._watch = DeviceWatch(self._nvml, self._by_id, post)
 
     def __getitem__(self, device: str) -> Device:
@@ -83,10 +85,18 @@ class DevicePool:
         """
         if self._nvml is None:
             return None
+        self.give_back(device)
         try:
             return Lease.acquire(self._leases, device)
         except LeaseFolderError as why:
             raise LeaseHeld(str(why)) from why
+
+    def give_back(self, device: str) -> None:
+        """No supervisor of ours is on the device any more: give up the lease that was taken anew, too."""
+        view = self._views.get(device)
+        if view is not None and view.lease is not None:
+            view.lease.release()
+            view.lease = None
 
     def refused(self, device: str, why: str) -> Iterator[PoolEvent]:
         """A lease was refused: the device counts as busy until it can be had."""
@@ -183,6 +193,7 @@ class DevicePool:
         self, device: str, reading: Reading, idleness: Idleness, own: frozenset[int], now: float
     ) -> Iterator[PoolEvent]:
         view = self._views[device]
+        self._keep_lease(device, view)
         if reading.free_memory is not None:
             view.free.append((now, reading.free_memory))
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
@@ -197,6 +208,16 @@ class DevicePool:
             view.others_came = True
             processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
             yield OthersCame(device, processes, hidden)
+
+    def _keep_lease(self, device: str, view: _View) -> None:
+        """Take the lease of a device in our use anew if its file was removed or replaced.
+
+        As a rule it cannot be had, for our own supervisor has it.
+        """
+        with suppress(LeaseHeld, LeaseFolderError):
+            anew = Lease.acquire(self._leases, device)
+            self.give_back(device)
+            view.lease = anew
 
     def _still_held(self, device: str, view: _View) -> str | None:
         """Try a lease that was refused before; without this, a task would be sent there every second.
@@ -241,6 +262,8 @@ class _View:
         self.hidden_before = False
         # When how much memory was free during our attempt: the last readings.
         self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
+        # Beside its supervisor's, of whose file the name is gone.
+        self.lease: Lease | None = None
         # A lease of it was refused.
         self.refused = False
         self.gone = False

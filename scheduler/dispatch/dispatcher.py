@@ -104,11 +104,9 @@ class Dispatcher:
         self._outcomes = Outcomes(
             sweep, paths, self._clock, self._writer, self._readers, self._handle, self._emit
         )
-        sizes = [sweep.args[name] for name in sweep.retries.on_oom]
-        halvings = max((size.bit_length() - 1 for size in sizes), default=0)
         self._core = Core(
             recovered.initial_tasks(self._clock),
-            retry.Policy(sweep.retries, halvings),
+            retry.Policy.of(sweep),
             sweep.limits,
             time.monotonic(),
             {device.id: device.total_memory for device in executor.devices},

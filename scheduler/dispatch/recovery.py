@@ -16,7 +16,7 @@ from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import InitialTask
-from scheduler.core.retry import JudgedAttempt
+from scheduler.core.retry import GiveUp, JudgedAttempt, Policy
 from scheduler.core.states import State
 from scheduler.core.verdict import RULES_CHANGED, SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
@@ -99,6 +99,8 @@ class Running:
     kept: Kept | None = None
     # The attempt was judged; by today's rules it comes to something else.
     judged_again: JudgedAgain | None = None
+    # By then it is out of attempts.
+    gives_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Waiting:
     history: tuple[JudgedAttempt, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     judged_again: None = None
+    # It is out of attempts, by today's `retries`.
+    gives_up: bool = False
 
 
 Standing = Done | Failed | Running | Waiting
@@ -343,7 +347,11 @@ def classify(task: Task, files: SweepFiles, clock: Clock) -> Standing:
     history = tuple(_past(attempt, clock) for attempt in judged if attempt.started.digest == digest)
     if is_open or again is not None:
         return Running(replace(attempts[-1], verdict=None), history, rejected, kept, again)
-    return Waiting(history, rejected)
+    return Waiting(history, rejected, gives_up=_gives_up(history, files.sweep))
+
+
+def _gives_up(history: Sequence[JudgedAttempt], sweep: Sweep) -> bool:
+    return bool(history) and isinstance(Policy.of(sweep).next_step(history), GiveUp)
 
 
 def _reopened(task: Task, files: SweepFiles, again: JudgedAgain, clock: Clock) -> Running:
@@ -351,7 +359,11 @@ def _reopened(task: Task, files: SweepFiles, again: JudgedAgain, clock: Clock) -
     *earlier, last = attempts_in(read_object(again.path) or {})
     history = tuple(_past(attempt, clock) for attempt in earlier)
     rejected = tuple(files.rejected(task))
-    return Running(replace(last, verdict=None), history, rejected, judged_again=again)
+    assert again.verdict is not None
+    judged = (*history, past_attempt(last, again.verdict, clock))
+    gives_up = not again.verdict.completed and _gives_up(judged, files.sweep)
+    last.verdict = None
+    return Running(last, history, rejected, judged_again=again, gives_up=gives_up)
 
 
 def _is_over(attempt: AttemptRecord, file: Path) -> bool:

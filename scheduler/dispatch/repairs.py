@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.core.journal_events import TaskCompleted
-from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, judge
+from scheduler.core.verdict import Exit, Kind, judge
 from scheduler.dispatch.judgement import attempts_in, forget_attempts, judge_attempt
 from scheduler.dispatch.recovery import (
     HOLDS,
@@ -40,6 +41,8 @@ from scheduler.storage.json_files import read_object
 from scheduler.storage.logs import is_log, read_log
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import set_aside
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def set_right(found: Recovered, sweep: Sweep, paths: SweepPaths) -> Recovered:
@@ -152,6 +155,12 @@ def find_again(task: Task, kept: Kept, paths: SweepPaths) -> Kept | None:
     return replace(kept, log=find_log(checkpoint, logs_by_task(paths.logs).get(task.id, ())))
 
 
+def _is_of_another(done: Path, digest: str) -> bool:
+    """Say whether a ``.done`` has another digest, rather than a damaged one."""
+    found = (read_object(done) or {}).get("digest")
+    return isinstance(found, str) and found != digest and _DIGEST.fullmatch(found) is not None
+
+
 class _Completions:
     """What the journal recorded of completed tasks, to prove again what a damaged ``.done`` said."""
 
@@ -174,10 +183,9 @@ class _Completions:
         Neither a changed sweep nor a changed log is proved by this.
         """
         path = self._paths.done(task.id)
-        why = next((one.why for one in standing.rejected if one.path == path), None)
-        if why is None:
-            return False
         digest = self._sweep.digest(task)
+        if all(one.path != path for one in standing.rejected) or _is_of_another(path, digest):
+            return False
         recorded = self._recorded.get((task.id, digest))
         if recorded is None or why_not_there(recorded.device, self._sweep.runs_on) is not None:
             return False
@@ -201,7 +209,5 @@ class _Completions:
             "attempts": [],
             "log": {"path": str(log), **facts.as_json()},
         }
-        if why.startswith(SWEEP_CHANGED):  # it may well be whole
-            set_aside(path)
         write_durably(path, content)
         return True

@@ -29,6 +29,7 @@ _MOST_WORDS = 1000  # of a command
 _LONGEST_LINE = 4096  # characters of a shell's line that is taken apart
 _SHARE = 20
 _IMPORT = re.compile(rb"^[ \t]*(?:from[ \t]+(\w+)|import[ \t]+([^\n#;]+))", re.MULTILINE)
+_SHELL = re.compile(r"[\s;&|()]")
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z_0-9]*")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)*")
 
@@ -82,7 +83,7 @@ class SourceFiles:
                     waiting.append(imported)
 
     def _named(self, command: Sequence[str]) -> Iterator[str]:
-        words = [part for word in command[:_MOST_WORDS] for part in _parts(word)]
+        words = [part for word in command[:_MOST_WORDS] for part in parts_of(word)]
         if "/" not in words[0]:  # a program that is looked up on the PATH
             words[0] = ""
         for before, word in zip(["", *words], words, strict=False):
@@ -127,14 +128,16 @@ class SourceFiles:
 
 
 @lru_cache(4096)
-def _parts(word: str) -> Sequence[str]:
+def parts_of(word: str) -> Sequence[str]:
     """Return what in a word may be a file: itself, what stands after ``=``, the words of a shell's line."""
-    if len(word) > _LONGEST_LINE or not any(character.isspace() for character in word):
+    if len(word) > _LONGEST_LINE or not _SHELL.search(word):
         return [word] if "=" not in word else [word, word.partition("=")[2]]
+    lexer = shlex.shlex(word, posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
     try:
-        return shlex.split(word)[:_MOST_WORDS]
+        return [word, *lexer][:_MOST_WORDS]
     except ValueError:  # a quotation without end
-        return word.split()[:_MOST_WORDS]
+        return [word, *word.split()][:_MOST_WORDS]
 
 
 def _module(folder: str, name: str, *, regular: bool = False) -> str | None:

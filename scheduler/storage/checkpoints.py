@@ -15,6 +15,7 @@ from scheduler.storage.logs import is_log
 
 # The key by which a checkpoint that was set aside is never taken again.
 FORGOTTEN = "forgotten"
+_SETTINGS = re.compile(r"[0-9a-f]{16}")
 _ASIDE = re.compile(r"([^.].*)\.(?:done|failed)\.aside(?:\.\d+)?")
 _LOG = re.compile(r"([^.].*)\.log(?:\.\d+)?")
 
@@ -85,7 +86,9 @@ def has_other_rules(checkpoint: Mapping[str, Any], settings: str) -> bool:
     Its digest is today's; so if that of its settings is not, it can only be this section that differs.
     """
     judged_by = checkpoint.get("settings")
-    return isinstance(judged_by, str) and judged_by != settings
+    if judged_by == settings or not isinstance(judged_by, str):
+        return False
+    return _SETTINGS.fullmatch(judged_by) is not None  # else it is damaged
 
 
 def is_of_today(path: str, digest: str, settings: str, runs_on: str | None) -> bool:

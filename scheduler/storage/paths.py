@@ -11,6 +11,8 @@ class SweepPaths:
 
     def __init__(self, root: Path, sweep: str) -> None:
         self.checkpoints = root / "checkpoints" / sweep
+        # The digest of each task as its dispatcher read the file.
+        self.tasks = self.checkpoints / ".tasks.json"
         # What code its attempts ran.
         self.versions = self.checkpoints / ".versions.jsonl"
         self.logs = root / "logs" / sweep

@@ -7,12 +7,12 @@ relative to the root: a project that is moved or copied as a whole takes its swe
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from scheduler.config.sweep import Sweep
-from scheduler.storage.atomic import Draft, sync_folder
+from scheduler.storage.atomic import write_durably
 from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 
@@ -38,27 +38,17 @@ class SweepRecord:
     folder: str
     # `Sweep.fingerprint`.
     fingerprint: str
-    # The digest of each task.
-    tasks: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, paths: SweepPaths) -> SweepRecord | None:
         """Return the record, or None if it is damaged or there is none (of an earlier version)."""
         content = read_object(paths.record) or {}
-        file, folder, tasks = content.get("file"), content.get("folder"), content.get("tasks")
+        file, folder = content.get("file"), content.get("folder")
         fingerprint = content.get("fingerprint")
         if not (isinstance(folder, str) and isinstance(fingerprint, str)):
             return None
-        known = tasks if isinstance(tasks, dict) else {}
-        try:
-            return cls(
-                file if isinstance(file, str) and "\0" not in file else None,
-                folder,
-                fingerprint,
-                {name: digest for name, digest in known.items() if isinstance(digest, str)},
-            )
-        except ValueError:
-            return None
+        is_path = isinstance(file, str) and "\0" not in file
+        return cls(file if is_path else None, folder, fingerprint)
 
     @classmethod
     def of(cls, sweep: Sweep, file: Path, root: Path) -> SweepRecord:
@@ -68,7 +58,6 @@ class SweepRecord:
             None if named is None else _from(root, named),
             _from(root, os.getcwd()),
             sweep.fingerprint,
-            {task.id: sweep.digest(task) for task in sweep.tasks},
         )
 
     def first_file(self, root: Path) -> Path | None:
@@ -118,11 +107,23 @@ def claim(sweep: Sweep, file: Path, paths: SweepPaths) -> None:
     today = SweepRecord.of(sweep, file, root)
     if record is not None and (record.names(file, root) or _is_copy(record, root)):
         today = replace(today, file=record.file)
+    if read_tasks(paths, sweep.fingerprint) is None:
+        tasks = {task.id: sweep.digest(task) for task in sweep.tasks}
+        write_durably(paths.tasks, {"fingerprint": sweep.fingerprint, "tasks": tasks})
     if today != record:
-        draft = Draft(paths.record, asdict(today))
-        draft.sync()
-        draft.publish()
-        sync_folder(paths.checkpoints)
+        write_durably(paths.record, asdict(today))
+
+
+def read_tasks(paths: SweepPaths, fingerprint: str) -> dict[str, str] | None:
+    """Return the digests of the tasks of a sweep with that fingerprint, or None if they are not known.
+
+    They have a file of their own, since there may be a million.
+    """
+    content = read_object(paths.tasks) or {}
+    tasks = content.get("tasks")
+    if content.get("fingerprint") != fingerprint or not isinstance(tasks, dict):
+        return None
+    return {name: digest for name, digest in tasks.items() if isinstance(digest, str)}
 
 
 def _is_copy(record: SweepRecord, root: Path) -> bool:
@@ -140,7 +141,7 @@ def has_state(paths: SweepPaths) -> bool:
 
 
 def find_root(sweep: Sweep, file: Path, here: Path) -> Path | None:
-    """Return the folder of the sweep file, or the nearest above it, that has the sweep's checkpoints.
+    """Return the folder that has the sweep's checkpoints: its file's, one above that, or one above ``here``.
 
     Looked at are the folders up to the home folder or the top, of the file as it is named and of the file
     that a link leads to; of these, those that belong to this user, to the file's owner or to root: what
@@ -153,21 +154,22 @@ def find_root(sweep: Sweep, file: Path, here: Path) -> Path | None:
         trusted = {0, os.geteuid(), file.stat().st_uid}
     except OSError:
         return None
-    for folder in folders_above(file):
+    near = dict.fromkeys(folders_above(file))
+    for folder in dict.fromkeys((*near, *folders_above(here))):
         paths = SweepPaths(folder, sweep.name)
         try:
             if folder.samefile(here) or paths.checkpoints.stat().st_uid not in trusted:
                 continue
         except OSError:
             continue
-        if has_state(paths) and _is_of(SweepRecord.read(paths), sweep, file, folder):
+        if has_state(paths) and _are_of(sweep, file, paths, near=folder in near):
             return folder
     return None
 
 
 def folders_above(file: Path) -> Iterator[Path]:
     """Yield a file's folder and those above it, up to the home folder or the top; of a link, both ends'."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))
     for start in dict.fromkeys((_named(file), Path(os.path.realpath(file)))):
         for folder in start.parents:
             yield folder
@@ -175,15 +177,17 @@ def folders_above(file: Path) -> Iterator[Path]:
                 break
 
 
-def _is_of(record: SweepRecord | None, sweep: Sweep, file: Path, root: Path) -> bool:
-    """Say whether checkpoints that were found near a file are its own."""
+def _are_of(sweep: Sweep, file: Path, paths: SweepPaths, *, near: bool) -> bool:
+    """Say whether checkpoints that were found are a file's own; ``near``: in its folder or above it."""
+    record, root = SweepRecord.read(paths), paths.root
     if record is None:  # of an earlier version; nobody else has them near this file
-        return True
+        return near
     if record.names(file, root):
         return True
-    first = record.first_file(root)
-    moved = first is None or not first.exists()
-    return moved and any(record.tasks.get(task.id) == sweep.digest(task) for task in sweep.tasks)
+    if (first := record.first_file(root)) is not None and first.exists():
+        return False
+    tasks = read_tasks(paths, record.fingerprint) or {}
+    return any(tasks.get(task.id) == sweep.digest(task) for task in sweep.tasks)  # it was moved
 
 
 def _from(root: Path, path: Path | str) -> str:

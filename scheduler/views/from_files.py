@@ -55,6 +55,8 @@ def _state(standing: Standing) -> TaskState:
             return DONE
         case Failed():
             return FAILED
+        case Running(gives_up=True) | Waiting(gives_up=True):
+            return FAILED
         case Running(judged_again=JudgedAgain(verdict=Verdict(kind=Kind.COMPLETED))):
             return DONE
         case Running() | Waiting():
@@ -95,6 +97,8 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         standing, view = classify(task, files, clock), progress.tasks[task.id]
         if (state := _state(standing)) != WAITING:
             progress.move(task.id, state)
+            if state == FAILED and not isinstance(standing, Failed):  # the next run will record it
+                view.cause = _why_not(standing) or view.cause
         elif view.state in (DONE, FAILED) or progress.holder is None:
             progress.move(task.id, WAITING)
             view.rejected = _why_not(standing)

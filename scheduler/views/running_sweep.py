@@ -14,7 +14,7 @@ from scheduler.devices.processes import start_ticks
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
-from scheduler.storage.sweep_record import SweepRecord
+from scheduler.storage.sweep_record import read_tasks
 
 _LEAST_ROOM = 1 << 16  # bytes; what the dispatcher asks for before it goes on
 NEW = "not in the running sweep: the file has changed since the dispatcher started"
@@ -76,10 +76,10 @@ class FileChanges:
         """Return the changes; None: there are none, no dispatcher runs, or it did not say what it read."""
         if not look.held or look.fingerprint in (None, sweep.fingerprint):
             return None
-        record = SweepRecord.read(paths)
-        if record is None or record.fingerprint != look.fingerprint:
+        before = read_tasks(paths, look.fingerprint)
+        if before is None:
             return cls({})
-        before, today = record.tasks, {task.id: sweep.digest(task) for task in sweep.tasks}
+        today = {task.id: sweep.digest(task) for task in sweep.tasks}
         notes = {name: REMOVED for name in before if name not in today}
         for name, digest in today.items():
             if before.get(name) != digest:
@@ -106,10 +106,13 @@ def full_disk(paths: SweepPaths) -> str | None:
     """
     for folder in (paths.checkpoints, paths.logs):
         try:
-            room = os.statvfs(folder)
+            room, owner = os.statvfs(folder), paths.lock.stat().st_uid
         except OSError:
             continue
-        if room.f_bavail * room.f_frsize < _LEAST_ROOM:
+        blocks = (
+            room.f_bavail if owner else room.f_bfree
+        )  # what is kept for root, others cannot use
+        if blocks * room.f_frsize < _LEAST_ROOM:
             return f"{folder}: No space left on device"
     return None
 

@@ -34,7 +34,7 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         view.source = source if isinstance(source := content.get("source"), dict) else None
         view.started = _last_start(content)
         if view.state == FAILED:
-            view.cause = str(content.get("cause") or "")
+            view.cause = str(content.get("cause") or view.cause or "")
 
 
 def _last_start(content: Mapping[str, Any]) -> float | None:

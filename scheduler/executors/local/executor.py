@@ -254,6 +254,8 @@ class LocalExecutor(Executor):
         if isinstance(event, base.Ended):
             event = replace(event, least_free=self._devices.least_free(device))
         yield event
+        if device not in self._supervisors:
+            self._devices.give_back(device)
         if device not in self._device_of.values():
             yield from self._devices.vacate(device)
 

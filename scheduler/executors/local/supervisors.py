@@ -66,6 +66,9 @@ class SupervisorPool:
             self._selector.register(supervisor, selectors.EVENT_READ, device)
         return supervisor
 
+    def __contains__(self, device: str) -> bool:
+        return device in self._by_device
+
     def works(self, device: str) -> None:
         """The device's supervisor is about to get an order."""
         self._idle.pop(device, None)
@@ -106,5 +109,6 @@ class SupervisorPool:
 
     def _forget(self, device: str) -> SupervisorHandle:
         supervisor = self._by_device.pop(device)
+        self._devices.give_back(device)
         self._selector.unregister(supervisor)
         return supervisor

@@ -185,7 +185,7 @@ def test_a_link_that_leads_elsewhere_now_is_an_edit(project: Project) -> None:
         link.unlink(missing_ok=True)
         os.symlink(f"exp{number}.yaml", link)
         assert project.run("sweep.yaml").code == 0
-    assert project.ran() == ["1", "2"]
+    assert project.ran()[-1] == "2"
 
 
 # --- started from another folder -----------------------------------------------------------------
@@ -294,3 +294,39 @@ def test_a_script_that_lies_beside_the_sweep_file_is_said_to(
     assert f"in {' '.join(str(script.parent).split(chr(10)))}" in ended.err
     assert not (project.folder / "checkpoints").exists()
     assert project.run(file, cwd="sub").code == 0
+
+
+def test_another_file_that_lies_beside_the_sweep_file_is_remarked_on(project: Project) -> None:
+    file = project.write("sub/sweep.yaml")
+    shell = '[sh, -c, "python ./eval.py; echo Successfully completed", '
+    command = f'{shell} --config=conf/a.yaml, "0.5", b.txt]'
+    file.write_text(f"matrix: {{m: [a]}}\nworker: {{command: {command}, args: {{data: c.csv}}}}\n")
+    for name in ("eval.py", "conf/a.yaml", "c.csv", "b.txt"):
+        (file.parent / name).parent.mkdir(exist_ok=True)
+        (file.parent / name).touch()
+    (project.folder / "b.txt").touch()
+    ended = project.run(file, "--dry-run")
+    assert ended.code == 0
+    assert [line.split(": ")[-1].split("' is")[0] for line in ended.err.splitlines()] == [
+        "'./eval.py", "'conf/a.yaml", "'c.csv"
+    ]  # fmt: skip
+    assert project.run(file, "--dry-run", cwd="sub").err == ""
+
+
+def test_the_run_is_found_from_below_its_root_too(project: Project) -> None:
+    file = project.write("../sweeps/sweep.yaml").resolve()
+    assert project.run(file).code == 0
+    ended = project.run(file, cwd="below")
+    assert ended.code == 2
+    assert "checkpoints/sweep" in ended.err
+    assert "2 of 2 completed" in project.run("status", file, cwd="below").out
+
+
+def test_what_strangers_leave_above_a_file_is_not_its_run(project: Project) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to give a folder to another user")
+    file = project.write("sub/sweep.yaml")
+    assert project.run(file).code == 0
+    os.chown(project.folder / "checkpoints/sweep", 12345, 12345)
+    assert project.run(file, cwd="sub").code == 0
+    assert project.ran("sub") == ["1"]

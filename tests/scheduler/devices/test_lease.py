@@ -17,7 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
+from scheduler.devices.lease import (
+    Lease,
+    LeaseFolderError,
+    LeaseHeld,
+    check_folder,
+    default_folder,
+)
 from scheduler.devices.processes import user_name
 
 GPU = "GPU-bf428e1d-f221-55de-a77f-a61755a4d727"
@@ -425,3 +431,15 @@ class TestHostileUsers:
         Lease.acquire(folder, GPU).release()
         assert (folder / GPU).exists()
         lease.release()
+
+
+@as_root
+def test_a_folder_of_another_user_is_used_and_spoken_of(tmp_path: Path) -> None:
+    folder = tmp_path / "leases"
+    assert check_folder(folder) is None
+    os.chown(folder, OTHER_USER, OTHER_USER)
+    said = check_folder(folder)
+    assert said is not None
+    assert said.startswith(
+        f"the leases' folder {folder} belongs to user {user_name(OTHER_USER)}, who can"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from queue import Queue
@@ -12,6 +13,7 @@ from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceIdle
 from scheduler.core.journal_events import DeviceState
 from scheduler.devices.finding import find_devices
+from scheduler.devices.lease import Lease, LeaseHeld, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.nvml import Nvml
 from scheduler.devices.pool import DevicePool
@@ -92,3 +94,37 @@ def test_what_was_free_during_an_attempt_is_remembered_until_the_next(devices: D
     assert devices.least_free(GPU.id) == 2**20
     devices.occupy(GPU.id, supervisor=2)
     assert devices.least_free(GPU.id) is None
+
+
+def held(device: str) -> bool:
+    try:
+        Lease.acquire(default_folder(), device).release()
+    except LeaseHeld:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("what", ["its file", "the folder", "another folder", "another file"])
+def test_a_lease_whose_file_is_removed_is_taken_anew(devices: DevicePool, what: str) -> None:
+    lease = devices.lease(GPU.id)  # as our supervisor holds it
+    assert lease is not None
+    devices.occupy(GPU.id, supervisor=1)
+    for _ in range(2):
+        if what == "its file":
+            (default_folder() / GPU.id).unlink()
+        elif what == "another file":
+            (default_folder() / "new").touch()
+            (default_folder() / "new").rename(default_folder() / GPU.id)
+        else:
+            shutil.rmtree(default_folder())
+            if what == "another folder":
+                default_folder().mkdir()
+        assert not held(GPU.id)
+        list(devices.judge([READING]))
+        assert held(GPU.id)
+        list(devices.judge([READING]))
+        assert held(GPU.id)
+    lease.release()
+    assert held(GPU.id)
+    devices.give_back(GPU.id)
+    assert not held(GPU.id)

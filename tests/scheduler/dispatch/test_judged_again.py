@@ -31,7 +31,8 @@ def test_failed_becomes_completed_and_failed_again(runner: SweepRunner) -> None:
     assert (done["verdict"], done["exit_code"], len(done["attempts"])) == ("completed", 0, 3)
     assert "judged again" not in runner.run().out
     runner.write({"a": LINE}, validate=BY_DONE_WITHOUT_NAN)
-    for said in (runner.run(runner.file, "--dry-run").out, runner.status()["tasks"][0]["waits"]):
+    assert runner.states() == {"a": "failed"}  # out of attempts
+    for said in (runner.run(runner.file, "--dry-run").out, runner.status()["tasks"][0]["cause"]):
         assert "validate has changed: validate.failure" in said
         assert "exit code 0, but the log holds 'nan': loss nan" in said
     assert runner.run().code == 1

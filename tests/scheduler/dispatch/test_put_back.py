@@ -146,3 +146,49 @@ def test_a_back_off_that_is_over_is_not_waited_for(runner: SweepRunner) -> None:
     ended = runner.run()
     assert "a: will be tried again: try later" in ended.out
     assert ended.code == 0
+
+
+def test_a_done_that_was_removed_is_not_proved_by_another_s_log_of_the_same_words(
+    runner: SweepRunner,
+) -> None:
+    runner.write({"a": "ok"})
+    runner.run()
+    runner.paths.done("a").unlink()
+    runner.write({"a": "ok"}, worker={"args": {"lr": 1}})
+    runner.run()
+    runner.write({"a": "ok"})
+    assert runner.states() == {"a": "waiting"}
+    runner.run()
+    assert runner.starts() == 3
+
+
+def test_retry_leaves_a_completed_attempt_to_be_judged(runner: SweepRunner) -> None:
+    """Its dispatcher died before it could; another that failed, or whose end nobody saw, is forgotten."""
+    runner.write({"a": "gate; ok", "b": "gate; exit 2", "c": "ok"}, devices={"cpu_slots": 2})
+    running = runner.start()
+    gates = [runner.reach_gate(task) for task in ("a", "b")]
+    running.wait_for("b: attempt 1 started")
+    running.kill()
+    for task, open_gate in zip("ab", gates, strict=True):
+        open_gate()
+        runner.wait_for_end_of_attempt(task)
+    said = runner.run("retry", runner.file).out
+    assert "a: nothing to forget: its last attempt was completed; the next run records that" in said
+    assert "b: will run again" in said
+    runner.script({"b": "ok"})
+    assert runner.run().code == 0
+    assert (runner.starts("a"), runner.starts("b"), runner.starts("c")) == (1, 2, 1)
+
+
+def test_retry_keeps_the_trace_of_what_may_still_live(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    start = {"attempt": 1, "device": "cpu:0", "token": "x"}
+    verdict = {"attempt": 1, "verdict": "failed", "cause": "…"}
+    runner.paths.make_folders()
+    file = runner.paths.attempts("a")
+    lines = [start, verdict, start | {"attempt": 2, "token": "y"}]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = runner.run("retry", runner.file).out
+    assert said == "a: will run again, when what its last attempt left is ended\n"
+    assert [json.loads(line) for line in file.read_text().splitlines()] == lines[2:]
+    assert runner.run().code == 0

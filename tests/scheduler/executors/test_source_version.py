@@ -80,9 +80,15 @@ def test_what_a_command_names(
             assert found[name] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
-def test_what_a_line_for_a_shell_names(reader: SourceReader) -> None:
-    assert list(files(reader, "sh", "-c", "cd . && python 'run.sh' --x")) == ["run.sh"]
-    assert list(files(reader, "sh", "-c", "it's run.sh")) == ["run.sh"]  # a quotation without end
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("cd . && python 'run.sh' --x", "./run.sh;echo", "(bash run.sh)&", "bash run.sh|tee log"),
+        "it's run.sh",  # a quotation without end
+    ],
+)
+def test_what_a_line_for_a_shell_names(reader: SourceReader, line: str) -> None:
+    assert {os.path.normpath(path) for path in files(reader, "sh", "-c", line)} == {"run.sh"}
 
 
 def test_modules_on_the_python_path(folder: Path, tmp_path: Path) -> None:
