@@ -39,7 +39,7 @@ class TaskView:
     # The code that its last attempt ran: see executors/source_version.py.
     source: Mapping[str, Any] | None = None
     # What of it is not that of the newest attempt: paths, or one empty name for the commit.
-    other_code: Sequence[str] = ()
+    other_code: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def find_other_code(progress: SweepProgress, paths: SweepPaths) -> None:
         newest.update(pairs(view.source or {}))
     for view in known:
         other = [name for name, digest in pairs(view.source or {}) if newest[name] != digest]
-        view.other_code = [name for name in other if name] or other
+        view.other_code = tuple(name for name in other if name) or tuple(other)
 
 
 def remarks_on_code(progress: SweepProgress) -> Iterator[str]:
@@ -38,12 +38,12 @@ def remarks_on_code(progress: SweepProgress) -> Iterator[str]:
     other = [view for view in progress.tasks.values() if view.other_code]
     files = Counter(name for view in other for name in view.other_code if name)
     if files:
-        count = sum(view.other_code != [""] for view in other)
+        count = sum(view.other_code != ("",) for view in other)
         names = ", ".join(list(files)[:_MOST_NAMED]) + (", …" if len(files) > _MOST_NAMED else "")
         yield printable(
             f"{_tasks(count)} ran with other code than the newest ({names} changed)", " "
         )
-    if commits := Counter(_commit(view.source) for view in other if view.other_code == [""]):
+    if commits := Counter(_commit(view.source) for view in other if view.other_code == ("",)):
         yield f"{_tasks(commits.total())} ran at another commit than the newest ({', '.join(commits)})"
 
 
