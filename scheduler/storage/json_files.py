@@ -19,7 +19,9 @@ LARGEST = 1e100  # of a number; sums and products of some of them are still fini
 _MOST_DIGITS = 100  # of a whole number
 _MOST_LEVELS = 100  # of nesting; what goes through a value by recursion must not run out of stack
 _CHUNK = 1 << 14  # bytes; most checkpoints are shorter
-_LARGEST_FILE = 1 << 24  # bytes, of a checkpoint; a thousand attempts take less than one of 16 MiB
+_LARGEST_FILE = (
+    1 << 24
+)  # bytes, of a checkpoint or an attempts file; ten thousand attempts take less
 _LONGEST_LINE = 1 << 26  # bytes; a snapshot of a hundred thousand tasks takes less
 
 
@@ -31,10 +33,9 @@ def read_object(path: Path | str) -> dict[str, Any] | None:
         return None
     try:
         data = chunk = os.read(descriptor, _CHUNK)
-        # A file that is shorter has ended: no second call to learn it.
-        while len(chunk) == _CHUNK and len(data) <= _LARGEST_FILE:
-            chunk = os.read(descriptor, _CHUNK)
-            data += chunk
+        if len(chunk) == _CHUNK:  # a file that is shorter has ended: no second call to learn it
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data += file.read(_LARGEST_FILE)
     except OSError:
         return None
     finally:
@@ -70,12 +71,14 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
 
 
 def read_objects(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a JSONL file; lines that are none (cut off, overwritten) are passed over."""
+    """Yield the objects of an attempts file; lines that are none (cut off, overwritten) are passed over."""
     try:
         file = open_binary(path)
     except OSError:
         return
     with file:
+        if os.fstat(file.fileno()).st_size > _LARGEST_FILE:
+            return
         for line in lines_of(file):
             if (content := parse_object(line)) is not None:
                 yield content
