@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.judging import source
 from worker.judging.facts.packages import PACKAGES
@@ -30,6 +30,7 @@ from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     Call,
+    Computed,
     Instance,
     Made,
     Pipeline,
@@ -133,6 +134,8 @@ class _ToPlain:
         self._budget -= 1
         if depth > MAX_NESTING or self._budget < 0:
             return Unknown(Why.VALUE_NESTED_TOO_DEEPLY())
+        if isinstance(value, Computed):  # as deep as it is: the budget counts
+            return replace(value, arguments=tuple(self(item) for item in value.arguments))
         if isinstance(value, Lib) and value.root not in ("torch", "diffusers"):
             return Unknown(Why.SET_ELSEWHERE(name=value.path))
         if isinstance(value, (AbstractDict, Made)):

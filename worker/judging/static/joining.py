@@ -20,6 +20,7 @@ from worker.judging.static.objects import (
     Made,
     Part,
     Pipeline,
+    Product,
     Scheduler,
     SchedulerConfig,
     Slots,
@@ -108,28 +109,35 @@ def key_of(value: Value) -> Hashable:
     return (type(value).__name__, repr(value))
 
 
-def fingerprint(value: Value) -> Hashable:
+def fingerprint(value: Value, made: dict[int, Hashable] | None = None) -> Hashable:
     """Return a key that is the same for values that are alike now, whatever they are made of.
 
     None where something in them is not known. Unlike ``key_of`` it holds for what can change, and
-    only until then.
+    only until then. Each object is looked at once: a small file can nest a few in each other so
+    that they unfold into billions.
     """
+    made = {} if made is None else made
     if value is MISSING:
         return "missing"
+    if not isinstance(value, AbstractObject):
+        if isinstance(value, tuple) and not is_constant(value):
+            return _all_known("tuple", [fingerprint(item, made) for item in value])
+        return key_of(value)
+    if id(value) not in made:
+        made[id(value)] = None  # also of what holds itself
+        made[id(value)] = _fingerprint_object(value, made)
+    return made[id(value)]
+
+
+def _fingerprint_object(value: AbstractObject, made: dict[int, Hashable]) -> Hashable:
     if isinstance(value, AbstractList):
-        value = value.items
-    if isinstance(value, tuple) and not is_constant(value):
-        return _all_known("tuple", [fingerprint(item) for item in value])
-    if isinstance(value, (AbstractDict, Made)):
-        pairs = sorted(value.slots.items(), key=lambda item: repr(item[0]))
-        return _all_known(
-            type(value).__name__, [key for pair in pairs for key in map(_slot_key, pair)]
-        )
-    return key_of(value)
-
-
-def _slot_key(value: Value) -> Hashable:
-    return repr(value) if isinstance(value, Field) else fingerprint(value)
+        return fingerprint(value.items, made)
+    if not isinstance(value, (AbstractDict, Made)):
+        return None
+    keys: list[Hashable] = []
+    for slot, item in sorted(value.slots.items(), key=lambda entry: repr(entry[0])):
+        keys += [repr(slot) if isinstance(slot, Field) else key_of(slot), fingerprint(item, made)]
+    return _all_known("entries", keys)
 
 
 def _all_known(kind: str, keys: list[Hashable]) -> Hashable:
@@ -166,6 +174,12 @@ def clone(value: Value, spend: Spend, made: dict[int, Value] | None = None) -> V
     return result
 
 
+_CHANGEABLE = (
+    *(Pipeline, Component, Helper, Scheduler, Made, Product, Instance, AbstractDict),
+    AbstractList,
+)
+
+
 def reachable(values: list[Value]) -> list[AbstractObject]:
     """Return the things that a function given these values could change."""
     seen: dict[int, AbstractObject] = {}
@@ -178,9 +192,11 @@ def reachable(values: list[Value]) -> list[AbstractObject]:
             waiting.extend(value)
         elif isinstance(
             value,
-            (Pipeline, Component, Helper, Scheduler, Made, Instance, AbstractDict, AbstractList),
+            _CHANGEABLE,
         ):
             seen[id(value)] = value
+            if isinstance(value, Product):
+                waiting.extend(value.parents)
             # A part does not lead to what was done to its pipeline.
             waiting.extend(value.slots[key] for key in value.slots if key is not Component.home)
         elif isinstance(value, Bound):

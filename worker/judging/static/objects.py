@@ -38,6 +38,22 @@ class Part(Unknown):
         return Part(self.why, owner=self.owner, name=kept, root=self.root)
 
 
+@dataclass(frozen=True)
+class Computed(Part):
+    """What a function, a method or a pipeline made of values: alike where these are alike.
+
+    ``key`` is set where all of them are known; ``owner`` is a ``Product``, which tells whether it was
+    changed since.
+    """
+
+    function: str = field(kw_only=True)
+    arguments: tuple[Value, ...] = field(kw_only=True, compare=False)
+    depth: int = field(default=1, kw_only=True, compare=False)
+
+    def inner(self, name: str = "") -> Part:
+        return Part(self.why, owner=self.owner, name=name)
+
+
 def element(of: Unknown) -> Unknown:
     """Return an element of something that is not known; two of them need not be the same."""
     return of.inner() if isinstance(of, Part) else Unknown(of.why)
@@ -247,6 +263,10 @@ class Component(AbstractObject):
     # What was done to it that may change what it computes.
     changed: Field[Value] = Field(None)
     compile: Field[Value] = Field(None)
+    # The state that was loaded into it, the cache that it was given, and whether it knows of that.
+    weights: Field[Value] = Field(None)
+    cache: Field[Value] = Field(None)
+    knows_cache: Field[Value] = Field(False)
     layout: Field[Value] = Field(None)
     fused: Field[Value] = Field(None)
     dtype: Field[Value] = Field(None)
@@ -254,6 +274,25 @@ class Component(AbstractObject):
     # The helper that is enabled on it, and the parameters of tomesd's patch.
     deepcache: Field[Value] = Field(None)
     tome: Field[Value] = Field(None)
+
+
+class Product(AbstractObject):
+    """Stands for something computed, and for whether it, or what it was made of, was changed."""
+
+    __slots__ = ("from_pipeline", "parents")
+
+    from_pipeline: bool
+    changed: Field[Value] = Field(MISSING)
+
+    def __init__(
+        self, slots: Slots, parents: tuple[Product, ...] = (), *, from_pipeline: bool = False
+    ) -> None:
+        super().__init__(slots)
+        self.parents = parents
+        self.from_pipeline = from_pipeline or any(item.from_pipeline for item in parents)
+
+    def like(self, slots: Slots) -> AbstractObject:
+        return Product(slots, self.parents, from_pipeline=self.from_pipeline)
 
 
 class Made(_Entries):

@@ -12,7 +12,14 @@ from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
 from worker.judging.static.joining import reachable
-from worker.judging.static.libraries import accelerators, contexts, modules, pipelines, schedulers
+from worker.judging.static.libraries import (
+    accelerators,
+    contexts,
+    modules,
+    pipelines,
+    products,
+    schedulers,
+)
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.objects import (
     AbstractClass,
@@ -20,6 +27,7 @@ from worker.judging.static.objects import (
     AbstractList,
     CommandLine,
     Component,
+    Computed,
     ExitStack,
     Helper,
     Inherited,
@@ -169,6 +177,8 @@ def _call_part(interpreter: Interpreter, part: Part, arguments: Arguments) -> Va
     owner, method = part.owner, part.name
     if isinstance(owner, Instance):
         return call_unknown(interpreter, part, arguments)
+    if isinstance(part, Computed) and (made := products.call_method(interpreter, part, arguments)):
+        return made
     if part.own and isinstance(owner, Pipeline):
         return pipelines.call_method(interpreter, owner, method, arguments)
     if part.own and isinstance(owner, Component):
@@ -195,6 +205,7 @@ CALLS: dict[type, CallHandler] = {
     Lib: _call_library,
     Bound: _call_bound,
     Part: _call_part,
+    Computed: _call_part,
     Function: call_function,
     AbstractClass: classes.instantiate,
     Pipeline: _call_pipeline,

@@ -21,6 +21,7 @@ from worker.judging.static.objects import (
     Made,
     Part,
     Pipeline,
+    Product,
     Scheduler,
 )
 from worker.judging.static.scopes import Bound, Function, Partial
@@ -39,6 +40,7 @@ CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
     Component: (Component.changed,),
     Scheduler: (Scheduler.open,),
     Made: (Made.open,),
+    Product: (Product.changed,),
     Helper: ("params",),
 }
 

@@ -10,7 +10,7 @@ from worker.judging.facts.loading import (
     USUAL_CLASSES,
 )
 from worker.judging.facts.models import canonical_id, model_of
-from worker.judging.facts.parts import COMPONENTS, UNSEEN
+from worker.judging.facts.parts import CHANGED_BY_METHODS, COMPONENTS, UNSEEN
 from worker.judging.facts.signatures import parts_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
@@ -23,26 +23,26 @@ from worker.judging.static.operations.attributes import write
 from worker.judging.static.values import Lib, Unknown, Value
 
 
-def build(interpreter: Interpreter, name: str, method: str, given: Arguments) -> Value:
-    """Return what ``Name(…)``, or a class method that loads or converts, makes."""
+def build(interpreter: Interpreter, cls: str, method: str, given: Arguments) -> Value:
+    """Return what ``cls(…)``, or a class method that loads or converts, makes."""
     if method in ("from_pretrained", "from_single_file"):
         model_id = _model_named(given)
-        pipe = _new(_class_of(name, model_id, given), model_id, given)
+        pipe = _new(_class_of(cls, model_id, given), model_id, given)
         pipe.slots[Pipeline.settings] = _options(given)
     elif method == "from_pipe":
-        pipe = _from_parts(name, given.get("pipeline", 0), given)
-        _convert(interpreter, name, pipe, given)
+        pipe = _from_parts(cls, given.get("pipeline", 0), given)
+        _convert(interpreter, cls, pipe, given)
     elif method == "":
-        pipe = _from_parts(name, (given.spread or {}).get(AbstractDict.parts_of), given)
+        pipe = _from_parts(cls, (given.spread or {}).get(AbstractDict.parts_of), given)
     else:
-        return Unknown(Why.RESULT(function=f"{name}.{method}"))
-    unet = pipe.slots.get("unet")
-    if isinstance(unet, Component) and unet.home is None:
-        unet.slots[Component.home] = pipe.settings
+        return Unknown(Why.RESULT(function=f"{cls}.{method}"))
+    for part in pipe.slots.values():
+        if isinstance(part, Component) and part.home is None:
+            part.slots[Component.home] = pipe.settings
     interpreter.built.append(pipe)
-    for part, value in given.keywords.items():
-        if part in COMPONENTS - UNSEEN and not (value is None and part in _NONE_ANYWAY):
-            write(interpreter, pipe, part, value)
+    for name, value in given.keywords.items():
+        if name in COMPONENTS - UNSEEN and not (value is None and name in _NONE_ANYWAY):
+            write(interpreter, pipe, name, value)
     return pipe
 
 
@@ -181,7 +181,11 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
     device_map = given.get("device_map")
     scheduler = given.get("scheduler")
     known = parts_of(cls) if isinstance(cls, str) else None
-    unet = Component({Component.of: model_id, Component.role: "unet"})
+    # Made at once, so that a part is the same whichever path of the file looks at it first.
+    own = {"unet"} if known is None else known & CHANGED_BY_METHODS | known & {"vae"}
+    parts = {
+        name: Component({Component.of: model_id, Component.role: name}) for name in sorted(own)
+    }
     return Pipeline(
         {
             Pipeline.cls: cls,
@@ -189,7 +193,7 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
             Pipeline.dtype: dtype_name(dtype),
             Pipeline.device: "cpu" if device_map is None else device_name(device_map),
             Pipeline.scheduler: schedulers.default_of(model_id) if scheduler is None else scheduler,
-            **({} if known is not None and "unet" not in known else {"unet": unet}),
+            **parts,
             Pipeline.replaced: AbstractDict(),
             Pipeline.settings: AbstractDict(),
             Pipeline.tgate: None,

@@ -96,18 +96,18 @@ def _acting(state: State) -> Slots:
 
 def _active(state: State) -> Slots:
     """Return the adapters that act, and their weights; of several without any peft chooses."""
-    if state.weights is None:
-        weights: Value = AbstractList.of((1.0,))
-        if len(state.loaded) > 1:
-            weights = Unknown(Why.REPEATED_CALL(method="load_lora_weights"), len(state.loaded))
-        adapters = tuple(entry for _, entry in state.loaded)
-        return {"adapters": AbstractList.of(adapters), "weights": weights}
     loaded = dict(state.loaded)
+    default = tuple((name, 1.0) for name in loaded)
+    given = default if state.weights is None else state.weights
     # Their sum does not depend on their order.
-    chosen = sorted(state.weights, key=lambda item: repr(fingerprint(loaded[item[0]])))
+    chosen = sorted(given, key=lambda item: repr(fingerprint(loaded[item[0]])))
+    weights: Value = AbstractList.of(tuple(weight for _, weight in chosen))
+    if state.weights is None and len(loaded) > 1:
+        order = fingerprint(tuple(loaded.values()))
+        weights = Unknown(Why.REPEATED_CALL(method="load_lora_weights"), order)
     return {
         "adapters": AbstractList.of(tuple(loaded[name] for name, _ in chosen)),
-        "weights": AbstractList.of(tuple(weight for _, weight in chosen)),
+        "weights": weights,
     }
 
 

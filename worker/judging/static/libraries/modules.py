@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from worker.judging.facts.functions import CACHES
 from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.libraries import accelerators, contexts, loading, products, schedulers
+from worker.judging.static.libraries import (
+    accelerators,
+    contexts,
+    loading,
+    pipelines,
+    products,
+    schedulers,
+)
 from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
 from worker.judging.static.operations.builtins import call_standard
 from worker.judging.static.values import (
@@ -96,6 +104,9 @@ def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) 
         return context
     if contexts.set_switch(interpreter, function, arguments):
         return None
+    computed = products.call_function(interpreter, function.path, arguments)
+    if computed is not MISSING:
+        return computed
     if function.root == "diffusers":
         return call_diffusers(interpreter, function, arguments)
     if function.root in IMPORTED_PACKAGES:
@@ -133,7 +144,7 @@ def _give_to(interpreter: Interpreter, function: Lib, arguments: Arguments) -> N
 def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments) -> Value:
     """Return what a class, or a class method, of diffusers makes."""
     name, method = function.last, ""
-    if not name[:1].isupper():
+    if not name[:1].isupper() and name not in CACHES:
         name, method = function.owner, function.last
     if method == "__init__":
         return None
@@ -145,6 +156,11 @@ def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments
         return made
     if method in ("from_pretrained", "from_single_file", "from_config"):
         return loading.load_part(name, method, arguments)
+    model = arguments.get("module", 0)
+    if name in CACHES and isinstance(model, Component):
+        config = arguments.get("config", 1)
+        pipelines.give_cache(interpreter, model, config, known_to_it=False)
+        return None
     _give_to(interpreter, function, arguments)
     plain = [*arguments.positional, *arguments.keywords.values()]
     key = (function.path, tuple(map(repr, plain)), tuple(arguments.keywords))

@@ -18,7 +18,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments, is_default
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.joining import Spend, clone, key_of, same
-from worker.judging.static.libraries import accelerators, refusals, schedulers
+from worker.judging.static.libraries import accelerators, products, refusals, schedulers
 from worker.judging.static.libraries.contexts import ambient_settings
 from worker.judging.static.libraries.loading import replaced_parts
 from worker.judging.static.objects import (
@@ -42,6 +42,8 @@ from worker.judging.static.values import (
 # What a part may have of its own, and the pipeline's field that it then differs from.
 _PART_SETTINGS: dict[Field[Value], Field[Value] | None] = {
     Component.compile: None,
+    Component.weights: None,
+    Component.cache: None,
     Component.layout: None,
     Component.fused: None,
     Component.dtype: Pipeline.dtype,
@@ -74,11 +76,17 @@ def call_pipeline(
         if through_tgate:
             tgate = accelerators.tgate_arguments(pipe.tgate, values)
             interpreter.store.assign(pipe, Pipeline.tgated, True)
-        slots["accelerators"] = accelerators.findings(interpreter, pipe, tgate)
+        slots["accelerators"] = _with_fed(accelerators.findings(interpreter, pipe, tgate), values)
         arguments = _Given(values, given.open, interpreter.spend)
         slots.update(_call_fields(pipe.cls, pipe.model_id, arguments))
     interpreter.record_call(Call(slots))
-    return Unknown(Why.PIPELINE_OUTPUT())
+    return products.output(interpreter, dict(slots))
+
+
+def _with_fed(own: Value, values: Slots) -> Value:
+    """Return a call's accelerators with those of the calls whose outputs it is given."""
+    fed = products.fed_accelerators(values)
+    return AbstractDict({**own.slots, **fed}) if fed and isinstance(own, AbstractDict) else own
 
 
 def pipeline_fields(pipe: Pipeline) -> Slots:
@@ -105,6 +113,8 @@ def _settings(pipe: Pipeline) -> Value:
         found |= pipe.options.slots
     for name in sorted(COMPONENTS & pipe.slots.keys()):
         part = pipe.slots[name]
+        if isinstance(part, Unknown) and not _is_replaced(pipe, name):
+            found[name] = part
         if not isinstance(part, Component):
             continue
         if Component.changed in part.slots:
@@ -114,6 +124,10 @@ def _settings(pipe: Pipeline) -> Value:
             if own in part.slots and not same(part.slots[own], present):
                 found[f"{name} {own.name}"] = part.slots[own]
     return AbstractDict(found)
+
+
+def _is_replaced(pipe: Pipeline, name: str) -> bool:
+    return not isinstance(pipe.replaced, AbstractDict) or name in pipe.replaced.slots
 
 
 def _with_ambient(interpreter: Interpreter, pipe: Pipeline, settings: Value) -> Value:
@@ -131,7 +145,8 @@ def _unknown_pipeline(pipe: Unknown) -> Slots:
 
 def _call_values(interpreter: Interpreter, cls: Value, given: Arguments) -> dict[str, Value]:
     """Return a call's arguments under their names."""
-    values = given.named(_signature(cls).order, {})
+    named = given.named(_signature(cls).order, {})
+    values = {name: products.as_of_now(interpreter, value) for name, value in named.items()}
     if "inference_step" in values and "num_inference_steps" not in values:
         interpreter.note(Why.STEPS_IGNORED())
         values["num_inference_steps"] = values.pop("inference_step")

@@ -18,7 +18,7 @@ from worker.judging.static.arguments import Arguments, without_defaults
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import digest, fingerprint
-from worker.judging.static.libraries import accelerators, lora
+from worker.judging.static.libraries import accelerators, lora, products
 from worker.judging.static.libraries.pipeline_calls import call_pipeline
 from worker.judging.static.libraries.placement import (
     MOVES,
@@ -31,7 +31,9 @@ from worker.judging.static.objects import (
     AbstractDict,
     AbstractList,
     Component,
+    Computed,
     Field,
+    Made,
     Part,
     Pipeline,
     Slots,
@@ -158,9 +160,42 @@ def call_component(
         return part
     if method == "compile":
         interpreter.store.assign(part, Component.compile, compilation(given))
+    elif method == "load_state_dict" and isinstance(state := given.get("state_dict", 0), Computed):
+        interpreter.store.assign(part, Component.weights, products.as_of_now(interpreter, state))
+    elif method == "enable_cache":
+        give_cache(interpreter, part, given.get("config", 0), known_to_it=True)
+    elif method == "disable_cache" and part.knows_cache is True:
+        interpreter.store.drop(part.slots, Component.cache)
+        interpreter.store.assign(part, Component.knows_cache, False)
+    elif method == "disable_cache" and part.knows_cache is False:
+        pass  # it warns that there is none, also where a function gave it one
     elif method == "fuse_qkv_projections":
         interpreter.store.assign(part, Component.fused, True)
     elif method not in NEUTRAL_PART_METHODS:
         keywords = [item for pair in given.keywords.items() for item in pair]
         change(interpreter, part, method, *given.positional, *keywords)
     return Part(Why.RESULT(function=method), owner=part)
+
+
+def give_cache(
+    interpreter: Interpreter, part: Component, config: Value, *, known_to_it: bool
+) -> None:
+    """Give a model one of diffusers' caches; ``enable_cache`` is known to the model, a function not.
+
+    Raises:
+        Raised: the model knows that it has one already.
+    """
+    if known_to_it and part.knows_cache is True:
+        raise Raised("ValueError", Why.REFUSES(cls="enable_cache", name="config"))
+    if not isinstance(config, Made):
+        change(interpreter, part, "enable_cache", config)
+        return
+    before = part.slots.get(Component.cache, MISSING)
+    after = products.as_of_now(interpreter, config)
+    if before is not MISSING:
+        keys = fingerprint(before), fingerprint(after)
+        key = None if None in keys else digest(*keys)
+        after = Unknown(Why.REPEATED_CALL(method="enable_cache"), key)
+    interpreter.store.assign(part, Component.cache, after)
+    if known_to_it:
+        interpreter.store.assign(part, Component.knows_cache, True)

@@ -10,11 +10,13 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
 from worker.judging.static.joining import digest, fingerprint, key_of
+from worker.judging.static.libraries import products
 from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractObject,
     Component,
+    Computed,
     Helper,
     Instance,
     Made,
@@ -48,6 +50,8 @@ ELEMENT = "an element"  # what is changed where no attribute is
 
 def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
     """Return ``owner.name``."""
+    if isinstance(owner, Computed) and name not in PLAIN_ATTRIBUTES:
+        return products.attribute(interpreter, owner, name)
     if isinstance(owner, Part) and name not in PLAIN_ATTRIBUTES and owner.name != "config":
         return owner.inner(name)
     if isinstance(owner, Unknown):

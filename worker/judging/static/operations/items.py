@@ -6,10 +6,12 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.libraries import products
 from worker.judging.static.objects import (
     AbstractClass,
     AbstractDict,
     AbstractList,
+    Computed,
     Instance,
     Part,
     SchedulerConfig,
@@ -35,6 +37,8 @@ def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
         return _parametrized(interpreter, container, key)
     if isinstance(container, Lib) and container.root in ("typing", "builtins", "collections"):
         return container  # list[int] is a list
+    if isinstance(container, Computed):
+        return products.element_of(interpreter, container, key)
     if container == Lib("sys.modules") and isinstance(key, str):
         return Lib(key)
     if isinstance(container, AbstractDict) and container.parts_of and isinstance(key, str):
