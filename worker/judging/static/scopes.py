@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from worker.judging.static.objects import AbstractClass, Slots
-from worker.judging.static.values import Value
+from worker.judging.static.values import Lib, Unknown, Value
 
+# The slot of a module's scope that holds the modules imported with *, in order.
+STARS = Lib("import *")
 _NUMBERS = itertools.count()
 
 
@@ -40,8 +42,8 @@ class Scope:
     is_class: bool = False
     # By global and nonlocal.
     redirected: dict[str, Scope] = field(default_factory=dict)
-    # Modules imported with *.
-    stars: list[str] = field(default_factory=list)
+    # A comprehension's: what it binds by := is bound around it.
+    is_comprehension: bool = False
     # A class body's annotated names, in order.
     annotated: tuple[str, ...] = ()
     function: Function | None = None
@@ -98,6 +100,7 @@ class Partial:
     positional: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
     spread: Slots | None = None  # see Arguments
+    open: Unknown | None = None
 
 
 @dataclass(frozen=True, eq=False)

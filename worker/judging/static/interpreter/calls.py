@@ -77,7 +77,7 @@ def _call_partial(interpreter: Interpreter, function: Partial, arguments: Argume
     keywords = dict(function.keywords) | arguments.keywords
     positional = [*function.positional, *arguments.positional]
     spread = (function.spread or {}) | (arguments.spread or {})
-    merged = Arguments(positional, keywords, arguments.open, spread)
+    merged = Arguments(positional, keywords, arguments.open or function.open, spread)
     return interpreter.call(function.function, merged)
 
 

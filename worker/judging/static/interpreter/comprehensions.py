@@ -35,7 +35,7 @@ def _comprehend(
     failed = _generate(
         interpreter,
         node.generators,
-        Scope(Names(), scope),
+        Scope(Names(), scope, is_comprehension=True),
         lambda inner: results.append(interpreter.evaluate(node.elt, inner)),
     )
     return failed or tuple(results)
@@ -49,7 +49,7 @@ def _generator(interpreter: Interpreter, node: ast.GeneratorExp, scope: Scope) -
         return _generate(
             interpreter,
             node.generators,
-            Scope(Names(), scope),
+            Scope(Names(), scope, is_comprehension=True),
             lambda inner: visit(interpreter.evaluate(node.elt, inner)),
             source,
         )
@@ -75,7 +75,9 @@ def _dict_comprehension(interpreter: Interpreter, node: ast.DictComp, scope: Sco
         else:
             entries.slots[AbstractDict.open] = Unknown(Why.UNKNOWN_ENTRY())
 
-    failed = _generate(interpreter, node.generators, Scope(Names(), scope), add)
+    failed = _generate(
+        interpreter, node.generators, Scope(Names(), scope, is_comprehension=True), add
+    )
     return AbstractDict({AbstractDict.open: failed}) if failed else entries
 
 

@@ -268,7 +268,10 @@ def _slice(interpreter: Interpreter, node: ast.Slice, scope: Scope) -> Value:
 
 def _walrus(interpreter: Interpreter, node: ast.NamedExpr, scope: Scope) -> Value:
     value = interpreter.evaluate(node.value, scope)
-    assign(interpreter, node.target, value, scope)
+    outer = scope
+    while outer.is_comprehension and outer.parent is not None:
+        outer = outer.parent
+    assign(interpreter, node.target, value, outer)
     return value
 
 

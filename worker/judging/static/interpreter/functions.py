@@ -15,6 +15,7 @@ from worker.judging.static.interpreter.interpreter import (
     Raised,
     StatementHandler,
 )
+from worker.judging.static.interpreter.names import declare
 from worker.judging.static.libraries import contexts
 from worker.judging.static.objects import Lazy
 from worker.judging.static.scopes import Function, Names, Scope
@@ -79,6 +80,7 @@ def call_function(
 
 
 def _run_body(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> Value:
+    declare(interpreter, body, scope)
     waiting = len(interpreter.store.pending)
     try:
         done = interpreter.run_block(body, scope)

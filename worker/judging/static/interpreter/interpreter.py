@@ -12,7 +12,7 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.joining import join
 from worker.judging.static.objects import Call, Pipeline, Slots
 from worker.judging.static.operations import constants
-from worker.judging.static.scopes import Names, Scope
+from worker.judging.static.scopes import STARS, Names, Scope
 from worker.judging.static.undo_log import Ending, Pending, Store
 from worker.judging.static.values import (
     SLOT,
@@ -131,6 +131,8 @@ class Interpreter:
         self.built: list[Pipeline] = []
         # What a yield does in the running generator: collect, or run a with block's body.
         self.yields: list[Callable[[Value], None]] = []
+        # The global and nonlocal statements of each function's body, by its id.
+        self.declarations: dict[int, list[ast.Global | ast.Nonlocal]] = {}
         # How many branches on something unknown are entered.
         self.branching = 0
         # The ids of function nodes that some path used.
@@ -140,6 +142,7 @@ class Interpreter:
         # How many functions of the file are running within each other.
         self.calling = 0
         self._result = Names()
+        self.module.names[STARS] = ()
         self._steps = 0.0
         self._depth = 0
 

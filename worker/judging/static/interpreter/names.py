@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
@@ -17,8 +17,8 @@ from worker.judging.static.interpreter.interpreter import (
 )
 from worker.judging.static.objects import AbstractList, element
 from worker.judging.static.operations import attributes, constants, items
-from worker.judging.static.operations.iteration import take
-from worker.judging.static.scopes import Scope
+from worker.judging.static.operations.iteration import constants_of, take
+from worker.judging.static.scopes import STARS, Scope
 from worker.judging.static.values import (
     MISSING,
     SLOT,
@@ -42,8 +42,11 @@ def lookup(interpreter: Interpreter, name: str, scope: Scope) -> Value:
         target = inner.redirected.get(name, inner)
         if name in target.names and (target is scope or not target.is_class):
             return target.names[name]
-        interpreter.spend(SLOT * len(inner.stars))
-        for module in inner.stars:
+        stars = inner.names.get(STARS, ())
+        if isinstance(stars, Unknown):
+            return Unknown(stars.why)
+        for module in map(str, constants_of(stars)):
+            interpreter.spend(SLOT)
             brings = STAR_NAMES.get(module.partition(".")[0])
             if brings is None:
                 return Unknown(Why.MAY_COME_FROM(name=name, module=module))
@@ -103,12 +106,42 @@ def _import_from(interpreter: Interpreter, node: ast.ImportFrom, scope: Scope) -
     module = "." * node.level + (node.module or "")
     for alias in node.names:
         if alias.name == "*":
-            scope.stars.append(module)
+            _import_all(interpreter, module, scope)
             continue
         name = alias.asname or alias.name
         value = attributes.read(interpreter, Lib(module), alias.name)
         interpreter.store.put(scope.redirected.get(name, scope).names, name, value)
     return NEXT
+
+
+def _import_all(interpreter: Interpreter, module: str, scope: Scope) -> None:
+    """Import with *: of a module that is not known it may bring any name, also one that is bound."""
+    names = scope.names
+    if module.partition(".")[0] not in STAR_NAMES:
+        for name, value in list(names.items()):
+            if isinstance(name, str) and not isinstance(value, Lib) and not name.startswith("_"):
+                why = Why.MAY_COME_FROM(name=name, module=module)
+                interpreter.store.put(names, name, Unknown(why))
+    interpreter.store.put(names, STARS, (*constants_of(names.get(STARS, ())), module))
+
+
+def declare(interpreter: Interpreter, body: list[ast.stmt], scope: Scope) -> None:
+    """Take the global and nonlocal names of a function: they hold in all of it, run or not."""
+    known = interpreter.declarations.get(id(body))
+    if known is None:
+        known = interpreter.declarations[id(body)] = list(_declarations(body))
+    for node in known:
+        _redirect(interpreter, node, scope)
+
+
+def _declarations(body: list[ast.stmt]) -> Iterator[ast.Global | ast.Nonlocal]:
+    waiting: list[ast.AST] = [*body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            yield node
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.expr)):
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _redirect(interpreter: Interpreter, node: ast.Global | ast.Nonlocal, scope: Scope) -> Done:

@@ -17,7 +17,7 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import AbstractDict, AbstractList, Part
+from worker.judging.static.objects import AbstractDict, AbstractList, Part, element
 from worker.judging.static.operations import attributes, constants, containers, operators
 from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
@@ -91,8 +91,6 @@ def _try(interpreter: Interpreter, node: ast.Try, scope: Scope) -> Done:
     """Take the body to run through, unless it certainly raises."""
     try:
         done = interpreter.run_block(node.body, scope)
-        if done.kind == "next":
-            done = interpreter.run_block(node.orelse, scope)
     except Enough as end:
         # A generator is left in here: what follows waits for its end, if it does not end now.
         if end.closes:
@@ -111,6 +109,13 @@ def _try(interpreter: Interpreter, node: ast.Try, scope: Scope) -> Done:
         except Raised:
             interpreter.run_block(node.finalbody, scope)
             raise
+    else:
+        if done.kind == "next":  # what this raises no handler above it catches
+            try:
+                done = interpreter.run_block(node.orelse, scope)
+            except Raised:
+                interpreter.run_block(node.finalbody, scope)
+                raise
     last = interpreter.run_block(node.finalbody, scope)
     return done if last.kind == "next" else last
 
@@ -206,6 +211,10 @@ def _fits(
         if True in answers:
             return True
         return next((item for item in answers if isinstance(item, Unknown)), False)
+    for inner in ast.walk(pattern):
+        name = getattr(inner, "name", None) or getattr(inner, "rest", None)
+        if isinstance(name, str):
+            interpreter.store.put(scope.names, name, element(Unknown(Why.PATTERN())))
     return Unknown(Why.PATTERN())
 
 

@@ -190,7 +190,8 @@ def _expand_user(given: Arguments) -> Value:
 
 def _partial(given: Arguments) -> Value:
     keywords = tuple(given.keywords.items())
-    return Partial(given.get("", 0), tuple(given.positional[1:]), keywords, given.spread)
+    positional = tuple(given.positional[1:])
+    return Partial(given.get("", 0), positional, keywords, given.spread, given.open)
 
 
 def _data_class(given: Arguments) -> Value:
