@@ -41,13 +41,13 @@ from worker.judging.static.objects import (
 )
 from worker.judging.static.operations import (
     attributes,
-    command_line,
     constants,
     containers,
     instances,
     iteration,
     text,
 )
+from worker.judging.static.operations.standard import command_line
 from worker.judging.static.scopes import Bound, Context, Function, Partial, Super
 from worker.judging.static.values import (
     MISSING,

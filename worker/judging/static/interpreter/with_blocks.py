@@ -19,8 +19,8 @@ from worker.judging.static.interpreter.names import assign
 from worker.judging.static.libraries import contexts
 from worker.judging.static.objects import ExitStack, Instance, Lazy
 from worker.judging.static.operations import iteration, operators
-from worker.judging.static.operations.builtins import SUPPRESS
 from worker.judging.static.operations.instances import call_special
+from worker.judging.static.operations.standard.builtins import SUPPRESS
 from worker.judging.static.scopes import Context, Partial, Scope
 from worker.judging.static.values import MISSING, Lib, Unknown, Value
 

@@ -17,7 +17,7 @@ from worker.judging.static.libraries import (
     schedulers,
 )
 from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
-from worker.judging.static.operations.builtins import call_standard
+from worker.judging.static.operations.standard.builtins import call_standard
 from worker.judging.static.values import (
     MISSING,
     Lib,

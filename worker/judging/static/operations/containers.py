@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from typing import Any
 
 from worker.judging.reasons.codes import Why
@@ -19,7 +17,7 @@ from worker.judging.static.objects import (
     element,
 )
 from worker.judging.static.operations import constants, items
-from worker.judging.static.operations.iteration import collect, iter_call
+from worker.judging.static.operations.iteration import collect
 from worker.judging.static.values import (
     MAX_LENGTH,
     Unknown,
@@ -68,28 +66,6 @@ def sorted_call(interpreter: Interpreter, given: Arguments) -> Value:
     if isinstance(found, Unknown):
         return found
     return AbstractList.of(tuple(items[place] for place in found if isinstance(place, int)))
-
-
-def product_call(interpreter: Interpreter, given: Arguments) -> Value:
-    """Return ``itertools.product(…)``."""
-    columns = [collect(interpreter, value) for value in given.positional]
-    repeat = given.get("repeat", None, 1)
-    known = [items for items in columns if isinstance(items, tuple)]
-    if len(known) < len(columns) or not isinstance(repeat, int) or not 0 <= repeat < 10:
-        return Unknown(Why.UNKNOWN_PRODUCT())
-    if math.prod(map(len, known)) ** repeat > 10_000:
-        return Unknown(Why.LONG_PRODUCT())
-    return _iterator(interpreter, tuple(itertools.product(*known, repeat=repeat)))
-
-
-def _iterator(interpreter: Interpreter, items: tuple[Value, ...]) -> Value:
-    interpreter.spend(len(items) // 4)
-    return iter_call(interpreter, Arguments([items]))
-
-
-def set_call(interpreter: Interpreter, given: Arguments) -> Value:
-    """Return ``set(items)``."""
-    return make_set(collect(interpreter, given.get("", 0, ())))
 
 
 def make_set(items: tuple[Value, ...] | Unknown) -> AbstractList:

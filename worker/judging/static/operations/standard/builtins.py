@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 
 from worker.judging.facts.parts import COMPONENTS
 from worker.judging.facts.signatures import ancestors_of
@@ -31,12 +29,11 @@ from worker.judging.static.operations import (
     constants,
     containers,
     instances,
-    iteration,
     operators,
-    standard,
 )
-from worker.judging.static.operations.iteration import collect
-from worker.judging.static.scopes import Function, Kind, Names, Partial
+from worker.judging.static.operations.iteration import collect, lazily
+from worker.judging.static.operations.standard import classes, iterators, library, tasks
+from worker.judging.static.scopes import Function, Partial
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -68,31 +65,6 @@ CONTEXTS = frozenset(
         "torch.cuda.stream",
     ]
 )
-# Decorators that make a data class.
-DATA_DECORATORS = frozenset(
-    [
-        "attr.define",
-        "attr.frozen",
-        "attr.s",
-        "attrs.define",
-        "attrs.frozen",
-        "dataclasses.dataclass",
-        "pydantic.dataclasses.dataclass",
-    ]
-)
-# Decorators that leave what they decorate as it is, as far as anything here depends on it.
-PLAIN_DECORATORS = frozenset(
-    [
-        "abc.abstractmethod",
-        "enum.unique",
-        "functools.total_ordering",
-        "typing.final",
-        "typing.no_type_check",
-        "typing.overload",
-        "typing.override",
-        "typing.runtime_checkable",
-    ]
-)
 SUPPRESS = Lib("contextlib.suppress")
 SILENT = Lib("builtins.silent")  # what a decorator or context without consequence stands for
 EXITS = frozenset(["builtins.exit", "builtins.quit", "sys.exit", "os._exit", "os.abort"])
@@ -115,8 +87,6 @@ def call_standard(interpreter: Interpreter, function: Lib, given: Arguments) -> 
         return _OF_ARGUMENTS[name](given)
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](interpreter, given)
-    if name in standard.STANDARD:
-        return standard.STANDARD[name](interpreter, given)
     if name in constants.BUILTINS:
         return _pure(interpreter, name, given)
     return MISSING
@@ -194,67 +164,8 @@ def _partial(given: Arguments) -> Value:
     return Partial(given.get("", 0), positional, keywords, given.spread, given.open)
 
 
-def _data_class(given: Arguments) -> Value:
-    """Do what ``dataclass`` does, as a decorator with options or without."""
-    cls = given.get("", 0)
-    if not isinstance(cls, AbstractClass):
-        return Partial(Lib("dataclasses.dataclass"), (), tuple(given.keywords.items()))
-    cls.is_data = given.get("init", default=True) is not False
-    return cls
-
-
-def _object_method(interpreter: Interpreter, given: Arguments, name: str) -> Value:
-    """Call a method of ``object``, past the hooks of the class."""
-    owner, attribute, value = (given.get("", place) for place in range(3))
-    if name == "__new__" and isinstance(owner, AbstractClass):
-        return Instance(Names(), owner)
-    if isinstance(owner, Instance) and isinstance(attribute, str):
-        if name == "__getattribute__":
-            return instances.read_plainly(interpreter, owner, attribute)
-        if name == "__setattr__":
-            instances.write_plainly(interpreter, owner, attribute, value)
-        if name == "__delattr__":
-            interpreter.store.drop(owner.slots, attribute)
-        return None
-    if name in ("__init__", "__init_subclass__", "__setattr__", "__delattr__"):
-        if not isinstance(attribute, (str, type(None))):
-            taint(interpreter, [owner, value], Why.UNKNOWN_ATTRIBUTE())
-        return None
-    return Unknown(Why.RESULT(function=f"object.{name}"))
-
-
-def _object_methods() -> dict[str, Callable[[Interpreter, Arguments], Value]]:
-    names = ("getattribute", "setattr", "delattr", "init", "new", "init_subclass")
-    return {f"object.__{name}__": partial(_object_method, name=f"__{name}__") for name in names}
-
-
-def _with_kind(kind: Kind, *, is_cached: bool = False) -> Callable[[Arguments], Value]:
-    def decorate(given: Arguments) -> Value:
-        function = given.get("", 0)
-        if not isinstance(function, Function):
-            return Unknown(Why.FUNCTION_ATTRIBUTE())
-        setter = given.get("fset", 1)
-        return replace(function, kind=kind, is_cached=is_cached, setter=setter)
-
-    return decorate
-
-
 def _null_context(given: Arguments) -> Value:
-    return iteration.lazily(lambda visit: visit(given.get("enter_result", 0)))
-
-
-def _property_setter(given: Arguments) -> Value:
-    """Do ``@name.setter``: the property is the first argument."""
-    found, setter = given.get("", 0), given.get("", 1)
-    return replace(found, setter=setter) if isinstance(found, Function) else found
-
-
-def _field(given: Arguments) -> Value:
-    return Partial(Lib("dataclasses.field"), (), tuple(given.keywords.items()))
-
-
-def _namespace(given: Arguments) -> Value:
-    return Instance(Names(given.keywords), AbstractClass({}, "SimpleNamespace"))
+    return lazily(lambda visit: visit(given.get("enter_result", 0)))
 
 
 def _attributes_of(interpreter: Interpreter, given: Arguments) -> Value:
@@ -377,42 +288,30 @@ def _is_pipeline(pipe: Pipeline, classes: tuple[Value, ...]) -> bool | Unknown:
 
 # What only looks at its arguments.
 _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
+    **classes.OF_ARGUMENTS,
     "torch.device": _device,
     "os.fspath": _first,
     "os.path.expanduser": _expand_user,
+    "contextlib.contextmanager": _first,
+    "contextlib.asynccontextmanager": _first,
+    "contextlib.ExitStack": lambda given: ExitStack(),
+    "contextlib.suppress": lambda given: Partial(SUPPRESS, tuple(given.positional), ()),
+    "contextlib.nullcontext": _null_context,
     "typing.cast": lambda given: given.get("val", 1),
     "copy.copy": lambda given: shallow(given.get("", 0)),
     "functools.partial": _partial,
-    "dataclasses.field": _field,
-    "types.SimpleNamespace": _namespace,
     "importlib.import_module": _module,
     "__import__": _module,
     "isinstance": _isinstance,
     "range": containers.make_range,
     "print": lambda given: None,
 }
-_OF_ARGUMENTS |= {
-    "staticmethod": _with_kind("static"),
-    "classmethod": _with_kind("class"),
-    "property": _with_kind("property"),
-    "functools.cached_property": _with_kind("property", is_cached=True),
-    "concurrent.futures.ThreadPoolExecutor": lambda given: Lib("concurrent.futures.executor"),
-    "concurrent.futures.executor.shutdown": lambda given: None,
-    "concurrent.futures.thread.ThreadPoolExecutor": lambda given: Lib(
-        "concurrent.futures.executor"
-    ),
-    "contextlib.contextmanager": _first,
-    "contextlib.asynccontextmanager": _first,
-    "contextlib.ExitStack": lambda given: ExitStack(),
-    "contextlib.suppress": lambda given: Partial(SUPPRESS, tuple(given.positional), ()),
-    "contextlib.nullcontext": _null_context,
-    "property.setter": _property_setter,
-    "property.deleter": _first,
-    **dict.fromkeys(DATA_DECORATORS, _data_class),
-    **dict.fromkeys(PLAIN_DECORATORS, _first),
-}
 # What changes something, calls something, or costs work that is counted.
 _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
+    **classes.FUNCTIONS,
+    **iterators.ITERATORS,
+    **library.STANDARD,
+    **tasks.TASKS,
     "exec": _dynamic,
     "eval": _dynamic,
     "globals": _dynamic,
@@ -427,37 +326,5 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "hasattr": _hasattr,
     "dict": containers.make_dict,
     "collections.OrderedDict": containers.make_dict,
-    "asyncio.create_task": iteration.started_call,
-    "asyncio.ensure_future": iteration.started_call,
-    "asyncio.gather": iteration.gather_call,
-    "asyncio.run": iteration.run_call,
-    "asyncio.wait_for": iteration.run_call,
-    "all": iteration.decide(decisive=False),
-    "any": iteration.decide(decisive=True),
-    "enumerate": iteration.enumerate_call,
-    "concurrent.futures.executor.map": iteration.pool_map_call,
-    "concurrent.futures.executor.submit": iteration.submit_call,
-    "filter": iteration.filter_call,
-    "frozenset": containers.set_call,
-    "iter": iteration.iter_call,
-    "itertools.chain": iteration.chain_call,
-    "itertools.chain.from_iterable": iteration.chain_of_call,
-    "itertools.count": iteration.count_call,
-    "itertools.filterfalse": iteration.filter_false_call,
-    "itertools.islice": iteration.islice_call,
-    "itertools.product": containers.product_call,
-    "itertools.repeat": iteration.repeat_call,
-    "itertools.zip_longest": iteration.zip_longest_call,
-    "itertools.starmap": iteration.starmap_call,
-    "list": iteration.as_list,
-    "map": iteration.map_call,
-    "next": iteration.next_call,
-    "reversed": iteration.reversed_call,
-    "set": containers.set_call,
-    "tqdm.auto.tqdm": iteration.iter_call,
-    "tqdm.tqdm": iteration.iter_call,
-    "tuple": iteration.as_tuple,
-    "zip": iteration.zip_call,
     "sorted": containers.sorted_call,
-    **_object_methods(),
 }

@@ -21,7 +21,6 @@ from worker.judging.static.objects import (
 )
 from worker.judging.static.operations import (
     attributes,
-    command_line,
     constants,
     containers,
     items,
@@ -29,6 +28,7 @@ from worker.judging.static.operations import (
     operators,
 )
 from worker.judging.static.operations.iteration import collect
+from worker.judging.static.operations.standard import command_line
 from worker.judging.static.scopes import Bound, Function, Names, Partial
 from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_constant
 

@@ -1,0 +1,1 @@
+"""What Python's built-in and standard functions do: tables of small functions."""
