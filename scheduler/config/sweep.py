@@ -141,8 +141,7 @@ class Sweep:
                 }
             )
         )
-        for task in self.tasks:
-            state.update(_canonical((task.id, self.digest(task))))
+        state.update("".join(f"{task.id} {self.digest(task)}\n" for task in self.tasks).encode())
         return state.hexdigest()
 
     @cached_property
