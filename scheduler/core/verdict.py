@@ -243,12 +243,21 @@ class Evidence:
     earlier: Verdict | None = None
     # Why its log's disk takes nothing more, if it does not.
     disk_trouble: str | None = None
+    # Which of its own files took the room, if the disk was full and one did.
+    took_room: str | None = None
     # Bytes: the least that was free on its device, at its start or in its last seconds. None: not known.
     least_free: int | None = None
 
 
 def decide(evidence: Evidence) -> Verdict:
     """Return the verdict on an attempt."""
+    verdict = _decide(evidence)
+    if verdict.kind is Kind.DISK_FULL and evidence.took_room is not None:
+        return Verdict(Kind.TOO_MUCH_OUTPUT, f"{verdict.cause}; {evidence.took_room}")
+    return verdict
+
+
+def _decide(evidence: Evidence) -> Verdict:
     if evidence.earlier is not None:
         return evidence.earlier
     if not evidence.of_today:

@@ -264,7 +264,7 @@ class Dispatcher:
                 until = self._clock.time_of_day(action.until)
                 self._emit(je.DeviceSetAside(action.device, until, set_aside_text(action.cause)))
             case ev.Paused():
-                self._emit(je.SweepPaused(action.why))
+                self._outcomes.tell_pause(action.why)
             case ev.Resumed():
                 self._emit(je.SweepResumed())
             case ev.Draining():

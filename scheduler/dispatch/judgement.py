@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Rules, Sweep, Task
+from scheduler.config.units import format_size
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import (
     DISK_ERRNOS,
@@ -35,9 +37,9 @@ from scheduler.storage.attempts_file import (
     latest,
     read_attempts,
 )
-from scheduler.storage.checkpoints import why_not_there
-from scheduler.storage.logs import LogFacts, last_summary, read_log
-from scheduler.storage.paths import SweepPaths
+from scheduler.storage.checkpoints import logs_by_task, why_not_there
+from scheduler.storage.logs import LogFacts, breaks_off, last_summary, read_log
+from scheduler.storage.paths import SweepPaths, room_of
 from scheduler.storage.regular_files import aside_name
 
 # No such program, not a program, not allowed, a command line too long: the same the next time.
@@ -52,6 +54,10 @@ WRONG_PROGRAM = frozenset(
         errno.ENAMETOOLONG,
     }
 )
+
+
+# Bytes of a task's files that may have filled a disk; of a small disk a tenth will do.
+MUCH_ROOM = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,7 @@ def judge_attempt(
     sweep: Sweep,
     known: AttemptRecord | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    full_at: float = 0.0,
 ) -> Judgement:
     """Read the end of a task's last attempt and its log, and judge it; record the verdict of a failure.
 
@@ -109,6 +116,7 @@ def judge_attempt(
         sweep: what is asked for today.
         known: what the dispatcher knows of the attempt, should its file have been removed.
         stopped: asked again and again while its log is read whether to leave.
+        full_at: when files were last seen to find no room (time of day).
 
     Raises:
         ReadingStopped: it was.
@@ -133,7 +141,11 @@ def judge_attempt(
     )
     verdict = decide(evidence)
     if verdict.kind in MAYBE_DISK_FULL and evidence.earlier is None:
-        verdict = decide(replace(evidence, disk_trouble=_disk_trouble(paths)))
+        trouble = _disk_trouble(paths) or _was_full(last, paths.log(task.id), full_at)
+        evidence = replace(evidence, disk_trouble=trouble)
+        verdict = decide(evidence)
+    if verdict.kind is Kind.DISK_FULL and evidence.earlier is None:
+        verdict = decide(replace(evidence, took_room=_took_room(task.id, paths)))
     ended = last.ended.ended if last is not None and last.ended is not None else None
     at = time.time() if ended is None else ended
     if not of_today and evidence.earlier is None:
@@ -226,11 +238,32 @@ def _least_free(attempt: AttemptRecord | None) -> int | None:
 
 
 def _disk_trouble(paths: SweepPaths) -> str | None:
-    """Return why the logs' disk takes nothing more, or None if it does."""
-    trouble = why_not_writable(paths.logs)
-    if trouble is None or trouble.errno not in DISK_ERRNOS:
+    """Return why the disk of logs or of results takes nothing more, or None if both do."""
+    for folder in (paths.logs, paths.checkpoints):
+        trouble = why_not_writable(folder)
+        if trouble is not None and trouble.errno in DISK_ERRNOS:
+            return f"{folder}: {trouble.strerror}"
+    return None
+
+
+def _was_full(attempt: AttemptRecord | None, log: Path, full_at: float) -> str | None:
+    """Say so if the disk was full while an attempt ran, and its log is empty or breaks off."""
+    started = attempt.started.started if attempt is not None else None
+    if started is None or full_at < started or not breaks_off(log):
         return None
-    return f"{paths.logs}: {trouble.strerror}"
+    return "its log breaks off, and the disk was full while it ran"
+
+
+def _took_room(task: str, paths: SweepPaths) -> str | None:
+    """Say which of a task's files took the room of a full disk; None: others did, as far as can be told."""
+    own = {path: room_of(path) for path in logs_by_task(paths.logs).get(task, ())}
+    own[paths.results(task)] = room_of(paths.results(task))
+    disk = os.statvfs(paths.logs)
+    much = min(MUCH_ROOM, disk.f_blocks * disk.f_frsize // 10)
+    if sum(own.values()) < max(much, paths.largest_file()[1] // 2):
+        return None
+    path, room = max(own.items(), key=lambda item: item[1])
+    return f"its own {path.name} took the room: {format_size(room)}"
 
 
 def checkpoint_content(

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from scheduler.config.sweep import Sweep
+from scheduler.config.units import format_size
 from scheduler.core import events as ev
-from scheduler.core.journal_events import AttemptFailed, JournalEvent, TaskCompleted, TaskFailed
+from scheduler.core.journal_events import (
+    AttemptFailed,
+    JournalEvent,
+    SweepPaused,
+    TaskCompleted,
+    TaskFailed,
+)
 from scheduler.core.texts import give_up_text
+from scheduler.core.verdict import DISK_ERRNOS, Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import (
     Judgement,
@@ -28,6 +39,7 @@ from scheduler.storage.paths import SweepPaths, size_of
 
 # Too many open files, too many processes, no memory.
 _ERRNOS_OF_NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
+_WORTH_NAMING = 1 << 20  # bytes
 LONG_LOG = 1 << 18  # bytes; a shorter log is read sooner than it is handed to a thread
 
 Handle = Callable[[ev.Event], None]
@@ -56,6 +68,7 @@ class Outcomes:
         self._emit = emit
         self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
+        self._full_at = 0.0  # when files last found no room: time of day
         self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
 
     def judge(self, task: str, known: AttemptRecord) -> None:
@@ -66,7 +79,9 @@ class Outcomes:
         self, task: str, known: AttemptRecord | None, then: Callable[[Judgement], None]
     ) -> None:
         def read(stopped: Callable[[], bool]) -> Callable[[], None]:
-            judgement = judge_attempt(self._tasks[task], self._paths, self._sweep, known, stopped)
+            judgement = judge_attempt(
+                self._tasks[task], self._paths, self._sweep, known, stopped, self._full_at
+            )
             return partial(then, judgement)
 
         if size_of(self._paths.log(task)) < LONG_LOG:
@@ -89,6 +104,10 @@ class Outcomes:
                     foreign=record.foreign is not None,
                 )
             )
+        if verdict.kind is Kind.DISK_FULL:
+            self._full_at = time.time()
+        elif verdict.kind is Kind.TOO_MUCH_OUTPUT:
+            self.check_disk()  # it may have taken all there was
         attempt = past_attempt(record, verdict, self._clock)
         if record.started.digest != self._sweep.digest(self._tasks[task]):
             attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
@@ -178,6 +197,8 @@ class Outcomes:
 
     def files_in_trouble(self, error: OSError, task: str | None = None) -> None:
         """Tell the core that files cannot be written (``task``: its checkpoint could not)."""
+        if error.errno in DISK_ERRNOS:
+            self._full_at = time.time()
         where = error.filename or self._paths.checkpoints  # a write does not name its file
         why = (
             str(error.strerror)
@@ -185,6 +206,17 @@ class Outcomes:
             else f"{where}: {error.strerror}"
         )
         self._handle(ev.WriteFailed(why, task))
+
+    def tell_pause(self, why: str) -> None:
+        """Record a pause; if it is for want of room, with the file that takes the most of it."""
+
+        def look() -> Callable[[], None]:
+            text = why
+            if any(os.strerror(number) in why for number in (errno.ENOSPC, errno.EDQUOT)):
+                text += _what_takes_room(self._paths)
+            return partial(self._emit, SweepPaused(text))
+
+        self._writer.submit(look)
 
     def check_disk(self) -> None:
         """Try whether files can be written again; the core hears of it."""
@@ -200,3 +232,14 @@ class Outcomes:
             if trouble is not None:
                 return partial(self.files_in_trouble, trouble)
         return partial(self._handle, ev.DiskWritable())
+
+
+def _what_takes_room(paths: SweepPaths) -> str:
+    path, room = paths.largest_file()
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(paths.logs)
+        if disk.f_files and not disk.f_favail:
+            return ": there are too many files (no inode is free)"
+    if room < _WORTH_NAMING:
+        return ""
+    return f"; the sweep's largest file is {path} ({format_size(room)})"

@@ -62,6 +62,18 @@ def last_summary(path: Path) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
+def breaks_off(log: Path) -> bool:
+    """Say whether a log is there and empty, or its last line has no end."""
+    try:
+        with open_binary(log) as file:
+            if file.seek(0, os.SEEK_END) == 0:
+                return True
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) not in (b"\n", b"\r")
+    except OSError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class LogFacts:
     """What a checkpoint records of the log that proved it; one of the digests is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -65,9 +66,30 @@ class SweepPaths:
         """Return the log of the newest attempt."""
         return self.logs / f"{task}.log"
 
+    def largest_file(self) -> tuple[Path, int]:
+        """Return the file below both folders that takes the most room, and how many bytes that is."""
+        found = [(0, self.logs)]
+        for folder in (self.logs, self.checkpoints):
+            try:
+                with os.scandir(folder) as entries:
+                    found += [(room_of(path := Path(entry.path)), path) for entry in entries]
+            except OSError:
+                continue
+        room, path = max(found)
+        return path, room
+
     def old_log(self, task: str, number: int) -> Path:
         """Return the log of an earlier attempt."""
         return self.logs / f"{task}.log.{number}"
+
+
+def room_of(path: Path) -> int:
+    """Return the bytes that a regular file takes on its disk: fewer than its size where it has holes."""
+    try:
+        state = path.lstat()
+    except OSError:
+        return 0
+    return state.st_blocks * 512 if stat.S_ISREG(state.st_mode) else 0
 
 
 def size_of(path: Path) -> int:

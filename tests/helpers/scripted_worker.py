@@ -88,6 +88,11 @@ def do(word, argument):
         print(argument, flush=True)
     elif word == "stretch":  # the log: its new bytes are zeros that take no room
         os.ftruncate(1, os.fstat(1).st_size + int(argument))
+    elif word == "flood":  # the log, or the results file, until there is no room
+        path = "/proc/self/fd/1" if argument == "log" else os.environ["SWEEP_RESULTS"]
+        with open(path, "ab", buffering=0) as file:
+            while True:
+                file.write(b"cp: something went wrong, once more\n" * 1000)
     elif word == "chatter":
         print_long_lines()
     elif word == "raise":

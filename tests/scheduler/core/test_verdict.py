@@ -214,6 +214,8 @@ FULL = "/logs: No space left on device"
         (Evidence(Exit(signal=7), BAD, disk_trouble=FULL), Kind.DISK_FULL, FULL),
         (Evidence(Exit(0), BAD, disk_trouble=FULL), Kind.DISK_FULL, FULL),
         (Evidence(Exit(0), GOOD, disk_trouble=FULL), Kind.COMPLETED, "exit code 0"),
+        (Evidence(Exit(1), BAD, disk_trouble=FULL, took_room="its own"), Kind.TOO_MUCH_OUTPUT, "its own"),
+        (Evidence(Exit(1), BAD, took_room="its own"), Kind.FAILED, "exit code 1"),
         (Evidence(Exit(1), BAD, stop=TIMEOUT, disk_trouble=FULL), Kind.TIMEOUT, "too long"),
         # without a log nothing is proved, and nothing disproved
         (Evidence(Exit(0), LogScan(Rules()), has_log=False), Kind.LOST, "its log"),

@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scheduler.config.loader import read_sweep
+from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.judgement import judge_attempt
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.writer import CheckpointWriter, Readers
+from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 from tests.helpers.sweep_runner import SweepRunner
 
 Mount = Callable[..., None]
@@ -53,6 +58,17 @@ def fill(folder: Path) -> Path:
                 file.write(b"\0" * 4096)
         except OSError:
             return filler
+
+
+def fill_with_files(folder: Path) -> Iterator[Path]:
+    """Make files until the file system has none to give; yield them."""
+    for number in range(1000):
+        path = folder / f"file {number}"
+        try:
+            path.touch()
+        except OSError:
+            return
+        yield path
 
 
 def test_a_read_only_folder_is_told_at_the_start(runner: SweepRunner, mount: Mount) -> None:
@@ -102,6 +118,72 @@ def test_a_full_disk_pauses_the_sweep_until_there_is_room(
     assert ended.code == 0, ended.out
     assert [runner.starts(task) for task in ("a", "b", "silent", "c")] == [1, 2, 2, 1]
     assert json.loads(runner.paths.results("a").read_text()) == json.loads(measured)
+
+
+@pytest.mark.parametrize("what", ["log", "results"])
+def test_who_fills_the_disk_is_charged_for_it_and_named(
+    runner: SweepRunner, mount: Mount, what: str
+) -> None:
+    mount("-o", "size=8m")
+    runner.write(
+        {
+            "bad": f"gate; flood {what}",
+            "ok": ["print page of my own; gate; ok", "ok"],
+            "later": "ok",
+        },
+        retries={"max_attempts": 1},
+    )
+    running = runner.start()
+    gates = [runner.reach_gate(task) for task in ("bad", "ok")]
+    gates[0]()
+    name = {"log": runner.paths.log("bad"), "results": runner.paths.results("bad")}[what]
+    lines = [running.wait_for("paused: .*|bad: attempt 1 on .*: too much .*") for _ in range(2)]
+    said = " ".join(line.group() for line in lines)  # in either order
+    assert f"its own {name.name} took the room: " in said
+    assert re.search(rf"; the sweep's largest file is .*/{name.name} \([78] MiB\)", said)
+    gates[1]()
+    name.unlink()
+    ended = running.end()
+    assert ended.code == 1
+    assert runner.starts("bad") == 1
+    assert set(runner.paths.checkpoints.glob("*.done")) == {
+        runner.paths.done("ok"),
+        runner.paths.done("later"),
+    }
+
+
+def test_a_log_that_breaks_off_while_the_disk_is_full_is_charged_to_nobody(
+    runner: SweepRunner,
+) -> None:
+    """The disk has room again when it is judged."""
+    sweep = read_sweep(runner.write({"a": "ok", "b": "ok"}))
+    runner.paths.make_folders()
+    known = AttemptRecord(StartLine(1, "cpu:0", started=50.0), ended=EndLine(code=1, ended=60.0))
+    verdicts = {}
+    for content in ("", "half a li", "a line\n"):
+        runner.paths.log("a").write_text(content)
+        for full_at in (0.0, 49.0, 55.0):
+            judgement = judge_attempt(
+                sweep.tasks[0], runner.paths, sweep, deepcopy(known), full_at=full_at
+            )
+            verdicts[content, full_at] = judgement.verdict.kind
+            runner.paths.attempts("a").unlink(missing_ok=True)
+    free = {case for case, kind in verdicts.items() if kind is Kind.DISK_FULL}
+    assert free == {("", 55.0), ("half a li", 55.0)}
+
+
+def test_without_inodes_no_file_is_to_blame(runner: SweepRunner, mount: Mount) -> None:
+    mount("-o", "size=8m,nr_inodes=40")
+    runner.write({"a": "gate; ok"})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    (runner.root / "large").write_bytes(b"x" * 3_000_000)
+    many = list(fill_with_files(runner.root))
+    open_gate()
+    running.wait_for("paused: .*No space left on device: there are too many files")
+    for path in many:
+        path.unlink()
+    assert running.end().code == 0
 
 
 def test_a_sweep_that_is_paused_can_be_left_and_resumed(runner: SweepRunner, mount: Mount) -> None:
