@@ -59,6 +59,9 @@ OF_THE_SWEEP: dict[str, Callable[[SweepPaths], Path]] = {
     "probe": lambda paths: paths.checkpoints / ".room",
     "spec": lambda paths: paths.spec("cpu:0"),
     "supervisors": lambda paths: paths.supervisors,
+    "versions": lambda paths: paths.versions,
+    "record": lambda paths: paths.record,
+    "tasks": lambda paths: paths.tasks,
 }
 
 
