@@ -41,9 +41,22 @@ def test_images_with_nan_are_no_result(tmp_path, monkeypatch):
     assert summary.best is None or summary.best.label != "DeepCache 2/0"
 
 
-def test_a_baseline_that_overflows_is_a_mistake_of_the_section(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"contain NaN or Inf in torch\.float16"):
-        measure(tmp_path / "t.jsonl", section={"dtype": "float16", "guidance_scale": 1e6})
+@pytest.mark.parametrize(
+    ("dtype", "scale", "remedy"),
+    [
+        ("float16", 1e6, "set search.dtype to float32"),
+        # where there is no wider type, none is advised
+        (
+            "float32",
+            1e38,
+            "no type is wider, so look at the model's weights, and at prediction_type",
+        ),
+    ],
+)
+def test_a_baseline_that_overflows_is_a_mistake_of_the_section(tmp_path, dtype, scale, remedy):
+    words = rf"contain NaN or Inf in torch\.{dtype}: {remedy}"
+    with pytest.raises(ConfigurationError, match=words):
+        measure(tmp_path / "t.jsonl", section={"dtype": dtype, "guidance_scale": scale})
 
 
 class DisturbedOnce(Meter):
