@@ -379,10 +379,10 @@ def _doubts(
     """Return why checkpoints do not hold, by the tasks of those that do not."""
     doubts = {}
     for task in tasks:
-        path, digest = done[task.id].path, sweep.digest(task)
-        if logs is None and is_of_today(path, digest, sweep.settings_digest, sweep.runs_on):
+        entry, digest = done[task.id], sweep.digest(task)
+        if logs is None and is_of_today(entry, digest, sweep.settings_digest, sweep.runs_on):
             continue
-        checkpoint = read_object(path)
+        checkpoint = read_object(entry.path)
         log = logs.get(task.id) if logs is not None else None
         why = why_not_done(checkpoint, digest, log, sweep.runs_on)
         if why is None and has_other_rules(checkpoint or {}, sweep.settings_digest):

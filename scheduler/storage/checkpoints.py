@@ -91,12 +91,12 @@ def has_other_rules(checkpoint: Mapping[str, Any], settings: str) -> bool:
     return _SETTINGS.fullmatch(judged_by) is not None  # else it is damaged
 
 
-def is_of_today(path: str, digest: str, settings: str, runs_on: str | None) -> bool:
+def is_of_today(entry: os.DirEntry[str], digest: str, settings: str, runs_on: str | None) -> bool:
     """Say, fast, whether a checkpoint is whole, of these digests and, for sure, of this kind of device.
 
     A long one is not looked through.
     """
-    data = read_start(path)
+    data = read_start(entry)
     others = {"GPU": (b'": "cpu:',), "CPU": (b'": "GPU-', b'": "MIG-')}.get(runs_on or "", ())
     return not any(other in data for other in others) and (
         f'"digest": "{digest}"'.encode() in data

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from scheduler.storage.regular_files import open_binary, open_descriptor
+from scheduler.storage.regular_files import AS_DATA, open_binary, open_descriptor
 
 LARGEST = 1e100  # of a number; sums and products of some of them are still finite
 _MOST_DIGITS = 100  # of a whole number
@@ -43,10 +43,12 @@ def read_object(path: Path | str) -> dict[str, Any] | None:
     return parse_object(data) if len(data) <= _LARGEST_FILE else None
 
 
-def read_start(path: Path | str) -> bytes:
-    """Return a file's first bytes: all of it unless it is long; nothing where it cannot be read."""
+def read_start(entry: os.DirEntry[str]) -> bytes:
+    """Return a regular file's first bytes: all of it unless it is long; nothing where it cannot be read."""
+    if not entry.is_file(follow_symlinks=False):
+        return b""
     try:
-        descriptor = open_descriptor(path)
+        descriptor = os.open(entry.path, AS_DATA)  # as its folder says already, it is regular
     except OSError:
         return b""
     try:

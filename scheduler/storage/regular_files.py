@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-_ALWAYS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# Flags that follow no link and wait for nothing.
+AS_DATA = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MODE = 0o644
 _MOST_NAMES = 100  # for one draft; folders that nobody can remove stand at all others
 _KINDS: dict[Callable[[int], bool], str] = {
@@ -39,7 +40,7 @@ def open_descriptor(path: Path | str, flags: int = os.O_RDONLY) -> int:
         OSError: it cannot be opened.
     """
     try:
-        descriptor = os.open(path, flags | _ALWAYS, _MODE)
+        descriptor = os.open(path, flags | AS_DATA, _MODE)
     except OSError:
         if (what := _what_is_there(path)) is not None:
             raise _not_regular(what, path) from None
