@@ -9,11 +9,12 @@ NEUTRAL_CALL = frozenset(
     [
         "generator",
         "return_dict",
-        "callback",
         "callback_steps",
         "callback_on_step_end_tensor_inputs",
     ]
 )
+# An older argument that still counts although no signature names it.
+LEGACY_CALLBACK = "callback"
 # Formats of the images that are as good as each other; "latent" leaves out the decoding.
 DECODED = frozenset({"pil", "np", "pt"})
 # Defaults of call arguments where the pipeline's class, and so its signature, is not known.

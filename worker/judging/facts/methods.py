@@ -114,7 +114,9 @@ LORA_METHODS = frozenset(
 )
 # How the names of the methods begin that return nothing.
 CHANGING = ("disable_", "enable_", "fuse_", "load_", "set_", "unfuse_", "unload_")
-OFFLOADING = frozenset({"enable_model_cpu_offload", "enable_sequential_cpu_offload"})
+# After which a pipeline refuses to be moved to a GPU.
+SEQUENTIAL = "enable_sequential_cpu_offload"
+OFFLOADING = frozenset({"enable_model_cpu_offload", SEQUENTIAL})
 
 
 def effect_of(method: str) -> Effect:

@@ -76,6 +76,8 @@ SETTERS: Mapping[str, tuple[str, Mapping[object, object]]] = {
     "torch.set_default_device": ("torch.set_default_device", {}),
     "torch.set_num_threads": ("torch.set_num_threads", {}),
 }
+# How the names of environment variables begin that choose how everything is computed.
+COUNTING = ("DIFFUSERS_ATTN_", "NVIDIA_TF32_OVERRIDE", "TORCHDYNAMO_", "TORCHINDUCTOR_")
 # Without effect on what is computed in half precision.
 ONLY_FOR_FLOAT32 = frozenset({_TF32, "torch.backends.cudnn.allow_tf32"})
 HALVES = frozenset({"float16", "bfloat16"})

@@ -95,12 +95,17 @@ def call_helper(interpreter: Interpreter, helper: Helper, method: str, given: Ar
     if method == "disable":
         if enabled is None:
             raise Raised("KeyError", Why.NOT_ENABLED())
-        store.assign(unet, Component.deepcache, None)
+        # One beneath it stays.
+        left = None if enabled is helper else Unknown(Why.REPEATED_CALL(method=method))
+        store.assign(unet, Component.deepcache, left)
         store.assign(helper, Helper.twice, False)
     else:
         if enabled is helper:
             store.assign(helper, Helper.twice, True)
-        store.assign(unet, Component.deepcache, helper)
+        alone = enabled is helper or enabled is None
+        # A second helper wraps what the first has wrapped.
+        both = Unknown(Why.REPEATED_CALL(method=method))
+        store.assign(unet, Component.deepcache, helper if alone else both)
     return None
 
 

@@ -211,7 +211,8 @@ def _from_parts(name: str, source: Value, given: Arguments) -> Pipeline:
         pipe.slots[Pipeline.settings] = _options(given)
         return pipe
     pipe = _new(_class_of(name, source.model_id, given), source.model_id, given)
-    for slot in (*COMPONENTS, Pipeline.dtype, Pipeline.device, Pipeline.settings):
+    shared = (Pipeline.dtype, Pipeline.device, Pipeline.settings, Pipeline.tgated)
+    for slot in (*COMPONENTS, *shared):
         if slot in source.slots:
             pipe.slots[slot] = source.slots[slot]
     if "scheduler" not in given.keywords:

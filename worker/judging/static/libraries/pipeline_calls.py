@@ -5,6 +5,7 @@ from __future__ import annotations
 from worker.judging.facts.call_arguments import (
     CALL_DEFAULTS,
     DECODED,
+    LEGACY_CALLBACK,
     NEUTRAL_CALL,
     SAME_AS,
     SIZED,
@@ -193,7 +194,7 @@ class _Given:
                 name: clone(value, self._spend)
                 for name, value in self.values.items()
                 if name not in NEUTRAL_CALL
-                and not (signature.takes_more and name not in signature.order)
+                and not (signature.takes_more and name not in (*signature.order, LEGACY_CALLBACK))
                 and not (name in known and is_default(value, known[name]))
                 and not (name == "output_type" and value in DECODED)
             }

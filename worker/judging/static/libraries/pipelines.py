@@ -9,6 +9,7 @@ from worker.judging.facts.methods import (
     NEUTRAL_METHODS,
     NEUTRAL_PART_METHODS,
     OFFLOADING,
+    SEQUENTIAL,
     Effect,
     effect_of,
 )
@@ -142,6 +143,10 @@ def _drop_of_parts(interpreter: Interpreter, pipe: Pipeline, *fields: Field[Valu
 
 def _move(interpreter: Interpreter, pipe: Pipeline, method: str, given: Arguments) -> None:
     fields = moved_pipeline(method, given)
+    settings = pipe.settings.slots if isinstance(pipe.settings, AbstractDict) else {}
+    device = fields.get(Pipeline.device)
+    if SEQUENTIAL in settings and isinstance(device, str) and device.startswith("cuda"):
+        raise Raised("ValueError", Why.REFUSES(cls=pipe.cls, name="device"))
     of_parts = {Pipeline.dtype: Component.dtype, Pipeline.device: Component.device}
     _drop_of_parts(interpreter, pipe, *(of_parts[field] for field in fields))
     for field, value in fields.items():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from worker.judging.facts.call_arguments import NEUTRAL_CALL, types_must_agree
+from worker.judging.facts.call_arguments import LEGACY_CALLBACK, NEUTRAL_CALL, types_must_agree
 from worker.judging.facts.signatures import Signature
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
@@ -33,7 +33,7 @@ def refuse_call(cls: Value, signature: Signature, given: Arguments) -> None:
     """Raise if a pipeline of this class certainly refuses these arguments."""
     if len(given.positional) > len(signature.order):
         raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=cls))
-    unexpected = given.keywords.keys() - set(signature.order) - NEUTRAL_CALL
+    unexpected = given.keywords.keys() - set(signature.order) - NEUTRAL_CALL - {LEGACY_CALLBACK}
     if unexpected and not signature.takes_more:
         raise Raised("TypeError", Why.TAKES_NO(function=cls, name=min(unexpected)))
     if given.open is not None or not isinstance(cls, str) or not cls.startswith(_FAMILIES):

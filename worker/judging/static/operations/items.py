@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from worker.judging.facts.torch_state import COUNTING
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
@@ -71,7 +72,9 @@ def write_item(interpreter: Interpreter, container: Value, key: Value, value: Va
     interpreter.spend(constants.size(key))
     if call_special(interpreter, container, "__setitem__", key, value) is not MISSING:
         return
-    if isinstance(container, SchedulerConfig) and container.of is not None:
+    if container == Lib("os.environ") and isinstance(key, str) and key.startswith(COUNTING):
+        interpreter.store.put(interpreter.ambient, key, value)
+    elif isinstance(container, SchedulerConfig) and container.of is not None:
         change(interpreter, container.of, "config", key, value)
     elif isinstance(container, (AbstractDict, SchedulerConfig)):
         if is_constant(key) or is_symbol(key):
