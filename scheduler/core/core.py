@@ -505,15 +505,17 @@ class Core:
             self._look_again = True
 
     def _looked_at(self, task: int, event: Activity | Output) -> None:
-        running = self._running[task]
-        if running.stopping:
+        if self._running[task].stopping:
             return
         if isinstance(event, Output):
-            self._output(task, event, running)
-        elif self._limits.stall is not None:
-            self._activity(task, event.at, running, self._limits.stall)
+            self._output(task, event)
+        else:
+            self._activity(task, event.at)
 
-    def _activity(self, task: int, at: float, running: _Running, stall: float) -> None:
+    def _activity(self, task: int, at: float) -> None:
+        running, stall = self._running[task], self._limits.stall
+        if stall is None:
+            return
         due = max(at, running.started) + stall
         if due <= self._now:
             limit = format_duration(stall)
@@ -525,8 +527,8 @@ class Core:
             look = min(due, self._now + stall / LOOKS_PER_STALL)
             heapq.heappush(self._watches, (look, task, running.started, _Watch.STALL))
 
-    def _output(self, task: int, event: Output, running: _Running) -> None:
-        most = self._limits.log
+    def _output(self, task: int, event: Output) -> None:
+        running, most = self._running[task], self._limits.log
         if most is None:
             return
         for what, size in (("log", event.log), ("results file", event.results)):
