@@ -54,8 +54,9 @@ class Arguments:
 
 def is_default(value: Value, default: Value) -> bool:
     """Whether an argument is certainly this default; 1 is as good as 1.0, a list as a tuple."""
-    if isinstance(value, AbstractList):
-        value = value.items
+    value, default = (
+        item.items if isinstance(item, AbstractList) else item for item in (value, default)
+    )
     if isinstance(value, tuple) and isinstance(default, tuple):
         pairs = zip(value, default, strict=False)
         return len(value) == len(default) and all(is_default(*pair) for pair in pairs)

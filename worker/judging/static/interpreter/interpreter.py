@@ -128,6 +128,8 @@ class Interpreter:
         self.overridden = Names()
         # What holds for every pipeline: contexts that are entered, switches of torch.
         self.ambient: Slots = {}
+        # The files that were written, by their names; None stands for any.
+        self.written: Slots = {}
         self.built: list[Pipeline] = []
         # What a yield does in the running generator: collect, or run a with block's body.
         self.yields: list[Callable[[Value], None]] = []

@@ -95,6 +95,9 @@ def load_part(name: str, method: str, given: Arguments) -> Component:
     )
     if dtype is not None:
         part.slots[Component.dtype] = dtype_name(dtype)
+    placed = {"device_map", "quantization_config"} & given.keywords.keys() or given.open
+    if not placed and not name.endswith(("Tokenizer", "TokenizerFast", "Processor", "Extractor")):
+        part.slots[Component.device] = "cpu"
     return part
 
 

@@ -16,7 +16,7 @@ from worker.judging.static.libraries import (
     products,
     schedulers,
 )
-from worker.judging.static.objects import Component, Part, Pipeline, Scheduler
+from worker.judging.static.objects import Component, Computed, Part, Pipeline, Scheduler
 from worker.judging.static.operations.standard.builtins import call_standard
 from worker.judging.static.values import (
     MISSING,
@@ -136,6 +136,7 @@ def _give_to(interpreter: Interpreter, function: Lib, arguments: Arguments) -> N
         library_objects = (Pipeline, Component, Scheduler, Part)
         taint(interpreter, [v for v in given if isinstance(v, library_objects)], why)
     if function.root not in OBSERVERS:
+        taint(interpreter, [v for v in given if isinstance(v, Computed)], why)
         may_call(interpreter, given, why)
     else:
         may_call(interpreter, [v for v in given if not isinstance(v, Pipeline)], why)

@@ -12,6 +12,7 @@ from worker.judging.facts.functions import FUNCTIONS, METHODS
 from worker.judging.facts.signatures import signature
 from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.arguments import Arguments, without_defaults
+from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import clone, digest, fingerprint, reachable
 from worker.judging.static.objects import (
@@ -99,10 +100,29 @@ def _intact(owner: AbstractObject) -> bool:
 
 def call_function(interpreter: Interpreter, path: str, given: Arguments) -> Value:
     """Return what a library's function makes of its arguments; MISSING for one not known here."""
-    if path not in FUNCTIONS or given.open is not None:
+    place = next(iter(given.positional), None)
+    if path == "cv2.imwrite":
+        _note_written(interpreter, place)
+    if path not in FUNCTIONS or given.open is not None or _may_be_written(interpreter, place):
         return MISSING
+    # Many functions take an array that they write to.
+    written = [given.keywords.get("out"), given.keywords.get("dst"), given.keywords.get("edges")]
+    written += given.positional[1:] if path.startswith("cv2.") else []
+    if _computed(written):
+        taint(interpreter, written, Why.FUNCTION(path=path))
+        return Unknown(Why.RESULT(function=path))
     arguments = [*given.positional, AbstractDict(dict(sorted(given.keywords.items())))]
     return compute(interpreter, path, Why.RESULT(function=path), arguments)
+
+
+def _note_written(interpreter: Interpreter, place: Value) -> None:
+    """Note that a file was written: what is read there later is not what it was."""
+    interpreter.store.put(interpreter.written, place if isinstance(place, str) else None, True)
+
+
+def _may_be_written(interpreter: Interpreter, place: Value) -> bool:
+    """Whether the program may have written what it reads here."""
+    return isinstance(place, str) and not interpreter.written.keys().isdisjoint({place, None})
 
 
 def attribute(interpreter: Interpreter, owner: Computed, name: str) -> Value:
@@ -125,6 +145,8 @@ def call_method(interpreter: Interpreter, method: Computed, given: Arguments) ->
     """Return what a method of something computed makes; None if it may change it."""
     if method.name not in METHODS or given.open is not None:
         return None
+    if method.name == "save":
+        _note_written(interpreter, next(iter(given.positional), None))
     (owner,) = method.arguments
     rest = AbstractDict(dict(sorted(given.keywords.items())))
     return compute(interpreter, f".{method.name}()", method.why, [owner, *given.positional, rest])
