@@ -8,7 +8,7 @@ from worker.judging.facts.methods import NEUTRAL_PART_METHODS
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter import classes, with_blocks
-from worker.judging.static.interpreter.effects import may_call, taint
+from worker.judging.static.interpreter.effects import holder, may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import CallHandler, Interpreter, Raised
 from worker.judging.static.joining import reachable
@@ -131,6 +131,8 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
     given = [*arguments.positional, *arguments.keywords.values()]
     if isinstance(function, Part):
         given.append(function.owner)
+    if isinstance(function, Lazy):  # a manager that decorates
+        given.append(function)
     taint(interpreter, given, why)
     may_call(interpreter, given, why)
     pipes = [value for value in reachable(given) if isinstance(value, Pipeline)]
@@ -138,7 +140,7 @@ def call_unknown(interpreter: Interpreter, function: Value, arguments: Arguments
         call_pipeline(interpreter, pipes[-1], Arguments(open=Unknown(why)))
     if STEPS & set(arguments.keywords):
         return call_pipeline(interpreter, Unknown(why), arguments)
-    return Unknown(why)
+    return holder(interpreter, given, why)
 
 
 def _call_bound(interpreter: Interpreter, bound: Bound, arguments: Arguments) -> Value:

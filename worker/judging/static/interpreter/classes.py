@@ -86,6 +86,8 @@ def _define(interpreter: Interpreter, node: ast.ClassDef, scope: Scope) -> Done:
     cls.lineage = _overridden(interpreter, cls)
     _tell_members(interpreter, cls, keywords)
     made: Value = cls
+    if isinstance(metaclass, AbstractClass):
+        made = inherited(Instance(Names(), metaclass))
     for decorator in reversed(decorators):
         made = interpreter.call(decorator, Arguments([made]))
     interpreter.store.put(scope.redirected.get(node.name, scope).names, node.name, made)
@@ -232,6 +234,10 @@ def _fill_data(
         if isinstance(value, Partial) and value.function == Lib("dataclasses.field"):
             value = _field_default(interpreter, value)
         interpreter.store.put(instance.slots, name, value)
+    after = cls.find("__post_init__")
+    if isinstance(after, Function) and len(after.node.args.args) > 1:  # it is given more
+        given = [*arguments.positional, *arguments.keywords.values()]
+        taint(interpreter, [*given, instance], Why.METHOD(cls=cls.name, name="__post_init__"))
     call_special(interpreter, instance, "__post_init__")
 
 

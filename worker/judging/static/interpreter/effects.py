@@ -11,6 +11,7 @@ from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import NEXT, Done, Interpreter, Raised
 from worker.judging.static.joining import reachable
 from worker.judging.static.objects import (
+    AbstractClass,
     AbstractDict,
     AbstractList,
     AbstractObject,
@@ -44,6 +45,8 @@ CHANGEABLE: dict[type[AbstractObject], tuple[Hashable, ...]] = {
     Helper: ("params",),
 }
 
+# What later use of something that holds it may change.
+_LIVING = (Pipeline, Component, Helper, Scheduler, Instance)
 # Methods of library objects that change something, or call the pipeline.
 SWITCHES = re.compile(r"__call__|tgate|to|(disable|enable|fuse|load|set|unload|unfuse)(_\w+)?")
 
@@ -80,6 +83,8 @@ def may_call(interpreter: Interpreter, given: list[Value], why: Reason) -> None:
     """Follow the functions and pipelines that something else is given, and may call."""
     part = next((value for value in given if isinstance(value, Part)), None)
     for value in given:
+        if isinstance(value, Instance):
+            _call_methods(interpreter, value, why)
         if isinstance(value, Lazy):
             doubt(interpreter, partial(value.produce, lambda item: None), why)
         method = getattr(value, "method", getattr(value, "name", ""))
@@ -92,6 +97,31 @@ def may_call(interpreter: Interpreter, given: list[Value], why: Reason) -> None:
             interpreter.branch(
                 Unknown(why), partial(_called, interpreter, value, unknown), lambda: NEXT
             )
+
+
+def _call_methods(interpreter: Interpreter, owner: Instance, why: Reason) -> None:
+    """Do what any method of an object may do, each once however they call each other."""
+    own = [base for base in (owner.cls, *owner.cls.lineage) if isinstance(base, AbstractClass)]
+    methods = [item for base in own for item in base.slots.values() if isinstance(item, Function)]
+    for method in methods:
+        if id(method.node) in interpreter.doubted or method.name == "__init__":
+            continue
+        interpreter.doubted.add(id(method.node))
+        given = Arguments([] if method.kind == "static" else [owner], open=Unknown(why))
+        try:
+            doubt(interpreter, partial(interpreter.call, method, given), why)
+        finally:
+            interpreter.doubted.discard(id(method.node))
+
+
+def holder(interpreter: Interpreter, given: list[Value], why: Reason) -> Unknown:
+    """Return what code that cannot be read makes of values: it may hold and change them later."""
+    objects = [value for value in reachable(given) if isinstance(value, _LIVING)]
+    if any(isinstance(value, (Function, Lazy, Partial, Bound)) for value in given):
+        objects += interpreter.built  # a closure may reach any of them
+    if not objects:
+        return Unknown(why)
+    return Part(why, owner=AbstractList.of(tuple(objects)), name="_held")
 
 
 def _called(interpreter: Interpreter, function: Value, arguments: Arguments) -> Done:

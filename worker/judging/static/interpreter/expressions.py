@@ -7,6 +7,7 @@ from functools import partial
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.interpreter.effects import may_call
 from worker.judging.static.interpreter.functions import make_function
 from worker.judging.static.interpreter.interpreter import (
     NEXT,
@@ -17,7 +18,14 @@ from worker.judging.static.interpreter.interpreter import (
     done_with,
 )
 from worker.judging.static.interpreter.names import assign, lookup
-from worker.judging.static.objects import AbstractClass, AbstractDict, AbstractList, Field, element
+from worker.judging.static.objects import (
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
+    Field,
+    Instance,
+    element,
+)
 from worker.judging.static.operations import (
     attributes,
     constants,
@@ -199,7 +207,7 @@ def _piece(interpreter: Interpreter, part: ast.expr, scope: Scope) -> Value:
     )
     if not isinstance(part, ast.FormattedValue):
         return value
-    value = operators.text_of(interpreter, value)
+    value = operators.text_of(interpreter, value, formats=part.conversion < 0)
     interpreter.spend(constants.size(value))
     layout = "" if part.format_spec is None else interpreter.evaluate(part.format_spec, scope)
     return text.formatted(value, part.conversion, layout) if isinstance(layout, str) else layout
@@ -240,6 +248,8 @@ def _dict(interpreter: Interpreter, node: ast.Dict, scope: Scope) -> Value:
         value = interpreter.evaluate(value_node, scope)
         if key_node is not None:
             key = interpreter.evaluate(key_node, scope)
+            if isinstance(key, Instance):
+                may_call(interpreter, [key], Why.UNKNOWN_KEY())
             if is_constant(key) or is_symbol(key):
                 entries.slots[key] = value
             else:

@@ -6,7 +6,7 @@ from worker.judging.facts.functions import CACHES
 from worker.judging.facts.packages import IMPORTED_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.effects import may_call, taint
+from worker.judging.static.interpreter.effects import holder, may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.libraries import (
     accelerators,
@@ -16,8 +16,9 @@ from worker.judging.static.libraries import (
     products,
     schedulers,
 )
-from worker.judging.static.objects import Component, Computed, Part, Pipeline, Scheduler
+from worker.judging.static.objects import Component, Computed, Lazy, Part, Pipeline, Scheduler
 from worker.judging.static.operations.standard.builtins import call_standard
+from worker.judging.static.scopes import Function, Partial
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -124,7 +125,7 @@ def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) 
         for value in arguments.positional:  # what is made of a part may still hold it
             if isinstance(value, (Part, Component, Pipeline)):
                 return Part(what, owner=value.owner if isinstance(value, Part) else value)
-        return Unknown(what)
+        return holder(interpreter, [*arguments.positional, *arguments.keywords.values()], what)
     return MISSING
 
 
@@ -135,6 +136,8 @@ def _give_to(interpreter: Interpreter, function: Lib, arguments: Arguments) -> N
     if function.root in TOOLKITS and function.path != "torch.save":
         library_objects = (Pipeline, Component, Scheduler, Part)
         taint(interpreter, [v for v in given if isinstance(v, library_objects)], why)
+    if any(isinstance(value, (Function, Lazy, Partial)) for value in given):
+        taint(interpreter, given, why)  # it may be called with the others
     if function.root not in OBSERVERS:
         taint(interpreter, [v for v in given if isinstance(v, Computed)], why)
         may_call(interpreter, given, why)

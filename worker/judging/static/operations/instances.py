@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.effects import taint
+from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.objects import (
     BARE_BASES,
@@ -32,6 +32,7 @@ def call_special(interpreter: Interpreter, owner: Value, name: str, *given: Valu
     method = owner.cls.find(name)
     if isinstance(method, Inherited):
         taint(interpreter, [owner, *given], method.why)
+        may_call(interpreter, [owner, *given], method.why)
         return inherited(owner)
     if method is MISSING:
         return MISSING
@@ -89,6 +90,7 @@ def _read_missing(interpreter: Interpreter, owner: Instance, name: str, found: V
         return interpreter.call(Bound(owner, hook), Arguments([name]))
     if isinstance(found, Inherited):
         taint(interpreter, [owner], found.why)  # it may be a property
+        may_call(interpreter, [owner], found.why)
         return inherited(owner)
     if name in ("_replace", "_asdict") and owner.cls.is_named_tuple:
         path = "dataclasses.replace" if name == "_replace" else "builtins.vars"
@@ -96,6 +98,9 @@ def _read_missing(interpreter: Interpreter, owner: Instance, name: str, found: V
     has_more = any(
         not isinstance(base, AbstractClass) and base not in BARE_BASES for base in owner.cls.lineage
     )
+    is_mangled = name.startswith("_") and "__" in name[1:]
+    if is_mangled:
+        return inherited(owner)
     if AbstractDict.open in owner.slots or has_more:
         return Unknown(Why.ATTRIBUTE(name=name))
     raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))
@@ -131,6 +136,10 @@ def write_plainly(interpreter: Interpreter, owner: Instance, name: str, value: V
 def delete(interpreter: Interpreter, owner: Instance, name: str) -> None:
     """Do ``del owner.name``."""
     if call_special(interpreter, owner, "__delattr__", name) is not MISSING:
+        return
+    if isinstance(owner.cls.find(name), Function):  # a property with a deleter
+        may_call(interpreter, [owner], Why.DELETED(name=name))
+        taint(interpreter, [*interpreter.built], Why.DELETED(name=name))
         return
     if name not in owner.slots and AbstractDict.open not in owner.slots:
         raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=owner.cls.name, name=name))

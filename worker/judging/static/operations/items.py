@@ -5,7 +5,7 @@ from __future__ import annotations
 from worker.judging.facts.torch_state import COUNTING
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.effects import taint
+from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.libraries import products
 from worker.judging.static.objects import (
@@ -14,6 +14,7 @@ from worker.judging.static.objects import (
     AbstractList,
     Computed,
     Instance,
+    Lazy,
     Part,
     SchedulerConfig,
     Slots,
@@ -21,7 +22,7 @@ from worker.judging.static.objects import (
 from worker.judging.static.operations import constants
 from worker.judging.static.operations.attributes import ELEMENT, change, read
 from worker.judging.static.operations.instances import call_special
-from worker.judging.static.operations.iteration import named_items
+from worker.judging.static.operations.iteration import collect, named_items
 from worker.judging.static.scopes import Bound, Function
 from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_constant, is_symbol
 
@@ -29,6 +30,8 @@ from worker.judging.static.values import MISSING, Lib, Unknown, Value, is_consta
 def read_item(interpreter: Interpreter, container: Value, key: Value) -> Value:
     """Return ``container[key]``."""
     interpreter.spend(constants.size(key))
+    if isinstance(key, Instance):
+        may_call(interpreter, [key], Why.UNKNOWN_KEY())
     if isinstance(container, Instance) and container.cls.is_named_tuple:
         container = named_items(container)
     special = call_special(interpreter, container, "__getitem__", key)
@@ -82,6 +85,8 @@ def write_item(interpreter: Interpreter, container: Value, key: Value, value: Va
         else:
             taint(interpreter, [container], Why.UNKNOWN_KEY())
     elif isinstance(container, AbstractList):
+        if isinstance(value, Lazy):
+            collect(interpreter, value)
         items = container.items
         if isinstance(items, tuple) and isinstance(key, int) and -len(items) <= key < len(items):
             changed = list(items)

@@ -257,8 +257,10 @@ def call_method(interpreter: Interpreter, iterator: Lazy, method: str, given: Ar
     """Call a method of a generator."""
     if method in ("__next__", "send"):
         return next_call(interpreter, Arguments([iterator]))
-    if method in ("__iter__", "__aiter__", "__enter__"):
+    if method in ("__iter__", "__aiter__"):
         return iterator
+    if method == "__enter__":
+        return next_call(interpreter, Arguments([iterator]))
     doubt(interpreter, lambda: iterator.produce(ignore), Why.RESULT(function=method))
     interpreter.store.assign(iterator, Lazy.taken, Unknown(Why.PARTLY_TAKEN()))
     return Unknown(Why.RESULT(function=method))

@@ -151,10 +151,11 @@ def truth(interpreter: Interpreter, value: Value) -> bool | Unknown:
     return objects.truth(value)
 
 
-def text_of(interpreter: Interpreter, value: Value) -> Value:
+def text_of(interpreter: Interpreter, value: Value, *, formats: bool = False) -> Value:
     """Return an object of the file's own class as text, anything else as it is."""
-    for name in ("__str__", "__repr__"):
-        text = call_special(interpreter, value, name)
+    for name in ("__format__", "__str__", "__repr__") if formats else ("__str__", "__repr__"):
+        given = ("",) if name == "__format__" else ()
+        text = call_special(interpreter, value, name, *given)
         if text is not MISSING:
             return text
     if isinstance(value, Instance):

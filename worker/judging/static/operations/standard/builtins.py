@@ -8,7 +8,12 @@ from worker.judging.facts.parts import COMPONENTS
 from worker.judging.facts.signatures import ancestors_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.effects import forget_names, taint
+from worker.judging.static.interpreter.effects import (
+    forget_names,
+    holder,
+    may_call,
+    taint,
+)
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import clone, digest, fingerprint, key_of, shallow
 from worker.judging.static.libraries.placement import compilation
@@ -83,6 +88,10 @@ def call_standard(interpreter: Interpreter, function: Lib, given: Arguments) -> 
         raise Raised("SystemExit", Why.PROGRAM_LEAVES())
     if path in MACHINE_QUERIES:
         return Unknown(Why.MACHINE_QUERY(path=path), path)
+    if name in ("print", "hash", "format", "reversed") or name in constants.BUILTINS:
+        asked: list[Value] = [item for item in given.positional if isinstance(item, Instance)]
+        if name not in ("str", "repr", "len", "bool") and operators.as_constant(first) is first:
+            may_call(interpreter, asked, Why.RESULT(function=name))
     if name in _OF_ARGUMENTS:
         return _OF_ARGUMENTS[name](given)
     if name in _FUNCTIONS:
@@ -169,6 +178,8 @@ def _null_context(given: Arguments) -> Value:
 
 
 def _attributes_of(interpreter: Interpreter, given: Arguments) -> Value:
+    if not given.positional:
+        return _dynamic(interpreter, given)
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(interpreter, owner, "__dict__")
@@ -190,6 +201,8 @@ def _type(interpreter: Interpreter, given: Arguments) -> Value:
     owner = given.get("", 0)
     if isinstance(owner, (Pipeline, Component, Scheduler)):
         return attributes.read(interpreter, owner, "__class__")
+    if len(given.positional) > 1:  # it makes a class
+        return Part(Why.TYPE(), owner=AbstractList.of(tuple(interpreter.built)), name="_held")
     return owner.cls if isinstance(owner, Instance) else Unknown(Why.TYPE())
 
 
@@ -243,7 +256,7 @@ def _instance_has(interpreter: Interpreter, owner: Instance, name: str) -> bool 
 def _getattr(interpreter: Interpreter, given: Arguments) -> Value:
     owner, name = given.get("", 0), given.get("", 1)
     if not isinstance(name, str):
-        return Unknown(Why.UNKNOWN_ATTRIBUTE())
+        return holder(interpreter, [owner], Why.UNKNOWN_ATTRIBUTE())
     has_default = len(given.positional) > 2
     may_lack = has_default and isinstance(owner, Pipeline) and name in COMPONENTS
     if may_lack and isinstance(owner, Pipeline) and attributes.has_part(owner, name) is None:
@@ -304,7 +317,6 @@ _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     "__import__": _module,
     "isinstance": _isinstance,
     "range": containers.make_range,
-    "print": lambda given: None,
 }
 # What changes something, calls something, or costs work that is counted.
 _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
@@ -318,6 +330,7 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "locals": _dynamic,
     "torch.compile": _compile,
     "copy.deepcopy": _deepcopy,
+    "print": lambda interpreter, given: None,
     "vars": _attributes_of,
     "type": _type,
     "setattr": _setattr,

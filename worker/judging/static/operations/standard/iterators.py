@@ -14,6 +14,7 @@ from worker.judging.static.interpreter.interpreter import Interpreter
 from worker.judging.static.objects import AbstractList, Lazy, element
 from worker.judging.static.operations import constants, operators
 from worker.judging.static.operations.containers import make_set
+from worker.judging.static.operations.instances import call_special
 from worker.judging.static.operations.iteration import (
     MAX_ITEMS,
     Items,
@@ -29,7 +30,7 @@ from worker.judging.static.operations.iteration import (
     peek,
     take,
 )
-from worker.judging.static.values import Unknown, Value
+from worker.judging.static.values import MISSING, Unknown, Value
 
 
 def map_call(interpreter: Interpreter, given: Arguments) -> Value:
@@ -138,6 +139,9 @@ def reversed_call(interpreter: Interpreter, given: Arguments) -> Value:
     """Return ``reversed(items)``."""
 
     def produce(visit: Visit) -> Unknown | None:
+        own = call_special(interpreter, given.get("", 0), "__reversed__")
+        if own is not MISSING:
+            return each(interpreter, own, visit)
         items = collect(interpreter, given.get("", 0))
         if isinstance(items, Unknown):
             return items
