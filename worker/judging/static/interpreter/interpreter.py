@@ -133,6 +133,8 @@ class Interpreter:
         self.built: list[Pipeline] = []
         # What a yield does in the running generator: collect, or run a with block's body.
         self.yields: list[Callable[[Value], None]] = []
+        # The names that each function binds, by its node's id.
+        self.locals: dict[int, frozenset[str]] = {}
         # The ids of function nodes that something unknown may be calling.
         self.doubted: set[int] = set()
         # The global and nonlocal statements of each function's body, by its id.

@@ -42,6 +42,9 @@ def lookup(interpreter: Interpreter, name: str, scope: Scope) -> Value:
         target = inner.redirected.get(name, inner)
         if name in target.names and (target is scope or not target.is_class):
             return target.names[name]
+        own = inner.function if target is inner else None
+        if own is not None and name in _locals(interpreter, own.node):  # bound later, if at all
+            raise Raised("UnboundLocalError", Why.NAME_NOT_DEFINED(name=name))
         stars = inner.names.get(STARS, ())
         if isinstance(stars, Unknown):
             return Unknown(stars.why)
@@ -54,6 +57,35 @@ def lookup(interpreter: Interpreter, name: str, scope: Scope) -> Value:
                 return Lib(f"{module}.{name}")
         inner = inner.parent
     return Lib(f"builtins.{name}") if name in BUILTIN_NAMES else MISSING
+
+
+_INNER_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Lambda,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
+
+
+def _locals(interpreter: Interpreter, node: ast.AST) -> frozenset[str]:
+    """Return the names that a function's body binds by assignment, anywhere in it."""
+    known = interpreter.locals.get(id(node))
+    if known is None:
+        bound = set()
+        body = getattr(node, "body", ())
+        waiting: list[ast.AST] = list(body) if isinstance(body, list) else []
+        while waiting:
+            inner = waiting.pop()
+            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+                bound.add(inner.id)
+            if not isinstance(inner, _INNER_SCOPES):
+                waiting.extend(ast.iter_child_nodes(inner))
+        known = interpreter.locals[id(node)] = frozenset(bound)
+    return known
 
 
 def assign(interpreter: Interpreter, target: ast.expr, value: Value, scope: Scope) -> None:
