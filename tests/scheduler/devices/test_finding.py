@@ -24,7 +24,8 @@ from tests.helpers.fake_nvml import (
 )
 
 ROOT = Path(__file__).parents[3]
-GPU_SWEEPS = ["sd15", "sd21", "sdxl", "codecheck"]
+GPU_SWEEPS = ["sd15", "sd21", "sdxl"]
+SWEEPS_FOR_ANY_MACHINE = {"tiny": 2, "codecheck": 1}
 COMMANDS = [[], ["--dry-run"], ["devices"]]
 
 
@@ -169,8 +170,14 @@ def test_the_sweeps_that_ship_for_gpus_demand_them(name: str) -> None:
     assert (settings.cpu_slots, bool(settings.demands)) == (None, True)
 
 
-def test_the_tiny_sweep_runs_anywhere() -> None:
-    assert read_sweep(ROOT / "sweeps/tiny.yaml").devices.cpu_slots == 2
+@pytest.mark.parametrize(("name", "slots"), SWEEPS_FOR_ANY_MACHINE.items())
+def test_the_sweeps_that_ship_for_any_machine_take_a_cpu(name: str, slots: int) -> None:
+    assert read_sweep(ROOT / f"sweeps/{name}.yaml").devices.cpu_slots == slots
+
+
+def test_every_sweep_that_ships_is_for_gpus_or_for_any_machine() -> None:
+    shipped = {file.stem for file in (ROOT / "sweeps").iterdir()}
+    assert shipped == {*GPU_SWEEPS, *SWEEPS_FOR_ANY_MACHINE}
 
 
 def test_a_driver_that_hangs_is_not_waited_for_without_end(
