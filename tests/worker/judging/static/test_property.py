@@ -2,68 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 
+from tests.worker.judging.static.programs import programs
+from tests.worker.judging.static.recording import Recorder
 from worker.judging.report import plain
 from worker.judging.static.extract import extract
-
-HERE = Path(__file__).parent
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec and spec.loader
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-programs = _load("programs").programs
-
 
 MANY = settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
-class Recorder:
-    """A process that runs programs for real, against modules that record."""
-
-    def __init__(self, folder: Path) -> None:
-        self.program = folder / "program.py"
-        self.process = subprocess.Popen(
-            [sys.executable, "-S", str(HERE / "stand_ins" / "recorder.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, source: str) -> dict[str, Any]:
-        self.program.write_text(source)
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(f"{self.program}\n")
-        stdin.flush()
-        answer: dict[str, Any] = json.loads(stdout.readline())
-        return answer
-
-
 @pytest.fixture(scope="module")
 def recorder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorder]:
     recorder = Recorder(tmp_path_factory.mktemp("programs"))
     yield recorder
-    recorder.process.communicate()
+    recorder.finish()
 
 
 def contradictions(real: Any, read: Any, *, certain: bool) -> bool:
@@ -87,6 +46,7 @@ def check(source: str, recorder: Recorder, *, certain: bool) -> None:
     assert ran["error"] is None, ran["error"]
     findings = extract(source.encode())
     note(str(findings.notes))
+    del ran["call"]["beside"]
     for name, real in ran["call"].items():
         read = plain(findings.fields[name])
         assert not contradictions(real, read, certain=certain), (name, real, read)

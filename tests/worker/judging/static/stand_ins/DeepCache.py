@@ -14,6 +14,8 @@ class DeepCacheSDHelper:
         }
 
     def enable(self, pipe=None):
+        if self.pipe.unet.deepcache is self:
+            self.pipe.unet.endless = True  # it wraps its own wrapper, which calls itself
         self.pipe.unet.deepcache = self
 
     def disable(self):

@@ -2,6 +2,8 @@
 
 import copy
 
+import torch
+
 CALLS = []
 
 
@@ -39,12 +41,87 @@ class TextEncoder:
 
 
 class UNet:
-    def __init__(self):
+    def __init__(self, source=None):
         self.deepcache = None
         self.tome = None
+        self.endless = False
+        self.freeu = None
+        self.source = source
 
 
-class Pipeline:
+class UNet2DConditionModel:
+    @classmethod
+    def from_pretrained(cls, model, subfolder=None, variant=None, **options):
+        return UNet([model, subfolder, variant, options])
+
+
+class Adapters:
+    """LoRA, textual inversions and FreeU: what was done, less what surely undoes it."""
+
+    def note(self, what):
+        self.notes = [*self.notes, what]
+
+    def load_lora_weights(self, source, adapter_name=None):
+        if adapter_name in self.lora:
+            raise ValueError("Adapter name is in use")
+        self.lora = {**self.lora, adapter_name: source}
+        self.note(f"lora {source} {adapter_name}")
+
+    def disable_lora(self):
+        self._of_lora("off")
+
+    def enable_lora(self):
+        if self.notes[-1:] == ["lora off"] and "lora off" not in self.notes[:-1]:
+            self.notes = self.notes[:-1]
+        else:
+            self._of_lora("on")
+
+    def fuse_lora(self, lora_scale=1.0):
+        self._of_lora(f"fused {lora_scale}")
+
+    def unfuse_lora(self):
+        self._of_lora("unfused")
+
+    def set_adapters(self, names, adapter_weights=None):
+        if not set(names) <= set(self.lora):
+            raise ValueError("Adapter not found")
+        self._of_lora(f"set {names} {adapter_weights}")
+
+    def delete_adapters(self, name):
+        if name not in self.lora:
+            raise ValueError("Adapter not found")
+        self.lora = {key: source for key, source in self.lora.items() if key != name}
+        self._of_lora(f"deleted {name}")
+
+    def unload_lora_weights(self):
+        if not any("fused" in note for note in self.notes):
+            self.notes = [note for note in self.notes if not note.startswith("lora")]
+        self.lora = {}
+        if any(note.startswith("lora") for note in self.notes):
+            self._of_lora("unloaded")
+
+    def _of_lora(self, what):
+        if any(note.startswith("lora") for note in self.notes):  # else there is no layer to change
+            self.note(f"lora {what}")
+
+    def load_textual_inversion(self, source):
+        if f"inversion {source}" in self.notes:
+            raise ValueError("the token is in the tokenizer already")
+        self.note(f"inversion {source}")
+
+    def unload_textual_inversion(self):
+        self.notes = [note for note in self.notes if not note.startswith("inversion")]
+
+    def enable_freeu(self, **values):
+        self.unet.freeu = values
+
+    def disable_freeu(self):
+        self.unet.freeu = None
+
+
+class Pipeline(Adapters):
+    notes = ()
+    lora = ()
     default_scheduler = PNDMScheduler
     guidance = 7.5
 
@@ -52,6 +129,7 @@ class Pipeline:
     def from_pretrained(cls, model, torch_dtype="float32", scheduler=None, **options):
         pipe = cls()
         pipe.model, pipe.dtype, pipe.device, pipe.unet = model, torch_dtype, "cpu", UNet()
+        pipe.notes, pipe.lora = [], {}
         pipe.scheduler = scheduler or pipe.default_scheduler.from_pretrained(model)
         return pipe
 
@@ -69,6 +147,8 @@ class Pipeline:
         vars(self).update(modules)
 
     def record(self, arguments, tgate):
+        if self.unet.endless:
+            raise RecursionError
         accelerators = {}
         if self.unet.deepcache is not None:
             accelerators["deepcache"] = dict(self.unet.deepcache.params)
@@ -93,6 +173,14 @@ class Pipeline:
                     "dtype": self.dtype,
                     "device": self.device,
                     "accelerators": accelerators,
+                    # What no single field is about.
+                    "beside": [
+                        list(self.notes),
+                        self.unet.source,
+                        self.unet.freeu,
+                        list(torch.AUTOCAST),
+                        arguments.get("negative_prompt"),
+                    ],
                 }
             )
         )

@@ -14,11 +14,13 @@ import sys
 from contextlib import redirect_stdout
 
 import diffusers
+import torch
 
 
 def main() -> None:
     for line in sys.stdin:
         diffusers.CALLS.clear()
+        torch.AUTOCAST.clear()
         error = None
         with redirect_stdout(io.StringIO()):
             try:

@@ -2,6 +2,8 @@
 
 import contextlib
 
+# The autocast contexts that are open.
+AUTOCAST = []
 float16, float32, bfloat16 = "float16", "float32", "bfloat16"
 
 
@@ -18,3 +20,15 @@ inference_mode = no_grad
 
 def device(kind, index=None):
     return kind if index is None else f"{kind}:{index}"
+
+
+@contextlib.contextmanager
+def autocast(device_type, dtype=None, enabled=True):
+    if not enabled:
+        yield
+        return
+    AUTOCAST.append(f"{device_type} {dtype}")
+    try:
+        yield
+    finally:
+        AUTOCAST.pop()
