@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,22 @@ from hypothesis import strategies as st
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 IMPORTS = """\
+import argparse
+import collections
+import copy
+import enum
+import json
+import operator
 import os
+import types
+import dataclasses
+import typing
+import yaml
 import torch
 import tgate
 import tomesd
 import diffusers
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -230,11 +241,84 @@ def from_environment(w: Writer, value: Any) -> str:
     return f"(os.environ.get('NOT_SET_ANYWHERE') or {value!r})"
 
 
+def parsed(w: Writer, value: Any) -> str:
+    return w.pick(
+        f"json.loads({json.dumps({'a': [value]})!r})['a'][0]",
+        f"yaml.safe_load({json.dumps({'a': [value]})!r})['a'][0]",
+    )
+
+
+def argument(w: Writer, value: Any) -> str:
+    name = w.name("parser")
+    w.add(
+        f"{name} = argparse.ArgumentParser()\n"
+        f"{name}.add_argument('--wanted', default={value!r})\n"
+        f"{name}.add_argument('--fast', action='store_true')\n{name} = {name}.parse_args([])"
+    )
+    return f"{name}.wanted"
+
+
+def replaced(w: Writer, value: Any) -> str:
+    name = w.name("Data")
+    w.define(f"@dataclass\nclass {name}:\n    wanted: object = 'x'\n    other: int = 1")
+    return w.pick(
+        f"dataclasses.replace({name}(other=2), wanted={value!r}).wanted",
+        f"dataclasses.asdict({name}(wanted={value!r}))['wanted']",
+    )
+
+
+def named_tuple(w: Writer, value: Any) -> str:
+    name = w.name("Pair")
+    w.define(
+        w.pick(
+            f"class {name}(typing.NamedTuple):\n    first: object = 1\n    wanted: object = {value!r}",
+            f"{name} = collections.namedtuple('{name}', 'first wanted', defaults=[1, {value!r}])",
+        )
+    )
+    return w.pick(
+        f"{name}().wanted", f"{name}()[1]", f"{name}(first=2)._asdict()['wanted']",
+        f"{name}(3, 'x')._replace(wanted={value!r}).wanted", f"[b for a, b in [{name}()]][0]",
+    )  # fmt: skip
+
+
+def enumerated(w: Writer, value: Any) -> str:
+    name = w.name("Choice")
+    w.define(f"class {name}(enum.Enum):\n    other = 'x'\n    wanted = {value!r}")
+    return w.pick(f"{name}.wanted.value", f"{name}['wanted'].value", f"list({name})[-1].value")
+
+
+def in_a_namespace(w: Writer, value: Any) -> str:
+    name = w.name("space")
+    w.add(f"{name} = types.SimpleNamespace(wanted={value!r}, other=1)")
+    return w.pick(f"{name}.wanted", f"vars({name})['wanted']", f"copy.copy({name}).wanted")
+
+
+def by_operator(w: Writer, value: Any) -> str:
+    return w.pick(
+        f"operator.itemgetter(1)(['x', {value!r}])",
+        f"operator.attrgetter('wanted')(types.SimpleNamespace(wanted={value!r}))",
+        f"operator.methodcaller('get', 'a')({{'a': {value!r}}})",
+        f"collections.ChainMap({{}}, {{'a': {value!r}}})['a']",
+        f"copy.deepcopy([{value!r}])[0]",
+        f"min([(2, 'x'), (1, {value!r})], key=lambda pair: pair[0])[1]",
+    )
+
+
+def entered(w: Writer, value: Any) -> str:
+    name = w.name("value")
+    w.add(
+        f"with ExitStack() as stack:\n    {name} = stack.enter_context(nullcontext({value!r}))\n"
+        "    stack.callback(print, 'left')"
+    )
+    return name
+
+
 UNCERTAIN = (by_environment, by_environment_early, from_environment)
 VALUE_FORMS = (
     literal, variable, reassigned, entry, element, unpacked, function_default, closure,
     global_name, class_attribute, data_class, conditional, branched, matched, looped, counted, tried,
-    computed, composed, *UNCERTAIN,
+    computed, composed, parsed, argument, replaced, named_tuple, enumerated, in_a_namespace,
+    by_operator, entered, *UNCERTAIN,
 )  # fmt: skip
 
 

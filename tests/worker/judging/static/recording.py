@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 RECORDER = Path(__file__).parent / "stand_ins" / "recorder.py"
 
@@ -25,6 +28,8 @@ class Recorder:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # For PyYAML; the modules beside the script come first.
+            env={**os.environ, "PYTHONPATH": str(Path(yaml.__file__).parents[1])},
         )
 
     def run(self, source: str) -> dict[str, Any]:
