@@ -41,7 +41,8 @@ class TextEncoder:
 
 
 class UNet:
-    def __init__(self, source=None):
+    def __init__(self, source, dtype="float32"):
+        self.device, self.dtype = "cpu", dtype
         self.deepcache = None
         self.tome = None
         self.endless = False
@@ -51,8 +52,10 @@ class UNet:
 
 class UNet2DConditionModel:
     @classmethod
-    def from_pretrained(cls, model, subfolder=None, variant=None, **options):
-        return UNet([model, subfolder, variant, options])
+    def from_pretrained(
+        cls, model, subfolder=None, variant=None, torch_dtype="float32", **options
+    ):
+        return UNet([model, subfolder, variant, options], torch_dtype)
 
 
 class Adapters:
@@ -128,7 +131,10 @@ class Pipeline(Adapters):
     @classmethod
     def from_pretrained(cls, model, torch_dtype="float32", scheduler=None, **options):
         pipe = cls()
-        pipe.model, pipe.dtype, pipe.device, pipe.unet = model, torch_dtype, "cpu", UNet()
+        pipe.model, pipe.dtype, pipe.device, pipe.unet = (
+            *(model, torch_dtype, "cpu"),
+            UNet([model, "unet", None, {}], torch_dtype),
+        )
         pipe.notes, pipe.lora = [], {}
         pipe.scheduler = scheduler or pipe.default_scheduler.from_pretrained(model)
         return pipe
@@ -136,8 +142,8 @@ class Pipeline(Adapters):
     def to(self, device=None, dtype=None):
         if device in ("float16", "float32", "bfloat16"):
             device, dtype = None, device
-        self.device = device or self.device
-        self.dtype = dtype or self.dtype
+        self.device = self.unet.device = device or self.device
+        self.dtype = self.unet.dtype = dtype or self.dtype
         return self
 
     def set_progress_bar_config(self, **options):
@@ -149,6 +155,8 @@ class Pipeline(Adapters):
     def record(self, arguments, tgate):
         if self.unet.endless:
             raise RecursionError
+        if (self.unet.device, self.unet.dtype) != (self.device, self.dtype):
+            raise RuntimeError("the denoiser is elsewhere, or of another type")
         accelerators = {}
         if self.unet.deepcache is not None:
             accelerators["deepcache"] = dict(self.unet.deepcache.params)
@@ -178,7 +186,8 @@ class Pipeline(Adapters):
                         list(self.notes),
                         self.unet.source,
                         self.unet.freeu,
-                        list(torch.AUTOCAST),
+                        # Of another kind of device it does nothing.
+                        [entry for entry in torch.AUTOCAST if self.device.startswith(entry[0])],
                         arguments.get("negative_prompt"),
                     ],
                 }

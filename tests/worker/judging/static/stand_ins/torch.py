@@ -27,7 +27,7 @@ def autocast(device_type, dtype=None, enabled=True):
     if not enabled:
         yield
         return
-    AUTOCAST.append(f"{device_type} {dtype}")
+    AUTOCAST.append([device_type, dtype])
     try:
         yield
     finally:
