@@ -92,7 +92,7 @@ class Adapters:
 
     def delete_adapters(self, name):
         if name not in self.lora:
-            raise ValueError("Adapter not found")
+            return  # no layer holds it
         self.lora = {key: source for key, source in self.lora.items() if key != name}
         self._of_lora(f"deleted {name}")
 
