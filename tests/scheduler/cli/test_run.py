@@ -53,7 +53,7 @@ def test_a_done_file_says_what_proved_it(runner: SweepRunner) -> None:
     assert "2.50×?  +1.00%?" in ended.out
 
 
-@pytest.mark.parametrize("conclusion", ["none surely, A may", 7])
+@pytest.mark.parametrize("conclusion", ["none surely, A may", 4815162342])
 def test_what_a_summary_comes_to_is_shown_wherever_its_figures_are(
     runner: SweepRunner, conclusion: object
 ) -> None:
