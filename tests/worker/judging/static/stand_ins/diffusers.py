@@ -52,9 +52,7 @@ class UNet:
 
 class UNet2DConditionModel:
     @classmethod
-    def from_pretrained(
-        cls, model, subfolder=None, variant=None, torch_dtype="float32", **options
-    ):
+    def from_pretrained(cls, model, subfolder=None, variant=None, torch_dtype="float32", **options):
         return UNet([model, subfolder, variant, options], torch_dtype)
 
 
