@@ -25,6 +25,8 @@ class Delegating:
     def __init__(self, inner):
         self.inner = inner
     def __getattr__(self, name):
+        if name == "inner":  # of a copy, before it has one
+            raise AttributeError(name)
         return getattr(self.inner, name)
     def __call__(self, *args, **options):
         return self.inner(*args, **options)

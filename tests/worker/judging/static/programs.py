@@ -298,7 +298,6 @@ def by_operator(w: Writer, value: Any) -> str:
         f"operator.itemgetter(1)(['x', {value!r}])",
         f"operator.attrgetter('wanted')(types.SimpleNamespace(wanted={value!r}))",
         f"operator.methodcaller('get', 'a')({{'a': {value!r}}})",
-        f"collections.ChainMap({{}}, {{'a': {value!r}}})['a']",
         f"copy.deepcopy([{value!r}])[0]",
         f"min([(2, 'x'), (1, {value!r})], key=lambda pair: pair[0])[1]",
     )
