@@ -81,7 +81,8 @@ class Adapters:
         self._of_lora(f"fused {lora_scale}")
 
     def unfuse_lora(self):
-        self._of_lora("unfused")
+        if any("fused" in note for note in self.notes):
+            self._of_lora("unfused")
 
     def set_adapters(self, names, adapter_weights=None):
         if not set(names) <= set(self.lora):
