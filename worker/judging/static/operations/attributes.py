@@ -77,6 +77,8 @@ def read(interpreter: Interpreter, owner: Value, name: str) -> Value:
 def _read_function(function: Function, name: str) -> Value:
     if function.kind == "property" and name in ("setter", "getter", "deleter"):
         return Partial(Lib(f"builtins.property.{name}"), (function,), ())
+    if name == "__defaults__":  # the values themselves: a list among them can be changed here
+        return function.defaults or None
     return function.name if name == "__name__" else Unknown(Why.FUNCTION_ATTRIBUTE())
 
 
