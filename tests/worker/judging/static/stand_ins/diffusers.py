@@ -57,7 +57,7 @@ class UNet2DConditionModel:
 
 
 class Adapters:
-    """LoRA, textual inversions and FreeU: what was done, less what surely undoes it."""
+    """LoRA, textual inversions and FreeU, as far as what they come to is certain."""
 
     def note(self, what):
         self.notes = [*self.notes, what]
@@ -65,50 +65,42 @@ class Adapters:
     def load_lora_weights(self, source, adapter_name=None):
         if adapter_name in self.lora:
             raise ValueError("Adapter name is in use")
-        self.lora = {**self.lora, adapter_name: source}
-        self.note(f"lora {source} {adapter_name}")
+        # What a new adapter does beside those that are off, fused or weighed is not modelled.
+        self.lora = {**self.lora, adapter_name: [source, self.lora_off, self.lora_weights]}
 
     def disable_lora(self):
-        self._of_lora("off")
+        self.lora_off = bool(self.lora)
 
     def enable_lora(self):
-        if self.notes[-1:] == ["lora off"] and "lora off" not in self.notes[:-1]:
-            self.notes = self.notes[:-1]
-        else:
-            self._of_lora("on")
+        self.lora_off = False
 
     def fuse_lora(self, lora_scale=1.0):
-        self._of_lora(f"fused {lora_scale}")
+        if self.lora:
+            state = [self.lora, self.lora_off, self.lora_weights, lora_scale]
+            self.lora_fused = [*self.lora_fused, state]
 
     def unfuse_lora(self):
-        if any("fused" in note for note in self.notes):
-            self._of_lora("unfused")
+        if self.lora:  # else there is no layer that knows what was fused
+            self.lora_fused = []
 
     def set_adapters(self, names, adapter_weights=None):
         if not set(names) <= set(self.lora):
             raise ValueError("Adapter not found")
-        self._of_lora(f"set {names} {adapter_weights}")
+        self.lora_weights = [names, adapter_weights]
 
     def delete_adapters(self, name):
-        if name not in self.lora:
-            return  # no layer holds it
         self.lora = {key: source for key, source in self.lora.items() if key != name}
-        self._of_lora(f"deleted {name}")
+        self._forget_lora_if_none()
 
     def unload_lora_weights(self):
-        if not any("fused" in note for note in self.notes):
-            self.notes = [note for note in self.notes if not note.startswith("lora")]
         self.lora = {}
-        if any(note.startswith("lora") for note in self.notes):
-            self._of_lora("unloaded")
+        self._forget_lora_if_none()
 
-    def _of_lora(self, what):
-        if any(note.startswith("lora") for note in self.notes):  # else there is no layer to change
-            self.note(f"lora {what}")
+    def _forget_lora_if_none(self):
+        if not self.lora:
+            self.lora_off, self.lora_weights = False, None
 
     def load_textual_inversion(self, source):
-        if f"inversion {source}" in self.notes:
-            raise ValueError("the token is in the tokenizer already")
         self.note(f"inversion {source}")
 
     def unload_textual_inversion(self):
@@ -122,8 +114,7 @@ class Adapters:
 
 
 class Pipeline(Adapters):
-    notes = ()
-    lora = ()
+    lora_off, lora_weights, lora_fused = False, None, ()
     default_scheduler = PNDMScheduler
     guidance = 7.5
 
@@ -183,6 +174,7 @@ class Pipeline(Adapters):
                     # What no single field is about.
                     "beside": [
                         list(self.notes),
+                        [self.lora, self.lora_off, self.lora_weights, list(self.lora_fused)],
                         self.unet.source,
                         self.unet.freeu,
                         # Of another kind of device it does nothing.
