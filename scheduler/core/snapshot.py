@@ -33,6 +33,8 @@ class TaskView:
     not_before: float = 0.0
     # Why its checkpoint does not hold.
     rejected: str | None = None
+    # The path of the checkpoint that holds, where it is not at its usual one: it was set aside.
+    checkpoint: str | None = None
     # How the sweep file differs, as to this task, from what the running dispatcher read.
     note: str | None = None
     summary: Mapping[str, Any] | None = None

@@ -97,6 +97,8 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
         standing, view = classify(task, files, clock), progress.tasks[task.id]
         if (state := _state(standing)) != WAITING:
             progress.move(task.id, state)
+            if isinstance(standing, Done | Failed) and standing.kept is not None:
+                view.checkpoint = str(standing.kept.path)
             if state == FAILED and not isinstance(standing, Failed):  # the next run will record it
                 view.cause = _why_not(standing) or view.cause
         elif view.state in (DONE, FAILED) or progress.holder is None:

@@ -50,14 +50,13 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
         case je.CheckpointsInDoubt():
             return in_doubt(event.tasks, event.state, event.why)
         case je.CheckpointsTakenAgain():
-            hold = "holds" if len(event.tasks) == 1 else "hold"
-            return f"{_some(event.tasks)}: what was set aside {hold} again"
+            one = len(event.tasks) == 1
+            hold = "its checkpoint holds" if one else "their checkpoints hold"
+            return f"{_some(event.tasks)}: {hold} again; set aside before, taken back"
         case je.CheckpointsJudgedAgain():
             return judged_again(event.tasks, event.why, event.outcome)
         case je.SweepLost():
-            return (
-                "another dispatcher has the sweep, for its lock file was removed; this one leaves"
-            )
+            return "another dispatcher has the sweep, because its lock file was removed; this one leaves"
         case je.UnlistedTask():
             return f"{event.task}: still runs, but is no longer in the sweep; left alone"
         case je.AttemptStarted():
@@ -114,7 +113,7 @@ def in_doubt(tasks: Sequence[str], state: str, why: str) -> str:
 
 def judged_again(tasks: Sequence[str], why: str, outcome: str) -> str:
     """Return in one line what logs that were judged by other rules come to today."""
-    return f"{_some(tasks)}: judged again by the kept log, for {why}: {outcome}"
+    return f"{_some(tasks)}: judged again by the kept log, because {why}: {outcome}"
 
 
 def _some(tasks: Sequence[str]) -> str:
@@ -155,7 +154,7 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return retry_text(replace(view.waits, pause=0.0))
     usable = [d for d in progress.devices.values() if d.aside_until <= now]
     if not progress.devices:
-        return "the journal of the dispatcher that runs was removed or cut off: it does not say why"
+        return "why is not known: the journal says nothing of the dispatcher that runs"
     if not usable:
         return "every device is set aside or gone"
     if all(d.task is not None or not d.idle for d in usable):

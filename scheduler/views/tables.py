@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -25,7 +26,8 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         view = progress.tasks[name]
         if view.state not in (DONE, FAILED):
             continue
-        content = read_object(paths.done(name) if view.state == DONE else paths.failed(name)) or {}
+        usual = paths.done(name) if view.state == DONE else paths.failed(name)
+        content = read_object(Path(view.checkpoint) if view.checkpoint else usual) or {}
         attempts = content.get("attempts")
         view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
         view.seconds = as_number(content.get("seconds"))

@@ -18,7 +18,7 @@ def test_failed_becomes_completed_and_failed_again(runner: SweepRunner) -> None:
     assert runner.run().code == 1
     assert runner.starts() == 3
     runner.write({"a": LINE}, validate=BY_DONE)
-    changed = "a: judged again by the kept log, for .*validate.success: .* → Done.: completed"
+    changed = "a: judged again by the kept log, because .*validate.success: .* → Done.: completed"
     plan = runner.run(runner.file, "--dry-run").out
     assert "a [completed]" in plan
     assert runner.states() == {"a": "completed"}

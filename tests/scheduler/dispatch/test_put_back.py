@@ -36,7 +36,7 @@ def test_what_did_not_start_anew_was_never_set_aside(runner: SweepRunner) -> Non
         in runner.run(runner.file, "--dry-run").out
     )
     ended = runner.run()
-    assert "a: what was set aside holds again" in ended.out
+    assert "a: its checkpoint holds again" in ended.out
     assert "3 of 3 completed" in ended.out
     assert runner.starts() == 4
     assert runner.done("a") == first
@@ -60,7 +60,7 @@ def test_an_attempt_for_the_edited_file_is_stopped_before_what_was_completed_cou
     runner.write(script)
     ended = runner.run()
     assert "stopping attempt 1: the sweep file has changed" in ended.out
-    assert "a: what was set aside holds again" in ended.out
+    assert "a: its checkpoint holds again" in ended.out
     assert "1 of 1 completed" in ended.out
     assert runner.starts() == 2
     assert runner.run().code == 0
@@ -192,3 +192,21 @@ def test_retry_keeps_the_trace_of_what_may_still_live(runner: SweepRunner) -> No
     assert said == "a: will run again, when what its last attempt left is ended\n"
     assert [json.loads(line) for line in file.read_text().splitlines()] == lines[2:]
     assert runner.run().code == 0
+
+
+def test_status_tells_of_the_checkpoint_that_holds_not_of_a_later_one(runner: SweepRunner) -> None:
+    def row() -> dict[str, object]:
+        [row] = json.loads(runner.run("status", runner.file, "--json").out)["tasks"]
+        return {key: row[key] for key in ("state", "attempts", "seconds", "speedup", "cause")}
+
+    first = {"a": 'results {"summary": {"speedup": 1.5}}; ok'}
+    runner.write(first)
+    assert runner.run().code == 0
+    before = row()
+    assert before["speedup"] == 1.5
+    for later in ('results {"summary": {"speedup": 9}}; ok', "exit 2"):
+        runner.write({"a": ["ok", later, later]}, worker={"args": {"lr": len(later)}})
+        runner.run()
+        assert row() != before
+        runner.write(first)
+        assert row() == before

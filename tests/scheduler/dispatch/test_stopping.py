@@ -258,7 +258,7 @@ def test_a_dispatcher_whose_lock_file_was_removed_leaves_the_sweep_to_the_next(
     open_gate()
     ended = first.end()
     assert ended.code == 3
-    assert "another dispatcher has the sweep, for its lock file was removed" in ended.out
+    assert "another dispatcher has the sweep, because its lock file was removed" in ended.out
     assert second.end().code == 0
     assert (runner.starts("a"), runner.starts("b")) == (1, 1)
     assert len(runner.done("a")["attempts"]) == 1
