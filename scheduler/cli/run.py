@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.config.loader import SweepError, read_sweep
-from scheduler.config.placeholders import UnsetVariable
+from scheduler.config.placeholders import UnsetVariable, as_text, names_in
 from scheduler.config.printable import printable
-from scheduler.config.sweep import Sweep
+from scheduler.config.sweep import OWN_PLACEHOLDERS, Sweep
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     paths = locate_to_run(sweep, arguments.sweep, arguments.root)
     devices = open_devices(sweep.devices)
     sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
-    for remark in misplaced_files(sweep, arguments.sweep):
+    for remark in (*misplaced_files(sweep, arguments.sweep), *not_filled_in(sweep)):
         print(f"{shown(arguments.sweep)}: {remark}", file=sys.stderr)
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
@@ -137,6 +138,17 @@ def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
         return [str(error)]
 
 
+def not_filled_in(sweep: Sweep) -> Iterator[str]:
+    """Yield a remark on each variable with an axis in braces: it may be meant as it stands, but rarely is."""
+    for name, value in sweep.env.items():
+        for axis in dict.fromkeys(names_in(as_text(value))):
+            if axis in (*sweep.axes, *OWN_PLACEHOLDERS):
+                yield (
+                    f"worker.env.{name}: {{{axis}}} stays as it is; only command and args are filled in "
+                    "(a worker finds the same in the file that SWEEP_SPEC names)"
+                )
+
+
 def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecord]:
     """Return the attempts that still run though their files are gone, by task; say so of each."""
     waiting = recovered.waiting
@@ -160,8 +172,9 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     for state, why, tasks in recovered.doubts():
         if len(tasks) > 1:
             print(printable(in_doubt(tasks, state, why), " "))
+    said = {why for _, why, tasks in recovered.doubts() if len(tasks) > 1}
     for task_id, rejected in recovered.rejected:
-        if isinstance(recovered.standings[task_id], Running | Waiting):
+        if rejected.why not in said and isinstance(recovered.standings[task_id], Running | Waiting):
             print(
                 printable(
                     f"  {task_id}: its checkpoint does not hold: {rejected.why}; it would run again",

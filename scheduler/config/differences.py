@@ -11,10 +11,12 @@ from typing import Any
 from scheduler.config.printable import printable
 
 _SECRET_WORDS = frozenset(
-    {"token", "key", "apikey", "secret", "password", "passwd", "passphrase", "pwd", "pat"}
-    | {"credential", "credentials", "auth", "authorization", "cookie", "private"}
+    {"token", "key", "apikey", "secret", "pass", "password", "passwd", "passphrase", "pwd", "pat"}
+    | {"credential", "credentials", "auth", "authorization", "cookie", "private", "webhook"}
 )
-_SECRET_PARTS = re.compile(r"token|secret|passw|credential|api_?key|access_?key", re.IGNORECASE)
+_SECRET_PARTS = re.compile(
+    r"token(?!iz)|secret|passw|credential|api_?key|access_?key", re.IGNORECASE
+)
 _LOGIN = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _LONGEST = 60  # characters of a value that is shown
 _SECRET = "secret, SHA-256 "  # noqa: S105  # how one is kept

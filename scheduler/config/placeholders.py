@@ -12,6 +12,8 @@ from typing import Any
 
 # Braces around a name; JSON, Go templates and ${…} put other things between theirs.
 _BRACED = re.compile(r"(\{+)(\w+)(\}+)")
+# Go's and Jinja's templates, in which braces around a name that is none of ours are theirs.
+_TEMPLATE = re.compile(r"\{\{[^{\w]|\{%")
 _VARIABLE = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 # What shells expand and we do not: ${NAME:-default}, $(command).
 _OF_SHELLS = re.compile(r"\$[({]")
@@ -30,13 +32,19 @@ def as_text(value: object) -> str:
 def fill(text: str, values: Mapping[str, Any]) -> str:
     """Replace ``{name}`` by its value, and ``{{name}}`` by ``{name}``; all other braces stay.
 
+    So does ``{{name}}`` in a template (one with ``{{.X}}``, ``{{ x }}`` or ``{% x %}``), unless the name
+    has a value.
+
     Raises:
         KeyError: no value has that name.
     """
+    is_template = _TEMPLATE.search(text) is not None
 
     def replacement(match: re.Match[str]) -> str:
         opening, name, closing = match.groups()
         depth = min(len(opening), len(closing))
+        if depth == 2 and is_template and name not in values:
+            return match[0]
         inner = as_text(values[name]) if depth % 2 else name
         braces = depth // 2
         return opening[depth:] + "{" * braces + inner + "}" * braces + closing[depth:]

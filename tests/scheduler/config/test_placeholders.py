@@ -33,6 +33,8 @@ VALUES = {"steps": 20, "fast": True, "pipe": "SDXL"}
         ('{"unet": {"steps": {steps}}}', '{"unet": {"steps": 20}}'),
         ('{"a": {"b": [{"c": {}}]}}', '{"a": {"b": [{"c": {}}]}}'),
         ("{{.State}} {{ .Name }} {% if %}", "{{.State}} {{ .Name }} {% if %}"),
+        ("{{range .X}}{{.Y}}{{end}} {{steps}}", "{{range .X}}{{.Y}}{{end}} {steps}"),
+        ("{% if x %}{{title}}{% endif %}", "{% if x %}{{title}}{% endif %}"),
         ("${{HOME}} ${x:-1} }} {{", "${HOME} ${x:-1} }} {{"),
         (r"\frac{{{steps}}}{2, 3} {} {a b}", r"\frac{20}{2, 3} {} {a b}"),
         ("{{steps} {steps}}", "{20 20}"),
