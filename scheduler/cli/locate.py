@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import sys
@@ -20,6 +21,7 @@ from scheduler.storage.sweep_record import (
     OtherSweep,
     SweepRecord,
     claim,
+    find_name,
     find_root,
     folders_above,
     has_state,
@@ -61,7 +63,7 @@ def locate(sweep: Sweep, file: Path, root: Path | None) -> SweepPaths:
             f"root: {shown(found)} (the current folder has no checkpoints of it)", file=sys.stderr
         )
         return SweepPaths(found, sweep.name)
-    _refuse_other_owner(other_owner(SweepRecord.read(paths), sweep, file, paths.root), file, paths)
+    _refuse_others(sweep, file, paths)
     return paths
 
 
@@ -76,7 +78,7 @@ def locate_to_run(sweep: Sweep, file: Path, root: Path | None) -> SweepPaths:
     found = _elsewhere(sweep, file, paths) if root is None else None
     if found is not None:
         raise _runs_elsewhere(sweep, paths.root, SweepPaths(found, sweep.name))
-    _refuse_other_owner(other_owner(SweepRecord.read(paths), sweep, file, paths.root), file, paths)
+    _refuse_others(sweep, file, paths)
     return paths
 
 
@@ -98,6 +100,22 @@ def _elsewhere(sweep: Sweep, file: Path, here: SweepPaths) -> Path | None:
     """Return another root near the file that has its checkpoints, where this one has none of its."""
     ours = other_owner(SweepRecord.read(here), sweep, file, here.root) is None
     return None if has_state(here) and ours else find_root(sweep, file, here.root)
+
+
+def _refuse_others(sweep: Sweep, file: Path, paths: SweepPaths) -> None:
+    """Refuse checkpoints of another file, and to begin anew what has checkpoints by another name.
+
+    Raises:
+        UserError: it is so.
+    """
+    _refuse_other_owner(other_owner(SweepRecord.read(paths), sweep, file, paths.root), file, paths)
+    if (there := find_name(sweep, file, paths)) is not None:
+        first = there.checkpoints.name
+        old, new = (json.dumps(name, ensure_ascii=False) for name in (first, sweep.name))
+        raise UserError(
+            f"{shown(file)}: this sweep ran as {printable(first, ' ')}, before its file had this name; write "
+            f"`name: {old}` into it to go on with {shown(there.checkpoints)}, or `name: {new}` to begin anew"
+        )
 
 
 def _refuse_other_owner(first: Path | None, file: Path, paths: SweepPaths) -> None:

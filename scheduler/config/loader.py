@@ -151,6 +151,7 @@ class _Reader:
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             search=model.search,
+            is_named=model.name is not None,
         )
 
     def _tasks(self) -> list[plain.Task]:

@@ -73,7 +73,7 @@ class Limits:
     log: int | None = 2**30
 
 
-_NOT_OF_THE_FILE = ("tasks", "runs_on")  # tasks count by their digests
+_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named")  # tasks count by their digests
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,8 @@ class Sweep:
     search: Any = None
     # The kind of device that it runs on, as far as that is known: completions answer for no other.
     runs_on: Literal["GPU", "CPU"] | None = None
+    # The file gives the name; else it is the file's own, without its ending.
+    is_named: bool = True
 
     @property
     def program(self) -> str:

@@ -167,6 +167,24 @@ def find_root(sweep: Sweep, file: Path, here: Path) -> Path | None:
     return None
 
 
+def find_name(sweep: Sweep, file: Path, here: SweepPaths) -> SweepPaths | None:
+    """Return the folder under the same root that has the sweep's checkpoints by another file name, or None.
+
+    The sweep is called after its file, which was renamed, or is a link to the file that was run.
+    """
+    if sweep.is_named or has_state(here):
+        return None
+    try:
+        names = sorted(os.listdir(here.checkpoints.parent))
+    except OSError:
+        return None
+    for name in names:
+        there = SweepPaths(here.root, name)
+        if SweepRecord.read(there) is not None and _are_of(sweep, file, there, near=False):
+            return there
+    return None
+
+
 def folders_above(file: Path) -> Iterator[Path]:
     """Yield a file's folder and those above it, up to the home folder or the top; of a link, both ends'."""
     home = Path(os.path.expanduser("~"))

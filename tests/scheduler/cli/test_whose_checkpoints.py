@@ -177,6 +177,32 @@ def test_a_copy_that_is_started_elsewhere_is_another_sweep(project: Project) -> 
     assert "exp1/sweep.yaml" in ended.err
 
 
+@pytest.mark.parametrize("change", [os.rename, os.symlink, os.link])
+@pytest.mark.parametrize("words", [(), ("status",), ("retry",)])
+def test_another_name_of_the_file_does_not_begin_anew_by_itself(
+    project: Project, change: Callable[[str, str], None], words: tuple[str, ...]
+) -> None:
+    first = project.write("first.yaml")
+    assert project.run("first.yaml").code == 0
+    second = project.folder / "second one.yaml"
+    change(str(first), str(second))
+    ended = project.run(*words, second.name)
+    assert (ended.code, ended.out) == (2, "")
+    assert "ran as first, before its file had this name" in ended.err
+    assert os.listdir(project.folder / "checkpoints") == ["first"]
+    for name, completed in (("first", 2), ("second one", 0)):
+        assert f'`name: "{name}"`' in ended.err
+        second.unlink()
+        second.write_text(f'name: "{name}"\n{SWEEP % 1}')
+        assert f"{completed} of 2 completed" in project.run("status", second.name).out
+
+
+def test_a_new_file_with_tasks_of_another_is_a_sweep_of_its_own(project: Project) -> None:
+    for name in ("first.yaml", "second.yaml"):
+        assert project.run(project.write(name)).code == 0
+    assert sorted(os.listdir(project.folder / "checkpoints")) == ["first", "second"]
+
+
 def test_a_link_that_leads_elsewhere_now_is_an_edit(project: Project) -> None:
     for number in "12":
         project.write(f"exp{number}.yaml", number)
@@ -311,6 +337,16 @@ def test_another_file_that_lies_beside_the_sweep_file_is_remarked_on(project: Pr
         "'./eval.py", "'conf/a.yaml", "'c.csv"
     ]  # fmt: skip
     assert project.run(file, "--dry-run", cwd="sub").err == ""
+
+
+def test_an_axis_in_braces_in_a_variable_is_remarked_on(project: Project) -> None:
+    file = project.write("sweep.yaml")
+    env = 'env: {OUT: "runs/{task}-{m}", FORMAT: "{level} {{m}}"}'
+    file.write_text(f"matrix: {{m: [a]}}\nworker: {{command: [sh], {env}}}\n")
+    said = project.run(file, "--dry-run").err.splitlines()
+    assert [line.split(" stays")[0].split("sweep.yaml: ")[1] for line in said] == [
+        "worker.env.OUT: {task}", "worker.env.OUT: {m}"
+    ]  # fmt: skip
 
 
 def test_the_run_is_found_from_below_its_root_too(project: Project) -> None:
