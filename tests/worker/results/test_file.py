@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,17 +59,23 @@ def test_a_folder_in_its_place(tmp_path):
         ResultsFile.open(tmp_path)
 
 
-@pytest.fixture
+@contextmanager
 def no_more_room():
+    """Let no file grow; no fixture, for pytest's own output may be a file as well."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_says_so(tmp_path, no_more_room):
+def test_a_full_disk_says_so(tmp_path):
     results = ResultsFile.open(tmp_path / "r.jsonl")
-    with pytest.raises(WorkerError, match="only 8 of 9 bytes were written"):
+    with (
+        no_more_room(),
+        pytest.raises(WorkerError, match="only 8 of 9 bytes were written"),
+    ):
         results.append({"n": 1})
 
 
