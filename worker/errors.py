@@ -56,7 +56,10 @@ class OutOfMemoryError(WorkerError):
 
 def first_line(error: BaseException) -> str:
     """Return what a library's error says, without the pages that some put behind it."""
-    line = str(error).strip().split("\n")[0]
+    lines = [line.strip() for line in str(error).strip().split("\n") if line.strip()] or [""]
+    # a heading is no reason
+    line = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    line = line.removesuffix(".")
     # a missing key says its name and no more
     return (
         f"{type(error).__name__} {line}".strip()

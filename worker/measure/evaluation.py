@@ -8,12 +8,14 @@ minute of the machine. A single unpaired run of each side can be wrong by a fift
 from __future__ import annotations
 
 import gc
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from worker.errors import ConfigurationError, OutOfMemoryError, is_out_of_memory
+from worker.errors import ConfigurationError, OutOfMemoryError, first_line, is_out_of_memory
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.samples import Samples
@@ -29,6 +31,11 @@ _SEEDS_APART = 1_000_000
 _STEPS_TO_COMPARE = 2
 # how often a disturbed batch is timed before its time is taken as it is
 _ATTEMPTS = 3
+
+# torch's words for tensors that do not fit each other; what else it raises may be the device's
+_MISFIT = re.compile(
+    r"[Ss]izes? of tensor|shapes cannot be multiplied|to have \d+ channels|same dtype"
+)
 
 T = TypeVar("T")
 
@@ -64,8 +71,9 @@ def evaluate(
         try_out(context.pipeline.plain, context.sched, steps)
     block = [Samples(configuration) for configuration in configurations]
     baseline = block[0]
-    _warm_up(context, baseline)
-    _check_unchanged(context, baseline)
+    with _certain_errors_in_one_sentence():
+        _warm_up(context, baseline)
+        _check_unchanged(context, baseline)
     for samples in block[1:]:
         _warm_up(context, samples)
     batches = context.batches()
@@ -84,6 +92,25 @@ def evaluate(
         progress(f"batch {number + 1} of {len(batches)}")
     _check_unchanged(context, baseline)
     return block
+
+
+@contextmanager
+def _certain_errors_in_one_sentence() -> Iterator[None]:
+    """Tell of a model whose parts do not fit each other, which would fail in every attempt.
+
+    Raises:
+        ConfigurationError: they do not.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        said = first_line(error)
+        if isinstance(error, RuntimeError) and not _MISFIT.search(said):
+            raise
+        raise ConfigurationError(
+            f"the model makes no image: {type(error).__name__}: {said}; its parts do not fit each "
+            "other, so look at their config.json files"
+        ) from error
 
 
 def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:

