@@ -16,9 +16,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import scheduler
@@ -34,7 +35,17 @@ PACKAGE = str(Path(scheduler.__file__).parent)
 TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
     *(
         (os, name)
-        for name in ("open", "write", "fsync", "rename", "unlink", "mkdir", "ftruncate", "close")
+        for name in (
+            "open",
+            "write",
+            "pwrite",
+            "fsync",
+            "rename",
+            "unlink",
+            "mkdir",
+            "ftruncate",
+            "close",
+        )
     ),
     (fcntl, "flock"),
     (builtins, "open"),
@@ -50,14 +61,18 @@ Point = tuple[str, str]  # (call site, "before" or "after")
 
 
 @contextmanager
-def wrapped(reached: Callable[[Point], None]) -> Iterator[None]:
-    """Call ``reached`` before and after every call that touches the world, made from scheduler/."""
+def wrapped(reached: Callable[[Point], None], within: Sequence[str] = ()) -> Iterator[None]:
+    """Call ``reached`` before and after every call that touches the world, made from scheduler/.
+
+    Args:
+        within: functions; where some are named, of the calls made by way of them alone.
+    """
 
     def wrap(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             site = _site(name)
-            if site is None:
+            if site is None or (within and not _called_by(within)):
                 return original(*args, **kwargs)
             reached((site, "before"))
             result = original(*args, **kwargs)
@@ -92,10 +107,29 @@ def _site(name: str) -> str | None:
     return None
 
 
+def _called_by(functions: Sequence[str]) -> bool:
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name in functions:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def fork_dispatcher(
-    words: list[str], output: Path, reached: Callable[[Point], None] | None = None
+    words: list[str],
+    output: Path,
+    reached: Callable[[Point], None] | None = None,
+    within: Sequence[str] = (),
 ) -> int:
-    """Start ``python -m scheduler WORDS`` in a fork, in the folder of ``output``; return its process id."""
+    """Start ``python -m scheduler WORDS`` in a fork, in the folder of ``output``; return its process id.
+
+    Args:
+        words: of the command.
+        output: where its output goes.
+        reached: called at every point that it comes by; see `wrapped`.
+        within: functions to which the points are limited.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
@@ -114,7 +148,7 @@ def fork_dispatcher(
         if reached is None:
             code = commandline.main(words)
         else:
-            with wrapped(reached):
+            with wrapped(reached, within):
                 code = commandline.main(words)
     except BaseException:
         import traceback

@@ -2,9 +2,12 @@
 
 python -I -S logging_worker.py FILE TASK BEHAVIOUR [SECONDS]
 
-The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate"; that of "breaks" removes a folder of ours.
+The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate", as the second of "waits-later" does; the
+first of "breaks" removes a folder of ours. "unleases" removes its device's lease and waits until there is one
+again. Whoever comes to its end leaves a measurement, which says what $ROUND was.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -21,13 +24,20 @@ def main() -> int:
         os.write(file, f"shares-with-{neighbour} {task}\n".encode())
     if behaviour == "hangs":
         signal.pause()
-    if behaviour == "waits" and earlier == 0:
+    if (behaviour, earlier) in (("waits", 0), ("waits-later", 1)):
         with open("gate", "rb", buffering=0) as gate:
             gate.read(1)
     if behaviour == "breaks" and earlier == 0:
         shutil.rmtree(os.path.dirname(os.environ["SWEEP_SPEC"]))
+    if behaviour == "unleases":
+        lease = os.path.join(os.environ["SCHEDULER_LEASES"], os.environ["CUDA_VISIBLE_DEVICES"])
+        os.unlink(lease)
+        while not os.path.exists(lease):
+            time.sleep(0.01)
     if rest:
         time.sleep(float(rest[0]))  # the work
+    with open(os.environ["SWEEP_RESULTS"], "a") as results:
+        results.write(json.dumps({"round": os.environ.get("ROUND")}) + "\n")
     fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)
     os.write(file, f"end {task}\n".encode())
     if fails:
