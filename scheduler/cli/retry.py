@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = arguments.tasks or [task.id for task in sweep.tasks]
     check_names(sweep, names)
     if not paths.checkpoints.exists():  # which taking the lock would make
+        refuse_running(names, paths)
         print(f"nothing to forget: {shown(paths.checkpoints)} does not exist")
         return 0
     lock = lock_sweep(sweep, paths)

@@ -44,9 +44,8 @@ def test_a_worker_without_its_files_is_waited_for(
     first.kill()
     change(runner)
     assert SAID in runner.run(runner.file, "--dry-run").out
-    if change is remove_attempts:
-        refused = runner.run("retry", runner.file)
-        assert (refused.code, "a: an attempt of it still runs" in refused.err) == (2, True)
+    refused = runner.run("retry", runner.file)
+    assert (refused.code, "a: an attempt of it still runs" in refused.err) == (2, True)
     second = runner.start()
     second.wait_for(SAID)
     second.wait_for("still runs on cpu:0; taken over")
