@@ -153,7 +153,7 @@ class Dispatcher:
     def _flush(self) -> None:
         if self._journal.begin_anew_if_lost():
             self._journal.add(self._progress.snapshot())
-        if self._journal.flush():
+        if self._journal.flush() and self._sweep_lock.is_ours():
             self._outcomes.forget_ended()
 
     def _sleep_time(self) -> float:
@@ -242,6 +242,8 @@ class Dispatcher:
     # --- actions -------------------------------------------------------------------------------
 
     def _carry_out(self, action: ev.Action) -> None:
+        if isinstance(action, ev.Start | ev.Stop | ev.WriteCheckpoint) and self._must_leave():
+            return
         match action:
             case ev.Start():
                 self._start(action)
@@ -283,7 +285,7 @@ class Dispatcher:
             self._handle(ev.Output(task, size_of(log), size_of(results)))
 
     def _start(self, action: ev.Start) -> None:
-        if self._detached or self._must_leave():
+        if self._detached:
             return
         task, device = self._tasks[action.task], self._devices[action.device]
         try:

@@ -264,6 +264,35 @@ def test_a_dispatcher_whose_lock_file_was_removed_leaves_the_sweep_to_the_next(
     assert len(runner.done("a")["attempts"]) == 1
 
 
+def test_a_dispatcher_that_lost_the_sweep_stops_nothing_of_it(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    first = runner.start()
+    open_gate = runner.reach_gate("a")
+    runner.paths.lock.unlink()
+    second = runner.start()
+    second.wait_for("a: attempt 1 still runs on cpu:0; taken over")
+    first.send(signal.SIGINT)
+    first.wait_for("nothing new is started")
+    first.send(signal.SIGINT)
+    assert first.end().code == 3
+    open_gate()
+    assert second.end().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (1, 1)
+
+
+def test_the_next_has_the_sweep_by_its_own_reading_of_the_file(runner: SweepRunner) -> None:
+    script = {"a": ["gate; ok", "ok"], "b": "ok"}
+    runner.write(script, devices={"cpu_slots": 1})
+    first = runner.start()
+    runner.reach_gate("a")
+    runner.paths.lock.unlink()
+    runner.write(script, devices={"cpu_slots": 1}, worker={"args": {"lr": 1}})
+    second = runner.start()
+    assert (first.end().code, second.end().code) == (3, 0)
+    assert (runner.starts("a"), runner.starts("b")) == (2, 1)
+    assert runner.states() == {"a": "completed", "b": "completed"}
+
+
 def test_a_lock_file_that_was_removed_is_made_anew(runner: SweepRunner) -> None:
     runner.write({"a": "gate; ok", "b": "gate; ok"}, devices={"cpu_slots": 1})
     running = runner.start()
