@@ -15,6 +15,8 @@ NEUTRAL_CALL = frozenset(
 )
 # An older argument that still counts although no signature names it.
 LEGACY_CALLBACK = "callback"
+# The argument by which adapters are weighted for one call.
+LORA_SCALE = "cross_attention_kwargs"
 # Formats of the images that are as good as each other; "latent" leaves out the decoding.
 DECODED = frozenset({"pil", "np", "pt"})
 # Defaults of call arguments where the pipeline's class, and so its signature, is not known.

@@ -81,12 +81,14 @@ class Effect:
     settings: tuple[str, ...]
     # Whether an argument names what it does it to: without one it does it to all.
     selects: bool = False
+    # The setting without which it does nothing, and those that it takes back.
+    needs: str = ""
+    resets: tuple[str, ...] = ()
 
 
 # Methods of a pipeline. Those that are not here are kept under their own names; `disable_X` ends
 # `enable_X`. LoRA has rules of its own (static/libraries/lora.py).
 EFFECTS: dict[str, Effect] = {
-    "enable_freeu": Effect("sets", ("enable_freeu",)),
     "fuse_qkv_projections": Effect("sets", ("fuse_qkv_projections",)),
     "unfuse_qkv_projections": Effect("ends", ("fuse_qkv_projections",)),
     "enable_model_cpu_offload": Effect("sets", ("enable_model_cpu_offload",)),
@@ -96,8 +98,8 @@ EFFECTS: dict[str, Effect] = {
     ),
     "load_textual_inversion": Effect("adds", ("load_textual_inversion",)),
     "unload_textual_inversion": Effect("ends", ("load_textual_inversion",), selects=True),
-    "load_ip_adapter": Effect("unclear", ("load_ip_adapter",)),
-    "set_ip_adapter_scale": Effect("sets", ("set_ip_adapter_scale",)),
+    "load_ip_adapter": Effect("unclear", ("load_ip_adapter",), resets=("set_ip_adapter_scale",)),
+    "set_ip_adapter_scale": Effect("sets", ("set_ip_adapter_scale",), needs="load_ip_adapter"),
     "unload_ip_adapter": Effect("ends", ("load_ip_adapter", "set_ip_adapter_scale")),
 }
 LORA_METHODS = frozenset(
@@ -112,10 +114,14 @@ LORA_METHODS = frozenset(
         "unload_lora_weights",
     ]
 )
+# Of a pipeline they do the same as of its UNet.
+FREEU = frozenset({"disable_freeu", "enable_freeu"})
 # How the names of the methods begin that return nothing.
 CHANGING = ("disable_", "enable_", "fuse_", "load_", "set_", "unfuse_", "unload_")
 # After which a pipeline refuses to be moved to a GPU.
 SEQUENTIAL = "enable_sequential_cpu_offload"
+# The device map with which a pipeline refuses to be moved at all.
+SPLIT = "balanced"
 OFFLOADING = frozenset({"enable_model_cpu_offload", SEQUENTIAL})
 
 

@@ -24,7 +24,11 @@ COMPONENTS = frozenset(
 UNSEEN = frozenset({"safety_checker", "feature_extractor"})
 # Those that LoRA, textual inversion, FreeU and the like change.
 CHANGED_BY_METHODS = frozenset(
-    ["text_encoder", "text_encoder_2", "text_encoder_3", "transformer", "unet"]
+    [
+        *("text_encoder", "text_encoder_2", "text_encoder_3"),
+        *("tokenizer", "tokenizer_2", "tokenizer_3"),
+        *("transformer", "unet"),
+    ]
 )
 # Attributes with plain values: what is done with such a value does not reach its owner.
 PLAIN_ATTRIBUTES = frozenset(

@@ -141,6 +141,8 @@ TEMPLATES: dict[Why, str] = {
     Why.HAS_NO_SETTER: "{cls} 的 {name} 不能被赋值",
     Why.TAKES_NO: "{function} 不接受 {name}",
     Why.TOO_MANY_ARGUMENTS: "{function} 的参数没有这么多",
+    Why.NEEDS: "调用 {function} 时缺少 {name}",
+    Why.NO_CONFIGURATION: "{name} 的配置只在其子文件夹中",
     Why.NOT_PATCHABLE: "{function} 只接受流水线或其 UNet",
     Why.REFUSES: "{cls} 不接受这样的 {name}",
     Why.OTHER_LOADER: "{name} 给 {cls} 的方法属于另一类流水线",

@@ -166,6 +166,8 @@ class Why(Enum):
     HAS_NO_SETTER = ("cls", "name")
     TAKES_NO = ("function", "name")
     TOO_MANY_ARGUMENTS = ("function",)
+    NEEDS = ("function", "name")
+    NO_CONFIGURATION = ("name",)
     NOT_PATCHABLE = ("function",)
     REFUSES = ("cls", "name")
     OTHER_LOADER = ("cls", "name")

@@ -146,6 +146,8 @@ TEMPLATES: dict[Why, str] = {
     Why.HAS_NO_SETTER: "{name} of {cls} cannot be set",
     Why.TAKES_NO: "{function} takes no {name}",
     Why.TOO_MANY_ARGUMENTS: "{function} takes fewer arguments",
+    Why.NEEDS: "{function} is not given {name}",
+    Why.NO_CONFIGURATION: "{name} holds no configuration outside its folders",
     Why.NOT_PATCHABLE: "{function} takes a pipeline or its UNet, nothing else",
     Why.REFUSES: "{cls} refuses this {name}",
     Why.OTHER_LOADER: "{name} gives {cls} a method for pipelines of another kind",

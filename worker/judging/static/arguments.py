@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.judging.reasons.codes import Why
+from worker.judging.reasons.codes import Reason, Why
 from worker.judging.static.joining import same
 from worker.judging.static.objects import AbstractDict, AbstractList, Slots
 from worker.judging.static.scopes import Function
@@ -76,11 +76,33 @@ def without_defaults(arguments: Slots, defaults: Mapping[str, object]) -> Slots:
     }
 
 
+def refused(function: Function, given: Arguments) -> Reason | None:
+    """Return why a function of the file certainly refuses these arguments; None if it may not."""
+    if given.open is not None:
+        return None
+    spec = function.node.args
+    by_place = [item.arg for item in spec.posonlyargs]
+    names = [*by_place, *(item.arg for item in spec.args)]
+    if len(given.positional) > len(names) and not spec.vararg:
+        return Why.TOO_MANY_ARGUMENTS(function=function.name)
+    taken = set(names[: len(given.positional)])
+    by_name = {*names, *(item.arg for item in spec.kwonlyargs)} - set(by_place)
+    for name in given.keywords:
+        if (name in taken and name in by_name) or (name not in by_name and not spec.kwarg):
+            return Why.TAKES_NO(function=function.name, name=name)
+    if given.spread:
+        return None
+    needed = names[: len(names) - len(function.defaults)]
+    pairs = zip(spec.kwonlyargs, function.keyword_defaults, strict=True)
+    needed += [item.arg for item, default in pairs if default is MISSING]
+    left = [name for name in needed if name not in taken and name not in given.keywords]
+    return Why.NEEDS(function=function.name, name=left[0]) if left else None
+
+
 def bind(function: Function, given: Arguments) -> dict[str, Value]:
     """Return what each parameter of a function of the file is bound to.
 
-    Parameters for which nothing was given and that have no default are Unknown: the call would
-    fail, or the function is read without being called.
+    Parameters for which nothing may have been given and that have no default are Unknown.
     """
     spec = function.node.args
     names = [argument.arg for argument in [*spec.posonlyargs, *spec.args]]

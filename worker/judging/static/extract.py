@@ -33,12 +33,12 @@ from worker.judging.static.objects import (
     Computed,
     Instance,
     Made,
-    Pipeline,
     Slots,
 )
 from worker.judging.static.scopes import Function, Names
 from worker.judging.static.undo_log import JUMPS
 from worker.judging.static.values import (
+    MISSING,
     Lib,
     Unknown,
     Value,
@@ -215,10 +215,16 @@ def _read_class(interpreter: Interpreter, cls: AbstractClass) -> None:
 def _try(interpreter: Interpreter, function: Function, receiver: Instance | None) -> None:
     spec = function.node.args
     parameters = [item.arg for item in [*spec.posonlyargs, *spec.args]]
-    given = Arguments([] if receiver is None else [receiver])
-    if len(interpreter.built) == 1:
-        pipe: Pipeline = interpreter.built[0]
-        given.keywords.update({name: pipe for name in parameters if name in ("pipe", "pipeline")})
+    unknown: Value = Unknown(Why.PARAMETER_NOT_PASSED())
+    pipe: Value = interpreter.built[0] if len(interpreter.built) == 1 else unknown
+    needed = parameters[: len(parameters) - len(function.defaults)]
+    positional = [pipe if name in ("pipe", "pipeline") else unknown for name in needed]
+    given = Arguments(positional if receiver is None else [receiver, *positional[1:]])
+    pairs = zip(spec.kwonlyargs, function.keyword_defaults, strict=True)
+    given.keywords |= {item.arg: unknown for item, default in pairs if default is MISSING}
+    if pipe is not unknown:
+        by_name = {*parameters[len(needed) :], *(item.arg for item in spec.kwonlyargs)}
+        given.keywords |= dict.fromkeys(by_name & {"pipe", "pipeline"}, pipe)
     try:
         functions.call_function(interpreter, function, given, receiver)
     except Raised:

@@ -269,6 +269,7 @@ class Component(AbstractObject):
     knows_cache: Field[Value] = Field(False)
     layout: Field[Value] = Field(None)
     fused: Field[Value] = Field(None)
+    freeu: Field[Value] = Field(None)
     dtype: Field[Value] = Field(None)
     device: Field[Value] = Field(None)
     # The helper that is enabled on it, and the parameters of tomesd's patch.
@@ -348,7 +349,7 @@ def is_pipeline_class(value: Value) -> TypeGuard[Lib]:
 class AbstractClass(AbstractObject):
     """A class that the file defines; its slots are its namespace."""
 
-    __slots__ = ("fields", "is_data", "lineage", "name")
+    __slots__ = ("fields", "is_data", "is_frozen", "lineage", "name")
 
     def __init__(
         self, slots: Slots, name: str = "", lineage: tuple[Value, ...] = (), is_data: bool = False
@@ -360,6 +361,8 @@ class AbstractClass(AbstractObject):
         self.is_data = is_data
         # The names that its body annotates: a data class's fields.
         self.fields: tuple[str, ...] = ()
+        # Of a data class: whether its fields cannot be set.
+        self.is_frozen = False
 
     @property
     def is_enum(self) -> bool:
@@ -370,6 +373,12 @@ class AbstractClass(AbstractObject):
     def is_named_tuple(self) -> bool:
         """Whether its objects are tuples of their fields."""
         return any(isinstance(base, Lib) and base.last == "NamedTuple" for base in self.lineage)
+
+    def keeps(self, name: str) -> bool:
+        """Whether an attribute of its objects certainly cannot be set."""
+        own = [base for base in (self, *self.lineage) if isinstance(base, AbstractClass)]
+        frozen = any(base.is_frozen for base in own)
+        return frozen or (self.is_named_tuple and name in self.all_fields())
 
     def all_fields(self) -> list[str]:
         """Return the fields of a data class, those of its bases first."""

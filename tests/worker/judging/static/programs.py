@@ -351,7 +351,10 @@ def _load(w: Writer, xl: bool) -> None:
         options.append(f"torch_dtype=torch.{w.pick('float16', 'bfloat16')}")
     if w.draw(st.booleans()):
         scheduler = w.pick("DDIMScheduler", "EulerDiscreteScheduler")
-        made = w.pick(f"from_pretrained({model}, subfolder='scheduler')", "from_pretrained(MODEL)")
+        made = w.pick(
+            f"from_pretrained({model}, subfolder='scheduler')",
+            "from_pretrained(MODEL, subfolder='scheduler')",
+        )
         if "MODEL" in made:
             w.add(f"MODEL = {(SDXL if xl else SD15)!r}")
         options.append(f"scheduler={scheduler}.{made}")

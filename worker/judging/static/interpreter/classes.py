@@ -114,6 +114,8 @@ def _tell_members(interpreter: Interpreter, cls: AbstractClass, keywords: dict[s
     hook = cls.find("__init_subclass__", cls)
     if isinstance(hook, Function):
         call_function(interpreter, hook, Arguments([cls], dict(keywords)), cls)
+    elif isinstance(hook, Inherited):
+        taint(interpreter, list(keywords.values()), hook.why)
 
 
 def _overridden(interpreter: Interpreter, cls: AbstractClass) -> tuple[Value, ...]:
@@ -223,6 +225,7 @@ def _fill_data(
     interpreter: Interpreter, instance: Instance, cls: AbstractClass, arguments: Arguments
 ) -> None:
     """Do what the ``__init__`` of a dataclass or named tuple does."""
+    _refuse(cls, arguments)
     fields: dict[str, Value] = {}
     for name in cls.all_fields():
         fields[name] = cls.find(name)
@@ -239,6 +242,19 @@ def _fill_data(
         given = [*arguments.positional, *arguments.keywords.values()]
         taint(interpreter, [*given, instance], Why.METHOD(cls=cls.name, name="__post_init__"))
     call_special(interpreter, instance, "__post_init__")
+
+
+def _refuse(cls: AbstractClass, given: Arguments) -> None:
+    """Raise if a data class certainly refuses these arguments."""
+    fields = cls.all_fields()
+    if given.open is not None or Lib("pydantic.BaseModel") in cls.lineage:
+        return
+    if len(given.positional) > len(fields):
+        raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=cls.name))
+    taken = set(fields[: len(given.positional)])
+    for name in given.keywords:
+        if name in taken or (name not in fields and f"_{name}" not in fields):  # attrs drops a _
+            raise Raised("TypeError", Why.TAKES_NO(function=cls.name, name=name))
 
 
 def _field_default(interpreter: Interpreter, field: Partial) -> Value:

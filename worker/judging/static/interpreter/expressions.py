@@ -24,6 +24,7 @@ from worker.judging.static.objects import (
     AbstractList,
     Field,
     Instance,
+    SchedulerConfig,
     element,
 )
 from worker.judging.static.operations import (
@@ -98,7 +99,7 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
         value = interpreter.evaluate(keyword.value, scope)
         if keyword.arg is not None:
             given.keywords[keyword.arg] = value
-        elif isinstance(value, AbstractDict):
+        elif isinstance(value, (AbstractDict, SchedulerConfig)):
             for key, entry in value.slots.items():
                 if key is AbstractDict.open:
                     given.open = _more(given.open, value)
@@ -111,9 +112,10 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
     return given
 
 
-def _more(before: Unknown | None, entries: AbstractDict) -> Unknown:
+def _more(before: Unknown | None, entries: AbstractDict | SchedulerConfig) -> Unknown:
     """Return why there may be more arguments than are known; a pipeline's parts are its own."""
-    of_pipeline = entries.parts_of is not None and before is None
+    parts = entries.slots.get(AbstractDict.parts_of)
+    of_pipeline = parts is not None and before is None
     return Unknown(Why.PIPELINE_COMPONENTS() if of_pipeline else Why.DICT_ENTRIES())
 
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 
 from worker.judging.reasons.codes import Why
-from worker.judging.static.arguments import Arguments, bind, is_generator
+from worker.judging.static.arguments import Arguments, bind, is_generator, refused
 from worker.judging.static.interpreter.interpreter import (
     NEXT,
     Abandoned,
@@ -65,6 +65,9 @@ def call_function(
     interpreter.entered.add(id(function.node))
     if interpreter.calling >= MAX_CALLS:
         raise Abandoned(Why.TOO_MUCH_RECURSION(function=function.name))
+    reason = refused(function, arguments)
+    if reason is not None:
+        raise Raised("TypeError", reason)
     names = Names(bind(function, arguments))
     scope = Scope(names, function.scope, function=function, receiver=receiver)
     interpreter.calling += 1

@@ -38,6 +38,14 @@ _BASES_OF = {
     "NotImplementedError": {"RuntimeError"},
     "FileNotFoundError": {"OSError", "IOError", "EnvironmentError"},
     "ZeroDivisionError": {"ArithmeticError"},
+    "RecursionError": {"RuntimeError"},
+    "OverflowError": {"ArithmeticError"},
+    "JSONDecodeError": {"ValueError"},
+    "TOMLDecodeError": {"ValueError"},
+    "ParserError": {"MarkedYAMLError", "YAMLError"},
+    "ScannerError": {"MarkedYAMLError", "YAMLError"},
+    "ConstructorError": {"MarkedYAMLError", "YAMLError"},
+    "FrozenInstanceError": {"AttributeError"},
 }
 
 
@@ -182,6 +190,8 @@ class Interpreter:
                 return Unknown(Why.UNUSUAL_EXPRESSION())
             value = handler(self, node, scope)
             if type(node) not in _FREE:
+                if isinstance(value, Unknown) and value.why.code is Why.FAILING_EXPRESSION:
+                    raise Raised(str(dict(value.why.arguments)["exception"]), value.why)
                 self.spend(constants.size(value))
             return value
         finally:

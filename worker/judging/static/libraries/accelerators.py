@@ -52,6 +52,8 @@ def call_package(interpreter: Interpreter, function: Lib, given: Arguments) -> V
         return given.get("model", 0)
     if _TGATE.knows(name) and name.endswith("Loader"):
         return _load_tgate(interpreter, name, given)
+    if function.path.count(".") == 1:  # not in one of its modules
+        raise Raised("AttributeError", Why.HAS_NO_ATTRIBUTE(cls=function.root, name=name))
     taint(
         interpreter, [*given.positional, *given.keywords.values()], Why.FUNCTION(path=function.path)
     )

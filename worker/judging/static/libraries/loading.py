@@ -14,10 +14,10 @@ from worker.judging.facts.parts import CHANGED_BY_METHODS, COMPONENTS, UNSEEN
 from worker.judging.facts.signatures import parts_of
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.joining import key_of, same, shallow
+from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.joining import fingerprint, key_of, same, shallow
 from worker.judging.static.libraries import schedulers
-from worker.judging.static.libraries.placement import device_name, dtype_name
+from worker.judging.static.libraries.placement import device_name, dtype_name, loaded_dtype
 from worker.judging.static.objects import AbstractDict, Component, Pipeline, Slots
 from worker.judging.static.operations.attributes import write
 from worker.judging.static.values import Lib, Unknown, Value
@@ -28,7 +28,10 @@ def build(interpreter: Interpreter, cls: str, method: str, given: Arguments) -> 
     if method in ("from_pretrained", "from_single_file"):
         model_id = _model_named(given)
         pipe = _new(_class_of(cls, model_id, given), model_id, given)
-        pipe.slots[Pipeline.settings] = _options(given)
+        options = _options(given)
+        if method == "from_single_file":
+            options.slots["single file"] = True
+        pipe.slots[Pipeline.settings] = options
     elif method == "from_pipe":
         pipe = _from_parts(cls, given.get("pipeline", 0), given)
         _convert(interpreter, cls, pipe, given)
@@ -67,15 +70,17 @@ def chooses_nothing(keyword: str, value: Value) -> bool:
     return any(same(value, neutral) for neutral in CHOOSES_NOTHING.get(keyword, ()))
 
 
-def load_part(name: str, method: str, given: Arguments) -> Component:
+def load_part(name: str, method: str, given: Arguments, *, of_diffusers: bool) -> Component:
     """Return what a model's, or tokenizer's, class loads by itself.
 
     Args:
         name: the class's name.
         method: from_pretrained, from_single_file or from_config.
         given: the arguments.
+        of_diffusers: whether diffusers has the class, not transformers.
     """
     place = given.keywords.get("pretrained_model_link_or_path_or_dict")
+    of = given.get("pretrained_model_name_or_path", 0, place)
     options: Slots = {
         key: value
         for key, value in given.keywords.items()
@@ -84,21 +89,37 @@ def load_part(name: str, method: str, given: Arguments) -> Component:
     options["class"] = name
     if method == "from_config":
         options["weights"] = "random"
+    elif method == "from_single_file":
+        options["single file"] = True
+    elif model_of(of) is not None and "subfolder" not in options and given.open is None:
+        raise Raised("OSError", Why.NO_CONFIGURATION(name=of))
     if given.open is not None:
         options[AbstractDict.open] = given.open
-    dtype = given.get("torch_dtype", default=given.get("dtype"))
     part = Component(
         {
-            Component.of: given.get("pretrained_model_name_or_path", 0, place),
+            Component.of: of,
             Component.options: AbstractDict(options),
         }
     )
-    if dtype is not None:
+    dtype = given.get("torch_dtype", default=given.get("dtype"))
+    if not of_diffusers and dtype is not None:
         part.slots[Component.dtype] = dtype_name(dtype)
+    elif of_diffusers and (dtype is not None or "quantization_config" not in options):
+        part.slots[Component.dtype] = _dtype_of_part(method, of, options, given)
     placed = {"device_map", "quantization_config"} & given.keywords.keys() or given.open
     if not placed and not name.endswith(("Tokenizer", "TokenizerFast", "Processor", "Extractor")):
         part.slots[Component.device] = "cpu"
     return part
+
+
+def _dtype_of_part(method: str, of: Value, options: Slots, given: Arguments) -> Value:
+    """Return the number format of a model of diffusers; without a word it is that of its file."""
+    dtype = loaded_dtype(given)
+    told = {"torch_dtype", "dtype"} & given.keywords.keys() or given.open is not None
+    if told or method == "from_config" or (model_of(of) and "variant" not in given.keywords):
+        return dtype
+    keys = fingerprint((of, AbstractDict(options), given.keywords.get("variant")))
+    return Unknown(Why.DTYPE(), None if keys is None else ("dtype", keys))
 
 
 def replaced_parts(pipe: Pipeline) -> Value:
@@ -113,7 +134,7 @@ def replaced_parts(pipe: Pipeline) -> Value:
         if part.home is not None:
             found |= _from_another_pipeline(part, name, pipe)
             continue
-        options = _options_of_part(part, name)
+        options = _options_of_part(part, name, pipe)
         if options or not _is_own(part, pipe):
             found[name] = AbstractDict({"of": part.of, **options}) if options else part.of
     return AbstractDict(found)
@@ -137,7 +158,7 @@ def _is_own(part: Component, pipe: Pipeline) -> bool:
     return same(part.of, pipe.model_id) and settings.keys().isdisjoint(CHOOSING)
 
 
-def _options_of_part(part: Component, name: str) -> Slots:
+def _options_of_part(part: Component, name: str, pipe: Pipeline) -> Slots:
     """Return what chose a part beside its model's id, where it is not what a pipeline chooses."""
     if not isinstance(part.options, AbstractDict):
         return {}
@@ -145,6 +166,8 @@ def _options_of_part(part: Component, name: str) -> Slots:
     cls = options.pop("class", None)
     if options.get("subfolder") == name:
         del options["subfolder"]
+    elif _is_own(part, pipe) and not {"subfolder", "single file"} & options.keys():
+        options["subfolder"] = None  # not where the pipeline finds its own
     if name in USUAL_CLASSES and cls not in USUAL_CLASSES[name]:
         options["class"] = cls
     return options
@@ -180,7 +203,6 @@ def _class_of(name: str, model_id: Value, given: Arguments) -> Value:
 
 
 def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
-    dtype = given.get("torch_dtype", default=given.get("dtype"))
     device_map = given.get("device_map")
     scheduler = given.get("scheduler")
     known = parts_of(cls) if isinstance(cls, str) else None
@@ -193,7 +215,7 @@ def _new(cls: Value, model_id: Value, given: Arguments) -> Pipeline:
         {
             Pipeline.cls: cls,
             Pipeline.model_id: model_id,
-            Pipeline.dtype: dtype_name(dtype),
+            Pipeline.dtype: loaded_dtype(given),
             Pipeline.device: "cpu" if device_map is None else device_name(device_map),
             Pipeline.scheduler: schedulers.default_of(model_id) if scheduler is None else scheduler,
             **parts,
@@ -229,7 +251,7 @@ def _convert(interpreter: Interpreter, name: str, pipe: Pipeline, given: Argumen
     """Move what ``from_pipe`` makes: a class's own takes float32 unless told, the automatic none."""
     if name.startswith("AutoPipeline"):
         return
-    dtype = dtype_name(given.get("torch_dtype", default=given.get("dtype")))
+    dtype = loaded_dtype(given)
     interpreter.store.assign(pipe, Pipeline.dtype, dtype)
     for slot in COMPONENTS & pipe.slots.keys():
         part = pipe.slots[slot]

@@ -116,7 +116,7 @@ def call_library(interpreter: Interpreter, function: Lib, arguments: Arguments) 
     if known is not MISSING:
         return known
     if function.root == "transformers" and function.last in ("from_pretrained", "from_config"):
-        return loading.load_part(function.owner, function.last, arguments)
+        return loading.load_part(function.owner, function.last, arguments, of_diffusers=False)
     if function.root == "transformers" and (made := products.make(function.last, arguments)):
         return made
     if function.root in HARMLESS and not function.last.startswith("__"):
@@ -159,7 +159,7 @@ def call_diffusers(interpreter: Interpreter, function: Lib, arguments: Arguments
     if not method and (made := products.make(name, arguments)) is not None:
         return made
     if method in ("from_pretrained", "from_single_file", "from_config"):
-        return loading.load_part(name, method, arguments)
+        return loading.load_part(name, method, arguments, of_diffusers=name != "AutoModel")
     model = arguments.get("module", 0)
     if name in CACHES and isinstance(model, Component):
         config = arguments.get("config", 1)

@@ -6,6 +6,7 @@ from worker.judging.facts.call_arguments import (
     CALL_DEFAULTS,
     DECODED,
     LEGACY_CALLBACK,
+    LORA_SCALE,
     NEUTRAL_CALL,
     SAME_AS,
     SIZED,
@@ -47,6 +48,7 @@ _PART_SETTINGS: dict[Field[Value], Field[Value] | None] = {
     Component.cache: None,
     Component.layout: None,
     Component.fused: None,
+    Component.freeu: None,
     Component.dtype: Pipeline.dtype,
     Component.device: Pipeline.device,
 }
@@ -197,8 +199,16 @@ class _Given:
                 and not (signature.takes_more and name not in (*signature.order, LEGACY_CALLBACK))
                 and not (name in known and is_default(value, known[name]))
                 and not (name == "output_type" and value in DECODED)
+                and not (name == LORA_SCALE and _is_whole(value))
             }
         )
+
+
+def _is_whole(value: Value) -> bool:
+    """Whether the weight given for adapters is the one that they have anyway."""
+    return isinstance(value, AbstractDict) and (
+        not value.slots or (value.slots.keys() == {"scale"} and is_default(value.slots["scale"], 1))
+    )
 
 
 def _call_fields(cls: Value, model_id: Value, given: _Given) -> Slots:
@@ -208,9 +218,9 @@ def _call_fields(cls: Value, model_id: Value, given: _Given) -> Slots:
     steps = _steps(given, _default_of(signature, cls, "num_inference_steps"))
     for name, other in SAME_AS.items():
         given.drop(name, given.values.get(other))
-    prompt = _single(given.take("prompt", None))
+    prompt = _single(given.take("prompt", _embedded(given, "prompt_embeds")))
     batch = _batch(prompt, given.values)
-    negative = given.take("negative_prompt", None)
+    negative = given.take("negative_prompt", _embedded(given, "negative_prompt_embeds"))
     if batch == 1:
         negative = _single(negative)
     if negative == "" and empty_is_none(cls, model):
@@ -238,6 +248,14 @@ def _default_of(signature: Signature, cls: Value, name: str) -> Value:
         return signature.defaults[name]
     key = (name, cls) if isinstance(cls, str) else None
     return Unknown(Why.PIPELINE_DEFAULT(name=name), key)
+
+
+def _embedded(given: _Given, name: str) -> Value:
+    """Return what stands for a prompt that is not given as text."""
+    embeddings = given.values.get(name)
+    if embeddings is None:
+        return None
+    return Unknown(Why.PROMPT_EMBEDDINGS(), key_of(embeddings))
 
 
 def _single(prompt: Value) -> Value:

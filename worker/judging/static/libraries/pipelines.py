@@ -5,11 +5,13 @@ from __future__ import annotations
 from worker.judging.facts.loading import READING
 from worker.judging.facts.methods import (
     CHANGING,
+    FREEU,
     LORA_METHODS,
     NEUTRAL_METHODS,
     NEUTRAL_PART_METHODS,
     OFFLOADING,
     SEQUENTIAL,
+    SPLIT,
     Effect,
     effect_of,
 )
@@ -75,6 +77,9 @@ def call_method(interpreter: Interpreter, pipe: Pipeline, method: str, given: Ar
         _drop_of_parts(interpreter, pipe, Component.device)
         _record(interpreter, settings, method, given)
         return None
+    if method in FREEU and isinstance(unet := pipe.slots.get("unet"), Component):
+        call_component(interpreter, unet, method, given)
+        return None
     if method in LORA_METHODS:
         before = settings.slots.get(lora.SETTING)
         after = lora.call(before, method, given)
@@ -96,6 +101,10 @@ def _record(
     """Do to a pipeline's settings what the table says of a method."""
     effect, store = effect_of(method), interpreter.store
     entry = _entry(method, given)
+    if effect.needs and effect.needs not in settings.slots:
+        return
+    for name in effect.resets:
+        store.drop(settings.slots, name)
     if effect.kind == "ends" and not (effect.selects and entry is not True):
         for name in effect.settings:
             store.drop(settings.slots, name)
@@ -104,9 +113,30 @@ def _record(
     before = settings.slots.get(name, MISSING)
     if effect.kind == "ends" and before is MISSING:
         return
-    if before is not MISSING and effect.kind != "sets":
-        entry = _joined(effect, method, before, entry)
-    store.put(settings.slots, name, entry)
+    for item in _singly(entry) if effect.kind == "adds" else (entry,):
+        if before is not MISSING and effect.kind != "sets":
+            before = _joined(effect, method, before, item)
+        else:
+            before = item
+    store.put(settings.slots, name, before)
+
+
+def _singly(entry: Value) -> tuple[Value, ...]:
+    """Return what a call adds, one by one where its arguments are lists of equal length."""
+    if not isinstance(entry, AbstractDict):
+        return (entry,)
+    lists = {
+        name: value.items
+        for name, value in entry.slots.items()
+        if isinstance(value, AbstractList) and isinstance(value.items, tuple)
+    }
+    counts = {len(items) for items in lists.values()}
+    if len(counts) != 1:
+        return (entry,)
+    return tuple(
+        AbstractDict({**entry.slots, **{name: items[place] for name, items in lists.items()}})
+        for place in range(counts.pop())
+    )
 
 
 def _joined(effect: Effect, method: str, before: Value, entry: Value) -> Value:
@@ -145,7 +175,10 @@ def _move(interpreter: Interpreter, pipe: Pipeline, method: str, given: Argument
     fields = moved_pipeline(method, given)
     settings = pipe.settings.slots if isinstance(pipe.settings, AbstractDict) else {}
     device = fields.get(Pipeline.device)
-    if SEQUENTIAL in settings and isinstance(device, str) and device.startswith("cuda"):
+    is_split = device is not None and pipe.device == SPLIT
+    if is_split or (
+        SEQUENTIAL in settings and isinstance(device, str) and device.startswith("cuda")
+    ):
         raise Raised("ValueError", Why.REFUSES(cls=pipe.cls, name="device"))
     of_parts = {Pipeline.dtype: Component.dtype, Pipeline.device: Component.device}
     _drop_of_parts(interpreter, pipe, *(of_parts[field] for field in fields))
@@ -174,6 +207,10 @@ def call_component(
         interpreter.store.assign(part, Component.knows_cache, False)
     elif method == "disable_cache" and part.knows_cache is False:
         pass  # it warns that there is none, also where a function gave it one
+    elif method == "enable_freeu":
+        interpreter.store.assign(part, Component.freeu, _entry(method, given))
+    elif method == "disable_freeu":
+        interpreter.store.drop(part.slots, Component.freeu)
     elif method == "fuse_qkv_projections":
         interpreter.store.assign(part, Component.fused, True)
     elif method not in NEUTRAL_PART_METHODS:

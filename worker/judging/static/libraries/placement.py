@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments, without_defaults
+from worker.judging.static.interpreter.interpreter import Raised
 from worker.judging.static.objects import AbstractDict, Component, Field, Pipeline
 from worker.judging.static.values import MISSING, Lib, Unknown, Value
 
@@ -37,6 +38,21 @@ def dtype_name(value: Value) -> Value:
         name = (value.path if isinstance(value, Lib) else value).removeprefix("torch.")
         return _DTYPES.get(name, name)
     return value if isinstance(value, Unknown) else Unknown(Why.DTYPE())
+
+
+def loaded_dtype(given: Arguments) -> Value:
+    """Return in which number format diffusers loads a model; what is no dtype of torch is ignored.
+
+    Raises:
+        Raised: both names of the argument are used.
+    """
+    dtypes = [given.keywords[key] for key in ("torch_dtype", "dtype") if key in given.keywords]
+    dtypes = [value for value in dtypes if value is not None]
+    if len(dtypes) > 1:
+        raise Raised("ValueError", Why.REFUSES(cls="from_pretrained", name="dtype"))
+    if not dtypes:
+        return dtype_name(given.open)
+    return "float32" if isinstance(dtypes[0], str) else dtype_name(dtypes[0])
 
 
 def device_name(value: Value) -> Value:

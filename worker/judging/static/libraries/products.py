@@ -132,6 +132,8 @@ def attribute(interpreter: Interpreter, owner: Computed, name: str) -> Value:
 
 def element_of(interpreter: Interpreter, owner: Computed, key: Value) -> Value:
     """Return an element, or a part, of something computed."""
+    if owner.function == _CALL and key == 0:  # its only item, whatever the class names it
+        return attribute(interpreter, owner, "images")
     return compute(interpreter, "[]", owner.why, [owner, _plain_key(key)])
 
 

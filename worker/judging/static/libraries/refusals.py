@@ -83,6 +83,20 @@ def _no_text(name: str) -> Callable[[str, dict[str, Value]], bool]:
     return lambda cls, values: isinstance(values.get(name), str)
 
 
+def _generators(cls: str, values: dict[str, Value]) -> bool:
+    """Whether there is another number of random generators than of images."""
+    generators, each = values.get("generator"), values.get("num_images_per_prompt", 1)
+    prompts = values.get("prompt")
+    if not isinstance(generators, AbstractList) or not isinstance(generators.items, tuple):
+        return False
+    items = prompts.items if isinstance(prompts, AbstractList) else (prompts,)
+    if not isinstance(items, tuple) or not all(isinstance(item, str) for item in items):
+        return False
+    if not cls.startswith("StableDiffusion") or not isinstance(each, int):
+        return False
+    return len(generators.items) != len(items) * each
+
+
 _CHECKS: dict[str, Callable[[str, dict[str, Value]], bool]] = {
     "prompt": _prompt,
     "negative_prompt": _negative,
@@ -91,4 +105,5 @@ _CHECKS: dict[str, Callable[[str, dict[str, Value]], bool]] = {
     "width": _size("width"),
     "num_inference_steps": _no_text("num_inference_steps"),
     "guidance_scale": _no_text("guidance_scale"),
+    "generator": _generators,
 }

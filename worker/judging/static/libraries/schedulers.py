@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from worker.judging.facts.methods import NEUTRAL_SCHEDULER_METHODS
 from worker.judging.facts.models import canonical_id, model_of
-from worker.judging.facts.signatures import scheduler_signature
+from worker.judging.facts.signatures import Signature, scheduler_signature
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.interpreter.interpreter import Interpreter
+from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import key_of, same
 from worker.judging.static.objects import AbstractDict, Field, Scheduler, SchedulerConfig, Slots
 from worker.judging.static.operations.attributes import change
@@ -53,21 +53,23 @@ def default_of(model_id: Value) -> Scheduler:
 def build(name: str, method: str, given: Arguments) -> Value:
     """Return what ``Name(…)``, ``Name.from_config(…)`` or ``Name.from_pretrained(…)`` makes."""
     slots: Slots = {Scheduler.cls: name}
+    known = scheduler_signature(name)
     if method == "":
+        if known is not None:
+            given = _accepted(name, known, given)
         slots[AbstractDict.base] = NO_MODEL
         _add_arguments(slots, given)
     elif method == "from_config":
         _add_config(slots, given.get("config", 0, Unknown(Why.MISSING_CONFIGURATION())))
         _add_arguments(slots, given)
     elif method in ("from_pretrained", "load_config"):
-        slots[AbstractDict.base] = _model_of_folder(given.get("pretrained_model_name_or_path", 0))
+        slots[AbstractDict.base] = _place_of(given)
         _add_arguments(slots, given)
         if method == "load_config":
             del slots[Scheduler.cls]
             return SchedulerConfig(slots)
     else:
         return Unknown(Why.RESULT(function=f"{name}.{method}"))
-    known = scheduler_signature(name)
     if known is not None:
         # An argument that the class does not take is kept in its configuration, without effect.
         for key in [key for key in slots if key not in known.order and not isinstance(key, Field)]:
@@ -107,8 +109,46 @@ def _add_config(slots: Slots, config: Value) -> None:
         slots[AbstractDict.base] = Unknown(why)
 
 
-def _model_of_folder(place: Value) -> Value:
-    return place.rstrip("/").removesuffix("/scheduler") if isinstance(place, str) else place
+def _accepted(name: str, known: Signature, given: Arguments) -> Arguments:
+    """Return the arguments of a class under their names.
+
+    Raises:
+        Raised: the class certainly does not take one of them.
+    """
+    if len(given.positional) > len(known.order):
+        raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=name))
+    base = (given.spread or {}).get(Scheduler.base, NO_MODEL)  # whose was written out by **
+    model = model_of(base)
+    config = model.config if model is not None else None
+    unexpected = {*given.keywords, *(config or ())} - set(known.order)
+    unexpected = {key for key in unexpected if not key.startswith("_")}
+    if unexpected and not known.takes_more:
+        raise Raised("TypeError", Why.TAKES_NO(function=name, name=min(unexpected)))
+    may_be_refused = config is None and base != NO_MODEL
+    more = Unknown(Why.MODEL_SCHEDULER_CONFIGURATION()) if may_be_refused else given.open
+    return Arguments([], given.named(known.order, {}), more, given.spread)
+
+
+def _place_of(given: Arguments) -> Value:
+    """Return the model in whose folder of schedulers a configuration lies, or its own place.
+
+    Raises:
+        Raised: a model that is known has no such configuration where it is looked for.
+    """
+    place = given.get("pretrained_model_name_or_path", 0)
+    subfolder = given.get("subfolder", 1)
+    if not isinstance(place, str) or subfolder == "scheduler":
+        return place
+    if isinstance(subfolder, str):
+        return f"{place}/{subfolder}"
+    if isinstance(subfolder, Unknown):
+        return Unknown(subfolder.why)
+    if model_of(place) is not None:
+        raise Raised("OSError", Why.NO_CONFIGURATION(name=place))
+    inside = place.rstrip("/")
+    if inside.endswith("/scheduler"):
+        return inside.removesuffix("/scheduler")
+    return Unknown(Why.MODEL_SCHEDULER_CONFIGURATION(), ("scheduler", inside))
 
 
 def findings(scheduler: Value, model_id: Value) -> tuple[Value, Value]:

@@ -134,10 +134,23 @@ def binary(op: ast.operator, left: Value, right: Value) -> Value:
         return os.path.join(a, b)  # pathlib paths are kept as text
     if isinstance(op, ast.Mod) and isinstance(a, (str, bytes)):
         return _percent(a, b)
+    if _is_refused(op, a, b):
+        return Unknown(Why.FAILING_EXPRESSION(exception="TypeError"))
     if not _operands_fit(op, a, b):
         return Unknown(Why.UNKNOWN_OPERATION())
     result = known(_BINARY[type(op)], a, b)
     return AbstractList.of(result) if lists and isinstance(result, tuple) else result
+
+
+def _is_refused(op: ast.operator, a: Raw, b: Raw) -> bool:
+    """Whether two operands of different kinds certainly have no such operator."""
+    kinds = [
+        "number" if isinstance(item, (int, float)) else "text" if isinstance(item, str) else item
+        for item in (a, b)
+    ]
+    if None in kinds:
+        return all(kind in (None, "number", "text") for kind in kinds)
+    return set(kinds) == {"number", "text"} and not isinstance(op, (ast.Mult, ast.Mod))
 
 
 def _operands_fit(op: ast.operator, a: Raw, b: Raw) -> bool:

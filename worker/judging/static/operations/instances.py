@@ -114,6 +114,8 @@ def write(interpreter: Interpreter, owner: Instance, name: str, value: Value) ->
         return
     if isinstance(hook, Inherited):
         taint(interpreter, [value], hook.why)
+    elif owner.cls.keeps(name):
+        raise Raised("FrozenInstanceError", Why.HAS_NO_SETTER(cls=owner.cls.name, name=name))
     write_plainly(interpreter, owner, name, value)
 
 

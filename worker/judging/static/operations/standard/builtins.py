@@ -15,7 +15,7 @@ from worker.judging.static.interpreter.effects import (
     taint,
 )
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
-from worker.judging.static.joining import clone, digest, fingerprint, key_of, shallow
+from worker.judging.static.joining import digest, fingerprint, key_of
 from worker.judging.static.libraries.placement import compilation
 from worker.judging.static.objects import (
     AbstractClass,
@@ -142,6 +142,8 @@ def _compile(interpreter: Interpreter, given: Arguments) -> Value:
             chosen = Unknown(Why.REPEATED_CALL(method="compile"), key)
         model = Component(dict(model.slots))
         interpreter.store.set(model.slots, Component.compile, chosen)
+    if isinstance(model, Pipeline):  # what it returns is called in its place
+        attributes.change(interpreter, model, "compile", fingerprint(compilation(given)))
     return SILENT if model is None else model
 
 
@@ -204,10 +206,6 @@ def _type(interpreter: Interpreter, given: Arguments) -> Value:
     if len(given.positional) > 1:  # it makes a class
         return Part(Why.TYPE(), owner=AbstractList.of(tuple(interpreter.built)), name="_held")
     return owner.cls if isinstance(owner, Instance) else Unknown(Why.TYPE())
-
-
-def _deepcopy(interpreter: Interpreter, given: Arguments) -> Value:
-    return clone(given.get("", 0), interpreter.spend)
 
 
 def _setattr(interpreter: Interpreter, given: Arguments) -> Value:
@@ -311,7 +309,6 @@ _OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     "contextlib.suppress": lambda given: Partial(SUPPRESS, tuple(given.positional), ()),
     "contextlib.nullcontext": _null_context,
     "typing.cast": lambda given: given.get("val", 1),
-    "copy.copy": lambda given: shallow(given.get("", 0)),
     "functools.partial": _partial,
     "importlib.import_module": _module,
     "__import__": _module,
@@ -329,7 +326,6 @@ _FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
     "globals": _dynamic,
     "locals": _dynamic,
     "torch.compile": _compile,
-    "copy.deepcopy": _deepcopy,
     "print": lambda interpreter, given: None,
     "vars": _attributes_of,
     "type": _type,

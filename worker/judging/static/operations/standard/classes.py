@@ -9,11 +9,12 @@ from functools import partial
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
-from worker.judging.static.interpreter.interpreter import Interpreter
-from worker.judging.static.objects import AbstractClass, Instance
+from worker.judging.static.interpreter.interpreter import Abandoned, Interpreter, Raised
+from worker.judging.static.joining import clone, shallow
+from worker.judging.static.objects import AbstractClass, AbstractDict, Instance
 from worker.judging.static.operations import instances
 from worker.judging.static.scopes import Function, Kind, Names, Partial
-from worker.judging.static.values import Lib, Unknown, Value
+from worker.judging.static.values import MISSING, Lib, Unknown, Value
 
 # Decorators that make a data class.
 DATA_DECORATORS = frozenset(
@@ -50,6 +51,7 @@ def _data_class(given: Arguments) -> Value:
     if not isinstance(cls, AbstractClass):
         return Partial(Lib("dataclasses.dataclass"), (), tuple(given.keywords.items()))
     cls.is_data = given.get("init", default=True) is not False
+    cls.is_frozen = given.get("frozen", default=False) is True
     return cls
 
 
@@ -71,6 +73,33 @@ def _object_method(interpreter: Interpreter, given: Arguments, name: str) -> Val
             taint(interpreter, [owner, value], Why.UNKNOWN_ATTRIBUTE())
         return None
     return Unknown(Why.RESULT(function=f"object.{name}"))
+
+
+def _copy(interpreter: Interpreter, given: Arguments, hook: str) -> Value:
+    """Return a copy; an object of the file's own class is first asked for its hooks."""
+    owner = given.get("", 0)
+    more = [AbstractDict()] if hook == "__deepcopy__" else []
+    made = instances.call_special(interpreter, owner, hook, *more)
+    if made is not MISSING:
+        return made
+    if isinstance(owner, Instance):
+        _ask_for_state(interpreter, Instance(Names(), owner.cls))
+    return clone(owner, interpreter.spend) if more else shallow(owner)
+
+
+def _ask_for_state(interpreter: Interpreter, empty: Instance) -> None:
+    """Look for ``__setstate__`` on an object that has no attributes yet, as copying does."""
+    if not isinstance(empty.cls.find("__getattr__"), Function):
+        return
+    try:
+        instances.read(interpreter, empty, "__setstate__")
+    except Abandoned as error:
+        if error.reason.code is not Why.TOO_MUCH_RECURSION:
+            raise
+        raise Raised("RecursionError", error.reason) from error
+    except Raised as error:
+        if error.exception != "AttributeError":
+            raise
 
 
 def _object_methods() -> dict[str, Callable[[Interpreter, Arguments], Value]]:
@@ -121,4 +150,8 @@ OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
     **dict.fromkeys(PLAIN_DECORATORS, _first),
 }
 # What changes something.
-FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = _object_methods()
+FUNCTIONS: dict[str, Callable[[Interpreter, Arguments], Value]] = {
+    **_object_methods(),
+    "copy.copy": partial(_copy, hook="__copy__"),
+    "copy.deepcopy": partial(_copy, hook="__deepcopy__"),
+}
