@@ -89,15 +89,16 @@ _CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
         (
             Kind.OUT_OF_MEMORY,
             # A GPU's, by torch, its libraries, CuPy, JAX, TensorFlow, other kinds of device.
-            r"(?:CUDA|HIP|XPU|MPS backend) out of memory|CUDA (?:driver )?error: out of memory"
+            r"(?:CUDA|HIP|XPU|MPS backend) out of memory"
+            r"|\bCUDA\]?(?: driver)?(?: error)?(?: \d+)?: out of memory"
             r"|OutOfMemoryError|cudaErrorMemoryAllocation|CUDA_ERROR_OUT_OF_MEMORY"
             r"|CU(?:BLAS|DNN|FFT|SOLVER|SPARSE|RAND)_(?:STATUS_)?ALLOC(?:ATION)?_FAILED"
-            r"|Cuda failure (?:\d+ )?'out of memory'|cudaMalloc failed: out of memory"
+            r"|Cuda failure (?:\d+ )?'out of memory'|\bcuda\w+ failed: out of memory"
             r"|RESOURCE_EXHAUSTED: (?:Out of memory|Failed to allocate|Allocator|OOM)"
             r"|(?:Xla|Jax)RuntimeError: RESOURCE_EXHAUSTED|ResourceExhaustedError: OOM"
             # The machine's.
             r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory|^(?:\w+\.)*_?(?:Array)?MemoryError\b"
-            r"|\bstd::bad_alloc\b|\[Errno 12\] Cannot allocate memory",
+            r"|\bstd::bad_alloc\b|\[Errno 12\] Cannot allocate memory|Cannot allocate memory \(12\)",
         ),
         (Kind.DISK_FULL, r"No space left on device|Disk quota exceeded"),
         (
@@ -121,10 +122,10 @@ _CLASSES: tuple[tuple[Kind, re.Pattern[str]], ...] = tuple(
 # What libraries also say who did not get the memory that they need at their first use. No word tells it from
 # a fault of theirs, or of the program; only the memory that was free does.
 _MAYBE_OUT_OF_MEMORY = re.compile(
-    r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|unable to find an engine to execute"
-    r"|CU(?:BLAS|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR)|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"
-    r"|CUFFT_(?:INTERNAL_ERROR|SETUP_FAILED)|CURAND_STATUS_INITIALIZATION_FAILED"
-    r"|[Uu]nhandled cuda error|ncclUnhandledCudaError"
+    r"CUDNN_STATUS_(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)|[Uu]nable to find an engine to execute"
+    r"|CU(?:BLAS|SOLVER|SPARSE)_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR|EXECUTION_FAILED)"
+    r"|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES|CUFFT_(?:INTERNAL_ERROR|SETUP_FAILED)"
+    r"|CURAND_STATUS_INITIALIZATION_FAILED|[Uu]nhandled cuda error|ncclUnhandledCudaError"
 )
 # Bytes that are free: a context takes up to 0.6 GiB, and a library's workspace some of the rest.
 NEARLY_FULL = 2**30

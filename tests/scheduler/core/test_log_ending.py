@@ -179,6 +179,10 @@ def test_a_failed_assertion_is_named_whichever_way_it_ends() -> None:
         "jax.errors.JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate",
         "jaxlib.xla_extension.XlaRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8",
         "OSError: [Errno 12] Cannot allocate memory",
+        "RuntimeError: unable to mmap 4265146304 bytes from file <x>: Cannot allocate memory (12)",
+        "RuntimeError: Triton Error [CUDA]: out of memory",
+        "RuntimeError: CUDA error 2: out of memory",
+        "RuntimeError: cudaHostAlloc failed: out of memory",
     ],
 )
 def test_words_of_memory_that_ran_out(words: str) -> None:
@@ -194,6 +198,8 @@ DOUBTFUL = [
     "RuntimeError: cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
     "RuntimeError: GET was unable to find an engine to execute this computation",
     "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "RuntimeError: Unable to find an engine to execute this computation",
+    "RuntimeError: CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`",
     "RuntimeError: cuFFT error: CUFFT_INTERNAL_ERROR",
     "RuntimeError: NCCL Error 1: unhandled cuda error (run with NCCL_DEBUG=INFO for details)",
 ]
