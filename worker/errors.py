@@ -8,13 +8,15 @@ from collections.abc import Iterable
 
 # what torch, CUDA's libraries and a compiler that wraps their errors say when memory runs out
 _OUT_OF_MEMORY = re.compile(
-    r"CUDA out of memory|CUDA (?:driver )?error: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    r"|cudaErrorMemoryAllocation|CU[A-Z]+_(?:STATUS_)?ALLOC_FAILED"
+    r"CUDA out of memory|\bCUDA\]?(?: driver)?(?: error)?(?: \d+)?: out of memory"
+    r"|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation|\bcuda\w+ failed: out of memory"
+    r"|CU[A-Z]+_(?:STATUS_)?ALLOC(?:ATION)?_FAILED"
     r"|DefaultCPUAllocator: (?:can't allocate|not enough) memory"
 )
 # what they say of any trouble, and also when they cannot allocate what they need for themselves
 _PERHAPS_OUT_OF_MEMORY = re.compile(
-    r"CU[A-Z]+_(?:STATUS_)?(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED)"
+    r"CU[A-Z]+_(?:STATUS_)?(?:INTERNAL_ERROR|NOT_INITIALIZED|EXECUTION_FAILED"
+    r"|INSUFFICIENT_RESOURCES|INITIALIZATION_FAILED|SETUP_FAILED)"
     r"|[Uu]nable to find an engine"
 )
 # on an H100 these came with 2 to 30 MiB free, and none at all with 200 free before the call
@@ -31,6 +33,18 @@ class ConfigurationError(WorkerError):
     """The task cannot work as it is described, however often it is tried."""
 
     exit_code = 2
+
+
+class PipelineFailsError(ConfigurationError):
+    """A pipeline makes no image that is worth anything, however often it is tried.
+
+    Attributes:
+        reason: why, without advice, which depends on where the pipeline comes from.
+    """
+
+    def __init__(self, sentence: str, reason: str) -> None:
+        super().__init__(sentence)
+        self.reason = reason
 
 
 class TryAgainLaterError(WorkerError):

@@ -14,6 +14,10 @@ from worker.errors import is_out_of_memory
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes",
         "CUDA driver error: out of memory",
+        "Triton Error [CUDA]: out of memory",
+        "Error CUDA error 2: out of memory",
+        "cudaHostAlloc failed: out of memory",
+        "CURAND_STATUS_ALLOCATION_FAILED",
         "cuSOLVER error: CUSOLVER_STATUS_ALLOC_FAILED",
         "cuFFT error: CUFFT_ALLOC_FAILED",
         "InductorError: OutOfMemoryError: CUDA out of memory. Tried to allocate 1 GiB",
@@ -30,6 +34,7 @@ AMBIGUOUS = [
     "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR",
     "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
     "cuFFT error: CUFFT_INTERNAL_ERROR",
+    "CUDA error: CUSPARSE_STATUS_INSUFFICIENT_RESOURCES when calling `cusparseCreate(handle)`",
     "cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`",
     "GET was unable to find an engine to execute this computation",
 ]

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from worker.accelerators.registry import specs
 from worker.config.settings import PipelineSettings, Timing
-from worker.errors import ConfigurationError, WorkerError, is_out_of_memory
+from worker.errors import ConfigurationError, PipelineFailsError, WorkerError, is_out_of_memory
 from worker.judging.build import Built
 from worker.judging.reasons.codes import Why
 from worker.judging.reasons.texts import text
@@ -344,8 +344,8 @@ def _evaluate(
     try:
         context.pipeline.plain.scheduler = kind.from_config(dict(program.scheduler))
         return evaluate(context, wanted, lambda done: say(f"  {done}"))
-    except ConfigurationError as error:
-        raise UnsuitableError(str(error)) from error
+    except PipelineFailsError as error:
+        raise UnsuitableError(f"its pipeline fails: {error.reason}") from error
     except WorkerError:
         raise
     except Exception as error:  # whatever diffusers makes of this configuration

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from worker.errors import ConfigurationError, OutOfMemoryError, first_line, is_out_of_memory
+from worker.errors import OutOfMemoryError, PipelineFailsError, first_line, is_out_of_memory
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.samples import Samples
@@ -40,7 +40,7 @@ _MISFIT = re.compile(
 T = TypeVar("T")
 
 
-class NonFiniteImagesError(ConfigurationError):
+class NonFiniteImagesError(PipelineFailsError):
     """The baseline's own images contain NaN or Inf: it overflowed."""
 
 
@@ -63,7 +63,7 @@ def evaluate(
     Raises:
         OutOfMemoryError: the baseline itself does not fit, or its images' scores do not.
         NonFiniteImagesError: the baseline's own images contain NaN or Inf.
-        ConfigurationError: the noise scheduler fails with the model's configuration.
+        PipelineFailsError: the model's parts, or its noise scheduler's configuration, do not work.
         WorkerError: an accelerator left something behind.
     """
     own = context.settings.steps
@@ -99,17 +99,18 @@ def _certain_errors_in_one_sentence() -> Iterator[None]:
     """Tell of a model whose parts do not fit each other, which would fail in every attempt.
 
     Raises:
-        ConfigurationError: they do not.
+        PipelineFailsError: they do not.
     """
     try:
         yield
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        said = first_line(error)
-        if isinstance(error, RuntimeError) and not _MISFIT.search(said):
+        if isinstance(error, RuntimeError) and not _MISFIT.search(str(error)):
             raise
-        raise ConfigurationError(
-            f"the model makes no image: {type(error).__name__}: {said}; its parts do not fit each "
-            "other, so look at their config.json files"
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise PipelineFailsError(
+            f"the model makes no image: {said}; its parts do not fit each other, so look at their "
+            "config.json files",
+            said,
         ) from error
 
 
@@ -290,7 +291,8 @@ def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
             if dtype == torch.float32
             else "set search.dtype to float32, or to bfloat16 where the device computes with it"
         )
-        raise NonFiniteImagesError(f"the baseline's images contain NaN or Inf in {dtype}: {remedy}")
+        said = f"contain NaN or Inf in {dtype}"
+        raise NonFiniteImagesError(f"the baseline's images {said}: {remedy}", f"its images {said}")
     samples.failure = NON_FINITE
 
 

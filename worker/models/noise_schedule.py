@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from worker.errors import ConfigurationError, first_line, is_out_of_memory
+from worker.errors import ConfigurationError, PipelineFailsError, first_line, is_out_of_memory
 from worker.models.catalogue import Sched
 from worker.types import Opaque, Pipeline
 
@@ -69,7 +69,7 @@ def try_out(pipeline: Pipeline, sched: Sched, steps: int) -> None:
     """Take all steps once with tiny tensors, which is a matter of milliseconds.
 
     Raises:
-        ConfigurationError: the noise scheduler fails, as it would in the pipeline.
+        PipelineFailsError: the noise scheduler fails, as it would in the pipeline.
     """
     import torch
 
@@ -86,10 +86,11 @@ def try_out(pipeline: Pipeline, sched: Sched, steps: int) -> None:
     except Exception as error:  # whatever diffusers makes of this configuration
         if is_out_of_memory(error):
             return  # which is the configuration's own result, once it is measured
-        raise ConfigurationError(
+        raise PipelineFailsError(
             f"{sched.name} fails in {steps} steps of the model's scheduler configuration "
             f"({_chosen(config)}): {_reason(error)}; name another noise scheduler or number of steps, "
-            "or change the model's scheduler_config.json"
+            "or change the model's scheduler_config.json",
+            _reason(error),
         ) from error
 
 
