@@ -36,8 +36,10 @@ def main() -> int:
             time.sleep(0.01)
     if rest:
         time.sleep(float(rest[0]))  # the work
+    of_round = json.dumps({"round": os.environ.get("ROUND")})
+    print(of_round)  # no two rounds have the same log
     with open(os.environ["SWEEP_RESULTS"], "a") as results:
-        results.write(json.dumps({"round": os.environ.get("ROUND")}) + "\n")
+        results.write(of_round + "\n")
     fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)
     os.write(file, f"end {task}\n".encode())
     if fails:
