@@ -23,7 +23,7 @@ KERNEL = (
 )
 FRAMES = """\
 Traceback (most recent call last):
-  File "/work/x.py", line 7, in <module>
+  File "/home/me/x.py", line 7, in <module>
     torch.cuda.synchronize()
 """
 ASSERT = f"""{KERNEL.format(n=0)}{KERNEL.format(n=1)}{FRAMES}\
@@ -40,7 +40,7 @@ frame #1: <unknown function> + 0x11fb (0x7f3 in libc10_cuda.so)
 """
 NCCL = """\
 [rank1]: Traceback (most recent call last):
-[rank1]:   File "/work/x.py", line 7, in <module>
+[rank1]:   File "/home/me/x.py", line 7, in <module>
 [rank1]:     dist.all_reduce(x)
 [rank1]: torch.distributed.DistBackendError: NCCL error in: P.cpp:36, unhandled cuda error, NCCL version 2.27
 [rank1]: ncclUnhandledCudaError: Call to CUDA function failed.
@@ -75,7 +75,7 @@ x
 """
 RICH = """\
 ╭─────────────────────────────── Traceback (most recent call last) ────────────────────────────────╮
-│ /work/x.py:3 in <module>                                                                         │
+│ /home/me/x.py:3 in <module>                                                                      │
 │ ❱ 3 raise ValueError("a bad day")                                                                │
 ╰──────────────────────────────────────────────────────────────────────────────────────────────────╯
 ValueError: a bad day
