@@ -20,6 +20,14 @@ PIPES: Mapping[str, Pipe] = {
 }
 
 
+# classes of diffusers that are not there without a package of others
+_NEEDED_PACKAGES = {
+    "LMSDiscreteScheduler": "scipy",
+    "DPMSolverSDEScheduler": "torchsde",
+    "CosineDPMSolverMultistepScheduler": "torchsde",
+}
+
+
 @dataclass(frozen=True)
 class Sched:
     """A noise scheduler of diffusers."""
@@ -76,11 +84,12 @@ class Sched:
                 f"(rescale_betas_zero_snr), which {self.name} does not take: exclude {self.name} for "
                 f"this model; those that take it: {others}"
             )
-        if kind == "LMSDiscreteScheduler" and find_spec("scipy") is None:
+        package = _NEEDED_PACKAGES.get(kind)
+        if package is not None and find_spec(package) is None:
             return (
                 f"the model was saved with {kind}, which diffusers looks for though {self.name} takes "
-                "its place, and which needs the package scipy, which is not installed: "
-                "pip install scipy"
+                f"its place, and which needs the package {package}, which is not installed: "
+                f"pip install {package}"
             )
         if config.get("use_beta_sigmas") and self.sigmas and find_spec("scipy") is None:
             return (

@@ -279,6 +279,7 @@ SCHEDULES = [
     ("EulerDiscrete", {"use_beta_sigmas": True}, "package scipy, which is not installed"),
     ("DDIM", {"use_beta_sigmas": True}, None),
     ("DDIM", {"_class_name": "LMSDiscreteScheduler"}, "package scipy, which is not installed"),
+    ("DDIM", {"_class_name": "DPMSolverSDEScheduler"}, "torchsde, which is not installed"),
 ]
 
 
