@@ -7,8 +7,8 @@
 #           that one needs need not be here; at least the error names the missing package, as the one
 #           without scheduler=… does
 # happens   of a folder that was saved with LMSDiscreteScheduler, "TypeError: issubclass() arg 2 must be a
-#           class": what is given is compared with the class in the index, which without scipy is a
-#           stand-in with another metaclass
+#           class": without scipy a stand-in has the place of the class in the index, no class of noise
+#           schedulers is found that it belongs to, and what is given is compared with None
 # matters   every task of a sweep replaces the noise scheduler, and nobody would look for scipy.
 #           worker/models/catalogue.py names the package before anything is loaded.
 set -euo pipefail
