@@ -128,6 +128,7 @@ TEMPLATES: dict[Why, str] = {
         "again, so stale attention is reused"
     ),
     Why.WRONG_LENGTH: "a sequence of another length is unpacked",
+    Why.NOT_A_CONTEXT: "something that with cannot enter is entered",
     Why.NOT_CALLABLE: "something that is not a function is called",
     Why.NO_MORE_ITEMS: "an iterator has no more items",
     Why.ASSERTION_FAILS: "the assertion at line {line} fails",
@@ -146,6 +147,7 @@ TEMPLATES: dict[Why, str] = {
     Why.HAS_NO_SETTER: "{name} of {cls} cannot be set",
     Why.TAKES_NO: "{function} takes no {name}",
     Why.TOO_MANY_ARGUMENTS: "{function} takes fewer arguments",
+    Why.GIVEN_TWICE: "{name} is given twice",
     Why.NEEDS: "{function} is not given {name}",
     Why.NO_CONFIGURATION: "{name} holds no configuration outside its folders",
     Why.NOT_PATCHABLE: "{function} takes a pipeline or its UNet, nothing else",

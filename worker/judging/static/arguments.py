@@ -88,7 +88,9 @@ def refused(function: Function, given: Arguments) -> Reason | None:
     taken = set(names[: len(given.positional)])
     by_name = {*names, *(item.arg for item in spec.kwonlyargs)} - set(by_place)
     for name in given.keywords:
-        if (name in taken and name in by_name) or (name not in by_name and not spec.kwarg):
+        if name in taken and name in by_name:
+            return Why.GIVEN_TWICE(name=name)
+        if name not in by_name and not spec.kwarg:
             return Why.TAKES_NO(function=function.name, name=name)
     if given.spread:
         return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar, overload
 
 from worker.judging.reasons.codes import Why
+from worker.judging.static.bases import PLAIN_BASES
 from worker.judging.static.values import CONSTANTS, MISSING, Lib, Unknown, Value, is_symbol
 
 Slots: TypeAlias = "dict[Any, Value]"  # keys are constants and symbols of the file, and Fields
@@ -83,47 +84,6 @@ class Field(Generic[T]):
     def __get__(self, owner: AbstractObject | None, kind: type[AbstractObject]) -> Field[T] | T:
         # What a slot holds was put there as this field's value.
         return self if owner is None else owner.slots.get(self, self.default)  # type: ignore[return-value]
-
-
-# Bases that do nothing to what an object of the class holds, nor to what it is given.
-PLAIN_BASES = frozenset(
-    Lib(path)
-    for path in (
-        "abc.ABC",
-        "builtins.BaseException",
-        "builtins.Exception",
-        "builtins.RuntimeError",
-        "builtins.ValueError",
-        "builtins.float",
-        "builtins.int",
-        "builtins.object",
-        "builtins.str",
-        "enum.Enum",
-        "enum.Flag",
-        "enum.IntEnum",
-        "enum.IntFlag",
-        "enum.StrEnum",
-        "pydantic.BaseModel",
-        "typing.Generic",
-        "typing.NamedTuple",
-        "typing.Protocol",
-        "typing_extensions.NamedTuple",
-        "typing_extensions.Protocol",
-    )
-)
-
-
-# Those of them that have no attributes of their own either.
-BARE_BASES = frozenset(
-    Lib(path)
-    for path in (
-        "abc.ABC",
-        "builtins.object",
-        "typing.Generic",
-        "typing.Protocol",
-        "typing_extensions.Protocol",
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -346,6 +306,11 @@ def is_pipeline_class(value: Value) -> TypeGuard[Lib]:
     return isinstance(value, Lib) and value.root == "diffusers" and value.last.endswith("Pipeline")
 
 
+def is_abstract(value: Value) -> bool:
+    """Whether a value is a method that a class has to override."""
+    return getattr(value, "is_abstract", False)
+
+
 class AbstractClass(AbstractObject):
     """A class that the file defines; its slots are its namespace."""
 
@@ -373,6 +338,14 @@ class AbstractClass(AbstractObject):
     def is_named_tuple(self) -> bool:
         """Whether its objects are tuples of their fields."""
         return any(isinstance(base, Lib) and base.last == "NamedTuple" for base in self.lineage)
+
+    def abstract_method(self) -> str | None:
+        """Return a method that it leaves abstract, so that there can be no objects of it."""
+        if Lib("abc.ABC") not in self.lineage:
+            return None
+        own = [base for base in (self, *self.lineage) if isinstance(base, AbstractClass)]
+        names = dict.fromkeys(name for base in own for name in base.slots)
+        return next((name for name in names if is_abstract(self.find(name))), None)
 
     def keeps(self, name: str) -> bool:
         """Whether an attribute of its objects certainly cannot be set."""

@@ -76,6 +76,7 @@ class Function:
     # Of a property: what sets it, and whether its value is kept once it is computed.
     setter: Value = None
     is_cached: bool = False
+    is_abstract: bool = False
     # Those that it runs in, by its decorators.
     contexts: tuple[Context, ...] = ()
 

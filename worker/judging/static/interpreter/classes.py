@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.bases import PLAIN_BASES
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import (
@@ -20,7 +21,6 @@ from worker.judging.static.interpreter.interpreter import (
 from worker.judging.static.joining import same
 from worker.judging.static.libraries import modules
 from worker.judging.static.objects import (
-    PLAIN_BASES,
     AbstractClass,
     Inherited,
     Instance,
@@ -39,7 +39,8 @@ from worker.judging.static.values import (
 )
 
 MAX_LINEAGE = 60  # classes that one inherits from
-DATA_CLASSES = (Lib("typing.NamedTuple"), Lib("pydantic.BaseModel"))
+PYDANTIC = Lib("pydantic.BaseModel")
+DATA_CLASSES = (Lib("typing.NamedTuple"), PYDANTIC)
 PLAIN_METACLASSES = (None, Lib("abc.ABCMeta"), Lib("builtins.type"), Lib("enum.EnumMeta"))
 
 
@@ -178,6 +179,9 @@ def instantiate(interpreter: Interpreter, cls: AbstractClass, arguments: Argumen
     for base in cls.lineage:
         if isinstance(base, Lib) and base.root == "diffusers":
             return modules.call_diffusers(interpreter, base, arguments)
+    missing = cls.abstract_method()
+    if missing is not None:
+        raise Raised("TypeError", Why.HAS_NO_ATTRIBUTE(cls=cls.name, name=missing))
     instance = Instance(Names(), cls)
     maker = cls.find("__new__")
     if isinstance(maker, Function):
@@ -232,22 +236,26 @@ def _fill_data(
         if fields[name] is MISSING:
             fields[name] = Unknown(Why.FIELD_WITHOUT_VALUE())
     values = arguments.named(tuple(fields), fields)
-    for name in fields:
+    for name, default in fields.items():
         value = values[name]
+        if PYDANTIC in cls.lineage and value is not default:
+            value = _converted(value, default)
         if isinstance(value, Partial) and value.function == Lib("dataclasses.field"):
             value = _field_default(interpreter, value)
         interpreter.store.put(instance.slots, name, value)
     after = cls.find("__post_init__")
-    if isinstance(after, Function) and len(after.node.args.args) > 1:  # it is given more
+    more = len(after.node.args.args) - 1 if isinstance(after, Function) else 0
+    if more > 0:  # the fields that are not kept
         given = [*arguments.positional, *arguments.keywords.values()]
         taint(interpreter, [*given, instance], Why.METHOD(cls=cls.name, name="__post_init__"))
-    call_special(interpreter, instance, "__post_init__")
+    not_kept = [Unknown(Why.FIELD_WITHOUT_VALUE())] * more
+    call_special(interpreter, instance, "__post_init__", *not_kept)
 
 
 def _refuse(cls: AbstractClass, given: Arguments) -> None:
     """Raise if a data class certainly refuses these arguments."""
     fields = cls.all_fields()
-    if given.open is not None or Lib("pydantic.BaseModel") in cls.lineage:
+    if given.open is not None or PYDANTIC in cls.lineage:
         return
     if len(given.positional) > len(fields):
         raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=cls.name))
@@ -255,6 +263,17 @@ def _refuse(cls: AbstractClass, given: Arguments) -> None:
     for name in given.keywords:
         if name in taken or (name not in fields and f"_{name}" not in fields):  # attrs drops a _
             raise Raised("TypeError", Why.TAKES_NO(function=cls.name, name=name))
+    for name in fields:
+        is_given = name in taken or name in given.keywords or name.lstrip("_") in given.keywords
+        if not is_given and name != "_" and cls.find(name) is MISSING:  # _: KW_ONLY
+            raise Raised("TypeError", Why.NEEDS(function=cls.name, name=name))
+
+
+def _converted(value: Value, default: Value) -> Value:
+    """Return what pydantic makes of a value: a text may be taken for a number."""
+    if not isinstance(value, str) or isinstance(default, str) or value.isidentifier():
+        return value
+    return value if " " in value.strip() else Unknown(Why.FIELD_WITHOUT_VALUE())
 
 
 def _field_default(interpreter: Interpreter, field: Partial) -> Value:

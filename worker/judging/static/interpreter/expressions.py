@@ -98,7 +98,7 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
     for keyword in node.keywords:
         value = interpreter.evaluate(keyword.value, scope)
         if keyword.arg is not None:
-            given.keywords[keyword.arg] = value
+            _add_keyword(given, keyword.arg, value)
         elif isinstance(value, (AbstractDict, SchedulerConfig)):
             for key, entry in value.slots.items():
                 if key is AbstractDict.open:
@@ -106,10 +106,16 @@ def call_arguments(interpreter: Interpreter, node: ast.Call, scope: Scope) -> Ar
                 elif isinstance(key, Field):
                     given.spread = {**(given.spread or {}), key: entry}
                 elif isinstance(key, str):
-                    given.keywords[key] = entry
+                    _add_keyword(given, key, entry)
         else:
             given.open = Unknown(value.why if isinstance(value, Unknown) else Why.UNPACKED_OBJECT())
     return given
+
+
+def _add_keyword(given: Arguments, name: str, value: Value) -> None:
+    if name in given.keywords:
+        raise Raised("TypeError", Why.GIVEN_TWICE(name=name))
+    given.keywords[name] = value
 
 
 def _more(before: Unknown | None, entries: AbstractDict | SchedulerConfig) -> Unknown:

@@ -17,7 +17,15 @@ from worker.judging.static.interpreter.interpreter import (
 )
 from worker.judging.static.interpreter.names import assign
 from worker.judging.static.libraries import contexts
-from worker.judging.static.objects import ExitStack, Instance, Lazy
+from worker.judging.static.objects import (
+    Component,
+    ExitStack,
+    Helper,
+    Instance,
+    Lazy,
+    Pipeline,
+    Scheduler,
+)
 from worker.judging.static.operations import iteration, operators
 from worker.judging.static.operations.instances import call_special
 from worker.judging.static.operations.standard.builtins import SUPPRESS
@@ -58,6 +66,8 @@ def _items(
                 inside(value)
         elif isinstance(value, Partial) and value.function == SUPPRESS:
             _within_suppress(value, inside)
+        elif isinstance(value, (Pipeline, Component, Helper, Scheduler)):
+            raise Raised("TypeError", Why.NOT_A_CONTEXT())
         else:
             inside(value)
     except Enough:  # the block belongs to a generator that is left in it
@@ -90,9 +100,10 @@ def _within_object(
 ) -> Done | None:
     """Run a block between an object's methods; return how it ended if they silence its end."""
     enter, leave = f"__{prefix}enter__", f"__{prefix}exit__"
+    for name in (enter, leave):
+        if value.cls.find(name) is MISSING:
+            raise Raised("TypeError", Why.HAS_NO_ATTRIBUTE(cls=value.cls.name, name=name))
     entered = call_special(interpreter, value, enter)
-    if entered is MISSING:
-        raise Raised("TypeError", Why.HAS_NO_ATTRIBUTE(cls=value.cls.name, name=enter))
     if prefix:
         entered = iteration.awaited(interpreter, entered)
 

@@ -13,6 +13,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.effects import taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
+from worker.judging.static.libraries.refusals import refuse_twice
 from worker.judging.static.objects import (
     AbstractDict,
     Component,
@@ -68,7 +69,8 @@ def _make_helper(given: Arguments) -> Helper:
 
 
 def _refuse_others(function: str, given: Arguments, order: tuple[str, ...]) -> None:
-    """Raise if a function is given an argument that it does not take."""
+    """Raise if a function is given an argument that it does not take, or one twice."""
+    refuse_twice(order, given)
     unexpected = given.keywords.keys() - set(order)
     if unexpected:
         raise Raised("TypeError", Why.TAKES_NO(function=function, name=min(unexpected)))

@@ -18,7 +18,7 @@ from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import fingerprint, key_of, same, shallow
 from worker.judging.static.libraries import schedulers
 from worker.judging.static.libraries.placement import device_name, dtype_name, loaded_dtype
-from worker.judging.static.objects import AbstractDict, Component, Pipeline, Slots
+from worker.judging.static.objects import AbstractDict, AbstractList, Component, Pipeline, Slots
 from worker.judging.static.operations.attributes import write
 from worker.judging.static.values import Lib, Unknown, Value
 
@@ -128,16 +128,32 @@ def replaced_parts(pipe: Pipeline) -> Value:
         return pipe.replaced
     found: Slots = {}
     for name, part in pipe.replaced.slots.items():
-        if not isinstance(part, Component):
+        items = part.items if isinstance(part, AbstractList) else None
+        if isinstance(part, Component):
+            found |= _described(part, name, pipe)
+        elif isinstance(items, tuple) and all(isinstance(item, Component) for item in items):
+            each = [_one_of_many(item, name, pipe) for item in items if isinstance(item, Component)]
+            found[name] = AbstractList.of(tuple(each))
+        else:
             found[name] = part
-            continue
-        if part.home is not None:
-            found |= _from_another_pipeline(part, name, pipe)
-            continue
-        options = _options_of_part(part, name, pipe)
-        if options or not _is_own(part, pipe):
-            found[name] = AbstractDict({"of": part.of, **options}) if options else part.of
     return AbstractDict(found)
+
+
+def _one_of_many(part: Component, name: str, pipe: Pipeline) -> Value:
+    """Return what one of the models is that stand in one place, with all that was done to it."""
+    told = (Component.of, Component.options, Component.role, Component.home, Component.device)
+    done = {str(key): value for key, value in part.slots.items() if key not in told}
+    return AbstractDict({**_described(part, name, pipe), **done})
+
+
+def _described(part: Component, name: str, pipe: Pipeline) -> Slots:
+    """Return what a part is, under its name; nothing where it is the pipeline's own."""
+    if part.home is not None:
+        return _from_another_pipeline(part, name, pipe)
+    options = _options_of_part(part, name, pipe)
+    if not options and _is_own(part, pipe):
+        return {}
+    return {name: AbstractDict({"of": part.of, **options}) if options else part.of}
 
 
 def _from_another_pipeline(part: Component, name: str, pipe: Pipeline) -> Slots:

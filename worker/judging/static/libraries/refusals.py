@@ -6,7 +6,7 @@ let pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from worker.judging.facts.call_arguments import LEGACY_CALLBACK, NEUTRAL_CALL, types_must_agree
 from worker.judging.facts.signatures import Signature
@@ -29,10 +29,18 @@ def refuse_scheduler(scheduler: Value) -> None:
         raise Raised("TypeError", Why.NOT_A_SCHEDULER())
 
 
+def refuse_twice(order: Sequence[str], given: Arguments) -> None:
+    """Raise if an argument is given both by its place and by its name."""
+    twice = given.keywords.keys() & set(order[: len(given.positional)])
+    if twice:
+        raise Raised("TypeError", Why.GIVEN_TWICE(name=min(twice)))
+
+
 def refuse_call(cls: Value, signature: Signature, given: Arguments) -> None:
     """Raise if a pipeline of this class certainly refuses these arguments."""
     if len(given.positional) > len(signature.order):
         raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=cls))
+    refuse_twice(signature.order, given)
     unexpected = given.keywords.keys() - set(signature.order) - NEUTRAL_CALL - {LEGACY_CALLBACK}
     if unexpected and not signature.takes_more:
         raise Raised("TypeError", Why.TAKES_NO(function=cls, name=min(unexpected)))
@@ -86,6 +94,8 @@ def _no_text(name: str) -> Callable[[str, dict[str, Value]], bool]:
 def _generators(cls: str, values: dict[str, Value]) -> bool:
     """Whether there is another number of random generators than of images."""
     generators, each = values.get("generator"), values.get("num_images_per_prompt", 1)
+    if isinstance(generators, (int, str)):
+        return True
     prompts = values.get("prompt")
     if not isinstance(generators, AbstractList) or not isinstance(generators.items, tuple):
         return False

@@ -11,6 +11,7 @@ from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.joining import key_of, same
+from worker.judging.static.libraries.refusals import refuse_twice
 from worker.judging.static.objects import AbstractDict, Field, Scheduler, SchedulerConfig, Slots
 from worker.judging.static.operations.attributes import change
 from worker.judging.static.values import (
@@ -117,6 +118,7 @@ def _accepted(name: str, known: Signature, given: Arguments) -> Arguments:
     """
     if len(given.positional) > len(known.order):
         raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=name))
+    refuse_twice(known.order, given)
     base = (given.spread or {}).get(Scheduler.base, NO_MODEL)  # whose was written out by **
     model = model_of(base)
     config = model.config if model is not None else None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
+from worker.judging.static.bases import BARE_BASES
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.interpreter import Interpreter, Raised
 from worker.judging.static.objects import (
-    BARE_BASES,
     AbstractClass,
     AbstractDict,
     Inherited,

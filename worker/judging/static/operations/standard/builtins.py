@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from worker.judging.facts.parts import COMPONENTS
 from worker.judging.facts.signatures import ancestors_of
@@ -38,7 +39,7 @@ from worker.judging.static.operations import (
 )
 from worker.judging.static.operations.iteration import collect, lazily
 from worker.judging.static.operations.standard import classes, iterators, library, tasks
-from worker.judging.static.scopes import Function, Partial
+from worker.judging.static.scopes import Bound, Context, Function, Partial
 from worker.judging.static.values import (
     MISSING,
     Lib,
@@ -144,7 +145,14 @@ def _compile(interpreter: Interpreter, given: Arguments) -> Value:
         interpreter.store.set(model.slots, Component.compile, chosen)
     if isinstance(model, Pipeline):  # what it returns is called in its place
         attributes.change(interpreter, model, "compile", fingerprint(compilation(given)))
-    return SILENT if model is None else model
+    if isinstance(model, Bound) and isinstance(model.method, Function):
+        method = _compile(interpreter, Arguments([model.method], given.keywords))
+        return Bound(model.receiver, method) if isinstance(method, Function) else model
+    if isinstance(model, Function):  # what it calls is compiled with it
+        return replace(model, contexts=(Context("compile", compilation(given)), *model.contexts))
+    if model is None:
+        return Partial(Lib("torch.compile"), (), tuple(given.keywords.items()))
+    return model
 
 
 def _device(given: Arguments) -> Value:

@@ -33,7 +33,6 @@ DATA_DECORATORS = frozenset(
 # Decorators that leave what they decorate as it is, as far as anything here depends on it.
 PLAIN_DECORATORS = frozenset(
     [
-        "abc.abstractmethod",
         "enum.unique",
         "functools.total_ordering",
         "typing.final",
@@ -132,12 +131,18 @@ def _namespace(given: Arguments) -> Value:
     return Instance(Names(given.keywords), AbstractClass({}, "SimpleNamespace"))
 
 
+def _abstract(given: Arguments) -> Value:
+    function = given.get("", 0)
+    return replace(function, is_abstract=True) if isinstance(function, Function) else function
+
+
 def _first(given: Arguments) -> Value:
     return given.get("", 0)
 
 
 # What only looks at its arguments.
 OF_ARGUMENTS: dict[str, Callable[[Arguments], Value]] = {
+    "abc.abstractmethod": _abstract,
     "classmethod": _with_kind("class"),
     "dataclasses.field": _field,
     "functools.cached_property": _with_kind("property", is_cached=True),
