@@ -22,6 +22,7 @@ TEMPLATES: dict[Why, str] = {
     Why.GENERATOR_RESULT: "生成器的结果",
     Why.LIST_CHANGED_SOMEWHERE: "在未知位置被修改的列表",
     Why.LIST_CHANGED: "被 {method} 修改的列表",
+    Why.FRACTIONAL_STEPS: "以小数给出的步数，有些噪声调度器不接受",
     Why.PROMPT_LIST: "提示词列表",
     Why.LONG_LOOP: "很长的循环",
     Why.LONG_PRODUCT: "很大的笛卡儿积",

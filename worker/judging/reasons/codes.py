@@ -48,6 +48,7 @@ class Why(Enum):
     LIST_CHANGED_SOMEWHERE = ()
     LIST_CHANGED = ("method",)
     PROMPT_LIST = ()
+    FRACTIONAL_STEPS = ()
     LONG_LOOP = ()
     LONG_PRODUCT = ()
     LONG_RANGE = ()

@@ -22,6 +22,7 @@ TEMPLATES: dict[Why, str] = {
     Why.GENERATOR_RESULT: "a generator's result",
     Why.LIST_CHANGED_SOMEWHERE: "a list changed at an unknown place",
     Why.LIST_CHANGED: "a list changed by {method}",
+    Why.FRACTIONAL_STEPS: "steps given as a fraction, which some noise schedulers refuse",
     Why.PROMPT_LIST: "a list of prompts",
     Why.LONG_LOOP: "a long loop",
     Why.LONG_PRODUCT: "a long product",

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
-from worker.judging.static.bases import PLAIN_BASES
+from worker.judging.static.bases import BARE_BASES, PLAIN_BASES
 from worker.judging.static.interpreter.effects import may_call, taint
 from worker.judging.static.interpreter.functions import call_function
 from worker.judging.static.interpreter.interpreter import (
@@ -213,6 +213,14 @@ def _construct(
                 interpreter.store.put(instance.slots, name, unknown)
     elif constructor is not MISSING:
         interpreter.call(constructor, arguments.with_first(instance))
+    elif arguments.positional and _takes_nothing(cls):
+        raise Raised("TypeError", Why.TOO_MANY_ARGUMENTS(function=cls.name))
+
+
+def _takes_nothing(cls: AbstractClass) -> bool:
+    """Whether a class without a constructor inherits none from a library either."""
+    bare = all(isinstance(base, AbstractClass) or base in BARE_BASES for base in cls.lineage)
+    return bare and cls.find("__new__") is MISSING
 
 
 def _enum_member(interpreter: Interpreter, cls: AbstractClass, arguments: Arguments) -> Value:

@@ -279,6 +279,8 @@ def _steps(given: _Given, default: Value) -> Value:
         schedule = given.values.get(name)
         if isinstance(schedule, AbstractList) and isinstance(schedule.items, tuple):
             steps = len(schedule.items)
+    if isinstance(steps, float):
+        return Unknown(Why.FRACTIONAL_STEPS(), ("steps", steps))
     return steps
 
 

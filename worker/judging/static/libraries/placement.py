@@ -71,6 +71,8 @@ def moved_pipeline(method: str, given: Arguments) -> dict[Field[Value], Value]:
         fields[Pipeline.device] = method
     elif method != "to":
         fields[Pipeline.dtype] = _DTYPES[method]
+    if isinstance(given.get("dtype", 1), str):  # torch takes no text for one
+        raise Raised("TypeError", Why.REFUSES(cls="to", name="dtype"))
     for place, value in enumerate(given.positional):
         if place == 1 or (isinstance(value, Lib) and value.root == "torch"):
             fields[Pipeline.dtype] = dtype_name(value)

@@ -103,8 +103,8 @@ def _add_arguments(slots: Slots, given: Arguments) -> None:
 def _add_config(slots: Slots, config: Value) -> None:
     if isinstance(config, (SchedulerConfig, AbstractDict)):
         slots.update({AbstractDict.base: NO_MODEL} | config.slots)
-    elif isinstance(config, Scheduler):
-        slots.update({key: config.slots[key] for key in config.slots if key is not Scheduler.cls})
+    elif isinstance(config, Scheduler):  # its configuration is wanted
+        raise Raised("OSError", Why.REFUSES(cls="from_config", name="config"))
     else:
         why = config.why if isinstance(config, Unknown) else Why.FOREIGN_CONFIGURATION()
         slots[AbstractDict.base] = Unknown(why)
