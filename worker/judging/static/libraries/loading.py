@@ -271,5 +271,5 @@ def _convert(interpreter: Interpreter, name: str, pipe: Pipeline, given: Argumen
     interpreter.store.assign(pipe, Pipeline.dtype, dtype)
     for slot in COMPONENTS & pipe.slots.keys():
         part = pipe.slots[slot]
-        if isinstance(part, Component):
+        if isinstance(part, Component) and not slot.startswith("tokenizer"):  # that has no weights
             interpreter.store.assign(part, Component.dtype, dtype)
