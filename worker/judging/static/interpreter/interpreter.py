@@ -60,16 +60,19 @@ class Abandoned(Exception):  # noqa: N818  # not an error of anyone's
 class Raised(Exception):  # noqa: N818  # an event in the program that is read
     """The program certainly raises, or leaves, here."""
 
-    def __init__(self, exception: str, reason: Reason) -> None:
+    def __init__(self, exception: str, reason: Reason, bases: frozenset[str] = frozenset()) -> None:
         super().__init__(exception, reason)
         self.exception = exception  # the exception class's name
+        self.bases = bases  # those of a class of the file
         self.reason = reason
 
     def is_one_of(self, names: set[str]) -> bool:
         """Whether a handler for classes of these names catches it."""
-        if not names.isdisjoint(_BASES_OF.get(self.exception, ())):
+        own = {self.exception, *self.bases}
+        inherited = own.union(*(_BASES_OF.get(name, ()) for name in own))
+        if not names.isdisjoint(inherited):
             return True
-        return self.exception in names or bool(names & _CATCH_ALL[self.exception == "SystemExit"])
+        return bool(names & _CATCH_ALL["SystemExit" in inherited])
 
 
 class Enough(Exception):  # noqa: N818  # no error: how a consumer leaves an iterator

@@ -17,10 +17,17 @@ from worker.judging.static.interpreter.interpreter import (
     StatementHandler,
 )
 from worker.judging.static.interpreter.names import assign
-from worker.judging.static.objects import AbstractDict, AbstractList, Part, element
+from worker.judging.static.objects import (
+    AbstractClass,
+    AbstractDict,
+    AbstractList,
+    Part,
+    element,
+)
 from worker.judging.static.operations import attributes, constants, containers, operators
 from worker.judging.static.scopes import Scope
 from worker.judging.static.values import (
+    Lib,
     Unknown,
     Value,
 )
@@ -135,7 +142,20 @@ def _continue(interpreter: Interpreter, node: ast.Continue, scope: Scope) -> Don
 def _raise(interpreter: Interpreter, node: ast.Raise, scope: Scope) -> Done:
     target = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
     name = getattr(target, "id", getattr(target, "attr", "Exception"))
-    raise Raised(str(name), Why.FILE_RAISES(exception=str(name), line=node.lineno))
+    why = Why.FILE_RAISES(exception=str(name), line=node.lineno)
+    raise Raised(str(name), why, _bases(interpreter, target, scope))
+
+
+def _bases(interpreter: Interpreter, target: ast.expr | None, scope: Scope) -> frozenset[str]:
+    """Return the names of what an exception of the file's own inherits from."""
+    cls = interpreter.evaluate(target, scope) if isinstance(target, ast.Name) else None
+    if not isinstance(cls, AbstractClass):
+        return frozenset()
+    return frozenset(
+        base.name if isinstance(base, AbstractClass) else base.last
+        for base in cls.lineage
+        if isinstance(base, (AbstractClass, Lib))
+    )
 
 
 def _assert(interpreter: Interpreter, node: ast.Assert, scope: Scope) -> Done:

@@ -279,7 +279,7 @@ def _steps(given: _Given, default: Value) -> Value:
         schedule = given.values.get(name)
         if isinstance(schedule, AbstractList) and isinstance(schedule.items, tuple):
             steps = len(schedule.items)
-    if isinstance(steps, float):
+    if isinstance(steps, float) and steps.is_integer():
         return Unknown(Why.FRACTIONAL_STEPS(), ("steps", steps))
     return steps
 
