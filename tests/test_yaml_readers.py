@@ -170,9 +170,12 @@ def test_all_places_that_read_yaml_are_tried() -> None:
         "worker/config/strict_yaml.py",
         "worker/config/yaml_file.py",
         "worker/commands/compare.py",
+        "worker/commands/plan.py",
         "worker/commands/search.py",
         "worker/judging/build.py",
         "worker/config/target.py",
+        # what a judged file's own yaml.safe_load makes of a text in it
+        "worker/judging/static/operations/standard/library.py",
     }
 
 

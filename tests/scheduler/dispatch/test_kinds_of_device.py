@@ -44,7 +44,7 @@ def test_a_completion_does_not_count_on_another_kind(
     device = runner.done("a")["device"]
     why = f"it ran on a {first} ({device}), and the sweep runs on a {then}"
     planned = machine.run(then, "--dry-run").out
-    assert f"a: its checkpoint does not hold: {why}; it would run again" in planned
+    assert f"2 completed tasks do not hold any more: {why}" in planned
     assert "a [waiting]" in planned
     assert machine.run(then).code == 0
     assert runner.starts() == 4

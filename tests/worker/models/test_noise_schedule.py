@@ -48,7 +48,7 @@ def test_what_the_catalogue_says_of_a_class_is_so(sched):
 
 @pytest.mark.parametrize("sched", SCHEDS.values(), ids=SCHEDS.keys())
 @pytest.mark.parametrize("published", PUBLISHED.values(), ids=PUBLISHED.keys())
-def test_a_published_configuration_is_taken_or_refused(sched, published, load):
+def test_a_published_configuration_is_taken_or_refused(sched, published, load, monkeypatch):
     pipeline = load("SHAPES_SD15")
     if published is ZERO_SNR and not sched.zero_snr:
         with pytest.raises(ConfigurationError, match=f"exclude {sched.name}"):
@@ -60,7 +60,7 @@ def test_a_published_configuration_is_taken_or_refused(sched, published, load):
         ):
             make_scheduler(sched, published)
         return
-    pipeline.scheduler = make_scheduler(sched, published)
+    monkeypatch.setattr(pipeline, "scheduler", make_scheduler(sched, published))
     for steps in (sched.min_steps, 20):
         try_out(pipeline, sched, steps)
     told = effective_config(sched, pipeline.scheduler)
@@ -94,10 +94,12 @@ CERTAIN = [
 
 
 @pytest.mark.parametrize(("name", "values", "steps"), CERTAIN)
-def test_what_is_sure_to_fail_is_said_before_anything_is_measured(name, values, steps, load):
+def test_what_is_sure_to_fail_is_said_before_anything_is_measured(
+    name, values, steps, load, monkeypatch
+):
     sched, pipeline = find_sched(name), load("SHAPES_SD15")
     with pytest.raises(ConfigurationError, match=r"scheduler_config\.json$") as refused:
-        pipeline.scheduler = make_scheduler(sched, SD15 | values)
+        monkeypatch.setattr(pipeline, "scheduler", make_scheduler(sched, SD15 | values))
         try_out(pipeline, sched, steps)
     assert f"{name} " in str(refused.value)
     assert "\n" not in str(refused.value)
