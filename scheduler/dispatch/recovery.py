@@ -255,7 +255,10 @@ class Recovered:
                 if again.verdict is None:
                     outcome = f"the log is gone, so it stays {state}"
                 elif isinstance(standing, Running):
-                    outcome = again.verdict.cause if state == "completed" else "completed"
+                    then = "" if standing.gives_up else "; tried again, as any failure"
+                    outcome = (
+                        f"{again.verdict.cause}{then}" if state == "completed" else "completed"
+                    )
                 else:
                     outcome = f"still {state}"
                 found.setdefault((again.why, outcome), []).append(task)

@@ -46,6 +46,10 @@ def test_completed_becomes_failed_and_is_tried_as_failures_are(runner: SweepRunn
     assert runner.run().code == 0
     runner.write(script, validate=BY_DONE_WITHOUT_NAN)
     assert runner.states() == {"a": "waiting"}
+    assert (
+        "holds 'nan': loss nan; tried again, as any failure"
+        in runner.run("--dry-run", runner.file).out
+    )
     ended = runner.run()
     assert "a: attempt 1 on cpu:0: failed: exit code 0, but the log holds 'nan'" in ended.out
     assert "a: attempt 2 started" in ended.out
