@@ -97,8 +97,9 @@ class _GitWatch:
         if self._to_ask and (self._thread is None or not self._thread.is_alive()):
             files = [Path(os.path.realpath(path)) for path in digests]
             self._ask(self._repository, files)
-        known: Mapping[str, Any] = {"commit": self._commit, "dirty": self._dirty}
-        return {key: value for key, value in known.items() if value is not None}
+        if self._commit is None:  # then there is nothing to differ from
+            return {}
+        return {"commit": self._commit} | ({} if self._dirty is None else {"dirty": self._dirty})
 
     def _ask(self, repository: GitState, files: Sequence[Path]) -> None:
         def ask() -> None:

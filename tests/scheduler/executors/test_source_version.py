@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -177,6 +178,15 @@ def test_a_folder_that_is_too_large_is_left_out(
 ) -> None:
     monkeypatch.setattr(source_files, "_MOST_IN_PACKAGE", 1)
     assert list(files(reader, "python", "-m", "models.x", "run.sh")) == ["run.sh"]
+
+
+def test_a_repository_without_a_commit_is_neither_dirty_nor_clean(
+    reader: SourceReader, folder: Path
+) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    source = reader.read(["python", "train.py"])
+    assert source is not None
+    assert source.keys() == {"files"}
 
 
 def test_links_to_folders_are_not_followed(reader: SourceReader, folder: Path) -> None:
