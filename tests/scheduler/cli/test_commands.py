@@ -600,9 +600,12 @@ def test_ctrl_c_while_modules_are_loaded(runner: SweepRunner) -> None:
     runner.write({"a": "ok"})
     slow = runner.folder / "slow"  # a module that takes until Ctrl-C to be loaded
     slow.mkdir()
-    # Not one long call: a signal just before a call blocks is noticed only after it.
+    # Not one long call, since a signal just before it blocks would be noticed only after it; and no file
+    # object, whose finalizer would swallow the interrupt.
     gate = str(runner.folder / "gate a")
-    (slow / "yaml.py").write_text(f"open({gate!r})\nimport time\nwhile True: time.sleep(0.01)\n")
+    (slow / "yaml.py").write_text(
+        f"import os, time\nos.open({gate!r}, os.O_RDONLY)\nwhile True: time.sleep(0.01)\n"
+    )
     running = runner.start("status", runner.file, PYTHONPATH=f"{slow}{os.pathsep}{REPOSITORY}")
     runner.reach_gate("a")
     running.send(signal.SIGINT)
