@@ -7,26 +7,20 @@ minute of the machine. A single unpaired run of each side can be wrong by a fift
 
 from __future__ import annotations
 
-import gc
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar
 
-from worker.errors import OutOfMemoryError, PipelineFailsError, first_line, is_out_of_memory
+from worker.errors import PipelineFailsError, first_line
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
+from worker.measure.rounds.call import fitting, generate
 from worker.measure.samples import Samples
-from worker.metrics.device import Reading
 from worker.models.noise_schedule import try_out
-from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
 from worker.types import Tensor
 
-# two sets of seeds never meet: no task has so many prompts
-_SEEDS_APART = 1_000_000
 # enough for text, UNet, noise scheduler and decoder to act together, and for little time
 _STEPS_TO_COMPARE = 2
 # how often a disturbed batch is timed before its time is taken as it is
@@ -36,12 +30,6 @@ _ATTEMPTS = 3
 _MISFIT = re.compile(
     r"[Ss]izes? of tensor|shapes cannot be multiplied|to have \d+ channels|same dtype"
 )
-
-T = TypeVar("T")
-
-
-class NonFiniteImagesError(PipelineFailsError):
-    """The baseline's own images contain NaN or Inf: it overflowed."""
 
 
 def evaluate(
@@ -121,33 +109,21 @@ def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
         WorkerError: an accelerator left something behind.
     """
     steps = min(context.settings.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
-    batch = _generate(context, baseline, context.batches()[0], steps)
+    batch = generate(context, baseline, context.batches()[0], steps)
     assert batch is not None, "the baseline is made or raises"
     with must_fit("the check of the pipeline's integrity"):
         context.integrity.check(context.pipeline.plain, batch.images)
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """One call of the pipeline."""
-
-    images: Tensor
-    """Shape [batch, 3, height, width], values from 0 to 1."""
-    seconds: float
-    reading: Reading
-    peak_memory: int | None
-    """Bytes; None on a CPU."""
-
-
 def _warm_up(context: EvaluationContext, samples: Samples) -> None:
     """Run the configuration untimed; the first run tells what a cold start costs."""
-    samples.setup_seconds = _fitting(
+    samples.setup_seconds = fitting(
         context, samples, lambda: _set_up(context, samples.configuration)
     )
     for run in range(context.settings.timing.warmup):
         if samples.failure is not None:
             return
-        batch = _generate(context, samples, context.batches()[0])
+        batch = generate(context, samples, context.batches()[0])
         if batch is not None and run == 0:
             samples.cold_seconds = batch.seconds
 
@@ -165,14 +141,14 @@ def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> 
 
     A batch during which something else disturbed the device is taken again.
     """
-    batch = _generate(context, samples, indices)
+    batch = generate(context, samples, indices)
     # what disturbed the last batch at every try will not be gone by trying this one again
     stays = bool(samples.readings) and samples.readings[-1].spoiled is not None
     for _ in range(0 if stays else _ATTEMPTS - 1):
         if batch is None or batch.reading.spoiled is None:
             break
         samples.retaken += 1
-        batch = _generate(context, samples, indices)
+        batch = generate(context, samples, indices)
     if batch is None:
         return None
     samples.seconds.append(batch.seconds)
@@ -181,119 +157,6 @@ def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> 
     if batch.peak_memory is not None:
         samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
     return batch.images
-
-
-def _generate(
-    context: EvaluationContext, samples: Samples, indices: list[int], steps: int | None = None
-) -> _Batch | None:
-    """Make one batch of images, in ``steps`` steps instead of the configuration's own if given.
-
-    Returns:
-        The batch, or None where the configuration failed; it is marked with the reason.
-
-    Raises:
-        WorkerError: the baseline failed.
-    """
-    import torch
-
-    batch = _fitting(
-        context, samples, lambda: _call(context, samples.configuration, indices, steps)
-    )
-    if batch is None:
-        return None
-    samples.spent += batch.seconds
-    # random weights may overflow, and nothing is said of their images
-    if context.quality is not None and not torch.isfinite(batch.images).all():
-        _mark_non_finite(context, samples)
-        return None
-    return batch
-
-
-def _fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T]) -> T | None:
-    """Do something with a configuration, or mark it as too large and leave the device clean.
-
-    Raises:
-        OutOfMemoryError: it is the baseline that does not fit: nothing could be compared with it.
-    """
-    import torch
-
-    pipeline = context.pipeline.plain
-    vae = pipeline.vae
-    dtype = vae.dtype
-    try:
-        return act()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        failure = OutOfMemoryError("the baseline", error)
-    # only here, where the error is gone: the frames in its traceback kept the call's tensors alive
-    gc.collect()
-    # SDXL's call casts it to float32 for decoding, and back only where that succeeds
-    with torch.inference_mode():
-        vae.to(dtype)
-    if pipeline.device.type == "cuda":
-        torch.cuda.empty_cache()
-    if samples.configuration.role == "baseline":
-        raise failure
-    samples.failure = OUT_OF_MEMORY
-    return None
-
-
-def _call(
-    context: EvaluationContext, configuration: Configuration, indices: list[int], steps: int | None
-) -> _Batch:
-    """Call the pipeline once, timed from a quiet device to a quiet device."""
-    import torch
-
-    settings = context.settings
-    steps = steps or configuration.steps or settings.steps
-    first = settings.seed + settings.first_prompt + _SEEDS_APART * configuration.seeds
-    # one CPU generator for each prompt: the same latents whatever the batch size or the device
-    generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
-    pipeline = context.pipeline
-    with torch.inference_mode(), pipeline.with_accelerators_of(configuration) as accelerated:
-        arguments = accelerated.begin(
-            context.sched.calls(steps), seed=first + indices[0], guided=context.guided
-        )
-        context.memory.start()
-        context.meter.start()
-        start = time.perf_counter()
-        images = pipeline.plain(
-            [context.prompts[index] for index in indices],
-            num_inference_steps=steps,
-            height=settings.image_size,
-            width=settings.image_size,
-            guidance_scale=settings.guidance_scale,
-            generator=generators,
-            output_type="pt",
-            return_dict=False,
-            **arguments,
-        )[0]
-        context.memory.wait()
-        seconds = time.perf_counter() - start
-        reading = context.meter.stop()
-    return _Batch(images, seconds, reading, context.memory.peak())
-
-
-def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
-    """Mark a configuration whose images contain NaN or Inf.
-
-    Raises:
-        NonFiniteImagesError: it is the baseline: nothing could be compared with it.
-    """
-    import torch
-
-    if samples.configuration.role == "baseline":
-        dtype = context.pipeline.plain.dtype
-        remedy = (
-            "no type is wider, so look at the model's weights, and at prediction_type and "
-            "rescale_betas_zero_snr in its scheduler_config.json"
-            if dtype == torch.float32
-            else "set search.dtype to float32, or to bfloat16 where the device computes with it"
-        )
-        said = f"contain NaN or Inf in {dtype}"
-        raise NonFiniteImagesError(f"the baseline's images {said}: {remedy}", f"its images {said}")
-    samples.failure = NON_FINITE
 
 
 def _score(

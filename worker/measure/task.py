@@ -9,8 +9,9 @@ from dataclasses import replace
 from worker.errors import OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
-from worker.measure.evaluation import NonFiniteImagesError, evaluate
+from worker.measure.evaluation import evaluate
 from worker.measure.memory import must_fit
+from worker.measure.rounds.call import NonFiniteImagesError
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of

@@ -1,0 +1,1 @@
+"""Rounds: every configuration of a block once, timed call by call."""

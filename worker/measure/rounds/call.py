@@ -1,0 +1,149 @@
+"""One call of the pipeline with a configuration, timed; and what becomes of it where that fails."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from worker.errors import OutOfMemoryError, PipelineFailsError, is_out_of_memory
+from worker.measure.context import EvaluationContext
+from worker.measure.samples import Samples
+from worker.metrics.device import Reading
+from worker.results.row import NON_FINITE, OUT_OF_MEMORY
+from worker.search.configuration import Configuration
+from worker.types import Tensor
+
+# two sets of seeds never meet: no task has so many prompts
+_SEEDS_APART = 1_000_000
+
+T = TypeVar("T")
+
+
+class NonFiniteImagesError(PipelineFailsError):
+    """The baseline's own images contain NaN or Inf: it overflowed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One call of the pipeline."""
+
+    images: Tensor
+    """Shape [batch, 3, height, width], values from 0 to 1."""
+    seconds: float
+    reading: Reading
+    peak_memory: int | None
+    """Bytes; None on a CPU."""
+
+
+def generate(
+    context: EvaluationContext, samples: Samples, indices: list[int], steps: int | None = None
+) -> Batch | None:
+    """Make one batch of images, in ``steps`` steps instead of the configuration's own if given.
+
+    Returns:
+        The batch, or None where the configuration failed; it is marked with the reason.
+
+    Raises:
+        WorkerError: the baseline failed.
+    """
+    import torch
+
+    batch = fitting(context, samples, lambda: _call(context, samples.configuration, indices, steps))
+    if batch is None:
+        return None
+    samples.spent += batch.seconds
+    # random weights may overflow, and nothing is said of their images
+    if context.quality is not None and not torch.isfinite(batch.images).all():
+        _mark_non_finite(context, samples)
+        return None
+    return batch
+
+
+def fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T]) -> T | None:
+    """Do something with a configuration, or mark it as too large and leave the device clean.
+
+    Raises:
+        OutOfMemoryError: it is the baseline that does not fit: nothing could be compared with it.
+    """
+    import torch
+
+    pipeline = context.pipeline.plain
+    vae = pipeline.vae
+    dtype = vae.dtype
+    try:
+        return act()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failure = OutOfMemoryError("the baseline", error)
+    # only here, where the error is gone: the frames in its traceback kept the call's tensors alive
+    gc.collect()
+    # SDXL's call casts it to float32 for decoding, and back only where that succeeds
+    with torch.inference_mode():
+        vae.to(dtype)
+    if pipeline.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if samples.configuration.role == "baseline":
+        raise failure
+    samples.failure = OUT_OF_MEMORY
+    return None
+
+
+def _call(
+    context: EvaluationContext, configuration: Configuration, indices: list[int], steps: int | None
+) -> Batch:
+    """Call the pipeline once, timed from a quiet device to a quiet device."""
+    import torch
+
+    settings = context.settings
+    steps = steps or configuration.steps or settings.steps
+    first = settings.seed + settings.first_prompt + _SEEDS_APART * configuration.seeds
+    # one CPU generator for each prompt: the same latents whatever the batch size or the device
+    generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
+    pipeline = context.pipeline
+    with torch.inference_mode(), pipeline.with_accelerators_of(configuration) as accelerated:
+        arguments = accelerated.begin(
+            context.sched.calls(steps), seed=first + indices[0], guided=context.guided
+        )
+        context.memory.start()
+        context.meter.start()
+        start = time.perf_counter()
+        images = pipeline.plain(
+            [context.prompts[index] for index in indices],
+            num_inference_steps=steps,
+            height=settings.image_size,
+            width=settings.image_size,
+            guidance_scale=settings.guidance_scale,
+            generator=generators,
+            output_type="pt",
+            return_dict=False,
+            **arguments,
+        )[0]
+        context.memory.wait()
+        seconds = time.perf_counter() - start
+        reading = context.meter.stop()
+    return Batch(images, seconds, reading, context.memory.peak())
+
+
+def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
+    """Mark a configuration whose images contain NaN or Inf.
+
+    Raises:
+        NonFiniteImagesError: it is the baseline: nothing could be compared with it.
+    """
+    import torch
+
+    if samples.configuration.role == "baseline":
+        dtype = context.pipeline.plain.dtype
+        remedy = (
+            "no type is wider, so look at the model's weights, and at prediction_type and "
+            "rescale_betas_zero_snr in its scheduler_config.json"
+            if dtype == torch.float32
+            else "set search.dtype to float32, or to bfloat16 where the device computes with it"
+        )
+        said = f"contain NaN or Inf in {dtype}"
+        raise NonFiniteImagesError(f"the baseline's images {said}: {remedy}", f"its images {said}")
+    samples.failure = NON_FINITE
