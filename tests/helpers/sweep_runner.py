@@ -52,6 +52,7 @@ class Running:
             start_new_session=True,
         )
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._begun = threading.Event()  # it has printed a line, or ended without one
         self._out: list[str] = []
         self._err: list[str] = []
         self._readers = [
@@ -65,7 +66,9 @@ class Running:
         for line in self.process.stdout or ():
             self._out.append(line)
             self._lines.put(line)
+            self._begun.set()
         self._lines.put(None)
+        self._begun.set()
 
     def _read_err(self) -> None:
         self._err.extend(self.process.stderr or ())
@@ -83,7 +86,22 @@ class Running:
                 return found
 
     def send(self, number: int) -> None:
+        """Send a signal once it has printed a line; return when the signal has reached it.
+
+        A Python that is still starting dies of a signal, of Ctrl-C with a traceback. And of two signals
+        with the same number that are pending at the same time, the process sees only one.
+        """
+        assert self._begun.wait(PATIENCE), f"no line came that shows it to be up; {self._said()}"
         self.process.send_signal(number)
+        patience = time.monotonic() + PATIENCE
+        while self.process.poll() is None and self._is_pending(number):
+            assert time.monotonic() < patience, f"signal {number} never reached it; {self._said()}"
+            time.sleep(0.001)
+
+    def _is_pending(self, number: int) -> bool:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        pending = next(line for line in status.splitlines() if line.startswith("ShdPnd:"))
+        return bool(int(pending.split()[1], 16) >> (number - 1) & 1)
 
     def kill(self) -> None:
         """End it by SIGKILL, if it has not ended."""

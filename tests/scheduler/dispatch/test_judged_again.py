@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_a_task_between_two_attempts_is_judged_again(runner: SweepRunner) -> Non
     runner.write({"a": LINE}, retries={"backoff": "1h"})
     running = runner.start()
     running.wait_for("will be tried again")
-    running.process.terminate()
+    running.send(signal.SIGTERM)
     running.end()
     runner.write({"a": LINE}, validate=BY_DONE, retries={"backoff": "1h"})
     assert "a [completed]" in runner.run(runner.file, "--dry-run").out
