@@ -1,4 +1,4 @@
-"""Bootstrap intervals for paired measurements, and what they say about a bound."""
+"""Intervals for paired measurements, and what they say about a bound."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ Comparison = Literal["yes", "no", "cannot tell yet"]
 
 # with fewer, a bootstrap interval is much too narrow to decide anything by
 FEWEST_IMAGES = 16
-# with fewer, 95 % intervals of a speed-up hold the truth in 85 (four pairs) to 94 % of cases
+# with fewer, an interval is a guess: the faster half would be two or three calls
 FEWEST_PAIRS = 6
+# how much wider an interval must be that timing stopped at because it was narrow: found by
+# simulation (benchmarks/interval_coverage.py), for the looks of worker/results/stopping.py
+STOPPING_FACTOR = 1.15
 _RESAMPLES = 2000
 # on each side of a 95 % interval
 _TAIL = 0.025
@@ -26,25 +29,52 @@ _TAIL = 0.025
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % bootstrap interval (both ends None where there is too little data)."""
+    """A value with its 95 % interval (both ends None where there is too little data)."""
 
     value: float
     low: float | None = None
     high: float | None = None
 
+    @property
+    def relative_half_width(self) -> float | None:
+        """Half of the interval's width as a share of the value; None where it is not known."""
+        if self.low is None or self.high is None or not self.value:
+            return None
+        return (self.high - self.low) / (2 * abs(self.value))
 
-def speedup(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
+
+def speedup(
+    baseline: Sequence[float], candidate: Sequence[float], *, stopped_when_narrow: bool = False
+) -> Estimate:
     """Estimate by what factor the candidate is faster, from paired times.
 
     Each arm stands for the mean of the faster half of its times: what disturbs a call (other
     programs on the host, a busy launch queue) only ever makes it slower, so the slower half tells
-    of the machine. Of the same runs the interval is about half as wide as by medians. Pairs are
-    resampled together, so that what both arms share (a slow minute of the machine) cancels out.
+    of the machine. Of the same runs the interval is about half as wide as by medians.
+
+    The interval comes from the influence function of that mean: a call moves it by what it lies
+    below the middle, all slower calls by the same. The two arms' influences are subtracted pair by
+    pair, so that what both share (a slow minute of the machine) cancels out. Student's t has one
+    degree of freedom less than the faster half has calls, as for trimmed means (Tukey and
+    McLaughlin 1963, Sankhya A 25:331).
+
+    Args:
+        baseline: seconds of each call, shape [pairs].
+        candidate: seconds of the calls beside them, the same shape.
+        stopped_when_narrow: whether timing stopped because this interval was narrow enough.
 
     Raises:
         ValueError: the sequences differ in length or are empty.
     """
-    return _paired(baseline, candidate, _gain, FEWEST_PAIRS)
+    a, b = _pairs(baseline, candidate)
+    with np.errstate(all="ignore"):
+        value = float(_gain(a, b))
+        if a.size < FEWEST_PAIRS or not math.isfinite(value):
+            return Estimate(value)
+        error = (_influence(a) - _influence(b)).std(ddof=1) / math.sqrt(a.size)
+        half = _t_quantile(_half(a.size) - 1) * error
+        factor = float(np.exp(half * (STOPPING_FACTOR if stopped_when_narrow else 1)))
+    return Estimate(value, value / factor, value * factor)
 
 
 def relative_loss(baseline: Sequence[float], candidate: Sequence[float]) -> Estimate:
@@ -66,9 +96,23 @@ def _gain(baseline: Array, candidate: Array) -> Array:
 
 
 def _undisturbed(times: Array) -> Array:
-    """Return the mean of the faster half, the middle one included where the count is odd."""
-    half = (times.shape[-1] + 1) // 2
-    return np.asarray(np.sort(times, axis=-1)[..., :half].mean(axis=-1))
+    """Return the mean of the faster half."""
+    return np.asarray(np.sort(times, axis=-1)[..., : _half(times.shape[-1])].mean(axis=-1))
+
+
+def _half(count: int) -> int:
+    """Return how many calls are the faster half, the middle one included where the count is odd."""
+    return (count + 1) // 2
+
+
+def _influence(times: Array) -> Array:
+    """Return what each time adds to the logarithm of their faster half's mean, shape [times].
+
+    It is relative, and known but for a constant, which no spread depends on.
+    """
+    half = _half(times.size)
+    cut = np.partition(times, half - 1)[half - 1]
+    return np.asarray(np.minimum(times, cut) * times.size / half / _undisturbed(times))
 
 
 def _loss(baseline: Array, candidate: Array) -> Array:
@@ -80,12 +124,11 @@ def _paired(
     first: Sequence[float],
     second: Sequence[float],
     statistic: Callable[[Array, Array], Array],
-    fewest: int = 2,
 ) -> Estimate:
     a, b = _pairs(first, second)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(statistic(a, b))
-        if a.size < fewest or not math.isfinite(value):
+        if a.size < 2 or not math.isfinite(value):
             return Estimate(value)
         resampled = _resampled(a, b, statistic)
     tail = _expanded_tail(a.size)
@@ -98,17 +141,24 @@ def _expanded_tail(count: int) -> float:
 
     Resamples of few values spread too little. Hesterberg 2015 (arXiv 1411.5279), the expanded
     percentile interval: go as far out as Student's t would, and by sqrt(n / (n - 1)) for the
-    divisor. The t quantile by its Cornish-Fisher series; the error is below 0.01 from 6 pairs on.
+    divisor.
+    """
+    freedom = count - 1
+    return NormalDist().cdf(-_t_quantile(freedom) * math.sqrt(count / freedom))
+
+
+def _t_quantile(freedom: int) -> float:
+    """Return where Student's t ends a 95 % interval, by its Cornish-Fisher series.
+
+    The error is below 0.01 from 5 degrees of freedom on, and 3 % of the quantile with 2.
     """
     z = NormalDist().inv_cdf(1 - _TAIL)
-    freedom = count - 1
-    t = (
+    return (
         z
         + (z**3 + z) / (4 * freedom)
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
     )
-    return NormalDist().cdf(-t * math.sqrt(count / freedom))
 
 
 def _pairs(first: Sequence[float], second: Sequence[float]) -> tuple[Array, Array]:
