@@ -53,11 +53,13 @@ class Timing(Section):
         warmup: untimed runs of each configuration before the timed ones.
         repeats: timed batches of each configuration at least.
         block: so many configurations share one interleaved pass of the baseline.
+        energy: after the timed batches, two seconds of calls that tell the energy of an image.
     """
 
     warmup: Whole = 1
     repeats: Positive = 10
     block: Positive = 3
+    energy: bool = True
 
 
 class PipelineSettings(Section):

@@ -16,6 +16,7 @@ from worker.errors import PipelineFailsError, first_line
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.rounds.call import fitting, generate
+from worker.measure.rounds.untimed import add_energy
 from worker.measure.samples import Samples
 from worker.models.noise_schedule import try_out
 from worker.search.configuration import Configuration
@@ -78,6 +79,7 @@ def evaluate(
             with must_fit("the CLIP/LPIPS/FID scorer"):
                 _score(context.quality, block, images, indices[:fresh])
         progress(f"batch {number + 1} of {len(batches)}")
+    add_energy(context, block)
     _check_unchanged(context, baseline)
     return block
 

@@ -36,6 +36,7 @@ def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Me
         status=samples.failure or MEASURED,
         metrics=metrics,
         samples=figures,
+        absent=samples.absent,
     )
 
 
@@ -88,16 +89,12 @@ def _device_state(samples: Samples, batch_size: int) -> Iterator[Metric]:
 
 
 def _energy(samples: Samples, batch_size: int) -> Iterator[Metric]:
-    """Yield energy and power over the batches whose energy is known."""
-    known = [
-        (reading.joules, taken)
-        for reading, taken in zip(samples.readings, samples.seconds, strict=True)
-        if reading.joules is not None
-    ]
-    if known:
-        total = sum(joules for joules, _ in known)
-        yield metric("energy_per_image", total / (len(known) * batch_size), "J", "lower")
-        yield metric("mean_power", total / sum(taken for _, taken in known), "W", None)
+    energy = samples.energy
+    if energy is not None:
+        per_image = energy.joules / (energy.calls * batch_size)
+        yield metric("energy_per_image", per_image, "J", "lower")
+        yield metric("mean_power", energy.joules / energy.seconds, "W", None)
+        yield metric("idle_power", energy.idle_watts, "W", None)
 
 
 def _mean(name: str, values: Sequence[float | None], unit: str) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from worker.metrics.device import Reading
+from worker.metrics.energy import Energy
 from worker.search.configuration import Configuration
 from worker.types import Tensor
 
@@ -36,5 +37,9 @@ class Samples:
     """FID's features of the images, batch by batch, each of shape [batch, 2048]."""
     images: int = 0
     """Images of the timed batches."""
+    energy: Energy | None = None
+    """What calls of it took, none of which were timed ones; None where it is not known."""
+    absent: dict[str, str] = field(default_factory=dict)
+    """Figures that could not be had, each with the reason."""
     failure: str | None = None
     """Why there is no measurement, as a row's ``status`` says it."""

@@ -70,8 +70,9 @@ class MeasurementSettings:
         plain = {item.name: getattr(self, item.name) for item in fields(self)} | {
             "clip": None if self.clip is None else list(self.clip),
             "pipeline": self.pipeline.model_dump(),
-            # how many share a pass of the baseline chooses pairs, but changes no figure
-            "timing": self.timing.model_dump(exclude={"block"}),
+            # how many share a pass of the baseline chooses pairs, but changes no figure; what is
+            # measured beside the times changes none of them
+            "timing": self.timing.model_dump(exclude={"block", "energy"}),
             "prompts_digest": _digest(prompts),
         }
         return plain | {"digest": _digest(plain)}

@@ -1,9 +1,10 @@
-"""The device: which one it is, and what it tells of a timed stretch: energy, use, disturbances.
+"""The device: which one it is, and what it tells of a timed stretch: use, clock, disturbances.
 
 The latter through NVML. A stretch during which another process was on the GPU, or the GPU slowed itself down
 for heat or a failing supply, does not count and is taken again. A GPU at its power limit does
-count: that is how a large GPU normally runs. What NVML counts by itself (energy, time lost to heat,
-use by each process) covers the whole stretch; the rest is read at its end.
+count: that is how a large GPU normally runs. What NVML counts by itself (time lost to heat, use
+by each process) covers the whole stretch; the rest is read at its end. Its counter of energy is too
+slow for a call: see energy.py.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ def choose_device() -> str:
 class Reading:
     """What happened on the device; None where it is not known."""
 
-    joules: float | None = None
     utilization: float | None = None
     """Percent of the last sampling period in which a kernel ran."""
     clock: float | None = None
@@ -51,11 +51,11 @@ class Meter:
     """
 
     def __init__(self, device: str) -> None:
-        self._handle = _open(device) if device.startswith("cuda") else None
+        self._on_gpu = device.startswith("cuda")
+        self._handle = _open(device) if self._on_gpu else None
         self._there_before = self._processes()
         self._ours: frozenset[int] = frozenset()
         self._started_at = 0
-        self._joules_before: float | None = None
         self._hot_before: int | None = None
 
     def start(self) -> None:
@@ -64,18 +64,33 @@ class Meter:
             self._ours = self._own()
         self._started_at = time.time_ns() // 1000
         self._hot_before = self._hot()
-        self._joules_before = self._joules()
 
     def stop(self) -> Reading:
         """End the stretch."""
-        before, after = self._joules_before, self._joules()
         rates = self._ask("nvmlDeviceGetUtilizationRates")
         return Reading(
-            joules=None if before is None or after is None else after - before,
             utilization=None if rates is None else float(rates.gpu),
             clock=self._clock(),
             spoiled=self._foreign() or self._slowed(),
         )
+
+    def joules(self) -> float | None:
+        """Return the energy that the device has used since its driver was loaded, or None."""
+        millijoules = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if millijoules is None else millijoules / 1000
+
+    def why_no_energy(self) -> str | None:
+        """Return why ``joules`` answers None, or None where it answers."""
+        if not self._on_gpu:
+            # the counter of a CPU's package is root's to read, and counts whatever else runs on it
+            return "a CPU tells no program the energy that it used"
+        if self._handle is None:
+            return "NVML does not answer"
+        if self.joules() is not None:
+            return None
+        if self._ask("nvmlDeviceIsMigDeviceHandle"):
+            return "a MIG instance has no energy counter of its own"
+        return "the driver has no energy counter for this GPU"
 
     def _ask(self, function: str, *arguments: int) -> Opaque:
         """Return NVML's answer, or None where it has none."""
@@ -87,10 +102,6 @@ class Meter:
             return getattr(pynvml, function)(self._handle, *arguments)
         except (pynvml.NVMLError, AttributeError):
             return None
-
-    def _joules(self) -> float | None:
-        millijoules = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        return None if millijoules is None else millijoules / 1000
 
     def _clock(self) -> float | None:
         megahertz = self._ask("nvmlDeviceGetClockInfo", 1)  # NVML_CLOCK_SM

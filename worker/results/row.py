@@ -89,6 +89,8 @@ class Measurement(_Record):
     metrics: list[Metric]
     samples: Figures
     files: list[str] = []
+    absent: dict[str, str] = {}
+    """Figures that could not be had, each with the reason."""
 
     @property
     def key(self) -> str:
@@ -129,7 +131,6 @@ class Measurement(_Record):
 class Row(Measurement):
     """A measurement as it stands in a results file, with all that it depends on."""
 
-    absent: dict[str, str] = {}
     settings: Annotated[dict[str, object], AfterValidator(_with_digest)]
     environment: dict[str, object]
     reproduce: dict[str, object] = {}
@@ -147,10 +148,9 @@ class Row(Measurement):
         reproduce: dict[str, object],
         study: str | None,
     ) -> Row:
-        """Return a measurement with all that it depends on."""
+        """Return a measurement with all that it depends on; ``absent`` joins what it lacks itself."""
         return cls(
-            **dict(measurement),
-            absent=absent,
+            **dict(measurement) | {"absent": absent | measurement.absent},
             settings=settings,
             environment=environment,
             reproduce=reproduce,

@@ -5,15 +5,17 @@ import pytest
 from worker.measure import rows
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
+from worker.metrics.energy import Energy
 from worker.search.configuration import BASELINE
 
 
-def test_energy_is_of_the_batches_that_it_is_known_of():
-    readings = [Reading(joules=200.0), Reading(), Reading(joules=200.0), Reading()]
-    samples = Samples(BASELINE, seconds=[2.0] * 4, readings=readings, images=8)
+def test_energy_is_of_the_images_of_its_own_calls():
+    energy = Energy(joules=1500.0, seconds=3.0, calls=5, idle_watts=120.0)
+    samples = Samples(BASELINE, seconds=[2.0] * 4, readings=[Reading()] * 4, energy=energy)
     row = rows.make_measurement(samples, samples, batch_size=2)
-    assert row.value_of("energy_per_image") == 100
-    assert row.value_of("mean_power") == 100
+    assert row.value_of("energy_per_image") == 150
+    assert row.value_of("mean_power") == 500
+    assert row.value_of("idle_power") == 120
 
 
 @pytest.mark.parametrize(

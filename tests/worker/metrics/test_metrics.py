@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
-from tests.helpers.fake_nvml import FakeNvml, build
+from tests.helpers.fake_nvml import FakeNvml
 from worker.errors import ConfigurationError
 from worker.measure import rows
 from worker.measure.settings import TaskRequest, settings_of
@@ -191,11 +191,6 @@ def test_clip_weights_that_are_cut_off_are_refused(tmp_path):
         ClipScorer(f"local-dir:{tmp_path}", "", "cpu")
 
 
-@pytest.fixture(scope="module")
-def nvml_library(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("nvml"))
-
-
 @pytest.fixture
 def metered(tmp_path, nvml_library):
     """Return a function that runs lines of Python beside a meter of the second of two GPUs."""
@@ -228,14 +223,13 @@ def metered(tmp_path, nvml_library):
 
 def test_a_meter_reads_its_own_gpu(metered):
     read = metered("""
-        fake_nvml.set(1, energy=5_000_000, utilization=90, clock=1900, violation=70)
+        fake_nvml.set(1, utilization=90, clock=1900, violation=70)
+        fake_nvml.set(0, utilization=20, clock=345)
         meter = Meter("cuda:0")
         use_gpu(2**30)
         meter.start()
-        fake_nvml.set(1, energy=5_012_500)
-        fake_nvml.set(0, energy=9_000_000)
     """)
-    assert read == Reading(joules=12.5, utilization=90.0, clock=1900.0)
+    assert read == Reading(utilization=90.0, clock=1900.0)
 
 
 @pytest.mark.parametrize(
