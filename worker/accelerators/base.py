@@ -28,8 +28,6 @@ class Clock:
     full: frozenset[int] | None = None
     """The calls in which the UNet runs whole, where others leave its deep layers out; None where
     every call is whole."""
-    guided: bool = True
-    """Whether the pipeline's call uses classifier-free guidance at all."""
 
 
 class Accelerator(Protocol):

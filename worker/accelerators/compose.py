@@ -81,17 +81,15 @@ class Accelerated:
     ) -> None:
         self._remove()
 
-    def begin(self, calls: int, seed: int, guided: bool = True) -> dict[str, Any]:
+    def begin(self, calls: int, seed: int) -> dict[str, Any]:
         """Prepare for one call of the pipeline and return the arguments that it needs.
 
         Args:
             calls: UNet calls that the pipeline's call will make.
             seed: what random choices of the accelerators follow from.
-            guided: whether the call uses classifier-free guidance.
         """
         self._clock.call = -1
         self._clock.calls = calls
-        self._clock.guided = guided
         for accelerator in self._accelerators:
             accelerator.begin(seed)
         if self._clock.gate is None:

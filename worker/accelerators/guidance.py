@@ -64,7 +64,10 @@ class _GuidanceSpec(AcceleratorSpec):
 
     def simplify(self, values: dict[str, Any], context: Context) -> Simplified:
         if not context.guided:
-            return None, "the pipeline runs without guidance anyway"
+            return None, (
+                "the pipeline runs without guidance anyway: its scale is at most 1, or its denoiser "
+                "has a guidance embedding in place of a second half of the batch"
+            )
         if values["step"] >= context.task.calls:
             return None, f"guidance would end after the last of {context.task.calls} UNet calls"
         return values, None

@@ -4,11 +4,12 @@ Wentian Zhang, Haozhe Liu et al., "Faster Diffusion via Temporal Attention Decom
 Before the gate (the semantics-planning phase) self-attention may be reused between steps; at the
 gate the cross-attention's outputs, averaged over the unconditional and the conditional half, are
 kept; after it (the fidelity-improving phase) they stand in for cross-attention, and the
-unconditional half is no longer computed.
+unconditional half is no longer computed. Where a pipeline computes no unconditional half, every
+image's own outputs are kept.
 
 Written from the paper: the authors' package (tgate 1.0.0) replaces the pipeline's call and never
-undoes it, ignores attention processors and fails without guidance. Its images are what the tests
-compare these with.
+undoes it, ignores attention processors, and without guidance averages the images of a batch with
+each other. Its images are what the tests compare these with.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class TGate:
         self.fi_interval = fi_interval
         self.warm_up = warm_up
         self._clock = Clock()
+        self._pipe: Pipeline = None
         self._kept: dict[int, Tensor] = {}
         self._averages = False
         self._reuses = {_CROSS: False, _SELF: False}
@@ -66,7 +68,7 @@ class TGate:
         """Replace ``forward`` of every attention in the UNet, and announce the gate."""
         from diffusers.models.attention_processor import Attention
 
-        self._clock = clock
+        self._clock, self._pipe = clock, pipe
         clock.gate = self.gate_step
         # behind the gate the text acts through the kept outputs alone; SDXL's pooled embedding is
         # the unconditional one there, as in the authors' package
@@ -90,7 +92,8 @@ class TGate:
         interval = self.fi_interval if behind else self.sp_interval
         warm = behind or call > self.warm_up
         refreshed = self._clock.full is not None and call in self._clock.full
-        self._averages = before_gate and self._clock.guided
+        # asked here, inside the pipeline's call, which sets what its property goes by
+        self._averages = before_gate and self._pipe.do_classifier_free_guidance
         self._reuses = {
             _CROSS: behind,
             _SELF: warm and not before_gate and not refreshed and call % interval != 0,

@@ -27,7 +27,7 @@ from worker.models.catalogue import PIPES, find_sched
 from worker.models.families.base import Family, Pipe
 from worker.models.families.registry import families, family_of
 from worker.models.sources import has_random_weights, local_source
-from worker.models.suitability import architecture_of_source, check_source
+from worker.models.suitability import architecture_of_source, check_source, denoiser_config
 from worker.models.task import Task
 from worker.results import statistics
 from worker.results.row import Measurement
@@ -193,7 +193,9 @@ def _configuration(
     impossible = incompatibility(chosen, task.pipe.architecture, settings)
     if impossible is not None:
         raise UnsuitableError(impossible)
-    guided = family_of(task.pipe.architecture).guided(fields["guidance"])
+    family = family_of(task.pipe.architecture)
+    denoiser = denoiser_config(family, local_source(task.pipe.source)) or {}
+    guided = family.guided(fields["guidance"], denoiser)
     configuration, because = simplify(Configuration.accelerated(chosen), task, guided=guided)
     return configuration, list(because)
 

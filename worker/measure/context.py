@@ -17,6 +17,7 @@ from worker.metrics.fid import Fid
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
+from worker.models.families.base import Config
 from worker.models.noise_schedule import effective_config
 from worker.search.configuration import Configuration
 from worker.search.cost import timed_batches
@@ -40,6 +41,11 @@ class AcceleratedPipeline:
         self._denoiser = denoiser
         self._compiled = compiled
         self._prepared: dict[str, Accelerated] = {}
+
+    @property
+    def denoiser_config(self) -> Config:
+        """The denoiser's configuration."""
+        return dict(getattr(self.plain, self._denoiser).config)
 
     def with_accelerators_of(self, configuration: Configuration) -> Accelerated:
         """Return the context in which a configuration's accelerators are on, the same each time."""
@@ -108,7 +114,7 @@ class EvaluationContext:
     settings: MeasurementSettings
     sched: Sched
     guided: bool
-    """Whether the settings' guidance scale means classifier-free guidance."""
+    """Whether the pipeline computes classifier-free guidance at the settings' guidance scale."""
     prompts: Sequence[str]
     pipeline: AcceleratedPipeline
     quality: QualityMetrics | None

@@ -76,10 +76,11 @@ class Session:
             prompts = self.prompts(settings.captions, study)
             quality = self._load_quality_metrics(settings, prompts)
             pipeline, memory = self._load_pipeline(settings)
+        family = family_of(self._task.pipe.architecture)
         return EvaluationContext(
             settings=settings,
             sched=self._task.sched,
-            guided=family_of(self._task.pipe.architecture).guided(settings.guidance_scale),
+            guided=family.guided(settings.guidance_scale, pipeline.denoiser_config),
             prompts=prompts,
             pipeline=pipeline,
             quality=quality,

@@ -92,7 +92,7 @@ def settings_of(request: TaskRequest, study: Study, device: str) -> MeasurementS
     clip = (search.clip.model, search.clip.pretrained) if search.clip else pipe.clip
     return MeasurementSettings(
         pipe=pipe.name,
-        source=search.models.get(pipe.name, pipe.source),
+        source=search.source_of(pipe),
         weights=search.weights,
         sched=task.sched.name,
         steps=task.steps,

@@ -15,6 +15,9 @@ from worker.measure.rounds.call import NonFiniteImagesError
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
+from worker.models.families.registry import family_of
+from worker.models.sources import local_source
+from worker.models.suitability import denoiser_config
 from worker.results import environment
 from worker.results.file import ResultsFile
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
@@ -49,12 +52,12 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
     asked = replace(request.task, image_size=request.search.image_size)
     with Session(asked, device, say) as session:
         task = TaskRun(request, results, device, session, say)
-        plan = make_plan(request.task, request.search)
-        for item in plan.left_out:
-            say(f"left out: {item.label}: {item.reason}")
         # a file that is too short for the last study is to fail before the first
         source = settings_of(request, own, device).captions
         session.prompts(source, max((own, *again, *varied), key=lambda study: study.end))
+        plan = task.plan(own)
+        for item in plan.left_out:
+            say(f"left out: {item.label}: {item.reason}")
         measured = task.measure(own, plan.configurations)
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
@@ -110,6 +113,28 @@ class TaskRun:
             return None
         return 1 - self._seconds_in_pipeline / self._seconds_evaluating
 
+    def plan(self, own: Study) -> Plan:
+        """Return the task's plan; what no file here tells of the model, the loaded pipeline does.
+
+        Raises:
+            WorkerError: models or captions cannot be had.
+            OutOfMemoryError: models do not fit on the device.
+        """
+        task, search = self._request.task, self._request.search
+        family, source = (
+            family_of(task.pipe.architecture),
+            local_source(search.source_of(task.pipe)),
+        )
+        known = {} if search.weights == "random" else denoiser_config(family, source)
+        plan = make_plan(task, search, known)
+        settings = settings_of(self._request, own, self._device)
+        prompts = self._session.prompts(settings.captions, own)
+        digest = str(settings.as_json(prompts)["digest"])
+        if known is not None or not self._missing(plan.configurations, digest):
+            return plan
+        pipeline = self._session.context(settings, own).pipeline
+        return make_plan(task, search, pipeline.denoiser_config)
+
     def measure(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return a row for each configuration, measuring those that have none yet.
 
@@ -121,14 +146,17 @@ class TaskRun:
         settings = settings_of(self._request, study, self._device)
         plain_settings = settings.as_json(self._session.prompts(settings.captions, study))
         digest = str(plain_settings["digest"])
-        missing = [item for item in wanted if (digest, item.key) not in self._known]
+        missing = self._missing(wanted, digest)
         done = len(wanted) - len(missing)
         self._say(
             f"{study.name or 'task'}: {len(wanted)} configurations, {done} of them measured before"
         )
         if missing:
             context = self._session.context(settings, study)
-            plain_settings = plain_settings | {"scheduler_config": context.scheduler_config}
+            plain_settings = plain_settings | {
+                "guided": context.guided,
+                "scheduler_config": context.scheduler_config,
+            }
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
                 for measurement in self._evaluate(context, [BASELINE, *block], study):
@@ -143,6 +171,10 @@ class TaskRun:
                         )
                     )
         return [self._known[digest, item.key] for item in wanted]
+
+    def _missing(self, wanted: Sequence[Configuration], digest: str) -> list[Configuration]:
+        """Return those of which no row with settings of this digest holds."""
+        return [item for item in wanted if (digest, item.key) not in self._known]
 
     def _evaluate(
         self, context: EvaluationContext, block: list[Configuration], study: Study

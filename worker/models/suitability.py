@@ -88,11 +88,12 @@ def architecture_of_source(family: Family, source: str) -> Architecture:
     Raises:
         ConfigurationError: its denoiser is not told, or accelerators cannot be placed in it.
     """
-    place = local_source(source)
-    if names_folder(place):
-        config = ModelFolder(Path(place).expanduser()).configs([family.denoiser])[family.denoiser]
-    else:
-        config = _cached_config(family, place)
+    config = denoiser_config(family, local_source(source))
+    if config is None:
+        raise ConfigurationError(
+            f"the hub's cache has no {family.denoiser}/config.json of {source}, by which its "
+            f"{family.denoiser_title} is known"
+        )
     try:
         return family.architecture_of(config)
     except (TypeError, LookupError, AttributeError) as error:
@@ -104,16 +105,25 @@ def architecture_of_source(family: Family, source: str) -> Architecture:
         raise ConfigurationError(f"the {family.denoiser_title} of {source} {error}") from error
 
 
-def _cached_config(family: Family, hub_id: str) -> Config:
+def denoiser_config(family: Family, place: str) -> Config | None:
+    """Return the configuration of a model's denoiser, as the files here tell it.
+
+    Args:
+        family: of its pipeline.
+        place: a folder, or a hub id, of which the hub's cache is looked at.
+
+    Returns:
+        None where the hub's cache does not have it.
+
+    Raises:
+        ConfigurationError: the file is missing in the folder, or broken.
+    """
+    if names_folder(place):
+        return ModelFolder(Path(place).expanduser()).configs([family.denoiser])[family.denoiser]
     from huggingface_hub import try_to_load_from_cache
 
-    file = try_to_load_from_cache(hub_id, f"{family.denoiser}/config.json")
-    if not isinstance(file, str):
-        raise ConfigurationError(
-            f"the hub's cache has no {family.denoiser}/config.json of {hub_id}, by which its "
-            f"{family.denoiser_title} is known"
-        )
-    return read_json(Path(file))
+    file = try_to_load_from_cache(place, f"{family.denoiser}/config.json")
+    return read_json(Path(file)) if isinstance(file, str) else None
 
 
 def sched_refusal(source: str, sched: Sched) -> str | None:

@@ -149,7 +149,7 @@ def _models(search: Search, pipes: Sequence[Pipe]) -> Iterator[Problem]:
         return
     for pipe in pipes:
         try:
-            check_source(pipe, None, search.models.get(pipe.name, pipe.source), search.image_size)
+            check_source(pipe, None, search.source_of(pipe), search.image_size)
         except ConfigurationError as error:
             yield f"search.models.{pipe.name}", str(error)
 

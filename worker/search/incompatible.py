@@ -70,8 +70,7 @@ def check_task(task: Task, search: Search) -> None:
     if reason is not None:
         raise ConfigurationError(f"search.weights: {reason}")
     if search.weights == "pretrained":
-        source = search.models.get(task.pipe.name, task.pipe.source)
-        check_source(task.pipe, task.sched, source, search.image_size)
+        check_source(task.pipe, task.sched, search.source_of(task.pipe), search.image_size)
 
 
 def drops_guidance_at(accelerators: Mapping[str, Values]) -> int | None:

@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from worker.accelerators.registry import specs
-from worker.models.families.base import TINY_CAPTIONS, Architecture, Pipe
+from worker.models.families.base import TINY_CAPTIONS, Architecture, Config, Pipe
 from worker.models.families.registry import family_of
+from worker.models.sources import names_folder
+from worker.models.suitability import denoiser_config
 from worker.models.task import Task
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.incompatible import incompatibility
@@ -39,10 +41,24 @@ class Plan:
     left_out: tuple[LeftOut, ...]
 
 
-def make_plan(task: Task, search: Search) -> Plan:
-    """Return the configurations to measure, in order: baseline, controls, candidates."""
+def make_plan(task: Task, search: Search, denoiser: Config | None = None) -> Plan:
+    """Return the configurations to measure, in order: baseline, controls, candidates.
+
+    Args:
+        task: the task.
+        search: its section.
+        denoiser: the configuration of the model's denoiser, which decides with the guidance scale
+            whether its batch is doubled; None: as the model's folder tells, and as usual of one
+            that has none.
+
+    Raises:
+        ConfigurationError: the folder does not tell.
+    """
     task = replace(task, image_size=search.image_size)
-    guided = family_of(task.pipe.architecture).guided(guidance_scale(task.pipe, search))
+    if denoiser is None:
+        denoiser = _denoiser_in_folder(task.pipe, search)
+    family = family_of(task.pipe.architecture)
+    guided = family.guided(guidance_scale(task.pipe, search), denoiser)
     chosen = {effect(BASELINE, task, guided): BASELINE}
     left_out: list[LeftOut] = []
     nothing: list[str] = []
@@ -79,6 +95,13 @@ def guidance_scale(pipe: Pipe, search: Search) -> float:
     """Return the guidance scale of the task."""
     chosen = search.guidance_scale
     return pipe.architecture.guidance_scale if chosen is None else chosen
+
+
+def _denoiser_in_folder(pipe: Pipe, search: Search) -> Config:
+    source = search.source_of(pipe)
+    if search.weights == "random" or not names_folder(source):
+        return {}
+    return denoiser_config(family_of(pipe.architecture), source) or {}
 
 
 def default_grids(architecture: Architecture) -> list[ConfigurationGrid]:

@@ -31,6 +31,7 @@ from worker.config.settings import (
     Timing,
 )
 from worker.errors import nearest
+from worker.models.families.base import Pipe
 
 
 def _annotation(kind: Kind) -> Any:
@@ -110,6 +111,10 @@ class Search(Section):
     timing: Timing = Timing()
     stability: Stability | None = None
     max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+    def source_of(self, pipe: Pipe) -> str:
+        """Return where a pipe's weights come from, if they are not random."""
+        return self.models.get(pipe.name, pipe.source)
 
 
 def read_search(section: object) -> tuple[Search | None, list[tuple[str, str]]]:

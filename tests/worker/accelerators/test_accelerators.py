@@ -30,16 +30,20 @@ STEPS = 6
 
 
 def generate(
-    pipeline, accelerated=None, sched="DDIM", steps=STEPS, prompts=("a cat", "a red car"), **kwargs
+    pipeline,
+    accelerated=None,
+    sched="DDIM",
+    steps=STEPS,
+    prompts=("a cat", "a red car"),
+    guidance=5.0,
 ):
     calls = find_sched(sched).calls(steps)
-    arguments = accelerated.begin(calls, seed=0, **kwargs) if accelerated else {}
-    guided = kwargs.get("guided", True)
+    arguments = accelerated.begin(calls, seed=0) if accelerated else {}
     with torch.inference_mode():
         return pipeline(
             list(prompts),
             num_inference_steps=steps,
-            guidance_scale=5.0 if guided else 1.0,
+            guidance_scale=guidance,
             generator=[torch.Generator("cpu").manual_seed(i) for i in range(len(prompts))],
             output_type="pt",
             **arguments,
@@ -204,9 +208,9 @@ def test_tgate_refreshes_deep_self_attention_whenever_deepcache_runs_it(load):
 
 def test_tgate_works_without_guidance(load):
     pipeline = load("TINY_SD15")
-    plain = generate(pipeline, guided=False)
+    plain = generate(pipeline, guidance=1.0)
     with Accelerated(pipeline, TGATE) as accelerated:
-        gated = generate(pipeline, accelerated, guided=False)
+        gated = generate(pipeline, accelerated, guidance=1.0)
     assert plain.shape == gated.shape
     assert not torch.equal(plain, gated)
 

@@ -110,7 +110,6 @@ UNSUITABLE = {
         config("unet", down_block_types=["DownBlock2D"] * 3, mid_block_type="UNetMidBlock2D"),
         "no attention to the words",
     ),
-    "latent consistency": (config("unet", time_cond_proj_dim=256), "a guidance embedding"),
     "inpainting": (config("unet", in_channels=9), "as for inpainting"),
 }
 

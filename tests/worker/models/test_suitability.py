@@ -76,7 +76,6 @@ OTHERS = {
     "upscaler": (config("unet", in_channels=7), "as for upscaling"),
     "latents of another width": (config("vae", latent_channels=16), "its autoencoder has 16"),
     "learned variance": (config("unet", out_channels=8), "gives 8 channels"),
-    "guidance embedding": (config("unet", time_cond_proj_dim=256), "a guidance embedding"),
     "unclip": (config("unet", class_embed_type="projection"), "class_embed_type: projection"),
     "classes": (config("unet", num_class_embeds=1000), "num_class_embeds: 1000"),
     "image prompts": (config("unet", encoder_hid_dim_type="image_proj"), "encoder_hid_dim_type"),
@@ -209,6 +208,7 @@ def old(folder: Path) -> None:
 SUITABLE = {
     "as it is": (lambda _folder: None, None),
     "old": (old, None),
+    "a guidance embedding": (config("unet", time_cond_proj_dim=256), None),
     "half precision alone": (
         lambda folder: [renamed(part, f"{name}.fp16.safetensors")(folder) for part, name in NAMES],
         "fp16",

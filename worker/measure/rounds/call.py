@@ -105,9 +105,7 @@ def _call(
     generators = [torch.Generator("cpu").manual_seed(first + index) for index in indices]
     pipeline = context.pipeline
     with torch.inference_mode(), pipeline.with_accelerators_of(configuration) as accelerated:
-        arguments = accelerated.begin(
-            context.sched.calls(steps), seed=first + indices[0], guided=context.guided
-        )
+        arguments = accelerated.begin(context.sched.calls(steps), seed=first + indices[0])
         context.memory.start()
         context.meter.start()
         start = time.perf_counter()

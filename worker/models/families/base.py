@@ -156,8 +156,13 @@ class Family(ABC):
         """The parts that have weights, the denoiser first."""
         return (self.denoiser, "vae", *self.text_encoders)
 
-    def guided(self, scale: float) -> bool:
-        """Say whether a guidance scale means classifier-free guidance: twice the denoiser's work."""
+    def guided(self, scale: float, denoiser: Mapping[str, Any] = MappingProxyType({})) -> bool:
+        """Say whether a guidance scale means classifier-free guidance: twice the denoiser's batch.
+
+        Args:
+            scale: the guidance scale of the pipeline's call.
+            denoiser: the denoiser's configuration; what it leaves out has the default of its class.
+        """
         return scale > 1
 
     def load_class(self) -> Opaque:

@@ -227,11 +227,6 @@ class StableDiffusion(Family):
             return (
                 f"its UNet gives {unet['out_channels']} channels, and its autoencoder has {latent}"
             )
-        if unet.get("time_cond_proj_dim") is not None:
-            return (
-                "its UNet has a guidance embedding (time_cond_proj_dim), as latent consistency models "
-                "have: guidance does not double its batch, which accelerators here count on"
-            )
         for key in ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type"):
             if unet.get(key) is not None:
                 return f"its UNet is conditioned by more than a text ({key}: {unet[key]})"
@@ -251,6 +246,13 @@ class StableDiffusion(Family):
             f"its UNet reads {reads} numbers for each word of a text, and what encodes texts gives "
             f"{sum(known)}: the parts are not of one model"
         )
+
+    def guided(self, scale: float, denoiser: Mapping[str, Any] = MappingProxyType({})) -> bool:
+        """Say whether a guidance scale doubles the UNet's batch, as the pipelines' own property does.
+
+        A UNet with a guidance embedding, as latent consistency models have, is told the scale itself.
+        """
+        return scale > 1 and denoiser.get("time_cond_proj_dim") is None
 
     def own_size(self, configs: Mapping[str, Config]) -> int | None:
         """Return the UNet's own size in pixels; None where it is not one square size, or not told."""
