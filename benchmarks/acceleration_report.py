@@ -64,10 +64,10 @@ def page(out: Path) -> str:
         "## How it was measured\n",
         "Made by `python benchmarks/acceleration.py`, with random weights at the models' published "
         "sizes: speed,\nmemory and energy do not depend on the weights, and there is no quality to "
-        "tell. Each speed-up is\nthe mean of the faster half of the baseline's times over that of "
-        "the configuration's, measured turn by turn\nwithin one process, with a 95 % bootstrap "
-        "interval; s/image and s/batch are medians. What a speed-up costs\nin quality, and which of "
-        "them lie on the frontier of both, is measured with trained weights in\n"
+        "tell. Each speed-up is\nthe mean of the middle half of the ratios of the baseline's times to "
+        "the configuration's, measured turn by\nturn within one process, with a 95 % interval; "
+        "s/image and s/batch are medians. What a speed-up costs\nin quality, and which of them lie on "
+        "the frontier of both, is measured with trained weights in\n"
         "[shapes.md](../shapes.md).\n",
         SOURCES,
     ]

@@ -17,11 +17,11 @@ Comparison = Literal["yes", "no", "cannot tell yet"]
 
 # with fewer, a bootstrap interval is much too narrow to decide anything by
 FEWEST_IMAGES = 16
-# with fewer, an interval is a guess: the faster half would be two or three calls
+# with fewer, an interval is a guess: the middle half would be two or three ratios
 FEWEST_PAIRS = 6
 # how much wider an interval must be that timing stopped at because it was narrow: found by
 # simulation (benchmarks/interval_coverage.py), for the looks of worker/results/stopping.py
-STOPPING_FACTOR = 1.15
+STOPPING_FACTOR = 1.25
 _RESAMPLES = 2000
 # on each side of a 95 % interval
 _TAIL = 0.025
@@ -48,15 +48,16 @@ def speedup(
 ) -> Estimate:
     """Estimate by what factor the candidate is faster, from paired times.
 
-    Each arm stands for the mean of the faster half of its times: what disturbs a call (other
-    programs on the host, a busy launch queue) only ever makes it slower, so the slower half tells
-    of the machine. Of the same runs the interval is about half as wide as by medians.
+    It is the mean of the middle half of the pairs' ratios (of their logarithms). The two calls of a
+    pair lie in the same seconds, so what slows both of them down, a host that runs at two thirds of
+    its speed for a while, is in neither ratio nor interval; of a pair between whose calls it came
+    or went, the ratio is far out and counts no further than the quarter at its end. Statistics of
+    each arm by itself (medians, the faster half) need four to twenty times as many rounds on such
+    a host (benchmarks/interval_coverage.py).
 
-    The interval comes from the influence function of that mean: a call moves it by what it lies
-    below the middle, all slower calls by the same. The two arms' influences are subtracted pair by
-    pair, so that what both share (a slow minute of the machine) cancels out. Student's t has one
-    degree of freedom less than the faster half has calls, as for trimmed means (Tukey and
-    McLaughlin 1963, Sankhya A 25:331).
+    The interval is that of a trimmed mean: the spread of the winsorized ratios, Student's t with
+    as many degrees of freedom as ratios are left, less one (Tukey and McLaughlin 1963, Sankhya A
+    25:331).
 
     Args:
         baseline: seconds of each call, shape [pairs].
@@ -71,8 +72,12 @@ def speedup(
         value = float(_gain(a, b))
         if a.size < FEWEST_PAIRS or not math.isfinite(value):
             return Estimate(value)
-        error = (_influence(a) - _influence(b)).std(ddof=1) / math.sqrt(a.size)
-        half = _t_quantile(_half(a.size) - 1) * error
+        cut = _quarter(a.size)
+        ratios = np.sort(np.log(a / b))
+        winsorized = ratios.clip(ratios[cut], ratios[-1 - cut])
+        left = a.size - 2 * cut
+        error = winsorized.std(ddof=1) * math.sqrt(a.size) / left
+        half = _t_quantile(left - 1) * error
         factor = float(np.exp(half * (STOPPING_FACTOR if stopped_when_narrow else 1)))
     return Estimate(value, value / factor, value * factor)
 
@@ -92,27 +97,15 @@ def mean(values: Sequence[float]) -> Estimate:
 
 
 def _gain(baseline: Array, candidate: Array) -> Array:
-    return np.asarray(_undisturbed(baseline) / _undisturbed(candidate))
+    """Return the speed-up of each row of pairs: the middle half's mean, along the last axis."""
+    ratios = np.sort(np.log(baseline / candidate), axis=-1)
+    cut = _quarter(ratios.shape[-1])
+    return np.asarray(np.exp(ratios[..., cut : ratios.shape[-1] - cut].mean(axis=-1)))
 
 
-def _undisturbed(times: Array) -> Array:
-    """Return the mean of the faster half."""
-    return np.asarray(np.sort(times, axis=-1)[..., : _half(times.shape[-1])].mean(axis=-1))
-
-
-def _half(count: int) -> int:
-    """Return how many calls are the faster half, the middle one included where the count is odd."""
-    return (count + 1) // 2
-
-
-def _influence(times: Array) -> Array:
-    """Return what each time adds to the logarithm of their faster half's mean, shape [times].
-
-    It is relative, and known but for a constant, which no spread depends on.
-    """
-    half = _half(times.size)
-    cut = np.partition(times, half - 1)[half - 1]
-    return np.asarray(np.minimum(times, cut) * times.size / half / _undisturbed(times))
+def _quarter(count: int) -> int:
+    """Return how many ratios at each end are no part of the middle half."""
+    return count // 4
 
 
 def _loss(baseline: Array, candidate: Array) -> Array:
