@@ -1,8 +1,9 @@
 """Generate, time and score: the one function that every comparison goes through.
 
-Configurations are measured in blocks, interleaved with the baseline batch by batch (A B C D A B C
-D). Every row thus carries its own pairs: the same prompts, the same starting latents, the same
-minute of the machine. A single unpaired run of each side can be wrong by a fifth.
+Configurations are measured in blocks, interleaved with the baseline batch by batch, each round in
+another order (A B D C, B C A D, …). Every row thus carries its own pairs: the same prompts, the
+same starting latents, the same minute of the machine. A single unpaired run of each side can be
+wrong by a fifth.
 """
 
 from __future__ import annotations
@@ -13,19 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from worker.errors import PipelineFailsError, first_line
-from worker.measure.context import EvaluationContext, QualityMetrics
+from worker.measure.context import EvaluationContext
 from worker.measure.memory import must_fit
 from worker.measure.rounds.call import fitting, generate
+from worker.measure.rounds.loop import run_rounds
 from worker.measure.rounds.untimed import add_energy
 from worker.measure.samples import Samples
 from worker.models.noise_schedule import try_out
 from worker.search.configuration import Configuration
-from worker.types import Tensor
 
 # enough for text, UNet, noise scheduler and decoder to act together, and for little time
 _STEPS_TO_COMPARE = 2
-# how often a disturbed batch is timed before its time is taken as it is
-_ATTEMPTS = 3
 
 # torch's words for tensors that do not fit each other; what else it raises may be the device's
 _MISFIT = re.compile(
@@ -43,7 +42,7 @@ def evaluate(
     Args:
         context: the pipeline and its task.
         configurations: the baseline and a block of others.
-        progress: called after every batch with what has been done, in a few words.
+        progress: called after every round with what has been done, in a few words.
 
     Returns:
         Samples for each configuration. One that failed (it ran out of memory, or its images contain
@@ -58,27 +57,15 @@ def evaluate(
     own = context.settings.steps
     for steps in sorted({configuration.steps or own for configuration in configurations}):
         try_out(context.pipeline.plain, context.sched, steps)
-    block = [Samples(configuration) for configuration in configurations]
+    arms = [configuration.label for configuration in configurations]
+    block = [Samples(configuration, arms) for configuration in configurations]
     baseline = block[0]
     with _certain_errors_in_one_sentence():
         _warm_up(context, baseline)
         _check_unchanged(context, baseline)
     for samples in block[1:]:
         _warm_up(context, samples)
-    batches = context.batches()
-    for number, indices in enumerate(batches):
-        images: list[Tensor | None] = [None] * len(block)
-        # whoever goes first finds the device cooler and the caches colder: take turns
-        for turn in range(len(block)):
-            place = (turn + number) % len(block)
-            if block[place].failure is None:
-                images[place] = _timed(context, block[place], indices)
-        # further batches have the same prompts and latents again
-        fresh = len(context.prompts) - number * context.settings.batch_size
-        if context.quality is not None and fresh > 0:
-            with must_fit("the CLIP/LPIPS/FID scorer"):
-                _score(context.quality, block, images, indices[:fresh])
-        progress(f"batch {number + 1} of {len(batches)}")
+    run_rounds(context, block, progress)
     add_energy(context, block)
     _check_unchanged(context, baseline)
     return block
@@ -136,51 +123,3 @@ def _set_up(context: EvaluationContext, configuration: Configuration) -> float:
     with context.pipeline.with_accelerators_of(configuration):
         pass
     return time.perf_counter() - start
-
-
-def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
-    """Make and time one batch of images, or mark the configuration as failed and return None.
-
-    A batch during which something else disturbed the device is taken again.
-    """
-    batch = generate(context, samples, indices)
-    # what disturbed the last batch at every try will not be gone by trying this one again
-    stays = bool(samples.readings) and samples.readings[-1].spoiled is not None
-    for _ in range(0 if stays else _ATTEMPTS - 1):
-        if batch is None or batch.reading.spoiled is None:
-            break
-        samples.retaken += 1
-        batch = generate(context, samples, indices)
-    if batch is None:
-        return None
-    samples.seconds.append(batch.seconds)
-    samples.readings.append(batch.reading)
-    samples.images += len(indices)
-    if batch.peak_memory is not None:
-        samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
-    return batch.images
-
-
-def _score(
-    quality: QualityMetrics,
-    block: Sequence[Samples],
-    images: Sequence[Tensor | None],
-    indices: Sequence[int],
-) -> None:
-    """Score one batch.
-
-    Args:
-        quality: what scores it.
-        block: the samples to add to, the baseline's first.
-        images: what each of the block made, or None; shape [batch, 3, height, width].
-        indices: the prompts' numbers; images behind them only fill up the batch.
-    """
-    reference: Tensor = images[0]
-    for samples, made in zip(block, images, strict=True):
-        if made is None:
-            continue
-        scored = made[: len(indices)]
-        quality.score(samples, scored, indices)
-        # other latents give other images
-        if samples is not block[0] and not samples.configuration.seeds:
-            quality.compare(samples, scored, reference[: len(indices)])

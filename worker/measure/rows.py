@@ -42,7 +42,12 @@ def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Me
 
 def _single_figures(samples: Samples, baseline: Samples) -> Figures:
     """Return what the metrics are computed from, with the baseline's beside which it was taken."""
-    own = Figures(seconds=finite(samples.seconds), clip_score=finite(samples.clip))
+    own = Figures(
+        seconds=finite(samples.seconds),
+        clip_score=finite(samples.clip),
+        arms=list(samples.arms),
+        rounds=samples.rounds,
+    )
     if samples is baseline:
         return own
     return own.model_copy(

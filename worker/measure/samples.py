@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from worker.metrics.device import Reading
@@ -15,6 +16,10 @@ class Samples:
     """What one configuration gave, in the order of the prompts."""
 
     configuration: Configuration
+    arms: Sequence[str] = ()
+    """Labels of all that it is measured with in turns, its own among them."""
+    rounds: list[list[int]] = field(default_factory=list)
+    """The calls of each round in their order, by the arms' numbers; a retaken one stands again."""
     setup_seconds: float | None = None
     """Seconds to put the accelerators in and out of the pipeline."""
     cold_seconds: float | None = None

@@ -61,7 +61,7 @@ class Metric(_Record):
 
 
 class Figures(_Record):
-    """What the metrics were computed from: seconds by timed batch, scores by prompt.
+    """What the metrics were computed from: seconds by round, scores by prompt.
 
     A list that holds nothing is not written.
     """
@@ -73,9 +73,13 @@ class Figures(_Record):
     psnr: list[float | None] = []
     ssim: list[float | None] = []
     lpips: list[float | None] = []
+    arms: list[str] = []
+    """Labels of all that were measured in turns, the baseline's first."""
+    rounds: list[list[int]] = []
+    """The calls of each round in their order, by the arms' numbers; a retaken one stands again."""
 
     @model_serializer
-    def _as_json(self) -> dict[str, list[float | None]]:
+    def _as_json(self) -> dict[str, Sequence[object]]:
         return {name: values for name, values in self if values}
 
 

@@ -23,7 +23,7 @@ from tests.helpers.tiny_task import (
     value,
 )
 from worker.accelerators import compose
-from worker.measure import evaluation
+from worker.measure.rounds import call
 from worker.measure.task import run
 from worker.results.file import ResultsFile
 from worker.results.statistics import relative_loss, speedup
@@ -266,7 +266,7 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     set_timesteps = DDIMScheduler.set_timesteps
 
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
-    monkeypatch.setattr(evaluation, "time", clock)
+    monkeypatch.setattr(call, "time", clock)
 
     def set_slowly(self, steps, *arguments, **options):
         clock.now += 9.0 if steps == 3 else 1.0  # slower than the baseline: on no frontier
