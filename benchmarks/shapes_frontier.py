@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from worker.accelerators.registry import specs
 from worker.results.file import ResultsFile
+from worker.results.frontier import frontier
 from worker.results.row import MEASURED, Row, read_rows
-from worker.results.summary import frontier
 
 
 def frontiers(folder: Path) -> dict[str, list[Row]]:

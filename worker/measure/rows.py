@@ -165,17 +165,18 @@ def images_of(row: Measurement) -> int:
 
 
 def in_words(row: Measurement) -> str:
-    """Return one line for the log."""
+    """Return one line for the log: figures, each with its interval where there is one."""
     if row.status != MEASURED:
         return f"{row.label}: {row.status}; the next configuration follows"
     words = [f"{row.value_of('seconds_per_image'):.3f} s/image"]
-    for name, form in (
-        ("speedup", "{:.2f}x"),
-        ("clip_score", "CLIP {:.2f}"),
-        ("quality_loss", "loss {:+.2%}"),
-        ("psnr", "PSNR {:.1f} dB"),
+    for name, before, form, unit in (
+        ("speedup", "", ".2f", "x"),
+        ("clip_score", "CLIP ", ".2f", ""),
+        ("quality_loss", "loss ", "+.2%", ""),
+        ("psnr", "PSNR ", ".1f", " dB"),
     ):
-        value = row.value_of(name)
-        if value is not None:
-            words.append(form.format(value))
+        found = row.estimate_of(name)
+        if found is not None:
+            ends = "" if found.low is None else f" [{found.low:{form}}, {found.high:{form}}]"
+            words.append(f"{before}{found.value:{form}}{unit}{ends}")
     return f"{row.label}: {', '.join(words)}"

@@ -20,8 +20,9 @@ from worker.models.sources import local_source
 from worker.models.suitability import denoiser_config
 from worker.results import environment
 from worker.results.file import ResultsFile
+from worker.results.frontier import frontier
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
-from worker.results.summary import Summary, frontier, in_words, spread, summarise
+from worker.results.summary import Summary, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
 from worker.search.incompatible import check_task
@@ -62,7 +63,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
         for study in again:
-            confirmed = task.measure(study, _with_step_controls(plan, best))
+            confirmed = task.measure(study, _with_controls(plan, best))
             measured += confirmed
             summary = replace(summary, confirmation=summarise(confirmed, request.search.max_loss))
         if varied:
@@ -232,6 +233,8 @@ def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]
     return [item for item in plan.configurations if item.role == "baseline" or item.label in best]
 
 
-def _with_step_controls(plan: Plan, best: Sequence[Configuration]) -> list[Configuration]:
-    """Return the best and all controls with fewer steps, also those that are not on the frontier."""
-    return [item for item in plan.configurations if item in best or item.steps is not None]
+def _with_controls(plan: Plan, best: Sequence[Configuration]) -> list[Configuration]:
+    """Return the best, and what judges them: all controls with fewer steps, and the null arm."""
+    return [
+        item for item in plan.configurations if item in best or item.steps is not None or item.seeds
+    ]

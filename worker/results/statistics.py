@@ -192,12 +192,17 @@ class Arm:
             return _resampled(*scores, _loss), _resampled(*seconds, _gain)
 
 
-def beats(candidate: Arm, others: Sequence[Arm]) -> Comparison:
+def beats(candidate: Arm, others: Sequence[Arm], least: float = 0) -> Comparison:
     """Say whether a candidate is faster than others of a kind would be at the same loss.
 
     The others and the baseline are points of a curve that is straight between them. Behind the
     fastest of them it is not known: one that is still faster may lose no more than the candidate.
     All are resampled by the same prompts, so that what a prompt does to all of them cancels out.
+
+    Args:
+        candidate: what is compared.
+        others: the points of the curve.
+        least: by which share speed-ups must differ to say anything.
     """
     loss, speed = candidate.resampled()
     points = [arm.resampled() for arm in others]
@@ -205,11 +210,17 @@ def beats(candidate: Arm, others: Sequence[Arm]) -> Comparison:
     speeds = np.stack([np.ones(_RESAMPLES), *(point[1] for point in points)], axis=1)
     order = np.argsort(speeds, axis=1)
     losses, speeds = (np.take_along_axis(array, order, axis=1) for array in (losses, speeds))
-    least = _reached(losses, speeds, loss)
-    most = np.where(losses[:, -1] < loss, np.inf, least)
-    if (speed > most).mean() >= 1 - _TAIL:
+    at_least = _reached(losses, speeds, loss)
+    most = np.where(losses[:, -1] < loss, np.inf, at_least)
+    if _surely_more(speed, most, least):
         return "yes"
-    return "no" if (speed < least).mean() >= 1 - _TAIL else "cannot tell yet"
+    return "no" if _surely_more(at_least, speed, least) else "cannot tell yet"
+
+
+def _surely_more(more: Array, than: Array, least: float) -> bool:
+    """Say whether nearly all resamples are more than others, and half of them by such a share."""
+    surely = bool((more > than).mean() >= 1 - _TAIL)
+    return surely and bool(np.median(more / than) >= 1 + least)
 
 
 def _reached(losses: Array, speeds: Array, loss: Array) -> Array:

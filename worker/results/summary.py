@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from worker.results import statistics
+from worker.results.frontier import frontier, proven_speedup
+from worker.results.null_arm import NullArm, Told
 from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, Measurement, Row
-
-M = TypeVar("M", bound=Measurement)
 
 Spread = dict[str, dict[str, list[float]]]
 """For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``."""
@@ -51,10 +51,10 @@ class Best:
         """Return it as it stands in a results file."""
         hint = {"more_images": self.more_images} if self.more_images is not None else {}
         plain = {"best": self.label, "speedup": self.speedup, "loss": self.loss}
-        return plain | {"within": self.within} | hint | {"conclusion": self.in_words()}
+        return plain | {"within": self.within} | hint
 
     def in_words(self) -> str:
-        """Return it as a clause, which the scheduler shows beside speed-up and loss."""
+        """Return it as a clause."""
         if self.within:
             return f"best is {self.label}"
         open_ = "" if self.more_images is None else f", about {self.more_images} more images decide"
@@ -74,6 +74,10 @@ class Summary:
     max_loss: float
     frontier: Sequence[str]
     """Labels, the slowest first."""
+    null_arm: NullArm | None = None
+    """None where there is nothing that it could judge."""
+    told_apart: Mapping[str, Told] = field(default_factory=dict)
+    """Of each candidate by its label."""
     bound: Mapping[str, Bound] = field(default_factory=dict)
     """Of each candidate by its label; empty where no quality was measured."""
     beats_fewer_steps: Mapping[str, statistics.Comparison] = field(default_factory=dict)
@@ -96,11 +100,16 @@ class Summary:
             "max_loss": self.max_loss,
             "frontier": list(self.frontier),
         }
+        if self.null_arm is not None:
+            plain["null_arm"] = self.null_arm.as_json()
+            plain["told_apart"] = {name: told.as_json() for name, told in self.told_apart.items()}
         if self.bound:
             plain["bound"] = {label: bound.as_json() for label, bound in self.bound.items()}
             plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
         if self.best is not None:
             plain |= self.best.as_json()
+        if conclusion := self.conclusion():
+            plain["conclusion"] = conclusion
         if self.confirmation is not None:
             plain["confirmation"] = self.confirmation.as_json()
         if self.stability is not None:
@@ -108,6 +117,12 @@ class Summary:
         if self.overhead is not None:
             plain["overhead"] = self.overhead
         return plain
+
+    def conclusion(self) -> str:
+        """Return the best, and how far it can be trusted, as the scheduler shows it."""
+        best = [] if self.best is None else [self.best.in_words()]
+        null = [] if self.null_arm is None else [self.null_arm.in_words()]
+        return "; ".join(best + null)
 
 
 def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
@@ -120,6 +135,8 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
     measured = [row for row in rows if row.status == MEASURED]
     candidates = [row for row in measured if row.role == "candidate"]
     judged = candidates if any(row.estimate_of("quality_loss") for row in candidates) else []
+    null = NullArm.of(rows)
+    compared = any(row.role == "candidate" or row.is_null_arm for row in rows)
     return Summary(
         images_generated=sum(int(row.value_of("images") or 0) for row in measured),
         configurations=len(rows),
@@ -127,9 +144,11 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         non_finite=[row.label for row in rows if row.status == NON_FINITE],
         max_loss=max_loss,
         frontier=[row.label for row in frontier(measured)],
+        null_arm=null if compared else None,
+        told_apart={row.label: Told.of(row, null) for row in candidates},
         bound={row.label: bound(row, max_loss) for row in judged},
         beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
-        best=_best(measured, max_loss),
+        best=_best(measured, max_loss, null),
     )
 
 
@@ -146,63 +165,17 @@ def bound(row: Measurement, max_loss: float) -> Bound:
     return Bound(answer, enough if answer == "cannot tell yet" else None)
 
 
-def frontier(rows: Sequence[M]) -> list[M]:
-    """Return the rows that no other beats in both speed-up and quality, the slowest first.
-
-    A gain of quality or of speed counts only where its whole interval is one. Else it is a tie with
-    the baseline, or chance would let configurations stand that are slower than it; and a tie is the
-    baseline's.
-
-    The null arm is left out: it is the baseline with other latents, not a way to be faster. Where
-    no quality was measured there is no frontier.
-    """
-    points = [(row, point) for row in rows if (point := _point(row)) is not None]
-    if len(points) < 2:
-        return []
-    kept = [
-        (row, point)
-        for row, point in points
-        if not any(other.beats(point) for _, other in points)
-        and (row.role == "baseline" or not point.gains_nothing)
-    ]
-    return [row for row, _ in sorted(kept, key=lambda item: item[1].speedup)]
-
-
-@dataclass(frozen=True)
-class _Point:
-    """Where a configuration lies in the plane of speed-up and loss."""
-
-    speedup: float
-    loss: float
-
-    @property
-    def gains_nothing(self) -> bool:
-        """Whether it is neither faster nor better than the baseline."""
-        return self.speedup <= 1 and self.loss >= 0
-
-    def beats(self, other: _Point) -> bool:
-        """Whether this is at least as good in both and better in one (it dominates the other)."""
-        no_worse = self.speedup >= other.speedup and self.loss <= other.loss
-        return no_worse and (self.speedup > other.speedup or self.loss < other.loss)
-
-
-def _point(row: Measurement) -> _Point | None:
-    """Return where a row lies, or None for the null arm and where speed-up or loss is not known."""
-    speedup = 1.0 if row.role == "baseline" else _proven_speedup(row)
-    loss = _proven_loss(row)
-    if row.is_null_arm or speedup is None or loss is None:
-        return None
-    return _Point(speedup, loss)
-
-
 def beats_fewer_steps(row: Measurement, rows: Sequence[Measurement]) -> statistics.Comparison:
-    """Say whether a configuration is faster than fewer steps are at the same loss."""
+    """Say whether a configuration is faster than fewer steps are at the same loss.
+
+    A difference between the two that is less than what the null arm came out at says nothing.
+    """
     candidate = _arm(row)
     controls = [_arm(other) for other in rows if other.has_other_steps]
     known = [arm for arm in controls if arm is not None]
     if candidate is None or not known:
         return "cannot tell yet"
-    return statistics.beats(candidate, known)
+    return statistics.beats(candidate, known, NullArm.of(rows).least_difference(row) or 0)
 
 
 def _arm(row: Measurement) -> statistics.Arm | None:
@@ -223,10 +196,10 @@ def _floats(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
 
 
-def _best(measured: Sequence[Measurement], max_loss: float) -> Best | None:
+def _best(measured: Sequence[Measurement], max_loss: float, null: NullArm) -> Best | None:
     """Return the fastest candidate that surely keeps the bound, else the fastest that may.
 
-    The baseline takes part: it loses nothing, so what is not faster than it is never the best.
+    The baseline takes part: it loses nothing, so what is not told to be faster is never the best.
     Where no quality was measured nothing is best: the fastest way to a picture is to make none.
     """
     known = [
@@ -242,12 +215,12 @@ def _best(measured: Sequence[Measurement], max_loss: float) -> Best | None:
     sure = [
         Best(row.label, gain.value, loss.value, within=True)
         for row, gain, loss in known
-        if answers[row.label].answer == "within" and gain.low is not None and gain.low > 1
+        if answers[row.label].answer == "within" and null.speed(row) == "faster"
     ]
     perhaps = [
         Best(row.label, gain.value, loss.value, False, _more_images(row, answers[row.label]))
         for row, gain, loss in known
-        if _may_keep(loss, max_loss) and (_proven_speedup(row) or 0.0) > 1
+        if _may_keep(loss, max_loss) and (proven_speedup(row, null) or 0.0) > 1
     ]
     baseline = Best("baseline", 1.0, 0.0, within=True)
     return max(sure or perhaps, key=lambda best: best.speedup, default=baseline)
@@ -263,43 +236,37 @@ def _more_images(row: Measurement, answered: Bound) -> int | None:
     return max(1, answered.images - int(row.value_of("images_scored") or 0))
 
 
-def _loss(row: Measurement) -> float | None:
-    scored = row.value_of("clip_score") is not None
-    return 0.0 if row.role == "baseline" and scored else row.value_of("quality_loss")
-
-
-def _proven_loss(row: Measurement) -> float | None:
-    """Return the loss, or 0 where it is a gain that may be chance."""
-    loss, estimate = _loss(row), row.estimate_of("quality_loss")
-    if loss is None or estimate is None or loss >= 0:
-        return loss
-    enough = (row.value_of("images_scored") or 0) >= statistics.FEWEST_IMAGES
-    surely = enough and estimate.high is not None and estimate.high < 0
-    return loss if surely else 0.0
-
-
-def _proven_speedup(row: Measurement) -> float | None:
-    """Return the speed-up, or 1 where the interval leaves open whether it is faster or slower."""
-    gain = row.estimate_of("speedup")
-    if gain is None or gain.low is None or gain.high is None:
-        return None if gain is None else gain.value
-    return 1.0 if gain.low <= 1 <= gain.high else gain.value
-
-
 def in_words(summary: Summary) -> list[str]:
     """Return the summary as lines for the log."""
-    lines = []
+    lines = _null_arm_in_words(summary.null_arm)
+    if summary.confirmation is not None:
+        again = _null_arm_in_words(summary.confirmation.null_arm)
+        lines += [f"confirmation: {line}" for line in again]
     if summary.frontier:
         lines.append(f"frontier: {', '.join(summary.frontier)}")
-    for label, answered in summary.bound.items():
-        hint = f" (about {answered.images} images might decide)" if answered.images else ""
-        lines.append(
-            f"{label}: loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}; "
-            f"better than fewer steps: {summary.beats_fewer_steps[label]}"
-        )
+    for label, told in summary.told_apart.items():
+        lines.append(f"{label}: {told.in_words()}{_bound_in_words(summary, label)}")
     if summary.best is not None:
         lines.append(f"within a loss of {100 * summary.max_loss:g}%: {summary.best.in_words()}")
     return lines
+
+
+def _null_arm_in_words(null: NullArm | None) -> list[str]:
+    if null is None:
+        return []
+    of_quality = null.loss_in_words()
+    return [null.in_words(), *([] if of_quality is None else [of_quality])]
+
+
+def _bound_in_words(summary: Summary, label: str) -> str:
+    answered = summary.bound.get(label)
+    if answered is None:
+        return ""
+    hint = f" (about {answered.images} images might decide)" if answered.images else ""
+    return (
+        f"; loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}"
+        f"; better than fewer steps: {summary.beats_fewer_steps[label]}"
+    )
 
 
 def spread(studies: Mapping[str, Sequence[Row]]) -> Spread:

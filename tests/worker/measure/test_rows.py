@@ -6,7 +6,7 @@ from worker.measure import rows
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
-from worker.search.configuration import BASELINE
+from worker.search.configuration import BASELINE, Configuration
 
 
 def test_energy_is_of_the_images_of_its_own_calls():
@@ -35,3 +35,22 @@ def test_a_lower_score_is_a_loss_whatever_its_sign(scores, others, lost):
     row = rows.make_measurement(other, base, batch_size=1)
     assert row.value_of("speedup") == 1
     assert row.value_of("quality_loss") == lost
+
+
+def test_the_log_says_how_sure_a_figure_is():
+    baseline = Samples(BASELINE, seconds=[1.0, 1.02, 1.01, 1.04, 1.03, 1.05], clip=[30.0, 32.0])
+    other = Samples(Configuration.other_seeds(), seconds=baseline.seconds, clip=[29.0, 33.0])
+    for samples in (baseline, other):
+        samples.readings = [Reading() for _ in samples.seconds]
+    measured = rows.make_measurement(other, baseline, batch_size=1)
+    assert rows.in_words(measured) == (
+        "baseline, other seeds: 1.025 s/image, 1.00x [1.00, 1.00], CLIP 31.00 [29.00, 33.00], "
+        "loss +0.00% [-3.12%, +3.33%]"
+    )
+    assert rows.in_words(rows.make_measurement(baseline, baseline, batch_size=1)) == (
+        "baseline: 1.025 s/image, CLIP 31.00 [30.00, 32.00]"
+    )
+    bare = Samples(BASELINE, seconds=[1.0], readings=[Reading()], clip=[30.0])
+    assert (
+        rows.in_words(rows.make_measurement(bare, bare, 1)) == "baseline: 1.000 s/image, CLIP 30.00"
+    )

@@ -262,7 +262,7 @@ def test_confirmation_and_stability_use_other_prompts_and_conditions(tmp_path):
     assert summary.confirmation.configurations >= 1
 
 
-def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
+def test_what_is_confirmed_has_its_controls_beside_it(tmp_path, monkeypatch):
     set_timesteps = DDIMScheduler.set_timesteps
 
     clock = SimpleNamespace(now=0.0, perf_counter=lambda: clock.now)
@@ -282,7 +282,7 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     monkeypatch.setattr(compose.Accelerated, "__init__", note)
     section = {
         "configurations": [{"deepcache": {"cache_interval": 2}}],
-        "controls": NO_CONTROLS | {"fewer_steps": [3]},
+        "controls": NO_CONTROLS | {"fewer_steps": [3], "null_arm": True},
         "timing": {"repeats": 1, "warmup": 0},
         "stability": {"num_samples": 1, "batch_sizes": [1], "seeds": [], "prompts": []},
     }
@@ -291,5 +291,6 @@ def test_what_is_confirmed_has_fewer_steps_to_beat(tmp_path, monkeypatch):
     summary = run(wanted, ResultsFile.open(path), "cpu", lambda _line: None)
     assert "3 steps" not in summary.frontier
     assert "3 steps (confirmation)" in labels(path)
+    assert "baseline, other seeds (confirmation)" in labels(path)
     assert "3 steps (batch size 1)" not in labels(path), "nothing is held against it there"
     assert made == [[], ["deepcache"]], "once for all studies: each would be compiled again"
