@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -122,6 +122,8 @@ class EvaluationContext:
     meter: Meter
     memory: Memory
     integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
+    scheduler_not_taken: Mapping[str, object] = field(default_factory=dict)
+    """What of the model's scheduler configuration the noise scheduler does not take."""
 
     @property
     def scheduler_config(self) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
 from typing_extensions import Self
@@ -41,6 +41,7 @@ class Session:
         self._fid: Fid | None = None
         self._pipeline: AcceleratedPipeline | None = None
         self._memory: Memory | None = None
+        self._not_taken: Mapping[str, object] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -86,6 +87,7 @@ class Session:
             quality=quality,
             meter=meter,
             memory=memory,
+            scheduler_not_taken=self._not_taken,
         )
 
     def _load_meter(self) -> Meter:
@@ -123,7 +125,7 @@ class Session:
                 device=self._device,
                 dtype=getattr(torch, settings.dtype),
                 image_size=self._task.image_size,
-                say=self._say,
+                tell_not_taken=self._note_not_taken,
             )
             family = family_of(self._task.pipe.architecture)
             apply_settings(pipeline, family, settings.pipeline)
@@ -133,3 +135,11 @@ class Session:
         if self._memory is None:
             self._memory = Memory(self._pipeline.plain)
         return self._pipeline, self._memory
+
+    def _note_not_taken(self, settings: Mapping[str, object]) -> None:
+        self._not_taken = settings
+        for name, value in settings.items():
+            self._say(
+                f"{self._task.sched.name} does not take {name}: {value} of the model's scheduler "
+                "configuration"
+            )

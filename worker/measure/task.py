@@ -157,6 +157,7 @@ class TaskRun:
             plain_settings = plain_settings | {
                 "guided": context.guided,
                 "scheduler_config": context.scheduler_config,
+                "scheduler_not_taken": dict(context.scheduler_not_taken),
             }
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):

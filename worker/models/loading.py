@@ -14,7 +14,7 @@ from worker.models.catalogue import Sched
 from worker.models.families.base import Config, Family, Pipe
 from worker.models.families.registry import family_of
 from worker.models.folder import SCHEDULER, ModelFolder, read_json
-from worker.models.noise_schedule import make_scheduler, passed_over, scheduler_class
+from worker.models.noise_schedule import make_scheduler, not_taken, scheduler_class
 from worker.models.random_weights import random_pipeline
 from worker.models.sources import (
     local_source,
@@ -36,7 +36,7 @@ def load_pipeline(
     device: str,
     dtype: Dtype,
     image_size: int | None = None,
-    say: Callable[[str], None] = lambda _line: None,
+    tell_not_taken: Callable[[Mapping[str, object]], None] = lambda _settings: None,
 ) -> Pipeline:
     """Return the pipeline on ``device``, quiet, without a safety checker.
 
@@ -49,7 +49,8 @@ def load_pipeline(
         dtype: a torch floating-point type.
         image_size: pixels that were chosen for its images; None: the pipe's own, which then has to
             be the model's.
-        say: told what of the model's scheduler configuration the noise scheduler does not take.
+        tell_not_taken: told what of the model's scheduler configuration the noise scheduler does not
+            take; not called with random weights, which come with none.
 
     Raises:
         ConfigurationError: the folder or hub id holds no such pipeline as safetensors, or the noise
@@ -65,8 +66,7 @@ def load_pipeline(
         pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
         _check_parts(pipeline, pipe, source)
         pipeline = pipeline.to(device)
-        for key in passed_over(sched, config):
-            say(f"{sched.name} does not take {key} of the model's scheduler configuration")
+        tell_not_taken(not_taken(sched, config))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -6,17 +6,28 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from worker.errors import ConfigurationError, PipelineFailsError, first_line, is_out_of_memory
-from worker.models.catalogue import Sched
+from worker.models.catalogue import SCHEDS, Sched
 from worker.types import Opaque, Pipeline
 
-# where the steps go and what noise they have; what else a class leaves out is its own solver's
+# how one solver goes from step to step: another one goes its own way
+_SOLVERS_OWN = frozenset(
+    (
+        *("algorithm_type", "solver_order", "solver_type", "solver_p", "predict_x0"),
+        *("lower_order_final", "euler_at_final", "disable_corrector", "skip_prk_steps"),
+        *("variance_type", "lambda_min_clipped", "set_alpha_to_one"),
+    )
+)
+# the default of some classes, and what those that do not take it never do
+_ON_BY_DEFAULT = "clip_sample"
+# where the steps go and what noise they have: what a message shows
 _TELLING = (
-    *("timestep_spacing", "timestep_type", "interpolation_type", "final_sigmas_type"),
+    *("rescale_betas_zero_snr", "timestep_spacing", "timestep_type", "final_sigmas_type"),
     *("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"),
-    *("sigma_min", "sigma_max", "thresholding"),
+    *("interpolation_type", "sigma_min", "sigma_max", "thresholding"),
 )
 
 
@@ -47,29 +58,36 @@ def effective_config(sched: Sched, scheduler: Opaque) -> dict[str, Any]:
     }
 
 
-def passed_over(sched: Sched, config: Mapping[str, Any]) -> list[str]:
+def not_taken(sched: Sched, config: Mapping[str, Any]) -> dict[str, object]:
     """Return what of a model's scheduler configuration a noise scheduler does not take.
 
-    Only what differs from the default of the model's own class, and says where steps go or what
-    noise they have: solvers have options of their own.
+    Only what does something: what is switched on, or differs from the default of the model's own
+    class. Solvers have options of their own, which do not count.
     """
     from diffusers import schedulers
 
     taken = _parameters(scheduler_class(sched))
     own = getattr(schedulers, str(config.get("_class_name")), None)
-    defaults = {} if own is None else _parameters(own)
-    return [
-        f"{name}: {config[name]}"
-        for name in _TELLING
-        if config.get(name) and name not in taken and config[name] != defaults.get(name)
-    ]
+    defaults = _defaults_anywhere() | ({} if own is None else _parameters(own))
+    own_clips = own is not None and _parameters(own).get(_ON_BY_DEFAULT) is True
+    effective = ({_ON_BY_DEFAULT: True} if own_clips else {}) | dict(config)
+    return {
+        name: _plain(value)
+        for name, value in effective.items()
+        if name not in taken
+        and name not in _SOLVERS_OWN
+        and not name.startswith("_")
+        and value
+        and (value != defaults.get(name) or name == _ON_BY_DEFAULT)
+    }
 
 
 def try_out(pipeline: Pipeline, sched: Sched, steps: int) -> None:
     """Take all steps once with tiny tensors, which is a matter of milliseconds.
 
     Raises:
-        PipelineFailsError: the noise scheduler fails, as it would in the pipeline.
+        PipelineFailsError: the noise scheduler fails, as it would in the pipeline, or begins where
+            the model can tell nothing.
     """
     import torch
 
@@ -92,6 +110,34 @@ def try_out(pipeline: Pipeline, sched: Sched, steps: int) -> None:
             "or change the model's scheduler_config.json",
             _reason(error),
         ) from error
+    _refuse_noise_alone(trial)
+
+
+def _refuse_noise_alone(scheduler: Opaque) -> None:
+    """Refuse steps of which the first says nothing of an image.
+
+    Where the noise schedule ends in noise alone, a model that predicts the noise gives back what it
+    was given (Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed",
+    section 3.2). Steps that are spaced so that they leave out the last are not concerned.
+
+    Raises:
+        PipelineFailsError: the steps, whose number was set before, are so.
+    """
+    config = scheduler.config
+    if not config.get("rescale_betas_zero_snr") or config.get("prediction_type") != "epsilon":
+        return
+    if float(scheduler.timesteps.max()) < config.num_train_timesteps - 1:
+        return
+    said = (
+        f"its steps begin with noise alone ({_chosen(config)}), of which a model that predicts the "
+        "noise can tell nothing"
+    )
+    raise PipelineFailsError(
+        f"the baseline would make no picture: {said}; in the model's scheduler_config.json set "
+        "prediction_type to v_prediction, if the model was trained so, or else "
+        "rescale_betas_zero_snr to false",
+        said,
+    )
 
 
 def scheduler_class(sched: Sched) -> Opaque:
@@ -105,6 +151,19 @@ def _parameters(kind: Opaque) -> dict[str, Any]:
     """Return the names and defaults of a scheduler class's configuration."""
     items = inspect.signature(kind.__init__).parameters.items()
     return {name: parameter.default for name, parameter in items if name != "self"}
+
+
+@cache
+def _defaults_anywhere() -> dict[str, Any]:
+    """Return a default of each parameter of the noise schedulers of the catalogue.
+
+    Configurations keep what other classes wrote into them, which their own class passes over.
+    """
+    return {
+        name: default
+        for sched in SCHEDS.values()
+        for name, default in _parameters(scheduler_class(sched)).items()
+    }
 
 
 def _chosen(config: Mapping[str, Any]) -> str:

@@ -10,10 +10,16 @@ import pytest
 import torch
 
 from tests.helpers.model_folders import UNET, config, renamed, shapes
+from tests.helpers.tiny_task import NO_CONTROLS, read
 from worker.errors import ConfigurationError
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
 from worker.models.catalogue import SCHEDS, find_pipe, find_sched
 from worker.models.loading import load_pipeline
-from worker.models.noise_schedule import effective_config, make_scheduler, passed_over, try_out
+from worker.models.noise_schedule import effective_config, make_scheduler, not_taken, try_out
+from worker.models.task import Task
+from worker.results.file import ResultsFile
+from worker.search.section import Search
 
 SD15 = {
     "_class_name": "PNDMScheduler",
@@ -70,13 +76,47 @@ def test_a_published_configuration_is_taken_or_refused(sched, published, load, m
     assert told.keys() <= {"_class_name", *inspect.signature(type(pipeline.scheduler)).parameters}
 
 
-def test_what_a_class_passes_over_is_told_where_it_decides_the_steps():
-    assert passed_over(find_sched("DDIM"), SD15) == []
-    assert passed_over(find_sched("EulerDiscrete"), SD15) == []
-    assert passed_over(find_sched("DPMSolverSinglestep"), SD15) == []
-    assert passed_over(find_sched("DPMSolverSinglestep"), TURBO) == ["timestep_spacing: trailing"]
-    assert passed_over(find_sched("PNDM"), KARRAS) == ["use_karras_sigmas: True"]
-    assert passed_over(find_sched("DPMSolverMultistep"), KARRAS) == []
+EULER = {"_class_name": "EulerDiscreteScheduler"}
+DDIM = {"_class_name": "DDIMScheduler"}
+LEFT_OUT = [
+    ("DDIM", SD15, {}),
+    ("EulerDiscrete", SD15, {}),
+    ("DPMSolverMultistep", KARRAS, {}),
+    ("PNDM", SDXL, {}),
+    ("PNDM", ZERO_SNR, {"rescale_betas_zero_snr": True}),
+    ("DPMSolverSinglestep", SD15, {"steps_offset": 1}),
+    ("DPMSolverSinglestep", TURBO, {"steps_offset": 1, "timestep_spacing": "trailing"}),
+    *((name, KARRAS, {"use_karras_sigmas": True}) for name in ("PNDM", "DDIM")),
+    *(
+        (name, DDIM | {"thresholding": True, "clip_sample": False}, {"thresholding": True})
+        for name in ("PNDM", "EulerDiscrete", "EulerAncestralDiscrete", "HeunDiscrete")
+    ),
+    # clips, though the file does not say so: it is the default of its class
+    *((name, DDIM, {"clip_sample": True}) for name in ("PNDM", "UniPCMultistep")),
+    ("HeunDiscrete", DDIM, {}),
+    ("DDIM", EULER | {"final_sigmas_type": "sigma_min"}, {"final_sigmas_type": "sigma_min"}),
+    ("DDIM", EULER | {"final_sigmas_type": "zero", "sigma_min": None}, {}),
+    ("DEISMultistep", EULER | {"sigma_max": 9.0, "use_karras_sigmas": True}, {"sigma_max": 9.0}),
+    ("HeunDiscrete", EULER | {"interpolation_type": "log"}, {"interpolation_type": "log"}),
+]
+
+
+@pytest.mark.parametrize(("name", "own", "left_out"), LEFT_OUT)
+def test_what_does_something_and_is_not_taken_is_told(name, own, left_out):
+    assert not_taken(find_sched(name), own) == left_out
+
+
+@pytest.mark.parametrize("name", ["DDIM", "EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep"])
+def test_noise_alone_tells_a_model_that_predicts_noise_nothing(name, load, monkeypatch):
+    """Zero terminal SNR wants another prediction, or steps that leave its last one out."""
+    sched, pipeline = find_sched(name), load("SHAPES_SD15")
+    config = ZERO_SNR | {"timestep_spacing": "trailing", "prediction_type": "epsilon"}
+    monkeypatch.setattr(pipeline, "scheduler", make_scheduler(sched, config))
+    with pytest.raises(ConfigurationError, match=r"noise alone .* set prediction_type to v_pred"):
+        try_out(pipeline, sched, 6)
+    for sound in ({"prediction_type": "v_prediction"}, {"timestep_spacing": "leading"}):
+        monkeypatch.setattr(pipeline, "scheduler", make_scheduler(sched, config | sound))
+        try_out(pipeline, sched, 6)
 
 
 CERTAIN = [
@@ -115,11 +155,9 @@ def test_a_trial_leaves_the_pipeline_alone(load):
     assert torch.equal(torch.get_rng_state(), random)
 
 
-def loaded(folder, sched="DDIM", say=lambda _line: None):
+def loaded(folder, sched="DDIM"):
     where = {"weights": "pretrained", "device": "cpu", "dtype": torch.float32}
-    return load_pipeline(
-        find_pipe("SHAPES_SD15"), find_sched(sched), source=str(folder), say=say, **where
-    )
+    return load_pipeline(find_pipe("SHAPES_SD15"), find_sched(sched), source=str(folder), **where)
 
 
 def test_a_model_is_loaded_whatever_its_own_noise_scheduler_and_its_precision(tmp_path):
@@ -138,9 +176,24 @@ def test_a_model_is_loaded_whatever_its_own_noise_scheduler_and_its_precision(tm
     assert pipeline.scheduler.config.steps_offset == 1
 
 
-def test_what_is_passed_over_is_said_when_the_model_is_loaded(tmp_path):
-    said = []
-    loaded(shapes(tmp_path / "model", config("scheduler", use_karras_sigmas=True)), say=said.append)
-    assert said == [
-        "DDIM does not take use_karras_sigmas: True of the model's scheduler configuration"
-    ]
+def test_what_is_not_taken_stands_in_log_and_row(tmp_path):
+    folder = shapes(tmp_path / "model", config("scheduler", timestep_spacing="trailing"))
+    section = {
+        "models": {"SHAPES_SD15": str(folder)},
+        "configurations": [],
+        "controls": NO_CONTROLS,
+        "timing": {"repeats": 1, "warmup": 0},
+    }
+    task = Task(find_pipe("SHAPES_SD15"), find_sched("DPMSolverSinglestep"), 2)
+    path, said = tmp_path / "r.jsonl", []
+    request = TaskRequest(task, Search.model_validate(section), num_samples=1, batch_size=1)
+    run(request, ResultsFile.open(path), "cpu", said.append)
+    for words in ("timestep_spacing: trailing", "steps_offset: 1"):
+        assert (
+            f"DPMSolverSinglestep does not take {words} of the model's scheduler configuration"
+            in said
+        )
+    settings = read(path)[0]["settings"]
+    assert settings["scheduler_not_taken"] == {"steps_offset": 1, "timestep_spacing": "trailing"}
+    assert settings["scheduler_config"]["_class_name"] == "DPMSolverSinglestepScheduler"
+    assert "timestep_spacing" not in settings["scheduler_config"]
