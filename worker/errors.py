@@ -53,6 +53,13 @@ class TryAgainLaterError(WorkerError):
     exit_code = 75
 
 
+class UnknownFigureError(Exception):
+    """A figure of a measurement cannot be had, and the measurement goes on without it.
+
+    The message is the reason, as it stands in a row under ``absent``.
+    """
+
+
 class OutOfMemoryError(WorkerError):
     """The device's memory does not suffice for what nothing goes without.
 

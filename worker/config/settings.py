@@ -54,12 +54,14 @@ class Timing(Section):
         repeats: timed batches of each configuration at least.
         block: so many configurations share one interleaved pass of the baseline.
         energy: after the timed batches, two seconds of calls that tell the energy of an image.
+        device_time: at the task's end, profiled calls that tell how long the device computes.
     """
 
     warmup: Whole = 1
     repeats: Positive = 10
     block: Positive = 3
     energy: bool = True
+    device_time: bool = True
 
 
 class PipelineSettings(Section):

@@ -72,7 +72,7 @@ class MeasurementSettings:
             "pipeline": self.pipeline.model_dump(),
             # how many share a pass of the baseline chooses pairs, but changes no figure; what is
             # measured beside the times changes none of them
-            "timing": self.timing.model_dump(exclude={"block", "energy"}),
+            "timing": self.timing.model_dump(exclude={"block", "energy", "device_time"}),
             "prompts_digest": _digest(prompts),
         }
         return plain | {"digest": _digest(plain)}

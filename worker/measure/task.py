@@ -12,13 +12,15 @@ from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import evaluate
 from worker.measure.memory import must_fit
 from worker.measure.rounds.call import NonFiniteImagesError
+from worker.measure.rounds.untimed import profile
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
+from worker.metrics.device_time import why_not
 from worker.models.families.registry import family_of
 from worker.models.sources import local_source
 from worker.models.suitability import denoiser_config
-from worker.results import environment
+from worker.results import device_time, environment
 from worker.results.file import ResultsFile
 from worker.results.frontier import frontier
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
@@ -70,8 +72,11 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
             found = {study.name: task.measure(study, best) for study in varied}
             measured += [row for part in found.values() for row in part]
             summary = replace(summary, stability=spread(found))
+        profiled = summarise(task.profile(own, plan.configurations), request.search.max_loss)
     summary = replace(
-        summary,
+        profiled,
+        confirmation=summary.confirmation,
+        stability=summary.stability,
         images_generated=sum(rows.images_of(row) for row in measured),
         overhead=task.overhead,
     )
@@ -165,7 +170,7 @@ class TaskRun:
                     self._keep(
                         Row.of(
                             measurement,
-                            absent=rows.absent(settings),
+                            absent=rows.absent(settings) | self._without_device_time(study),
                             settings=plain_settings,
                             environment=self._environment,
                             reproduce=self._reproduce(),
@@ -177,6 +182,43 @@ class TaskRun:
     def _missing(self, wanted: Sequence[Configuration], digest: str) -> list[Configuration]:
         """Return those of which no row with settings of this digest holds."""
         return [item for item in wanted if (digest, item.key) not in self._known]
+
+    def profile(self, own: Study, wanted: Sequence[Configuration]) -> list[Row]:
+        """Return the rows of the task itself, with the device's time in those that await it.
+
+        It comes last: nothing is to be timed in a process that has profiled. Rows of an attempt
+        that was interrupted before get theirs as well.
+
+        Raises:
+            WorkerError: models or captions cannot be had, or the row not be written.
+            OutOfMemoryError: models do not fit on the device.
+        """
+        settings = settings_of(self._request, own, self._device)
+        prompts = self._session.prompts(settings.captions, own)
+        digest = str(settings.as_json(prompts)["digest"])
+        known = [self._known[digest, item.key] for item in wanted]
+        awaited = {row.key for row in known if device_time.is_awaited(row)}
+        if awaited:
+            self._say(f"profiling {len(awaited)} configurations")
+            others = [item for item in wanted if item.key in awaited and item.role != "baseline"]
+            context = self._session.context(settings, own)
+            profiled = profile(context, [BASELINE, *others])
+            for item in profiled:
+                row = self._known[digest, item.samples.configuration.key]
+                if row.key in awaited:
+                    row = device_time.added_to(row, item.seconds, profiled[0].seconds, item.unknown)
+                    self._append(row, device_time.in_words(row))
+        return [self._known[digest, item.key] for item in wanted]
+
+    def _without_device_time(self, study: Study) -> dict[str, str]:
+        """Return why a row has no device time when it is first written."""
+        if study.name:
+            why = "measured for the task itself alone"
+        elif not self._request.search.timing.device_time:
+            why = "timing.device_time is false"
+        else:
+            why = why_not(self._device) or device_time.AWAITED
+        return dict.fromkeys(device_time.FIGURES, why)
 
     def _evaluate(
         self, context: EvaluationContext, block: list[Configuration], study: Study
@@ -203,14 +245,16 @@ class TaskRun:
 
     def _keep(self, row: Row) -> None:
         """Append a row, unless it is the baseline, measured again beside a block."""
-        key = (row.digest, row.key)
-        if key in self._known:
+        if (row.digest, row.key) in self._known:
             return
         if row.study is not None:
             row = row.model_copy(update={"label": f"{row.label} ({row.study})"})
+        self._append(row, rows.in_words(row))
+
+    def _append(self, row: Row, words: str) -> None:
         self._results.append(row.as_json())
-        self._known[key] = row
-        self._say(rows.in_words(row))
+        self._known[row.digest, row.key] = row
+        self._say(words)
 
 
 def _still_holding(

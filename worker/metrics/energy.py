@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from worker.errors import UnknownFigureError
+
 # of calls; a counter that is read 2 ms late at each end is then wrong by 0.2 %
 STRETCH_SECONDS = 2.0
 # by then the counter shows all that was used before: three times the lag that was seen
@@ -19,10 +21,6 @@ _SECONDS_TO_SETTLE = 0.3
 # a counter that does not move for so long does not work
 _SECONDS_WITHOUT_MOVE = 2.0
 _SECONDS_BETWEEN_READINGS = 0.001
-
-
-class EnergyUnknownError(Exception):
-    """The energy cannot be had; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ def measure(
         sleep: waits for so many seconds.
 
     Raises:
-        EnergyUnknownError: the counter does not answer, or stands still.
+        UnknownFigureError: the counter does not answer, or stands still.
     """
     watch = _Watch(counter, clock, sleep)
     began, joules_before = watch.settle()
@@ -89,7 +87,7 @@ class _Watch:
         """Wait until the counter has caught up; return when it moved then, and to how many joules.
 
         Raises:
-            EnergyUnknownError: it does not answer, or stands still.
+            UnknownFigureError: it does not answer, or stands still.
         """
         start = self.clock()
         moved_at, joules = start, self._read()
@@ -99,11 +97,11 @@ class _Watch:
             if read != joules:
                 moved_at, joules = now, read
             elif now > moved_at + _SECONDS_WITHOUT_MOVE:
-                raise EnergyUnknownError("the driver's energy counter stands still")
+                raise UnknownFigureError("the driver's energy counter stands still")
         return moved_at, joules
 
     def _read(self) -> float:
         joules = self.counter()
         if joules is None:
-            raise EnergyUnknownError("the driver's energy counter does not answer")
+            raise UnknownFigureError("the driver's energy counter does not answer")
         return joules

@@ -61,7 +61,7 @@ class Metric(_Record):
 
 
 class Figures(_Record):
-    """What the metrics were computed from: seconds by round, scores by prompt.
+    """What the metrics were computed from: seconds by round or profiled call, scores by prompt.
 
     A list that holds nothing is not written.
     """
@@ -77,6 +77,8 @@ class Figures(_Record):
     """Labels of all that were measured in turns, the baseline's first."""
     rounds: list[list[int]] = []
     """The calls of each round in their order, by the arms' numbers; a retaken one stands again."""
+    device_seconds: list[float | None] = []
+    baseline_device_seconds: list[float | None] = []
 
     @model_serializer
     def _as_json(self) -> dict[str, Sequence[object]]:

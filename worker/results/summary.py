@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from worker.results import statistics
+from worker.results.device_time import DeviceTimes
 from worker.results.frontier import frontier, proven_speedup
 from worker.results.null_arm import NullArm, Told
 from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, Measurement, Row
@@ -83,6 +84,8 @@ class Summary:
     beats_fewer_steps: Mapping[str, statistics.Comparison] = field(default_factory=dict)
     """Of each candidate by its label; empty where no quality was measured."""
     best: Best | None = None
+    device_times: DeviceTimes | None = None
+    """None where the device's time is not known."""
     confirmation: Summary | None = None
     """None where nothing was measured again on other prompts."""
     stability: Spread | None = None
@@ -108,6 +111,8 @@ class Summary:
             plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
         if self.best is not None:
             plain |= self.best.as_json()
+        if self.device_times is not None:
+            plain |= self.device_times.as_json()
         if conclusion := self.conclusion():
             plain["conclusion"] = conclusion
         if self.confirmation is not None:
@@ -120,9 +125,14 @@ class Summary:
 
     def conclusion(self) -> str:
         """Return the best, and how far it can be trusted, as the scheduler shows it."""
-        best = [] if self.best is None else [self.best.in_words()]
-        null = [] if self.null_arm is None else [self.null_arm.in_words()]
-        return "; ".join(best + null)
+        best = None if self.best is None else self.best.in_words()
+        null = None if self.null_arm is None else self.null_arm.in_words()
+        return "; ".join(filter(None, (best, self._host_bound(), null)))
+
+    def _host_bound(self) -> str | None:
+        if self.device_times is None:
+            return None
+        return self.device_times.in_words(None if self.best is None else self.best.label)
 
 
 def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
@@ -149,6 +159,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         bound={row.label: bound(row, max_loss) for row in judged},
         beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
         best=_best(measured, max_loss, null),
+        device_times=DeviceTimes.of(measured),
     )
 
 
@@ -248,6 +259,9 @@ def in_words(summary: Summary) -> list[str]:
         lines.append(f"{label}: {told.in_words()}{_bound_in_words(summary, label)}")
     if summary.best is not None:
         lines.append(f"within a loss of {100 * summary.max_loss:g}%: {summary.best.in_words()}")
+    host_bound = summary.device_times and summary.device_times.in_words(None)
+    if host_bound:
+        lines.append(host_bound)
     return lines
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.fake_nvml import NOT_SUPPORTED, FakeNvml
+from worker.errors import UnknownFigureError
 from worker.metrics.device import Meter
-from worker.metrics.energy import EnergyUnknownError, measure
+from worker.metrics.energy import measure
 
 IDLE_WATTS = 120.0
 
@@ -90,7 +91,7 @@ def test_idle_between_the_calls_is_no_energy_of_theirs():
 )
 def test_a_counter_that_is_of_no_use_is_said(counter, why):
     gpu = Gpu()
-    with pytest.raises(EnergyUnknownError, match=why):
+    with pytest.raises(UnknownFigureError, match=why):
         measure(counter, lambda: gpu.call(0.3, 400.0), gpu.clock, gpu.sleep)
 
 

@@ -5,11 +5,12 @@ import time
 import pytest
 
 from tests.helpers.tiny_task import NO_CONTROLS, measure, read, value
-from worker.errors import OutOfMemoryError
-from worker.measure import session
+from worker.errors import OutOfMemoryError, UnknownFigureError
+from worker.measure import session, task
 from worker.measure.rounds import untimed
-from worker.metrics import energy
+from worker.metrics import device_time, energy
 from worker.metrics.device import Meter, Reading
+from worker.results.device_time import FIGURES as OF_DEVICE_TIME
 
 FIGURES = ["energy_per_image", "mean_power", "idle_power"]
 WATTS = 50.0
@@ -102,3 +103,106 @@ def test_energy_can_be_left_out_and_changes_no_digest(measured):
     left_out = measured(CountingMeter, energy=False)
     assert left_out["absent"]["energy_per_image"] == "timing.energy is false"
     assert left_out["settings"]["digest"] == measured(CountingMeter)["settings"]["digest"]
+
+
+SECTION = {
+    "configurations": [{"deepcache": {"cache_interval": 2}}],
+    "controls": NO_CONTROLS,
+    "timing": {"repeats": 1, "warmup": 0},
+}
+CALL = {"section": SECTION, "num_samples": 1, "batch_size": 1}
+
+
+@pytest.fixture
+def profiled(monkeypatch):
+    """Make the CPU look like a device that computes for half of each call; return the calls."""
+    calls = []
+
+    def device_seconds(call):
+        calls.append(call())
+        return calls[-1] / 2
+
+    monkeypatch.setattr(task, "why_not", lambda _device: None)
+    monkeypatch.setattr(device_time, "device_seconds", device_seconds)
+    return calls
+
+
+def newest(path):
+    """Return the rows that count, by their labels: of two of the same, the later one."""
+    return {row["label"]: row for row in read(path) if "label" in row}
+
+
+def test_device_time_comes_last_and_is_added_to_the_rows(tmp_path, profiled):
+    said = []
+    measure(tmp_path / "t.jsonl", said.append, **CALL)
+    found = newest(tmp_path / "t.jsonl")
+    assert len(profiled) == 2 * 3
+    for row in found.values():
+        assert len(row["samples"]["device_seconds"]) == 3
+        assert value(row, "device_busy_share") > 0
+        assert not row["absent"].keys() & OF_DEVICE_TIME
+    assert found["baseline"]["samples"]["device_seconds"] == [taken / 2 for taken in profiled[::2]]
+    assert value(found["baseline"], "speedup_device") is None
+    assert value(found["DeepCache 2/0"], "speedup_device") > 0
+    # the rows were durable before, and all that follows the profile is the summary
+    assert [line.get("label") for line in read(tmp_path / "t.jsonl")] == [
+        "baseline",
+        "DeepCache 2/0",
+        "baseline",
+        "DeepCache 2/0",
+        None,
+    ]
+    begun = next(number for number, line in enumerate(said) if line.startswith("profiling"))
+    assert not any("measuring" in line or "batch 1" in line for line in said[begun:])
+
+
+def test_an_interrupted_profile_is_made_up_for_and_nothing_is_measured_again(
+    tmp_path, profiled, monkeypatch
+):
+    path = tmp_path / "t.jsonl"
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(device_time, "device_seconds", lambda _call: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            measure(path, **CALL)
+    before = newest(path)
+    assert "follows" in before["baseline"]["absent"]["device_seconds"]
+    said = []
+    measure(path, said.append, **CALL)
+    assert not any(line.startswith("measuring") for line in said)
+    after = newest(path)
+    for label, row in after.items():
+        assert value(row, "device_seconds") > 0
+        assert row["samples"]["seconds"] == before[label]["samples"]["seconds"]
+    lines = len(read(path))
+    measure(path, said.append, **CALL)
+    assert len(read(path)) == lines + 1, "only a summary"
+
+
+def test_a_larger_grid_profiles_what_is_new(tmp_path, profiled):
+    path = tmp_path / "t.jsonl"
+    measure(path, **CALL)
+    more = SECTION | {"configurations": [*SECTION["configurations"], {"tgate": {"gate_step": 2}}]}
+    before = newest(path)["baseline"]
+    measure(path, **(CALL | {"section": more}))
+    assert newest(path)["baseline"] == before
+    assert value(newest(path)["T-GATE 2"], "speedup_device") > 0
+
+
+def test_a_profile_that_fails_is_a_reason_and_the_task_goes_on(tmp_path, profiled, monkeypatch):
+    def fail(_call):
+        raise UnknownFigureError("torch's profiler saw no kernel")
+
+    monkeypatch.setattr(device_time, "device_seconds", fail)
+    measure(tmp_path / "t.jsonl", **CALL)
+    for row in newest(tmp_path / "t.jsonl").values():
+        assert row["status"] == "measured"
+        assert row["absent"]["speedup_device"] == "torch's profiler saw no kernel"
+
+
+@pytest.mark.parametrize(
+    ("timing", "reason"),
+    [({}, "a CPU computes"), ({"device_time": False}, "timing.device_time is false")],
+)
+def test_without_a_profile_rows_are_written_once(measured, timing, reason):
+    row = measured(**timing)
+    assert row["absent"]["device_seconds"].startswith(reason)
