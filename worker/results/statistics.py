@@ -52,12 +52,11 @@ def speedup(
     pair lie in the same seconds, so what slows both of them down, a host that runs at two thirds of
     its speed for a while, is in neither ratio nor interval; of a pair between whose calls it came
     or went, the ratio is far out and counts no further than the quarter at its end. Statistics of
-    each arm by itself (medians, the faster half) need four to twenty times as many rounds on such
-    a host (benchmarks/interval_coverage.py).
+    each arm by itself (medians, the faster half) need many times as many rounds on such a host
+    (benchmarks/interval_coverage.py).
 
     The interval is that of a trimmed mean: the spread of the winsorized ratios, Student's t with
-    as many degrees of freedom as ratios are left, less one (Tukey and McLaughlin 1963, Sankhya A
-    25:331).
+    as many degrees of freedom as ratios are left, less one (Yuen 1974, Biometrika 61:165).
 
     Args:
         baseline: seconds of each call, shape [pairs].
@@ -76,7 +75,7 @@ def speedup(
         ratios = np.sort(np.log(a / b))
         winsorized = ratios.clip(ratios[cut], ratios[-1 - cut])
         left = a.size - 2 * cut
-        error = winsorized.std(ddof=1) * math.sqrt(a.size) / left
+        error = winsorized.std(ddof=1) * math.sqrt((a.size - 1) / (left * (left - 1)))
         half = _t_quantile(left - 1) * error
         factor = float(np.exp(half * (STOPPING_FACTOR if stopped_when_narrow else 1)))
     return Estimate(value, value / factor, value * factor)

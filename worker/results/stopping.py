@@ -1,7 +1,7 @@
 """When speed-ups are known well enough to stop timing.
 
 A rule that stops because an interval looks narrow catches the moments in which the spread is
-underestimated by chance: its plain 95 % interval holds the truth in about 92 % of cases. Chow and
+underestimated by chance: its plain 95 % interval holds the truth in 89 to 93 % of cases. Chow and
 Robbins 1965 (Annals of Mathematical Statistics 36:457) show that this loss goes away as the wanted
 width goes to zero; timings are far from that. So three things keep the interval honest: nothing is
 looked at before ten rounds; the looks lie ever further apart, each after a quarter more rounds; and
