@@ -122,6 +122,8 @@ _SCHEDS = (
     Sched("DPMSolverMultistep"),
     Sched("DPMSolverSinglestep", zero_snr=False),
     Sched("UniPCMultistep"),
+    # of latent consistency models: some of the steps that they were distilled from, which are fifty
+    Sched("LCM", max_steps=50, sigmas=False),
 )
 SCHEDS: Mapping[str, Sched] = {sched.name: sched for sched in _SCHEDS}
 

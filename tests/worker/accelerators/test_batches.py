@@ -114,6 +114,16 @@ def test_what_a_family_says_of_guidance_is_what_the_pipeline_does(
     assert sizes == [8 if guided else 4] * STEPS
 
 
+@pytest.mark.parametrize("sched", ["LCM", "EulerAncestralDiscrete"])
+def test_noise_of_each_step_is_the_image_s_own(load: Callable[..., Any], sched: str) -> None:
+    pipeline = load("SHAPES_SD15", sched)
+    alone, beside = (
+        images(pipeline, {"tgate": VALUES["tgate"]}, 1.0, prompts)
+        for prompts in ([PROMPT], [PROMPT, *OTHERS])
+    )
+    torch.testing.assert_close(alone, beside[:1], rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("prompts", [[PROMPT], [PROMPT, *OTHERS]], ids=len)
 def test_tgate_on_an_embedding_equals_the_package(
     prompts: list[str], pipeline_of: Callable[[str, bool], Any]

@@ -14,6 +14,8 @@ from tests.helpers.guidance_embedding import guidance_embedding
 from tests.helpers.tiny_task import NO_CONTROLS, labels, measure, read, request
 from worker.commands.main import main
 from worker.measure import task as measuring
+from worker.measure.task import run
+from worker.models.catalogue import find_sched
 from worker.models.random_weights import tiny_pipeline
 from worker.results.file import ResultsFile
 
@@ -46,7 +48,9 @@ def section(folder: Path, **more: Any) -> dict[str, Any]:
 def test_it_is_measured_whatever_the_batch(tmp_path: Path, folder: Path, batch_size: int) -> None:
     said: list[str] = []
     results = tmp_path / "r.jsonl"
-    measure(results, said.append, section=section(folder), num_samples=4, batch_size=batch_size)
+    asked = request(section(folder), num_samples=4, batch_size=batch_size)
+    lcm = replace(asked, task=replace(asked.task, sched=find_sched("LCM")))
+    run(lcm, ResultsFile.open(results), "cpu", said.append)
     assert labels(results) == MEASURED
     assert any(line.startswith(f"left out: {LEFT_OUT}") for line in said)
     for row in read(results)[:-1]:

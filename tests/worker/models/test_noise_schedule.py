@@ -128,6 +128,7 @@ CERTAIN = [
     ("EulerDiscrete", {"timestep_spacing": "sideways"}, 4),
     ("UniPCMultistep", {"solver_type": "bh7"}, 4),
     ("DDIM", {"num_train_timesteps": 100}, 200),
+    ("LCM", {"original_inference_steps": 8}, 9),
     ("DDIM", {"trained_betas": [0.1, 0.2]}, 20),
     ("DDIM", {"beta_start": "a"}, 4),
 ]
@@ -143,6 +144,14 @@ def test_what_is_sure_to_fail_is_said_before_anything_is_measured(
         try_out(pipeline, sched, steps)
     assert f"{name} " in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_consistency_model_takes_some_of_the_steps_it_was_distilled_from():
+    find_sched("LCM").check_steps(
+        inspect.signature(diffusers.LCMScheduler).parameters["original_inference_steps"].default
+    )
+    with pytest.raises(ConfigurationError, match="LCM takes 1 to 50 steps, found 51"):
+        find_sched("LCM").check_steps(51)
 
 
 def test_a_trial_leaves_the_pipeline_alone(load):
