@@ -266,7 +266,7 @@ def same_branch(architecture: Architecture, branch: int) -> int:
 class _Package(PublishedPackage):
     """The authors' package; its helper wraps ``forward`` in every block and layer."""
 
-    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def as_searched(self, parameters: dict[str, Any], calls: int, guided: bool) -> dict[str, Any]:
         """Return the parameters without ``skip_mode``, of which the helper has one only."""
         if parameters.pop("skip_mode", "uniform") != "uniform":
             raise ValueError("DeepCache's helper has no other skip_mode than uniform")

@@ -175,8 +175,13 @@ class PublishedPackage:
         )
         return next(found, self.defaults)
 
-    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def as_searched(self, parameters: dict[str, Any], calls: int, guided: bool) -> dict[str, Any]:
         """Return the package's parameters as a search section would give them.
+
+        Args:
+            parameters: as the package takes them.
+            calls: UNet calls that one image takes.
+            guided: whether the pipeline computes classifier-free guidance.
 
         Raises:
             ValueError: no search section can; the message says why.

@@ -142,10 +142,23 @@ UNDER_WAY, CALLED = "_judged_tgate", "_judged_tgated"
 class _Package(PublishedPackage):
     """The authors' package: its loaders give a pipeline a ``tgate`` method."""
 
-    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return the parameters, unless they are of an earlier call."""
+    def as_searched(self, parameters: dict[str, Any], calls: int, guided: bool) -> dict[str, Any]:
+        """Return the parameters, unless they are of an earlier call, or the call fails with them."""
         if "left over" in parameters:
             raise ValueError("its plain call reuses what an earlier call through T-GATE left")
+        apart = parameters.pop(APART, False)
+        gate = parameters.get("gate_step")  # which may be anything: it is checked later
+        reached = not isinstance(gate, int) or gate <= calls
+        if reached and not guided and not apart:
+            raise ValueError(
+                "its pipeline computes no classifier-free guidance, and tgate takes the halves of its "
+                "batch for guided and unguided: it averages different images, or fails; the call of "
+                f"TgateSDXLLoader with {APART}=True does not"
+            )
+        if reached and guided and apart:
+            raise ValueError(
+                f"tgate fails with {APART}=True where the pipeline computes classifier-free guidance"
+            )
         return parameters
 
     def capture(self, pipe: Pipeline, forwards: Mapping[str, Opaque]) -> Captured:
@@ -156,19 +169,32 @@ class _Package(PublishedPackage):
         return Captured({"left over": True} if CALLED in noted else None)
 
 
+APART = "lcm"
+"""The argument of SDXL's ``tgate`` that keeps the images of a batch apart at the gate."""
+
+
+def described(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's parameters as files are told apart by them: without what is off."""
+    return {
+        name: value for name, value in parameters.items() if not (name == APART and value is False)
+    }
+
+
 DEEPCACHE_LOADER_DEFAULTS = {"cache_interval": 3, "cache_branch_id": 0}
 """What the package's loaders with DeepCache enable it with; they take these after the pipeline."""
+_DEFAULTS = {"gate_step": 10, "sp_interval": 5, "fi_interval": 1, "warm_up": 2}
 PACKAGE = _Package(
     "tgate",
     entry_points=("Tgate*",),
-    defaults={"gate_step": 10, "sp_interval": 5, "fi_interval": 1, "warm_up": 2},
+    defaults=_DEFAULTS,
     variants={
+        "TgateSDXLLoader": _DEFAULTS | {APART: False},
         "Tgate*DeepCacheLoader": {
             "gate_step": 10,
             "sp_interval": 1,
             "fi_interval": 1,
             "warm_up": 0,
-        }
+        },
     },
 )
 

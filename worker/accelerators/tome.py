@@ -114,7 +114,7 @@ def _merged(values: Values, task: Task) -> dict[int, int]:
 class _Package(PublishedPackage):
     """The authors' package: ``apply_patch`` exchanges the classes of the transformer blocks."""
 
-    def as_searched(self, parameters: dict[str, Any]) -> dict[str, Any]:
+    def as_searched(self, parameters: dict[str, Any], calls: int, guided: bool) -> dict[str, Any]:
         """Return the parameters with the ratio that tomesd makes of it."""
         ratio = parameters.get("ratio")
         if isinstance(ratio, (int, float)):

@@ -182,25 +182,25 @@ def _configuration(
     Raises:
         UnsuitableError: they are broken, or cannot be right on this UNet.
     """
+    family = family_of(task.pipe.architecture)
+    denoiser = denoiser_config(family, local_source(task.pipe.source)) or {}
+    guided = family.guided(fields["guidance"], denoiser)
     chosen: dict[str, dict[str, Any]] = {}
     for name, given in fields["accelerators"].items():
         parameters = dict(given)
         if "broken" in parameters:
             raise UnsuitableError(f"its {name} cannot work: {parameters['broken']}")
-        checked = _checked(name, parameters)
+        checked = _checked(name, parameters, task.calls, guided)
         chosen[name] = specs()[name].in_calls(checked, task)
     settings = PipelineSettings(compile=compiled)
     impossible = incompatibility(chosen, task.pipe.architecture, settings)
     if impossible is not None:
         raise UnsuitableError(impossible)
-    family = family_of(task.pipe.architecture)
-    denoiser = denoiser_config(family, local_source(task.pipe.source)) or {}
-    guided = family.guided(fields["guidance"], denoiser)
     configuration, because = simplify(Configuration.accelerated(chosen), task, guided=guided)
     return configuration, list(because)
 
 
-def _checked(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
+def _checked(name: str, parameters: dict[str, Any], calls: int, guided: bool) -> dict[str, Any]:
     """Return an accelerator's parameters, all of them, as the search has them.
 
     Raises:
@@ -209,7 +209,7 @@ def _checked(name: str, parameters: dict[str, Any]) -> dict[str, Any]:
     package = specs()[name].package if name in specs() else None
     if package is not None:
         try:
-            parameters = package.as_searched(parameters)
+            parameters = package.as_searched(parameters, calls, guided)
         except ValueError as error:
             raise UnsuitableError(str(error)) from error
     try:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.guidance_embedding import guidance_embedding
 from tests.helpers.model_folders import Change, config, shapes
 from worker.commands.main import main
 from worker.judging import build
@@ -23,11 +24,14 @@ from worker.judging.measure_program import (
     measure,
     program_of,
 )
+from worker.judging.report import plain
 from worker.judging.sandbox.sandbox import Limits
+from worker.judging.static.extract import extract
 from worker.models.catalogue import find_pipe
 from worker.models.sources import local_source
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 PROGRAM = f"""
 from DeepCache import DeepCacheSDHelper
 from diffusers import DDIMScheduler, StableDiffusionPipeline
@@ -122,6 +126,57 @@ def test_what_a_unet_lacks_to_be_measured_is_said_once(
     with pytest.raises(UnsuitableError, match=words) as said:
         program_of(built, {SD15: str(folder)})
     assert str(said.value).count(SD15) <= 1
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Models whose UNet has a guidance embedding, as latent consistency models have."""
+    folder = tmp_path_factory.mktemp("embedded")
+    return {
+        model: str(shapes(folder / weights, guidance_embedding, weights=weights))
+        for model, weights in ((SD15, "sd15"), (SDXL, "sdxl"))
+    }
+
+
+TGATE = """
+import tgate
+from diffusers import {cls}Pipeline
+pipe = tgate.{loader}({cls}Pipeline.from_pretrained("{model}"))
+pipe.tgate(["a", "b"], num_inference_steps=8{given})
+"""
+OF_SD = {"cls": "StableDiffusion", "loader": "TgateSDLoader", "model": SD15}
+OF_SDXL = {"cls": "StableDiffusionXL", "loader": "TgateSDXLLoader", "model": SDXL}
+MIXES, FAILS = "it averages different images, or fails", "tgate fails with lcm=True"
+# model, whether with a guidance embedding, further arguments of its call, why it cannot be measured
+GATED = {
+    "guided": (OF_SD, False, "gate_step=4", None),
+    "unguided": (OF_SD, False, "gate_step=4, guidance_scale=1.0", MIXES),
+    "embedded": (OF_SD, True, "gate_step=4", MIXES),
+    "embedded, behind the end": (OF_SD, True, "gate_step=10", None),
+    "SDXL embedded": (OF_SDXL, True, "gate_step=4, lcm=False", MIXES),
+    "SDXL embedded and told so": (OF_SDXL, True, "gate_step=4, lcm=True", None),
+    "SDXL told so of a guided one": (OF_SDXL, False, "gate_step=4, lcm=True", FAILS),
+}
+
+
+@pytest.mark.parametrize(("of", "embeds", "given", "why"), GATED.values(), ids=GATED.keys())
+def test_tgate_s_own_package_needs_guidance(
+    of: dict[str, str], embeds: bool, given: str, why: str | None, embedded: dict[str, str]
+) -> None:
+    """As it does in truth: tests/worker/accelerators/test_batches.py holds it against the package."""
+    shipped = {SD15: "package:shapes/weights/sd15", SDXL: "package:shapes/weights/sdxl"}
+    models = embedded if embeds else shipped
+    places = {model: local_source(place) for model, place in models.items()}
+    text = TGATE.format(**of, given=f", {given}").encode()
+    ran, read = build.build(text, places, Limits(seconds=120)), extract(text)
+    accelerators = plain(ran.findings.fields["accelerators"])
+    assert accelerators == plain(read.fields["accelerators"])
+    assert accelerators["tgate"].get("lcm", False) == ("lcm=True" in given)
+    if why is None:
+        assert program_of(ran, models).configuration.label.startswith("T-GATE")
+    else:
+        with pytest.raises(UnsuitableError, match=why):
+            program_of(ran, models)
 
 
 def test_a_model_that_ships_is_scored_by_its_own_scorer(built: build.Built) -> None:

@@ -14,19 +14,18 @@ from typing import Any
 
 def _load(pipe: Any, loader: str) -> Any:  # a pipeline
     # here, not above: the judged program sees this module's names
-    from worker.accelerators.tgate import CALLED, PACKAGE, UNDER_WAY
+    from worker.accelerators.tgate import CALLED, PACKAGE, UNDER_WAY, described
 
     defaults = PACKAGE.defaults_of(loader)
 
     def tgate(self: Any, *args: Any, **given: Any) -> Any:  # as the pipeline's call
         parameters = {name: given.pop(name, default) for name, default in defaults.items()}
-        given.pop("lcm", None)
         if "num_inference_steps" not in given and "inference_step" in given:
             given["num_inference_steps"] = given["inference_step"]
         takes = inspect.signature(type(self).__call__).parameters
         # The package's own methods swallow every other keyword.
         given = {name: value for name, value in given.items() if name in takes}
-        setattr(self, UNDER_WAY, parameters)
+        setattr(self, UNDER_WAY, described(parameters))
         try:
             return self(*args, **given)
         finally:
@@ -42,9 +41,12 @@ def TgateSDLoader(pipe: Any, **kwargs: Any) -> Any:  # noqa: N802  # the package
     return _load(pipe, "TgateSDLoader")
 
 
-TgateSDXLLoader = TgatePixArtLoader = TgatePixArtAlphaLoader = TgatePixArtSigmaLoader = (
-    TgateSDLoader
-)
+TgatePixArtLoader = TgatePixArtAlphaLoader = TgatePixArtSigmaLoader = TgateSDLoader
+
+
+def TgateSDXLLoader(pipe: Any, **kwargs: Any) -> Any:  # noqa: N802  # the package's name
+    """Give a Stable Diffusion XL pipeline its ``tgate`` method; the keywords are ignored."""
+    return _load(pipe, "TgateSDXLLoader")
 
 
 def TgateSDDeepCacheLoader(  # noqa: N802  # the package's name

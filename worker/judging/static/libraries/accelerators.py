@@ -7,7 +7,7 @@ of ``pipe.tgate()`` count.
 
 from __future__ import annotations
 
-from worker.accelerators.tgate import DEEPCACHE_LOADER_DEFAULTS
+from worker.accelerators.tgate import DEEPCACHE_LOADER_DEFAULTS, described
 from worker.judging.facts.packages import ACCELERATOR_PACKAGES
 from worker.judging.reasons.codes import Why
 from worker.judging.static.arguments import Arguments
@@ -202,7 +202,7 @@ def refuse_tgate(pipe: Pipeline) -> None:
 def tgate_arguments(loader: Value, given: dict[str, Value]) -> dict[str, Value]:
     """Take T-GATE's parameters out of a call's arguments and return them, defaults filled in."""
     defaults = _TGATE.defaults_of(loader if isinstance(loader, str) else "")
-    return {name: given.pop(name, default) for name, default in defaults.items()}
+    return described({name: given.pop(name, default) for name, default in defaults.items()})
 
 
 def findings(interpreter: Interpreter, pipe: Pipeline, tgate: dict[str, Value] | None) -> Value:
