@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from worker.metrics.host import HostMeter, HostReading
 from worker.models.catalogue import find_pipe, find_sched
 
 
@@ -18,6 +19,12 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
     if before is None:
         del os.environ["DIFFUSION_SWEEPS_CACHE"]
+
+
+@pytest.fixture(autouse=True)
+def quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure as if alone: whatever else runs beside the tests would have batches timed again."""
+    monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: HostReading(wait_share=0.0))
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
 from worker.metrics.device import Meter
 from worker.metrics.fid import Fid
+from worker.metrics.host import HostMeter
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import Sched
@@ -120,6 +121,7 @@ class EvaluationContext:
     quality: QualityMetrics | None
     """None where images mean nothing (random weights at full size): no quality is measured."""
     meter: Meter
+    host: HostMeter
     memory: Memory
     integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
     scheduler_not_taken: Mapping[str, object] = field(default_factory=dict)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
 from worker.metrics import fid
+from worker.metrics.host import kind_of
 from worker.results import statistics
-from worker.results.row import MEASURED, Better, Figures, Measurement, Metric, finite, metric
+from worker.results.row import (
+    MEASURED,
+    Better,
+    Disturbed,
+    Figures,
+    Measurement,
+    Metric,
+    finite,
+    metric,
+)
 
 
 def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Measurement:
@@ -36,8 +47,26 @@ def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Me
         status=samples.failure or MEASURED,
         metrics=metrics,
         samples=figures,
-        absent=samples.absent,
+        disturbed=_disturbed(samples),
+        absent=samples.absent | _not_told(samples),
     )
+
+
+def _disturbed(samples: Samples) -> dict[str, Disturbed]:
+    """Return how many batches were disturbed, by the kind of disturbance."""
+    kept = Counter(kind_of(spoiled) for spoiled in samples.spoiled if spoiled is not None)
+    retaken = Counter(map(kind_of, samples.retaken))
+    return {
+        kind: Disturbed(retaken=retaken[kind], kept=kept[kind]) for kind in sorted(kept | retaken)
+    }
+
+
+def _not_told(samples: Samples) -> dict[str, str]:
+    """Return which figures of the host are not known, and why."""
+    known = any(host.wait_share is not None for host in samples.hosts)
+    if known or not samples.hosts:
+        return {}
+    return {"wait_share": "the kernel does not tell how long threads wait for a core"}
 
 
 def _single_figures(samples: Samples, baseline: Samples) -> Figures:
@@ -84,13 +113,28 @@ def _device_state(samples: Samples, batch_size: int) -> Iterator[Metric]:
     readings = samples.readings
     yield from _mean("gpu_utilization", [item.utilization for item in readings], "%")
     yield from _mean("gpu_clock", [item.clock for item in readings], "MHz")
+    yield from _host_state(samples)
     if samples.retaken:
-        yield metric("batches_retaken", samples.retaken, "", None)
-    disturbed = sum(reading.spoiled is not None for reading in readings)
+        yield metric("batches_retaken", len(samples.retaken), "", None)
+    disturbed = sum(spoiled is not None for spoiled in samples.spoiled)
     if disturbed:
         yield metric("batches_disturbed", disturbed, "", None)
     if samples.peak_memory is not None:
         yield metric("peak_memory", samples.peak_memory, "B", "lower")
+
+
+def _host_state(samples: Samples) -> Iterator[Metric]:
+    """Yield what the host gave to the timed batches."""
+    hosts = samples.hosts
+    seconds = [host.cpu_seconds for host in hosts if host.cpu_seconds is not None]
+    if seconds:
+        low, median, high = (statistics.percentile(seconds, share) for share in (25, 50, 75))
+        yield metric("cpu_seconds_per_batch", median, "s", "lower")
+        yield metric("cpu_seconds_per_batch_iqr", high - low, "s", "lower")
+    yield from _mean("host_share", [host.host_share for host in hosts], "")
+    yield from _mean("wait_share", [host.wait_share for host in hosts], "")
+    yield from _mean("core_slowness", [host.slowness for host in hosts], "×")
+    yield from _mean("involuntary_switches", [host.involuntary_switches for host in hosts], "")
 
 
 def _energy(samples: Samples, batch_size: int) -> Iterator[Metric]:
@@ -179,4 +223,5 @@ def in_words(row: Measurement) -> str:
         if found is not None:
             ends = "" if found.low is None else f" [{found.low:{form}}, {found.high:{form}}]"
             words.append(f"{before}{found.value:{form}}{unit}{ends}")
+    words += row.disturbed_in_words()
     return f"{row.label}: {', '.join(words)}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
+from worker.metrics.host import HostReading
 from worker.search.configuration import Configuration
 from worker.types import Tensor
 
@@ -30,8 +31,12 @@ class Samples:
     """Seconds of each timed batch."""
     readings: list[Reading] = field(default_factory=list)
     """What was read from the device during each timed batch."""
-    retaken: int = 0
-    """Batches that were timed again because something disturbed them."""
+    hosts: list[HostReading] = field(default_factory=list)
+    """What the host did to each timed batch."""
+    spoiled: list[str | None] = field(default_factory=list)
+    """What disturbed each timed batch at its last try, if anything did."""
+    retaken: list[str] = field(default_factory=list)
+    """What disturbed each batch that was timed again."""
     peak_memory: int | None = None
     """Bytes of device memory at most, warm-ups apart; None on a CPU."""
     clip: list[float] = field(default_factory=list)

@@ -13,6 +13,7 @@ from worker.measure.settings import MeasurementSettings
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
 from worker.metrics.fid import FEWEST_IMAGES, Fid
+from worker.metrics.host import HostMeter
 from worker.metrics.lpips import Lpips
 from worker.models.families.registry import family_of
 from worker.models.loading import apply_settings, load_pipeline
@@ -86,6 +87,7 @@ class Session:
             pipeline=pipeline,
             quality=quality,
             meter=meter,
+            host=HostMeter(computes=not self._device.startswith("cuda")),
             memory=memory,
             scheduler_not_taken=self._not_taken,
         )

@@ -37,7 +37,7 @@ class Reading:
     clock: float | None = None
     """MHz of the multiprocessors at the end."""
     spoiled: str | None = None
-    """Why the stretch does not count."""
+    """Why the stretch does not count: a kind, and in brackets whose or how much."""
 
 
 class Meter:

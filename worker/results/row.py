@@ -85,6 +85,15 @@ class Figures(_Record):
         return {name: values for name, values in self if values}
 
 
+class Disturbed(_Record):
+    """How many batches something of one kind disturbed."""
+
+    retaken: int
+    """Timed again."""
+    kept: int
+    """Disturbed at their last try as well, and taken as they were."""
+
+
 class Measurement(_Record):
     """What was measured of one configuration."""
 
@@ -94,6 +103,8 @@ class Measurement(_Record):
     status: Annotated[str, BeforeValidator(_todays_status)]
     metrics: list[Metric]
     samples: Figures
+    disturbed: dict[str, Disturbed] = {}
+    """What disturbed its timed batches: ``waited for a core``, …"""
     files: list[str] = []
     absent: dict[str, str] = {}
     """Figures that could not be had, each with the reason."""
@@ -129,9 +140,22 @@ class Measurement(_Record):
             return None
         return Estimate(metric.value, metric.low, metric.high)
 
+    def disturbed_in_words(self) -> list[str]:
+        """Return which share of the timed batches was disturbed and kept, and by what."""
+        kept = {kind: counts.kept for kind, counts in self.disturbed.items() if counts.kept}
+        if not kept:
+            return []
+        timed = int(self.value_of("timed_batches") or 0)
+        causes = ", ".join(sorted(kept, key=lambda kind: -kept[kind]))
+        return [f"{sum(kept.values())} of {timed} batches disturbed: {causes}"]
+
     def as_json(self) -> dict[str, Any]:
         """Return the measurement as plain data, in the order in which it is written."""
-        return self.model_dump()
+        return self.model_dump(exclude=self._unwritten())
+
+    def _unwritten(self) -> set[str]:
+        """Return the fields that are left out where they hold nothing."""
+        return set() if self.disturbed else {"disturbed"}
 
 
 class Row(Measurement):
@@ -170,7 +194,10 @@ class Row(Measurement):
 
     def as_json(self) -> dict[str, Any]:
         """Return the row as plain data, in the order in which it is written."""
-        return self.model_dump(exclude={"study"} if self.study is None else None)
+        return self.model_dump(exclude=self._unwritten())
+
+    def _unwritten(self) -> set[str]:
+        return super()._unwritten() | ({"study"} if self.study is None else set())
 
 
 def read_rows(lines: Iterable[Mapping[str, Any]]) -> tuple[list[Row], int]:

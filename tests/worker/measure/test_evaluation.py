@@ -15,6 +15,7 @@ from tests.helpers.tiny_task import (
 from worker.errors import ConfigurationError
 from worker.measure import session
 from worker.metrics.device import Meter, Reading
+from worker.metrics.host import HostMeter, HostReading
 
 
 class Overflowing(TooLarge):
@@ -115,3 +116,15 @@ def test_settings_change_no_image_and_suit_every_accelerator(tmp_path, settings)
             assert before["settings"]["digest"] != after["settings"]["digest"]
             scores = [value(row, "clip_score") for row in (before, after)]
             assert scores[0] == pytest.approx(scores[1], abs=0.05)
+
+
+def test_a_batch_that_waited_for_a_core_is_timed_again(tmp_path, monkeypatch):
+    waited = HostReading(wait_share=0.1, spoiled="waited for a core (0.1 s)")
+    calls = iter([*[HostReading(wait_share=0.0)] * 3, waited])
+    monkeypatch.setattr(HostMeter, "stop", lambda *_: next(calls, HostReading(wait_share=0.0)))
+    small = {"configurations": [], "timing": {"repeats": 2, "warmup": 1}, "controls": NO_CONTROLS}
+    measure(tmp_path / "r.jsonl", section=small)
+    (row,) = read(tmp_path / "r.jsonl")[:-1]
+    assert row["disturbed"] == {"waited for a core": {"retaken": 1, "kept": 0}}
+    assert value(row, "batches_retaken") == 1
+    assert value(row, "timed_batches") == 2

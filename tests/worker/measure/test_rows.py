@@ -6,6 +6,7 @@ from worker.measure import rows
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
+from worker.metrics.host import HostReading
 from worker.search.configuration import BASELINE, Configuration
 
 
@@ -54,3 +55,35 @@ def test_the_log_says_how_sure_a_figure_is():
     assert (
         rows.in_words(rows.make_measurement(bare, bare, 1)) == "baseline: 1.000 s/image, CLIP 30.00"
     )
+
+
+def test_a_row_says_what_disturbed_its_batches():
+    samples = Samples(
+        BASELINE,
+        seconds=[1.0] * 4,
+        hosts=[HostReading(cpu_seconds=0.9, host_share=0.5, wait_share=0.1)] * 4,
+        spoiled=[
+            "waited for a core (0.1 s)",
+            None,
+            "waited for a core (0.2 s)",
+            "the GPU was too hot",
+        ],
+        retaken=["waited for a core (0.3 s)", "another process used the GPU (pid 3)"],
+    )
+    row = rows.make_measurement(samples, samples, batch_size=1)
+    assert row.as_json()["disturbed"] == {
+        "another process used the GPU": {"retaken": 1, "kept": 0},
+        "the GPU was too hot": {"retaken": 0, "kept": 1},
+        "waited for a core": {"retaken": 1, "kept": 2},
+    }
+    assert row.value_of("batches_disturbed") == 3
+    assert row.value_of("batches_retaken") == 2
+    assert row.value_of("cpu_seconds_per_batch") == 0.9
+    words = "3 of 4 batches disturbed: waited for a core, the GPU was too hot"
+    assert rows.in_words(row).endswith(words)
+
+
+def test_a_host_that_does_not_tell_of_waits_is_said():
+    samples = Samples(BASELINE, seconds=[1.0], hosts=[HostReading()])
+    row = rows.make_measurement(samples, samples, batch_size=1)
+    assert "does not tell" in row.absent["wait_share"]

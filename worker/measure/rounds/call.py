@@ -12,6 +12,7 @@ from worker.errors import OutOfMemoryError, PipelineFailsError, is_out_of_memory
 from worker.measure.context import EvaluationContext
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
+from worker.metrics.host import HostReading
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
 from worker.types import Tensor
@@ -34,8 +35,14 @@ class Batch:
     """Shape [batch, 3, height, width], values from 0 to 1."""
     seconds: float
     reading: Reading
+    host: HostReading
     peak_memory: int | None
     """Bytes; None on a CPU."""
+
+    @property
+    def spoiled(self) -> str | None:
+        """Why its time does not count."""
+        return self.reading.spoiled or self.host.spoiled
 
 
 def generate(
@@ -108,6 +115,8 @@ def _call(
         arguments = accelerated.begin(context.sched.calls(steps), seed=first + indices[0])
         context.memory.start()
         context.meter.start()
+        # the last before and the first after, since what it reads is the least work
+        context.host.start()
         start = time.perf_counter()
         images = pipeline.plain(
             [context.prompts[index] for index in indices],
@@ -122,8 +131,9 @@ def _call(
         )[0]
         context.memory.wait()
         seconds = time.perf_counter() - start
+        host = context.host.stop(seconds)
         reading = context.meter.stop()
-    return Batch(images, seconds, reading, context.memory.peak())
+    return Batch(images, seconds, reading, host, context.memory.peak())
 
 
 def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:

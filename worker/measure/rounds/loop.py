@@ -60,9 +60,9 @@ def _round(
     for arm in order:
         # what the arm before left in cycles may hold memory of the device
         gc.collect()
-        retaken = block[arm].retaken
+        retaken = len(block[arm].retaken)
         images[arm] = _timed(context, block[arm], indices)
-        calls += [arm] * (1 + block[arm].retaken - retaken)
+        calls += [arm] * (1 + len(block[arm].retaken) - retaken)
     for samples in block:
         samples.rounds.append(calls)
     return images
@@ -71,20 +71,22 @@ def _round(
 def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
     """Make and time one batch of images, or mark the configuration as failed and return None.
 
-    A batch during which something else disturbed the device is taken again.
+    A batch that something else disturbed, on the device or on the host, is taken again.
     """
     batch = generate(context, samples, indices)
     # what disturbed the last batch at every try will not be gone by trying this one again
-    stays = bool(samples.readings) and samples.readings[-1].spoiled is not None
+    stays = bool(samples.spoiled) and samples.spoiled[-1] is not None
     for _ in range(0 if stays else _ATTEMPTS - 1):
-        if batch is None or batch.reading.spoiled is None:
+        if batch is None or batch.spoiled is None:
             break
-        samples.retaken += 1
+        samples.retaken.append(batch.spoiled)
         batch = generate(context, samples, indices)
     if batch is None:
         return None
     samples.seconds.append(batch.seconds)
     samples.readings.append(batch.reading)
+    samples.hosts.append(batch.host)
+    samples.spoiled.append(batch.spoiled)
     samples.images += len(indices)
     if batch.peak_memory is not None:
         samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)

@@ -1,0 +1,327 @@
+"""What the host did to a timed stretch: waits for a core, a hypervisor's and a container's share.
+
+Of a call that depends on the CPU (on a GPU too: a small batch is launched kernel by kernel) the time
+says as much of the neighbours as of the configuration. The kernel counts what it took away: how long
+each thread was ready and had no core (schedstat), how long the hypervisor ran others on our cores
+(steal, /proc/stat), how long a cgroup's quota held us back (cpu.stat). All of it is read before and
+after a stretch, never within. What a kernel does not tell is not known, and disturbs nothing.
+
+One thing no kernel counts: a core that is slower than it was, because what runs on its other hyperthread
+(of another virtual machine, say), in its caches, or in the next room's heat takes a part of it. On
+a rented H200 the same 20,000 kernel launches took from 0.29 to 0.47 s without any wait or steal, and
+a loop of a millisecond right before and after them told which (correlation 0.84). So such a loop is
+timed at both ends, and held against the fastest that were seen.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+# of the stretch: a figure that is good to 2 % can bear half of that. Alone, a thread that computes
+# waits for 0.0 to 0.3 % of its time (kernel threads); beside another one on its core for half of it
+_TOLERATED_SHARE = 0.01
+# seconds: no more than kernel threads take now and then, and less than one turn of a neighbour (3 ms)
+_TOLERATED_SECONDS = 0.001
+# seconds that it takes at least to read a page from a disk
+_PER_FAULT = 0.0001
+# a thread that wanted a core for less of the stretch did not compute
+_COMPUTING_SHARE = 0.1
+# steal is counted in whole ticks: a single one may be a tenth of one
+_FEWEST_TICKS = 2
+
+# turns of a loop that takes about a millisecond
+_PROBE_TURNS = 30_000
+# how much longer than usual the loop may take. A core whose other hyperthread is busy takes 1.3 to 2
+# times as long; the loop by itself varies by some percent
+_TOLERATED_SLOWNESS = 1.2
+# loops that are looked back on; the fastest tenth of them is as fast as the core can be
+_PROBES = 200
+
+_CGROUPS = ("", "unified", "cpu", "cpu,cpuacct")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the kernel has counted until now; None, or no entry, where it does not tell."""
+
+    ran: float = 0.0
+    """Seconds that the calling thread was on a core."""
+    all_ran: float = 0.0
+    """Seconds that the process's threads were on cores altogether."""
+    involuntary: int = 0
+    """How often a core was taken away from the calling thread."""
+    faults: int = 0
+    """Pages of the process that were read from a disk."""
+    suspended: float | None = None
+    """Seconds that the machine has slept."""
+    threads: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    """Seconds that each thread was on a core, and seconds that it was ready and had none."""
+    ticks: tuple[int, int] | None = None
+    """Ticks that our cores computed for this machine, and that the hypervisor took from them."""
+    throttled: float | None = None
+    """Seconds that quotas have held our cgroups back, summed over cores."""
+    slowness: float = 1.0
+    """How many times as long as usual the core takes for the same work just now."""
+
+
+@dataclass(frozen=True)
+class HostReading:
+    """What the host did to a stretch; None where it is not known."""
+
+    cpu_seconds: float | None = None
+    """CPU time of all threads of this process."""
+    host_share: float | None = None
+    """CPU time of the calling thread, as a share of the stretch."""
+    wait_share: float | None = None
+    """The longest wait of a thread for a core, as a share of the stretch."""
+    slowness: float | None = None
+    """How many times as long as usual the core took for the same work, at the slower end."""
+    involuntary_switches: int | None = None
+    """How often a core was taken away from the calling thread."""
+    spoiled: str | None = None
+    """Why the stretch does not count: a kind, and in brackets how much."""
+
+
+class HostMeter:
+    """Reads what the kernel counts, at both ends of a stretch of the calling thread.
+
+    Args:
+        computes: whether this process's threads compute, as on a CPU. Otherwise they drive a device,
+            which they may wait for, and only the calling one is looked at.
+        proc: where the proc file system is.
+        cgroups: where control groups are.
+    """
+
+    def __init__(
+        self,
+        computes: bool,
+        proc: Path = Path("/proc"),
+        cgroups: Path = Path("/sys/fs/cgroup"),
+    ) -> None:
+        self._computes = computes
+        self._proc = proc
+        self._quotas = list(_quotas(proc, cgroups))
+        self._before = Counted()
+        self._probes: deque[float] = deque(maxlen=_PROBES)
+
+    def start(self) -> None:
+        """Begin a stretch."""
+        slowness = self._slowness()
+        self._before = self._count(slowness)
+
+    def stop(self, seconds: float) -> HostReading:
+        """End the stretch, which took so many seconds."""
+        after = self._count()
+        return judge(
+            self._before, replace(after, slowness=self._slowness()), seconds, self._computes
+        )
+
+    def _slowness(self) -> float:
+        """Return how many times as long as usual a loop takes."""
+        # not the time of day: what waits for a core is counted apart
+        start = time.thread_time()
+        for _ in range(_PROBE_TURNS):
+            pass
+        took = time.thread_time() - start
+        self._probes.append(took)
+        usual = sorted(self._probes)[len(self._probes) // 10]
+        return took / usual if usual > 0 else 1.0
+
+    def _count(self, slowness: float = 1.0) -> Counted:
+        used = resource.getrusage(resource.RUSAGE_THREAD)
+        return Counted(
+            ran=time.thread_time(),
+            all_ran=time.process_time(),
+            involuntary=used.ru_nivcsw,
+            faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt,
+            suspended=_suspended(),
+            threads=dict(self._threads()),
+            ticks=ticks(_read(self._proc / "stat"), os.sched_getaffinity(0)),
+            throttled=_sum_known(throttled(_read(path)) for path in self._quotas),
+            slowness=slowness,
+        )
+
+    def _threads(self) -> Iterator[tuple[int, tuple[float, float]]]:
+        own = self._proc / "self/task"
+        try:
+            ids = os.listdir(own) if self._computes else [str(threading.get_native_id())]
+        except OSError:
+            return
+        for thread in ids:
+            waited = waits(_read(own / thread / "schedstat"))
+            if waited is not None:
+                yield int(thread), waited
+
+
+def judge(before: Counted, after: Counted, seconds: float, computes: bool) -> HostReading:
+    """Say what the host did to a stretch.
+
+    Args:
+        before: what was counted when it began.
+        after: what was counted when it ended.
+        seconds: how long it took.
+        computes: see ``HostMeter``.
+    """
+    ran = after.ran - before.ran
+    waited = _longest_wait(before, after, seconds)
+    lost = _lost(before, after, seconds, waited or 0.0)
+    if computes:
+        all_ran = after.all_ran - before.all_ran
+        # on a core, or kept from it: in a process that computes there is nothing else
+        lost["stood still"] = max(0.0, seconds - all_ran - sum(lost.values()))
+    slowness = max(before.slowness, after.slowness)
+    if slowness > _TOLERATED_SLOWNESS:
+        lost["the core was slow"] = (1 - 1 / slowness) * seconds
+    spoiled = None
+    if sum(lost.values()) > max(_TOLERATED_SECONDS, _TOLERATED_SHARE * seconds):
+        kind = max(lost, key=lambda kind: lost[kind])
+        spoiled = f"{kind} ({_amount(lost[kind], seconds)})"
+    return HostReading(
+        cpu_seconds=after.all_ran - before.all_ran,
+        host_share=ran / seconds if seconds > 0 else None,
+        wait_share=None if waited is None or seconds <= 0 else waited / seconds,
+        slowness=slowness,
+        involuntary_switches=after.involuntary - before.involuntary,
+        spoiled=spoiled,
+    )
+
+
+def _lost(before: Counted, after: Counted, seconds: float, waited: float) -> dict[str, float]:
+    """Return about how many seconds were lost, by the kind of disturbance."""
+    held_back = min(_grown(before.throttled, after.throttled), seconds)
+    return {
+        "the container's CPU limit held it back": held_back,
+        # older kernels count the one as the other as well
+        "waited for a core": max(0.0, waited - held_back),
+        "the hypervisor took the core away": _stolen_share(before, after) * seconds,
+        "read memory back from a disk": (after.faults - before.faults) * _PER_FAULT,
+        "the machine slept": _grown(before.suspended, after.suspended),
+    }
+
+
+def _longest_wait(before: Counted, after: Counted, seconds: float) -> float | None:
+    """Return the longest wait of a thread that computed; None where no thread's is known."""
+    longest = 0.0 if after.threads else None
+    for thread, (ran, waited) in after.threads.items():
+        ran_before, waited_before = before.threads.get(thread, (0.0, 0.0))
+        wanted = ran - ran_before + waited - waited_before
+        if wanted >= _COMPUTING_SHARE * seconds:
+            longest = max(longest or 0.0, waited - waited_before)
+    return longest
+
+
+def _stolen_share(before: Counted, after: Counted) -> float:
+    """Return which share of the time that our cores had work the hypervisor took from them."""
+    if before.ticks is None or after.ticks is None:
+        return 0.0
+    busy, stolen = (now - then for now, then in zip(after.ticks, before.ticks, strict=True))
+    return stolen / (busy + stolen) if stolen >= _FEWEST_TICKS else 0.0
+
+
+def _grown(before: float | None, after: float | None) -> float:
+    return 0.0 if before is None or after is None else max(0.0, after - before)
+
+
+def _amount(lost: float, seconds: float) -> str:
+    share = f", {lost / seconds:.0%} of the call" if seconds > 0 else ""
+    return f"{lost:.3f} s{share}"
+
+
+def kind_of(spoiled: str) -> str:
+    """Return what kind of disturbance this is: equal for all of the kind, whatever their amount."""
+    return spoiled.partition(" (")[0]
+
+
+def waits(schedstat: str | None) -> tuple[float, float] | None:
+    """Return how long a thread was on a core, and how long it was ready and had none, in seconds.
+
+    Args:
+        schedstat: the text of its ``schedstat``: two times in nanoseconds, and how often it ran. A
+            kernel that does not count says that it never ran.
+    """
+    words = (schedstat or "").split()
+    if len(words) < 3 or not all(map(str.isdigit, words)) or words[2] == "0":
+        return None
+    return int(words[0]) / 1e9, int(words[1]) / 1e9
+
+
+def ticks(stat: str | None, cores: set[int]) -> tuple[int, int] | None:
+    """Return the ticks that some cores computed, and those that a hypervisor took from them.
+
+    Args:
+        stat: the text of ``/proc/stat``: of each core user, nice, system, idle, iowait, irq, softirq
+            and steal, then what is in the first two already.
+        cores: their numbers.
+    """
+    busy = stolen = 0
+    for line in (stat or "").splitlines():
+        name, _, rest = line.partition(" ")
+        core, words = name.removeprefix("cpu"), rest.split()
+        if core.isdigit() and int(core) in cores:
+            if len(words) < 8 or not all(map(str.isdigit, words)):
+                return None
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[:8])
+            busy += user + nice + system + irq + softirq
+            stolen += steal
+    return (busy, stolen) if busy else None
+
+
+def throttled(cpu_stat: str | None) -> float | None:
+    """Return the seconds that a quota has held a control group back, summed over cores.
+
+    Args:
+        cpu_stat: the text of its ``cpu.stat``, of version 2 or 1.
+    """
+    units = {"throttled_usec": 1e6, "throttled_time": 1e9}
+    for line in (cpu_stat or "").splitlines():
+        name, _, value = line.partition(" ")
+        if name in units and value.strip().isdigit():
+            return int(value) / units[name]
+    return None
+
+
+def _quotas(proc: Path, cgroups: Path) -> Iterator[Path]:
+    """Yield the ``cpu.stat`` of our control groups and of those above them: each may have a quota.
+
+    In a container the path may be the one that is seen from outside; what is there then is the
+    container's own group, in place of the root.
+    """
+    found = set()
+    for line in (_read(proc / "self/cgroup") or "").splitlines():
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = Path(path.lstrip("/"))
+        for mounted in _CGROUPS:
+            for at in (group, *group.parents):
+                file = (cgroups / mounted / at / "cpu.stat").resolve()
+                if file not in found and throttled(_read(file)) is not None:
+                    found.add(file)
+                    yield file
+
+
+def _sum_known(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _suspended() -> float | None:
+    """Return for how long the machine has slept: the one clock goes on then, the other stands."""
+    try:
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+    except OSError:
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text("ascii")
+    except (OSError, ValueError):
+        return None
