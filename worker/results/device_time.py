@@ -70,7 +70,7 @@ def added_to(
     Args:
         row: a measured one.
         seconds: for how long the device computed in each profiled call.
-        baseline: the same of the baseline's calls in between; empty where it is not known.
+        baseline: the same of the baseline's calls in the same turns; empty where it is not known.
         unknown: why the first is not known; None where it is.
     """
     if unknown is not None:
@@ -84,7 +84,9 @@ def added_to(
     ]
     beside = [] if row.role == "baseline" else baseline
     if beside:
-        found.append(metric("speedup_device", median(beside) / own, "×", "higher"))
+        # of calls in the same turn: the device's clock moves slowly
+        gain = median(other / taken for other, taken in zip(beside, seconds, strict=True))
+        found.append(metric("speedup_device", gain, "×", "higher"))
     figures = {"device_seconds": finite(seconds), "baseline_device_seconds": finite(beside)}
     return row.model_copy(
         update={

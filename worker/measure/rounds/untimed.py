@@ -18,8 +18,11 @@ T = TypeVar("T")
 _OF_ENERGY = ("energy_per_image", "mean_power", "idle_power")
 # how often a disturbed figure is measured before it is given up
 _ATTEMPTS = 3
-# the device's clock follows its power and heat; their median is good to about a hundredth
-_PROFILED_CALLS = 3
+# The device's clock follows its power and heat, so one call is not enough: at least so many, and
+# until each configuration has computed for so long, but at most so many.
+_FEWEST_PROFILED = 3
+_SECONDS_PROFILED = 2.0
+_MOST_PROFILED = 7
 
 
 def add_energy(context: EvaluationContext, block: Sequence[Samples]) -> None:
@@ -49,6 +52,21 @@ class DeviceTime:
     unknown: str | None = None
     """Why it is not known, if it is not."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further call is needed."""
+        enough = len(self.seconds) >= _FEWEST_PROFILED and sum(self.seconds) >= _SECONDS_PROFILED
+        return enough or self.unknown is not None
+
+    def add(self, take: Callable[[Samples], float]) -> None:
+        """Add the seconds of one more call, or the reason why they are not known."""
+        if self.unknown is None:
+            try:
+                self.seconds.append(take(self.samples))
+            except UnknownFigureError as error:
+                self.unknown = str(error)
+                self.seconds.clear()
+
 
 def profile(
     context: EvaluationContext, configurations: Sequence[Configuration]
@@ -59,19 +77,14 @@ def profile(
     once a process has profiled.
     """
     found = [DeviceTime(Samples(configuration)) for configuration in configurations]
-    for turn in range(1 + _PROFILED_CALLS):
+    for item in found:
+        item.add(lambda samples: _call_again(context, samples).seconds)
+        item.seconds.clear()
+    for _ in range(_MOST_PROFILED):
         for item in found:
-            if item.unknown is not None:
-                continue
-            try:
-                if turn == 0:
-                    _call_again(context, item.samples)
-                else:
-                    seconds = _undisturbed(context, item.samples, device_time.device_seconds)
-                    item.seconds.append(seconds)
-            except UnknownFigureError as error:
-                item.unknown = str(error)
-                item.seconds.clear()
+            item.add(lambda samples: _undisturbed(context, samples, device_time.device_seconds))
+        if all(item.is_settled for item in found):
+            break
     return found
 
 

@@ -136,9 +136,9 @@ def test_device_time_comes_last_and_is_added_to_the_rows(tmp_path, profiled):
     said = []
     measure(tmp_path / "t.jsonl", said.append, **CALL)
     found = newest(tmp_path / "t.jsonl")
-    assert len(profiled) == 2 * 3
+    assert len(profiled) == 2 * untimed._MOST_PROFILED
     for row in found.values():
-        assert len(row["samples"]["device_seconds"]) == 3
+        assert len(row["samples"]["device_seconds"]) == untimed._MOST_PROFILED
         assert value(row, "device_busy_share") > 0
         assert not row["absent"].keys() & OF_DEVICE_TIME
     assert found["baseline"]["samples"]["device_seconds"] == [taken / 2 for taken in profiled[::2]]
@@ -206,3 +206,12 @@ def test_a_profile_that_fails_is_a_reason_and_the_task_goes_on(tmp_path, profile
 def test_without_a_profile_rows_are_written_once(measured, timing, reason):
     row = measured(**timing)
     assert row["absent"]["device_seconds"].startswith(reason)
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.1, 7), (0.31, 7), (0.45, 5), (0.7, 3), (3.0, 3)])
+def test_short_calls_are_profiled_more_often(tmp_path, profiled, monkeypatch, seconds, calls):
+    monkeypatch.setattr(device_time, "device_seconds", lambda call: call() and seconds)
+    measure(tmp_path / "t.jsonl", **(CALL | {"section": SECTION | {"configurations": []}}))
+    assert (
+        newest(tmp_path / "t.jsonl")["baseline"]["samples"]["device_seconds"] == [seconds] * calls
+    )
