@@ -18,7 +18,7 @@ from scheduler.storage.json_files import as_number
 
 # Reasons for which a task waits on, though its back-off is over: not every device will do.
 _NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
-_LONGEST_CONCLUSION = 300
+_LONGEST_CONCLUSION = 400
 _MOST_NAMED = 5  # tasks in one line
 
 

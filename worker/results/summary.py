@@ -127,7 +127,14 @@ class Summary:
         """Return the best, and how far it can be trusted, as the scheduler shows it."""
         best = None if self.best is None else self.best.in_words()
         null = None if self.null_arm is None else self.null_arm.in_words()
-        return "; ".join(filter(None, (best, self._host_bound(), null)))
+        return "; ".join(filter(None, (best, self._open(), self._host_bound(), null)))
+
+    def _open(self) -> str | None:
+        """Return of how many candidates the speed is open: that nothing was best is then no finding."""
+        count = sum(told.speed == "cannot tell" for told in self.told_apart.values())
+        if not count or (self.best is not None and self.best.label != "baseline"):
+            return None
+        return f"cannot tell {count} of {len(self.told_apart)} from the baseline by speed"
 
     def _host_bound(self) -> str | None:
         if self.device_times is None:
