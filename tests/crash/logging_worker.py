@@ -37,7 +37,7 @@ def main() -> int:
     if rest:
         time.sleep(float(rest[0]))  # the work
     of_round = json.dumps({"round": os.environ.get("ROUND")})
-    print(of_round)  # no two rounds have the same log
+    print(of_round, earlier)  # no two attempts have the same log
     with open(os.environ["SWEEP_RESULTS"], "a") as results:
         results.write(of_round + "\n")
     fails = behaviour == "fails" or (behaviour == "fails-once" and earlier == 0)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scheduler.storage.attempts_file import read_attempts
+
 HERE = Path(__file__).parent
 LOGGING_WORKER = [
     "python",
@@ -101,6 +103,8 @@ class Scenario:
     code: int
     prepare: Callable[[Path, list[str]], Callable[[], object] | None] = lambda folder, words: None
     options: Sequence[str] = ()
+    # Of them, those that whoever resumes gets as well.
+    options_again: Callable[[Path, Sequence[str]], Sequence[str]] = lambda folder, options: options
     sections: Mapping[str, Any] = field(default_factory=dict)
     meanwhile: Callable[[Path], None] = lambda folder: None  # between death and resumption
     only: str = ""  # of the points, those that match it, known or not
@@ -214,6 +218,13 @@ def leave_one_waiting(folder: Path, words: list[str]) -> None:
     leave_one_running(folder, words)
 
 
+def while_the_first_attempt_lasts(folder: Path, options: Sequence[str]) -> Sequence[str]:
+    """Return no options once the first attempt is over: they would stop its successor, if that still runs."""
+    path = folder / "checkpoints" / "crash" / "0_waits.attempts"
+    attempts = read_attempts(path) if path.exists() else []
+    return options if attempts and attempts[0].ended is None else []
+
+
 def damage_every_checkpoint(folder: Path) -> None:
     """Cut off what there is: the record of the exit, or the journal, must prove it again."""
     for path in (folder / "checkpoints" / "crash").glob("*.done"):
@@ -238,7 +249,12 @@ SCENARIOS = {
         within=["_take_over", "_adopted_ended"],
     ),
     "not adopted": Scenario(
-        ["waits"], [(["start", *OK], [None, 0])], 0, leave_one_waiting, ["--no-adopt"]
+        ["waits"],
+        [(["start", *OK], [None, 0])],
+        0,
+        leave_one_waiting,
+        ["--no-adopt"],
+        while_the_first_attempt_lasts,
     ),
     "timeout": Scenario(
         ["hangs"],
