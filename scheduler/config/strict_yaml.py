@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,13 @@ def with_numbers(data: Any) -> Any:
     return float(data) if isinstance(data, NumberText) else data
 
 
-def load(data: bytes) -> tuple[object, list[str]]:
+def load(data: bytes, words: Collection[tuple[str, str]] = ()) -> tuple[object, list[str]]:
     """Return the data in a file's bytes, and what is questionable in it, one sentence each.
+
+    Args:
+        data: the file's content.
+        words: keys, as people write them, each with a word that is text there though YAML takes it for true
+            or false: ``("devices.cores", "off")``.
 
     Raises:
         YamlError: it is not text in UTF-8, no YAML, nested too deeply, or its aliases stand for
@@ -90,7 +95,7 @@ def load(data: bytes) -> tuple[object, list[str]]:
         raise YamlError(f"{where}is not valid YAML: {what}") from None
     if root is None:
         return None, []
-    builder = _Builder()
+    builder = _Builder(words)
     return builder.build(root, ""), list(builder.problems.values())
 
 
@@ -142,7 +147,8 @@ def _check_size(text: str) -> None:
 class _Builder:
     """Makes plain data of YAML's nodes, noting what is questionable, once for each place."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: Collection[tuple[str, str]]) -> None:
+        self._words = words
         self.problems: dict[tuple[int, int], str] = {}
         self._values = yaml.SafeLoader("")
 
@@ -154,7 +160,7 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode):
             if node.tag == f"{_CORE}null":
                 return None
-            if node.tag in _TEXTS:
+            if node.tag in _TEXTS or (key, node.value) in self._words:
                 return self._text(node, key)
             if node.tag in _VALUES:
                 return self._value(node, key)
