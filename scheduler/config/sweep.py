@@ -28,6 +28,8 @@ DEFAULT_CHECK = ("python", "-m", "worker", "check")
 OWN_PLACEHOLDERS = ("task", "results", "spec")
 
 Scalar = str | int | float | bool
+# How cores are shared out; a number: so many for each attempt.
+CoreSetting = Literal["auto", "off"] | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class DeviceSettings:
     cpu_slots: int | None = None
     only: tuple[int | str, ...] = ()
     exclude: tuple[int | str, ...] = ()
-    # The keys of the section that demand something of a GPU: all that are given, but for cpu_slots.
+    cores: CoreSetting = "auto"
+    # The keys of the section that demand something of a GPU: all given ones but cpu_slots and cores.
     demands: tuple[str, ...] = ()
 
 

@@ -1,9 +1,10 @@
-"""Durations and sizes as people write them: ``30s``, ``12h``, ``1h30m``; ``24GiB``, ``500 MB``."""
+"""Durations, sizes and lists of CPUs as they are written: ``1h30m``; ``24GiB``, ``500 MB``; ``0-3,8``."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 1e11  # seconds that are shown: three thousand years
@@ -61,3 +62,28 @@ def format_size(number: float) -> str:
     """Return ``number`` bytes in binary units: ``512 MiB``, ``23.5 GiB``."""
     gib = number / 2**30
     return f"{gib:.1f} GiB" if gib >= 1 else f"{number / 2**20:.0f} MiB"
+
+
+def parse_cpus(text: str) -> frozenset[int]:
+    """Return the CPUs of a list as the kernel writes it: ``0-3,8``.
+
+    Raises:
+        ValueError: it is no such list.
+    """
+    cpus: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, dash, last = part.partition("-")
+        cpus.update(range(int(first), int(last if dash else first) + 1))
+    return frozenset(cpus)
+
+
+def format_cpus(cpus: Collection[int]) -> str:
+    """Return CPUs as the kernel writes a list of them: ``0-3,8``."""
+    parts: list[str] = []
+    ordered = sorted(cpus)
+    while ordered:
+        length = next((n for n, cpu in enumerate(ordered) if cpu != ordered[0] + n), len(ordered))
+        first, last = ordered[0], ordered[length - 1]
+        parts.append(str(first) if first == last else f"{first}-{last}")
+        ordered = ordered[length:]
+    return ",".join(parts)

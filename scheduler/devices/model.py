@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scheduler.config.units import format_cpus
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -16,6 +18,13 @@ class Device:
     kind: Literal["gpu", "mig", "cpu"]
     total_memory: int | None = None  # bytes; None where it is not known
     parent: str | None = None  # a MIG instance's GPU, "GPU-<uuid>"
+    near: frozenset[int] = frozenset()  # CPUs close to it; empty: not known
+    cpus: tuple[int, ...] = ()  # that its attempts are bound to, ascending; empty: to none
+
+    @property
+    def cores(self) -> str | None:
+        """Its CPUs as the kernel writes a list of them: ``0-3,8``."""
+        return format_cpus(self.cpus) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""CPU cores: which there are, and which device's attempts get which."""

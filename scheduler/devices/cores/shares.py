@@ -1,0 +1,163 @@
+"""Which device's attempts get which cores: a pure function of the machine and its devices.
+
+All dispatchers of a machine come to the same shares without talking to each other, as long as they may use
+the same CPUs: the cores are dealt out over every device that is there, not only over those of one sweep. So
+two sweeps on different GPUs do not meet on a core.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+from scheduler.config.sweep import CoreSetting
+from scheduler.devices.cores.machine import Core, Machine
+from scheduler.devices.model import Device
+
+
+class TooFewCores(ValueError):  # noqa: N818  # reads as the rest of the messages do
+    """The sweep asks for more cores than there are; the message says how many it may ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The cores of each device's attempts."""
+
+    # By device: the CPUs that its attempts are bound to, ascending. Without an entry: to none.
+    cpus: Mapping[str, tuple[int, ...]]
+    # How many threads an attempt is told to compute with, the same on every device; None: not told.
+    threads: int | None
+    # How many cores each has, and what else a user should know of it; empty: nothing.
+    summary: str = ""
+
+
+def share_out(
+    machine: Machine, here: Sequence[Device], used: Sequence[Device], cores: CoreSetting
+) -> Shares:
+    """Return the shares of the devices of a sweep.
+
+    Args:
+        machine: the cores that may be used.
+        here: all devices of the machine, in an order that every dispatcher finds the same.
+        used: those of them that the sweep may use.
+        cores: what the sweep says: ``auto``, ``off``, or how many cores each attempt gets.
+
+    Raises:
+        TooFewCores: there are not so many for each device of the sweep.
+    """
+    # Times on different slots can be compared only if each has as many threads; and a slot's have always been
+    # hardware threads, while a process on a GPU is best served with one for each core.
+    on_cpu = all(device.kind == "cpu" for device in used)
+    if cores == "off":
+        whole = [machine.cores for _ in used]
+        return Shares({}, _threads(machine, whole, len(used), on_cpu=True) if on_cpu else None)
+    among = here
+    if cores == "auto":
+        dealt = _deal(_without_spare(machine.cores, here), here)
+    else:
+        among = here if cores * len(here) <= len(machine.cores) else used
+        if cores * len(among) > len(machine.cores):
+            raise TooFewCores(_too_few(machine, used, cores))
+        dealt = {name: share[:cores] for name, share in _deal(machine.cores, among).items()}
+    cpus = {d.id: tuple(sorted(c for core in dealt[d.id] for c in core.cpus)) for d in used}
+    threads = _threads(machine, list(dealt.values()), len(among), on_cpu=on_cpu)
+    summary = _summary([len(dealt[device.id]) for device in used])
+    if among is not here:
+        summary += f" (too few for all {len(here)} devices: a sweep on others may get the same)"
+    if len(machine.cores) < len(among):
+        summary = f"{len(among)} devices share {len(machine.cores)} core(s)"
+    return Shares(cpus, threads, summary)
+
+
+def _summary(sizes: Sequence[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    return f"{least} core(s) each" if least == most else f"{least} to {most} cores each"
+
+
+def _threads(
+    machine: Machine, shares: Sequence[Sequence[Core]], devices: int, *, on_cpu: bool
+) -> int:
+    """Return how many threads the smallest share has room for, or the cgroup grants the time for."""
+    smallest = min(sum(len(c.cpus) for c in share) if on_cpu else len(share) for share in shares)
+    # Shares overlap where there are fewer cores than devices, and where nothing is bound.
+    evenly = (machine.cpus if on_cpu else len(machine.cores)) / devices
+    granted = smallest if machine.quota is None else machine.quota / devices
+    return max(1, int(min(smallest, evenly, granted)))
+
+
+def _too_few(machine: Machine, used: Sequence[Device], cores: int) -> str:
+    there, most = len(machine.cores), len(machine.cores) // len(used)
+    help_ = f"at most {most}" if most else "auto, which shares them, or off"
+    return (
+        f"devices.cores: {cores} for each of {len(used)} device(s), but only {there} core(s) may be used "
+        f"here; give {help_}"
+    )
+
+
+def _without_spare(cores: Sequence[Core], devices: Sequence[Device]) -> Sequence[Core]:
+    """Return the cores less one that is kept back, if every device still gets two.
+
+    It is for the dispatcher and whatever else runs here: where all cores measure, that would disturb one of
+    them. It is the first, which serves most interrupts. CPU slots divide the whole machine: nothing is kept
+    back.
+    """
+    if len(cores) > 2 * len(devices) and any(device.kind != "cpu" for device in devices):
+        return sorted(cores, key=lambda core: core.cpus)[1:]
+    return cores
+
+
+def _deal(cores: Sequence[Core], devices: Sequence[Device]) -> dict[str, list[Core]]:
+    """Deal whole cores out to devices, as evenly as they go; with too few, several devices get the same.
+
+    Fast cores and slow ones, and those with more and fewer threads, are each dealt out by themselves. Who
+    gets one more of one kind is the last to get one more of the next.
+    """
+    dealt: dict[str, list[Core]] = {device.id: [] for device in devices}
+    if len(cores) < len(devices):
+        for first in range(0, len(devices), len(cores)):
+            batch = devices[first : first + len(cores)]
+            dealt |= _deal(cores[: len(batch)], batch)
+        return dealt
+    kinds = sorted({(core.slow, -len(core.cpus)) for core in cores})
+    first = 0
+    for kind in kinds:
+        alike = [core for core in cores if (core.slow, -len(core.cpus)) == kind]
+        even, more = divmod(len(alike), len(devices))
+        favoured = Counter(islice(cycle(device.id for device in devices), first, first + more))
+        sizes = {device.id: even + favoured[device.id] for device in devices}
+        first = (first + more) % len(devices)
+        _deal_alike(alike, devices, sizes, dealt)
+    return dealt
+
+
+def _deal_alike(
+    cores: Sequence[Core],
+    devices: Sequence[Device],
+    sizes: Mapping[str, int],
+    dealt: Mapping[str, list[Core]],
+) -> None:
+    """Give each device its number of cores: first those that are near to it, then of what is left."""
+    free = list(cores)
+    missing = dict(sizes)
+    for only_near in (True, False):
+        for device in devices:
+            choice = [c for c in free if not only_near or not device.near.isdisjoint(c.cpus)]
+            taken = _together(choice, missing[device.id])
+            missing[device.id] -= len(taken)
+            dealt[device.id].extend(taken)
+            free = [core for core in free if core not in taken]
+
+
+def _together(cores: Collection[Core], number: int) -> list[Core]:
+    """Return so many of the cores, or all, from as few NUMA nodes as they are to be had from."""
+    taken: list[Core] = []
+    left = Counter(core.node for core in cores)
+    while left and len(taken) < number:
+        wanted = number - len(taken)
+        enough = [node for node, count in left.items() if count >= wanted]
+        node = enough[0] if enough else max(left, key=lambda n: left[n])
+        taken += [core for core in cores if core.node == node][:wanted]
+        del left[node]
+    return taken
