@@ -30,12 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
             settings = read_sweep(arguments.sweep).devices
         except SweepError as error:
             raise UserError(str(error)) from None
-    devices, where, nvml = open_devices(settings)
+    devices, where, nvml, _ = open_devices(settings)
     if nvml is None:
         print(where.replace("; using ", "; a sweep would use "))
+        for device in devices:
+            print(f"  {device.index}: cores {device.cores or 'all'}")
         return 0
     table = Table(box=None, pad_edge=False)
-    for column in ("device", "name", "id", "memory free", "idle", "reason"):
+    for column in ("device", "name", "id", "memory free", "cores", "idle", "reason"):
         table.add_column(column, no_wrap=column != "reason", overflow="fold")
     for device, reading, idle, reason in judge_all(nvml, devices, settings):
         memory = f"{_size(reading.free_memory)} of {_size(reading.total_memory)}"
@@ -44,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             device.name,
             device.id,
             memory,
+            device.cores or "all",
             "yes" if idle else "no",
             reason,
         )

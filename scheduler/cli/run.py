@@ -165,7 +165,8 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     progress = initial_progress(recovered, paths)
     print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:
-        print(f"  device {device.index}: {device.name}")
+        cores = f", cores {device.cores}" if device.cores else ""
+        print(f"  device {device.index}: {device.name}{cores}")
     for task in sweep.tasks:
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")

@@ -139,6 +139,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "device": device,
                 "index": view.index,
                 "name": view.name,
+                "cores": view.cores,
                 "task": view.task,
                 "idle": view.idle and view.task is None,
                 "reason": f"runs {view.task}" if view.task else view.reason,

@@ -29,6 +29,7 @@ from scheduler.config.sweep import Rules
 _UNSAFE = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")  # in a file's name
 _MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
 _LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
+_WORDS = (("devices.cores", "off"),)  # which YAML takes for false
 _MAX_NAME = 200  # bytes; file systems allow 255, and the longest suffix must fit too
 
 
@@ -77,7 +78,7 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
             data = file.read(_LARGEST + 1)
         if len(data) > _LARGEST:
             raise SweepError(path, [f"is larger than {_LARGEST // 2**20} MiB; no sweep is"])
-        content, problems = strict_yaml.load(data)
+        content, problems = strict_yaml.load(data, _WORDS)
     except FileNotFoundError:
         near = difflib.get_close_matches(
             path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1

@@ -51,6 +51,14 @@ def _device_name(value: object) -> object:
     return value
 
 
+def _cores(value: object) -> object:
+    if value in ("auto", "off") or (
+        isinstance(value, int) and not isinstance(value, bool) and value > 0
+    ):
+        return value
+    raise ValueError("must be auto, off or how many cores each attempt gets (at least 1)")
+
+
 def _limit(parse: Callable[[object], float]) -> Callable[[object], float | None]:
     def limit(value: object) -> float | None:
         if value == "none":
@@ -109,11 +117,12 @@ class _Devices(_Section):
     cpu_slots: Annotated[StrictInt, Field(ge=1, le=4096)] | None = None
     only: list[DeviceName] = []
     exclude: list[DeviceName] = []
+    cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
 
     @property
     def demands(self) -> tuple[str, ...]:
         """The keys that are given and demand something of GPUs: a CPU slot fulfils none of them."""
-        given = self.model_fields_set - {"cpu_slots"}
+        given = self.model_fields_set - {"cpu_slots", "cores"}
         return tuple(name for name in type(self).model_fields if name in given)
 
 

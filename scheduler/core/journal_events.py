@@ -21,6 +21,8 @@ class ListedDevice:
     id: str
     name: str
     index: str
+    # The CPUs that its attempts are bound to, as the kernel writes a list of them: 0-3,8. None: to none.
+    cores: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,7 +198,7 @@ class SweepProgress:
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
         self.trouble, self.draining = None, False
-        self.devices = {d.id: DeviceView(d.name, d.index) for d in event.devices}
+        self.devices = {d.id: DeviceView(d.name, d.index, cores=d.cores) for d in event.devices}
         for name, view in self.tasks.items():
             if view.state in (RUNNING, ENDED):
                 self.move(name, WAITING)

@@ -57,6 +57,8 @@ class DeviceView:
     aside_why: str = ""
     # When it fell free, while a task waited; to measure the gap.
     free_since: float | None = None
+    # The CPUs that attempts started on it are bound to: 0-3,8. None: to none.
+    cores: str | None = None
 
     @property
     def label(self) -> str:

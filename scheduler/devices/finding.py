@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from scheduler.config.sweep import DeviceSettings
 from scheduler.config.units import format_duration
+from scheduler.devices.cores.machine import read_machine
+from scheduler.devices.cores.shares import TooFewCores, share_out
 from scheduler.devices.cpu import cpu_slots
 from scheduler.devices.model import Device
 from scheduler.devices.nvml import NoDriverLibrary, Nvml, NvmlUnavailable
+from scheduler.devices.selection import usable
 
 _T = TypeVar("_T")
 PATIENCE = (
@@ -32,6 +36,8 @@ class FoundDevices(NamedTuple):
     # How they were found, for people.
     where: str
     nvml: Nvml | None
+    # With how many threads an attempt is told to compute; None: it is not told.
+    threads: int | None = None
 
     @property
     def on_gpus(self) -> bool:
@@ -51,14 +57,16 @@ def find_devices(
 
     Raises:
         UnknownDevice: ``only`` or ``exclude`` names a device that is not here.
-        NoDevices: there is no GPU to use, and CPU slots are not what was asked for.
+        NoDevices: there is no GPU to use, and CPU slots are not what was asked for; or there are fewer
+            cores than the sweep asks for.
     """
     try:
-        nvml, devices = _within(patience, partial(_open_gpus, settings, visible))
+        nvml, here = _within(patience, _open_gpus)
     except NoDriverLibrary as error:
         return _instead_of_gpus(settings, str(error), driver=False)
     except NvmlUnavailable as error:
         return _instead_of_gpus(settings, f"{error} (nvidia-smi should work before a sweep does)")
+    devices = usable(here, visible, settings.only or None, settings.exclude)
     if not devices:
         nvml.close()
         allowed = "devices.only, devices.exclude and CUDA_VISIBLE_DEVICES"
@@ -66,12 +74,29 @@ def find_devices(
         if settings.only:
             raise NoDevices(why)
         return _instead_of_gpus(settings, why)
-    return FoundDevices(devices, f"{len(devices)} device(s) through NVML", nvml)
+    where = f"{len(devices)} device(s) through NVML"
+    return _with_cores(FoundDevices(devices, where, nvml), here, settings)
 
 
-def _open_gpus(settings: DeviceSettings, visible: str | None) -> tuple[Nvml, list[Device]]:
+def _open_gpus() -> tuple[Nvml, list[Device]]:
     nvml = Nvml.open()
-    return nvml, nvml.devices(visible, settings.only or None, settings.exclude)
+    return nvml, nvml.devices()
+
+
+def _with_cores(found: FoundDevices, here: list[Device], settings: DeviceSettings) -> FoundDevices:
+    """Return the devices with the cores of their attempts.
+
+    Raises:
+        NoDevices: there are fewer cores than the sweep asks for.
+    """
+    machine = read_machine(os.sched_getaffinity(0))
+    try:
+        shares = share_out(machine, here, found.all, settings.cores)
+    except TooFewCores as why:
+        raise NoDevices(str(why)) from None
+    devices = [replace(device, cpus=shares.cpus.get(device.id, ())) for device in found.all]
+    where = f"{found.where}, {shares.summary}" if shares.summary else found.where
+    return FoundDevices(devices, where, found.nvml, shares.threads)
 
 
 def _within(seconds: float, work: Callable[[], _T]) -> _T:
@@ -116,4 +141,5 @@ def _instead_of_gpus(settings: DeviceSettings, why: str, *, driver: bool = True)
     if settings.cpu_slots is None and driver:
         raise NoDevices(f"{why}; {_CPU_SLOTS_HELP}")
     devices = cpu_slots(settings.cpu_slots or 1)
-    return FoundDevices(devices, f"{why}; using {len(devices)} CPU slot(s)", None)
+    where = f"{why}; using {len(devices)} CPU slot(s)"
+    return _with_cores(FoundDevices(devices, where, None), devices, settings)

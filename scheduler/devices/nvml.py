@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from scheduler.config.printable import printable
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.processes import user_name
-from scheduler.devices.selection import select, visible_to_cuda
 
 _T = TypeVar("_T")
 # The binding has no types: pointers and structures of ctypes, and errors that carry a code.
@@ -65,6 +64,8 @@ _RECOVERY = (  # of NVML's recovery actions, from 1: what an XID error left to b
     "a reset of its PCI bus",
     "a reboot",
 )
+_CPU_WORD = 64  # bits of a word of a set of CPUs
+_CPU_WORDS = 8192 // _CPU_WORD  # Linux has at most 8192 CPUs
 _NO_INSTANCE = (
     "MIG mode is on but no instance exists: create one (nvidia-smi mig -cgi … -C) or switch it off"
 )
@@ -128,34 +129,18 @@ class Nvml:
         except self._nvml.NVMLError:
             return
 
-    def devices(
-        self,
-        visible: str | None = None,
-        only: Sequence[int | str] | None = None,
-        exclude: Sequence[int | str] = (),
-    ) -> list[Device]:
-        """Return the devices that may be used, in the order of `only`, else in NVML's.
-
-        MIG instances stand for their GPU.
+    def devices(self) -> list[Device]:
+        """Return all devices of the machine, in NVML's order; MIG instances stand for their GPU.
 
         A GPU that is lost, or in MIG mode without an instance, is among them; its readings say so.
 
-        Args:
-            visible: the CUDA_VISIBLE_DEVICES that was inherited; None where it is not set.
-            only: indices and UUIDs of the devices to use; None for all.
-            exclude: those to leave out.
-
         Raises:
             NvmlUnavailable: the driver no longer answers.
-            UnknownDevice: `only` or `exclude` names a device that is not here.
         """
         try:
-            found = self._enumerate()
+            return self._enumerate()
         except self._nvml.NVMLError as error:
             raise self._unavailable(error) from error
-        chosen = select(found, only, exclude)
-        allowed = {device.id for device in visible_to_cuda(found, visible)}
-        return [device for device in chosen if device.id in allowed]
 
     def read(self, device_id: str) -> Reading:
         """Return a look at a device; never raises for anything that NVML does or the device is."""
@@ -274,9 +259,10 @@ class Nvml:
     def _usable(self, gpu: _Handle, index: int) -> list[Device]:
         """Return the GPU, or its MIG instances: CUDA takes no whole GPU in MIG mode."""
         nvml = self._nvml
+        near = self._near(gpu)
         mode = self._known(nvml.nvmlDeviceGetMigMode, gpu)
         if mode is None or mode[0] != nvml.NVML_DEVICE_MIG_ENABLE:
-            return [self._device(gpu, str(index), "gpu")]
+            return [self._device(gpu, str(index), "gpu", near)]
         parent = nvml.nvmlDeviceGetUUID(gpu)
         instances = []
         for instance in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
@@ -284,16 +270,21 @@ class Nvml:
                 handle = nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, instance)
             except nvml.NVMLError_NotFound:  # a gap: instances keep their numbers
                 continue
-            instances.append(self._device(handle, f"{index}:{instance}", "mig", parent))
+            instances.append(self._device(handle, f"{index}:{instance}", "mig", near, parent))
         if not instances:
-            whole = self._device(gpu, str(index), "gpu")
+            whole = self._device(gpu, str(index), "gpu", near)
             del self._handles[whole.id]  # looked for anew, with its instances, at each reading
             self._broken[whole.id] = Reading(whole.id, error=_NO_INSTANCE)
             return [whole]
         return instances
 
     def _device(
-        self, handle: _Handle, index: str, kind: Literal["gpu", "mig"], parent: str | None = None
+        self,
+        handle: _Handle,
+        index: str,
+        kind: Literal["gpu", "mig"],
+        near: frozenset[int],
+        parent: str | None = None,
     ) -> Device:
         nvml = self._nvml
         device_id = nvml.nvmlDeviceGetUUID(handle)
@@ -301,7 +292,22 @@ class Nvml:
         memory = self._memory(handle)
         self._handles[device_id] = handle
         total = None if memory is None else int(memory.total)
-        return Device(device_id, name, index, kind, total, parent)
+        return Device(device_id, name, index, kind, total, parent, near)
+
+    def _near(self, gpu: _Handle) -> frozenset[int]:
+        """Return the CPUs closest to a GPU; none where NVML does not tell, as in many virtual machines."""
+        try:
+            words = self._nvml.nvmlDeviceGetCpuAffinity(gpu, _CPU_WORDS)
+        except (
+            self._nvml.NVMLError
+        ):  # a GPU can be used without: no error of this is one of the GPU
+            return frozenset()
+        return frozenset(
+            n * _CPU_WORD + bit
+            for n, word in enumerate(words)
+            for bit in range(_CPU_WORD)
+            if word >> bit & 1
+        )
 
 
 def _load_library() -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
 from scheduler.core.journal_events import DeviceState, OtherProcess, OthersCame
-from scheduler.devices.cpu import threads_per_slot
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
@@ -49,8 +48,7 @@ class DevicePool:
         Raises:
             LeaseFolderError: leases cannot be kept where they are needed; the message says what to do.
         """
-        self.all, self.where, self._nvml = found
-        self.threads = threads_per_slot(max(1, len(self.all)))
+        self.all, self.where, self._nvml, self.threads = found
         self._by_id = {device.id: device for device in self.all}
         self._views = {device.id: _View(IdleTracker(idle_rule(settings))) for device in self.all}
         self._leases = default_folder()

@@ -31,6 +31,27 @@ def select(
     return list(dict.fromkeys(device for device in wanted if device not in unwanted))
 
 
+def usable(
+    devices: Sequence[Device],
+    visible: str | None,
+    only: Sequence[int | str] | None = None,
+    exclude: Sequence[int | str] = (),
+) -> list[Device]:
+    """Return the devices that `select` chooses, of those that CUDA_VISIBLE_DEVICES leaves.
+
+    Args:
+        devices: all that are here.
+        visible: the CUDA_VISIBLE_DEVICES that was inherited; None where it is not set.
+        only: indices and UUIDs of the devices to use; None for all.
+        exclude: those to leave out.
+
+    Raises:
+        UnknownDevice: `only` or `exclude` names a device that is not here.
+    """
+    allowed = {device.id for device in visible_to_cuda(devices, visible)}
+    return [device for device in select(devices, only, exclude) if device.id in allowed]
+
+
 def visible_to_cuda(devices: Sequence[Device], visible: str | None) -> list[Device]:
     """Return the devices that CUDA would show under ``CUDA_VISIBLE_DEVICES=visible``.
 

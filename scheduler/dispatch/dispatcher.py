@@ -183,7 +183,7 @@ class Dispatcher:
                 os.getpid(),
                 start_ticks(os.getpid()),
                 len(self._tasks),
-                [je.ListedDevice(d.id, d.name, d.index) for d in self._devices.values()],
+                [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
                 self._executor.where,
                 str(self._paths.root),
             )

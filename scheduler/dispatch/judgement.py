@@ -283,6 +283,7 @@ def checkpoint_content(
         "cause": why,
         "device": begun and begun.device,
         "device_name": begun and begun.device_name,
+        "cores": begun and begun.cores,
         "started": begun and _iso(begun.started),
         "ended": _iso(judgement.ended),
         "seconds": round(judgement.seconds, 3),

@@ -47,6 +47,7 @@ def build_request(
             free_memory=free_memory,
             settings=sweep.settings_digest,
             source=source.read(command),
+            cores=device.cores,
         ),
         task=task.id,
         device=device.id,

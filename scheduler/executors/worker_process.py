@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from scheduler.devices.model import Device
 from scheduler.storage.json_files import parse_object
 
 _WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
+# OpenBLAS and numexpr go by the first, too, as long as their own are not set.
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
 
 
@@ -38,15 +41,20 @@ def words_to_start(command: Sequence[str], path: str | None) -> list[str] | None
 
 
 def worker_environment(
-    device_id: str, kind: str, threads: int, own: Mapping[str, str], inherited: Mapping[str, str]
+    device: Device, threads: int | None, own: Mapping[str, str], inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return a worker's environment: what was inherited, then the sweep's, then the device."""
+    """Return a worker's environment: what was inherited, then the sweep's, then the device.
+
+    The number of threads (None: none is set) gives way to what the sweep says of it. What was inherited gives
+    way on CPU slots, whose times depend on it; elsewhere it may be somebody's wish.
+    """
     environment = {**inherited, "PYTHONUNBUFFERED": "1"}
-    if kind == "cpu":
-        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    wishes = own if device.kind == "cpu" else {**inherited, **own}
+    if threads is not None and wishes.keys().isdisjoint(_THREADS):
+        environment |= dict.fromkeys(_THREADS, str(threads))
     environment |= own
     environment |= {
-        "CUDA_VISIBLE_DEVICES": "" if kind == "cpu" else device_id,
+        "CUDA_VISIBLE_DEVICES": "" if device.kind == "cpu" else device.id,
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
     return environment

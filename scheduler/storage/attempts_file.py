@@ -63,6 +63,8 @@ class StartLine:
     settings: str | None = None
     # The code that it ran: see executors/source_version.py.
     source: Line | None = None
+    # The CPUs that its processes are bound to, as the kernel writes a list of them: 0-3,8.
+    cores: str | None = None
 
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
@@ -91,6 +93,7 @@ class StartLine:
             as_number(line.get("started")),
             _text(line, "settings"),
             source if isinstance(source, dict) else None,
+            _text(line, "cores"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -271,6 +274,8 @@ class AttemptRecord:
         }
         if begun.source is not None:
             content["source"] = begun.source
+        if begun.cores is not None:
+            content["cores"] = begun.cores
         if self.foreign is not None:
             content |= self.foreign.as_json()
         if end is not None:

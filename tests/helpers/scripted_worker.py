@@ -139,7 +139,8 @@ def main():
     environment = {
         k: v for k, v in os.environ.items() if k.startswith(("SWEEP", "CUDA", "OMP", "MY_"))
     }
-    log_event("start", argv=sys.argv[3:], environment=environment)
+    cpus = sorted(os.sched_getaffinity(0))
+    log_event("start", argv=sys.argv[3:], environment=environment, cpus=cpus)
     with open(f"{FOLDER}/script.json") as file:
         script = json.load(file).get(TASK, ["ok"])
     try:

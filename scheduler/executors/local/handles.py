@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from scheduler.devices.lease import Lease
@@ -24,14 +23,12 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGCONT)
 class SupervisorHandle:
     """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
 
-    def __init__(
-        self, lease: Lease | None, environment: Mapping[str, str], stderr_path: Path
-    ) -> None:
+    def __init__(self, lease: Lease | None, setup: wire.Setup, stderr_path: Path) -> None:
         """Start it.
 
         Args:
             lease: of its device, which it takes over.
-            environment: what all workers on its device have in common; an order adds to it.
+            setup: what all attempts on its device have in common.
             stderr_path: where its traceback is appended, should it ever fail.
 
         Raises:
@@ -50,7 +47,7 @@ class SupervisorHandle:
                 pass_fds=pass_fds,
                 bufsize=0,
             )
-        self.order(wire.Setup(dict(environment)))
+        self.order(setup)
         if lease is not None:
             lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 

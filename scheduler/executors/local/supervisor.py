@@ -53,7 +53,9 @@ class Supervisor:
         self._stop_asked = False
         self._kernel_oom_kills = kernel_oom_kills()
         self._identity = identity()
-        self._environment: dict[str, str] = {}  # what all attempts on this device have in common
+        # What all attempts on this device have in common.
+        self._environment: dict[str, str] = {}
+        self._bound = False
         self._wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -70,6 +72,7 @@ class Supervisor:
                 return
             if order["type"] == "setup":  # the first one
                 self._environment = order["environment"]
+                self._bound = bind(order["cpus"])
                 continue
             try:
                 self._run(order)
@@ -138,7 +141,10 @@ class Supervisor:
         """Record the attempt, run it, record its end; return that."""
         started = time.time()
         stamp = {"monotonic": time.monotonic(), "started": started}
-        append(record, {**order["start"], **self._identity, **stamp})
+        start = order["start"]
+        if not self._bound:  # though it was to be
+            start = {key: value for key, value in start.items() if key != "cores"}
+        append(record, {**start, **self._identity, **stamp})
         try:
             worker = spawn(order["command"], self._environment | order["environment"], record, log)
         except OSError as error:
@@ -210,6 +216,17 @@ class Supervisor:
                 kill_at = time.monotonic() + 0.1
             self._wait(kill_at - time.monotonic())
         return len(left)
+
+
+def bind(cpus: list[int]) -> bool:
+    """Keep this process, and all that it starts, on these CPUs; say whether it is on all of them."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except (
+        OSError
+    ):  # the cpuset was changed, and has none of them any more; or there are none to bind to
+        return False
+    return os.sched_getaffinity(0) == set(cpus)
 
 
 def lock_record(path: str, size: int) -> int:

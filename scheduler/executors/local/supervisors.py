@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from scheduler.devices.pool import DevicePool
+from scheduler.executors.local import wire
 from scheduler.executors.local.handles import SupervisorHandle
 from scheduler.executors.worker_process import worker_environment
 
@@ -52,11 +53,14 @@ class SupervisorPool:
         """
         supervisor = self._by_device.get(device)
         if supervisor is None:
-            kind, threads = self._devices[device].kind, self._devices.threads
-            environment = worker_environment(device, kind, threads, self._own, self._inherited)
+            on = self._devices[device]
+            setup = wire.Setup(
+                worker_environment(on, self._devices.threads, self._own, self._inherited),
+                list(on.cpus),
+            )
             lease = self._devices.lease(device)
             try:
-                supervisor = SupervisorHandle(lease, environment, self._stderr_path)
+                supervisor = SupervisorHandle(lease, setup, self._stderr_path)
             except OSError:
                 if lease is not None:
                     lease.release()

@@ -20,7 +20,10 @@ from scheduler.storage.json_files import parse_object
 class Setup:
     """The first order: what all attempts on the supervisor's device have in common."""
 
+    # An order adds to it.
     environment: dict[str, str]
+    # The CPUs that they are bound to; empty: to none.
+    cpus: list[int]
 
     def as_line(self) -> bytes:
         """Return it as it is sent."""

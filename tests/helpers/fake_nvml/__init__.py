@@ -63,6 +63,7 @@ class Section:
     displays: dict[int, int | None] = field(default_factory=dict)  # drawing, not computing
     phantoms: dict[int, int | None] = field(default_factory=dict)  # listed, but not there
     fails: dict[str, int] = field(default_factory=dict)  # function (its name's beginning): code
+    near: tuple[int, int] = (0, 0)  # its CPUs, without the last; none: NVML does not tell
     recovery: int = 0  # what an XID error left to be done: NVML_GPU_RECOVERY_ACTION_…
     lost: bool = False
     mig_mode: bool = False
@@ -77,6 +78,7 @@ class Section:
             "mig_mode"
         ] * self.mig_mode
         lines += [f"energy {self.energy}", f"clock {self.clock}", f"throttle {self.throttle}"]
+        lines += ["near {} {}".format(*self.near)]
         lines += [f"violation {self.violation}", "used {} {}".format(*self.used)]
         lists = {"process": self.processes, "display": self.displays, "phantom": self.phantoms}
         for kind, processes in lists.items():

@@ -185,6 +185,18 @@ EXPORT int nvmlDeviceGetHandleByUUID(const char *uuid, Handle *handle)
         });
 }
 
+EXPORT int nvmlDeviceGetCpuAffinity(Handle handle, unsigned words, unsigned long *cpus)
+{
+    ON_DEVICE(
+        if (device->near_end > 64 * words) code = INSUFFICIENT_SIZE;
+        else if (device->near_end == 0) code = NOT_SUPPORTED;
+        else {
+            memset(cpus, 0, words * sizeof *cpus);
+            for (unsigned cpu = device->near; cpu < device->near_end; cpu++)
+                cpus[cpu / 64] |= 1UL << cpu % 64;
+        });
+}
+
 EXPORT int nvmlDeviceGetIndex(Handle handle, unsigned *index)
 {
     ON_DEVICE(*index = (unsigned)gpu_of(handle));

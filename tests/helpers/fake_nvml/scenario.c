@@ -82,6 +82,7 @@ static Section *apply(Section *s, const char *word, const char *arguments)
     else if (strcmp(word, "throttle") == 0) s->throttle = number;
     else if (strcmp(word, "violation") == 0) s->violation = number;
     else if (strcmp(word, "used") == 0) sscanf(arguments, "%u %u", &s->user, &s->user_percent);
+    else if (strcmp(word, "near") == 0) sscanf(arguments, "%u %u", &s->near, &s->near_end);
     else if (strcmp(word, "lost") == 0) s->lost = (int)number;
     else if (strcmp(word, "mig_mode") == 0) s->mig_mode = 1;
     else if (strcmp(word, "process") == 0) add_process(s, arguments, COMPUTES);

@@ -28,6 +28,7 @@
  *   phantom PID BYTES        listed, though there is no such process and no memory is held
  *   leave PID                no longer listed
  *   recovery ACTION          of nvmlDeviceGpuRecoveryAction_t: what an XID error left to be done
+ *   near CPU END             its CPUs are these, without the last one; NVML does not tell if absent
  *   lost 0|1                 fallen off the bus, and seen as lost until NVML is opened anew
  *   at SECONDS LINE          the line counts from then on
  */
@@ -45,7 +46,7 @@ typedef struct { unsigned pid; bytes_t memory; enum { COMPUTES, DRAWS, PHANTOM }
 typedef struct {
     char uuid[96], name[96];
     bytes_t total, reserved, hidden;
-    unsigned utilization, recovery, clock, user, user_percent;
+    unsigned utilization, recovery, clock, user, user_percent, near, near_end;
     unsigned long long energy, throttle, violation;
     int exists, lost, mig_mode;
     Process processes[MAX_PROCESSES];

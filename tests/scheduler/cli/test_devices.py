@@ -61,7 +61,7 @@ def test_says_of_each_device_why_it_is_or_is_not_idle(fake_nvml: FakeNvml, sweep
     assert (answer.stderr, answer.returncode) == ("", 0)
     me = user_name(os.geteuid())
     expected = {
-        "0": f"{gpus[0].uuid}  140.4 GiB of 141.0 GiB  yes   idle",
+        "0": "yes   idle",
         "1:0": "yes   idle (utilisation not known)",
         "1:1": "yes   idle (utilisation not known)",
         "2": "no    busy: utilisation 87 % (limit 5 %)",
@@ -74,6 +74,16 @@ def test_says_of_each_device_why_it_is_or_is_not_idle(fake_nvml: FakeNvml, sweep
     printed = rows(answer.stdout)
     assert printed.keys() == expected.keys()
     assert [i for i, reason in expected.items() if not printed[i].rstrip().endswith(reason)] == []
+
+
+def test_says_which_cores_attempts_get(fake_nvml: FakeNvml, sweep: Path) -> None:
+    gpu = fake_nvml.gpus(1)[0]
+    cpus = sorted(os.sched_getaffinity(0))
+    sweep.write_text(SWEEP.replace("idle_for: 0s", "idle_for: 0s, cores: 1"))
+    cores = f"{gpu.uuid}  140.4 GiB of 141.0 GiB  {cpus[0]}"
+    assert cores in devices(fake_nvml, sweep).stdout
+    sweep.write_text(SWEEP.replace("idle_for: 0s", "idle_for: 0s, cores: off"))
+    assert f"{gpu.uuid}  140.4 GiB of 141.0 GiB  all" in devices(fake_nvml, sweep).stdout
 
 
 def test_shows_what_the_environment_leaves(fake_nvml: FakeNvml, sweep: Path) -> None:

@@ -63,6 +63,17 @@ def test_every_key(tmp_path: Path) -> None:
     assert sweep.search == {"anything": [1, {"goes": "here"}], "day": "2024-01-01"}
 
 
+@pytest.mark.parametrize(
+    ("written", "cores"),
+    [("", "auto"), ("cores: off", "off"), ("cores: 'off'", "off"), ("cores: 4", 4)],
+)
+def test_cores(tmp_path: Path, written: str, cores: object) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"matrix: {{p: [a]}}\ndevices: {{{written}}}\n")
+    sweep = read_sweep(path)
+    assert (sweep.devices.cores, sweep.devices.demands) == (cores, ())
+
+
 def test_command_line_and_spec(tmp_path: Path) -> None:
     sweep = read(tmp_path, GOOD)
     words = sweep.argv(sweep.tasks[0], {"batch_size": 1}, "R", "S")
@@ -247,6 +258,13 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
         ("devices: {min_free_memory: " + "9" * 400 + "GiB}", "devices.min_free_memory: is too large a n"),
         ("limits: {timeout: " + "9" * 400 + "h}", "limits.timeout: is too large a number"),
         ("devices: {idle_for: 3}", "devices.idle_for: 3 is not a duration: write a number and its"),
+        *(
+            (f"devices: {{cores: {value}}}", "devices.cores: must be auto, off or how many cores each att")
+            for value in ("0", "-1", "1.5", "true", "false", "all", "[0, 1]", "{n: 1}", "'2'")
+        ),
+        ("devices: {cores: }", "devices.cores: is empty; give it a value or remove it"),
+        ("devices: {cores: on}", "line 2: devices.cores: on means true in YAML; write true, or put it"),
+        ("devices: {idle_for: off}", "line 2: devices.idle_for: off means false in YAML"),
         ("devices: {only: [true]}", "devices.only[0]: must be a device's index or UUID, not True"),
         ("retries: {max_attempts: 0}", "retries.max_attempts: must be at least 1, not 0"),
         ("retries: {on_oom: {b: half}}", "retries.on_oom.b: must be halve (the one remedy there is)"),

@@ -10,7 +10,7 @@ import sys
 from dataclasses import asdict
 
 from scheduler.devices.nvml import Nvml, NvmlUnavailable
-from scheduler.devices.selection import UnknownDevice
+from scheduler.devices.selection import UnknownDevice, usable
 
 
 def main() -> None:
@@ -24,12 +24,15 @@ def main() -> None:
         verb, arguments = json.loads(line)
         try:
             if verb == "devices":
-                answer = [asdict(device) for device in nvml.devices(**arguments)]
+                answer = [
+                    asdict(device)
+                    for device in usable(nvml.devices(), **{"visible": None, **arguments})
+                ]
             elif verb == "read":
                 answer = asdict(nvml.read(**arguments))
             elif verb == "reopen_after":
                 answer = nvml.REOPEN_AFTER = arguments
-            print(json.dumps(answer), flush=True)
+            print(json.dumps(answer, default=sorted), flush=True)
         except (UnknownDevice, NvmlUnavailable) as error:
             print(json.dumps({type(error).__name__: str(error)}), flush=True)
     nvml.close()

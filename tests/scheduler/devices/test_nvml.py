@@ -51,7 +51,10 @@ class Client:
         return json.loads(self.process.stdout.readline())
 
     def devices(self, **arguments: object) -> list[Device]:
-        return [Device(**device) for device in self.ask("devices", arguments)]
+        return [
+            Device(**device | {"near": frozenset(device["near"]), "cpus": tuple(device["cpus"])})
+            for device in self.ask("devices", arguments)
+        ]
 
     def read(self, device_id: str) -> Reading:
         answer = self.ask("read", {"device_id": device_id})
@@ -138,6 +141,22 @@ class TestDevices:
             assert client.devices() == [
                 Device(gpu.uuid, "NVIDIA A100-SXM4-80GB", str(i), "gpu", 80 * GIB)
                 for i, gpu in enumerate(gpus)
+            ]
+
+    def test_cpus_that_are_near(self, fake_nvml: FakeNvml) -> None:
+        """None are where NVML does not tell, whatever it answers instead; of an instance, its GPU's."""
+        near, far, _, odd = fake_nvml.gpus(4)
+        near.near, far.near, odd.near = (0, 2), (126, 130), (0, 2)
+        odd.fails = {"nvmlDeviceGetCpuAffinity": UNKNOWN}
+        fake_nvml.mig(1, 2)
+        fake_nvml.write()
+        with client_of(fake_nvml) as client:
+            assert [(d.index, set(d.near)) for d in client.devices()] == [
+                ("0", {0, 1}),
+                ("1:0", {126, 127, 128, 129}),
+                ("1:1", {126, 127, 128, 129}),
+                ("2", set()),
+                ("3", set()),
             ]
 
     def test_limited_by_what_was_inherited_and_by_settings(self, fake_nvml: FakeNvml) -> None:
