@@ -36,6 +36,10 @@ class WholeNumber:
         return number
 
 
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", re.ASCII)
+_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,9})?) *%", re.ASCII)
+
 COUNT = WholeNumber(1, MOST_IMAGES)
 # the numbers of a task, by the flags of `python -m worker search`
 TASK_NUMBERS: Mapping[str, WholeNumber] = {
@@ -87,6 +91,38 @@ def seconds(text: str) -> float:
     if not 0 < value < 1e6:
         raise ValueError(f"{text!r} is not a number of seconds")
     return value
+
+
+def duration(text: object) -> float:
+    """Read a duration such as ``30s`` or ``1h30m``, as a sweep file has it, and return its seconds.
+
+    Raises:
+        ValueError: it is none; a bare number is refused, since its unit is a guess.
+    """
+    parts = _PART.findall(text) if isinstance(text, str) else []
+    if parts and not _PART.sub("", str(text)).strip():
+        found = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        if not math.isfinite(found):
+            raise ValueError("is too large a number")
+        return found
+    raise ValueError(
+        f"{text!r} is not a duration: write a number and its unit, as in 30s, 10m or 12h"
+    )
+
+
+def percentage(value: object) -> float:
+    """Read a percentage, ``2%`` or 0.02, and return it as a share.
+
+    Raises:
+        ValueError: it is none, or not above 0 and below 100 %.
+    """
+    percent = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = float(f"{percent[1]}e-2") if percent else value
+    if not isinstance(found, float) or not 0 < found < 1:
+        raise ValueError(
+            f"expected more than 0% and less than 100%, as 2% or 0.02, found {value!r}"
+        )
+    return found
 
 
 def size(text: str) -> int:

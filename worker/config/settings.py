@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 from typing_extensions import Self
 
-from worker.config.numbers import LARGEST_SEED
+from worker.config.numbers import LARGEST_SEED, duration, percentage
 
 T = TypeVar("T")
 OneOrMany = Union[T, Annotated[list[T], Field(min_length=1)]]  # noqa: UP007  # a generic alias
@@ -46,12 +53,20 @@ class Clip(Section):
         return self
 
 
+# the seconds for which a precision is pursued where nothing else is said
+_AT_MOST = 600.0
+
+
 class Timing(Section):
     """How configurations are timed.
 
     Attributes:
         warmup: untimed runs of each configuration before the timed ones.
-        repeats: timed batches of each configuration at least.
+        repeats: timed rounds at least, each a batch of each configuration.
+        precision: rounds go on until every speed-up's interval is this narrow (half of its width as
+            a share of the speed-up); null for no more rounds than have to be.
+        at_most: seconds after which no further round begins, whatever the precision; null for
+            ten minutes.
         block: so many configurations share one interleaved pass of the baseline.
         energy: after the timed batches, two seconds of calls that tell the energy of an image.
         device_time: at the task's end, profiled calls that tell how long the device computes.
@@ -59,9 +74,33 @@ class Timing(Section):
 
     warmup: Whole = 1
     repeats: Positive = 10
+    precision: Annotated[float, BeforeValidator(percentage)] | None = None
+    at_most: Annotated[float, BeforeValidator(duration), Field(ge=0.001, le=1e9)] | None = None
     block: Positive = 3
     energy: bool = True
     device_time: bool = True
+
+    @model_validator(mode="after")
+    def _has_something_to_end(self) -> Self:
+        if self.precision is None and self.at_most is not None:
+            raise ValueError("at_most ends what precision begins: name a precision too, such as 2%")
+        return self
+
+    @field_serializer("at_most", when_used="json")
+    def _as_duration(self, seconds: float | None) -> str | None:
+        return None if seconds is None else f"{seconds:.12g}s"
+
+    @property
+    def longest(self) -> float:
+        """Seconds after which no further round begins."""
+        return _AT_MOST if self.at_most is None else self.at_most
+
+    @property
+    def stopping(self) -> dict[str, float]:
+        """What ends the rounds beside their number, as it stands in a row; empty for nothing."""
+        if self.precision is None:
+            return {}
+        return {"precision": self.precision, "at_most": self.longest}
 
 
 class PipelineSettings(Section):

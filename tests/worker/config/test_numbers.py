@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scheduler.config.units import parse_duration
 from worker.commands.main import main
 from worker.config import numbers
 
@@ -29,6 +34,10 @@ COMMANDS = {
         (numbers.seconds, "0.5", 0.5),
         (numbers.size, "800MiB", 800 * 2**20),
         (numbers.size, "1.5 GiB", 1.5 * 2**30),
+        (numbers.percentage, "2%", 0.02),
+        (numbers.percentage, " 0.5 % ", 0.005),
+        (numbers.percentage, "99.9%", 0.999),
+        (numbers.percentage, 0.02, 0.02),
     ],
 )
 def test_numbers(read, text, value):
@@ -44,6 +53,14 @@ def test_numbers(read, text, value):
         (numbers.share, ["-0.1", "1.1", "nan", "x"], "not a number from 0 to 1"),
         (numbers.positive, ["0", "-1", "inf", "nan", "2e9"], "not a number above 0"),
         (numbers.seconds, ["0", "-1", "1e6", "nan", "1s"], "not a number of seconds"),
+        (
+            numbers.percentage,
+            [
+                *("0%", "0.0%", "100%", "1000%", "-2%", "2", "2 percent", "%", "nan%", "٢%", ""),
+                *(0.0, 1.0, 2, 0, 1, -0.1, math.nan, math.inf, True, None, [0.1]),
+            ],
+            "more than 0% and less than 100%, as 2% or 0.02, found ",
+        ),
         (numbers.size, ["24", "24GB", "0GiB", "٣GiB"], "not a size such as 24GiB"),
     ],
 )
@@ -51,6 +68,23 @@ def test_what_is_no_number(read, texts, words):
     for text in texts:
         with pytest.raises(ValueError, match=words):
             read(text)
+
+
+@given(
+    text=st.one_of(
+        st.text("0123456789. smhdin", max_size=12),
+        st.from_regex(r"(\d{1,5}(\.\d)? ?(ms|s|min|m|h|d) ?){1,3}", fullmatch=True),
+        st.sampled_from(["9" * 400 + "s", 30, 1.5, None, True, ["1s"], "٣s", "1h30m"]),
+    )
+)
+def test_both_packages_read_durations_alike(text):
+    found = []
+    for read in (numbers.duration, parse_duration):
+        try:
+            found.append(read(text))
+        except ValueError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
