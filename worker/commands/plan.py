@@ -14,7 +14,7 @@ from worker.config.numbers import TASK_NUMBERS
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
-from worker.search.cost import Cost, costs
+from worker.search.cost import Cost, blocks, costs
 
 if TYPE_CHECKING:
     from worker.config.settings import Timing
@@ -74,8 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     for line in _in_words(plan.configurations, task, own, search.timing):
         print(line)
     for study in again:
-        most = sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
-        print(f"{study.name}: what proves worth it again, at most {_cost_in_words(most)}")
+        all_of_it = sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
+        bound = "at most" if search.timing.precision is None else "of all of it at least"
+        print(f"{study.name}: what proves worth it again, {bound} {_cost_in_words(all_of_it)}")
     if plan.left_out:
         print(f"{len(plan.left_out)} are left out:")
     for left_out in plan.left_out:
@@ -92,7 +93,14 @@ def _in_words(
     for item, cost in zip(configurations, found, strict=True):
         yield f"  {item.role:<10} {item.label:<{width}}  {_cost_in_words(cost)}"
     batches = f"in batches of {study.batch_size}"
-    yield f"altogether {_cost_in_words(sum(found, Cost(0, 0)))}, {batches}"
+    least = "" if timing.precision is None else "at least "
+    yield f"altogether {least}{_cost_in_words(sum(found, Cost(0, 0)))}, {batches}"
+    if timing.precision is not None:
+        count = sum(1 for _ in blocks(configurations[1:], timing))
+        yield (
+            f"then rounds go on until every speed-up is known to ±{100 * timing.precision:g}%, "
+            f"for at most {timing.longest:g} s in each of {count} blocks"
+        )
 
 
 def _cost_in_words(cost: Cost) -> str:

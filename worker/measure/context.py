@@ -21,7 +21,7 @@ from worker.models.catalogue import Sched
 from worker.models.families.base import Config
 from worker.models.noise_schedule import effective_config
 from worker.search.configuration import Configuration
-from worker.search.cost import timed_batches
+from worker.search.cost import least_rounds
 from worker.search.studies import Study
 from worker.types import Pipeline, Tensor
 
@@ -132,13 +132,17 @@ class EvaluationContext:
         """What of the model's scheduler configuration the noise scheduler goes by."""
         return effective_config(self.sched, self.pipeline.plain.scheduler)
 
-    def batches(self) -> list[list[int]]:
-        """Return the prompts' numbers, batch by batch, each at least once.
+    @property
+    def least_rounds(self) -> int:
+        """In how many rounds all prompts have had their turn, and there are as many as asked for."""
+        study = Study("", len(self.prompts), self.settings.batch_size)
+        return least_rounds(study, self.settings.timing)
 
-        All batches are equally large, so that their times can be compared: the last one is filled
-        up from the front. Where they are fewer than are to be timed, prompts come round again.
+    def batch(self, number: int) -> list[int]:
+        """Return the numbers of a batch's prompts.
+
+        All batches are equally large, so that their times can be compared: the last one with new
+        prompts is filled up from the front, and in those behind it prompts come round again.
         """
-        count, size = len(self.prompts), self.settings.batch_size
-        needed = timed_batches(Study("", count, size), self.settings.timing)
-        numbers = [n % count for n in range(needed * size)]
-        return [numbers[first : first + size] for first in range(0, len(numbers), size)]
+        size = self.settings.batch_size
+        return [n % len(self.prompts) for n in range(number * size, (number + 1) * size)]

@@ -98,7 +98,7 @@ def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
         WorkerError: an accelerator left something behind.
     """
     steps = min(context.settings.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
-    batch = generate(context, baseline, context.batches()[0], steps)
+    batch = generate(context, baseline, context.batch(0), steps)
     assert batch is not None, "the baseline is made or raises"
     with must_fit("the check of the pipeline's integrity"):
         context.integrity.check(context.pipeline.plain, batch.images)
@@ -112,7 +112,7 @@ def _warm_up(context: EvaluationContext, samples: Samples) -> None:
     for run in range(context.settings.timing.warmup):
         if samples.failure is not None:
             return
-        batch = generate(context, samples, context.batches()[0])
+        batch = generate(context, samples, context.batch(0))
         if batch is not None and run == 0:
             samples.cold_seconds = batch.seconds
 

@@ -1,4 +1,4 @@
-"""How many of a task's measurements hold for a search section, and how many it asks for. No torch here.
+"""How many of a task's measurements hold for a search section, and how precise one has to be. No torch here.
 
 What only a device can tell (its driver, the libraries' versions, the default number format) is taken to be as
 it was, and captions as they were under the same name; the measuring itself looks at all of it.
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from worker.config.numbers import TASK_NUMBERS
+from worker.config.settings import Timing
 from worker.errors import WorkerError
 from worker.measure.settings import TaskRequest, settings_of
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile
+from worker.results.row import Row, read_rows
 from worker.search.plan import make_plan
 from worker.search.section import Search, read_search
 from worker.search.studies import Study
@@ -44,16 +46,29 @@ def count_kept(
             find_pipe(str(values["pipe"])), find_sched(str(values["sched"])), int(values["steps"])
         )
         wanted = {configuration.key for configuration in make_plan(task, search).configurations}
-        rows = ResultsFile.open(results).lines
+        rows, _ = read_rows(ResultsFile.open(results).lines)
         settings = _settings(task, search, values)
     except (WorkerError, KeyError, TypeError, ValueError):
         return None
-    kept = {
-        json.dumps(row["configuration"], sort_keys=True)
-        for row in rows
-        if isinstance(row.get("configuration"), dict) and _agree(row.get("settings"), settings)
-    }
+    newest = {row.key: row for row in rows if _agree(row.settings, settings)}
+    kept = {key for key, row in newest.items() if is_precise_enough(row, search.timing)}
     return len(wanted & kept), len(wanted)
+
+
+def is_precise_enough(row: Row, timing: Timing) -> bool:
+    """Say whether a row's speed-up is as precise as asked for, or had as much time to become it."""
+    if timing.precision is None or row.reaches(timing.precision):
+        return True
+    then = row.settings.get("stopping")
+    precision, at_most = (
+        (then.get("precision"), then.get("at_most")) if isinstance(then, dict) else (None, None)
+    )
+    return (
+        isinstance(precision, int | float)
+        and isinstance(at_most, int | float)
+        and precision <= timing.precision
+        and at_most >= timing.longest
+    )
 
 
 def _settings(task: Task, search: Search, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,5 +87,5 @@ def _settings(task: Task, search: Search, values: Mapping[str, Any]) -> dict[str
     return known
 
 
-def _agree(row: object, settings: Mapping[str, Any]) -> bool:
-    return isinstance(row, dict) and all(row.get(name) == settings[name] for name in settings)
+def _agree(row: Mapping[str, object], settings: Mapping[str, Any]) -> bool:
+    return all(row.get(name) == settings[name] for name in settings)

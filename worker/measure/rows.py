@@ -22,13 +22,16 @@ from worker.results.row import (
 )
 
 
-def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Measurement:
+def make_measurement(
+    samples: Samples, baseline: Samples, batch_size: int, precision: float | None = None
+) -> Measurement:
     """Return what was measured of one configuration.
 
     Args:
         samples: what it gave.
         baseline: what the baseline gave that it was interleaved with.
         batch_size: images made at once.
+        precision: until which rounds went on, as far as their time allowed.
     """
     metrics: list[Metric] = []
     figures = Figures()
@@ -36,7 +39,7 @@ def make_measurement(samples: Samples, baseline: Samples, batch_size: int) -> Me
         metrics += _latency(samples, batch_size)
         metrics += _device_state(samples, batch_size)
         if samples is not baseline:
-            metrics += _against(samples, baseline)
+            metrics += _against(samples, baseline, precision)
         metrics += _quality(samples)
         figures = _single_figures(samples, baseline)
     configuration = samples.configuration
@@ -153,10 +156,14 @@ def _mean(name: str, values: Sequence[float | None], unit: str) -> Iterator[Metr
         yield metric(name, sum(known) / len(known), unit, None)
 
 
-def _against(samples: Samples, baseline: Samples) -> Iterator[Metric]:
+def _against(samples: Samples, baseline: Samples, precision: float | None) -> Iterator[Metric]:
     """Yield what compares a configuration with its baseline, pair by pair."""
-    gain = statistics.speedup(baseline.seconds, samples.seconds)
+    gain = statistics.speedup(
+        baseline.seconds, samples.seconds, stopped_when_narrow=precision is not None
+    )
     yield metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
+    if gain.relative_half_width is not None:
+        yield metric("precision", gain.relative_half_width, "", "lower")
     if samples.peak_memory is not None and baseline.peak_memory is not None:
         yield metric("memory_added", samples.peak_memory - baseline.peak_memory, "B", "lower")
     # of a mean score of zero no share can be lost
@@ -208,8 +215,13 @@ def images_of(row: Measurement) -> int:
     return int(row.value_of("images") or 0)
 
 
-def in_words(row: Measurement) -> str:
-    """Return one line for the log: figures, each with its interval where there is one."""
+def in_words(row: Measurement, precision: float | None = None) -> str:
+    """Return one line for the log: figures, each with its interval where there is one.
+
+    Args:
+        row: the measurement.
+        precision: what was asked for; where it was not reached, that is said.
+    """
     if row.status != MEASURED:
         return f"{row.label}: {row.status}; the next configuration follows"
     words = [f"{row.value_of('seconds_per_image'):.3f} s/image"]
@@ -223,5 +235,9 @@ def in_words(row: Measurement) -> str:
         if found is not None:
             ends = "" if found.low is None else f" [{found.low:{form}}, {found.high:{form}}]"
             words.append(f"{before}{found.value:{form}}{unit}{ends}")
+    if precision is not None and not row.reaches(precision):
+        half = row.value_of("precision")
+        reached = "is not known" if half is None else f"is known to ±{100 * half:.2g}%"
+        words.append(f"the speed-up {reached}, asked ±{100 * precision:g}%: the time is spent")
     words += row.disturbed_in_words()
     return f"{row.label}: {', '.join(words)}"

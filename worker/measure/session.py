@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 
@@ -105,6 +106,8 @@ class Session:
         if self._scorer is None:
             model, pretrained = settings.clip
             self._say(f"loading the scorer {model} {pretrained}".rstrip())
+            # else it is loaded for the first image that is scored, between calls that are timed
+            importlib.import_module("torchmetrics.functional.image.ssim")
             self._scorer = ClipScorer(model, pretrained, self._device)
         captions = self._scorer.encode(prompts)
         if settings.lpips is not None and self._lpips is None:

@@ -10,6 +10,7 @@ from worker.errors import OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import evaluate
+from worker.measure.kept import is_precise_enough
 from worker.measure.memory import must_fit
 from worker.measure.rounds.call import NonFiniteImagesError
 from worker.measure.rounds.untimed import profile
@@ -157,6 +158,8 @@ class TaskRun:
         self._say(
             f"{study.name or 'task'}: {len(wanted)} configurations, {done} of them measured before"
         )
+        if imprecise := sum((digest, item.key) in self._known for item in missing):
+            self._say(f"{imprecise} are measured again, since more precision is asked for")
         if missing:
             context = self._session.context(settings, study)
             plain_settings = plain_settings | {
@@ -164,6 +167,8 @@ class TaskRun:
                 "scheduler_config": context.scheduler_config,
                 "scheduler_not_taken": dict(context.scheduler_not_taken),
             }
+            if settings.timing.stopping:
+                plain_settings["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
                 for measurement in self._evaluate(context, [BASELINE, *block], study):
@@ -181,7 +186,13 @@ class TaskRun:
 
     def _missing(self, wanted: Sequence[Configuration], digest: str) -> list[Configuration]:
         """Return those of which no row with settings of this digest holds."""
-        return [item for item in wanted if (digest, item.key) not in self._known]
+        timing = self._request.search.timing
+        held = {
+            key
+            for (of, key), row in self._known.items()
+            if of == digest and is_precise_enough(row, timing)
+        }
+        return [item for item in wanted if item.key not in held]
 
     def profile(self, own: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return the rows of the task itself, with the device's time in those that await it.
@@ -235,8 +246,13 @@ class TaskRun:
             measured = [Samples(item, failure=failure) for item in block]
         self._seconds_evaluating += time.monotonic() - start
         self._seconds_in_pipeline += sum(samples.spent for samples in measured)
-        baseline, batch_size = measured[0], context.settings.batch_size
-        return [rows.make_measurement(samples, baseline, batch_size) for samples in measured]
+        settings = context.settings
+        return [
+            rows.make_measurement(
+                samples, measured[0], settings.batch_size, settings.timing.precision
+            )
+            for samples in measured
+        ]
 
     def _reproduce(self) -> dict[str, object]:
         """Return how the task is repeated by hand, as it stands in a row."""
@@ -245,11 +261,11 @@ class TaskRun:
 
     def _keep(self, row: Row) -> None:
         """Append a row, unless it is the baseline, measured again beside a block."""
-        if (row.digest, row.key) in self._known:
+        if row.role == "baseline" and (row.digest, row.key) in self._known:
             return
         if row.study is not None:
             row = row.model_copy(update={"label": f"{row.label} ({row.study})"})
-        self._append(row, rows.in_words(row))
+        self._append(row, rows.in_words(row, self._request.search.timing.precision))
 
     def _append(self, row: Row, words: str) -> None:
         self._results.append(row.as_json())

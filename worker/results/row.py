@@ -149,6 +149,16 @@ class Measurement(_Record):
         causes = ", ".join(sorted(kept, key=lambda kind: -kept[kind]))
         return [f"{sum(kept.values())} of {timed} batches disturbed: {causes}"]
 
+    def reaches(self, precision: float) -> bool:
+        """Say whether its speed-up is known to a precision; what has no speed-up has none to know.
+
+        Args:
+            precision: half of the interval's width as a share of the speed-up.
+        """
+        gain = self.estimate_of("speedup")
+        half = None if gain is None else gain.relative_half_width
+        return gain is None or (half is not None and half <= precision)
+
     def as_json(self) -> dict[str, Any]:
         """Return the measurement as plain data, in the order in which it is written."""
         return self.model_dump(exclude=self._unwritten())

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """What measuring one configuration costs, its untimed calls included."""
+    """What measuring one configuration costs at least, its untimed calls included."""
 
     images: int
     denoiser_calls: int
@@ -26,8 +26,8 @@ class Cost:
         return Cost(self.images + other.images, self.denoiser_calls + other.denoiser_calls)
 
 
-def timed_batches(study: Study, timing: Timing) -> int:
-    """Return how many batches of each configuration are timed: all prompts, at least ``repeats``."""
+def least_rounds(study: Study, timing: Timing) -> int:
+    """Return how many batches of each configuration are timed at least: all prompts, ``repeats``."""
     return max(-(-study.count // study.batch_size), timing.repeats)
 
 
@@ -38,8 +38,8 @@ def blocks(others: Sequence[T], timing: Timing) -> Iterator[Sequence[T]]:
 
 
 def cost_of(configuration: Configuration, task: Task, study: Study, timing: Timing) -> Cost:
-    """Return what one configuration costs; of the baseline, once for each block."""
-    batches = timing.warmup + timed_batches(study, timing)
+    """Return what one configuration costs at least; of the baseline, once for each block."""
+    batches = timing.warmup + least_rounds(study, timing)
     steps = configuration.steps or task.steps
     return Cost(batches * study.batch_size, batches * task.sched.calls(steps))
 

@@ -89,6 +89,21 @@ def test_a_plan_says_what_it_costs(tmp_path, capsys):
     assert "altogether 18 images" in capsys.readouterr().out
 
 
+def test_of_a_precision_the_plan_knows_what_it_costs_at_least(tmp_path, capsys):
+    asked = COUNTED.replace("block: 3", "block: 2, precision: 2%, at_most: 5m")
+    (tmp_path / "sweep.yaml").write_text(asked)
+    flags = ["--pipe", "TINY_SD15", "--sched", "PNDM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "sweep.yaml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[6:8] == [
+        "altogether at least 96 images, 112 calls, in batches of 4",
+        "then rounds go on until every speed-up is known to ±2%, for at most 300 s in each of 2 blocks",
+    ]
+    assert lines[8].startswith(
+        "confirmation: what proves worth it again, of all of it at least 72 "
+    )
+
+
 def test_a_count_that_is_none_is_named(tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text(COUNTED.replace("batch_size: 4", "batch_size: none"))
     flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Callable, Sequence
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.rounds.call import generate
+from worker.measure.rounds.ending import Ending
 from worker.measure.rounds.garbage_collection import no_garbage_collection
 from worker.measure.rounds.orders import Orders
 from worker.measure.samples import Samples
@@ -32,9 +34,10 @@ def run_rounds(
         NonFiniteImagesError: the baseline's images contain NaN or Inf.
     """
     orders = Orders(_seed(context, block))
-    batches = context.batches()
+    ending = Ending(context.settings.timing, context.least_rounds)
     with no_garbage_collection():
-        for number, indices in enumerate(batches):
+        for number in itertools.count():
+            indices = context.batch(number)
             running = [arm for arm, samples in enumerate(block) if samples.failure is None]
             images = _round(context, block, orders.next(running), indices)
             # further batches have the same prompts and latents again
@@ -42,7 +45,10 @@ def run_rounds(
             if context.quality is not None and fresh > 0:
                 with must_fit("the CLIP/LPIPS/FID scorer"):
                     _score(context.quality, block, images, indices[:fresh])
-            progress(f"round {number + 1} of {len(batches)}")
+            is_last, said = ending.after(number + 1, block)
+            progress(said)
+            if is_last:
+                return
 
 
 def _seed(context: EvaluationContext, block: Sequence[Samples]) -> str:

@@ -134,7 +134,7 @@ def _call_again(context: EvaluationContext, samples: Samples) -> Batch:
     """
     apart = Samples(samples.configuration)
     try:
-        batch = generate(context, apart, context.batches()[0])
+        batch = generate(context, apart, context.batch(0))
     except WorkerError as error:
         raise UnknownFigureError(f"a further call failed: {error}") from error
     samples.spent += apart.spent
