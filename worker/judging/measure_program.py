@@ -19,6 +19,7 @@ from worker.accelerators.registry import specs
 from worker.config.settings import PipelineSettings, Timing
 from worker.errors import ConfigurationError, PipelineFailsError, WorkerError, is_out_of_memory
 from worker.judging.build import Built
+from worker.judging.facts.call_arguments import DECODED
 from worker.judging.reasons.codes import Why
 from worker.judging.reasons.texts import text
 from worker.judging.report import plain
@@ -126,9 +127,13 @@ def program_of(built: Built, models: Mapping[str, str]) -> Program:
     except ConfigurationError as error:
         raise UnsuitableError(str(error)) from error
     compiled = "unet compile" in fields["settings"]
-    configuration, remarks = _configuration(fields, task, compiled=compiled)
+    guided = _guided(built.description["objects"], task, fields["guidance"])
+    configuration, remarks = _configuration(fields, task, compiled=compiled, guided=guided)
     if fields["negative_prompt"]:
         remarks.append("measured without its negative prompt")
+    others = _other_arguments(fields["call_options"])
+    if others:
+        remarks.append(f"measured without {', '.join(others)} of its call")
     return Program(
         task,
         pipe.source,
@@ -174,17 +179,47 @@ def _refuse_excess(steps: int, batch: int, pixels: int) -> None:
         )
 
 
+def _other_arguments(options: Mapping[str, Any]) -> list[str]:
+    """Return the names of a call's arguments that change its images and are not measured."""
+    return sorted(
+        name
+        for name, value in options.items()
+        if name.isidentifier() and not (name == "output_type" and str(value) in DECODED)
+    )
+
+
+def _guided(objects: Mapping[str, Any], task: Task, scale: float) -> bool:
+    """Return whether a program's pipeline computes classifier-free guidance.
+
+    Args:
+        objects: the configurations of its parts, as it describes them.
+        task: with the model whose own denoiser is measured.
+        scale: the guidance scale of its call.
+
+    Raises:
+        UnsuitableError: it does not where the model's own denoiser would, or the other way round.
+    """
+    family = family_of(task.pipe.architecture)
+    own = denoiser_config(family, local_source(task.pipe.source)) or {}
+    prefix = f"{family.denoiser}.config."
+    used = {key.removeprefix(prefix): objects[key] for key in objects if key.startswith(prefix)}
+    guided = family.guided(scale, own)
+    if family.guided(scale, used) != guided:
+        raise UnsuitableError(
+            f"its {family.denoiser_title} is not its model's own: one of them has a guidance embedding, "
+            "and the other has none"
+        )
+    return guided
+
+
 def _configuration(
-    fields: Mapping[str, Any], task: Task, *, compiled: bool
+    fields: Mapping[str, Any], task: Task, *, compiled: bool, guided: bool
 ) -> tuple[Configuration, list[str]]:
     """Return a program's accelerators as the search names them.
 
     Raises:
         UnsuitableError: they are broken, or cannot be right on this UNet.
     """
-    family = family_of(task.pipe.architecture)
-    denoiser = denoiser_config(family, local_source(task.pipe.source)) or {}
-    guided = family.guided(fields["guidance"], denoiser)
     chosen: dict[str, dict[str, Any]] = {}
     for name, given in fields["accelerators"].items():
         parameters = dict(given)

@@ -149,7 +149,7 @@ OF_SDXL = {"cls": "StableDiffusionXL", "loader": "TgateSDXLLoader", "model": SDX
 MIXES, FAILS = "it averages different images, or fails", "tgate fails with lcm=True"
 # model, whether with a guidance embedding, further arguments of its call, why it cannot be measured
 GATED = {
-    "guided": (OF_SD, False, "gate_step=4", None),
+    "guided": (OF_SD, False, "gate_step=4, guidance_rescale=0.7, output_type='pt'", None),
     "unguided": (OF_SD, False, "gate_step=4, guidance_scale=1.0", MIXES),
     "embedded": (OF_SD, True, "gate_step=4", MIXES),
     "embedded, behind the end": (OF_SD, True, "gate_step=10", None),
@@ -173,10 +173,22 @@ def test_tgate_s_own_package_needs_guidance(
     assert accelerators == plain(read.fields["accelerators"])
     assert accelerators["tgate"].get("lcm", False) == ("lcm=True" in given)
     if why is None:
-        assert program_of(ran, models).configuration.label.startswith("T-GATE")
+        program = program_of(ran, models)
+        assert program.configuration.label.startswith("T-GATE")
+        told = "measured without guidance_rescale of its call"
+        assert (told in program.remarks) == ("guidance_rescale" in given)
+        assert not any("output_type" in remark for remark in program.remarks)
     else:
         with pytest.raises(UnsuitableError, match=why):
             program_of(ran, models)
+
+
+def test_a_unet_that_is_guided_in_another_way_than_its_model_s_own(
+    built: build.Built, embedded: dict[str, str]
+) -> None:
+    """As where a file puts a consistency model's UNet into the pipeline of another model."""
+    with pytest.raises(UnsuitableError, match="its UNet is not its model's own"):
+        program_of(built, embedded)
 
 
 def test_a_model_that_ships_is_scored_by_its_own_scorer(built: build.Built) -> None:
