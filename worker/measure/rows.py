@@ -9,7 +9,7 @@ from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
 from worker.metrics import fid
 from worker.metrics.host import kind_of
-from worker.results import statistics
+from worker.results import disturbances, statistics
 from worker.results.row import (
     MEASURED,
     Better,
@@ -85,6 +85,7 @@ def _single_figures(samples: Samples, baseline: Samples) -> Figures:
     return own.model_copy(
         update={
             "baseline_seconds": finite(baseline.seconds),
+            "disturbed_rounds": samples.disturbed_beside(baseline),
             "baseline_clip_score": finite(baseline.clip),
             "psnr": finite(samples.psnr),
             "ssim": finite(samples.ssim),
@@ -158,10 +159,10 @@ def _mean(name: str, values: Sequence[float | None], unit: str) -> Iterator[Metr
 
 def _against(samples: Samples, baseline: Samples, precision: float | None) -> Iterator[Metric]:
     """Yield what compares a configuration with its baseline, pair by pair."""
-    gain = statistics.speedup(
-        baseline.seconds, samples.seconds, stopped_when_narrow=precision is not None
-    )
+    pairs = samples.pairs_with(baseline)
+    gain = statistics.speedup(*pairs, stopped_when_narrow=precision is not None)
     yield metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
+    yield metric("speedup_pairs", len(pairs[0]), "", None)
     if gain.relative_half_width is not None:
         yield metric("precision", gain.relative_half_width, "", "lower")
     if samples.peak_memory is not None and baseline.peak_memory is not None:
@@ -239,5 +240,6 @@ def in_words(row: Measurement, precision: float | None = None) -> str:
         half = row.value_of("precision")
         reached = "is not known" if half is None else f"is known to ±{100 * half:.2g}%"
         words.append(f"the speed-up {reached}, asked ±{100 * precision:g}%: the time is spent")
-    words += row.disturbed_in_words()
+    disturbed = disturbances.in_words([row])
+    words += [] if disturbed is None else [disturbed]
     return f"{row.label}: {', '.join(words)}"

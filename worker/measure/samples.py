@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
 from worker.metrics.host import HostReading
+from worker.results.disturbances import undisturbed
 from worker.search.configuration import Configuration
 from worker.types import Tensor
 
@@ -53,3 +54,18 @@ class Samples:
     """Figures that could not be had, each with the reason."""
     failure: str | None = None
     """Why there is no measurement, as a row's ``status`` says it."""
+
+    def disturbed_beside(self, baseline: Samples) -> list[int]:
+        """Return the rounds in which this one's batch or the baseline's stayed disturbed."""
+        either = {
+            number
+            for spoiled in (self.spoiled, baseline.spoiled)
+            for number, why in enumerate(spoiled)
+            if why is not None
+        }
+        return sorted(either)
+
+    def pairs_with(self, baseline: Samples) -> tuple[list[float], list[float]]:
+        """Return the seconds that a speed-up is taken from: the baseline's, and this one's."""
+        disturbed = self.disturbed_beside(baseline)
+        return undisturbed(baseline.seconds, disturbed), undisturbed(self.seconds, disturbed)

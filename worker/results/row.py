@@ -77,6 +77,8 @@ class Figures(_Record):
     """Labels of all that were measured in turns, the baseline's first."""
     rounds: list[list[int]] = []
     """The calls of each round in their order, by the arms' numbers; a retaken one stands again."""
+    disturbed_rounds: list[int] = []
+    """Rounds, from 0, in which this one's batch or the baseline's stayed disturbed."""
     device_seconds: list[float | None] = []
     baseline_device_seconds: list[float | None] = []
 
@@ -139,15 +141,6 @@ class Measurement(_Record):
         if metric is None or metric.value is None:
             return None
         return Estimate(metric.value, metric.low, metric.high)
-
-    def disturbed_in_words(self) -> list[str]:
-        """Return which share of the timed batches was disturbed and kept, and by what."""
-        kept = {kind: counts.kept for kind, counts in self.disturbed.items() if counts.kept}
-        if not kept:
-            return []
-        timed = int(self.value_of("timed_batches") or 0)
-        causes = ", ".join(sorted(kept, key=lambda kind: -kept[kind]))
-        return [f"{sum(kept.values())} of {timed} batches disturbed: {causes}"]
 
     def reaches(self, precision: float) -> bool:
         """Say whether its speed-up is known to a precision; what has no speed-up has none to know.

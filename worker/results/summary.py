@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.results import statistics
+from worker.results import disturbances, statistics
 from worker.results.device_time import DeviceTimes
 from worker.results.frontier import frontier, proven_speedup
 from worker.results.null_arm import NullArm, Told
@@ -86,6 +86,8 @@ class Summary:
     best: Best | None = None
     device_times: DeviceTimes | None = None
     """None where the device's time is not known."""
+    disturbed: str | None = None
+    """How many of the timed batches were disturbed, and by what; None where none was."""
     confirmation: Summary | None = None
     """None where nothing was measured again on other prompts."""
     stability: Spread | None = None
@@ -113,6 +115,8 @@ class Summary:
             plain |= self.best.as_json()
         if self.device_times is not None:
             plain |= self.device_times.as_json()
+        if self.disturbed is not None:
+            plain["disturbed"] = self.disturbed
         if conclusion := self.conclusion():
             plain["conclusion"] = conclusion
         if self.confirmation is not None:
@@ -167,6 +171,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
         best=_best(measured, max_loss, null),
         device_times=DeviceTimes.of(measured),
+        disturbed=disturbances.in_words(measured),
     )
 
 
@@ -203,8 +208,8 @@ def _arm(row: Measurement) -> statistics.Arm | None:
     if not enough or len(figures.seconds) < statistics.FEWEST_PAIRS:
         return None
     return statistics.Arm(
-        _floats(figures.baseline_seconds),
-        _floats(figures.seconds),
+        _floats(disturbances.undisturbed(figures.baseline_seconds, figures.disturbed_rounds)),
+        _floats(disturbances.undisturbed(figures.seconds, figures.disturbed_rounds)),
         _floats(figures.baseline_clip_score),
         _floats(figures.clip_score),
     )
@@ -269,6 +274,8 @@ def in_words(summary: Summary) -> list[str]:
     host_bound = summary.device_times and summary.device_times.in_words(None)
     if host_bound:
         lines.append(host_bound)
+    if summary.disturbed is not None:
+        lines.append(summary.disturbed)
     return lines
 
 

@@ -79,7 +79,7 @@ def test_a_row_says_what_disturbed_its_batches():
     assert row.value_of("batches_disturbed") == 3
     assert row.value_of("batches_retaken") == 2
     assert row.value_of("cpu_seconds_per_batch") == 0.9
-    words = "3 of 4 batches disturbed: waited for a core, the GPU was too hot"
+    words = "3 of 4 batches disturbed: waited for a core (2), the GPU was too hot (1)"
     assert rows.in_words(row).endswith(words)
 
 
@@ -87,3 +87,19 @@ def test_a_host_that_does_not_tell_of_waits_is_said():
     samples = Samples(BASELINE, seconds=[1.0], hosts=[HostReading()])
     row = rows.make_measurement(samples, samples, batch_size=1)
     assert "does not tell" in row.absent["wait_share"]
+
+
+@pytest.mark.parametrize(("undisturbed", "speedup"), [(6, 2.0), (5, 1.0)])
+def test_a_speedup_is_of_undisturbed_rounds_where_there_are_enough(undisturbed, speedup):
+    disturbed = 20
+    base, other = (
+        Samples(BASELINE, seconds=[1.0] * disturbed + [fast] * undisturbed) for fast in (1.0, 0.5)
+    )
+    # of either arm: a pair is as good as the worse of its two calls
+    base.spoiled = ["waited for a core"] * 4 + [None] * (16 + undisturbed)
+    other.spoiled = [None] * 4 + ["waited for a core"] * 16 + [None] * undisturbed
+    row = rows.make_measurement(other, base, batch_size=1)
+    assert row.value_of("speedup") == speedup
+    assert row.value_of("speedup_pairs") == (6 if undisturbed == 6 else 25)
+    assert row.samples.disturbed_rounds == list(range(disturbed))
+    assert row.value_of("timed_batches") == disturbed + undisturbed

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from worker.config.settings import Timing
 from worker.measure.samples import Samples
+from worker.results.statistics import FEWEST_PAIRS
 from worker.results.stopping import StoppingRule
 
 
@@ -39,9 +40,23 @@ class Ending:
         is_spent = rounds >= least and time.monotonic() >= self._spent_at
         if not is_spent and not self._rule.is_look(rounds):
             return False, f"round {rounds}" + (f" of at least {least}" if rounds <= least else "")
-        widest = self._rule.reached([(block[0].seconds, arm.seconds) for arm in arms])
+        pairs = _undisturbed(block[0], arms)
+        widest = None if pairs is None else self._rule.reached(pairs)
         reached = "not known yet" if widest is None else f"±{100 * widest:.2g}%"
         said = f"round {rounds}: {reached}, asked ±{100 * precision:g}%"
         if widest is not None and widest <= precision:
             return True, said
         return is_spent, f"{said}; the time for it is spent" if is_spent else said
+
+
+def _undisturbed(
+    baseline: Samples, arms: Sequence[Samples]
+) -> list[tuple[list[float], list[float]]] | None:
+    """Return the pairs of each arm, or None where an arm has too few that nothing disturbed.
+
+    Of disturbed rounds the interval may be narrow, and still tell of the neighbours.
+    """
+    for arm in arms:
+        if len(arm.seconds) - len(arm.disturbed_beside(baseline)) < FEWEST_PAIRS:
+            return None
+    return [arm.pairs_with(baseline) for arm in arms]

@@ -106,3 +106,17 @@ def test_an_interval_that_never_comes_ends_with_the_time(clock: SimpleNamespace)
             assert rounds == 600
             return
     raise AssertionError("it never ends")
+
+
+@pytest.mark.usefixtures("clock")
+def test_disturbed_rounds_make_nothing_known() -> None:
+    """However narrow the interval is: the same load slows every call by as much."""
+    block = [Samples(configuration) for configuration in ARMS]
+    end = Ending(timing(), 4)
+    for rounds in range(1, 10_000):
+        for samples in block:
+            samples.seconds.append(1.0)
+            samples.spoiled.append("waited for a core" if rounds <= 30 else None)
+        if end.after(rounds, block)[0]:
+            break
+    assert 36 <= rounds < 60
