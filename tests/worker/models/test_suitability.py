@@ -14,7 +14,8 @@ import pytest
 from tests.helpers.model_folders import UNET, Change, config, renamed, shapes, without, written
 from worker.errors import ConfigurationError
 from worker.models.catalogue import find_pipe, find_sched
-from worker.models.suitability import check_folder, check_source
+from worker.models.families.registry import family_of
+from worker.models.suitability import check_folder, check_source, denoiser_config
 from worker.search.check import find_problems
 
 SD, SDXL = find_pipe("SHAPES_SD15"), find_pipe("SHAPES_SDXL")
@@ -320,3 +321,14 @@ def test_nothing_is_loaded_before_it_is_said(tmp_path, command):
     assert "as for inpainting" in done.stderr
     assert " diffusers\n" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_denoiser_on_the_hub_is_known_where_the_cache_has_it(tmp_path, monkeypatch):
+    repository = tmp_path / "models--own--embedded"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text("0123")
+    shapes(repository / "snapshots/0123", config("unet", time_cond_proj_dim=256))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    family = family_of(SD.architecture)
+    assert denoiser_config(family, "own/embedded")["time_cond_proj_dim"] == 256
+    assert denoiser_config(family, "own/another") is None
