@@ -63,6 +63,7 @@ def section(arguments: argparse.Namespace) -> dict:
         "controls": {"fewer_steps": [0.5], "guidance_off": []},
         "timing": {
             "block": 8,
+            "energy": False,
             "precision": f"{arguments.precision:g}%",
             "at_most": f"{arguments.at_most:g}s",
         },
