@@ -53,18 +53,19 @@ def share_out(
     if cores == "off":
         whole = [machine.cores for _ in used]
         return Shares({}, _threads(machine, whole, len(used), on_cpu=True) if on_cpu else None)
-    among = here
-    if cores == "auto":
-        dealt = _deal(_without_spare(machine.cores, here), here)
-    else:
-        among = here if cores * len(here) <= len(machine.cores) else used
-        if cores * len(among) > len(machine.cores):
-            raise TooFewCores(_too_few(machine, used, cores))
-        dealt = {name: share[:cores] for name, share in _deal(machine.cores, among).items()}
+    if cores != "auto" and cores * len(used) > len(machine.cores):
+        raise TooFewCores(_too_few(machine, used, cores))
+    enough_for_all = cores == "auto" or cores * len(here) <= len(machine.cores)
+    among = here if enough_for_all else used
+    dealt = _deal(machine.cores, among)
+    if cores != "auto":
+        dealt = {device: share[:cores] for device, share in dealt.items()}
+    elif not on_cpu:  # slots divide the whole machine
+        _keep_one_back(dealt)
     cpus = {d.id: tuple(sorted(c for core in dealt[d.id] for c in core.cpus)) for d in used}
     threads = _threads(machine, list(dealt.values()), len(among), on_cpu=on_cpu)
     summary = _summary([len(dealt[device.id]) for device in used])
-    if among is not here:
+    if not enough_for_all:
         summary += f" (too few for all {len(here)} devices: a sweep on others may get the same)"
     if len(machine.cores) < len(among):
         summary = f"{len(among)} devices share {len(machine.cores)} core(s)"
@@ -96,16 +97,17 @@ def _too_few(machine: Machine, used: Sequence[Device], cores: int) -> str:
     )
 
 
-def _without_spare(cores: Sequence[Core], devices: Sequence[Device]) -> Sequence[Core]:
-    """Return the cores less one that is kept back, if every device still gets two.
+def _keep_one_back(dealt: Mapping[str, list[Core]]) -> None:
+    """Take back one of the cores that were dealt out to GPUs, if every GPU still has two.
 
     It is for the dispatcher and whatever else runs here: where all cores measure, that would disturb one of
-    them. It is the first, which serves most interrupts. CPU slots divide the whole machine: nothing is kept
-    back.
+    them. A slow core if there is one, else the first, which serves most interrupts.
     """
-    if len(cores) > 2 * len(devices) and any(device.kind != "cpu" for device in devices):
-        return sorted(cores, key=lambda core: core.cpus)[1:]
-    return cores
+    sizes = list(map(len, dealt.values()))
+    if sum(sizes) > 2 * len(sizes):
+        largest = [share for share in dealt.values() if len(share) == max(sizes)]
+        spare = min((c for share in largest for c in share), key=lambda c: (not c.slow, c.cpus))
+        next(share for share in largest if spare in share).remove(spare)
 
 
 def _deal(cores: Sequence[Core], devices: Sequence[Device]) -> dict[str, list[Core]]:

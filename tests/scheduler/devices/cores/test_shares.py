@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import pytest
 from hypothesis import given
@@ -41,7 +41,7 @@ def shares(machine: Machine, devices: list[Device]) -> list[tuple[int, ...]]:
 
 def test_each_device_has_cores_of_its_own_and_one_is_kept_back() -> None:
     shared = share_out(plain(32), gpus(2), gpus(2), "auto")
-    assert [*shared.cpus.values()] == [tuple(range(1, 17)), tuple(range(17, 32))]
+    assert [*shared.cpus.values()] == [tuple(range(1, 16)), tuple(range(16, 32))]
     assert (shared.threads, shared.summary) == (15, "15 to 16 cores each")
 
 
@@ -90,7 +90,7 @@ def test_near_cpus_that_may_not_be_used_are_of_no_account() -> None:
 def test_fast_and_slow_cores_are_each_dealt_out_evenly() -> None:
     fast = tuple(Core((2 * n, 2 * n + 1)) for n in range(3))
     slow = tuple(Core((n,), slow=True) for n in range(6, 9))
-    assert shares(Machine(fast + slow), gpus(2)) == [(2, 3, 6, 7), (4, 5, 8)]
+    assert shares(Machine(fast + slow), gpus(2)) == [(0, 1, 2, 3), (4, 5, 7, 8)]
     assert shares(Machine(fast + slow), cpu_slots(2)) == [(0, 1, 2, 3, 6), (4, 5, 7, 8)]
 
 
@@ -199,6 +199,12 @@ def test_shares_are_disjoint_even_whole_and_the_same_for_all_sweeps(
     alone = share_out(machine, devices, some, "auto")
     assert alone.cpus == {device.id: shared.cpus[device.id] for device in some}
     assert alone.threads == shared.threads
+    # Nor does it meet those that name a number, as long as that is there for all.
+    number = data.draw(st.integers(1, 4))
+    if number * len(devices) <= len(machine.cores):
+        numbered = share_out(machine, devices, devices, number).cpus
+        for (one, cpus), (other, own) in product(numbered.items(), shared.cpus.items()):
+            assert one == other or set(cpus).isdisjoint(own)
 
 
 @given(machines(), device_lists(), st.integers(1, 30))
