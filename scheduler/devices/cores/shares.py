@@ -141,15 +141,21 @@ def _deal_alike(
     dealt: Mapping[str, list[Core]],
 ) -> None:
     """Give each device its number of cores: first those that are near to it, then of what is left."""
-    free = list(cores)
+    free = {core.cpus: core for core in cores}
     missing = dict(sizes)
-    for only_near in (True, False):
-        for device in devices:
-            choice = [c for c in free if not only_near or not device.near.isdisjoint(c.cpus)]
-            taken = _together(choice, missing[device.id])
-            missing[device.id] -= len(taken)
-            dealt[device.id].extend(taken)
-            free = [core for core in free if core not in taken]
+
+    def give(device: Device, choice: Collection[Core]) -> None:
+        for core in _together(choice, missing[device.id]):
+            missing[device.id] -= 1
+            dealt[device.id].append(core)
+            del free[core.cpus]
+
+    for device in devices:
+        if device.near:
+            give(device, [core for core in free.values() if not device.near.isdisjoint(core.cpus)])
+    for device in devices:
+        if missing[device.id]:
+            give(device, free.values())
 
 
 def _together(cores: Collection[Core], number: int) -> list[Core]:
