@@ -52,7 +52,7 @@ def call_by_call(context: EvaluationContext, block: Sequence[Samples]) -> None:
         for place in range(len(block)):
             samples = block[(place + number) % len(block)]
             before = context.meter.joules()
-            batch = generate(context, samples, context.batches()[0])
+            batch = generate(context, samples, context.batch(0))
             after = context.meter.joules()
             assert batch is not None, samples.failure
             samples.seconds.append(batch.seconds)
@@ -108,7 +108,7 @@ def device_times(context: EvaluationContext, block: Sequence[Samples], device: s
         )
         say(device_time=samples.configuration.label, **line)
     say(profiling_took=took)
-    after = [generate(context, block[0], context.batches()[0]) for _ in range(ROUNDS)]
+    after = [generate(context, block[0], context.batch(0)) for _ in range(ROUNDS)]
     seconds = statistics.median(batch.seconds for batch in after if batch is not None)
     before = statistics.median(block[0].seconds)
     say(baseline_after_profiling=seconds, against_before=seconds / before)
@@ -140,7 +140,7 @@ def main() -> int:
             context = session.context(settings, study)
             block = [Samples(BASELINE), Samples(Configuration.accelerated(accelerators))]
             for samples in block * 3:
-                generate(context, samples, context.batches()[0])
+                generate(context, samples, context.batch(0))
             for part in (call_by_call, stretches):
                 try:
                     part(context, block)

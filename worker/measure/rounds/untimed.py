@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from worker.errors import UnknownFigureError, WorkerError
@@ -18,6 +18,8 @@ T = TypeVar("T")
 _OF_ENERGY = ("energy_per_image", "mean_power", "idle_power")
 # how often a disturbed figure is measured before it is given up
 _ATTEMPTS = 3
+# share of a stretch's calls that the host may disturb: they take a third more, say, at idle power
+_MOST_DISTURBED = 0.1
 # The device's clock follows its power and heat, so one call is not enough: at least so many, and
 # until each configuration has computed for so long, but at most so many.
 _FEWEST_PROFILED = 3
@@ -36,7 +38,10 @@ def add_energy(context: EvaluationContext, block: Sequence[Samples]) -> None:
             if never is not None:
                 raise UnknownFigureError(never)
             samples.energy = _undisturbed(
-                context, samples, lambda call: energy.measure(context.meter.joules, call)
+                context,
+                samples,
+                lambda call: energy.measure(context.meter.joules, call),
+                most_on_host=_MOST_DISTURBED,
             )
         except UnknownFigureError as error:
             samples.absent |= dict.fromkeys(_OF_ENERGY, str(error))
@@ -78,18 +83,26 @@ def profile(
     """
     found = [DeviceTime(Samples(configuration)) for configuration in configurations]
     for item in found:
-        item.add(lambda samples: _call_again(context, samples).seconds)
+        item.add(lambda samples: _Calls(context, samples).another())
         item.seconds.clear()
     for _ in range(_MOST_PROFILED):
         for item in found:
-            item.add(lambda samples: _undisturbed(context, samples, device_time.device_seconds))
+            # kernels take as long whatever the host does in between
+            item.add(
+                lambda samples: _undisturbed(
+                    context, samples, device_time.device_seconds, most_on_host=1.0
+                )
+            )
         if all(item.is_settled for item in found):
             break
     return found
 
 
 def _undisturbed(
-    context: EvaluationContext, samples: Samples, take: Callable[[Callable[[], float]], T]
+    context: EvaluationContext,
+    samples: Samples,
+    take: Callable[[Callable[[], float]], T],
+    most_on_host: float,
 ) -> T:
     """Take a figure of calls of one configuration, again where something disturbed them.
 
@@ -97,47 +110,52 @@ def _undisturbed(
         context: the pipeline and its task.
         samples: of the configuration.
         take: given a function that calls once and returns the seconds, returns the figure.
+        most_on_host: share of the calls' time that the host may have disturbed.
 
     Raises:
         UnknownFigureError: it cannot be had, or was disturbed at every try.
     """
     disturbance = None
     for _ in range(_ATTEMPTS):
-        figure, disturbance = _take(context, samples, take)
+        calls = _Calls(context, samples)
+        figure = take(calls.another)
+        disturbance = calls.disturbance(most_on_host)
         if disturbance is None:
             return figure
     raise UnknownFigureError(disturbance)
 
 
-def _take(
-    context: EvaluationContext, samples: Samples, take: Callable[[Callable[[], float]], T]
-) -> tuple[T, str | None]:
-    """Return a figure of calls of one configuration, and what disturbed them, if anything did."""
-    disturbances = []
+@dataclass(frozen=True)
+class _Calls:
+    """Further calls of a configuration that was measured; its samples stay as they are."""
 
-    def call() -> float:
-        batch = _call_again(context, samples)
-        disturbances.append(batch.reading.spoiled)
+    context: EvaluationContext
+    samples: Samples
+    made: list[Batch] = field(default_factory=list)
+    """Without their images."""
+
+    def another(self) -> float:
+        """Make one more batch and return the seconds that it took.
+
+        Raises:
+            UnknownFigureError: this call fails, though others did not.
+        """
+        apart = Samples(self.samples.configuration)
+        try:
+            batch = generate(self.context, apart, self.context.batch(0))
+        except WorkerError as error:
+            raise UnknownFigureError(f"a further call failed: {error}") from error
+        self.samples.spent += apart.spent
+        if batch is None:
+            raise UnknownFigureError(f"a further call failed: {apart.failure}")
+        self.made.append(replace(batch, images=None))
         return batch.seconds
 
-    figure = take(call)
-    # a figure may be waited for beyond the last call, and somebody may have come then
-    disturbances.append(context.meter.stop().spoiled)
-    return figure, next(filter(None, disturbances), None)
-
-
-def _call_again(context: EvaluationContext, samples: Samples) -> Batch:
-    """Make one more batch with a configuration that was measured; its samples stay as they are.
-
-    Raises:
-        UnknownFigureError: this call fails, though others did not.
-    """
-    apart = Samples(samples.configuration)
-    try:
-        batch = generate(context, apart, context.batch(0))
-    except WorkerError as error:
-        raise UnknownFigureError(f"a further call failed: {error}") from error
-    samples.spent += apart.spent
-    if batch is None:
-        raise UnknownFigureError(f"a further call failed: {apart.failure}")
-    return batch
+    def disturbance(self, most_on_host: float) -> str | None:
+        """Return what disturbed the calls on the device, or on the host for longer than may be."""
+        # a figure may be waited for beyond the last call, and somebody may have come then
+        on_device = [self.context.meter.stop().spoiled, *(it.reading.spoiled for it in self.made)]
+        on_host = [it for it in self.made if it.host.spoiled is not None]
+        share = sum(it.seconds for it in on_host) / sum(it.seconds for it in self.made)
+        reasons = [*on_device, on_host[0].host.spoiled if share > most_on_host else None]
+        return next(filter(None, reasons), None)

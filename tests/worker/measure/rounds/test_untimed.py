@@ -1,6 +1,8 @@
 """What is measured after the timed rounds: taken again where disturbed, absent with the reason."""
 
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -8,8 +10,10 @@ from tests.helpers.tiny_task import NO_CONTROLS, measure, read, value
 from worker.errors import OutOfMemoryError, UnknownFigureError
 from worker.measure import session, task
 from worker.measure.rounds import untimed
+from worker.measure.rounds.call import Batch
 from worker.metrics import device_time, energy
 from worker.metrics.device import Meter, Reading
+from worker.metrics.host import HostMeter, HostReading
 from worker.results.device_time import FIGURES as OF_DEVICE_TIME
 
 FIGURES = ["energy_per_image", "mean_power", "idle_power"]
@@ -82,6 +86,37 @@ def test_energy_that_stays_disturbed_is_absent(measured):
         assert row["absent"][name] == "another process used the GPU (pid 1)"
 
 
+WAITED = HostReading(spoiled="waited for a core (30%)")
+FOREIGN = Reading(spoiled="another process used the GPU (pid 1)")
+
+
+def test_energy_under_load_on_the_host_is_absent(measured, monkeypatch):
+    monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: WAITED)
+    assert measured(CountingMeter)["absent"]["energy_per_image"] == WAITED.spoiled
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "most_on_host", "reason"),
+    [
+        ([], 0.1, None),
+        ([{"host": WAITED}], 0.1, None),
+        ([{"host": WAITED}] * 3, 0.1, WAITED.spoiled),
+        # the kernels of a profile take as long
+        ([{"host": WAITED}] * 3, 1.0, None),
+        ([{"reading": FOREIGN}], 0.1, FOREIGN.spoiled),
+        ([{"reading": FOREIGN}], 1.0, FOREIGN.spoiled),
+    ],
+)
+def test_a_call_in_ten_may_wait_for_a_core_and_none_shares_the_device(
+    disturbed, most_on_host, reason
+):
+    quiet = Batch(None, 1.0, Reading(), HostReading(), None)
+    calls = untimed._Calls(SimpleNamespace(meter=Meter("cpu")), None)
+    calls.made.extend([quiet] * (20 - len(disturbed)))
+    calls.made.extend(replace(quiet, **it) for it in disturbed)
+    assert calls.disturbance(most_on_host) == reason
+
+
 def test_a_further_call_that_does_not_fit_takes_nothing_from_what_was_measured(
     measured, monkeypatch
 ):
@@ -130,6 +165,12 @@ def profiled(monkeypatch):
 def newest(path):
     """Return the rows that count, by their labels: of two of the same, the later one."""
     return {row["label"]: row for row in read(path) if "label" in row}
+
+
+def test_load_on_the_host_does_not_touch_device_time(tmp_path, profiled, monkeypatch):
+    monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: WAITED)
+    measure(tmp_path / "t.jsonl", **CALL)
+    assert value(newest(tmp_path / "t.jsonl")["DeepCache 2/0"], "speedup_device") > 0
 
 
 def test_device_time_comes_last_and_is_added_to_the_rows(tmp_path, profiled):
