@@ -4,7 +4,8 @@ Load that is there now and then hits one arm's call and not the other's, and a h
 than one that is not. By simulation (benchmarks/disturbed_rounds.py; load half of the time, in turns of
 5 s, that slows the one arm by 1.6 and the other by 1.2) leaving out disturbed rounds takes the error
 from 12 % to 7 %, and with load for a fifth of the time from 1.2 % to 0.2 %. A round is left out for
-what was read of host and device, never for the time that it took, so no arm is favoured.
+what was read of host and device, not for the time that it took (but where that is three times as
+long as usual), so no arm is favoured.
 """
 
 from __future__ import annotations

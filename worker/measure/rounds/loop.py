@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable, Sequence
+from statistics import median
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
-from worker.measure.rounds.call import generate
+from worker.measure.rounds.call import Batch, generate
 from worker.measure.rounds.ending import Ending
 from worker.measure.rounds.garbage_collection import no_garbage_collection
 from worker.measure.rounds.orders import Orders
@@ -17,6 +18,9 @@ from worker.types import Tensor
 
 # how often a disturbed batch is timed before its time is taken as it is
 _ATTEMPTS = 3
+# times the median of the arm's batches
+_FAR_LONGER = 3.0
+_FEWEST_TO_COMPARE = 3
 
 
 def run_rounds(
@@ -83,20 +87,33 @@ def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> 
     # what disturbed the last batch at every try will not be gone by trying this one again
     stays = bool(samples.spoiled) and samples.spoiled[-1] is not None
     for _ in range(0 if stays else _ATTEMPTS - 1):
-        if batch is None or batch.spoiled is None:
+        spoiled = None if batch is None else _spoiled(batch, samples)
+        if spoiled is None:
             break
-        samples.retaken.append(batch.spoiled)
+        samples.retaken.append(spoiled)
         batch = generate(context, samples, indices)
     if batch is None:
         return None
+    samples.spoiled.append(_spoiled(batch, samples))
     samples.seconds.append(batch.seconds)
     samples.readings.append(batch.reading)
     samples.hosts.append(batch.host)
-    samples.spoiled.append(batch.spoiled)
     samples.images += len(indices)
     if batch.peak_memory is not None:
         samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
     return batch.images
+
+
+def _spoiled(batch: Batch, samples: Samples) -> str | None:
+    """Return why a batch's time does not count.
+
+    No counter tells of a worker on a GPU that was stopped by a signal, nor of a virtual machine
+    that was frozen. But no call of the same work takes three times as long by itself.
+    """
+    if batch.spoiled is not None or len(samples.seconds) < _FEWEST_TO_COMPARE:
+        return batch.spoiled
+    times = batch.seconds / median(samples.seconds)
+    return f"took far longer than usual ({times:.0f} times)" if times > _FAR_LONGER else None
 
 
 def _score(
