@@ -6,11 +6,11 @@ each thread was ready and had no core (schedstat), how long the hypervisor ran o
 (steal, /proc/stat), how long a cgroup's quota held us back (cpu.stat). All of it is read before and
 after a stretch, never within. What a kernel does not tell is not known, and disturbs nothing.
 
-One thing no kernel counts: a core that is slower than it was, because what runs on its other hyperthread
-(of another virtual machine, say), in its caches, or in the next room's heat takes a part of it. On
-a rented H200 the same 20,000 kernel launches took from 0.29 to 0.47 s without any wait or steal, and
-a loop of a millisecond right before and after them told which (correlation 0.84). So such a loop is
-timed at both ends, and held against the fastest that were seen.
+One thing no kernel counts: a core that is slower than it was, because it is hot, or because something
+uses its caches or its other hyperthread (another virtual machine, say). On a rented H200 the same
+20,000 kernel launches took from 0.29 to 0.47 s with next to no steal, and a loop of a millisecond
+right before and after them told which (correlation 0.84). So such a loop is timed at both ends, and
+held against the fastest that were seen.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-# of the stretch: a figure that is good to 2 % can bear half of that. Alone, a thread that computes
-# waits for 0.0 to 0.3 % of its time (kernel threads); beside another one on its core for half of it
+from worker.metrics.kernel_counters import quotas, read, suspended, throttled, ticks, waits
+
+# of the stretch: a figure that is good to 2 % can bear half of that. On an idle machine a thread that
+# launches kernels waited for at most 0.02 % of its time, beside another one on its core for half of it
 _TOLERATED_SHARE = 0.01
 # seconds: no more than kernel threads take now and then, and less than one turn of a neighbour (3 ms)
 _TOLERATED_SECONDS = 0.001
@@ -36,15 +38,13 @@ _COMPUTING_SHARE = 0.1
 # steal is counted in whole ticks: a single one may be a tenth of one
 _FEWEST_TICKS = 2
 
-# turns of a loop that takes about a millisecond
+# turns of a loop that takes about half a millisecond
 _PROBE_TURNS = 30_000
-# how much longer than usual the loop may take. A core whose other hyperthread is busy takes 1.3 to 2
-# times as long; the loop by itself varies by some percent
+# how much longer than usual the loop may take. On that H200 it took twice as long now and then; where
+# it kept to 1.2 at both ends, launches spread by 4 % in place of 12 %, and a lower limit gained nothing
 _TOLERATED_SLOWNESS = 1.2
 # loops that are looked back on; the fastest tenth of them is as fast as the core can be
 _PROBES = 200
-
-_CGROUPS = ("", "unified", "cpu", "cpu,cpuacct")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class HostMeter:
     ) -> None:
         self._computes = computes
         self._proc = proc
-        self._quotas = list(_quotas(proc, cgroups))
+        self._quotas = list(quotas(proc, cgroups))
         self._before = Counted()
         self._probes: deque[float] = deque(maxlen=_PROBES)
 
@@ -141,10 +141,10 @@ class HostMeter:
             all_ran=time.process_time(),
             involuntary=used.ru_nivcsw,
             faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt,
-            suspended=_suspended(),
+            suspended=suspended(),
             threads=dict(self._threads()),
-            ticks=ticks(_read(self._proc / "stat"), os.sched_getaffinity(0)),
-            throttled=_sum_known(throttled(_read(path)) for path in self._quotas),
+            ticks=ticks(read(self._proc / "stat"), os.sched_getaffinity(0)),
+            throttled=_sum_known(throttled(read(path)) for path in self._quotas),
             slowness=slowness,
         )
 
@@ -155,7 +155,7 @@ class HostMeter:
         except OSError:
             return
         for thread in ids:
-            waited = waits(_read(own / thread / "schedstat"))
+            waited = waits(read(own / thread / "schedstat"))
             if waited is not None:
                 yield int(thread), waited
 
@@ -239,89 +239,6 @@ def kind_of(spoiled: str) -> str:
     return spoiled.partition(" (")[0]
 
 
-def waits(schedstat: str | None) -> tuple[float, float] | None:
-    """Return how long a thread was on a core, and how long it was ready and had none, in seconds.
-
-    Args:
-        schedstat: the text of its ``schedstat``: two times in nanoseconds, and how often it ran. A
-            kernel that does not count says that it never ran.
-    """
-    words = (schedstat or "").split()
-    if len(words) < 3 or not all(map(str.isdigit, words)) or words[2] == "0":
-        return None
-    return int(words[0]) / 1e9, int(words[1]) / 1e9
-
-
-def ticks(stat: str | None, cores: set[int]) -> tuple[int, int] | None:
-    """Return the ticks that some cores computed, and those that a hypervisor took from them.
-
-    Args:
-        stat: the text of ``/proc/stat``: of each core user, nice, system, idle, iowait, irq, softirq
-            and steal, then what is in the first two already.
-        cores: their numbers.
-    """
-    busy = stolen = 0
-    for line in (stat or "").splitlines():
-        name, _, rest = line.partition(" ")
-        core, words = name.removeprefix("cpu"), rest.split()
-        if core.isdigit() and int(core) in cores:
-            if len(words) < 8 or not all(map(str.isdigit, words)):
-                return None
-            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, words[:8])
-            busy += user + nice + system + irq + softirq
-            stolen += steal
-    return (busy, stolen) if busy else None
-
-
-def throttled(cpu_stat: str | None) -> float | None:
-    """Return the seconds that a quota has held a control group back, summed over cores.
-
-    Args:
-        cpu_stat: the text of its ``cpu.stat``, of version 2 or 1.
-    """
-    units = {"throttled_usec": 1e6, "throttled_time": 1e9}
-    for line in (cpu_stat or "").splitlines():
-        name, _, value = line.partition(" ")
-        if name in units and value.strip().isdigit():
-            return int(value) / units[name]
-    return None
-
-
-def _quotas(proc: Path, cgroups: Path) -> Iterator[Path]:
-    """Yield the ``cpu.stat`` of our control groups and of those above them: each may have a quota.
-
-    In a container the path may be the one that is seen from outside; what is there then is the
-    container's own group, in place of the root.
-    """
-    found = set()
-    for line in (_read(proc / "self/cgroup") or "").splitlines():
-        controllers, _, path = line.partition(":")[2].partition(":")
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        group = Path(path.lstrip("/"))
-        for mounted in _CGROUPS:
-            for at in (group, *group.parents):
-                file = (cgroups / mounted / at / "cpu.stat").resolve()
-                if file not in found and throttled(_read(file)) is not None:
-                    found.add(file)
-                    yield file
-
-
 def _sum_known(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) if known else None
-
-
-def _suspended() -> float | None:
-    """Return for how long the machine has slept: the one clock goes on then, the other stands."""
-    try:
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
-    except OSError:
-        return None
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text("ascii")
-    except (OSError, ValueError):
-        return None

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.metrics import host
-from worker.metrics.host import Counted, HostMeter, judge, kind_of, throttled, ticks, waits
+from worker.metrics.host import Counted, HostMeter, judge, kind_of
+from worker.metrics.kernel_counters import throttled, ticks, waits
 
 
 @pytest.fixture
