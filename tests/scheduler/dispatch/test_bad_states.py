@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import select
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ from scheduler.storage.paths import SweepPaths
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
 from scheduler.views.tables import closing
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import PATIENCE, SweepRunner
 
 OVERWRITES = b'0e-"{}[\n\\\0\xff '  # what turns JSON into other JSON, or into none
 
@@ -57,9 +58,12 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SweepRunner:
     runner.write(script, devices={"cpu_slots": 1})
     running = runner.start()
     gate = runner.reach_gate("c")
+    running.wait_for("b: failed for good")  # the one at the gate is started before b is judged
     running.kill()
+    supervisor = os.pidfd_open(runner.attempt("c")["supervisor"])
     gate()
-    runner.wait_for_end_of_attempt("c")
+    assert select.select([supervisor], [], [], PATIENCE)[0]  # it ends a little after the attempt
+    os.close(supervisor)
     return runner
 
 

@@ -23,7 +23,7 @@ from scheduler.dispatch.judgement import judge_attempt
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import AT_REST, SweepRunner
 
 Mount = Callable[..., None]
 
@@ -205,10 +205,10 @@ def test_a_sweep_that_is_paused_can_be_left_and_resumed(runner: SweepRunner, mou
 
 def test_folders_removed_in_mid_run_are_made_again_and_cost_nothing(runner: SweepRunner) -> None:
     script = {"a": ["gate; ok", "ok"], "b": "ok"}
-    runner.write(script, devices={"cpu_slots": 1}, retries={"max_attempts": 1})
+    runner.write(script, devices={"cpu_slots": 1}, retries={"max_attempts": 1}, limits=AT_REST)
     running = runner.start()
     open_gate = runner.reach_gate("a")
-    runner.wait_for_journal("attempt_started", "a")  # after that it writes nothing by itself
+    running.wait_for("a: attempt 1 started")
     shutil.rmtree(runner.paths.logs)
     shutil.rmtree(runner.paths.checkpoints)
     open_gate()

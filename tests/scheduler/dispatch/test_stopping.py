@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import AT_REST, SweepRunner
 
 
 def alive(pid: int) -> bool:
@@ -249,9 +249,10 @@ def test_an_attempt_of_a_task_no_longer_in_the_sweep_is_left_alone(runner: Sweep
 def test_a_dispatcher_whose_lock_file_was_removed_leaves_the_sweep_to_the_next(
     runner: SweepRunner,
 ) -> None:
-    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1}, limits=AT_REST)
     first = runner.start()
     open_gate = runner.reach_gate("a")
+    first.wait_for("a: attempt 1 started")
     runner.paths.lock.unlink()
     second = runner.start()
     second.wait_for("a: attempt 1 still runs on cpu:0; taken over")
@@ -265,9 +266,10 @@ def test_a_dispatcher_whose_lock_file_was_removed_leaves_the_sweep_to_the_next(
 
 
 def test_a_dispatcher_that_lost_the_sweep_stops_nothing_of_it(runner: SweepRunner) -> None:
-    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1}, limits=AT_REST)
     first = runner.start()
     open_gate = runner.reach_gate("a")
+    first.wait_for("a: attempt 1 started")
     runner.paths.lock.unlink()
     second = runner.start()
     second.wait_for("a: attempt 1 still runs on cpu:0; taken over")
@@ -282,9 +284,10 @@ def test_a_dispatcher_that_lost_the_sweep_stops_nothing_of_it(runner: SweepRunne
 
 def test_the_next_has_the_sweep_by_its_own_reading_of_the_file(runner: SweepRunner) -> None:
     script = {"a": ["gate; ok", "ok"], "b": "ok"}
-    runner.write(script, devices={"cpu_slots": 1})
+    runner.write(script, devices={"cpu_slots": 1}, limits=AT_REST)
     first = runner.start()
     runner.reach_gate("a")
+    first.wait_for("a: attempt 1 started")
     runner.paths.lock.unlink()
     runner.write(script, devices={"cpu_slots": 1}, worker={"args": {"lr": 1}})
     second = runner.start()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.views.running_sweep import CHANGED, NEW, REMOVED, full_disk
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import AT_REST, SweepRunner
 
 SLOTS = {"devices": {"cpu_slots": 1}}
 
@@ -194,9 +194,10 @@ def test_a_dispatcher_that_runs_is_seen(
 
 
 def test_one_that_is_known_by_its_lock_alone_is_seen_too(runner: SweepRunner) -> None:
-    runner.write({"a": "gate; ok"})
+    runner.write({"a": "gate; ok"}, limits=AT_REST)
     running = runner.start()
     open_gate = runner.reach_gate("a")
+    running.wait_for("a: attempt 1 started")
     without_a_journal(runner)
     with_an_unsigned_lock(runner)
     assert runner.status()["dispatcher"] == {"pid": None, "since": None}
