@@ -23,13 +23,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from worker.errors import UnknownFigureError
 from worker.measure.context import EvaluationContext
 from worker.measure.rounds import untimed
 from worker.measure.rounds.call import generate
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
-from worker.metrics import device_time
+from worker.metrics import device_time, energy
 from worker.metrics.device import choose_device
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
@@ -71,18 +72,22 @@ def call_by_call(context: EvaluationContext, block: Sequence[Samples]) -> None:
 
 
 def stretches(context: EvaluationContext, block: Sequence[Samples]) -> None:
-    """Measure energy as the worker does, twice."""
+    """Measure energy as the worker does, twice; where it would do so again, say why, and go on."""
     for _ in range(2):
-        untimed.add_energy(context, block)
         for samples in block:
-            line: dict[str, Any] = {"absent": samples.absent.get("energy_per_image")}
-            if energy := samples.energy:
+            calls = untimed.FurtherCalls(context, samples)
+            try:
+                found = energy.measure(context.meter.joules, calls.another)
+            except UnknownFigureError as error:
+                line: dict[str, Any] = {"absent": context.meter.why_no_energy() or str(error)}
+            else:
                 line = {
-                    "joules_per_image": energy.joules / energy.calls,
-                    "watts": energy.joules / energy.seconds,
-                    "idle_watts": energy.idle_watts,
-                    "calls": energy.calls,
-                    "seconds": energy.seconds / energy.calls,
+                    "joules_per_image": found.joules / found.calls,
+                    "watts": found.joules / found.seconds,
+                    "idle_watts": found.idle_watts,
+                    "calls": found.calls,
+                    "seconds": found.seconds / found.calls,
+                    "disturbed": calls.disturbance(most_on_host=0.1),
                 }
             say(way="one stretch", configuration=samples.configuration.label, **line)
 

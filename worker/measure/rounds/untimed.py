@@ -83,7 +83,7 @@ def profile(
     """
     found = [DeviceTime(Samples(configuration)) for configuration in configurations]
     for item in found:
-        item.add(lambda samples: _Calls(context, samples).another())
+        item.add(lambda samples: FurtherCalls(context, samples).another())
         item.seconds.clear()
     for _ in range(_MOST_PROFILED):
         for item in found:
@@ -117,7 +117,7 @@ def _undisturbed(
     """
     disturbance = None
     for _ in range(_ATTEMPTS):
-        calls = _Calls(context, samples)
+        calls = FurtherCalls(context, samples)
         figure = take(calls.another)
         disturbance = calls.disturbance(most_on_host)
         if disturbance is None:
@@ -126,7 +126,7 @@ def _undisturbed(
 
 
 @dataclass(frozen=True)
-class _Calls:
+class FurtherCalls:
     """Further calls of a configuration that was measured; its samples stay as they are."""
 
     context: EvaluationContext

@@ -111,7 +111,7 @@ def test_a_call_in_ten_may_wait_for_a_core_and_none_shares_the_device(
     disturbed, most_on_host, reason
 ):
     quiet = Batch(None, 1.0, Reading(), HostReading(), None)
-    calls = untimed._Calls(SimpleNamespace(meter=Meter("cpu")), None)
+    calls = untimed.FurtherCalls(SimpleNamespace(meter=Meter("cpu")), None)
     calls.made.extend([quiet] * (20 - len(disturbed)))
     calls.made.extend(replace(quiet, **it) for it in disturbed)
     assert calls.disturbance(most_on_host) == reason
