@@ -157,6 +157,19 @@ def test_a_bad_file(
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.parametrize("value", [".nan", "[1, {a: -.inf}]", "9" * 400, "!mine x", "!!set {x}"])
+def test_what_is_no_data_in_a_search_section_is_said_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], value: str
+) -> None:
+    """The worker is not asked about the rest of it."""
+    sweep = tmp_path / "s.yaml"
+    tiny = "{pipe: [TINY_SD15], sched: [DDIM], steps: [4]}"
+    sweep.write_text(f"matrix: {tiny}\ndevices: {{cpu_slots: 1}}\nsearch:\n  max_loss: {value}\n")
+    assert scheduler([str(sweep), "--dry-run"]) == 2
+    (said,) = capfd.readouterr().err.splitlines()
+    assert "s.yaml: line 4: search.max_loss" in said
+
+
 def test_all_places_that_read_yaml_are_tried() -> None:
     """Whatever else begins to read YAML belongs in the table above."""
     readers = subprocess.run(

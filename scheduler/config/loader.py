@@ -102,6 +102,14 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     return {k: v for k, v in content.items() if not k.startswith("x-")}, problems
 
 
+def _has_unusable(content: object) -> bool:
+    """Say whether something in the data could not be read; the reader has said what."""
+    if isinstance(content, dict | list):
+        parts = content.values() if isinstance(content, dict) else content
+        return any(_has_unusable(part) for part in parts)
+    return isinstance(content, strict_yaml.Unusable)
+
+
 class _Reader:
     """Expands the matrix and checks what the types alone do not say, collecting every problem."""
 
@@ -126,7 +134,8 @@ class _Reader:
         check = tuple(model.worker.check) if model.worker.check else None
         if command == plain.DEFAULT_COMMAND and check is None:
             check = plain.DEFAULT_CHECK
-        if not self._worker_known:
+        # of a search section with a hole the worker would say what is not so
+        if not self._worker_known or _has_unusable(model.search):
             check = None
         return plain.Sweep(
             name=self._name,
