@@ -115,7 +115,7 @@ class Process:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            bufsize=0,  # no line waits in a buffer where select does not see it
         )
         self.seconds: list[list[float]] = []
         """Medians of each turn, a list for each phase: before the profile, after it, after another."""
@@ -128,8 +128,7 @@ class Process:
             TimeoutError: there is none in time, or the process has ended.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(order + "\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(f"{order}\n".encode())
         return self.answer()
 
     def answer(self) -> Any:
