@@ -6,7 +6,9 @@ Timings are simulated: noise, calls that come late, drift, neighbours, as on rea
 speed-up is known. The first table: a fixed number of rounds; rounds until a precision is reached by
 the project's rule (worker/results/stopping.py); and by a naive rule that looks at the plain interval
 after every round and stops when it is narrow. Coverage should be 95 % and more. The second: how many
-rounds other estimators need for the same standard error. About a minute on one core.
+rounds other estimators need for the same standard error. The third: how often a candidate is called
+faster or slower than the baseline, with the null arm as a judge and by its own interval alone. About
+a minute on one core.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from worker.results.statistics import Estimate, speedup  # noqa: E402  (the folder above first)
+from worker.results.null_arm import NullArm  # noqa: E402  (the folder above must come first)
+from worker.results.row import MEASURED, Figures, Measurement, metric  # noqa: E402
+from worker.results.statistics import Estimate, speedup  # noqa: E402
 from worker.results.stopping import StoppingRule  # noqa: E402
 
 Array = NDArray[np.float64]
@@ -185,6 +189,31 @@ def errors(model: Callable[[Random, int], Pair], times: int, rounds: int) -> dic
     return {name: math.sqrt(total / times) for name, total in squares.items()}
 
 
+def told(rule: Rule, true: float, times: int) -> tuple[float, float]:
+    """Return how often a candidate is told from the baseline: with a null arm, and without."""
+    random = np.random.default_rng(0)
+    counts = [0, 0]
+    for _ in range(times):
+        null, found = (_measured(rule, random, factor) for factor in (1.0, true))
+        judges = NullArm(null, None), NullArm(None, None, "left out")
+        row = Measurement(
+            role="candidate",
+            label="candidate",
+            configuration={},
+            status=MEASURED,
+            metrics=[metric("speedup", found.value, "×", "higher", low=found.low, high=found.high)],
+            samples=Figures(),
+        )
+        for place, judge in enumerate(judges):
+            counts[place] += judge.speed(row) != "cannot tell"
+    return counts[0] / times, counts[1] / times
+
+
+def _measured(rule: Rule, random: Random, true: float) -> Estimate:
+    baseline, candidate = noise(0.02)(random, MOST)
+    return rule.stop(baseline, candidate * TRUE_SPEEDUP / true)[0]
+
+
 def main() -> int:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -204,6 +233,11 @@ def main() -> int:
         ours, *others = errors(model, times, 40).items()
         shown = (f"{other} {40 * (error / ours[1]) ** 2:4.0f}" for other, error in others)
         print(f"{name:<{width}}  ±{1.96 * ours[1]:.1%}", *shown, sep="  ", flush=True)
+    print("\ntold from the baseline (noise of 2 %): with a null arm, by its own interval alone")
+    for rule in (RULES[0], RULES[2]):
+        for true in (1.0, 1.01, 1.03, 1.05):
+            judged, alone = told(rule, true, times)
+            print(f"{rule.name:<10} truly {true:.2f}×  {judged:6.1%} {alone:6.1%}", flush=True)
     return 0
 
 

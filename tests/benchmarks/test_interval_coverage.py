@@ -48,3 +48,10 @@ def test_neighbours_cost_estimators_that_do_not_pair_many_times_the_rounds(simul
     found = simulation.errors(simulation.MODELS["host of two speeds, 10 calls"], 200, 40)
     ours = found.pop("middle half of ratios")
     assert min(found.values()) > 3 * ours
+
+
+def test_the_null_arm_keeps_chance_from_being_called_a_difference(simulation):
+    rule = simulation.Rule("", None)
+    judged, alone = simulation.told(rule, 1.0, TIMES)
+    assert judged < 0.02 < alone
+    assert simulation.told(rule, 1.1, 100) == (1, 1)
