@@ -58,3 +58,13 @@ def renamed(part: str, name: str) -> Change:
 def written(name: str, content: bytes) -> Change:
     """Return what writes a file."""
     return lambda folder: (folder / name).write_bytes(content)
+
+
+def black(folder: Path) -> None:
+    """Let the autoencoder decode everything to black."""
+    from diffusers import AutoencoderKL
+
+    vae = AutoencoderKL.from_pretrained(folder / "vae")
+    vae.decoder.conv_out.weight.data.zero_()
+    vae.decoder.conv_out.bias.data.fill_(-5.0)
+    vae.save_pretrained(folder / "vae")

@@ -10,8 +10,10 @@ from typing import Protocol
 from worker.accelerators.compose import Accelerated
 from worker.measure.integrity import IntegrityCheck
 from worker.measure.memory import Memory
+from worker.measure.rounds.caption_match import CaptionMatch
 from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
+from worker.metrics.clip import scores
 from worker.metrics.device import Meter
 from worker.metrics.fid import Fid
 from worker.metrics.host import HostMeter
@@ -61,12 +63,11 @@ class AcceleratedPipeline:
 class Scorer(Protocol):
     """What scores images against captions."""
 
-    def score(self, images: Tensor, captions: Tensor) -> list[float]:
-        """Return one score for each image.
+    def embed(self, images: Tensor) -> Tensor:
+        """Return one unit vector for each image, shape [n, width].
 
         Args:
             images: a tensor of shape [n, 3, height, width], values from 0 to 1.
-            captions: the scorer's embedding of each image's caption, shape [n, width].
         """
 
 
@@ -81,6 +82,8 @@ class QualityMetrics:
     """None where its weights were not given."""
     fid: Fid | None = None
     """None where its weights were not given, or there are too few images for it."""
+    caption_match: CaptionMatch | None = None
+    """Of the baseline's images. None where the model or the scorer is untrained by design."""
 
     def score(self, samples: Samples, images: Tensor, prompts: Sequence[int]) -> None:
         """Add what the images say by themselves to a configuration's samples.
@@ -90,7 +93,10 @@ class QualityMetrics:
             images: a tensor of shape [n, 3, height, width], values from 0 to 1.
             prompts: the number of each image's prompt.
         """
-        samples.clip += self.scorer.score(images, self.captions[list(prompts)])
+        embedded = self.scorer.embed(images)
+        samples.clip += scores(embedded, self.captions[list(prompts)])
+        if self.caption_match is not None and samples.configuration.role == "baseline":
+            self.caption_match.add(embedded, prompts)
         if self.fid is not None:
             samples.features.append(self.fid.features(images))
 

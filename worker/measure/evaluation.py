@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from worker.errors import PipelineFailsError, first_line
 from worker.measure.context import EvaluationContext
 from worker.measure.memory import must_fit
+from worker.measure.rounds import worthless
 from worker.measure.rounds.call import fitting, generate
 from worker.measure.rounds.loop import run_rounds
 from worker.measure.rounds.untimed import add_energy
@@ -45,12 +46,12 @@ def evaluate(
         progress: called after every round with what has been done, in a few words.
 
     Returns:
-        Samples for each configuration. One that failed (it ran out of memory, or its images contain
-        NaN or Inf) is marked and measured no further.
+        Samples for each configuration. One that failed (it ran out of memory, or its images are worth
+        nothing) is marked.
 
     Raises:
         OutOfMemoryError: the baseline itself does not fit, or its images' scores do not.
-        NonFiniteImagesError: the baseline's own images contain NaN or Inf.
+        WorthlessImagesError: the baseline's own images are worth nothing.
         PipelineFailsError: the model's parts, or its noise scheduler's configuration, do not work.
         WorkerError: an accelerator left something behind.
     """
@@ -66,6 +67,7 @@ def evaluate(
     for samples in block[1:]:
         _warm_up(context, samples)
     run_rounds(context, block, progress)
+    worthless.mark(block, progress)
     add_energy(context, block)
     _check_unchanged(context, baseline)
     return block

@@ -179,6 +179,8 @@ def _against(samples: Samples, baseline: Samples, precision: float | None) -> It
 def _quality(samples: Samples) -> Iterator[Metric]:
     if samples.clip:
         yield metric("images_scored", len(samples.clip), "", None)
+    if samples.contrast.blank:
+        yield metric("images_without_contrast", samples.contrast.blank, "", "lower")
     yield from _mean_with_interval("clip_score", samples.clip, "", better="higher")
     yield from _mean_with_interval("psnr", samples.psnr, "dB", better="higher")
     yield from _mean_with_interval("ssim", samples.ssim, "", better="higher")

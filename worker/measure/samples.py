@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from worker.metrics.contrast import Contrast
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
 from worker.metrics.host import HostReading
@@ -46,6 +47,8 @@ class Samples:
     lpips: list[float] = field(default_factory=list)
     features: list[Tensor] = field(default_factory=list)
     """FID's features of the images, batch by batch, each of shape [batch, 2048]."""
+    contrast: Contrast = field(default_factory=Contrast)
+    """What the images show; untouched where no quality is measured."""
     images: int = 0
     """Images of the timed batches."""
     energy: Energy | None = None

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from worker.measure.context import AcceleratedPipeline, EvaluationContext, QualityMetrics
 from worker.measure.memory import Memory, must_fit
+from worker.measure.rounds.caption_match import CaptionMatch
 from worker.measure.settings import MeasurementSettings
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
@@ -115,7 +116,13 @@ class Session:
         enough = len(prompts) >= FEWEST_IMAGES
         if settings.fid is not None and enough and self._fid is None:
             self._fid = Fid(settings.fid, self._device)
-        return QualityMetrics(self._scorer, captions, self._lpips, self._fid if enough else None)
+        return QualityMetrics(
+            self._scorer,
+            captions,
+            self._lpips,
+            self._fid if enough else None,
+            None if settings.is_untrained else CaptionMatch(captions),
+        )
 
     def _load_pipeline(self, settings: MeasurementSettings) -> tuple[AcceleratedPipeline, Memory]:
         if self._pipeline is None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from worker.config.settings import PipelineSettings, Timing
+from worker.models.sources import has_random_weights
 from worker.models.task import Task
 from worker.search.plan import captions_source, guidance_scale
 from worker.search.section import Search
@@ -60,6 +61,12 @@ class MeasurementSettings:
     seed: int
     pipeline: PipelineSettings
     timing: Timing
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the model or its scorer has random weights by design, so that scores mean nothing."""
+        parts = (self.source, self.clip[0].removeprefix("local-dir:") if self.clip else "")
+        return self.weights != "pretrained" or any(map(has_random_weights, parts))
 
     def as_json(self, prompts: Sequence[str]) -> dict[str, object]:
         """Return the settings as they stand in a row, with a digest of them and of the prompts.

@@ -12,8 +12,8 @@ from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import evaluate
 from worker.measure.kept import is_precise_enough
 from worker.measure.memory import must_fit
-from worker.measure.rounds.call import NonFiniteImagesError
 from worker.measure.rounds.untimed import profile
+from worker.measure.rounds.worthless import WorthlessImagesError
 from worker.measure.samples import Samples
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
@@ -24,7 +24,7 @@ from worker.models.suitability import denoiser_config
 from worker.results import device_time, environment
 from worker.results.file import ResultsFile
 from worker.results.frontier import frontier
-from worker.results.row import NON_FINITE, OUT_OF_MEMORY, Measurement, Row, read_rows
+from worker.results.row import OUT_OF_MEMORY, Measurement, Row, read_rows
 from worker.results.summary import Summary, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
@@ -238,11 +238,11 @@ class TaskRun:
         start = time.monotonic()
         try:
             measured = evaluate(context, block, lambda done: self._say(f"  {done}"))
-        except (OutOfMemoryError, NonFiniteImagesError) as error:
+        except (OutOfMemoryError, WorthlessImagesError) as error:
             if not study.name:
                 raise
             # the task itself is measured; that this study cannot be is its result
-            failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else NON_FINITE
+            failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else error.status
             measured = [Samples(item, failure=failure) for item in block]
         self._seconds_evaluating += time.monotonic() - start
         self._seconds_in_pipeline += sum(samples.spent for samples in measured)

@@ -78,12 +78,11 @@ class ClipScorer:
             ]
             return torch.cat(parts)
 
-    def score(self, images: Tensor, captions: Tensor) -> list[float]:
-        """Return the score of each image against its caption.
+    def embed(self, images: Tensor) -> Tensor:
+        """Return one unit vector for each image: a tensor of shape [n, width].
 
         Args:
             images: a tensor of shape [n, 3, height, width], values from 0 to 1.
-            captions: what ``encode`` gave for them, shape [n, width].
         """
         import torch
         from torch.nn.functional import interpolate
@@ -96,9 +95,18 @@ class ClipScorer:
                 mode="bicubic",
                 antialias=True,
             ).clamp(0, 1)
-            embedded = self._model.encode_image((pixels - self._mean) / self._std, normalize=True)
-            scores: list[float] = (100 * (embedded * captions).sum(dim=-1)).tolist()
-            return scores
+            return self._model.encode_image((pixels - self._mean) / self._std, normalize=True)
+
+
+def scores(images: Tensor, captions: Tensor) -> list[float]:
+    """Return the score of each image against its caption.
+
+    Args:
+        images: what ``embed`` gave for them, shape [n, width].
+        captions: what ``encode`` gave for them, the same shape.
+    """
+    values: list[float] = (100 * (images * captions).sum(dim=-1)).tolist()
+    return values
 
 
 @contextmanager

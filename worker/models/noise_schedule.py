@@ -129,8 +129,9 @@ def _refuse_noise_alone(scheduler: Opaque) -> None:
     if float(scheduler.timesteps.max()) < config.num_train_timesteps - 1:
         return
     said = (
-        f"its steps begin with noise alone ({_chosen(config)}), of which a model that predicts the "
-        "noise can tell nothing"
+        "its steps begin with noise alone (rescale_betas_zero_snr, timestep_spacing: "
+        f"{config.get('timestep_spacing')}), of which a model that predicts the noise "
+        "(prediction_type: epsilon) can tell nothing"
     )
     raise PipelineFailsError(
         f"the baseline would make no picture: {said}; in the model's scheduler_config.json set "

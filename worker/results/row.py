@@ -26,6 +26,11 @@ from worker.results.statistics import Estimate
 MEASURED = "measured"
 OUT_OF_MEMORY = "out of memory"
 NON_FINITE = "images contain NaN or Inf"
+NO_CONTRAST = "images have no contrast"
+ALL_ALIKE = "images are all alike"
+UNRELATED = "images have nothing to do with their captions"
+WORTHLESS = (NON_FINITE, NO_CONTRAST, ALL_ALIKE, UNRELATED)
+"""Each of these says that images were made, and are worth nothing."""
 # what version 0.1.0 wrote in its place
 _NON_FINITE_BEFORE = "images are not numbers"
 

@@ -11,7 +11,7 @@ from worker.results import disturbances, statistics
 from worker.results.device_time import DeviceTimes
 from worker.results.frontier import frontier, proven_speedup
 from worker.results.null_arm import NullArm, Told
-from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, Measurement, Row
+from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, WORTHLESS, Measurement, Row
 
 Spread = dict[str, dict[str, list[float]]]
 """For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``."""
@@ -83,6 +83,8 @@ class Summary:
     """Of each candidate by its label; empty where no quality was measured."""
     beats_fewer_steps: Mapping[str, statistics.Comparison] = field(default_factory=dict)
     """Of each candidate by its label; empty where no quality was measured."""
+    worthless: Mapping[str, str] = field(default_factory=dict)
+    """Why the images of a configuration are worth nothing, by its label."""
     best: Best | None = None
     device_times: DeviceTimes | None = None
     """None where the device's time is not known."""
@@ -105,6 +107,8 @@ class Summary:
             "max_loss": self.max_loss,
             "frontier": list(self.frontier),
         }
+        if self.worthless:
+            plain["worthless"] = dict(self.worthless)
         if self.null_arm is not None:
             plain["null_arm"] = self.null_arm.as_json()
             plain["told_apart"] = {name: told.as_json() for name, told in self.told_apart.items()}
@@ -163,6 +167,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         configurations=len(rows),
         out_of_memory=[row.label for row in rows if row.status == OUT_OF_MEMORY],
         non_finite=[row.label for row in rows if row.status == NON_FINITE],
+        worthless={row.label: row.status for row in rows if row.status in WORTHLESS},
         max_loss=max_loss,
         frontier=[row.label for row in frontier(measured)],
         null_arm=null if compared else None,

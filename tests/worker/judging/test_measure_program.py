@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.guidance_embedding import guidance_embedding
-from tests.helpers.model_folders import Change, config, shapes
+from tests.helpers.model_folders import Change, black, config, shapes
 from worker.commands.main import main
 from worker.judging import build
 from worker.judging.measure_program import (
@@ -189,6 +189,18 @@ def test_a_unet_that_is_guided_in_another_way_than_its_model_s_own(
     """As where a file puts a consistency model's UNet into the pipeline of another model."""
     with pytest.raises(UnsuitableError, match="its UNet is not its model's own"):
         program_of(built, embedded)
+
+
+def test_a_program_whose_images_show_nothing_is_not_passed(
+    tmp_path: Path, built: build.Built
+) -> None:
+    folder = shapes(tmp_path / "black", black)
+    scored = ("package:shapes/weights/scorer", "")
+    options = MeasureOptions(2, repeats=1, captions="package:captions/shapes.txt", clip=scored)
+    with pytest.raises(
+        UnsuitableError, match=r"pipeline fails: its images have no contrast \(2 of"
+    ):
+        measure(program_of(built, {SD15: str(folder)}), options, "cpu", print)
 
 
 def test_a_model_that_ships_is_scored_by_its_own_scorer(built: build.Built) -> None:

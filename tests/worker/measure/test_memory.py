@@ -113,10 +113,10 @@ def test_a_control_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
 
 
 def test_scores_that_do_not_fit_end_the_attempt_in_a_sentence(tmp_path, monkeypatch):
-    def score(_self, _images, _captions):
+    def embed(_self, _images):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 TiB")
 
-    monkeypatch.setattr(ClipScorer, "score", score)
+    monkeypatch.setattr(ClipScorer, "embed", embed)
     small = {"configurations": [], "controls": NO_CONTROLS, "timing": {"repeats": 1, "warmup": 0}}
     with pytest.raises(OutOfMemoryError, match="the CLIP/LPIPS/FID scorer does not fit"):
         measure(tmp_path / "r.jsonl", section=small, num_samples=1)

@@ -19,7 +19,7 @@ from worker.measure import rows
 from worker.measure.settings import TaskRequest, settings_of
 from worker.measure.task import run
 from worker.metrics import fid
-from worker.metrics.clip import ClipScorer
+from worker.metrics.clip import ClipScorer, scores
 from worker.metrics.device import Meter, Reading
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
@@ -145,8 +145,8 @@ def test_clip_score_is_the_cosine_whatever_the_batch(images):
     scorer = ClipScorer("built:tiny-clip", "", "cpu")
     captions = scorer.encode(["a cat", "a dog", "a red car"], batch=2)
     assert captions.norm(dim=-1).tolist() == pytest.approx([1.0] * 3)
-    together = scorer.score(images, captions)
-    alone = [scorer.score(images[n : n + 1], captions[n : n + 1])[0] for n in range(3)]
+    together = scores(scorer.embed(images), captions)
+    alone = [scores(scorer.embed(images[n : n + 1]), captions[n : n + 1])[0] for n in range(3)]
     assert together == pytest.approx(alone, abs=1e-3)
     assert all(-100 <= score <= 100 for score in together)
 

@@ -6,10 +6,12 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
-from worker.errors import OutOfMemoryError, PipelineFailsError, is_out_of_memory
+from worker.errors import OutOfMemoryError, is_out_of_memory
 from worker.measure.context import EvaluationContext
+from worker.measure.rounds import worthless
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
 from worker.metrics.host import HostReading
@@ -17,14 +19,12 @@ from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
 from worker.types import Tensor
 
+# images of which not one shows anything before a baseline is refused, if there are as many
+_SURE = 8
 # two sets of seeds never meet: no task has so many prompts
 _SEEDS_APART = 1_000_000
 
 T = TypeVar("T")
-
-
-class NonFiniteImagesError(PipelineFailsError):
-    """The baseline's own images contain NaN or Inf: it overflowed."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,45 @@ def generate(
         return None
     samples.spent += batch.seconds
     # random weights may overflow, and nothing is said of their images
-    if context.quality is not None and not torch.isfinite(batch.images).all():
-        _mark_non_finite(context, samples)
+    if context.quality is None:
+        return batch
+    if not torch.isfinite(batch.images).all():
+        if samples.configuration.role == "baseline":
+            raise worthless.non_finite(context.pipeline.plain.dtype)
+        samples.failure = NON_FINITE
         return None
+    if steps is None:
+        samples.contrast.add(batch.images, indices)
+        if samples.configuration.role == "baseline":
+            _refuse_without_content(context, samples)
     return batch
+
+
+def _refuse_without_content(context: EvaluationContext, baseline: Samples) -> None:
+    """Refuse a baseline whose images show nothing, or all the same.
+
+    The first few may be exceptions: those of the next prompts are then made at once.
+
+    Raises:
+        WorthlessImagesError: they do not.
+    """
+    contrast = baseline.contrast
+    if worthless.fault(contrast) is None:
+        return
+    for number in range(context.least_rounds):
+        indices = context.batch(number)
+        if contrast.count >= _SURE or worthless.fault(contrast) is None:
+            break
+        if contrast.has_seen(indices):
+            continue
+        batch = fitting(
+            context, baseline, partial(_call, context, baseline.configuration, indices, None)
+        )
+        assert batch is not None, "the baseline is made or raises"
+        baseline.spent += batch.seconds
+        contrast.add(batch.images, indices)
+    if worthless.fault(contrast) is not None:
+        raise worthless.without_content(contrast)
 
 
 def fitting(context: EvaluationContext, samples: Samples, act: Callable[[], T]) -> T | None:
@@ -134,24 +169,3 @@ def _call(
         host = context.host.stop(seconds)
         reading = context.meter.stop()
     return Batch(images, seconds, reading, host, context.memory.peak())
-
-
-def _mark_non_finite(context: EvaluationContext, samples: Samples) -> None:
-    """Mark a configuration whose images contain NaN or Inf.
-
-    Raises:
-        NonFiniteImagesError: it is the baseline: nothing could be compared with it.
-    """
-    import torch
-
-    if samples.configuration.role == "baseline":
-        dtype = context.pipeline.plain.dtype
-        remedy = (
-            "no type is wider, so look at the model's weights, and at prediction_type and "
-            "rescale_betas_zero_snr in its scheduler_config.json"
-            if dtype == torch.float32
-            else "set search.dtype to float32, or to bfloat16 where the device computes with it"
-        )
-        said = f"contain NaN or Inf in {dtype}"
-        raise NonFiniteImagesError(f"the baseline's images {said}: {remedy}", f"its images {said}")
-    samples.failure = NON_FINITE

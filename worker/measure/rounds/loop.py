@@ -9,6 +9,7 @@ from statistics import median
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
+from worker.measure.rounds import worthless
 from worker.measure.rounds.call import Batch, generate
 from worker.measure.rounds.ending import Ending
 from worker.measure.rounds.garbage_collection import no_garbage_collection
@@ -35,7 +36,7 @@ def run_rounds(
 
     Raises:
         OutOfMemoryError: the baseline does not fit, or the images' scores do not.
-        NonFiniteImagesError: the baseline's images contain NaN or Inf.
+        WorthlessImagesError: the baseline's images are worth nothing.
     """
     orders = Orders(_seed(context, block))
     ending = Ending(context.settings.timing, context.least_rounds)
@@ -49,6 +50,8 @@ def run_rounds(
             if context.quality is not None and fresh > 0:
                 with must_fit("the CLIP/LPIPS/FID scorer"):
                     _score(context.quality, block, images, indices[:fresh])
+                last = fresh <= context.settings.batch_size
+                worthless.check_captions(context.quality, progress, last=last)
             is_last, said = ending.after(number + 1, block)
             progress(said)
             if is_last:
