@@ -5,20 +5,17 @@ events at the same times give the same actions, so all of it runs in simulation,
 Time is in seconds on a clock of the caller's that never goes back.
 
 Where a task can stand and what can happen to it there is a table, in states.py. An event that cannot happen
-where its task stands is a defect of the caller's and raises an error that holds the task's story.
+where its task stands is a defect of the caller's and raises an error that holds the task's story. What is
+known of tasks, attempts, devices and files stands in tables/, one class each; what follows from it is here.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum
 
 from scheduler.config.sweep import Limits
-from scheduler.config.units import format_duration, format_size
-from scheduler.core.device_table import Device, Fleet
 from scheduler.core.events import (
     Action,
     Activity,
@@ -49,24 +46,17 @@ from scheduler.core.events import (
     WriteFailed,
 )  # fmt: skip
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
-from scheduler.core.states import (
-    STORY_LENGTH,
-    TRANSITIONS,
-    ImpossibleEventError,
-    State,
-    Step,
-    TaskEvent,
-)
+from scheduler.core.states import State
+from scheduler.core.tables.devices import Device, Fleet
+from scheduler.core.tables.tasks import Tasks
+from scheduler.core.tables.waiting import Waiting
+from scheduler.core.tables.watches import RunningAttempt, Watch, Watches
+from scheduler.core.tables.writes import Writes
 from scheduler.core.verdict import Kind, Verdict
 
-ENDED_STORIES = 64  # tasks that have ended and whose story is kept a while
 LAST_INTERRUPT = 2  # drains, stops; one more leaves
-LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
 # Looking a member up in its enumeration costs as much as the rest of a move.
 WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
-
-OUTPUT_CHECK = 1.0  # seconds between two looks at what an attempt has written
-DISK_CHECK = 10.0  # seconds between two tries to write while the sweep is paused
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +71,6 @@ class InitialTask:
     device: str | None = None
     started: float = 0.0
     halvings: int = 0
-
-
-class _Watch(IntEnum):
-    """What an attempt is looked at for when the time has come."""
-
-    TIMEOUT = 0
-    STALL = 1
-    OUTPUT = 2
-
-
-@dataclass(slots=True)
-class _Running:
-    device: str
-    started: float
-    halvings: int
-    stopping: bool = False
 
 
 class Core:
@@ -127,35 +101,16 @@ class Core:
             alike: those of them that are parts of one whole and never set aside: CPU slots.
         """
         self._policy = policy
-        self._limits = limits
         self._now = now
         self._actions: list[Action] = []
-        self._ids: list[str] = []
-        self._index: dict[str, int] = {}
-        self._state: list[State] = []
+        self._tasks = Tasks()
         self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
-        self._running: dict[int, _Running] = {}
-        self._counts = [0] * len(State)
-        # Waiting tasks stand in exactly one of these.
-        self._first_untried = 0  # all tasks from here on that were never tried, in order
-        self._ready: list[int] = []  # heap: tried before, any device will do
-        self._constrained: dict[int, Retry] = {}  # tried before, not any device will do
-        self._delayed: list[tuple[float, int, Retry]] = []  # heap: must not start before that time
-        self._untried: list[bool] = []
-        # The last steps of the tasks under way, and of those that ended last.
-        self._stories: dict[int, list[tuple[float, Step]]] = {}
-        self._last_stories: deque[tuple[int, list[tuple[float, Step]]]] = deque(
-            maxlen=ENDED_STORIES
-        )
+        self._running: dict[int, RunningAttempt] = {}
+        self._waiting = Waiting()
+        self._watches = Watches(limits, self._running)
+        self._writes = Writes()
         self._fleet = Fleet(alike)
         self._look_again = False  # something changed that may suit a constrained task
-        # Heap: (when, task, when its attempt started, what for).
-        self._watches: list[tuple[float, int, float, _Watch]] = []
-        self._writes: dict[int, GiveUp | None] = {}  # checkpoints asked for, not yet durable
-        self._failed_writes: set[int] = set()  # those of them to be asked for again
-        self._paused: str | None = None
-        self._disk_writable = True  # no write has failed since the last look
-        self._next_disk_check = 0.0
         self._interrupts = 0
         self._finished = False
         for name, memory in (devices or {}).items():
@@ -168,17 +123,17 @@ class Core:
 
     def state(self, task: str) -> State:
         """Return where the task stands."""
-        return self._state[self._index[task]]
+        return self._tasks.states[self._tasks.number(task)]
 
     def count(self, state: State) -> int:
         """Return how many tasks stand there."""
-        return self._counts[state]
+        return self._tasks.counts[state]
 
     def next_wake(self) -> float | None:
         """Return when ``handle(Tick(), …)`` is due at the latest, or None if only events matter."""
-        times = [heap[0][0] for heap in (self._delayed, self._watches) if heap]
-        if self._paused is not None:
-            times.append(self._next_disk_check)
+        times = [heap[0][0] for heap in (self._waiting.delayed, self._watches.heap) if heap]
+        if self._writes.paused:
+            times.append(self._writes.next_check)
         if (comes_back := self._fleet.next_return()) is not None:
             times.append(comes_back)
         return min(times, default=None)
@@ -192,15 +147,15 @@ class Core:
         self._now = max(now, self._now)
         match event:  # what comes most often first
             case Activity() | Output():
-                self._looked_at(self._expect(event), event)
+                self._looked_at(self._tasks.expect(event), event)
             case DeviceIdle():
                 self._device_idle(event)
             case AttemptExited():
-                self._exited(self._expect(event), event)
+                self._exited(self._tasks.expect(event), event)
             case AttemptJudged():
-                self._judged(self._expect(event), event)
+                self._judged(self._tasks.expect(event), event)
             case CheckpointWritten():
-                self._written(self._expect(event), event)
+                self._written(self._tasks.expect(event), event)
             case Tick():
                 pass
             case DeviceBusy():
@@ -208,7 +163,7 @@ class Core:
             case DeviceGone():
                 self._device_gone(event)
             case StartRefused():
-                self._start_refused(self._expect(event), event)
+                self._start_refused(self._tasks.expect(event), event)
             case WriteFailed():
                 self._write_failed(event)
             case DiskWritable():
@@ -224,15 +179,11 @@ class Core:
     # --- tasks ---------------------------------------------------------------------------------
 
     def _add_task(self, initial: InitialTask) -> None:
-        task = len(self._ids)
-        self._ids.append(initial.task)
-        self._index[initial.task] = task
         # What failed before is as if judged just now: that decides where it belongs.
         judged = initial.state is WAITING and bool(initial.history)
         state = JUDGING if judged else initial.state
-        self._state.append(state)
-        self._counts[state] += 1
-        self._untried.append(state is WAITING)
+        task = self._tasks.add(initial.task, state)
+        self._waiting.untried.append(state is WAITING)
         if initial.history:
             self._history[task] = initial.history
         if state is RUNNING:
@@ -241,71 +192,12 @@ class Core:
         elif state is JUDGING:
             self._after_failure(task)
 
-    def _expect(self, event: TaskEvent) -> int:
-        """Return the task that an event is about.
-
-        Raises:
-            ImpossibleEventError: there is no such task, or this cannot happen where it stands.
-        """
-        try:
-            task = self._index[event.task or ""]
-        except KeyError:
-            raise ImpossibleEventError(event, None) from None
-        state = self._state[task]
-        if type(event) not in TRANSITIONS[state]:
-            raise ImpossibleEventError(event, state, self._story(task))
-        return task
-
-    def _remember(self, task: int, step: Step) -> None:
-        """Add a step to the task's story, less Activity and Output, of which there may be thousands."""
-        try:
-            story = self._stories[task]
-        except KeyError:
-            self._stories[task] = [(self._now, step)]
-            return
-        if len(story) == STORY_LENGTH:
-            del story[0]
-        story.append((self._now, step))
-
-    def _story(self, task: int) -> Sequence[tuple[float, Step]]:
-        ended = (story for other, story in reversed(self._last_stories) if other == task)
-        return self._stories.get(task) or next(ended, [])
-
-    def _move(self, task: int, step: Step, to: State) -> None:
-        """Put a task into a state to which an event or an action leads from where it stands."""
-        state = self._state[task]
-        if to not in TRANSITIONS[state].get(type(step), ()):
-            raise ImpossibleEventError(step, state, self._story(task))
-        if to is not state:
-            self._counts[state] -= 1
-            self._counts[to] += 1
-            self._state[task] = to
-        self._remember(task, step)
-
     def _occupy(self, task: int, name: str, started: float, halvings: int) -> None:
         device = self._fleet[name]
         device.attempts += 1
         device.idle = False
-        self._running[task] = _Running(name, started, halvings)
-        if self._limits.timeout is not None:
-            heapq.heappush(
-                self._watches, (started + self._limits.timeout, task, started, _Watch.TIMEOUT)
-            )
-        if self._limits.stall is not None:
-            look = started + self._limits.stall / LOOKS_PER_STALL
-            heapq.heappush(self._watches, (look, task, started, _Watch.STALL))
-        if self._limits.log is not None:
-            heapq.heappush(self._watches, (started + OUTPUT_CHECK, task, started, _Watch.OUTPUT))
-        if len(self._watches) > 64 + 4 * len(self._running):  # mostly of attempts that have ended
-            self._watches = [w for w in self._watches if self._watched(w[1], w[2]) is not None]
-            heapq.heapify(self._watches)
-
-    def _watched(self, task: int, started: float) -> _Running | None:
-        """Return the attempt that a watch was set for, unless it has ended or been told to."""
-        running = self._running.get(task)
-        if running is None or running.stopping or running.started != started:
-            return None
-        return running
+        self._running[task] = RunningAttempt(name, started, halvings)
+        self._watches.begin(task, started)
 
     def _number(self, task: int) -> int:
         """Return the number of the task's running or next attempt, from 1."""
@@ -320,13 +212,14 @@ class Core:
 
     def _exited(self, task: int, event: AttemptExited) -> None:
         self._release(task)
-        self._move(task, event, JUDGING)
+        self._tasks.move(task, event, JUDGING, self._now)
 
     def _judged(self, task: int, event: AttemptJudged) -> None:
         attempt = event.attempt
-        if self._state[task] is RUNNING:  # an attempt that never became a process has no exit
+        # An attempt that never became a process has no exit.
+        if self._tasks.states[task] is RUNNING:
             self._release(task)
-        self._move(task, event, JUDGING)
+        self._tasks.move(task, event, JUDGING, self._now)
         self._look_again = True  # devices that are avoided may be less suspect now
         if attempt.verdict.completed:
             self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
@@ -345,11 +238,11 @@ class Core:
             self._set_aside(self._fleet.gave_up(task, self._now))
             self._write(task, step)
             return
-        waits = Waits(self._ids[task], step)
-        self._move(task, waits, WAITING)
+        waits = Waits(self._tasks.ids[task], step)
+        self._tasks.move(task, waits, WAITING, self._now)
         self._actions.append(waits)
         if step.at > self._now:
-            heapq.heappush(self._delayed, (step.at, task, step))
+            self._waiting.delay(task, step)
         else:
             self._queue(task, step)
 
@@ -364,23 +257,20 @@ class Core:
     def _queue(self, task: int, retry: Retry) -> None:
         if not self._fleet.can_have_more_than(retry.above_memory):
             self._write(task, GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=retry.above_memory))
-        elif retry.above_memory is None and retry.avoid is None:
-            heapq.heappush(self._ready, task)
-        else:
-            self._constrained[task] = retry
+        elif not self._waiting.add(task, retry):
             self._look_again = True
 
     def _write(self, task: int, failure: GiveUp | None = None) -> None:
-        write = WriteCheckpoint(self._ids[task], failure)
-        self._move(task, write, WRITING)
-        self._writes[task] = failure
+        write = WriteCheckpoint(self._tasks.ids[task], failure)
+        self._tasks.move(task, write, WRITING, self._now)
+        self._writes.asked[task] = failure
         self._actions.append(write)
 
     def _written(self, task: int, event: CheckpointWritten) -> None:
-        failure = self._writes.pop(task)
-        self._move(task, event, DONE if failure is None else FAILED)
+        failure = self._writes.asked.pop(task)
+        self._tasks.move(task, event, DONE if failure is None else FAILED, self._now)
         self._history.pop(task, None)
-        self._last_stories.append((task, self._stories.pop(task)))
+        self._tasks.stories.end(task)
         self._resume()
 
     # --- devices -------------------------------------------------------------------------------
@@ -390,7 +280,7 @@ class Core:
         device.free_memory = event.free_memory
         if event.total_memory != device.total_memory:
             device.total_memory = event.total_memory
-            constrained, self._constrained = self._constrained, {}
+            constrained, self._waiting.constrained = self._waiting.constrained, {}
             for task, retry in constrained.items():  # some may have become hopeless
                 self._queue(task, retry)
         device.idle = device.within_reach = True
@@ -417,41 +307,32 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
-        if self._paused is not None or self._interrupts or self._finished:
+        if self._writes.paused or self._interrupts or self._finished:
             return
-        while self._ready or self._next_untried() is not None:
+        waiting = self._waiting
+        while waiting.ready or waiting.next_untried() is not None:
             device = self._fleet.take(self._now)
             if device is None:
                 break
             self._start(self._pick(device), device)
-        if self._constrained and self._look_again:
+        if waiting.constrained and self._look_again:
             self._match_constrained()
         self._look_again = False
 
     def _pick(self, device: Device) -> int:
-        for task, retry in self._constrained.items():
+        for task, retry in self._waiting.constrained.items():
             if self._fleet.suits(device, retry, self._now):
-                del self._constrained[task]
+                del self._waiting.constrained[task]
                 return task
-        if self._ready:
-            return heapq.heappop(self._ready)
-        untried = self._next_untried()
-        assert untried is not None
-        self._untried[untried] = False
-        return untried
+        return self._waiting.take_next()
 
     def _match_constrained(self) -> None:
-        for task, retry in list(self._constrained.items()):
+        for task, retry in list(self._waiting.constrained.items()):
             for device in self._fleet.usable(self._now):
                 if self._fleet.suits(device, retry, self._now):
-                    del self._constrained[task]
+                    del self._waiting.constrained[task]
                     self._start(task, device)
                     break
-
-    def _next_untried(self) -> int | None:
-        while self._first_untried < len(self._untried) and not self._untried[self._first_untried]:
-            self._first_untried += 1
-        return self._first_untried if self._first_untried < len(self._untried) else None
 
     def _start(self, task: int, device: Device) -> None:
         history: Sequence[JudgedAttempt] = self._history.get(task, ())
@@ -460,8 +341,8 @@ class Core:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        start = Start(self._ids[task], self._number(task), device.name, halvings)
-        self._move(task, start, RUNNING)
+        start = Start(self._tasks.ids[task], self._number(task), device.name, halvings)
+        self._tasks.move(task, start, RUNNING, self._now)
         self._occupy(task, device.name, self._now, halvings)
         self._actions.append(start)
 
@@ -470,10 +351,9 @@ class Core:
         device = self._running[task].device
         self._release(task)
         self._withhold(device)
-        self._move(task, event, WAITING)
+        self._tasks.move(task, event, WAITING, self._now)
         if task not in self._history:
-            self._untried[task] = True
-            self._first_untried = min(self._first_untried, task)
+            self._waiting.put_back(task)
             return
         step = self._next_step(task)
         assert isinstance(step, Retry)
@@ -482,98 +362,63 @@ class Core:
     # --- time ----------------------------------------------------------------------------------
 
     def _pass_time(self) -> None:
-        while self._delayed and self._delayed[0][0] <= self._now:
-            _, task, retry = heapq.heappop(self._delayed)
+        now, delayed, watches = self._now, self._waiting.delayed, self._watches.heap
+        while delayed and delayed[0][0] <= now:
+            _, task, retry = heapq.heappop(delayed)
             self._queue(task, retry)
-        while self._watches and self._watches[0][0] <= self._now:
-            _, task, started, watch = heapq.heappop(self._watches)
-            if self._watched(task, started) is None:
+        while watches and watches[0][0] <= now:
+            _, task, started, watch = heapq.heappop(watches)
+            if not self._watches.hold(task, started):
                 continue
-            if watch is _Watch.TIMEOUT:
-                limit = format_duration(self._limits.timeout or 0)
-                self._stop(
-                    task, Verdict(Kind.TIMEOUT, f"still running after {limit} (limits.timeout)")
-                )
-            elif watch is _Watch.STALL:
-                self._actions.append(CheckActivity(self._ids[task]))
+            if watch is Watch.TIMEOUT:
+                self._stop(task, self._watches.timeout())
+            elif watch is Watch.STALL:
+                self._actions.append(CheckActivity(self._tasks.ids[task]))
             else:
-                self._actions.append(CheckOutput(self._ids[task]))
-        if self._paused is not None and self._next_disk_check <= self._now:
-            self._next_disk_check = self._now + DISK_CHECK
+                self._actions.append(CheckOutput(self._tasks.ids[task]))
+        if self._writes.paused and self._writes.check_is_due(now):
             self._actions.append(CheckDisk())
-        if self._fleet.bring_back(self._now):
+        if self._fleet.bring_back(now):
             self._look_again = True
 
     def _looked_at(self, task: int, event: Activity | Output) -> None:
         if self._running[task].stopping:
             return
         if isinstance(event, Output):
-            self._output(task, event)
+            verdict = self._watches.wrote(task, event.log, event.results, self._now)
         else:
-            self._activity(task, event.at)
-
-    def _activity(self, task: int, at: float) -> None:
-        running, stall = self._running[task], self._limits.stall
-        if stall is None:
-            return
-        due = max(at, running.started) + stall
-        if due <= self._now:
-            limit = format_duration(stall)
-            self._stop(
-                task,
-                Verdict(Kind.STALLED, f"no output and no computing for {limit} (limits.stall)"),
-            )
-        else:
-            look = min(due, self._now + stall / LOOKS_PER_STALL)
-            heapq.heappush(self._watches, (look, task, running.started, _Watch.STALL))
-
-    def _output(self, task: int, event: Output) -> None:
-        running, most = self._running[task], self._limits.log
-        if most is None:
-            return
-        for what, size in (("log", event.log), ("results file", event.results)):
-            if size > most:
-                grown = f"its {what} has grown to {format_size(size)}"
-                cause = f"{grown}, more than {format_size(most)} (limits.log)"
-                self._stop(task, Verdict(Kind.TOO_MUCH_OUTPUT, cause))
-                return
-        look = self._now + OUTPUT_CHECK
-        heapq.heappush(self._watches, (look, task, running.started, _Watch.OUTPUT))
+            verdict = self._watches.lived(task, event.at, self._now)
+        if verdict is not None:
+            self._stop(task, verdict)
 
     def _stop(self, task: int, verdict: Verdict) -> None:
         running = self._running[task]
         if not running.stopping:
             running.stopping = True
-            stop = Stop(self._ids[task], verdict)
-            self._remember(task, stop)
+            stop = Stop(self._tasks.ids[task], verdict)
+            self._tasks.stories.add(task, stop, self._now)
             self._actions.append(stop)
 
     # --- trouble with files, the user, the end -------------------------------------------------
 
     def _write_failed(self, event: WriteFailed) -> None:
         if event.task is not None:
-            task = self._expect(event)
-            self._remember(task, event)
-            self._failed_writes.add(task)
+            task = self._tasks.expect(event)
+            self._tasks.stories.add(task, event, self._now)
+            self._writes.failed.add(task)
         self._pause(event.reason)
 
     def _pause(self, why: str) -> None:
-        if self._paused is None:
+        if self._writes.pause(self._now):
             self._actions.append(Paused(why))
-        self._paused, self._disk_writable = why, False
-        self._next_disk_check = self._now + DISK_CHECK
 
     def _writable_again(self) -> None:
-        self._disk_writable = True
-        for task in sorted(self._failed_writes):
-            self._actions.append(WriteCheckpoint(self._ids[task], self._writes[task]))
-        self._failed_writes.clear()
+        for task, failure in self._writes.writable_again():
+            self._actions.append(WriteCheckpoint(self._tasks.ids[task], failure))
         self._resume()
 
     def _resume(self) -> None:
-        """End a pause if files can be written again and all that waited for it are."""
-        if self._paused is not None and self._disk_writable and not self._writes:
-            self._paused = None
+        if self._writes.paused and self._writes.resume():
             self._actions.append(Resumed())
 
     def _interrupt(self) -> None:
@@ -592,15 +437,15 @@ class Core:
             self._finished = True
             self._actions.append(Finish(130))
             return
-        busy = len(self._running) + self._counts[JUDGING] + self._counts[WRITING]
+        busy = len(self._running) + self._tasks.counts[JUDGING] + self._tasks.counts[WRITING]
         if self._interrupts > 1:
             # A checkpoint that cannot be written is written by the next dispatcher.
-            busy -= len(self._failed_writes)
+            busy -= len(self._writes.failed)
         if busy:
             return
-        if self._counts[WAITING] == 0 and not self._counts[WRITING]:
+        if self._tasks.counts[WAITING] == 0 and not self._tasks.counts[WRITING]:
             self._finished = True
-            self._actions.append(Finish(1 if self._counts[FAILED] else 0))
+            self._actions.append(Finish(1 if self._tasks.counts[FAILED] else 0))
         elif self._interrupts:
             self._finished = True
             self._actions.append(Finish(130))

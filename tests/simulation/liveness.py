@@ -12,10 +12,12 @@ from enum import Enum, auto
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import DISK_CHECK, OUTPUT_CHECK, InitialTask
-from scheduler.core.device_table import ASIDE, MAX_ASIDE, MOST_FREE
+from scheduler.core.core import InitialTask
 from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, JudgedAttempt
 from scheduler.core.states import State
+from scheduler.core.tables.devices import ASIDE, MAX_ASIDE, MOST_FREE
+from scheduler.core.tables.watches import OUTPUT_CHECK
+from scheduler.core.tables.writes import DISK_CHECK
 from scheduler.core.verdict import Kind
 from tests.simulation.safety import demand
 

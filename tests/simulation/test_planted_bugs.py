@@ -7,8 +7,8 @@ import pytest
 
 from scheduler.core import events as ev
 from scheduler.core.core import Core
-from scheduler.core.device_table import ASIDE
 from scheduler.core.states import ImpossibleEventError, State
+from scheduler.core.tables.devices import ASIDE
 from scheduler.core.verdict import Kind, Verdict
 from tests.simulation.safety import Broken
 from tests.simulation.scenario import build, live_through
@@ -31,15 +31,16 @@ class ForgetsToMarkADeviceBusy(Core):
 
 class DropsARetryFromTheHeap(Core):
     def _pass_time(self):
-        if len(self._delayed) > 1 and self._delayed[0][0] <= self._now:
-            heapq.heappop(self._delayed)
+        delayed = self._waiting.delayed
+        if len(delayed) > 1 and delayed[0][0] <= self._now:
+            heapq.heappop(delayed)
         super()._pass_time()
 
 
 class TakesLostForCompleted(Core):
     def _judged(self, task, event):
         if event.attempt.verdict.kind is Kind.LOST:
-            if self._state[task] is State.RUNNING:
+            if self._tasks.states[task] is State.RUNNING:
                 self._exited(task, ev.AttemptExited(event.task))
             self._write(task)
         else:
@@ -50,7 +51,7 @@ class StopsWhatItAdopts(Core):
     def _add_task(self, seed):
         super()._add_task(seed)
         if seed.state is State.RUNNING:
-            self._stop(self._index[seed.task], Verdict(Kind.TIMEOUT, "not one of mine"))
+            self._stop(self._tasks.number(seed.task), Verdict(Kind.TIMEOUT, "not one of mine"))
 
 
 class StartsWhileARunningAttemptIsForgotten(Core):
@@ -75,7 +76,7 @@ class WritesDoneAtTheExit(Core):
 
 class NeverAsksAgainForAFailedWrite(Core):
     def _writable_again(self):
-        self._failed_writes.clear()
+        self._writes.failed.clear()
         super()._writable_again()
 
 
@@ -104,7 +105,7 @@ class RetriesForEver(Core):
 class ForgetsThePause(Core):
     def _pause(self, why):
         super()._pause(why)
-        self._paused = None
+        self._writes.paused = False
 
 
 class DrainsAndStartsOn(Core):
@@ -122,22 +123,23 @@ class TrustsADeviceSetAside(Core):
 
 class ForgetsToWakeForATimeout(Core):
     def next_wake(self):
-        watches, self._watches = self._watches, []
+        watches, self._watches.heap = self._watches.heap, []
         wake = super().next_wake()
-        self._watches = watches
+        self._watches.heap = watches
         return wake
 
 
 class ForgetsTheWatchAfterASignOfLife(Core):
-    def _activity(self, task, at):
-        pass
+    def _looked_at(self, task, event):
+        if isinstance(event, ev.Output):
+            super()._looked_at(task, event)
 
 
 class FinishesWithAWriteUnderWay(Core):
     def _end(self):
-        if not self._running and not self._counts[State.WAITING] and not self._finished:
+        if not self._running and not self._tasks.counts[State.WAITING] and not self._finished:
             self._finished = True
-            self._actions.append(ev.Finish(1 if self._counts[State.FAILED] else 0))
+            self._actions.append(ev.Finish(1 if self._tasks.counts[State.FAILED] else 0))
 
 
 class TakesNewsOfABusyDeviceForIdleness(Core):
@@ -167,15 +169,16 @@ class FliesFromADeviceJustReleased(Core):
 
 class NeverBacksOff(Core):
     def _pass_time(self):
-        self._delayed = [(0.0, task, retry) for _, task, retry in self._delayed]
+        waiting = self._waiting
+        waiting.delayed = [(0.0, task, retry) for _, task, retry in waiting.delayed]
         super()._pass_time()
 
 
 class SleepsThroughARetry(Core):
     def next_wake(self):
-        later, self._delayed = self._delayed, []
+        later, self._waiting.delayed = self._waiting.delayed, []
         wake = super().next_wake()
-        self._delayed = later
+        self._waiting.delayed = later
         return wake
 
 
@@ -245,10 +248,10 @@ class SaysNotWhyATaskWaits(Core):
 
 class PrefersWhatWasNeverTried(Core):
     def _pick(self, device):
-        untried = self._next_untried()
+        untried = self._waiting.next_untried()
         if untried is None:
             return super()._pick(device)
-        self._untried[untried] = False
+        self._waiting.untried[untried] = False
         return untried
 
 
@@ -259,16 +262,16 @@ class NeverLooksAgainForAPickyTask(Core):
 
 class HoldsTheDeviceOfWhatNeverBegan(Core):
     def _judged(self, task, event):
-        never_began = self._state[task] is State.RUNNING
+        never_began = self._tasks.states[task] is State.RUNNING
         super()._judged(task, event)
         self._fleet[event.attempt.device].attempts += never_began
 
 
 class ResumesBeforeAllIsWritten(Core):
     def _resume(self):
-        writes, self._writes = self._writes, {}
+        asked, self._writes.asked = self._writes.asked, {}
         super()._resume()
-        self._writes = writes
+        self._writes.asked = asked
 
 
 class ReportsSuccessWhateverFailed(Core):

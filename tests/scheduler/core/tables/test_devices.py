@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core, InitialTask
-from scheduler.core.device_table import Fleet
 from scheduler.core.retry import JudgedAttempt, Policy
 from scheduler.core.states import State
+from scheduler.core.tables.devices import Fleet
 from scheduler.core.verdict import Kind, Verdict
 
 GOOD, BAD = Verdict(Kind.COMPLETED, "fine"), Verdict(Kind.FAILED, "exit code 1: ValueError")

@@ -1,0 +1,1 @@
+"""What the core knows of tasks, attempts, devices and files: tables that decide nothing about each other."""
