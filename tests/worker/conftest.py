@@ -26,7 +26,7 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def quiet_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure as if alone: whatever else runs beside the tests would have batches timed again."""
     monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: HostReading(wait_share=0.0))
-    monkeypatch.setattr("worker.measure.rounds.loop._FAR_LONGER", math.inf)
+    monkeypatch.setattr("worker.measure.rounds.retaking._FAR_LONGER", math.inf)
 
 
 @pytest.fixture(scope="session")

@@ -4,10 +4,11 @@ A rule that stops because an interval looks narrow catches the moments in which 
 underestimated by chance: its plain 95 % interval holds the truth in 89 to 93 % of cases. Chow and
 Robbins 1965 (Annals of Mathematical Statistics 36:457) show that this loss goes away as the wanted
 width goes to zero; timings are far from that. So three things keep the interval honest: nothing is
-looked at before ten rounds; the looks lie ever further apart, each after a quarter more rounds; and
-the interval is wider by a constant, ``statistics.STOPPING_FACTOR``, at every look as in the row.
-The rule reads widths alone, never on which side of 1 a speed-up lies, so it favours no outcome.
-benchmarks/interval_coverage.py simulates what that covers.
+believed before ten undisturbed rounds; the looks lie ever further apart, each after a quarter more
+rounds; and the interval is wider by a constant, ``statistics.STOPPING_FACTOR``, at every look as in
+the row. The rule reads widths alone, never on which side of 1 a speed-up lies, so it favours no outcome.
+benchmarks/interval_coverage.py simulates what that covers, benchmarks/disturbed_rounds.py the same
+where disturbed rounds are left out.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 
 from worker.results.statistics import speedup
 
-# a narrow interval of fewer rounds is too often luck
-_FIRST_LOOK = 10
+# a narrow interval of fewer undisturbed rounds is too often luck
+FEWEST_TO_STOP = 10
 _GROWTH = 1.25
 
 
@@ -36,7 +37,7 @@ class StoppingRule:
         """Say whether the intervals are looked at after so many rounds."""
         if self.precision is None:
             return False
-        look = max(self.least, _FIRST_LOOK)
+        look = max(self.least, FEWEST_TO_STOP)
         while look < rounds:
             look = math.ceil(look * _GROWTH)
         return look == rounds

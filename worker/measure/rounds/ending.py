@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from worker.config.settings import Timing
 from worker.measure.samples import Samples
-from worker.results.statistics import FEWEST_PAIRS
-from worker.results.stopping import StoppingRule
+from worker.results.stopping import FEWEST_TO_STOP, StoppingRule
 
 
 class Ending:
@@ -57,6 +56,6 @@ def _undisturbed(
     Of disturbed rounds the interval may be narrow, and still tell of the neighbours.
     """
     for arm in arms:
-        if len(arm.seconds) - len(arm.disturbed_beside(baseline)) < FEWEST_PAIRS:
+        if len(arm.seconds) - len(arm.disturbed_beside(baseline)) < FEWEST_TO_STOP:
             return None
     return [arm.pairs_with(baseline) for arm in arms]

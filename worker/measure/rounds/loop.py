@@ -5,23 +5,17 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable, Sequence
-from statistics import median
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
 from worker.measure.rounds import worthless
-from worker.measure.rounds.call import Batch, generate
+from worker.measure.rounds.call import generate
 from worker.measure.rounds.ending import Ending
 from worker.measure.rounds.garbage_collection import no_garbage_collection
 from worker.measure.rounds.orders import Orders
+from worker.measure.rounds.retaking import timed
 from worker.measure.samples import Samples
 from worker.types import Tensor
-
-# how often a disturbed batch is timed before its time is taken as it is
-_ATTEMPTS = 3
-# times the median of the arm's batches
-_FAR_LONGER = 3.0
-_FEWEST_TO_COMPARE = 3
 
 
 def run_rounds(
@@ -74,49 +68,20 @@ def _round(
         # what the arm before left in cycles may hold memory of the device
         gc.collect()
         retaken = len(block[arm].retaken)
-        images[arm] = _timed(context, block[arm], indices)
+        images[arm] = _images(context, block[arm], indices)
         calls += [arm] * (1 + len(block[arm].retaken) - retaken)
     for samples in block:
         samples.rounds.append(calls)
     return images
 
 
-def _timed(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
-    """Make and time one batch of images, or mark the configuration as failed and return None.
-
-    A batch that something else disturbed, on the device or on the host, is taken again.
-    """
-    batch = generate(context, samples, indices)
-    # what disturbed the last batch at every try will not be gone by trying this one again
-    stays = bool(samples.spoiled) and samples.spoiled[-1] is not None
-    for _ in range(0 if stays else _ATTEMPTS - 1):
-        spoiled = None if batch is None else _spoiled(batch, samples)
-        if spoiled is None:
-            break
-        samples.retaken.append(spoiled)
-        batch = generate(context, samples, indices)
+def _images(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
+    """Time a batch and return its images, or None where its configuration failed."""
+    batch = timed(samples, lambda: generate(context, samples, indices))
     if batch is None:
         return None
-    samples.spoiled.append(_spoiled(batch, samples))
-    samples.seconds.append(batch.seconds)
-    samples.readings.append(batch.reading)
-    samples.hosts.append(batch.host)
     samples.images += len(indices)
-    if batch.peak_memory is not None:
-        samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
     return batch.images
-
-
-def _spoiled(batch: Batch, samples: Samples) -> str | None:
-    """Return why a batch's time does not count.
-
-    No counter tells of a worker on a GPU that was stopped by a signal, nor of a virtual machine
-    that was frozen. But no call of the same work takes three times as long by itself.
-    """
-    if batch.spoiled is not None or len(samples.seconds) < _FEWEST_TO_COMPARE:
-        return batch.spoiled
-    times = batch.seconds / median(samples.seconds)
-    return f"took far longer than usual ({times:.0f} times)" if times > _FAR_LONGER else None
 
 
 def _score(

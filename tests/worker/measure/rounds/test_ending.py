@@ -119,4 +119,4 @@ def test_disturbed_rounds_make_nothing_known() -> None:
             samples.spoiled.append("waited for a core" if rounds <= 30 else None)
         if end.after(rounds, block)[0]:
             break
-    assert 36 <= rounds < 60
+    assert 40 <= rounds < 60

@@ -7,19 +7,13 @@ import weakref
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.helpers.tiny_task import NO_CONTROLS, TooLarge, measure, read, replace_accelerator, value
 from worker.measure import session
-from worker.measure.context import EvaluationContext
-from worker.measure.rounds import loop
-from worker.measure.rounds.call import Batch
-from worker.measure.samples import Samples
 from worker.metrics.device import Meter, Reading
-from worker.metrics.host import HostReading
-from worker.search.configuration import BASELINE
 
 ONE = {"configurations": [{"deepcache": {"cache_interval": 2}}], "controls": NO_CONTROLS}
 FOUR = {
@@ -108,20 +102,3 @@ def test_garbage_is_collected_between_calls_alone(
     assert Cycles.collections == 0
     assert 1 <= Cycles.most <= 2, "of ten calls"
     assert gc.isenabled()
-
-
-def test_a_batch_that_took_far_longer_is_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The worker was stopped by a signal, say, which no counter tells."""
-    monkeypatch.setattr(loop, "_FAR_LONGER", 3.0)
-    seconds = iter([1.0, 9.0, 1.2, 1.1, 2.9, 12.0, 1.3])
-    quiet = HostReading(wait_share=0.0)
-    monkeypatch.setattr(
-        loop, "generate", lambda *_: Batch(None, next(seconds), Reading(), quiet, None)
-    )
-    samples = Samples(BASELINE)
-    for _ in range(6):
-        loop._timed(cast("EvaluationContext", None), samples, [0])
-    # of the first ones nobody knows which is right
-    assert samples.seconds == [1.0, 9.0, 1.2, 1.1, 2.9, 1.3]
-    assert samples.retaken == ["took far longer than usual (10 times)"]
-    assert samples.spoiled == [None] * 6
