@@ -75,16 +75,15 @@ class ResultsFile:
         try:
             descriptor = self._descriptor()
             try:
-                written = os.write(descriptor, content)
-                if written < len(content):
-                    self._torn = True
-                    raise OSError(0, f"only {written} of {len(content)} bytes were written")
+                # a disk takes what fits on it, and says only of the rest why not
+                while content:
+                    content = content[os.write(descriptor, content) :]
+                    self._torn = bool(content)
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise self._unwritable(error) from error
-        self._torn = False
         self.lines.append(dict(line))
 
     def check_writable(self) -> None:

@@ -70,13 +70,15 @@ def no_more_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_says_so(tmp_path):
+def test_a_full_disk_says_so_where_a_part_of_the_line_fitted(tmp_path):
     results = ResultsFile.open(tmp_path / "r.jsonl")
     with (
         no_more_room(),
-        pytest.raises(WorkerError, match="only 8 of 9 bytes were written"),
+        pytest.raises(WorkerError, match=r"r\.jsonl cannot be written: File too large; what was"),
     ):
-        results.append({"n": 1})
+        results.append({"n": 10})
+    results.append({"n": 2})
+    assert ResultsFile.open(results.path).lines == [{"n": 2}]
 
 
 @pytest.mark.parametrize("later", [False, True])
