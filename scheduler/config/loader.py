@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import glob
 import itertools
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,9 @@ from pydantic import ValidationError
 
 from scheduler.config import strict_yaml
 from scheduler.config import sweep as plain
-from scheduler.config.placeholders import as_text, expand_home, names_in, unexpanded
+from scheduler.config.matrix.expansion import Expansion, check_file_name
+from scheduler.config.placeholders import as_text, names_in, unexpanded
 from scheduler.config.schema import (
-    GlobSection,
     SweepSection,
     hides_the_worker,
     sentences,
@@ -26,11 +23,8 @@ from scheduler.config.schema import (
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 
-_UNSAFE = re.compile("[/\x00-\x1f\x7f\ud800-\udfff]")  # in a file's name
-_MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
 _LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
 _WORDS = (("devices.cores", "off"),)  # which YAML takes for false
-_MAX_NAME = 200  # bytes; file systems allow 255, and the longest suffix must fit too
 
 
 class SweepError(Exception):
@@ -99,7 +93,8 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
         what = "a list" if isinstance(content, list) else "a single value"
         raise SweepError(path, [f"holds {what}; a sweep is a mapping with at least the key matrix"])
     # Keys for what others refer to with YAML's anchors.
-    return {k: v for k, v in content.items() if not k.startswith("x-")}, problems
+    rest = {k: v for k, v in content.items() if k != "shared" and not k.startswith("x-")}
+    return rest, problems
 
 
 def _has_unusable(content: object) -> bool:
@@ -111,21 +106,19 @@ def _has_unusable(content: object) -> bool:
 
 
 class _Reader:
-    """Expands the matrix and checks what the types alone do not say, collecting every problem."""
+    """Makes a sweep of the file's sections and checks what types do not say, collecting every problem."""
 
     def __init__(self, path: Path, model: SweepSection, *, worker_known: bool) -> None:
         self.problems: list[str] = []
-        self._refused: set[plain.Scalar] = set()  # values that cannot be part of a file name
         self._model = model
-        self._name = model.name if model.name is not None else path.stem
+        self._name = model.name.sweep if model.name.sweep is not None else path.stem
         self._axes = tuple(model.matrix)
-        self._globbed = [isinstance(axis, GlobSection) for axis in model.matrix.values()]
         self._worker_known = worker_known  # else the default stands in, and must not be judged by
 
     def sweep(self) -> plain.Sweep:
         model = self._model
-        self._check_file_name("name", self._name)
-        tasks = self._tasks()
+        check_file_name("name", self._name, self.problems)
+        tasks = Expansion(model, self.problems).tasks()
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
@@ -161,121 +154,7 @@ class _Reader:
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             search=model.search,
-            is_named=model.name is not None,
-        )
-
-    def _tasks(self) -> list[plain.Task]:
-        columns = [self._column(name, axis) for name, axis in self._model.matrix.items()]
-        excluded = [dict(rule) for rule in self._model.exclude]
-        for index, rule in enumerate(excluded):
-            self._check_rule(f"exclude[{index}]", rule, columns)
-        count = math.prod(len(column) for column in columns)
-        if count > _MOST_TASKS:
-            self.problems.append(
-                f"matrix: its axes make {count:,} tasks; a sweep has at most {_MOST_TASKS:,}"
-            )
-            return []
-        points = [
-            values for values in itertools.product(*columns)
-            if not any(self._matches(values, rule) for rule in excluded)
-        ]  # fmt: skip
-        for index, rule in enumerate(self._model.include):
-            points += self._included(f"include[{index}]", rule)
-        tasks: dict[str, plain.Task] = {}
-        for values in points:
-            name = plain.task_id(values, self._globbed)
-            if name in tasks:
-                self.problems.append(
-                    f"matrix: two tasks have the id {name!r}; remove or rename one value"
-                )
-            tasks[name] = plain.Task(name, values)
-            if self._refused.isdisjoint(values):
-                self._check_file_name("matrix: the task id", name)
-        if not tasks and not self.problems:
-            self.problems.append("matrix: no task is left; the exclude rules take all of them")
-        return list(tasks.values())
-
-    def _included(
-        self, key: str, rule: Mapping[str, plain.Scalar]
-    ) -> Iterator[tuple[plain.Scalar, ...]]:
-        for axis in rule:
-            if axis not in self._axes:
-                self.problems.append(
-                    f"{key}.{axis}: the matrix has no such axis{nearest(axis, self._axes)}"
-                )
-        missing = [axis for axis in self._axes if axis not in rule]
-        if missing:
-            self.problems.append(
-                f"{key}: needs a value for each axis; {', '.join(missing)} missing"
-            )
-            return
-        for axis, is_path in zip(self._axes, self._globbed, strict=True):
-            self._check_value(f"{key}.{axis}", rule[axis], is_path=is_path)
-        yield tuple(rule[axis] for axis in self._axes)
-
-    def _column(self, name: str, axis: list[plain.Scalar] | GlobSection) -> list[plain.Scalar]:
-        if not re.fullmatch(r"[A-Za-z_]\w*", name) or name in plain.OWN_PLACEHOLDERS:
-            self.problems.append(
-                f"matrix.{name}: is not a valid axis name; use letters, digits and _, "
-                f"but not {', '.join(plain.OWN_PLACEHOLDERS)}"
-            )
-        if isinstance(axis, GlobSection):
-            found: list[plain.Scalar] = [*sorted(glob.glob(expand_home(axis.glob)))]
-            if not found:
-                self.problems.append(
-                    f"matrix.{name}.glob: nothing matches {axis.glob!r} in {Path.cwd()}"
-                )
-        elif axis:
-            found = axis
-        else:
-            found = []
-            self.problems.append(f"matrix.{name}: is empty; it needs at least one value")
-        for value in found:
-            self._check_value(f"matrix.{name}", value, is_path=isinstance(axis, GlobSection))
-        return found
-
-    def _check_value(self, key: str, value: plain.Scalar, *, is_path: bool) -> None:
-        name = plain.task_id([value], [is_path])
-        if _UNSAFE.search(name) or name in ("", ".", ".."):
-            self._refused.add(value)
-            self.problems.append(
-                f"{key}: {name!r} cannot be part of a file name; values become names in "
-                "checkpoints/ and logs/ (for paths use {glob: …})"
-            )
-
-    def _check_file_name(self, key: str, name: str) -> None:
-        shown = name if len(name) <= 60 else name[:59] + "…"
-        if _UNSAFE.search(name) or not name:
-            self.problems.append(
-                f"{key}: {shown!r} cannot be a file name; use letters, digits, - and _"
-            )
-        elif name.startswith("."):
-            self.problems.append(f"{key}: {shown!r} begins with a dot; such files are hidden")
-        elif len(name.encode(errors="replace")) > _MAX_NAME:
-            self.problems.append(
-                f"{key}: {shown!r} is longer than {_MAX_NAME} bytes, too long for a file name"
-            )
-
-    def _check_rule(
-        self, key: str, rule: Mapping[str, plain.Scalar], columns: Sequence[Sequence[plain.Scalar]]
-    ) -> None:
-        for axis, value in rule.items():
-            if axis not in self._axes:
-                self.problems.append(
-                    f"{key}.{axis}: the matrix has no such axis{nearest(axis, self._axes)}"
-                )
-                continue
-            index = self._axes.index(axis)
-            known = [plain.task_id([entry], [self._globbed[index]]) for entry in columns[index]]
-            if str(value) not in known:
-                hint = nearest(value, known[:50])
-                self.problems.append(f"{key}.{axis}: {value!r} is not a value of that axis{hint}")
-
-    def _matches(self, values: Sequence[plain.Scalar], rule: Mapping[str, plain.Scalar]) -> bool:
-        return all(
-            str(rule[axis]) == plain.task_id([value], [is_path])
-            for axis, value, is_path in zip(self._axes, values, self._globbed, strict=True)
-            if axis in rule
+            is_named=model.name.sweep is not None,
         )
 
     def _check_placeholders(self) -> None:

@@ -5,10 +5,13 @@ There is no shell between, so what stands in the file is what arrives, but for t
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from scheduler.config.strict_yaml import with_numbers
 
 # Braces around a name; JSON, Go templates and ${…} put other things between theirs.
 _BRACED = re.compile(r"(\{+)(\w+)(\}+)")
@@ -25,7 +28,9 @@ class UnsetVariable(Exception):  # noqa: N818  # it is the variable that is unse
 
 
 def as_text(value: object) -> str:
-    """Return a value of the sweep file as a command line or an environment holds it."""
+    """Return a value of the sweep file as a command line or an environment holds it: lists as JSON."""
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(with_numbers(value), ensure_ascii=False, separators=(",", ":"))
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

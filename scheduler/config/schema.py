@@ -23,7 +23,10 @@ from pydantic import (
 )
 
 from scheduler.config import sweep as plain
-from scheduler.config.strict_yaml import Unusable
+from scheduler.config.matrix.ranges import Number as RangeNumber
+from scheduler.config.matrix.values import Scalar as MatrixScalar
+from scheduler.config.placeholders import names_in
+from scheduler.config.strict_yaml import NumberText, Unusable
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 from scheduler.config.units import parse_duration, parse_size
@@ -32,6 +35,23 @@ from scheduler.config.units import parse_duration, parse_size
 def _scalar(value: object) -> object:
     if not isinstance(value, bool | int | float | str):
         raise ValueError("must be text, a number or true/false")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _value(value: object) -> object:
+    """Let pass what JSON can hold, less nothing at all; of what could not be read the reader has told."""
+    if isinstance(value, dict):
+        return {key: _value(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_value(part) for part in value]
+    if not isinstance(value, bool | int | float | str | Unusable):
+        raise ValueError("must be text, a number, true/false, or a list or mapping of these")  # noqa: TRY004  # pydantic's
+    return value
+
+
+def _number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float | NumberText):
+        raise ValueError("must be a number")  # noqa: TRY004  # pydantic's
     return value
 
 
@@ -71,8 +91,11 @@ def _limit(parse: Callable[[object], float]) -> Callable[[object], float | None]
     return limit
 
 
-Scalar = Annotated[plain.Scalar, PlainValidator(_scalar)]
-Argument = Annotated[plain.Scalar | list[plain.Scalar], PlainValidator(_argument)]
+Scalar = Annotated[MatrixScalar, PlainValidator(_scalar)]
+# matrix.values.Value, which pydantic, as it refers to itself, cannot take apart.
+Value = Annotated[Any, PlainValidator(_value)]
+Number = Annotated[RangeNumber, PlainValidator(_number)]
+Argument = Annotated[MatrixScalar | list[MatrixScalar], PlainValidator(_argument)]
 DeviceName = Annotated[int | str, PlainValidator(_device_name)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Limit = Annotated[float | None, BeforeValidator(_limit(parse_duration))]
@@ -89,17 +112,61 @@ class GlobSection(_Section):
     glob: Annotated[StrictStr, Field(min_length=1)]
 
 
+class RangeSection(_Section):
+    first: Annotated[Number, Field(alias="from")]
+    last: Annotated[Number, Field(alias="to")]
+    step: Annotated[Number, Field(alias="by")]
+
+
+def _two(value: object) -> object:
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError("must be the two ends, as in [1e-5, 1e-2]")
+    return value
+
+
+class LogSection(_Section):
+    ends: Annotated[list[Number], BeforeValidator(_two), Field(alias="log")]
+    n: Annotated[StrictInt, Field(ge=2)]
+
+
 def _kind_of_axis(value: object) -> str:
-    return _GLOB if isinstance(value, dict | GlobSection) else _LIST
+    if isinstance(value, list):
+        return _LIST
+    if isinstance(value, dict):
+        counts = {
+            kind: len(_keys_of(section) & value.keys()) for kind, section in _AXES.items()
+        }  # fmt: skip
+        return max(counts, key=lambda kind: counts[kind])
+    return next((kind for kind, section in _AXES.items() if isinstance(value, section)), _LIST)
+
+
+def _keys_of(section: type[BaseModel]) -> set[str]:
+    return {field.alias or name for name, field in section.model_fields.items()}
 
 
 # Names that no key of a file has: pydantic puts them into the location of what it finds.
-_GLOB, _LIST = "(glob)", "(list)"
+_GLOB, _LIST, _RANGE, _LOG = "(glob)", "(list)", "(range)", "(log)"
+_AXES: dict[str, type[_Section]] = {_GLOB: GlobSection, _RANGE: RangeSection, _LOG: LogSection}
 _Axis = Annotated[
-    Annotated[list[Scalar], Tag(_LIST)] | Annotated[GlobSection, Tag(_GLOB)],
+    Annotated[list[Value], Tag(_LIST)]
+    | Annotated[GlobSection, Tag(_GLOB)]
+    | Annotated[RangeSection, Tag(_RANGE)]
+    | Annotated[LogSection, Tag(_LOG)],
     Discriminator(_kind_of_axis),
 ]
-_Rule = Annotated[dict[StrictStr, Scalar], Field(min_length=1)]
+_Rule = Annotated[dict[StrictStr, Value], Field(min_length=1)]
+
+
+class _Name(_Section):
+    sweep: StrictStr | None = None
+    task: Annotated[StrictStr, Field(min_length=1)] | None = None
+
+
+def _name(value: object) -> object:
+    """A text with axes in braces names the tasks, any other the sweep."""
+    if isinstance(value, dict | _Name):
+        return value
+    return {"task" if isinstance(value, str) and any(names_in(value)) else "sweep": value}
 
 
 class _Worker(_Section):
@@ -150,7 +217,7 @@ class _Validate(_Section):
 
 
 class SweepSection(_Section):
-    name: StrictStr | None = None
+    name: Annotated[_Name, BeforeValidator(_name)] = _Name()
     matrix: Annotated[dict[StrictStr, _Axis], Field(min_length=1)]
     exclude: list[_Rule] = []
     include: list[_Rule] = []
@@ -165,6 +232,8 @@ class SweepSection(_Section):
 _MISSING = {
     "matrix": "is missing; it names the axes and their values, as in {pipe: [SD15], steps: [20, 50]}",
     "glob": 'is missing; it is a pattern of paths, as in {glob: "cases/*"}',
+    **dict.fromkeys(("from", "to", "by"), "is missing; a range is {from: 0, to: 1, by: 0.25}"),
+    **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
 }
 _EXPECTED = {
     "too_short": "is empty; it needs at least one entry",
@@ -260,11 +329,12 @@ def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[s
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
-    "limits": _Limits, "validate": _Validate, "matrix": GlobSection,
+    "limits": _Limits, "validate": _Validate, "name": _Name,
 }  # fmt: skip
 
 
 def _unknown_key(location: Sequence[str | int]) -> str:
-    section = _SECTIONS.get(str(location[0]) if len(location) > 1 else "", SweepSection)
-    names = [field.alias or name for name, field in section.model_fields.items()]
+    first = str(location[0]) if len(location) > 1 else ""
+    sections = _AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
+    names = [name for section in sections for name in sorted(_keys_of(section))]
     return f"unknown key{nearest(location[-1], names)}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
-from pathlib import PurePath
 from typing import Any, Literal
 
 from scheduler.config.differences import without_logins, without_secrets
+from scheduler.config.matrix.values import Scalar, Value
 from scheduler.config.placeholders import as_text, expand_home, expand_variables, fill
 from scheduler.config.strict_yaml import with_numbers
 
@@ -27,7 +27,6 @@ DEFAULT_COMMAND = ("python", "-m", "worker", "search")
 DEFAULT_CHECK = ("python", "-m", "worker", "check")
 OWN_PLACEHOLDERS = ("task", "results", "spec")
 
-Scalar = str | int | float | bool
 # How cores are shared out; a number: so many for each attempt.
 CoreSetting = Literal["auto", "off"] | int
 
@@ -37,7 +36,7 @@ class Task:
     """One point of the sweep's matrix."""
 
     id: str
-    values: tuple[Scalar, ...]  # in the order of the sweep's axes
+    values: tuple[Value, ...]  # in the order of the sweep's axes
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class Sweep:
             own[name] = expand_variables(as_text(value), {**inherited, **own})
         return own
 
-    def matrix(self, task: Task) -> dict[str, Scalar]:
+    def matrix(self, task: Task) -> dict[str, Value]:
         """Return the task's matrix values by axis."""
         return dict(zip(self.axes, task.values, strict=True))
 
@@ -212,16 +211,8 @@ class Sweep:
             "search": with_numbers(self.search),
         }
 
-    def _values(self, task: Task, results: str, spec: str) -> dict[str, Scalar]:
+    def _values(self, task: Task, results: str, spec: str) -> dict[str, Value]:
         return {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
-
-
-def task_id(values: Sequence[Scalar], globbed: Sequence[bool]) -> str:
-    """Join matrix values to an id; of a path that a glob found, the name counts."""
-    return "_".join(
-        PurePath(str(value)).name if is_path else str(value)
-        for value, is_path in zip(values, globbed, strict=True)
-    )
 
 
 def flag(name: str, value: Any) -> list[str]:
