@@ -17,8 +17,10 @@ from worker.errors import WorkerError
 from worker.measure.settings import TaskRequest, settings_of
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
+from worker.results.disturbances import is_beside_load
 from worker.results.file import ResultsFile
 from worker.results.row import Row, read_rows
+from worker.results.statistics import STOPPING_FACTOR
 from worker.search.plan import make_plan
 from worker.search.section import Search, read_search
 from worker.search.studies import Study
@@ -57,9 +59,14 @@ def count_kept(
 
 def is_precise_enough(row: Row, timing: Timing) -> bool:
     """Say whether a row's speed-up is as precise as asked for, or had as much time to become it."""
-    if timing.precision is None or row.reaches(timing.precision):
+    if timing.precision is None:
         return True
     then = row.settings.get("stopping")
+    # an interval that nothing was stopped for is not wider yet, and to keep it for being narrow is
+    # to stop for it
+    asked = timing.precision if then else timing.precision / STOPPING_FACTOR
+    if row.reaches(asked) and not is_beside_load(row):
+        return True
     precision, at_most = (
         (then.get("precision"), then.get("at_most")) if isinstance(then, dict) else (None, None)
     )

@@ -33,6 +33,13 @@ def undisturbed(values: Sequence[T], disturbed: Collection[int]) -> list[T]:
     return kept if len(kept) >= FEWEST_PAIRS else list(values)
 
 
+def is_beside_load(row: Measurement) -> bool:
+    """Say whether disturbed rounds are part of a row's speed-up, since too few were undisturbed."""
+    figures = row.samples
+    kept = undisturbed(figures.seconds, figures.disturbed_rounds)
+    return bool(figures.disturbed_rounds) and len(kept) == len(figures.seconds)
+
+
 def in_words(rows: Sequence[Measurement]) -> str | None:
     """Return how many of the rows' timed batches were disturbed and kept, and by what.
 
@@ -45,4 +52,9 @@ def in_words(rows: Sequence[Measurement]) -> str | None:
         return None
     timed = sum(int(row.value_of("timed_batches") or 0) for row in rows)
     causes = ", ".join(f"{kind} ({count})" for kind, count in kept.most_common())
-    return f"{sum(kept.values())} of {timed} batches disturbed: {causes}"
+    words = f"{sum(kept.values())} of {timed} batches disturbed: {causes}"
+    beside = sum(map(is_beside_load, rows))
+    if not beside:
+        return words
+    hold = "1 speed-up holds" if beside == 1 else f"{beside} speed-ups hold"
+    return f"{words}; {hold} beside that only: fewer than {FEWEST_PAIRS} rounds were undisturbed"

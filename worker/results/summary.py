@@ -90,6 +90,8 @@ class Summary:
     """None where the device's time is not known."""
     disturbed: str | None = None
     """How many of the timed batches were disturbed, and by what; None where none was."""
+    beside_load: Sequence[str] = ()
+    """Labels of those whose speed-up disturbed rounds are part of."""
     confirmation: Summary | None = None
     """None where nothing was measured again on other prompts."""
     stability: Spread | None = None
@@ -121,6 +123,8 @@ class Summary:
             plain |= self.device_times.as_json()
         if self.disturbed is not None:
             plain["disturbed"] = self.disturbed
+        if self.beside_load:
+            plain["beside_load"] = list(self.beside_load)
         if conclusion := self.conclusion():
             plain["conclusion"] = conclusion
         if self.confirmation is not None:
@@ -135,7 +139,8 @@ class Summary:
         """Return the best, and how far it can be trusted, as the scheduler shows it."""
         best = None if self.best is None else self.best.in_words()
         null = None if self.null_arm is None else self.null_arm.in_words()
-        return "; ".join(filter(None, (best, self._open(), self._host_bound(), null)))
+        load = self.disturbed if self.beside_load else None
+        return "; ".join(filter(None, (best, self._open(), self._host_bound(), null, load)))
 
     def _open(self) -> str | None:
         """Return of how many candidates the speed is open: that nothing was best is then no finding."""
@@ -177,6 +182,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         best=_best(measured, max_loss, null),
         device_times=DeviceTimes.of(measured),
         disturbed=disturbances.in_words(measured),
+        beside_load=[row.label for row in measured if disturbances.is_beside_load(row)],
     )
 
 

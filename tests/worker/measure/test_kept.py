@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from worker.measure.kept import count_kept
+from worker.config.settings import Timing
+from worker.measure.kept import count_kept, is_precise_enough
+from worker.results.row import Figures, Row, metric
 
 RESULTS = Path(__file__).parents[2] / "state_of_version_1/checkpoints/old/TINY_SD15_DDIM_4.jsonl"
 MATRIX = {"pipe": "TINY_SD15", "sched": "DDIM", "steps": 4}
@@ -37,6 +39,34 @@ def test_what_a_change_keeps(
     args: dict[str, Any], search: dict[str, Any], counts: tuple[int, int] | None
 ) -> None:
     assert count_kept(MATRIX, args, search, RESULTS) == counts
+
+
+@pytest.mark.parametrize(
+    ("half", "stopping", "undisturbed", "holds"),
+    [
+        (0.019, {"precision": 0.05, "at_most": 60.0}, 12, True),
+        (0.021, {"precision": 0.05, "at_most": 60.0}, 12, False),
+        (0.021, {"precision": 0.02, "at_most": 600.0}, 12, True),
+        # nothing was stopped for this interval; the one that is held to 2 % is wider by a quarter
+        (0.015, None, 12, True),
+        (0.019, None, 12, False),
+        (0.015, None, 5, False),
+    ],
+)
+def test_which_rows_are_precise_enough(
+    half: float, stopping: dict[str, float] | None, undisturbed: int, holds: bool
+) -> None:
+    line = json.loads(RESULTS.read_text().splitlines()[1])
+    row = Row.model_validate(line)
+    gain = metric("speedup", 2.0, "×", "higher", low=2 * (1 - half), high=2 * (1 + half))
+    row = row.model_copy(
+        update={
+            "metrics": [gain],
+            "samples": Figures(seconds=[1.0] * 12, disturbed_rounds=list(range(undisturbed, 12))),
+            "settings": row.settings | ({"stopping": stopping} if stopping else {}),
+        }
+    )
+    assert is_precise_enough(row, Timing.model_validate({"precision": "2%"})) == holds
 
 
 def test_a_file_that_is_gone_keeps_nothing(tmp_path: Path) -> None:

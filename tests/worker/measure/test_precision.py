@@ -124,7 +124,7 @@ def test_or_until_the_time_for_it_is_spent(
 def test_what_had_its_time_is_not_measured_again_unless_more_is_asked(
     tmp_path: Path, task: Callable[..., list[str]], machine: SimpleNamespace
 ) -> None:
-    machine.spread = 0.5
+    machine.spread = 0.3
     task()
     whole = (tmp_path / "r.jsonl").read_bytes()
     assert "stopping" not in json.loads(whole.splitlines()[1])["settings"]

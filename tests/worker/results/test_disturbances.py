@@ -4,6 +4,7 @@ import pytest
 
 from worker.results.disturbances import in_words, undisturbed
 from worker.results.row import MEASURED, Disturbed, Figures, Measurement, metric
+from worker.results.summary import summarise
 
 
 def row(**kept):
@@ -30,10 +31,22 @@ def test_what_was_retaken_with_success_is_no_disturbance():
     assert in_words([row(waited_for_a_core=0)]) is None
 
 
+@pytest.mark.parametrize(("rounds", "beside"), [((), False), ((3,), False), (range(2), True)])
+def test_a_speed_up_of_disturbed_rounds_is_said_to_be_one(rounds, beside):
+    figures = Figures(seconds=[1.0] * 7, disturbed_rounds=list(rounds))
+    found = row(waited_for_a_core=2).model_copy(update={"samples": figures})
+    words = "2 of 24 batches disturbed: waited for a core (2)"
+    load = "; 1 speed-up holds beside that only: fewer than 6 rounds were undisturbed"
+    assert in_words([found, row()]) == words + (load if beside else "")
+    summary = summarise([found], max_loss=0.05)
+    assert ("beside_load" in summary.as_json()) == beside
+    assert ("fewer than 6 rounds" in summary.conclusion()) == beside
+
+
 @pytest.mark.parametrize(
     ("disturbed", "counted"), [([], 7), ([3], 6), ([0, 6], 7), (range(7), 7), ([99], 7)]
 )
-def test_fewer_than_six_undisturbed_rounds_are_no_choice(disturbed, counted):
+def test_fewer_than_six_undisturbed_rounds_leave_none_out(disturbed, counted):
     assert len(undisturbed(range(7), disturbed)) == counted
 
 
