@@ -20,6 +20,7 @@ from scheduler.config.schema import (
     sentences,
     without_faults,
 )
+from scheduler.config.spelling import Spelling
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 
@@ -122,7 +123,6 @@ class _Reader:
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
-        self._check_flags()
         command = tuple(model.worker.command)
         check = tuple(model.worker.check) if model.worker.check else None
         if command == plain.DEFAULT_COMMAND and check is None:
@@ -130,7 +130,7 @@ class _Reader:
         # of a search section with a hole the worker would say what is not so
         if not self._worker_known or _has_unusable(model.search):
             check = None
-        return plain.Sweep(
+        sweep = plain.Sweep(
             name=self._name,
             axes=self._axes,
             tasks=tuple(tasks),
@@ -154,19 +154,28 @@ class _Reader:
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             search=model.search,
+            spelling=model.worker.spelling.parsed() if model.worker.spelling else None,
             is_named=model.name.sweep is not None,
         )
+        self._check_flags(sweep)
+        return sweep
 
     def _check_placeholders(self) -> None:
+        args = self._model.worker.args
         known = [*self._axes, *plain.OWN_PLACEHOLDERS]
-        texts = [
-            (f"worker.command[{i}]", word) for i, word in enumerate(self._model.worker.command)
-        ]
-        for key, value in self._model.worker.args.items():
+        self._check_texts(
+            [(f"worker.command[{i}]", word) for i, word in enumerate(self._model.worker.command)],
+            [*known, *args],
+        )
+        texts = []
+        for key, value in args.items():
             if isinstance(value, list):
                 texts += [(f"worker.args.{key}[{i}]", str(part)) for i, part in enumerate(value)]
             else:
                 texts.append((f"worker.args.{key}", str(value)))
+        self._check_texts(texts, known)
+
+    def _check_texts(self, texts: Sequence[tuple[str, str]], known: Sequence[str]) -> None:
         for key, text in texts:
             for name in names_in(text):
                 if name not in known:
@@ -184,16 +193,19 @@ class _Reader:
                     "$NAME and ${NAME} are filled in, and $$ stands for a dollar"
                 )
 
-    def _check_flags(self) -> None:
+    def _check_flags(self, sweep: plain.Sweep) -> None:
         """Refuse a flag that would stand twice: the task would run with another value than its id says."""
-        own = self._worker_known and tuple(self._model.worker.command) == plain.DEFAULT_COMMAND
-        givers = {plain.option(axis): f"matrix.{axis}" for axis in self._axes if own}
-        for name in self._model.worker.args:
-            giver = givers.setdefault(plain.option(name), f"worker.args.{name}")
-            if giver != f"worker.args.{name}":
-                self.problems.append(
-                    f"worker.args.{name}: {giver} gives {plain.option(name)} already; remove one of them"
-                )
+        spelling = sweep.spelling or Spelling()
+        axes = sweep.spelt_axes if self._worker_known else ()
+        givers: dict[str, str] = {}
+        for key, name in [
+            *((f"matrix.{axis}", axis) for axis in axes),
+            *((f"worker.args.{name}", name) for name in sweep.spelt_args),
+        ]:
+            option = spelling.option_of(name)
+            giver = givers.setdefault(option, key) if option else key
+            if giver != key:
+                self.problems.append(f"{key}: {giver} gives {option} already; remove one of them")
 
     def _check_halved(self) -> None:
         for name in self._model.retries.on_oom:

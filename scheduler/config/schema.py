@@ -20,12 +20,14 @@ from pydantic import (
     StrictStr,
     Tag,
     ValidationError,
+    model_validator,
 )
 
 from scheduler.config import sweep as plain
 from scheduler.config.matrix.ranges import Number as RangeNumber
 from scheduler.config.matrix.values import Scalar as MatrixScalar
 from scheduler.config.placeholders import names_in
+from scheduler.config.spelling import Spelling, parse_spelling
 from scheduler.config.strict_yaml import NumberText, Unusable
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
@@ -169,11 +171,30 @@ def _name(value: object) -> object:
     return {"task" if isinstance(value, str) and any(names_in(value)) else "sweep": value}
 
 
+class _Spelling(_Section):
+    option: StrictStr
+    if_true: StrictStr | None = None
+    if_false: StrictStr | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _Spelling:
+        self.parsed()
+        return self
+
+    def parsed(self) -> Spelling:
+        return parse_spelling(self.option, self.if_true, self.if_false)
+
+
+def _spelling(value: object) -> object:
+    return {"option": value} if not isinstance(value, dict) else value
+
+
 class _Worker(_Section):
     command: Annotated[list[StrictStr], Field(min_length=1)] = list(plain.DEFAULT_COMMAND)
     check: Annotated[list[StrictStr], Field(min_length=1)] | None = None
     args: dict[Name, Argument] = {}
     env: dict[Name, Scalar] = {}
+    spelling: Annotated[_Spelling, BeforeValidator(_spelling)] | None = None
     reuses_results: StrictBool | None = None
 
 
@@ -233,6 +254,7 @@ _MISSING = {
     "matrix": "is missing; it names the axes and their values, as in {pipe: [SD15], steps: [20, 50]}",
     "glob": 'is missing; it is a pattern of paths, as in {glob: "cases/*"}',
     **dict.fromkeys(("from", "to", "by"), "is missing; a range is {from: 0, to: 1, by: 0.25}"),
+    "option": 'is missing; it is a template, as in {option: "--{name} {value}"}',
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
 }
 _EXPECTED = {
@@ -286,7 +308,7 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
     found = [tuple(_existing(content, f["loc"])) for f in error.errors(include_url=False)]
     return any(
         path[:1] == ("matrix",)
-        or (path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",)))
+        or (path[:1] == ("worker",) and path[1:2] not in (("args",), ("env",), ("spelling",)))
         for path in found
     )
 
@@ -336,5 +358,7 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 def _unknown_key(location: Sequence[str | int]) -> str:
     first = str(location[0]) if len(location) > 1 else ""
     sections = _AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
+    if tuple(location[:-1]) == ("worker", "spelling"):
+        sections = [_Spelling]
     names = [name for section in sections for name in sorted(_keys_of(section))]
     return f"unknown key{nearest(location[-1], names)}"

@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from scheduler.config.differences import without_logins, without_secrets
 from scheduler.config.matrix.values import Scalar, Value
-from scheduler.config.placeholders import as_text, expand_home, expand_variables, fill
+from scheduler.config.placeholders import (
+    as_text,
+    expand_home,
+    expand_variables,
+    fill,
+    names_in,
+)
+from scheduler.config.spelling import Spelling
 from scheduler.config.strict_yaml import with_numbers
 
 
@@ -76,6 +83,8 @@ class Limits:
 
 
 _NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named")  # tasks count by their digests
+# None if not given; sweeps without them have the fingerprint that they had before there were any.
+_LATER = ("spelling",)
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,8 @@ class Sweep:
     runs_on: Literal["GPU", "CPU"] | None = None
     # The file gives the name; else it is the file's own, without its ending.
     is_named: bool = True
+    # How axes and args become words; None: as by default, and axes only for the default command.
+    spelling: Spelling | None = None
 
     @property
     def program(self) -> str:
@@ -142,6 +153,7 @@ class Sweep:
                     f.name: _given(getattr(self, f.name))
                     for f in fields(self)
                     if f.name not in _NOT_OF_THE_FILE
+                    and not (f.name in _LATER and getattr(self, f.name) is None)
                 }
             )
         )
@@ -157,7 +169,10 @@ class Sweep:
         # As text in Python's words, which earlier versions took: completions must go on to hold.
         env = {name: str(value) for name, value in self.env.items()}
         common = (self.axes, self.command, dict(self.args), env, self.search)
-        return hashlib.sha256(_canonical(common))
+        state = hashlib.sha256(_canonical(common))
+        if self.spelling is not None:
+            state.update(_canonical(asdict(self.spelling)))
+        return state
 
     @cached_property
     def settings_digest(self) -> str:
@@ -169,35 +184,67 @@ class Sweep:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """What `settings_digest` is of, as it is kept on disk and compared: plain data, without secrets."""
-        return {
+        settings = {
             "command": without_logins(list(self.command)),
             "args": without_secrets(self.args),
             "env": without_secrets(self.env, environment=True),
             "search": without_secrets({"": self.search})[""],
             "validate": {"success": self.rules.success, "failure": list(self.rules.failure)},
         }
+        if self.spelling is not None:
+            settings["spelling"] = asdict(self.spelling)
+        return settings
 
     def argv(self, task: Task, overrides: Mapping[str, Any], results: str, spec: str) -> list[str]:
         """Return the worker's command line for one attempt; ``overrides`` replace args."""
         values = self._values(task, results, spec)
-        words = [fill(expand_home(word), values) for word in self.command]
-        if self.command == DEFAULT_COMMAND:
-            for axis, value in self.matrix(task).items():
-                words += flag(axis, value)
-        for name, value in {**self.args, **overrides}.items():
-            words += flag(name, _filled(value, values))
+        args = self._filled_args(overrides, values)
+        words = [fill(expand_home(word), {**args, **values}) for word in self.command]
+        spelling, matrix = self.spelling or Spelling(), self.matrix(task)
+        for axis in self.spelt_axes:
+            words += spelling.words(axis, matrix[axis])
+        for name in self.spelt_args:
+            words += spelling.words(name, args[name])
         return words
+
+    @cached_property
+    def spelt_axes(self) -> tuple[str, ...]:
+        """The axes that become words behind the command.
+
+        For the default command all; for another one, if a spelling is given, those that it does not name.
+        """
+        if self.command == DEFAULT_COMMAND:
+            return self.axes
+        if self.spelling is None:
+            return ()
+        texts = (part for value in self.args.values() for part in _texts(value))
+        named = self._named_in_command.union(*map(names_in, texts))
+        return tuple(axis for axis in self.axes if axis not in named)
+
+    @cached_property
+    def spelt_args(self) -> tuple[str, ...]:
+        """The arguments that become words behind the command: all that it does not name itself."""
+        filled = self._named_in_command - {*self.axes, *OWN_PLACEHOLDERS}
+        return tuple(name for name in self.args if name not in filled)
+
+    @cached_property
+    def _named_in_command(self) -> frozenset[str]:
+        return frozenset(name for word in self.command for name in names_in(word))
+
+    def _filled_args(
+        self, overrides: Mapping[str, Any], values: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {name: _filled(value, values) for name, value in {**self.args, **overrides}.items()}
 
     def spec(
         self, task: Task, overrides: Mapping[str, Any], results: str, spec: str
     ) -> dict[str, Any]:
         """Return what the worker finds in the file that SWEEP_SPEC names: args as in `argv`."""
         values = self._values(task, results, spec)
-        args = {name: _filled(value, values) for name, value in {**self.args, **overrides}.items()}
         content = {
             "task": task.id,
             "matrix": self.matrix(task),
-            "args": args,
+            "args": self._filled_args(overrides, values),
             "search": self.search,
         }
         return {key: with_numbers(value) for key, value in content.items()}
@@ -215,18 +262,10 @@ class Sweep:
         return {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
 
 
-def flag(name: str, value: Any) -> list[str]:
-    """Return ``--name value`` as words; true is the bare flag, false nothing, a list several words."""
-    if isinstance(value, bool):
-        return [option(name)] if value else []
-    if isinstance(value, list | tuple):
-        return [option(name), *map(as_text, value)]
-    return [option(name), as_text(value)]
-
-
-def option(name: str) -> str:
-    """Return how an axis or argument is spelt on the command line: ``--batch-size``."""
-    return "--" + name.replace("_", "-")
+def _texts(value: Any) -> list[str]:
+    return [
+        part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)
+    ]
 
 
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:
