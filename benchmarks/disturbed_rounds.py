@@ -81,8 +81,8 @@ class Machine:
             if self.left <= 0:
                 self.loaded = not self.loaded
                 self.left = self._turn()
-        spoiled = "waited for a core" if lost > 0.01 * seconds else None
-        return Batch(None, seconds, Reading(), HostReading(spoiled=spoiled), None)
+        disturbance = "waited for a core" if lost > 0.01 * seconds else None
+        return Batch(None, seconds, Reading(), HostReading(disturbance=disturbance), None)
 
     def _turn(self) -> float:
         share = self.share if self.loaded else 1 - self.share

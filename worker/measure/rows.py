@@ -57,7 +57,7 @@ def make_measurement(
 
 def _disturbed(samples: Samples) -> dict[str, Disturbed]:
     """Return how many batches were disturbed, by the kind of disturbance."""
-    kept = Counter(kind_of(spoiled) for spoiled in samples.spoiled if spoiled is not None)
+    kept = Counter(kind_of(why) for why in samples.disturbances if why is not None)
     retaken = Counter(map(kind_of, samples.retaken))
     return {
         kind: Disturbed(retaken=retaken[kind], kept=kept[kind]) for kind in sorted(kept | retaken)
@@ -120,7 +120,7 @@ def _device_state(samples: Samples, batch_size: int) -> Iterator[Metric]:
     yield from _host_state(samples)
     if samples.retaken:
         yield metric("batches_retaken", len(samples.retaken), "", None)
-    disturbed = sum(spoiled is not None for spoiled in samples.spoiled)
+    disturbed = sum(why is not None for why in samples.disturbances)
     if disturbed:
         yield metric("batches_disturbed", disturbed, "", None)
     if samples.peak_memory is not None:

@@ -35,7 +35,7 @@ class Samples:
     """What was read from the device during each timed batch."""
     hosts: list[HostReading] = field(default_factory=list)
     """What the host did to each timed batch."""
-    spoiled: list[str | None] = field(default_factory=list)
+    disturbances: list[str | None] = field(default_factory=list)
     """What disturbed each timed batch at its last try, if anything did."""
     retaken: list[str] = field(default_factory=list)
     """What disturbed each batch that was timed again."""
@@ -62,8 +62,8 @@ class Samples:
         """Return the rounds in which this one's batch or the baseline's stayed disturbed."""
         either = {
             number
-            for spoiled in (self.spoiled, baseline.spoiled)
-            for number, why in enumerate(spoiled)
+            for disturbances in (self.disturbances, baseline.disturbances)
+            for number, why in enumerate(disturbances)
             if why is not None
         }
         return sorted(either)

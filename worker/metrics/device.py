@@ -36,7 +36,7 @@ class Reading:
     """Percent of the last sampling period in which a kernel ran."""
     clock: float | None = None
     """MHz of the multiprocessors at the end."""
-    spoiled: str | None = None
+    disturbance: str | None = None
     """Why the stretch does not count: a kind, and in brackets whose or how much."""
 
 
@@ -71,7 +71,7 @@ class Meter:
         return Reading(
             utilization=None if rates is None else float(rates.gpu),
             clock=self._clock(),
-            spoiled=self._foreign() or self._slowed(),
+            disturbance=self._foreign() or self._slowed(),
         )
 
     def joules(self) -> float | None:

@@ -85,7 +85,7 @@ class HostReading:
     """How many times as long as usual the core took for the same work, at the slower end."""
     involuntary_switches: int | None = None
     """How often a core was taken away from the calling thread."""
-    spoiled: str | None = None
+    disturbance: str | None = None
     """Why the stretch does not count: a kind, and in brackets how much."""
 
 
@@ -179,17 +179,17 @@ def judge(before: Counted, after: Counted, seconds: float, computes: bool) -> Ho
     slowness = max(before.slowness, after.slowness)
     if slowness > _TOLERATED_SLOWNESS:
         lost["the core was slow"] = (1 - 1 / slowness) * seconds
-    spoiled = None
+    disturbance = None
     if sum(lost.values()) > max(_TOLERATED_SECONDS, _TOLERATED_SHARE * seconds):
         kind = max(lost, key=lambda kind: lost[kind])
-        spoiled = f"{kind} ({_amount(lost[kind], seconds)})"
+        disturbance = f"{kind} ({_amount(lost[kind], seconds)})"
     return HostReading(
         cpu_seconds=after.all_ran - before.all_ran,
         host_share=ran / seconds if seconds > 0 else None,
         wait_share=None if waited is None or seconds <= 0 else waited / seconds,
         slowness=slowness,
         involuntary_switches=after.involuntary - before.involuntary,
-        spoiled=spoiled,
+        disturbance=disturbance,
     )
 
 
@@ -234,9 +234,9 @@ def _amount(lost: float, seconds: float) -> str:
     return f"{lost:.3f} s{share}"
 
 
-def kind_of(spoiled: str) -> str:
+def kind_of(disturbance: str) -> str:
     """Return what kind of disturbance this is: equal for all of the kind, whatever their amount."""
-    return spoiled.partition(" (")[0]
+    return disturbance.partition(" (")[0]
 
 
 def _sum_known(values: Iterable[float | None]) -> float | None:

@@ -62,7 +62,7 @@ def test_a_row_says_what_disturbed_its_batches():
         BASELINE,
         seconds=[1.0] * 4,
         hosts=[HostReading(cpu_seconds=0.9, host_share=0.5, wait_share=0.1)] * 4,
-        spoiled=[
+        disturbances=[
             "waited for a core (0.1 s)",
             None,
             "waited for a core (0.2 s)",
@@ -96,8 +96,8 @@ def test_a_speedup_is_of_undisturbed_rounds_where_there_are_enough(undisturbed, 
         Samples(BASELINE, seconds=[1.0] * disturbed + [fast] * undisturbed) for fast in (1.0, 0.5)
     )
     # of either arm: a pair is as good as the worse of its two calls
-    base.spoiled = ["waited for a core"] * 4 + [None] * (16 + undisturbed)
-    other.spoiled = [None] * 4 + ["waited for a core"] * 16 + [None] * undisturbed
+    base.disturbances = ["waited for a core"] * 4 + [None] * (16 + undisturbed)
+    other.disturbances = [None] * 4 + ["waited for a core"] * 16 + [None] * undisturbed
     row = rows.make_measurement(other, base, batch_size=1)
     assert row.value_of("speedup") == speedup
     assert row.value_of("speedup_pairs") == (6 if undisturbed == 6 else 25)

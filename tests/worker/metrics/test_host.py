@@ -56,7 +56,7 @@ WITH_A_QUOTA_OF_A_THIRD = (
 
 
 @pytest.mark.parametrize(
-    ("sample", "spoiled"),
+    ("sample", "disturbance"),
     [
         ((ALONE[0], ALONE_AFTER, ALONE[1]), None),
         (BESIDE_LOAD_ON_ITS_CORE, "waited for a core (0.193 s, 64% of the call)"),
@@ -68,8 +68,8 @@ WITH_A_QUOTA_OF_A_THIRD = (
     ids=["alone", "load on its core", "quota"],
 )
 @pytest.mark.parametrize("computes", [True, False])
-def test_recorded_samples(sample, spoiled, computes):
-    assert judge(*sample, computes).spoiled == spoiled
+def test_recorded_samples(sample, disturbance, computes):
+    assert judge(*sample, computes).disturbance == disturbance
 
 
 def one_thread(ran, waited, **others):
@@ -96,32 +96,32 @@ def one_thread(ran, waited, **others):
 )
 def test_what_is_too_much(after, seconds, kind):
     before = one_thread(0.0, 0.0, ticks=(0, 0), throttled=0.0, suspended=0.0)
-    spoiled = judge(before, after, seconds, computes=False).spoiled
-    assert (spoiled and kind_of(spoiled)) == kind
+    disturbance = judge(before, after, seconds, computes=False).disturbance
+    assert (disturbance and kind_of(disturbance)) == kind
 
 
 def test_what_computes_and_does_not_run_stood_still():
     """Stopped by a signal, or frozen: no counter of waits tells of it."""
     after = one_thread(0.4, 0.0)
     assert (
-        judge(Counted(), after, 1.0, computes=True).spoiled
+        judge(Counted(), after, 1.0, computes=True).disturbance
         == "stood still (0.600 s, 60% of the call)"
     )
     # what drives a GPU may sleep until it is done
-    assert judge(Counted(), after, 1.0, computes=False).spoiled is None
+    assert judge(Counted(), after, 1.0, computes=False).disturbance is None
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "spoiled"),
+    ("before", "after", "disturbance"),
     [
         (1.0, 1.15, None),
         (1.0, 1.6, "the core was slow (0.375 s, 38% of the call)"),
         (1.6, 1.0, "the core was slow (0.375 s, 38% of the call)"),
     ],
 )
-def test_a_core_that_is_slow_at_either_end(before, after, spoiled):
+def test_a_core_that_is_slow_at_either_end(before, after, disturbance):
     samples = one_thread(0.0, 0.0, slowness=before), one_thread(1.0, 0.0, slowness=after)
-    assert judge(*samples, 1.0, computes=False).spoiled == spoiled
+    assert judge(*samples, 1.0, computes=False).disturbance == disturbance
 
 
 def test_the_core_is_held_against_its_fast_tenth(machine, monkeypatch):
@@ -143,7 +143,7 @@ def test_the_core_is_held_against_its_fast_tenth(machine, monkeypatch):
 def test_a_thread_that_does_not_compute_may_wait():
     threads = {1: (1.0, 0.0), 2: (0.001, 0.05)}
     after = Counted(ran=1.0, all_ran=1.001, threads=threads)
-    assert judge(Counted(), after, 1.0, computes=True).spoiled is None
+    assert judge(Counted(), after, 1.0, computes=True).disturbance is None
     threads[2] = (0.9, 0.05)
     assert judge(Counted(), after, 1.0, computes=True).wait_share == 0.05
 
@@ -211,15 +211,15 @@ def test_a_quota_is_found_where_it_holds(machine, listed, file):
     meter = machine({"proc/self/cgroup": listed, quota: "usage_usec 7\nthrottled_usec 0\n"})
     meter.start()
     machine({quota: "usage_usec 8\nthrottled_usec 120000\n"})
-    spoiled = meter.stop(1.0).spoiled
-    assert spoiled == "the container's CPU limit held it back (0.120 s, 12% of the call)"
+    disturbance = meter.stop(1.0).disturbance
+    assert disturbance == "the container's CPU limit held it back (0.120 s, 12% of the call)"
 
 
 def test_a_machine_that_tells_nothing_disturbs_nothing(machine):
     meter = machine({})
     meter.start()
     read = meter.stop(1.0)
-    assert read.spoiled is None
+    assert read.disturbance is None
     assert read.wait_share is None
 
 
@@ -234,7 +234,7 @@ meter.start()
 start = time.perf_counter()
 while time.perf_counter() < start + 0.3:
     pass
-print(meter.stop(time.perf_counter() - start).spoiled)
+print(meter.stop(time.perf_counter() - start).disturbance)
 """
 
 

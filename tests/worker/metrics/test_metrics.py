@@ -256,7 +256,7 @@ def test_a_stretch_that_something_disturbed_does_not_count(metered, before, duri
         meter.start()
         {during}
     """)
-    assert read.spoiled == why
+    assert read.disturbance == why
 
 
 def test_in_a_container_the_process_that_came_with_us_is_us(metered):
@@ -267,7 +267,7 @@ def test_in_a_container_the_process_that_came_with_us_is_us(metered):
         meter.start()
         fake_nvml.set(1, processes={2: 2**30, 3: 2**20})
     """)
-    assert read.spoiled == "another process used the GPU (pid 3)"
+    assert read.disturbance == "another process used the GPU (pid 3)"
 
 
 def test_a_cpu_has_no_meter():

@@ -40,9 +40,9 @@ class Batch:
     """Bytes; None on a CPU."""
 
     @property
-    def spoiled(self) -> str | None:
+    def disturbance(self) -> str | None:
         """Why its time does not count."""
-        return self.reading.spoiled or self.host.spoiled
+        return self.reading.disturbance or self.host.disturbance
 
 
 def generate(

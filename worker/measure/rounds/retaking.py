@@ -8,8 +8,8 @@ from statistics import median
 from worker.measure.rounds.call import Batch
 from worker.measure.samples import Samples
 
-# how often a disturbed batch is timed before its time is taken as it is
-_ATTEMPTS = 3
+# how often what is disturbed is measured, before a batch's time is kept and another figure given up
+ATTEMPTS = 3
 # times the median of the arm's batches
 _FAR_LONGER = 3.0
 _FEWEST_TO_COMPARE = 3
@@ -27,16 +27,16 @@ def timed(samples: Samples, make: Callable[[], Batch | None]) -> Batch | None:
     """
     batch = make()
     # what disturbed the last batch at every try will not be gone by trying this one again
-    stays = bool(samples.spoiled) and samples.spoiled[-1] is not None
-    for _ in range(0 if stays else _ATTEMPTS - 1):
-        spoiled = None if batch is None else _spoiled(batch, samples)
-        if spoiled is None:
+    stays = bool(samples.disturbances) and samples.disturbances[-1] is not None
+    for _ in range(0 if stays else ATTEMPTS - 1):
+        disturbance = None if batch is None else _disturbance(batch, samples)
+        if disturbance is None:
             break
-        samples.retaken.append(spoiled)
+        samples.retaken.append(disturbance)
         batch = make()
     if batch is None:
         return None
-    samples.spoiled.append(_spoiled(batch, samples))
+    samples.disturbances.append(_disturbance(batch, samples))
     samples.seconds.append(batch.seconds)
     samples.readings.append(batch.reading)
     samples.hosts.append(batch.host)
@@ -45,14 +45,14 @@ def timed(samples: Samples, make: Callable[[], Batch | None]) -> Batch | None:
     return batch
 
 
-def _spoiled(batch: Batch, samples: Samples) -> str | None:
+def _disturbance(batch: Batch, samples: Samples) -> str | None:
     """Return why a batch's time does not count.
 
     Nothing counts for how long a worker on a GPU was stopped by a signal, or a virtual machine was
     frozen. But the same work never takes three times as long undisturbed. This looks at the time
     itself, for all arms alike; benchmarks/disturbed_rounds.py shows that no arm gains by it.
     """
-    if batch.spoiled is not None or len(samples.seconds) < _FEWEST_TO_COMPARE:
-        return batch.spoiled
+    if batch.disturbance is not None or len(samples.seconds) < _FEWEST_TO_COMPARE:
+        return batch.disturbance
     times = batch.seconds / median(samples.seconds)
     return f"took far longer than usual ({times:.0f} times)" if times > _FAR_LONGER else None

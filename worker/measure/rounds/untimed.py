@@ -9,6 +9,7 @@ from typing import TypeVar
 from worker.errors import UnknownFigureError, WorkerError
 from worker.measure.context import EvaluationContext
 from worker.measure.rounds.call import Batch, generate
+from worker.measure.rounds.retaking import ATTEMPTS
 from worker.measure.samples import Samples
 from worker.metrics import device_time, energy
 from worker.search.configuration import Configuration
@@ -16,8 +17,6 @@ from worker.search.configuration import Configuration
 T = TypeVar("T")
 
 _OF_ENERGY = ("energy_per_image", "mean_power", "idle_power")
-# how often a disturbed figure is measured before it is given up
-_ATTEMPTS = 3
 # share of a stretch's calls that the host may disturb: they take a third more, say, at idle power
 _MOST_DISTURBED = 0.1
 # The device's clock follows its power and heat, so one call is not enough: at least so many, and
@@ -116,7 +115,7 @@ def _undisturbed(
         UnknownFigureError: it cannot be had, or was disturbed at every try.
     """
     disturbance = None
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         calls = FurtherCalls(context, samples)
         figure = take(calls.another)
         disturbance = calls.disturbance(most_on_host)
@@ -154,8 +153,9 @@ class FurtherCalls:
     def disturbance(self, most_on_host: float) -> str | None:
         """Return what disturbed the calls on the device, or on the host for longer than may be."""
         # a figure may be waited for beyond the last call, and somebody may have come then
-        on_device = [self.context.meter.stop().spoiled, *(it.reading.spoiled for it in self.made)]
-        on_host = [it for it in self.made if it.host.spoiled is not None]
-        share = sum(it.seconds for it in on_host) / sum(it.seconds for it in self.made)
-        reasons = [*on_device, on_host[0].host.spoiled if share > most_on_host else None]
+        readings = [*(call.reading for call in self.made), self.context.meter.stop()]
+        on_device = [reading.disturbance for reading in readings]
+        on_host = [call for call in self.made if call.host.disturbance is not None]
+        share = sum(call.seconds for call in on_host) / sum(call.seconds for call in self.made)
+        reasons = [*on_device, on_host[0].host.disturbance if share > most_on_host else None]
         return next(filter(None, reasons), None)

@@ -45,7 +45,7 @@ class DisturbedOnce(Meter):
 
     def stop(self) -> Reading:
         self.stretches += 1
-        return Reading(spoiled="another process used the GPU" if self.stretches == 7 else None)
+        return Reading(disturbance="another process used the GPU" if self.stretches == 7 else None)
 
 
 def test_a_call_that_was_timed_again_stands_twice(

@@ -21,8 +21,8 @@ def batches(tries: Sequence[tuple[float, str | None]]) -> tuple[Samples, int]:
     left = iter(tries)
 
     def make() -> Batch:
-        seconds, spoiled = next(left)
-        return Batch(None, seconds, Reading(), HostReading(spoiled=spoiled), None)
+        seconds, disturbance = next(left)
+        return Batch(None, seconds, Reading(), HostReading(disturbance=disturbance), None)
 
     samples = Samples(BASELINE)
     for _ in range(6):
@@ -38,7 +38,7 @@ def test_a_batch_that_took_far_longer_is_timed_again(monkeypatch: pytest.MonkeyP
     # of the first ones nobody knows which is right
     assert samples.seconds == [1.0, 9.0, 1.2, 1.1, 2.9, 1.3]
     assert samples.retaken == ["took far longer than usual (10 times)"]
-    assert samples.spoiled == [None] * 6
+    assert samples.disturbances == [None] * 6
     assert left == 0
 
 
@@ -46,7 +46,7 @@ def test_what_stays_is_tried_once_and_what_is_gone_three_times_again() -> None:
     disturbed, quiet = (2.0, WAITED), (1.0, None)
     samples, left = batches([*[disturbed] * 3, disturbed, quiet, *[disturbed] * 2, *[quiet] * 3])
     assert samples.seconds == [2.0, 2.0, 1.0, 1.0, 1.0, 1.0]
-    assert samples.spoiled == [WAITED, WAITED, None, None, None, None]
+    assert samples.disturbances == [WAITED, WAITED, None, None, None, None]
     assert samples.retaken == [WAITED] * 4
     assert left == 0
 
@@ -55,4 +55,4 @@ def test_a_configuration_that_fails_adds_nothing() -> None:
     samples = Samples(BASELINE)
     assert retaking.timed(samples, lambda: None) is None
     assert not samples.seconds
-    assert not samples.spoiled
+    assert not samples.disturbances

@@ -36,7 +36,7 @@ class CountingMeter(Meter):
     def stop(self):
         self.stops += 1
         another = self.stops in self.disturbed
-        return Reading(spoiled="another process used the GPU (pid 1)" if another else None)
+        return Reading(disturbance="another process used the GPU (pid 1)" if another else None)
 
 
 @pytest.fixture
@@ -86,13 +86,13 @@ def test_energy_that_stays_disturbed_is_absent(measured):
         assert row["absent"][name] == "another process used the GPU (pid 1)"
 
 
-WAITED = HostReading(spoiled="waited for a core (30%)")
-FOREIGN = Reading(spoiled="another process used the GPU (pid 1)")
+WAITED = HostReading(disturbance="waited for a core (30%)")
+FOREIGN = Reading(disturbance="another process used the GPU (pid 1)")
 
 
 def test_energy_under_load_on_the_host_is_absent(measured, monkeypatch):
     monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: WAITED)
-    assert measured(CountingMeter)["absent"]["energy_per_image"] == WAITED.spoiled
+    assert measured(CountingMeter)["absent"]["energy_per_image"] == WAITED.disturbance
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_energy_under_load_on_the_host_is_absent(measured, monkeypatch):
     [
         ([], 0.1, None),
         ([{"host": WAITED}], 0.1, None),
-        ([{"host": WAITED}] * 3, 0.1, WAITED.spoiled),
+        ([{"host": WAITED}] * 3, 0.1, WAITED.disturbance),
         # the kernels of a profile take as long
         ([{"host": WAITED}] * 3, 1.0, None),
-        ([{"reading": FOREIGN}], 0.1, FOREIGN.spoiled),
-        ([{"reading": FOREIGN}], 1.0, FOREIGN.spoiled),
+        ([{"reading": FOREIGN}], 0.1, FOREIGN.disturbance),
+        ([{"reading": FOREIGN}], 1.0, FOREIGN.disturbance),
     ],
 )
 def test_a_call_in_ten_may_wait_for_a_core_and_none_shares_the_device(
