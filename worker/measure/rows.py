@@ -238,9 +238,11 @@ def in_words(row: Measurement, precision: float | None = None) -> str:
         if found is not None:
             ends = "" if found.low is None else f" [{found.low:{form}}, {found.high:{form}}]"
             words.append(f"{before}{found.value:{form}}{unit}{ends}")
-    if precision is not None and not row.reaches(precision):
+    beside_load = disturbances.is_beside_load(row)
+    if precision is not None and (beside_load or not row.reaches(precision)):
         half = row.value_of("precision")
         reached = "is not known" if half is None else f"is known to ±{100 * half:.2g}%"
+        reached += " beside load only" if beside_load and half is not None else ""
         words.append(f"the speed-up {reached}, asked ±{100 * precision:g}%: the time is spent")
     disturbed = disturbances.in_words([row])
     words += [] if disturbed is None else [disturbed]

@@ -43,18 +43,23 @@ def is_beside_load(row: Measurement) -> bool:
 def in_words(rows: Sequence[Measurement]) -> str | None:
     """Return how many of the rows' timed batches were disturbed and kept, and by what.
 
-    None where none was.
+    Also how many speed-ups this stands in. None where nothing was disturbed.
     """
     kept: Counter[str] = Counter()
     for row in rows:
         kept.update({kind: counts.kept for kind, counts in row.disturbed.items() if counts.kept})
-    if not kept:
+    said = []
+    if kept:
+        timed = sum(int(row.value_of("timed_batches") or 0) for row in rows)
+        causes = ", ".join(f"{kind} ({count})" for kind, count in kept.most_common())
+        said.append(f"{sum(kept.values())} of {timed} batches disturbed: {causes}")
+    said += filter(None, [beside_load_in_words(sum(map(is_beside_load, rows)))])
+    return "; ".join(said) or None
+
+
+def beside_load_in_words(count: int) -> str | None:
+    """Return how many speed-ups disturbed rounds are part of; None where it is none."""
+    if not count:
         return None
-    timed = sum(int(row.value_of("timed_batches") or 0) for row in rows)
-    causes = ", ".join(f"{kind} ({count})" for kind, count in kept.most_common())
-    words = f"{sum(kept.values())} of {timed} batches disturbed: {causes}"
-    beside = sum(map(is_beside_load, rows))
-    if not beside:
-        return words
-    hold = "1 speed-up holds" if beside == 1 else f"{beside} speed-ups hold"
-    return f"{words}; {hold} beside that only: fewer than {FEWEST_PAIRS} rounds were undisturbed"
+    those = "1 speed-up is" if count == 1 else f"{count} speed-ups are"
+    return f"{those} from disturbed rounds"

@@ -163,10 +163,14 @@ class Told:
             plain["least_difference"] = self.least_difference
         return plain if self.quality is None else plain | {"quality": self.quality}
 
-    def in_words(self) -> str:
-        """Return it as a clause, with the reason where the speed is open."""
+    def in_words(self, beside: str = "") -> str:
+        """Return it as a clause, with the reason where the speed is open.
+
+        Args:
+            beside: what is to stand right behind the speed.
+        """
         quality = "" if self.quality is None else f"; quality: {self.quality}"
-        return f"speed: {self.speed}{self._reason()}{quality}"
+        return f"speed: {self.speed}{beside}{self._reason()}{quality}"
 
     def _reason(self) -> str:
         if self.speed != "cannot tell":

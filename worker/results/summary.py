@@ -139,8 +139,8 @@ class Summary:
         """Return the best, and how far it can be trusted, as the scheduler shows it."""
         best = None if self.best is None else self.best.in_words()
         null = None if self.null_arm is None else self.null_arm.in_words()
-        load = self.disturbed if self.beside_load else None
-        return "; ".join(filter(None, (best, self._open(), self._host_bound(), null, load)))
+        load = disturbances.beside_load_in_words(len(self.beside_load))
+        return "; ".join(filter(None, (best, self._open(), load, self._host_bound(), null)))
 
     def _open(self) -> str | None:
         """Return of how many candidates the speed is open: that nothing was best is then no finding."""
@@ -279,7 +279,8 @@ def in_words(summary: Summary) -> list[str]:
     if summary.frontier:
         lines.append(f"frontier: {', '.join(summary.frontier)}")
     for label, told in summary.told_apart.items():
-        lines.append(f"{label}: {told.in_words()}{_bound_in_words(summary, label)}")
+        beside = " (from disturbed rounds)" if label in summary.beside_load else ""
+        lines.append(f"{label}: {told.in_words(beside)}{_bound_in_words(summary, label)}")
     if summary.best is not None:
         lines.append(f"within a loss of {100 * summary.max_loss:g}%: {summary.best.in_words()}")
     host_bound = summary.device_times and summary.device_times.in_words(None)

@@ -22,6 +22,7 @@ from tests.helpers.tiny_task import (
 )
 from worker.measure.kept import count_kept
 from worker.measure.rounds import call, ending
+from worker.metrics.host import HostMeter, HostReading
 from worker.results.row import Row
 from worker.results.statistics import speedup
 
@@ -143,6 +144,20 @@ def test_what_had_its_time_is_not_measured_again_unless_more_is_asked(
     task(precision="1%", at_most="3s")
     assert len(rows_of(tmp_path)) == 7
     assert (tmp_path / "r.jsonl").read_bytes().startswith(whole)
+
+
+def test_a_precision_of_disturbed_rounds_is_none(
+    tmp_path: Path, task: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited = HostReading(wait_share=0.5, spoiled="waited for a core (0.5 s, 50% of the call)")
+    monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: waited)
+    said = task(precision="90%", at_most="1s")
+    assert any("fewer than 10 undisturbed rounds, asked ±90%" in line for line in said)
+    (row,) = [line for line in said if line.startswith("DeepCache 2/0: ") and "s/image" in line]
+    assert "% beside load only, asked ±90%: the time is spent" in row
+    for at_most, rows in (("1s", 3), ("2s", 5)):
+        task(precision="90%", at_most=at_most)
+        assert len(rows_of(tmp_path)) == rows, "more time may find the machine at rest"
 
 
 class TooLargeLater(TooLarge):

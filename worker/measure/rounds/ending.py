@@ -42,6 +42,8 @@ class Ending:
         pairs = _undisturbed(block[0], arms)
         widest = None if pairs is None else self._rule.reached(pairs)
         reached = "not known yet" if widest is None else f"±{100 * widest:.2g}%"
+        if pairs is None:
+            reached = f"fewer than {FEWEST_TO_STOP} undisturbed rounds"
         said = f"round {rounds}: {reached}, asked ±{100 * precision:g}%"
         if widest is not None and widest <= precision:
             return True, said

@@ -77,7 +77,7 @@ def test_or_when_the_time_is_spent(clock: SimpleNamespace) -> None:
     assert end.after(2, block) == (False, "round 2 of at least 2")
     clock.now = 1.0
     assert end.after(1, block)[0] is False, "all prompts have their turn"
-    words = "round 2: not known yet, asked ±2%; the time for it is spent"
+    words = "round 2: fewer than 10 undisturbed rounds, asked ±2%; the time for it is spent"
     assert end.after(2, block) == (True, words)
 
 
