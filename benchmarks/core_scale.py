@@ -24,9 +24,9 @@ sys.path.insert(0, str(ROOT))
 
 from scheduler.config.sweep import Limits, RetrySettings  # noqa: E402
 from scheduler.core import events as ev  # noqa: E402  (the folder above must be importable first)
-from scheduler.core.core import Core, InitialTask  # noqa: E402
+from scheduler.core.core import Core  # noqa: E402
 from scheduler.core.retry import JudgedAttempt, Policy  # noqa: E402
-from scheduler.core.states import State  # noqa: E402
+from scheduler.core.states import InitialTask, State  # noqa: E402
 from scheduler.core.verdict import Kind, Verdict  # noqa: E402
 
 TASKS = (1_000, 10_000, 100_000, 1_000_000)

@@ -13,40 +13,12 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from scheduler.config.sweep import Limits
-from scheduler.core.events import (
-    Action,
-    Activity,
-    AttemptExited,
-    AttemptJudged,
-    CheckActivity,
-    CheckDisk,
-    CheckOutput,
-    CheckpointWritten,
-    DeviceBusy,
-    DeviceGone,
-    DeviceIdle,
-    DiskWritable,
-    Draining,
-    Event,
-    Finish,
-    Interrupt,
-    Output,
-    Paused,
-    Resumed,
-    SetAside,
-    Start,
-    StartRefused,
-    Stop,
-    Tick,
-    Waits,
-    WriteCheckpoint,
-    WriteFailed,
-)  # fmt: skip
+from scheduler.core import events as ev
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
-from scheduler.core.states import State
+from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.devices import Device, Fleet
 from scheduler.core.tables.tasks import Tasks
 from scheduler.core.tables.waiting import Waiting
@@ -54,23 +26,10 @@ from scheduler.core.tables.watches import RunningAttempt, Watch, Watches
 from scheduler.core.tables.writes import Writes
 from scheduler.core.verdict import Kind, Verdict
 
+BY_HAND = GiveUp(GiveUpCode.BY_HAND)
 LAST_INTERRUPT = 2  # drains, stops; one more leaves
 # Looking a member up in its enumeration costs as much as the rest of a move.
 WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
-
-
-@dataclass(frozen=True, slots=True)
-class InitialTask:
-    """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
-
-    task: str
-    # WAITING, RUNNING, DONE or FAILED.
-    state: State = WAITING
-    history: tuple[JudgedAttempt, ...] = ()
-    # Of the running attempt.
-    device: str | None = None
-    started: float = 0.0
-    halvings: int = 0
 
 
 class Core:
@@ -102,7 +61,7 @@ class Core:
         """
         self._policy = policy
         self._now = now
-        self._actions: list[Action] = []
+        self._actions: list[ev.Action] = []
         self._tasks = Tasks()
         self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
         self._running: dict[int, RunningAttempt] = {}
@@ -111,6 +70,8 @@ class Core:
         self._writes = Writes()
         self._fleet = Fleet(alike)
         self._look_again = False  # something changed that may suit a constrained task
+        self._held = False  # by hand: nothing is started
+        self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
         self._interrupts = 0
         self._finished = False
         for name, memory in (devices or {}).items():
@@ -138,7 +99,7 @@ class Core:
             times.append(comes_back)
         return min(times, default=None)
 
-    def handle(self, event: Event, now: float) -> list[Action]:
+    def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take one event at time ``now``; return what is to be done, in this order.
 
         Raises:
@@ -146,30 +107,30 @@ class Core:
         """
         self._now = max(now, self._now)
         match event:  # what comes most often first
-            case Activity() | Output():
+            case ev.Activity() | ev.Output():
                 self._looked_at(self._tasks.expect(event), event)
-            case DeviceIdle():
+            case ev.DeviceIdle():
                 self._device_idle(event)
-            case AttemptExited():
+            case ev.AttemptExited():
                 self._exited(self._tasks.expect(event), event)
-            case AttemptJudged():
+            case ev.AttemptJudged():
                 self._judged(self._tasks.expect(event), event)
-            case CheckpointWritten():
+            case ev.CheckpointWritten():
                 self._written(self._tasks.expect(event), event)
-            case Tick():
+            case ev.Tick():
                 pass
-            case DeviceBusy():
+            case ev.DeviceBusy():
                 self._withhold(event.device)
-            case DeviceGone():
+            case ev.DeviceGone():
                 self._device_gone(event)
-            case StartRefused():
+            case ev.StartRefused():
                 self._start_refused(self._tasks.expect(event), event)
-            case WriteFailed():
+            case ev.WriteFailed():
                 self._write_failed(event)
-            case DiskWritable():
+            case ev.DiskWritable():
                 self._writable_again()
-            case Interrupt():
-                self._interrupt()
+            case _:
+                self._asked(event)
         self._pass_time()
         self._match()
         self._end()
@@ -199,10 +160,6 @@ class Core:
         self._running[task] = RunningAttempt(name, started, halvings)
         self._watches.begin(task, started)
 
-    def _number(self, task: int) -> int:
-        """Return the number of the task's running or next attempt, from 1."""
-        return len(self._history.get(task, ())) + 1
-
     def _release(self, task: int) -> None:
         running = self._running.pop(task)
         device = self._fleet[running.device]
@@ -210,11 +167,11 @@ class Core:
         self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
         self._look_again = True
 
-    def _exited(self, task: int, event: AttemptExited) -> None:
+    def _exited(self, task: int, event: ev.AttemptExited) -> None:
         self._release(task)
         self._tasks.move(task, event, JUDGING, self._now)
 
-    def _judged(self, task: int, event: AttemptJudged) -> None:
+    def _judged(self, task: int, event: ev.AttemptJudged) -> None:
         attempt = event.attempt
         # An attempt that never became a process has no exit.
         if self._tasks.states[task] is RUNNING:
@@ -238,7 +195,10 @@ class Core:
             self._set_aside(self._fleet.gave_up(task, self._now))
             self._write(task, step)
             return
-        waits = Waits(self._tasks.ids[task], step)
+        if task in self._to_fail:
+            self._write(task, BY_HAND)
+            return
+        waits = ev.Waits(self._tasks.ids[task], step)
         self._tasks.move(task, waits, WAITING, self._now)
         self._actions.append(waits)
         if step.at > self._now:
@@ -261,21 +221,24 @@ class Core:
             self._look_again = True
 
     def _write(self, task: int, failure: GiveUp | None = None) -> None:
-        write = WriteCheckpoint(self._tasks.ids[task], failure)
+        write = ev.WriteCheckpoint(self._tasks.ids[task], failure)
         self._tasks.move(task, write, WRITING, self._now)
         self._writes.asked[task] = failure
         self._actions.append(write)
 
-    def _written(self, task: int, event: CheckpointWritten) -> None:
+    def _written(self, task: int, event: ev.CheckpointWritten) -> None:
         failure = self._writes.asked.pop(task)
         self._tasks.move(task, event, DONE if failure is None else FAILED, self._now)
         self._history.pop(task, None)
         self._tasks.stories.end(task)
+        if task in self._to_fail:
+            self._to_fail.remove(task)
+            self._actions.append(ev.Obeyed(event.task))
         self._resume()
 
     # --- devices -------------------------------------------------------------------------------
 
-    def _device_idle(self, event: DeviceIdle) -> None:
+    def _device_idle(self, event: ev.DeviceIdle) -> None:
         device = self._fleet[event.device]
         device.free_memory = event.free_memory
         if event.total_memory != device.total_memory:
@@ -292,13 +255,13 @@ class Core:
         device.idle = device.within_reach = False
         self._look_again = True  # a task may no longer wait for it in vain
 
-    def _device_gone(self, event: DeviceGone) -> None:
+    def _device_gone(self, event: ev.DeviceGone) -> None:
         self._withhold(event.device)
         for task, running in self._running.items():
             if running.device == event.device:
                 self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
 
-    def _set_aside(self, aside: SetAside | None) -> None:
+    def _set_aside(self, aside: ev.SetAside | None) -> None:
         if aside is not None:
             self._look_again = True
             self._actions.append(aside)
@@ -307,7 +270,7 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
-        if self._writes.paused or self._interrupts or self._finished:
+        if self._writes.paused or self._held or self._interrupts or self._finished:
             return
         waiting = self._waiting
         while waiting.ready or waiting.next_untried() is not None:
@@ -341,23 +304,24 @@ class Core:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        start = Start(self._tasks.ids[task], self._number(task), device.name, halvings)
+        start = ev.Start(self._tasks.ids[task], len(history) + 1, device.name, halvings)
         self._tasks.move(task, start, RUNNING, self._now)
         self._occupy(task, device.name, self._now, halvings)
         self._actions.append(start)
 
-    def _start_refused(self, task: int, event: StartRefused) -> None:
+    def _start_refused(self, task: int, event: ev.StartRefused) -> None:
         """Put the task back where it was; its device counts as busy until it is seen idle again."""
-        device = self._running[task].device
+        self._withhold(self._running[task].device)
         self._release(task)
-        self._withhold(device)
         self._tasks.move(task, event, WAITING, self._now)
-        if task not in self._history:
+        if task in self._to_fail:
+            self._write(task, BY_HAND)
+        elif task not in self._history:
             self._waiting.put_back(task)
-            return
-        step = self._next_step(task)
-        assert isinstance(step, Retry)
-        self._queue(task, step)
+        else:
+            step = self._next_step(task)
+            assert isinstance(step, Retry)
+            self._queue(task, step)
 
     # --- time ----------------------------------------------------------------------------------
 
@@ -373,18 +337,18 @@ class Core:
             if watch is Watch.TIMEOUT:
                 self._stop(task, self._watches.timeout())
             elif watch is Watch.STALL:
-                self._actions.append(CheckActivity(self._tasks.ids[task]))
+                self._actions.append(ev.CheckActivity(self._tasks.ids[task]))
             else:
-                self._actions.append(CheckOutput(self._tasks.ids[task]))
+                self._actions.append(ev.CheckOutput(self._tasks.ids[task]))
         if self._writes.paused and self._writes.check_is_due(now):
-            self._actions.append(CheckDisk())
+            self._actions.append(ev.CheckDisk())
         if self._fleet.bring_back(now):
             self._look_again = True
 
-    def _looked_at(self, task: int, event: Activity | Output) -> None:
+    def _looked_at(self, task: int, event: ev.Activity | ev.Output) -> None:
         if self._running[task].stopping:
             return
-        if isinstance(event, Output):
+        if isinstance(event, ev.Output):
             verdict = self._watches.wrote(task, event.log, event.results, self._now)
         else:
             verdict = self._watches.lived(task, event.at, self._now)
@@ -395,13 +359,62 @@ class Core:
         running = self._running[task]
         if not running.stopping:
             running.stopping = True
-            stop = Stop(self._tasks.ids[task], verdict)
+            stop = ev.Stop(self._tasks.ids[task], verdict)
             self._tasks.stories.add(task, stop, self._now)
             self._actions.append(stop)
 
-    # --- trouble with files, the user, the end -------------------------------------------------
+    # --- what people ask for -------------------------------------------------------------------
 
-    def _write_failed(self, event: WriteFailed) -> None:
+    def _asked(self, event: ev.Wish) -> None:
+        match event:
+            case ev.Interrupt():
+                self._interrupt()
+            case ev.StopAsked():
+                self._stop_asked(self._tasks.expect(event), event)
+            case ev.PauseAsked():
+                self._pause_asked(event)
+            case ev.ResumeAsked():
+                self._held = False
+            case ev.DrainAsked():
+                self._drain(event)
+
+    def _stop_asked(self, task: int, event: ev.StopAsked) -> None:
+        state = self._tasks.states[task]
+        if state is RUNNING:
+            self._stop(task, Verdict(Kind.STOPPED, "stopped by hand"))
+        if task in self._to_fail:
+            return
+        if not event.fail or state in (WRITING, DONE, FAILED):
+            self._actions.append(ev.Obeyed(event.task))
+            return
+        self._to_fail.add(task)
+        if state is WAITING:
+            self._waiting.remove(task)
+            self._write(task, BY_HAND)
+
+    def _pause_asked(self, event: ev.PauseAsked) -> None:
+        self._held = True
+        if event.now:
+            self._stop_all("paused by hand")
+
+    def _drain(self, event: ev.DrainAsked) -> None:
+        self._fleet.drain(event.device, self._now, on=event.on)
+        self._look_again = True  # a task may no longer wait for it in vain
+
+    def _interrupt(self) -> None:
+        self._interrupts += 1
+        if self._interrupts == 1:
+            self._actions.append(ev.Draining())
+        else:
+            self._stop_all("stopped by the user")
+
+    def _stop_all(self, cause: str) -> None:
+        for task in self._running:
+            self._stop(task, Verdict(Kind.STOPPED, cause))
+
+    # --- trouble with files, and the end -------------------------------------------------------
+
+    def _write_failed(self, event: ev.WriteFailed) -> None:
         if event.task is not None:
             task = self._tasks.expect(event)
             self._tasks.stories.add(task, event, self._now)
@@ -410,32 +423,22 @@ class Core:
 
     def _pause(self, why: str) -> None:
         if self._writes.pause(self._now):
-            self._actions.append(Paused(why))
+            self._actions.append(ev.Paused(why))
 
     def _writable_again(self) -> None:
         for task, failure in self._writes.writable_again():
-            self._actions.append(WriteCheckpoint(self._tasks.ids[task], failure))
+            self._actions.append(ev.WriteCheckpoint(self._tasks.ids[task], failure))
         self._resume()
 
     def _resume(self) -> None:
         if self._writes.paused and self._writes.resume():
-            self._actions.append(Resumed())
-
-    def _interrupt(self) -> None:
-        self._interrupts += 1
-        if self._interrupts == 1:
-            self._actions.append(Draining())
-        for task in list(self._running) if self._interrupts > 1 else ():
-            self._stop(task, Verdict(Kind.STOPPED, "stopped by the user"))
+            self._actions.append(ev.Resumed())
 
     def _end(self) -> None:
         if self._finished:
             return
-        if (
-            self._interrupts > LAST_INTERRUPT
-        ):  # what cannot be stopped is left to the next dispatcher
-            self._finished = True
-            self._actions.append(Finish(130))
+        if self._interrupts > LAST_INTERRUPT:
+            self._finish(130)  # what cannot be stopped is left to the next dispatcher
             return
         busy = len(self._running) + self._tasks.counts[JUDGING] + self._tasks.counts[WRITING]
         if self._interrupts > 1:
@@ -444,8 +447,10 @@ class Core:
         if busy:
             return
         if self._tasks.counts[WAITING] == 0 and not self._tasks.counts[WRITING]:
-            self._finished = True
-            self._actions.append(Finish(1 if self._tasks.counts[FAILED] else 0))
+            self._finish(1 if self._tasks.counts[FAILED] else 0)
         elif self._interrupts:
-            self._finished = True
-            self._actions.append(Finish(130))
+            self._finish(130)
+
+    def _finish(self, exit_code: int) -> None:
+        self._finished = True
+        self._actions.append(ev.Finish(exit_code))

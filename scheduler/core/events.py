@@ -95,6 +95,34 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class StopAsked:
+    """Somebody wants the task's attempt ended; with ``fail`` it is to get no other, running or not."""
+
+    task: str
+    fail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """Somebody wants nothing new to be started; with ``now`` what runs to be stopped, too."""
+
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """Somebody wants the sweep to go on after PauseAsked."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Somebody wants nothing new to be started on the device; without ``on``, takes that back."""
+
+    device: str
+    on: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """The user pressed Ctrl-C."""
 
@@ -104,6 +132,8 @@ class Tick:
     """Periodic wake-up."""
 
 
+# What people ask for, at the terminal or from another shell.
+Wish = Interrupt | StopAsked | PauseAsked | ResumeAsked | DrainAsked
 Event = (
     DeviceIdle
     | DeviceBusy
@@ -116,7 +146,7 @@ Event = (
     | DiskWritable
     | Activity
     | Output
-    | Interrupt
+    | Wish
     | Tick
 )
 
@@ -208,6 +238,13 @@ class Draining:
 
 
 @dataclass(frozen=True, slots=True)
+class Obeyed:
+    """What StopAsked wanted of the task is so, for good, or cannot be any more: it may be forgotten."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The sweep is over."""
 
@@ -226,5 +263,6 @@ Action = (
     | Paused
     | Resumed
     | Draining
+    | Obeyed
     | Finish
 )

@@ -100,6 +100,7 @@ class GiveUpCode(Enum):
     WRONG_CODE = "wrong code"
     NO_ATTEMPTS_LEFT = "no attempts left"
     NO_SUCH_MEMORY = "no such memory"
+    BY_HAND = "by hand"
 
 
 @dataclass(frozen=True, slots=True)

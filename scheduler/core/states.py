@@ -5,31 +5,40 @@ decided; what is not in it cannot happen::
 
     WAITING --Start--> RUNNING
     WAITING --WriteCheckpoint--> WRITING
+    WAITING --StopAsked--> WAITING
     RUNNING --StartRefused--> WAITING
     RUNNING --Activity--> RUNNING
     RUNNING --Output--> RUNNING
     RUNNING --Stop--> RUNNING
+    RUNNING --StopAsked--> RUNNING
     RUNNING --AttemptExited--> JUDGING
     RUNNING --AttemptJudged--> JUDGING
     JUDGING --AttemptJudged--> JUDGING
     JUDGING --Waits--> WAITING
     JUDGING --WriteCheckpoint--> WRITING
+    JUDGING --StopAsked--> JUDGING
     WRITING --WriteFailed--> WRITING
     WRITING --CheckpointWritten--> DONE
     WRITING --CheckpointWritten--> FAILED
+    WRITING --StopAsked--> WRITING
+    DONE --StopAsked--> DONE
+    FAILED --StopAsked--> FAILED
 
-Four of them need a word:
+Five of them need a word:
 
-* A waiting task is given up without another attempt when no device can have the memory it needs.
+* A waiting task is given up without another attempt when no device can have the memory it needs, or when
+  somebody asks for it.
 * An attempt that never became a process has no exit: it is judged while it runs. The same holds for a
   task that turns out to be completed by others.
 * An attempt shows signs of life, and writes, while it is being stopped, too; that changes nothing then.
 * A checkpoint for which there is no room is asked for again; its task stays where it is.
+* Somebody may ask at any time for a task to be stopped; what follows from it are actions of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 
 from scheduler.core.events import (
@@ -41,10 +50,12 @@ from scheduler.core.events import (
     Start,
     StartRefused,
     Stop,
+    StopAsked,
     Waits,
     WriteCheckpoint,
     WriteFailed,
 )
+from scheduler.core.retry import JudgedAttempt
 
 # Events and actions that are about one task. (A WriteFailed is, if it names one.)
 TaskEvent = (
@@ -55,6 +66,7 @@ TaskEvent = (
     | AttemptJudged
     | CheckpointWritten
     | WriteFailed
+    | StopAsked
 )
 TaskAction = Start | Stop | Waits | WriteCheckpoint
 Step = TaskEvent | TaskAction
@@ -73,16 +85,32 @@ class State(IntEnum):
     FAILED = 5
 
 
+@dataclass(frozen=True, slots=True)
+class InitialTask:
+    """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
+
+    task: str
+    # WAITING, RUNNING, DONE or FAILED.
+    state: State = State.WAITING
+    history: tuple[JudgedAttempt, ...] = ()
+    # Of the running attempt.
+    device: str | None = None
+    started: float = 0.0
+    halvings: int = 0
+
+
 TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
     State.WAITING: {
         Start: frozenset({State.RUNNING}),
         WriteCheckpoint: frozenset({State.WRITING}),
+        StopAsked: frozenset({State.WAITING}),
     },
     State.RUNNING: {
         StartRefused: frozenset({State.WAITING}),
         Activity: frozenset({State.RUNNING}),
         Output: frozenset({State.RUNNING}),
         Stop: frozenset({State.RUNNING}),
+        StopAsked: frozenset({State.RUNNING}),
         AttemptExited: frozenset({State.JUDGING}),
         AttemptJudged: frozenset({State.JUDGING}),
     },
@@ -90,13 +118,15 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
         AttemptJudged: frozenset({State.JUDGING}),
         Waits: frozenset({State.WAITING}),
         WriteCheckpoint: frozenset({State.WRITING}),
+        StopAsked: frozenset({State.JUDGING}),
     },
     State.WRITING: {
         WriteFailed: frozenset({State.WRITING}),
         CheckpointWritten: frozenset({State.DONE, State.FAILED}),
+        StopAsked: frozenset({State.WRITING}),
     },
-    State.DONE: {},
-    State.FAILED: {},
+    State.DONE: {StopAsked: frozenset({State.DONE})},
+    State.FAILED: {StopAsked: frozenset({State.FAILED})},
 }
 
 

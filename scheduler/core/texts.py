@@ -17,6 +17,7 @@ _RETRY = {
 }
 _AFTER_A_PAUSE = "waits {pause} after: {reason}"
 _GIVE_UP = {
+    GiveUpCode.BY_HAND: "stopped by hand",
     GiveUpCode.WRONG_CODE: "{cause}; the same code would fail again",
     GiveUpCode.NO_ATTEMPTS_LEFT: "{cause} (attempt {attempts} of {max_attempts})",
     GiveUpCode.NO_SUCH_MEMORY: _RETRY[RetryCode.NEEDS_MEMORY] + ", and there is none",

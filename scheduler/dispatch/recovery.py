@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.core.core import InitialTask
 from scheduler.core.retry import GiveUp, JudgedAttempt, Policy
-from scheduler.core.states import State
+from scheduler.core.states import InitialTask, State
 from scheduler.core.verdict import RULES_CHANGED, SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import attempts_in, judge_again, past_attempt

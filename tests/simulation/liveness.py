@@ -12,9 +12,8 @@ from enum import Enum, auto
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import InitialTask
 from scheduler.core.retry import MAX_BACKOFF, MAX_FREE_ATTEMPTS, JudgedAttempt
-from scheduler.core.states import State
+from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.devices import ASIDE, MAX_ASIDE, MOST_FREE
 from scheduler.core.tables.watches import OUTPUT_CHECK
 from scheduler.core.tables.writes import DISK_CHECK
@@ -60,11 +59,15 @@ class _Task:
     written: int = 0  # bytes of its log when that was last measured
     measured: float = 0.0
     unwritten: bool = False  # its checkpoint could not be written and is not asked for again
+    to_stop: bool = False  # by hand, and that was not done yet
+    to_fail: bool = False  # by hand
+    wishes: int = 0  # of somebody's, that were not said to be obeyed
 
     def run(self, device: str, started: float) -> None:
         self.device = device
         self.started = self.alive = self.measured = started
         self.asked, self.stopped, self.written = False, False, 0
+        self.to_stop = False
 
 
 @dataclass
@@ -75,6 +78,7 @@ class _Device:
         False  # not said to be busy, gone or refused since it was last said to be idle
     )
     gone: bool = False
+    drained: bool = False  # by hand
     free_memory: int | None = None
     total_memory: int | None = None
     aside_until: float = 0.0
@@ -110,6 +114,7 @@ class LivenessProperties:
         self._evidence: dict[str, int] = {}  # task -> what its end says against the one such device
         self._paused = self._draining = self._finished = False
         self._disk_writable = True
+        self._held = False
         self._interrupts = 0
         for seed in seeds:
             stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
@@ -167,8 +172,24 @@ class LivenessProperties:
             case ev.Activity():
                 task = self._tasks[event.task]
                 task.alive, task.asked = max(task.alive, event.at), False
+            case ev.StopAsked():
+                self._stop_asked(self._tasks[event.task], event)
+            case ev.PauseAsked():
+                self._held = True
+                for task in self._at[Stage.RUNNING].values():
+                    task.to_stop |= event.now and not task.stopped
+            case ev.ResumeAsked():
+                self._held = False
+            case ev.DrainAsked():
+                self._device(event.device).drained = event.on
             case ev.Interrupt():
                 self._interrupts += 1
+
+    def _stop_asked(self, task: _Task, event: ev.StopAsked) -> None:
+        task.to_stop |= task.stage is Stage.RUNNING and not task.stopped
+        over = task.stage in (Stage.WRITING, Stage.ENDED)
+        task.to_fail |= event.fail and not over
+        task.wishes += not (task.wishes and task.to_fail)
 
     def _judged(self, task: _Task, attempt: JudgedAttempt, now: float) -> None:
         self._move(task, Stage.JUDGED)
@@ -233,7 +254,7 @@ class LivenessProperties:
                     task = self._tasks[action.task]
                     demand("only what runs is stopped", task.stage is Stage.RUNNING, action)
                     demand("an attempt is stopped once", not task.stopped, action)
-                    task.stopped = True
+                    task.stopped, task.to_stop = True, False
                 case ev.WriteCheckpoint():
                     self._check_write(action)
                     task = self._tasks[action.task]
@@ -255,6 +276,11 @@ class LivenessProperties:
                     self._paused = False
                 case ev.Draining():
                     self._draining = True
+                case ev.Obeyed():
+                    task = self._tasks[action.task]
+                    done = task.stage is Stage.ENDED or not (task.to_stop or task.to_fail)
+                    demand("a wish is kept until it is obeyed", done and task.wishes, action, task)
+                    task.wishes = 0
                 case ev.Finish():
                     demand("a sweep ends once", not self._finished, action)
                     self._finished = True
@@ -270,6 +296,9 @@ class LivenessProperties:
         kinds = {attempt.verdict.kind for attempt in past}
         demand("no start while paused", not self._paused, start)
         demand("no start while draining", not self._draining, start)
+        demand("no start while paused by hand", not self._held, start)
+        demand("no start on a drained device", not device.drained, start)
+        demand("what is to fail is not tried again", not task.to_fail, start)
         demand("only what waits is started", task.stage is Stage.WAITING, start)
         demand("no start on a device set aside", device.aside_until <= now, start)
         demand("attempts are numbered", start.number == len(past) + 1, start)
@@ -292,11 +321,12 @@ class LivenessProperties:
     def _check_write(self, write: ev.WriteCheckpoint) -> None:
         task = self._tasks[write.task]
         its_time = task.stage in (Stage.JUDGED, Stage.WAITING) or task.unwritten
-        demand("a checkpoint follows a verdict", its_time and task.history, write, task)
-        completed = task.history[-1].verdict.completed
+        follows = task.history or task.to_fail
+        demand("a checkpoint follows a verdict", its_time and follows, write, task)
+        completed = bool(task.history) and task.history[-1].verdict.completed
         demand("a checkpoint says what was judged", write.completed == completed, write, task)
         if not completed:
-            over = self._is_over(task.history)
+            over = task.to_fail or self._is_over(task.history)
             demand("not given up early", over, write, task.history, self._devices)
 
     def _check_aside(self, action: ev.SetAside, now: float) -> None:
@@ -318,6 +348,7 @@ class LivenessProperties:
                 continue
             demand("no attempt stays on a lost device", not self._devices[task.device].gone, task)
             demand("the second Ctrl-C stops what runs", self._interrupts < 2, task)
+            demand("what is to be stopped is", not task.to_stop, task)
             in_time = timeout is None or now < task.started + timeout
             demand("a timeout counts from the start, whoever watches", in_time, task, now)
             heard = stall is None or task.asked or now < task.alive + stall
@@ -342,15 +373,23 @@ class LivenessProperties:
         waits = not self._interrupts and self._at[Stage.WAITING]
         demand("a sweep ends when nothing is under way", under_way or waits, self._tasks)
         demand("the third Ctrl-C ends it", self._interrupts < 3)
+        ended = self._at[Stage.ENDED].values()
+        demand("whose task has ended is told so", not any(task.wishes for task in ended), self._at)
 
     def _check_waiting(self, now: float) -> None:
         waiting = self._waiting(now)
         for task in waiting:
             demand("what has no hope is given up", not self._is_over(task.history), task)
-        if self._paused or self._draining:
+            demand("what is to fail does not wait", not task.to_fail, task)
+        if self._paused or self._draining or self._held:
             return
         for device in self._devices.values():
-            if not device.idle or self._in_use(device) or device.aside_until > now:
+            if (
+                device.drained
+                or not device.idle
+                or self._in_use(device)
+                or device.aside_until > now
+            ):
                 continue
             suited = [task.id for task in waiting if self._suits(task, device, now)]
             demand("no idle device while a task waits", not suited, device, suited)
@@ -397,6 +436,7 @@ class LivenessProperties:
             return False
         return any(
             (other.within_reach or self._in_use(other))
+            and not other.drained
             and other.aside_until <= now
             and other.has_more_than(needed)
             for other in self._devices.values()

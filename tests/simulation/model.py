@@ -15,6 +15,7 @@ from random import Random
 from typing import Protocol
 
 from scheduler.config.sweep import Rules
+from scheduler.core import events as ev
 from scheduler.core.verdict import Exit, LogScan, Verdict
 
 GIB = 2**30
@@ -110,6 +111,18 @@ class Record:
     stop: Verdict | None = None
     verdict: Verdict | None = None
     foreign: bool = False
+
+
+@dataclass
+class Wishes:
+    """What somebody asked for from another shell, as it stands in files."""
+
+    paused: ev.PauseAsked | None = None
+    stops: dict[str, ev.StopAsked] = field(default_factory=dict)  # by task, until obeyed
+    drained: set[str] = field(default_factory=set)
+
+    def copy(self) -> Wishes:
+        return Wishes(self.paused, dict(self.stops), set(self.drained))
 
 
 @dataclass

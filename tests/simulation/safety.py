@@ -36,6 +36,11 @@ class SafetyProperties:
         world, task = self._world, start.task
         demand("a completed task is never run again", task not in world.done, start)
         demand("a failed task is not run again", task not in world.failed, start)
+        demand("what is to fail is not tried again", task not in world.told_to_fail, start)
+        held = world.wishes.paused is not None and world.wishes.paused is shell.wishes.paused
+        demand("a pause outlives its dispatcher", not held, start)
+        drained = start.device in world.wishes.drained & shell.wishes.drained
+        demand("a drain outlives its dispatcher", not drained, start)
         demand("one attempt at a time", task not in shell.attempts, start)
         demand("an attempt is judged before the next", task not in shell.unjudged, start)
         view = shell.views[start.device]
@@ -75,7 +80,9 @@ class SafetyProperties:
             and world.now - supervisor.shows_life_at >= world.limits.stall - 1e-6,
             Kind.TOO_MUCH_OUTPUT: world.limits.log is not None
             and supervisor.written > world.limits.log,
-            Kind.STOPPED: world.interrupts > 1,
+            Kind.STOPPED: world.interrupts > 1
+            or stop.task in shell.wishes.stops
+            or (shell.wishes.paused is not None and shell.wishes.paused.now),
             Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
         }
         demand("running work goes on", not supervisor.working or reason[kind], stop, ran)

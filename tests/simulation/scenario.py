@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core import events as ev
 from scheduler.core.core import Core
 from tests.simulation.model import GIB, End, Fate, Gpu, Nature
 from tests.simulation.world import World
@@ -99,7 +100,7 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
 def disturb(world: World, rng: Random) -> None:
     """Let one fault happen, or one end."""
     gpu = rng.choice(list(world.gpus.values()))
-    match rng.randrange(17):
+    match rng.randrange(21):
         case 0 | 1 | 2 | 3:
             world.kill_dispatcher(rng.choice((0, 1, 2, 3, 5, 8)), restart=rng.random() < 0.5)
         case 4 | 5 | 6:
@@ -124,6 +125,23 @@ def disturb(world: World, rng: Random) -> None:
             world.change_device(gpu, **{flag: not getattr(gpu, flag)})
         case 16:
             world.set_clock(rng.choice((-5000.0, -5.0, 5.0, 5000.0)))
+        case 17 | 18 | 19 | 20:
+            world.ask(_some_wish(world, gpu, rng))
+
+
+def _some_wish(
+    world: World, gpu: Gpu, rng: Random
+) -> ev.PauseAsked | ev.ResumeAsked | ev.StopAsked | ev.DrainAsked:
+    kind = rng.random()
+    if kind < 0.2:
+        return ev.PauseAsked(now=rng.random() < 0.5)
+    if kind < 0.5:
+        return ev.ResumeAsked()
+    if kind < 0.7:
+        return ev.DrainAsked(gpu.name, on=rng.random() < 0.4)
+    under_way = sorted(world.shell.occupied.keys() | world.shell.unjudged) if world.shell else []
+    tasks = under_way if under_way and rng.random() < 0.7 else list(world.natures)
+    return ev.StopAsked(rng.choice(tasks), fail=rng.random() < 0.4)
 
 
 def live_through(world: World, seed: int) -> int:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
-from scheduler.core.core import Core, InitialTask
+from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt
-from scheduler.core.states import State
+from scheduler.core.states import InitialTask, State
 from scheduler.core.verdict import Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
-from tests.simulation.model import End, Gpu, Record, Supervisor
+from tests.simulation.model import End, Gpu, Record, Supervisor, Wishes
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -46,6 +46,7 @@ class Shell:
         self.unjudged: set[str] = set()  # over or orphaned, and the verdict not yet with the core
         self.exit_code: int | None = None
         self.views = {name: _View() for name in world.gpus}
+        self.wishes = Wishes()  # as they were last read
         self._inbox: deque[Callback] = deque()
         self._jobs: deque[Job] = deque()
         self._writer_works = False
@@ -65,6 +66,7 @@ class Shell:
         """Adopt what runs, judge what ended unseen, look at the devices."""
         for task in self._open_attempts:
             self.take_over(task, self.world.files[task].records[-1].device)
+        self._read_wishes()
         for gpu in self.world.gpus.values():
             if self.world.slots:
                 self.handle(ev.DeviceIdle(gpu.name))
@@ -147,6 +149,27 @@ class Shell:
             case ev.AttemptExited() | ev.AttemptJudged() | ev.StartRefused():
                 self.occupied.pop(event.task, None)
 
+    def see_wishes(self) -> None:
+        """Find the files of somebody's wishes changed."""
+        if self.world.shell is self:
+            self.post(self._read_wishes)
+
+    def _read_wishes(self) -> None:
+        before, now = self.wishes, self.world.wishes.copy()
+        self.wishes = now
+        if now.paused != before.paused:
+            self.handle(now.paused or ev.ResumeAsked())
+        for device in sorted(now.drained ^ before.drained):
+            self.handle(ev.DrainAsked(device, device in now.drained))
+        for task, wish in list(now.stops.items()):
+            if before.stops.get(task) is not wish:
+                self.world.told_to_fail |= {task} if wish.fail else set()
+                self.handle(wish)
+
+    def _obeyed(self, task: str) -> None:
+        if self.world.wishes.stops.get(task) is self.wishes.stops.pop(task, None):
+            self.world.wishes.stops.pop(task, None)
+
     def interrupt(self) -> None:
         """See Ctrl-C."""
         self.turn()
@@ -175,6 +198,8 @@ class Shell:
                     self.handle(ev.Output(action.task, supervisor.written))
             case ev.CheckDisk():
                 self._submit(self._try_to_write)
+            case ev.Obeyed():
+                self._obeyed(action.task)
             case ev.Finish():
                 promises.check_finish(self, action)
                 self.exit_code = action.exit_code

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core import events as ev
-from scheduler.core.core import Core
+from scheduler.core.core import BY_HAND, Core
 from scheduler.core.states import ImpossibleEventError, State
 from scheduler.core.tables.devices import ASIDE
 from scheduler.core.verdict import Kind, Verdict
@@ -281,7 +281,106 @@ class ReportsSuccessWhateverFailed(Core):
             self._actions[-1] = ev.Finish(0)
 
 
+class StopsWithoutFailing(Core):
+    def _stop_asked(self, task, event):
+        super()._stop_asked(task, replace(event, fail=False))
+
+
+class ForgetsAWishBeforeItIsObeyed(Core):
+    def _stop_asked(self, task, event):
+        super()._stop_asked(task, event)
+        if ev.Obeyed(event.task) not in self._actions:
+            self._actions.append(ev.Obeyed(event.task))
+
+
+class NeverSaysThatAWishIsObeyed(Core):
+    def _written(self, task, event):
+        self._to_fail.discard(task)
+        super()._written(task, event)
+
+
+class FailsWhatRunsAndLetsItRun(Core):
+    def _stop_asked(self, task, event):
+        if self._tasks.states[task] is State.RUNNING and event.fail:
+            self._to_fail.add(task)
+        else:
+            super()._stop_asked(task, event)
+
+
+class FailsWhatCompleted(Core):
+    def _write(self, task, failure=None):
+        by_hand = BY_HAND if task in self._to_fail else None
+        super()._write(task, failure or by_hand)
+
+
+class LeavesWhatFailsInTheQueue(Core):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self._waiting.remove = lambda task: None
+
+
+class TriesARefusedTaskThatIsToFail(Core):
+    def _start_refused(self, task, event):
+        kept, self._to_fail = self._to_fail, set()
+        super()._start_refused(task, event)
+        self._to_fail = kept
+
+
+class TriesAJudgedTaskThatIsToFail(Core):
+    def _after_failure(self, task):
+        kept, self._to_fail = self._to_fail, set()
+        super()._after_failure(task)
+        self._to_fail = kept
+
+
+class PausesAndStartsOn(Core):
+    def _pause_asked(self, event):
+        super()._pause_asked(event)
+        self._held = False
+
+
+class PausesNowAndLetsRun(Core):
+    def _pause_asked(self, event):
+        super()._pause_asked(replace(event, now=False))
+
+
+class StopsWhatMayRunOn(Core):
+    def _pause_asked(self, event):
+        super()._pause_asked(replace(event, now=True))
+
+
+class NeverResumes(Core):
+    def _asked(self, event):
+        if not isinstance(event, ev.ResumeAsked):
+            super()._asked(event)
+
+
+class StartsOnADrainedDevice(Core):
+    def _drain(self, event):
+        super()._drain(replace(event, on=False))
+
+
+class DrainsForEver(Core):
+    def _drain(self, event):
+        if event.on:
+            super()._drain(event)
+
+
 BUGS = [
+    StopsWithoutFailing,
+    ForgetsAWishBeforeItIsObeyed,
+    NeverSaysThatAWishIsObeyed,
+    FailsWhatRunsAndLetsItRun,
+    FailsWhatCompleted,
+    LeavesWhatFailsInTheQueue,
+    TriesARefusedTaskThatIsToFail,
+    TriesAJudgedTaskThatIsToFail,
+    PausesAndStartsOn,
+    PausesNowAndLetsRun,
+    StopsWhatMayRunOn,
+    NeverResumes,
+    StartsOnADrainedDevice,
+    DrainsForEver,
     ForgetsToMarkADeviceBusy,
     DropsARetryFromTheHeap,
     TakesLostForCompleted,
@@ -332,6 +431,27 @@ def test_a_shell_that_trusts_the_time_of_day_is_found(monkeypatch):
         return shell._monotonic(shell.world.time_of_day(supervisor.shows_life_at))
 
     monkeypatch.setattr(Shell, "_last_sign", last_sign)
+    assert _is_found(Core)
+
+
+def test_a_shell_that_forgets_a_wish_before_it_is_obeyed_is_found(monkeypatch):
+    def read(shell):
+        read_wishes(shell)
+        shell.world.wishes.stops.clear()
+
+    read_wishes = Shell._read_wishes
+    monkeypatch.setattr(Shell, "_read_wishes", read)
+    assert _is_found(Core)
+
+
+def test_a_shell_that_starts_without_looking_for_wishes_is_found(monkeypatch):
+    def begin(shell):
+        with monkeypatch.context() as blind:
+            blind.setattr(Shell, "_read_wishes", lambda shell: None)
+            begins(shell)
+
+    begins = Shell.begin
+    monkeypatch.setattr(Shell, "begin", begin)
     assert _is_found(Core)
 
 

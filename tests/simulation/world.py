@@ -8,9 +8,10 @@ from collections.abc import Callable
 from random import Random
 
 from scheduler.config.sweep import Limits, RetrySettings
+from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import Policy
-from tests.simulation.model import Gpu, Model, Nature, Record, Supervisor
+from tests.simulation.model import Gpu, Model, Nature, Record, Supervisor, Wishes
 from tests.simulation.safety import Broken, SafetyProperties
 from tests.simulation.shell import Killed, Shell
 
@@ -42,6 +43,8 @@ class World(Model):
         self.story: deque[tuple[object, ...]] = deque(maxlen=2000)
         self.promises = SafetyProperties(self)
         self.shell: Shell | None = None
+        self.wishes = Wishes()
+        self.told_to_fail: set[str] = set()  # tasks, and a dispatcher knew it
         self.interrupts = 0
         self.exit_code: int | None = None  # of the sweep, once it is over
         self._kill_in: int | None = None  # actions until the dispatcher dies
@@ -185,6 +188,27 @@ class World(Model):
             self.interrupts += 1
             self._live(self.shell.interrupt)
 
+    def ask(self, wish: ev.PauseAsked | ev.ResumeAsked | ev.StopAsked | ev.DrainAsked) -> None:
+        """Ask for something from another shell; a dispatcher that lives sees it a little later."""
+        self.note("wish", wish)
+        match wish:
+            case ev.PauseAsked():
+                self.wishes.paused = wish
+            case ev.ResumeAsked():
+                self.wishes.paused = None
+            case ev.StopAsked():
+                earlier = self.wishes.stops.get(wish.task)
+                if earlier is None or not earlier.fail:  # that one wants more
+                    self.wishes.stops[wish.task] = wish
+            case ev.DrainAsked():
+                change = self.wishes.drained.add if wish.on else self.wishes.drained.discard
+                change(wish.device)
+        self.wishes_change()
+
+    def wishes_change(self) -> None:
+        if (shell := self.shell) is not None:
+            self.after(self.soon(), shell.see_wishes)
+
     def cut_power(self) -> None:
         """End every process at once; files stay."""
         self.note("--- power cut")
@@ -246,6 +270,9 @@ class World(Model):
         self.writer_delay = 0.1
         self._kill_in = None
         self.fill_disk(full=False)
+        self.wishes.paused = None
+        self.wishes.drained.clear()
+        self.wishes_change()
         for gpu in self.gpus.values():
             self.change_device(gpu, lost=False, guest=0, faulty=False, leased_away=False)
 

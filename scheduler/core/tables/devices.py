@@ -44,6 +44,8 @@ class Device:
     within_reach: bool = False
     # Of ours on it; after a dispatcher's death more than one can wait for its end.
     attempts: int = 0
+    # Somebody wants no attempt to be started on it.
+    drained: bool = False
     aside_until: float = 0.0
     times_aside: int = 0
     # It stands in the heap of idle devices.
@@ -58,7 +60,7 @@ class Device:
         return len(self.failures) >= SUSPECT_AFTER
 
     def usable(self, now: float) -> bool:
-        return self.idle and not self.attempts and self.aside_until <= now
+        return self.idle and not (self.attempts or self.drained) and self.aside_until <= now
 
     def has_more_than(self, memory: int | None) -> bool:
         return memory is None or self.free_memory is None or self.free_memory > memory
@@ -98,6 +100,12 @@ class Fleet:
             device.queued = True
             heapq.heappush(self._idle, device.ordinal)
         return True
+
+    def drain(self, name: str, now: float, *, on: bool) -> None:
+        """Have no attempt started on the device, or, without ``on``, have them started again."""
+        device = self[name]
+        device.drained = on
+        self.offer(device, now)
 
     def take(self, now: float) -> Device | None:
         """Remove and return the first usable device, or None."""
@@ -146,6 +154,7 @@ class Fleet:
                 and (
                     other.within_reach or other.attempts
                 )  # a device that others use may never be free
+                and not other.drained
                 and other.aside_until <= now
                 and other.has_more_than(retry.above_memory)
                 for other in self._by_ordinal

@@ -44,6 +44,15 @@ class Waiting:
         self.untried[task] = True
         self._first_untried = min(self._first_untried, task)
 
+    def remove(self, task: int) -> None:
+        """Remove a task, wherever it stands."""
+        self.untried[task] = False
+        self.constrained.pop(task, None)
+        self.ready = [other for other in self.ready if other != task]
+        self.delayed = [one for one in self.delayed if one[1] != task]
+        heapq.heapify(self.ready)
+        heapq.heapify(self.delayed)
+
     def take_next(self) -> int:
         """Remove and return the next task for which any device will do; there must be one.
 

@@ -4,8 +4,9 @@ import pytest
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import Core, InitialTask
+from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
+from scheduler.core.states import InitialTask
 from scheduler.core.tables.devices import Fleet
 from scheduler.core.tables.watches import OUTPUT_CHECK
 from scheduler.core.verdict import Kind, Verdict

@@ -12,9 +12,15 @@ import scheduler.core.core
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core import states
-from scheduler.core.core import Core, InitialTask
+from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
-from scheduler.core.states import STORY_LENGTH, TRANSITIONS, ImpossibleEventError, State
+from scheduler.core.states import (
+    STORY_LENGTH,
+    TRANSITIONS,
+    ImpossibleEventError,
+    InitialTask,
+    State,
+)
 from scheduler.core.tables.tasks import Tasks
 from scheduler.core.verdict import Kind, Verdict
 from tests.simulation.scenario import build, live_through

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
-from scheduler.core.core import Core, InitialTask
+from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
-from scheduler.core.states import State
+from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.devices import Fleet
 from scheduler.core.verdict import Kind, Verdict
 
