@@ -198,7 +198,8 @@ class TaskRun:
         """Return the rows of the task itself, with the device's time in those that await it.
 
         It comes last: nothing is to be timed in a process that has profiled. Rows of an attempt
-        that was interrupted before get theirs as well.
+        that was interrupted before get theirs as well, and so do those of one that was not asked
+        for it.
 
         Raises:
             WorkerError: models or captions cannot be had, or the row not be written.
@@ -208,7 +209,8 @@ class TaskRun:
         prompts = self._session.prompts(settings.captions, own)
         digest = str(settings.as_json(prompts)["digest"])
         known = [self._known[digest, item.key] for item in wanted]
-        awaited = {row.key for row in known if device_time.is_awaited(row)}
+        is_asked = self._request.search.timing.device_time and why_not(self._device) is None
+        awaited = {row.key for row in known if is_asked and device_time.is_awaited(row)}
         if awaited:
             self._say(f"profiling {len(awaited)} configurations")
             others = [item for item in wanted if item.key in awaited and item.role != "baseline"]
@@ -226,7 +228,7 @@ class TaskRun:
         if study.name:
             why = "measured for the task itself alone"
         elif not self._request.search.timing.device_time:
-            why = "timing.device_time is false"
+            why = device_time.TURNED_OFF
         else:
             why = why_not(self._device) or device_time.AWAITED
         return dict.fromkeys(device_time.FIGURES, why)

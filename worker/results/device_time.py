@@ -13,6 +13,7 @@ from worker.results.statistics import percentile
 FIGURES = ("device_seconds", "device_busy_share", "speedup_device")
 AWAITED = "follows the last timed call of the task"
 """Why a row does not have them yet: to profile makes the calls after it slower."""
+TURNED_OFF = "timing.device_time is false"
 
 # Below it a faster host would make calls shorter by a tenth and more.
 _BUSY = 0.9
@@ -98,8 +99,8 @@ def added_to(
 
 
 def is_awaited(row: Measurement) -> bool:
-    """Whether a row's device time is still to be measured."""
-    return row.status == MEASURED and row.absent.get("device_seconds") == AWAITED
+    """Whether a row's device time is to be measured where it is asked for."""
+    return row.status == MEASURED and row.absent.get("device_seconds") in (AWAITED, TURNED_OFF)
 
 
 def is_host_bound(row: Measurement) -> bool | None:

@@ -8,6 +8,7 @@ from worker.results import device_time
 from worker.results.device_time import (
     AWAITED,
     FIGURES,
+    TURNED_OFF,
     DeviceTimes,
     added_to,
     is_awaited,
@@ -90,6 +91,8 @@ def test_host_bound(device, baseline, speedup, host_bound):
 
 def test_only_what_was_measured_awaits_its_device_time():
     assert is_awaited(row())
+    turned_off = dict.fromkeys(FIGURES, TURNED_OFF)
+    assert is_awaited(row().model_copy(update={"absent": turned_off})), "it may be on today"
     assert not is_awaited(row(status=OUT_OF_MEMORY))
     assert not is_awaited(row().model_copy(update={"absent": {}})), "a row of an older version"
 

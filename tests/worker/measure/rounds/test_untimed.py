@@ -219,6 +219,33 @@ def test_an_interrupted_profile_is_made_up_for_and_nothing_is_measured_again(
     assert len(read(path)) == lines + 1, "only a summary"
 
 
+def test_what_ends_the_worker_in_its_profile_can_be_turned_off(tmp_path, profiled, monkeypatch):
+    """And on again, without timing anything anew."""
+    path = tmp_path / "t.jsonl"
+    timing = {**SECTION["timing"], "device_time": False}
+    off = CALL | {"section": SECTION | {"timing": timing}}
+    with monkeypatch.context() as crashing:
+        crashing.setattr(device_time, "device_seconds", lambda _call: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            measure(path, **CALL)
+        measure(path, **off)
+    assert "summary" in read(path)[-1]
+    said = []
+    measure(path, said.append, **CALL)
+    assert "profiling 2 configurations" in said
+    assert not any(line.startswith("measuring") for line in said)
+    assert value(newest(path)["DeepCache 2/0"], "speedup_device") > 0
+
+
+def test_a_cpu_is_not_profiled_where_it_is_turned_on_later(tmp_path):
+    said = []
+    for asked in (False, True):
+        section = SECTION | {"timing": {**SECTION["timing"], "device_time": asked}}
+        measure(tmp_path / "t.jsonl", said.append, **(CALL | {"section": section}))
+    assert sum(line.startswith("measuring") for line in said) == 1
+    assert not any(line.startswith("profiling") for line in said)
+
+
 def test_a_larger_grid_profiles_what_is_new(tmp_path, profiled):
     path = tmp_path / "t.jsonl"
     measure(path, **CALL)
