@@ -1,13 +1,14 @@
-"""How many of a task's measurements hold for a search section, and how precise one has to be. No torch here.
+"""Which of a task's measurements are kept, and how precise one has to be. No torch here.
 
-What only a device can tell (its driver, the libraries' versions, the default number format) is taken to be as
-it was, and captions as they were under the same name; the measuring itself looks at all of it.
+Before a task starts their number is estimated: what only a device can tell (its driver, the
+libraries' versions, the default number format) is taken to be as it was, and captions as they were
+under the same name. The measuring itself looks at all of it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from worker.errors import WorkerError
 from worker.measure.settings import TaskRequest, settings_of
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
+from worker.results import environment
 from worker.results.disturbances import is_beside_load
 from worker.results.file import ResultsFile
 from worker.results.row import Row, read_rows
 from worker.results.statistics import STOPPING_FACTOR
+from worker.search.configuration import Configuration
 from worker.search.plan import make_plan
 from worker.search.section import Search, read_search
 from worker.search.studies import Study
@@ -55,6 +58,64 @@ def count_kept(
     newest = {row.key: row for row in rows if _agree(row.settings, settings)}
     kept = {key for key, row in newest.items() if is_precise_enough(row, search.timing)}
     return len(wanted & kept), len(wanted)
+
+
+class KeptRows:
+    """The rows of a task that hold: of earlier attempts, and those that are added.
+
+    Those hold that were measured on this machine by these libraries (a ratio to a baseline of
+    another GPU, driver or torch would mean nothing), the newest of each.
+
+    Args:
+        results: rows of earlier attempts; each new one is appended.
+        here: today's environment.
+        say: called with a line for the log where there are rows that cannot be read.
+    """
+
+    def __init__(
+        self, results: ResultsFile, here: Mapping[str, object], say: Callable[[str], None]
+    ) -> None:
+        self._results = results
+        rows, others = read_rows(results.lines)
+        if others:
+            say(
+                f"{others} rows of the results file are not in this version's form and do not count"
+            )
+        self._rows = {
+            (row.digest, row.key): row for row in rows if environment.agree(row.environment, here)
+        }
+
+    def add(self, row: Row) -> None:
+        """Append a row to the results file.
+
+        Raises:
+            WorkerError: it cannot be written.
+        """
+        self._results.append(row.as_json())
+        self._rows[row.digest, row.key] = row
+
+    def holds(self, configuration: Configuration, digest: str) -> bool:
+        """Say whether there is a row of a configuration with settings of this digest."""
+        return (digest, configuration.key) in self._rows
+
+    def rows(self, wanted: Sequence[Configuration], digest: str) -> list[Row]:
+        """Return the row of each configuration with settings of this digest.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return [self._rows[digest, item.key] for item in wanted]
+
+    def missing(
+        self, wanted: Sequence[Configuration], digest: str, timing: Timing
+    ) -> list[Configuration]:
+        """Return those of which no row is there, or none that is precise enough."""
+        return [
+            item
+            for item in wanted
+            if not self.holds(item, digest)
+            or not is_precise_enough(self._rows[digest, item.key], timing)
+        ]
 
 
 def is_precise_enough(row: Row, timing: Timing) -> bool:

@@ -25,9 +25,14 @@ class TaskRequest:
     batch_size: int
     seed: int = 0
     confirm: int = 0
-    """So many other prompts on which the frontier is measured again."""
+    """On how many other prompts the frontier is measured again."""
     command: str = ""
     """The command that repeats this task by hand."""
+
+    def reproduction(self) -> dict[str, object]:
+        """Return how the task is repeated by hand, as it stands in a row."""
+        search = self.search.model_dump(mode="json", exclude_defaults=True)
+        return {"command": self.command, "search": search}
 
 
 @dataclass(frozen=True)

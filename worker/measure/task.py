@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from worker.errors import OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import evaluate
-from worker.measure.kept import is_precise_enough
+from worker.measure.kept import KeptRows
 from worker.measure.memory import must_fit
 from worker.measure.rounds.untimed import profile
 from worker.measure.rounds.worthless import WorthlessImagesError
 from worker.measure.samples import Samples
 from worker.measure.session import Session
-from worker.measure.settings import TaskRequest, settings_of
+from worker.measure.settings import MeasurementSettings, TaskRequest, settings_of
 from worker.metrics.device_time import why_not
 from worker.models.families.registry import family_of
 from worker.models.sources import local_source
@@ -24,7 +24,7 @@ from worker.models.suitability import denoiser_config
 from worker.results import device_time, environment
 from worker.results.file import ResultsFile
 from worker.results.frontier import frontier
-from worker.results.row import OUT_OF_MEMORY, Measurement, Row, read_rows
+from worker.results.row import OUT_OF_MEMORY, Measurement, Row
 from worker.results.summary import Summary, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
@@ -102,14 +102,12 @@ class TaskRun:
         self, request: TaskRequest, results: ResultsFile, device: str, session: Session, say: Say
     ) -> None:
         self._request = request
-        self._results = results
         self._device = device
         self._session = session
         self._say = say
         with must_fit("CUDA itself"):
             self._environment = environment.describe(device)
-        self._known = _still_holding(results, self._environment, say)
-        """Rows that hold, by the digest of their settings and their configuration's key."""
+        self._kept = KeptRows(results, self._environment, say)
         self._seconds_evaluating = 0.0
         self._seconds_in_pipeline = 0.0
 
@@ -134,10 +132,9 @@ class TaskRun:
         )
         known = {} if search.weights == "random" else denoiser_config(family, source)
         plan = make_plan(task, search, known)
-        settings = settings_of(self._request, own, self._device)
-        prompts = self._session.prompts(settings.captions, own)
-        digest = str(settings.as_json(prompts)["digest"])
-        if known is not None or not self._missing(plan.configurations, digest):
+        settings, written = self._settings(own)
+        missing = self._kept.missing(plan.configurations, str(written["digest"]), search.timing)
+        if known is not None or not missing:
             return plan
         pipeline = self._session.context(settings, own).pipeline
         return make_plan(task, search, pipeline.denoiser_config)
@@ -150,49 +147,38 @@ class TaskRun:
             OutOfMemoryError: models do not fit on the device, or not the baseline of the task
                 itself. That of another study may not fit: this is then its result.
         """
-        settings = settings_of(self._request, study, self._device)
-        plain_settings = settings.as_json(self._session.prompts(settings.captions, study))
-        digest = str(plain_settings["digest"])
-        missing = self._missing(wanted, digest)
+        settings, written = self._settings(study)
+        digest = str(written["digest"])
+        missing = self._kept.missing(wanted, digest, self._request.search.timing)
         done = len(wanted) - len(missing)
         self._say(
             f"{study.name or 'task'}: {len(wanted)} configurations, {done} of them measured before"
         )
-        if imprecise := sum((digest, item.key) in self._known for item in missing):
+        if imprecise := sum(self._kept.holds(item, digest) for item in missing):
             self._say(f"{imprecise} are measured again, since more precision is asked for")
         if missing:
             context = self._session.context(settings, study)
-            plain_settings = plain_settings | {
+            written = written | {
                 "guided": context.guided,
                 "scheduler_config": context.scheduler_config,
                 "scheduler_not_taken": dict(context.scheduler_not_taken),
             }
             if settings.timing.stopping:
-                plain_settings["stopping"] = settings.timing.stopping
+                written["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
                 for measurement in self._evaluate(context, [BASELINE, *block], study):
-                    self._keep(
+                    self._add(
                         Row.of(
                             measurement,
                             absent=rows.absent(settings) | self._without_device_time(study),
-                            settings=plain_settings,
+                            settings=written,
                             environment=self._environment,
-                            reproduce=self._reproduce(),
+                            reproduce=self._request.reproduction(),
                             study=study.name or None,
                         )
                     )
-        return [self._known[digest, item.key] for item in wanted]
-
-    def _missing(self, wanted: Sequence[Configuration], digest: str) -> list[Configuration]:
-        """Return those of which no row with settings of this digest holds."""
-        timing = self._request.search.timing
-        held = {
-            key
-            for (of, key), row in self._known.items()
-            if of == digest and is_precise_enough(row, timing)
-        }
-        return [item for item in wanted if item.key not in held]
+        return self._kept.rows(wanted, digest)
 
     def profile(self, own: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return the rows of the task itself, with the device's time in those that await it.
@@ -205,23 +191,31 @@ class TaskRun:
             WorkerError: models or captions cannot be had, or the row not be written.
             OutOfMemoryError: models do not fit on the device.
         """
-        settings = settings_of(self._request, own, self._device)
-        prompts = self._session.prompts(settings.captions, own)
-        digest = str(settings.as_json(prompts)["digest"])
-        known = [self._known[digest, item.key] for item in wanted]
+        settings, written = self._settings(own)
+        digest = str(written["digest"])
         is_asked = self._request.search.timing.device_time and why_not(self._device) is None
-        awaited = {row.key for row in known if is_asked and device_time.is_awaited(row)}
+        awaited = {
+            row.key: row
+            for row in self._kept.rows(wanted, digest)
+            if is_asked and device_time.is_awaited(row)
+        }
         if awaited:
             self._say(f"profiling {len(awaited)} configurations")
             others = [item for item in wanted if item.key in awaited and item.role != "baseline"]
             context = self._session.context(settings, own)
             profiled = profile(context, [BASELINE, *others])
             for item in profiled:
-                row = self._known[digest, item.samples.configuration.key]
-                if row.key in awaited:
+                row = awaited.get(item.samples.configuration.key)
+                if row is not None:
                     row = device_time.added_to(row, item.seconds, profiled[0].seconds, item.unknown)
-                    self._append(row, device_time.in_words(row))
-        return [self._known[digest, item.key] for item in wanted]
+                    self._kept.add(row)
+                    self._say(device_time.in_words(row))
+        return self._kept.rows(wanted, digest)
+
+    def _settings(self, study: Study) -> tuple[MeasurementSettings, dict[str, object]]:
+        """Return what a study is measured with, and the same as its rows hold it, with its digest."""
+        settings = settings_of(self._request, study, self._device)
+        return settings, settings.as_json(self._session.prompts(settings.captions, study))
 
     def _without_device_time(self, study: Study) -> dict[str, str]:
         """Return why a row has no device time when it is first written."""
@@ -256,38 +250,14 @@ class TaskRun:
             for samples in measured
         ]
 
-    def _reproduce(self) -> dict[str, object]:
-        """Return how the task is repeated by hand, as it stands in a row."""
-        search = self._request.search.model_dump(mode="json", exclude_defaults=True)
-        return {"command": self._request.command, "search": search}
-
-    def _keep(self, row: Row) -> None:
+    def _add(self, row: Row) -> None:
         """Append a row, unless it is the baseline, measured again beside a block."""
-        if row.role == "baseline" and (row.digest, row.key) in self._known:
+        if row.role == "baseline" and self._kept.holds(BASELINE, row.digest):
             return
         if row.study is not None:
             row = row.model_copy(update={"label": f"{row.label} ({row.study})"})
-        self._append(row, rows.in_words(row, self._request.search.timing.precision))
-
-    def _append(self, row: Row, words: str) -> None:
-        self._results.append(row.as_json())
-        self._known[row.digest, row.key] = row
-        self._say(words)
-
-
-def _still_holding(
-    results: ResultsFile, here: Mapping[str, object], say: Say
-) -> dict[tuple[str, str], Row]:
-    """Return the rows that were measured on this machine by these libraries; the newest of each.
-
-    A ratio to a baseline of another GPU, driver or torch would mean nothing.
-    """
-    existing, others = read_rows(results.lines)
-    if others:
-        say(f"{others} rows of the results file are not in this version's form and do not count")
-    return {
-        (row.digest, row.key): row for row in existing if environment.agree(row.environment, here)
-    }
+        self._kept.add(row)
+        self._say(rows.in_words(row, self._request.search.timing.precision))
 
 
 def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]:
