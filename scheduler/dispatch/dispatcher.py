@@ -186,6 +186,7 @@ class Dispatcher:
                 [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
                 self._executor.where,
                 str(self._paths.root),
+                len(self._sweep.left_out),
             )
         )
         self._tell_of_checkpoints()
