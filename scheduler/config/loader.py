@@ -25,7 +25,7 @@ from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 
 _LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
-_WORDS = (("devices.cores", "off"),)  # which YAML takes for false
+_WORDS = (("devices.cores", "off"), ("notify", "on"))  # which YAML takes for false and true
 
 
 class SweepError(Exception):
@@ -119,8 +119,7 @@ class _Reader:
     def sweep(self) -> plain.Sweep:
         model = self._model
         check_file_name("name", self._name, self.problems)
-        matrix = Expansion(model, self.problems)
-        tasks = matrix.tasks()
+        tasks = Expansion(model, self.problems).tasks()
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
@@ -154,8 +153,8 @@ class _Reader:
             runs_on="GPU" if model.devices.demands and model.devices.cpu_slots is None else None,
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
+            notify=None if model.notify is None else model.notify.settings(),
             search=model.search,
-            globbed=matrix.globbed,
             spelling=model.worker.spelling.parsed() if model.worker.spelling else None,
             is_named=model.name.sweep is not None,
         )

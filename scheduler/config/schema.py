@@ -6,7 +6,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -92,6 +92,8 @@ def _limit(parse: Callable[[object], float]) -> Callable[[object], float | None]
 
     return limit
 
+
+_LONGEST_TO_TELL = 600.0  # seconds; the sweep's lock is held so long at the end
 
 Scalar = Annotated[MatrixScalar, PlainValidator(_scalar)]
 # matrix.values.Value, which pydantic, as it refers to itself, cannot take apart.
@@ -226,10 +228,35 @@ class _Retries(_Section):
     on_oom: dict[StrictStr, Annotated[str, BeforeValidator(_halve)]] = {}
 
 
+def _occasion(value: object) -> object:
+    occasions = get_args(plain.Occasion)
+    if value not in occasions:
+        raise ValueError(f"must be {', '.join(occasions[:-1])} or {occasions[-1]}")
+    return value
+
+
+def _time_to_tell(value: object) -> float:
+    seconds = parse_duration(value)
+    if not 0 < seconds <= _LONGEST_TO_TELL:
+        raise ValueError("must be more than 0 s and at most 10 min")
+    return seconds
+
+
 class _Limits(_Section):
     timeout: Limit = None
     stall: Limit = None
     log: LogLimit = plain.Limits().log
+
+
+class _Notify(_Section):
+    command: Annotated[list[Annotated[StrictStr, Field(min_length=1)]], Field(min_length=1)]
+    on: Annotated[
+        list[Annotated[plain.Occasion, PlainValidator(_occasion)]], Field(min_length=1)
+    ] = list(get_args(plain.Occasion))
+    timeout: Annotated[float, BeforeValidator(_time_to_tell)] = 10.0
+
+    def settings(self) -> plain.NotifySettings:
+        return plain.NotifySettings(tuple(self.command), tuple(self.on), self.timeout)
 
 
 class _Validate(_Section):
@@ -247,6 +274,7 @@ class SweepSection(_Section):
     retries: _Retries = _Retries()
     limits: _Limits = _Limits()
     validation: Annotated[_Validate, Field(alias="validate")] = _Validate()
+    notify: _Notify | None = None
     search: Any = None
 
 
@@ -256,6 +284,7 @@ _MISSING = {
     **dict.fromkeys(("from", "to", "by"), "is missing; a range is {from: 0, to: 1, by: 0.25}"),
     "option": 'is missing; it is a template, as in {option: "--{name} {value}"}',
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
+    "command": "is missing; it is a program and its words, as in [python, tell.py]",
 }
 _EXPECTED = {
     "too_short": "is empty; it needs at least one entry",
@@ -313,6 +342,10 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
     )
 
 
+# Entries that a fault takes with it: how many parts their keys have.
+_WHOLE: dict[str | int, int] = {"exclude": 2, "include": 2, "notify": 1}
+
+
 def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str, Any]:
     """Return a copy of ``content`` less the entries that ``error`` complains of.
 
@@ -321,10 +354,10 @@ def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str,
     """
     rest = copy.deepcopy(content)
     found = [tuple(_existing(rest, f["loc"])) for f in error.errors(include_url=False)]
-    # Half a rule would be another rule.
-    paths = {path[:2] if path[:1] in (("exclude",), ("include",)) else path for path in found}
+    # Half a rule would be another rule, and what tells nobody of nothing needs no command.
+    paths = {path[: _WHOLE.get(path[0], len(path))] for path in found if path}
     # Last entries first, so that the indices of a list's earlier entries stay true.
-    for path in sorted((p for p in paths if p), reverse=True):
+    for path in sorted(paths, reverse=True):
         *way, key = path
         holder: Any = functools.reduce(lambda node, part: node[part], way, cast(Any, rest))
         if _is_axis_value(path):
@@ -351,7 +384,7 @@ def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[s
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
-    "limits": _Limits, "validate": _Validate, "name": _Name,
+    "limits": _Limits, "validate": _Validate, "notify": _Notify, "name": _Name,
 }  # fmt: skip
 
 

@@ -69,7 +69,7 @@ def load(data: bytes, words: Collection[tuple[str, str]] = ()) -> tuple[object, 
     Args:
         data: the file's content.
         words: keys, as people write them, each with a word that is text there though YAML takes it for true
-            or false: ``("devices.cores", "off")``.
+            or false: ``("devices.cores", "off")``; as a key too: ``on`` below ``("notify", "on")``.
 
     Raises:
         YamlError: it is not text in UTF-8, no YAML, nested too deeply, or its aliases stand for
@@ -226,7 +226,7 @@ class _Builder:
         if not isinstance(node, yaml.ScalarNode):
             self._complain(node, key, "a key that is a list or mapping; a key is text")
             return None
-        if node.tag in _TEXTS:
+        if node.tag in _TEXTS or (key, node.value) in self._words:
             return self._text(node, key)
         name = str(node.value)
         self._complain(node, key, f"the key {_shortened(name)} is not text; put it in quotes")
