@@ -7,12 +7,12 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scheduler.cli.common import UserError, chosen, lock_sweep
+from scheduler.cli.common import UserError, lock_sweep
 from scheduler.cli.devices import open_devices
 from scheduler.cli.kept import tell_recovered
 from scheduler.cli.locate import (
@@ -23,7 +23,7 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.config.loader import SweepError, read_sweep
-from scheduler.config.placeholders import UnsetVariable, as_text, names_in
+from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
 from scheduler.config.printable import printable
 from scheduler.config.sweep import OWN_PLACEHOLDERS, Sweep
 from scheduler.devices.finding import FoundDevices
@@ -36,41 +36,43 @@ from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
-from scheduler.storage.attempts_file import AttemptRecord, is_locked
-from scheduler.storage.checkpoints import CheckpointFolder
+from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
-from scheduler.views.messages import in_doubt, judged_again, without
+from scheduler.views.messages import in_doubt, judged_again
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
-    whole, sweep = read_and_check(arguments)
-    paths = locate_to_run(whole, arguments.sweep, arguments.root)
+    sweep = read_and_check(arguments)
+    paths = locate_to_run(sweep, arguments.sweep, arguments.root)
     devices = open_devices(sweep.devices)
     sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
-    for remark in (*misplaced_files(sweep, arguments.sweep), *not_filled_in(sweep)):
+    unheard = nobody_is_told(sweep)
+    if unheard and arguments.dry_run:
+        raise UserError(f"{arguments.sweep}: {unheard[0]}")
+    for remark in (*misplaced_files(sweep, arguments.sweep), *not_filled_in(sweep), *unheard):
         print(f"{shown(arguments.sweep)}: {remark}", file=sys.stderr)
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0
-    lock = lock_sweep(sweep, paths, this_process(whole, arguments.only, len(sweep.left_out)))
+    lock = lock_sweep(sweep, paths, this_process(sweep))
     try:
-        remember(whole, arguments.sweep, paths)
+        remember(sweep, arguments.sweep, paths)
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
-        tell_left_running(sweep, paths)
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
-        progress.left_out = len(sweep.left_out)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
-            dispatcher = Dispatcher(sweep, paths, lock, executor, recovered, progress, display)
+            dispatcher = Dispatcher(
+                sweep, paths, lock, executor, recovered, progress, display, arguments.sweep
+            )
             code = dispatcher.run(adopt=not arguments.no_adopt)
         finally:
             display.close()
@@ -87,52 +89,37 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def this_process(whole: Sweep, only: Sequence[str], left_out: int) -> dict[str, Any]:
-    """Return what the lock's file says of this dispatcher.
-
-    Args:
-        whole: the sweep with all of its tasks.
-        only: the choice among them.
-        left_out: how many of them it leaves out.
-    """
+def this_process(sweep: Sweep) -> dict[str, Any]:
+    """Return what the lock's file says of this dispatcher."""
     pid = os.getpid()
-    choice = {"only": list(only), "left_out": left_out} if only else {}
     return {
         "pid": pid,
         "start_ticks": start_ticks(pid),
         "at": time.time(),
-        "fingerprint": whole.fingerprint,
-        **choice,
+        "fingerprint": sweep.fingerprint,
     }
 
 
-def read_and_check(arguments: argparse.Namespace) -> tuple[Sweep, Sweep]:
+def read_and_check(arguments: argparse.Namespace) -> Sweep:
     """Read the sweep file, and ask the worker what is wrong with its tasks.
 
-    Returns:
-        the sweep with all of its tasks, and with those that are chosen.
-
     Raises:
-        UserError: with everything that either found; or the choice means no task.
+        UserError: with everything that either found.
     """
     path = arguments.sweep
     problems: list[str] = []
     try:
-        whole: Sweep | None = read_sweep(path)
+        sweep: Sweep | None = read_sweep(path)
     except SweepError as error:
-        whole, problems = error.partial, error.problems
-    sweep = whole
-    if whole is not None and not problems:
-        sweep = whole.limited_to(chosen(whole, arguments.only))
+        sweep, problems = error.partial, error.problems
     if sweep is not None:
         problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep, path)]
     if problems:
         raise UserError(
             "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
         )
-    assert whole is not None
     assert sweep is not None
-    return whole, sweep
+    return sweep
 
 
 def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
@@ -156,6 +143,14 @@ def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
         return [str(error)]
 
 
+def nobody_is_told(sweep: Sweep) -> list[str]:
+    """Return a remark if there is no program of ``notify.command``: no reason to run nothing."""
+    program = expand_home(sweep.notify.command[0]) if sweep.notify is not None else "python"
+    if find_program(program, os.environ.get("PATH")) is not None:
+        return []
+    return [f"notify.command: there is no program {program!r}; nobody would be told"]
+
+
 def not_filled_in(sweep: Sweep) -> Iterator[str]:
     """Yield a remark on each variable with an axis in braces: it may be meant as it stands, but rarely is."""
     for name, value in sweep.env.items():
@@ -176,21 +171,12 @@ def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecor
     return found
 
 
-def tell_left_running(sweep: Sweep, paths: SweepPaths) -> None:
-    """Say which tasks that are left out still run; nothing of them is touched."""
-    tried = CheckpointFolder.of(paths.checkpoints).attempts if sweep.left_out else {}
-    for task in sorted(task for task in tried if task in sweep.left_out):
-        if is_locked(paths.attempts(task)):
-            print(f"{task}: still runs, left out by --only; a run that takes it in records its end")
-
-
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = tell_recovered(recover(sweep, paths, Clock()), sweep, paths)
     survivors(recovered, paths)
     progress = initial_progress(recovered, paths)
-    count = f"{len(sweep.tasks)} tasks{without(len(sweep.left_out))}"
-    print(f"{sweep.name}: {count}; root {shown(paths.root)}; {devices.where}")
+    print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:
         cores = f", cores {device.cores}" if device.cores else ""
         print(f"  device {device.index}: {device.name}{cores}")

@@ -47,8 +47,6 @@ class DispatcherStarted:
     where: str
     # Where checkpoints/ and logs/ lie, as an absolute path.
     root: str = ""
-    # Tasks of the sweep file that this run was told to leave out.
-    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +120,8 @@ class DeviceState:
     device: str
     idle: bool
     reason: str
+    # It cannot be used at all: lost, or in error.
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +267,23 @@ class SweepDraining:
     running: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Notified:
+    """The command of ``notify`` is about to be run; ``occasion`` is one of those that it can be run on."""
+
+    NAME: ClassVar = "notified"
+    occasion: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationFailed:
+    """The command of ``notify`` did not do what it was to."""
+
+    NAME: ClassVar = "notification_failed"
+    occasion: str
+    why: str
+
+
 JournalEvent = (
     DispatcherStarted
     | DispatcherEnded
@@ -290,6 +307,8 @@ JournalEvent = (
     | SweepPaused
     | SweepResumed
     | SweepDraining
+    | Notified
+    | NotificationFailed
     | Snapshot
 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import statistics
 from collections import deque
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core import journal_events as je
@@ -46,13 +45,12 @@ class SweepProgress:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
-    # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
-    left_out: int = 0
-    only: Sequence[str] = ()
     # Tasks that are not in the sweep file any more, but have checkpoints or attempts.
     left_the_file: list[str] = field(default_factory=list)
     # Those of them of which an attempt runs.
     left_running: list[str] = field(default_factory=list)
+    # Of what people were told by the command of `notify`, as long as it is so.
+    told: set[str] = field(default_factory=set)
     # Lines of the journal that could not be read.
     unread_lines: int = 0
     _last: float = 0.0
@@ -75,9 +73,10 @@ class SweepProgress:
         if not self.durations:
             return None
         typical = statistics.fmean(self.durations)
-        waiting = sum(t.state == WAITING and not t.left_out for t in self.tasks.values())
         running = [now - (t.started or now) for t in self.tasks.values() if t.state == RUNNING]
-        work = typical * waiting + sum(max(typical * 0.1, typical - age) for age in running)
+        work = typical * self.counts[WAITING] + sum(
+            max(typical * 0.1, typical - age) for age in running
+        )
         slots = sum(1 for d in self.devices.values() if d.task or d.idle)
         return work / max(1, slots, len(running)) if work else 0.0
 
@@ -99,12 +98,14 @@ class SweepProgress:
                 for name, view in self.tasks.items()
                 if view.state in (RUNNING, ENDED) or (view.state == WAITING and view.attempts)
             },
+            sorted(self.told),
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
         self.holder = snapshot.holder
         self.trouble, self.draining = snapshot.trouble, snapshot.draining
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
+        self.told = set(snapshot.told)
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
         self.devices = {name: replace(device) for name, device in snapshot.devices.items()}
@@ -131,7 +132,7 @@ class SweepProgress:
                 self.holder = None
             case je.DeviceState():
                 device = self._device(event.device)
-                device.idle, device.reason = event.idle, event.reason
+                device.idle, device.reason, device.gone = event.idle, event.reason, event.gone
             case je.AttemptStarted() | je.AttemptAdopted():
                 self._attempt_started(event)
             case je.AttemptEnded():
@@ -151,8 +152,11 @@ class SweepProgress:
                 self.trouble = event.why
             case je.SweepResumed():
                 self.trouble = None
+                self.told.discard("paused")
             case je.SweepDraining():
                 self.draining = True
+            case je.Notified():
+                self.told.add(event.occasion)
             case Snapshot():
                 self._restore(event, at)
             case (
@@ -164,6 +168,7 @@ class SweepProgress:
                 | je.UnlistedTask()
                 | je.AttemptStopping()
                 | je.OthersCame()
+                | je.NotificationFailed()
             ):
                 pass  # for people; they change no figure
 
@@ -195,23 +200,21 @@ class SweepProgress:
         self.tasks[task] = TaskView()
         self.counts[WAITING] += 1
 
-    def keep(self, tasks: Collection[str]) -> None:
-        """Forget all tasks but these, which are to be looked at alone."""
-        self.tasks = {name: view for name, view in self.tasks.items() if name in tasks}
-        self.__post_init__()
-
     def _device(self, name: str) -> DeviceView:
         return self.devices.setdefault(name, DeviceView(index=name))
 
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
         self.trouble, self.draining = None, False
+        if not self.counts[FAILED]:
+            self.told.discard("failed")
         self.devices = {d.id: DeviceView(d.name, d.index, cores=d.cores) for d in event.devices}
         for name, view in self.tasks.items():
             if view.state in (RUNNING, ENDED):
                 self.move(name, WAITING)
 
     def _attempt_started(self, event: je.AttemptStarted | je.AttemptAdopted) -> None:
+        self.told -= {"finished", "paused"}
         device = self._device(event.device)
         device.task = event.task
         if device.free_since is not None:
@@ -250,11 +253,13 @@ class SweepProgress:
 
     def _completed(self, event: je.TaskCompleted) -> None:
         self.durations.append(event.seconds)
+        self.told.discard("finished")
         view = self.move(event.task, DONE)
         if view is not None:
             view.seconds, view.summary, view.waits = event.seconds, event.summary, None
 
     def _failed(self, event: je.TaskFailed) -> None:
+        self.told.discard("finished")
         view = self.move(event.task, FAILED)
         if view is not None:
             view.cause, view.waits = event.why, None

@@ -37,8 +37,6 @@ class TaskView:
     checkpoint: str | None = None
     # How the sweep file differs, as to this task, from what the running dispatcher read.
     note: str | None = None
-    # The dispatcher that runs was told to leave it out.
-    left_out: bool = False
     summary: Mapping[str, Any] | None = None
     # The code that its last attempt ran: see executors/source_version.py.
     source: Mapping[str, Any] | None = None
@@ -53,6 +51,8 @@ class DeviceView:
     name: str = ""
     index: str = ""
     idle: bool = False
+    # Lost, or in error.
+    gone: bool = False
     reason: str = "not looked at yet"
     task: str | None = None
     aside_until: float = 0.0
@@ -98,3 +98,4 @@ class Snapshot:
     durations: Sequence[float]
     devices: Mapping[str, DeviceView]
     tasks: Mapping[str, TaskView]
+    told: Sequence[str] = ()

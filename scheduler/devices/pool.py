@@ -157,7 +157,7 @@ class DevicePool:
             if not view.gone:
                 view.gone = True
                 yield DeviceGone(device, idleness.reason.text)
-            yield from self._show(device, idle=False, reason=idleness.reason)
+            yield from self._show(device, idle=False, reason=idleness.reason, gone=True)
             assert self._watch is not None
             self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
             return
@@ -232,13 +232,15 @@ class DevicePool:
         view.refused = False
         return None
 
-    def _show(self, device: str, *, idle: bool, reason: IdleReason) -> Iterator[PoolEvent]:
+    def _show(
+        self, device: str, *, idle: bool, reason: IdleReason, gone: bool = False
+    ) -> Iterator[PoolEvent]:
         """Tell of a device's state when it changes; not each new percentage."""
         view = self._views[device]
         shown = (idle, reason.kind)
         if view.shown != shown:
             view.shown = shown
-            yield DeviceState(device, idle, reason.text)
+            yield DeviceState(device, idle, reason.text, gone)
 
 
 class _View:

@@ -19,6 +19,7 @@ import selectors
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from scheduler.config.sweep import Sweep, Task
@@ -33,6 +34,7 @@ from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.attempts import RunningAttempt, RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
+from scheduler.dispatch.notify.notifier import Notifier
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered, Running
 from scheduler.dispatch.repairs import find_again, take_again
@@ -75,6 +77,7 @@ class Dispatcher:
         recovered: Recovered,
         progress: SweepProgress,
         display: Display,
+        file: Path,
     ) -> None:
         self._sweep = sweep
         self._paths = paths
@@ -112,6 +115,7 @@ class Dispatcher:
             {device.id: device.total_memory for device in executor.devices},
             [device.id for device in executor.devices if device.kind == "cpu"],
         )
+        self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
         # Journal events so far.
         self._emitted = 0
         self._exit_code: int | None = None
@@ -171,6 +175,7 @@ class Dispatcher:
         entry = self._journal.add(event)
         self._progress.apply(entry)
         self._display.event(entry)
+        self._notifier.see(entry, self._journal.flush)
         self._emitted += 1
         if self._emitted % SNAPSHOT_EVERY == 0:
             self._journal.add(self._progress.snapshot())
@@ -186,7 +191,6 @@ class Dispatcher:
                 [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
                 self._executor.where,
                 str(self._paths.root),
-                len(self._sweep.left_out),
             )
         )
         self._tell_of_checkpoints()
@@ -237,6 +241,8 @@ class Dispatcher:
         self._readers.finish()
         self._writer.finish()
         self._inbox.call_all()  # what the writer finished last
+        self._display.refresh()
+        self._notifier.finish(self._exit_code, self._journal.flush)
         self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.tasks())))
         self._flush()
 

@@ -22,6 +22,8 @@ class SweepPaths:
         # Which sweep file the folder belongs to.
         self.record = self.checkpoints / ".sweep.json"
         self.journal = self.logs / "journal.jsonl"
+        # What the command of `notify` printed.
+        self.notify_log = self.logs / ".notify.log"
         # Empty, unless a supervisor itself failed.
         self.supervisors = self.logs / ".supervisors.log"
 

@@ -32,6 +32,7 @@ REDRAW = 1.0  # seconds
 LASTING = (
     *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
     *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
+    je.NotificationFailed,
 )
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")

@@ -46,6 +46,7 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     for entry in JournalReader(paths.journal, recent=True):
         before.apply(entry)
     progress.durations.extend(before.durations)
+    progress.told = before.told
     return progress
 
 
@@ -109,7 +110,6 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     _show_attempts_so_far(progress, paths)
     if changes is not None:
         changes.tell(progress)
-    look.tell_left_out(progress, sweep)
     if progress.holder is not None and progress.trouble is None:
         progress.trouble = full_disk(paths)
     _show_what_left_the_file(progress, paths, files.folder)

@@ -31,6 +31,8 @@ SAMPLES: list[je.JournalEvent] = [
     je.SweepPaused("no room"),
     je.SweepResumed(),
     je.SweepDraining(2),
+    je.Notified("failed"),
+    je.NotificationFailed("failed", "ended with exit code 1"),
     Snapshot(
         Holder(7, 8, 1.0),
         None,
@@ -44,5 +46,6 @@ SAMPLES: list[je.JournalEvent] = [
             "a": TaskView(RUNNING, 1, "GPU-a", 5.0),
             "b": TaskView(WAITING, 1, waits=HALVES, not_before=3.0),
         },
+        told=["failed"],
     ),
 ]
