@@ -1,4 +1,4 @@
-"""What a task's rows say together: the bound, the frontier, and whether fewer steps do as well."""
+"""What a task's rows say together, and whether fewer steps do as well."""
 
 from __future__ import annotations
 
@@ -9,57 +9,12 @@ from typing import Any
 
 from worker.results import disturbances, statistics
 from worker.results.device_time import DeviceTimes
-from worker.results.frontier import frontier, proven_speedup
+from worker.results.frontier import Best, Bound, best, bound, frontier
 from worker.results.null_arm import NullArm, Told
 from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, WORTHLESS, Measurement, Row
 
 Spread = dict[str, dict[str, list[float]]]
 """For each configuration ``{"speedup": [least, most], "quality_loss": [least, most]}``."""
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Whether a configuration's loss of quality is within the allowed one."""
-
-    answer: statistics.Answer
-    images: int | None = None
-    """About how many images would decide an open answer; None where no number would."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in a results file."""
-        hint = {"images": self.images} if self.answer == "cannot tell yet" else {}
-        return {"answer": self.answer, **hint}
-
-
-@dataclass(frozen=True)
-class Best:
-    """The fastest that keeps the bound: a candidate, or else the baseline.
-
-    Where no candidate surely does, it is the fastest that may.
-    """
-
-    label: str
-    speedup: float
-    loss: float
-    """Relative loss of CLIP score."""
-    within: bool
-    """Whether it surely keeps the bound and surely is not slower than the baseline."""
-    more_images: int | None = None
-    """About how many more images would decide whether it keeps the bound; None: not known, or it is
-    decided."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in a results file."""
-        hint = {"more_images": self.more_images} if self.more_images is not None else {}
-        plain = {"best": self.label, "speedup": self.speedup, "loss": self.loss}
-        return plain | {"within": self.within} | hint
-
-    def in_words(self) -> str:
-        """Return it as a clause."""
-        if self.within:
-            return f"best is {self.label}"
-        open_ = "" if self.more_images is None else f", about {self.more_images} more images decide"
-        return f"none surely; {self.label} {self.speedup:.2f}× may{open_}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +70,7 @@ class Summary:
             plain["null_arm"] = self.null_arm.as_json()
             plain["told_apart"] = {name: told.as_json() for name, told in self.told_apart.items()}
         if self.bound:
-            plain["bound"] = {label: bound.as_json() for label, bound in self.bound.items()}
+            plain["bound"] = {label: answered.as_json() for label, answered in self.bound.items()}
             plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
         if self.best is not None:
             plain |= self.best.as_json()
@@ -179,24 +134,11 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         told_apart={row.label: Told.of(row, null) for row in candidates},
         bound={row.label: bound(row, max_loss) for row in judged},
         beats_fewer_steps={row.label: beats_fewer_steps(row, measured) for row in judged},
-        best=_best(measured, max_loss, null),
+        best=best(measured, max_loss, null),
         device_times=DeviceTimes.of(measured),
         disturbed=disturbances.in_words(measured),
         beside_load=[row.label for row in measured if disturbances.is_beside_load(row)],
     )
-
-
-def bound(row: Measurement, max_loss: float) -> Bound:
-    """Return the answer to the bound, and how many images would probably decide an open one."""
-    loss = row.estimate_of("quality_loss")
-    if loss is None:
-        return Bound("cannot tell yet")
-    images = int(row.value_of("images_scored") or 0)
-    enough = statistics.images_to_decide(loss, max_loss, images)
-    if images < statistics.FEWEST_IMAGES:
-        return Bound("cannot tell yet", max(statistics.FEWEST_IMAGES, enough or 0))
-    answer = statistics.answer(loss, max_loss)
-    return Bound(answer, enough if answer == "cannot tell yet" else None)
 
 
 def beats_fewer_steps(row: Measurement, rows: Sequence[Measurement]) -> statistics.Comparison:
@@ -228,46 +170,6 @@ def _arm(row: Measurement) -> statistics.Arm | None:
 
 def _floats(values: Sequence[float | None]) -> list[float]:
     return [math.nan if value is None else value for value in values]
-
-
-def _best(measured: Sequence[Measurement], max_loss: float, null: NullArm) -> Best | None:
-    """Return the fastest candidate that surely keeps the bound, else the fastest that may.
-
-    The baseline takes part: it loses nothing, so what is not told to be faster is never the best.
-    Where no quality was measured nothing is best: the fastest way to a picture is to make none.
-    """
-    known = [
-        (row, gain, loss)
-        for row in measured
-        if row.role == "candidate"
-        and (gain := row.estimate_of("speedup")) is not None
-        and (loss := row.estimate_of("quality_loss")) is not None
-    ]
-    if not known:
-        return None
-    answers = {row.label: bound(row, max_loss) for row, _, _ in known}
-    sure = [
-        Best(row.label, gain.value, loss.value, within=True)
-        for row, gain, loss in known
-        if answers[row.label].answer == "within" and null.speed(row) == "faster"
-    ]
-    perhaps = [
-        Best(row.label, gain.value, loss.value, False, _more_images(row, answers[row.label]))
-        for row, gain, loss in known
-        if _may_keep(loss, max_loss) and (proven_speedup(row, null) or 0.0) > 1
-    ]
-    baseline = Best("baseline", 1.0, 0.0, within=True)
-    return max(sure or perhaps, key=lambda best: best.speedup, default=baseline)
-
-
-def _may_keep(loss: statistics.Estimate, max_loss: float) -> bool:
-    return (loss.value if loss.low is None else loss.low) <= max_loss
-
-
-def _more_images(row: Measurement, answered: Bound) -> int | None:
-    if answered.images is None:
-        return None
-    return max(1, answered.images - int(row.value_of("images_scored") or 0))
 
 
 def in_words(summary: Summary) -> list[str]:

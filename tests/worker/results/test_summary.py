@@ -4,75 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from worker.results.frontier import frontier
-from worker.results.row import MEASURED, NON_FINITE, Figures, Measurement, Row, metric
-from worker.results.summary import Bound, beats_fewer_steps, bound, in_words, spread, summarise
-
-
-def row(
-    label,
-    speed=None,
-    loss=None,
-    role="candidate",
-    spread_of=0.0,
-    images=32,
-    batches=10,
-    pattern=(1, -1),
-    **configuration,
-):
-    """Return a row whose loss lies ``spread_of`` to both sides, apart from prompt to prompt."""
-    metrics = [metric("clip_score", 30.0, "", "higher"), metric("images", 8, "", None)]
-    metrics.append(metric("images_scored", images, "", None))
-    samples = {"seconds": [1.0] * batches, "clip_score": [30.0] * images}
-    if speed is not None:
-        metrics.append(metric("speedup", speed, "×", "higher", low=speed * 0.99, high=speed * 1.01))
-        low, high = loss - spread_of, loss + spread_of
-        metrics.append(metric("quality_loss", loss, "", "lower", low=low, high=high))
-        apart = spread_of * images**0.5 / 1.96
-        losses = [loss + apart * pattern[n % len(pattern)] for n in range(images)]
-        samples |= {f"baseline_{name}": values for name, values in samples.items()}
-        samples["seconds"] = [1 / speed] * batches
-        samples["clip_score"] = [30 * (1 - lost) for lost in losses]
-    return Measurement(
-        label=label,
-        role=role,
-        configuration={"accelerators": {}} | configuration,
-        status=MEASURED,
-        metrics=metrics,
-        samples=Figures(**samples),
-    )
-
-
-BASELINE = row("baseline", role="baseline")
-HALF = row("25 steps", 2.0, 0.02, "control", steps=25)
-THIRD = row("15 steps", 3.0, 0.06, "control", steps=15)
-NULL = row("other seeds", 1.1, -0.05, "control", seeds=1)
-
-
-def labels(rows):
-    return [item.label for item in rows]
-
-
-def test_frontier_leaves_out_what_another_beats_and_the_null_arm():
-    good, beaten = row("good", 2.5, 0.01), row("beaten", 1.5, 0.03)
-    found = frontier([BASELINE, NULL, HALF, THIRD, good, beaten])
-    assert labels(found) == ["baseline", "good", "15 steps"]
-
-
-def test_a_gain_of_quality_that_may_be_chance_is_a_tie_with_the_baseline():
-    slower = row("slower", 0.9, -0.01, spread_of=0.02)
-    assert labels(frontier([BASELINE, slower])) == ["baseline"]
-    assert labels(frontier([BASELINE, row("slower", 0.9, -0.01, images=15)])) == ["baseline"]
-    surely = row("surely better", 0.9, -0.01, spread_of=0.005)
-    assert labels(frontier([BASELINE, surely])) == ["surely better", "baseline"]
-    faster = row("faster", 1.5, -0.01, spread_of=0.02)
-    fastest = row("fastest", 2.0, -0.001, spread_of=0.02)
-    assert labels(frontier([BASELINE, faster, fastest])) == ["fastest"]
-
-
-def test_without_quality_there_is_no_frontier():
-    bare = [item.model_copy(update={"metrics": []}) for item in (BASELINE, HALF)]
-    assert frontier(bare) == []
+from tests.helpers.measured_rows import BASELINE, HALF, THIRD, row, unsure_of_speed
+from worker.results.frontier import Bound, bound
+from worker.results.row import NON_FINITE, Row
+from worker.results.summary import beats_fewer_steps, in_words, spread, summarise
 
 
 @pytest.mark.parametrize(
@@ -121,13 +56,6 @@ def test_against_fewer_steps_that_were_not_measured():
     assert beats_fewer_steps(row("candidate", 2.0, 0.0), [BASELINE]) == "cannot tell yet"
 
 
-def test_an_open_bound_names_the_images_that_would_decide():
-    said = bound(row("candidate", 2.0, 0.04, spread_of=0.02), 0.05)
-    assert said.answer == "cannot tell yet"
-    assert said.images == pytest.approx(128, abs=1)
-    assert bound(row("candidate", 2.0, 0.04, spread_of=0.01), 0.05) == Bound("within")
-
-
 def test_a_handful_of_images_decides_nothing():
     few = row("candidate", 5.0, 0.001, images=15)
     assert bound(few, 0.05) == Bound("cannot tell yet", 16)
@@ -144,14 +72,6 @@ def test_the_best_is_the_fastest_that_surely_keeps_the_bound():
     best = summarise([BASELINE, perhaps], 0.05).best
     assert (best.label, best.within) == ("perhaps", False)
     assert best.more_images == pytest.approx(128 - 32, abs=1)
-
-
-def unsure_of_speed(label, speed, low, high):
-    """Return a row that surely loses nothing, and whose speed-up has this interval."""
-    measured = row(label, speed, 0.0)
-    gain = metric("speedup", speed, "×", "higher", low=low, high=high)
-    others = [item for item in measured.metrics if item.name != "speedup"]
-    return measured.model_copy(update={"metrics": [*others, gain]})
 
 
 @pytest.mark.parametrize(
@@ -190,11 +110,6 @@ def test_where_none_surely_keeps_the_bound_the_fastest_that_may_is_named():
 def test_too_few_timed_batches_make_nothing_sure():
     few = unsure_of_speed("few batches", 2.0, None, None)
     assert summarise([BASELINE, few], 0.05).best.within is False
-
-
-def test_a_tie_with_the_baseline_is_not_on_the_frontier():
-    tie = unsure_of_speed("tie", 1.01, 0.98, 1.04)
-    assert labels(frontier([BASELINE, tie])) == ["baseline"]
 
 
 def test_what_was_not_scored_is_never_the_best():
