@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scheduler.config.sweep import Sweep
+from scheduler.config.matrix.choice import NoSuchTask, choose
+from scheduler.config.sweep import Sweep, Task
 from scheduler.storage.locks import LocksNotKept, SweepHeld, SweepLock
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular
@@ -17,6 +18,18 @@ class UserError(Exception):
     def __init__(self, message: str, exit_code: int = 2) -> None:
         self.exit_code = exit_code
         super().__init__(message)
+
+
+def chosen(sweep: Sweep, words: Sequence[str]) -> tuple[Task, ...]:
+    """Return the tasks that words of the command line mean; without words, all.
+
+    Raises:
+        UserError: a word means none.
+    """
+    try:
+        return choose(sweep, words) if words else sweep.tasks
+    except NoSuchTask as error:
+        raise UserError(str(error)) from None
 
 
 def lock_sweep(

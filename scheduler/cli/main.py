@@ -32,6 +32,16 @@ def _add_sweep(arguments: Arguments) -> None:
     )
 
 
+def _add_only(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "--only",
+        metavar="CHOICE",
+        action="append",
+        default=[],
+        help="these tasks alone: an id, a pattern ('SDXL_*') or values ('steps=50,sched=DD*'); repeatable",
+    )
+
+
 def _add_run(arguments: Arguments) -> None:
     _add_sweep(arguments)
     arguments.add_argument(
@@ -42,17 +52,21 @@ def _add_run(arguments: Arguments) -> None:
         action="store_true",
         help="stop attempts that an earlier dispatcher left running",
     )
+    _add_only(arguments)
     arguments.add_argument("--plain", action="store_true", help="print lines even on a terminal")
 
 
 def _add_status(arguments: Arguments) -> None:
     _add_sweep(arguments)
+    _add_only(arguments)
     arguments.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def _add_tail(arguments: Arguments) -> None:
     _add_sweep(arguments)
-    arguments.add_argument("task", metavar="TASK", type=_unmarked, help="the task's id")
+    arguments.add_argument(
+        "task", metavar="TASK", type=_unmarked, help="the task's id, or a choice of one"
+    )
     arguments.add_argument(
         "-f", "--follow", action="store_true", help="go on as the log grows; Ctrl-C ends it"
     )
@@ -71,7 +85,11 @@ def _count(text: str) -> int:
 def _add_retry(arguments: Arguments) -> None:
     _add_sweep(arguments)
     arguments.add_argument(
-        "tasks", metavar="TASK", nargs="*", type=_unmarked, help="these tasks only (default: all)"
+        "tasks",
+        metavar="TASK",
+        nargs="*",
+        type=_unmarked,
+        help="these tasks only, each as --only has it (default: all)",
     )
     arguments.add_argument(
         "--force",
@@ -105,6 +123,7 @@ COMMANDS = {
         """\
   python -m scheduler sweeps/tiny.yaml              run it; run it again to go on after anything
   python -m scheduler sweeps/tiny.yaml --dry-run    print the plan, start nothing
+  python -m scheduler sweeps/tiny.yaml --only 'pipe=SHAPES_SD15,steps=6'    these tasks, no others
 
 exit codes: 0 every task completed, 1 some failed for good, 2 wrong command line or sweep file,
 3 another dispatcher holds the sweep, 130 interrupted.
@@ -116,6 +135,7 @@ a third time: leave at once, without waiting for their end. All of it can be res
         _add_status,
         """\
   python -m scheduler status sweeps/tiny.yaml
+  python -m scheduler status sweeps/tiny.yaml --only 'steps=6'
   python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'""",
     ),
     "tail": Command(
@@ -129,6 +149,7 @@ a third time: leave at once, without waiting for their end. All of it can be res
         """\
   python -m scheduler retry sweeps/tiny.yaml                     forget every failure
   python -m scheduler retry sweeps/tiny.yaml SHAPES_SD15_DDIM_6  forget this one's
+  python -m scheduler retry sweeps/tiny.yaml 'SHAPES_SD15_*'      forget theirs
   python -m scheduler retry sweeps/tiny.yaml --force             forget completions and results too""",
     ),
     "devices": Command(

@@ -6,9 +6,8 @@ import argparse
 import os
 from pathlib import Path
 
-from scheduler.cli.common import UserError, lock_sweep
+from scheduler.cli.common import UserError, chosen, lock_sweep
 from scheduler.cli.locate import load, shown
-from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Sweep
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
@@ -26,8 +25,7 @@ from scheduler.storage.regular_files import set_aside
 def run(arguments: argparse.Namespace) -> int:
     """Forget what the arguments say; print what was forgotten."""
     sweep, paths = load(arguments)
-    names = arguments.tasks or [task.id for task in sweep.tasks]
-    check_names(sweep, names)
+    names = [task.id for task in chosen(sweep, arguments.tasks)]
     if not paths.checkpoints.exists():  # which taking the lock would make
         refuse_running(names, paths)
         print(f"nothing to forget: {shown(paths.checkpoints)} does not exist")
@@ -49,22 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
             + ("" if arguments.force else " (--force: completions too)")
         )
     return 0
-
-
-def check_names(sweep: Sweep, names: list[str]) -> None:
-    """Refuse names that are no task's.
-
-    Raises:
-        UserError: with every one of them.
-    """
-    known = [task.id for task in sweep.tasks]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise UserError(
-            "\n".join(
-                f"{sweep.name} has no task {name!r}{nearest(name, known[:50])}" for name in unknown
-            )
-        )
 
 
 def refuse_running(tasks: list[str], paths: SweepPaths) -> None:

@@ -7,12 +7,12 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scheduler.cli.common import UserError, lock_sweep
+from scheduler.cli.common import UserError, chosen, lock_sweep
 from scheduler.cli.devices import open_devices
 from scheduler.cli.kept import tell_recovered
 from scheduler.cli.locate import (
@@ -36,20 +36,21 @@ from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
-from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.attempts_file import AttemptRecord, is_locked
+from scheduler.storage.checkpoints import CheckpointFolder
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
-from scheduler.views.messages import in_doubt, judged_again
+from scheduler.views.messages import in_doubt, judged_again, without
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
-    sweep = read_and_check(arguments)
-    paths = locate_to_run(sweep, arguments.sweep, arguments.root)
+    whole, sweep = read_and_check(arguments)
+    paths = locate_to_run(whole, arguments.sweep, arguments.root)
     devices = open_devices(sweep.devices)
     sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
     unheard = nobody_is_told(sweep)
@@ -60,14 +61,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         print_plan(sweep, paths, devices)
         return 0
-    lock = lock_sweep(sweep, paths, this_process(sweep))
+    lock = lock_sweep(sweep, paths, this_process(whole, arguments.only, len(sweep.left_out)))
     try:
-        remember(sweep, arguments.sweep, paths)
+        remember(whole, arguments.sweep, paths)
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
+        tell_left_running(sweep, paths)
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
+        progress.left_out = len(sweep.left_out)
         display = make_display(progress, paths, plain=arguments.plain)
         try:
             dispatcher = Dispatcher(
@@ -89,37 +92,52 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def this_process(sweep: Sweep) -> dict[str, Any]:
-    """Return what the lock's file says of this dispatcher."""
+def this_process(whole: Sweep, only: Sequence[str], left_out: int) -> dict[str, Any]:
+    """Return what the lock's file says of this dispatcher.
+
+    Args:
+        whole: the sweep with all of its tasks.
+        only: the choice among them.
+        left_out: how many of them it leaves out.
+    """
     pid = os.getpid()
+    choice = {"only": list(only), "left_out": left_out} if only else {}
     return {
         "pid": pid,
         "start_ticks": start_ticks(pid),
         "at": time.time(),
-        "fingerprint": sweep.fingerprint,
+        "fingerprint": whole.fingerprint,
+        **choice,
     }
 
 
-def read_and_check(arguments: argparse.Namespace) -> Sweep:
+def read_and_check(arguments: argparse.Namespace) -> tuple[Sweep, Sweep]:
     """Read the sweep file, and ask the worker what is wrong with its tasks.
 
+    Returns:
+        the sweep with all of its tasks, and with those that are chosen.
+
     Raises:
-        UserError: with everything that either found.
+        UserError: with everything that either found; or the choice means no task.
     """
     path = arguments.sweep
     problems: list[str] = []
     try:
-        sweep: Sweep | None = read_sweep(path)
+        whole: Sweep | None = read_sweep(path)
     except SweepError as error:
-        sweep, problems = error.partial, error.problems
+        whole, problems = error.partial, error.problems
+    sweep = whole
+    if whole is not None and not problems:
+        sweep = whole.limited_to(chosen(whole, arguments.only))
     if sweep is not None:
         problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep, path)]
     if problems:
         raise UserError(
             "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
         )
+    assert whole is not None
     assert sweep is not None
-    return sweep
+    return whole, sweep
 
 
 def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
@@ -171,12 +189,21 @@ def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecor
     return found
 
 
+def tell_left_running(sweep: Sweep, paths: SweepPaths) -> None:
+    """Say which tasks that are left out still run; nothing of them is touched."""
+    tried = CheckpointFolder.of(paths.checkpoints).attempts if sweep.left_out else {}
+    for task in sorted(task for task in tried if task in sweep.left_out):
+        if is_locked(paths.attempts(task)):
+            print(f"{task}: still runs, left out by --only; a run that takes it in records its end")
+
+
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = tell_recovered(recover(sweep, paths, Clock()), sweep, paths)
     survivors(recovered, paths)
     progress = initial_progress(recovered, paths)
-    print(f"{sweep.name}: {len(sweep.tasks)} tasks; root {shown(paths.root)}; {devices.where}")
+    count = f"{len(sweep.tasks)} tasks{without(len(sweep.left_out))}"
+    print(f"{sweep.name}: {count}; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:
         cores = f", cores {device.cores}" if device.cores else ""
         print(f"  device {device.index}: {device.name}{cores}")

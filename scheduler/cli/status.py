@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from scheduler.cli.common import chosen
 from scheduler.cli.kept import tell_progress
 from scheduler.cli.locate import load, shown
 from scheduler.config.printable import printable
@@ -31,7 +33,11 @@ _KINDS = {NEW: "new", CHANGED: "changed", REMOVED: "no longer in it"}
 def run(arguments: argparse.Namespace) -> int:
     """Print the state of the sweep's files."""
     sweep, paths = load(arguments)
+    tasks = chosen(sweep, arguments.only)
     progress = progress_from_files(sweep, paths)
+    if arguments.only:
+        progress.keep({task.id for task in tasks})
+        progress.only, progress.left_out = (), len(sweep.tasks) - len(tasks)
     tell_progress(progress, sweep, paths)
     now = time.time()
     if arguments.json:
@@ -78,6 +84,10 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
             f"the file has changed since the dispatcher started ({since}){what}; "
             "end it and start it again to use it"
         )
+    if progress.only:
+        who = "the last run was" if progress.holder is None else "the dispatcher was"
+        words = " ".join(f"--only {shlex.quote(word)}" for word in progress.only)
+        yield printable(f"{who} told {words}: {progress.left_out} task(s) left out", " ")
     if progress.left_the_file:
         yield (
             f"{len(progress.left_the_file)} task(s) with files here are not in the sweep file any more: "
@@ -110,6 +120,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
                 "note": view.note,
+                "left_out": view.left_out,
                 "source": view.source,
                 "other_code": [name or "commit" for name in view.other_code],
                 "waits": why_waits(task, progress, now) if view.state == WAITING else None,
@@ -124,6 +135,8 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "root": str(paths.root),
         "dispatcher": _holder_as_json(holder),
         "file_changed": progress.file_changed,
+        "only": list(progress.only),
+        "left_out": progress.left_out,
         "left_the_file": progress.left_the_file,
         "left_running": progress.left_running,
         "paused": progress.trouble,

@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from scheduler.cli.common import UserError
+from scheduler.cli.common import UserError, chosen
 from scheduler.cli.locate import load
-from scheduler.cli.retry import check_names
 from scheduler.storage.attempts_file import is_locked
 from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
@@ -20,20 +19,25 @@ from scheduler.storage.regular_files import NotRegular, open_binary
 
 LOOK_AGAIN = 0.2  # seconds
 _BLOCK = 1 << 16  # bytes
+_MOST_NAMED = 5  # tasks in one line
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the log."""
     sweep, paths = load(arguments)
-    check_names(sweep, [arguments.task])
-    log = paths.log(arguments.task)
+    tasks = [task.id for task in chosen(sweep, [arguments.task])]
+    if len(tasks) > 1:
+        few = ", ".join(tasks[:_MOST_NAMED]) + (", …" if len(tasks) > _MOST_NAMED else "")
+        raise UserError(f"{arguments.task!r} means {len(tasks)} tasks; a log is one's: {few}")
+    (task,) = tasks
+    log = paths.log(task)
     if not os.path.lexists(log) and not arguments.follow:
         raise UserError(
             f"{log}: there is no log yet; the task has not been started (-f waits for it)",
             exit_code=1,
         )
     try:
-        follow(paths, arguments.task, arguments.lines, forever=arguments.follow)
+        follow(paths, task, arguments.lines, forever=arguments.follow)
     except NotRegular as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None
     except KeyboardInterrupt:

@@ -119,7 +119,8 @@ class _Reader:
     def sweep(self) -> plain.Sweep:
         model = self._model
         check_file_name("name", self._name, self.problems)
-        tasks = Expansion(model, self.problems).tasks()
+        matrix = Expansion(model, self.problems)
+        tasks = matrix.tasks()
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
@@ -155,6 +156,7 @@ class _Reader:
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             notify=None if model.notify is None else model.notify.settings(),
             search=model.search,
+            globbed=matrix.globbed,
             spelling=model.worker.spelling.parsed() if model.worker.spelling else None,
             is_named=model.name.sweep is not None,
         )

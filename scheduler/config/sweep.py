@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -95,7 +95,8 @@ class NotifySettings:
     timeout: float  # seconds
 
 
-_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named")  # tasks count by their digests
+# Tasks count by their ids and digests, which globbed values are part of.
+_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out")
 # None if not given; sweeps without them have the fingerprint that they had before there were any.
 _LATER = ("spelling", "notify")
 
@@ -125,11 +126,21 @@ class Sweep:
     is_named: bool = True
     # How axes and args become words; None: as by default, and axes only for the default command.
     spelling: Spelling | None = None
+    # For each axis: its values are paths that a glob found.
+    globbed: tuple[bool, ...] = ()
+    # Tasks of the file that are none of this sweep's: a run takes only some.
+    left_out: frozenset[str] = frozenset()
 
     @property
     def program(self) -> str:
         """Return the command's first word, a home folder filled in; ``{axis}`` may stand in it."""
         return expand_home(self.command[0])
+
+    def limited_to(self, tasks: Sequence[Task]) -> Sweep:
+        """Return the sweep with some of its tasks alone."""
+        kept = {task.id for task in tasks}
+        others = frozenset(task.id for task in self.tasks if task.id not in kept)
+        return replace(self, tasks=tuple(tasks), left_out=self.left_out | others)
 
     def own_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the sweep's variables; each may name what is inherited and those before it.

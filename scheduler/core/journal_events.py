@@ -47,6 +47,8 @@ class DispatcherStarted:
     where: str
     # Where checkpoints/ and logs/ lie, as an absolute path.
     root: str = ""
+    # Tasks of the sweep file that this run was told to leave out.
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)

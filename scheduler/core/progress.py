@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import statistics
 from collections import deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core import journal_events as je
@@ -45,6 +46,9 @@ class SweepProgress:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
+    # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
+    left_out: int = 0
+    only: Sequence[str] = ()
     # Tasks that are not in the sweep file any more, but have checkpoints or attempts.
     left_the_file: list[str] = field(default_factory=list)
     # Those of them of which an attempt runs.
@@ -73,10 +77,9 @@ class SweepProgress:
         if not self.durations:
             return None
         typical = statistics.fmean(self.durations)
+        waiting = sum(t.state == WAITING and not t.left_out for t in self.tasks.values())
         running = [now - (t.started or now) for t in self.tasks.values() if t.state == RUNNING]
-        work = typical * self.counts[WAITING] + sum(
-            max(typical * 0.1, typical - age) for age in running
-        )
+        work = typical * waiting + sum(max(typical * 0.1, typical - age) for age in running)
         slots = sum(1 for d in self.devices.values() if d.task or d.idle)
         return work / max(1, slots, len(running)) if work else 0.0
 
@@ -199,6 +202,11 @@ class SweepProgress:
         """Add a task that waits."""
         self.tasks[task] = TaskView()
         self.counts[WAITING] += 1
+
+    def keep(self, tasks: Collection[str]) -> None:
+        """Forget all tasks but these, which are to be looked at alone."""
+        self.tasks = {name: view for name, view in self.tasks.items() if name in tasks}
+        self.__post_init__()
 
     def _device(self, name: str) -> DeviceView:
         return self.devices.setdefault(name, DeviceView(index=name))

@@ -37,6 +37,8 @@ class TaskView:
     checkpoint: str | None = None
     # How the sweep file differs, as to this task, from what the running dispatcher read.
     note: str | None = None
+    # The dispatcher that runs was told to leave it out.
+    left_out: bool = False
     summary: Mapping[str, Any] | None = None
     # The code that its last attempt ran: see executors/source_version.py.
     source: Mapping[str, Any] | None = None

@@ -191,6 +191,7 @@ class Dispatcher:
                 [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
                 self._executor.where,
                 str(self._paths.root),
+                len(self._sweep.left_out),
             )
         )
         self._tell_of_checkpoints()
@@ -440,9 +441,8 @@ class Dispatcher:
             self._handle(ev.AttemptJudged(task, past))
             return
         record.least_free = least_free
-        ended = record.ended or EndLine()
+        number, ended = record.started.attempt, record.ended or EndLine()
         at = time.time() if ended.ended is None else ended.ended
-        number = record.started.attempt
         self._emit(
             je.AttemptEnded(task, number, device, at, ended.code, ended.signal, ended.leftovers)
         )

@@ -310,7 +310,8 @@ def recover(sweep: Sweep, paths: SweepPaths, clock: Clock) -> Recovered:
     files = SweepFiles(sweep, paths)
     standings = {task.id: classify(task, files, clock) for task in sweep.tasks}
     ended = (t for t, s in standings.items() if isinstance(s, Done | Failed))
-    unlisted = (task for task in files.folder.attempts if task not in standings)
+    known = standings.keys() | sweep.left_out
+    unlisted = (task for task in files.folder.attempts if task not in known)
     return Recovered(
         standings,
         frozenset(task for task in ended if task in files.folder.attempts),

@@ -110,6 +110,7 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     _show_attempts_so_far(progress, paths)
     if changes is not None:
         changes.tell(progress)
+    look.tell_left_out(progress, sweep)
     if progress.holder is not None and progress.trouble is None:
         progress.trouble = full_disk(paths)
     _show_what_left_the_file(progress, paths, files.folder)

@@ -30,6 +30,11 @@ def clock_time(at: float) -> str:
         return "?"
 
 
+def without(left_out: int) -> str:
+    """Return what follows a number of tasks where others are left out."""
+    return f" ({left_out} left out by --only)" if left_out else ""
+
+
 def sentence(event: je.JournalEvent, progress: SweepProgress) -> str | None:
     """Return what an event says, in one line, or None if people need not hear of it."""
     text = _text(event, progress)
@@ -43,7 +48,7 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
     match event:
         case je.DispatcherStarted():
             root = f"root {event.root}; " if event.root else ""
-            return f"{event.tasks} tasks; {root}{event.where}"
+            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"
@@ -144,6 +149,8 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
     if progress.holder is None:
         rejected = f"; its checkpoint does not hold: {view.rejected}" if view.rejected else ""
         return f"no dispatcher runs{rejected}"
+    if view.left_out:
+        return "left out by --only"
     if view.note is not None:
         return view.note
     if progress.trouble:

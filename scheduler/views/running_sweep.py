@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scheduler.config.matrix.choice import NoSuchTask, choose
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, Holder
@@ -32,6 +33,9 @@ class LockLook:
     signed: Holder | None
     # `Sweep.fingerprint` as that one read the file; None: it does not say.
     fingerprint: str | None
+    # Which tasks alone it took, in its user's words, and how many it left out.
+    only: tuple[str, ...] = ()
+    left_out: int = 0
 
     @classmethod
     def at(cls, paths: SweepPaths) -> LockLook:
@@ -43,7 +47,23 @@ class LockLook:
         signed = None
         if isinstance(pid, int) and isinstance(ticks, int) and at is not None:
             signed = Holder(pid, ticks, min(max(0.0, at), time.time()))
-        return cls(held, signed, fingerprint if isinstance(fingerprint, str) else None)
+        only, left_out = content.get("only"), as_number(content.get("left_out"))
+        words = tuple(map(str, only)) if isinstance(only, list) else ()
+        known = fingerprint if isinstance(fingerprint, str) else None
+        return cls(held, signed, known, words, int(left_out or 0) if words else 0)
+
+    def tell_left_out(self, progress: SweepProgress, sweep: Sweep) -> None:
+        """Add to the progress what the newest run was told to leave out."""
+        progress.only, progress.left_out = self.only, self.left_out
+        if not self.only:
+            return
+        try:
+            taken = {task.id for task in choose(sweep, self.only)}
+        except NoSuchTask:
+            return  # the file has changed since
+        progress.left_out = len(sweep.tasks) - len(taken)
+        for task in sweep.tasks if progress.holder is not None else ():
+            progress.tasks[task.id].left_out = task.id not in taken
 
     def holder(self, told: Holder | None) -> Holder | None:
         """Return the dispatcher that runs, or None.

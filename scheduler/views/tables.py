@@ -147,6 +147,8 @@ def figures(progress: SweepProgress) -> str:
     counts = progress.counts
     parts = [f"{counts[DONE]} of {len(progress.tasks)} completed"]
     parts += [f"{counts[state]} {state}" for state in (RUNNING, WAITING, FAILED) if counts[state]]
+    if progress.left_out:
+        parts.append(f"{progress.left_out} left out by --only")
     if progress.devices:
         parts.append(f"idle while tasks waited: {progress.idle_seconds:.1f} device-seconds")
         parts.append(f"lost to failures: {progress.lost_seconds:.1f} device-seconds")
