@@ -67,7 +67,7 @@ class Timing(Section):
             a share of the speed-up); null for no more rounds than have to be.
         at_most: seconds after which no further round begins, whatever the precision; null for
             ten minutes.
-        block: so many configurations share one interleaved pass of the baseline.
+        block: how many configurations take turns with one baseline.
         energy: after the timed batches, two seconds of calls that tell the energy of an image.
         device_time: at the task's end, profiled calls that tell how long the device computes.
     """

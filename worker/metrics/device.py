@@ -1,10 +1,10 @@
 """The device: which one it is, and what it tells of a timed stretch: use, clock, disturbances.
 
-The latter through NVML. A stretch during which another process was on the GPU, or the GPU slowed itself down
-for heat or a failing supply, does not count and is taken again. A GPU at its power limit does
-count: that is how a large GPU normally runs. What NVML counts by itself (time lost to heat, use
-by each process) covers the whole stretch; the rest is read at its end. Its counter of energy is too
-slow for a call: see energy.py.
+The latter through NVML. A stretch during which another process was on the GPU, or the GPU slowed
+itself down for heat or a failing supply, does not count and is measured again. A GPU at its power
+limit does count: that is how a large GPU normally runs. NVML's counters (time lost to heat, use by
+each process) cover the whole stretch; the rest is read at its end. Its energy counter is too slow
+for one call: see energy.py.
 """
 
 from __future__ import annotations

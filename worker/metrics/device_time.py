@@ -16,9 +16,9 @@ from typing import Any
 
 from worker.errors import UnknownFigureError
 
-# A session loses what the device's clock dates before its beginning; between the two clocks lie up
-# to seconds in a process that has run for long. So one that has lost something is followed by one
-# that waits for so many seconds before its call.
+# A session loses events that the device's clock dates before its start, and in a process that has
+# run for long the clocks are up to seconds apart. So after a session that lost something, the next
+# one waits before its call, for this number of seconds.
 _SECONDS_BEFORE_CALL = (0.0, 0.5, 2.0)
 # by how much the time from the first kernel to the last may differ from the call's: as a share of
 # that, or in seconds, whichever is more

@@ -51,7 +51,7 @@ def measure(
             where it does not answer.
         call: makes one batch of images and returns the seconds that it took.
         clock: returns seconds.
-        sleep: waits for so many seconds.
+        sleep: waits for a number of seconds.
 
     Raises:
         UnknownFigureError: the counter does not answer, or stands still.

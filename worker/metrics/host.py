@@ -117,7 +117,11 @@ class HostMeter:
         self._before = self._count(slowness)
 
     def stop(self, seconds: float) -> HostReading:
-        """End the stretch, which took so many seconds."""
+        """End the stretch.
+
+        Args:
+            seconds: how long it took.
+        """
         after = self._count()
         return judge(
             self._before, replace(after, slowness=self._slowness()), seconds, self._computes

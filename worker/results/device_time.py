@@ -15,9 +15,9 @@ AWAITED = "follows the last timed call of the task"
 """Why a row does not have them yet: to profile makes the calls after it slower."""
 TURNED_OFF = "timing.device_time is false"
 
-# Below it a faster host would make calls shorter by a tenth and more.
+# share of a call; with less a faster host would make calls shorter by a tenth and more
 _BUSY = 0.9
-# what the device's time of a few calls is good for
+# relative: how well the device's time of a few calls is known
 _UNCERTAINTY = 0.01
 # labels in one line
 _MOST_NAMED = 3

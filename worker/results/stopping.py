@@ -34,7 +34,7 @@ class StoppingRule:
     """Rounds at least."""
 
     def is_look(self, rounds: int) -> bool:
-        """Say whether the intervals are looked at after so many rounds."""
+        """Say whether the intervals are looked at after this number of rounds."""
         if self.precision is None:
             return False
         look = max(self.least, FEWEST_TO_STOP)

@@ -150,7 +150,7 @@ def _call(
         arguments = accelerated.begin(context.sched.calls(steps), seed=first + indices[0])
         context.memory.start()
         context.meter.start()
-        # the last before and the first after, since what it reads is the least work
+        # started last and stopped first: reading it takes the least time
         context.host.start()
         start = time.perf_counter()
         images = pipeline.plain(

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Let the collector run only where it is called by name: ``gc.collect()``.
+    """Let the collector run only where ``gc.collect()`` is called.
 
-    What is here already (torch, the pipeline) is not looked at again before the end, so that such a
-    call takes no longer than what was made since. Where the collector is off already nothing
-    changes, so contexts may be nested.
+    Objects that exist already (torch's, the pipeline's) are frozen until the end, so that such a
+    call only looks at those made since. Contexts may be nested: where the collector is off already
+    nothing changes.
     """
     if not gc.isenabled():
         yield

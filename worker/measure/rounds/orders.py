@@ -16,7 +16,7 @@ Order = tuple[int, ...]
 
 
 def williams(arms: int) -> list[list[Order]]:
-    """Return a design for so many arms: one square of orders, or for an odd number two.
+    """Return a design for a number of arms: one square of orders, or for an odd number two.
 
     In each square every arm stands once at each place. Over the design it comes equally often right
     after each of the others: once, or with two squares twice.
@@ -27,7 +27,7 @@ def williams(arms: int) -> list[list[Order]]:
 
 
 class Orders:
-    """A fresh order for each round; a design that is used up is followed by one drawn anew.
+    """A fresh order for each round; a new design is drawn when one is used up.
 
     Which arm takes which part in a design is drawn, and so is the order of its rows. So the last of
     a round and the first of the next, which no design says anything of, do not go together either.

@@ -17,10 +17,11 @@ from worker.search.configuration import Configuration
 T = TypeVar("T")
 
 _OF_ENERGY = ("energy_per_image", "mean_power", "idle_power")
-# share of a stretch's calls that the host may disturb: they take a third more, say, at idle power
+# share of the calls' time that the host may disturb: such a call takes a third longer, say, and the
+# device idles for that third
 _MOST_DISTURBED = 0.1
-# The device's clock follows its power and heat, so one call is not enough: at least so many, and
-# until each configuration has computed for so long, but at most so many.
+# The device's clock follows its power and heat, so one call is not enough: at least the fewest, then
+# until each configuration has computed for these seconds, but no more than the most.
 _FEWEST_PROFILED = 3
 _SECONDS_PROFILED = 2.0
 _MOST_PROFILED = 7
