@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +21,11 @@ from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import conclusion_of, speedup_and_loss, why_waits
 
 MANY = 200  # tasks; of more, the completed ones are only counted
+_COLUMNS = ("task", "result", "attempts", "device", "time", "speed-up", "loss")
+_FEWEST_COLUMNS = ("task", "result", "time", "speed-up", "loss")  # of a narrow terminal
+_NUMERIC = ("attempts", "time", "speed-up", "loss")
+_GAP = 2  # between columns
+_LEAST_FOR_CAUSES = 40  # columns; in fewer, sentences are folded into a strip that nobody reads
 
 
 def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Iterable[str]) -> None:
@@ -45,37 +53,78 @@ def _last_start(content: Mapping[str, Any]) -> float | None:
     return as_number(last.get("started")) if isinstance(last, dict) else None
 
 
-def closing(progress: SweepProgress, paths: SweepPaths, now: float) -> Iterator[Table | str]:
+@dataclass(frozen=True)
+class TaskTable:
+    """A row per task, and its cause beside it; below the table where the terminal has no room for that."""
+
+    rows: Sequence[tuple[Text, ...]]  # a cell for each of _COLUMNS, and the cause
+
+    def __rich_console__(
+        self, _console: Console, options: ConsoleOptions
+    ) -> Iterator[Table | Text]:
+        """Yield the table that fits, and the causes that it does not hold."""
+        longest = max(cell_len(row[-1].plain) for row in self.rows)
+        room = options.max_width - self._width(_COLUMNS)
+        beside = room >= _GAP + min(longest, _LEAST_FOR_CAUSES)
+        columns = _COLUMNS if room >= 0 else _FEWEST_COLUMNS
+        yield self._table(columns, with_causes=beside and longest > 0)
+        if not beside:
+            yield from (Text(f"{row[0]}: {row[-1]}") for row in self.rows if row[-1].plain)
+
+    def _width(self, columns: Sequence[str]) -> int:
+        widths = (
+            max(cell_len(name), *(cell_len(row[_COLUMNS.index(name)].plain) for row in self.rows))
+            for name in columns
+        )
+        return sum(widths) + _GAP * (len(columns) - 1)
+
+    def _table(self, columns: Sequence[str], *, with_causes: bool) -> Table:
+        table = Table(box=None, pad_edge=False)
+        for name in columns:
+            # of names that do not fit nothing is cut off: tasks differ at their ends
+            wraps = name == "task"
+            table.add_column(
+                name,
+                no_wrap=not wraps,
+                overflow="fold" if wraps else "ellipsis",
+                justify="right" if name in _NUMERIC else "left",
+            )
+        if with_causes:
+            table.add_column("cause", overflow="fold")
+        for row in self.rows:
+            cells = [row[_COLUMNS.index(name)] for name in columns]
+            table.add_row(*cells, *([row[-1]] if with_causes else []))
+        return table
+
+
+def closing(
+    progress: SweepProgress, paths: SweepPaths, now: float
+) -> Iterator[TaskTable | Table | str]:
     """Yield what ends a run, and `status`: tasks, pass rates where there are any, figures."""
     tasks = task_table(progress, paths, now)
-    if tasks.row_count:
+    if tasks.rows:
         yield tasks
-    left_out = len(progress.tasks) - tasks.row_count
+    left_out = len(progress.tasks) - len(tasks.rows)
     if left_out:
-        more = " more" if tasks.row_count else ""
+        more = " more" if tasks.rows else ""
         yield f"({left_out}{more} tasks are only counted; `status --json` lists them all)"
     if (levels := level_table(progress, paths)) is not None:
         yield levels
     yield figures(progress)
 
 
-def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> Table:
+def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> TaskTable:
     """Return a row per task; of a large sweep, those that are not completed."""
     names = list(progress.tasks)
     if len(names) > MANY:
         names = [name for name in names if progress.tasks[name].state in (RUNNING, FAILED)][:MANY]
     fill_from_checkpoints(progress, paths, names)
-    table = Table(box=None, pad_edge=False)
-    for column in ("task", "result", "attempts", "device", "time", "speed-up", "loss"):
-        numeric = column in ("attempts", "time", "speed-up", "loss")
-        table.add_column(column, no_wrap=True, justify="right" if numeric else "left")
-    table.add_column("cause", overflow="fold")
+    rows = []
     for name in names:
         view = progress.tasks[name]
-        table.add_row(
-            Text(name), *_cells(view, progress, now), Text(_cause(name, view, progress, now))
-        )
-    return table
+        cause = Text(_cause(name, view, progress, now))
+        rows.append((Text(name), *_cells(view, progress, now), cause))
+    return TaskTable(rows)
 
 
 def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
