@@ -45,7 +45,7 @@ def share_out(
         cores: what the sweep says: ``auto``, ``off``, or how many cores each attempt gets.
 
     Raises:
-        TooFewCores: there are not so many for each device of the sweep.
+        TooFewCores: there are fewer than that for each device of the sweep.
     """
     # Times on different slots can be compared only if each has as many threads; and a slot's have always been
     # hardware threads, while a process on a GPU is best served with one for each core.
@@ -113,14 +113,14 @@ def _keep_one_back(dealt: Mapping[str, list[Core]]) -> None:
 def _deal(cores: Sequence[Core], devices: Sequence[Device]) -> dict[str, list[Core]]:
     """Deal whole cores out to devices, as evenly as they go; with too few, several devices get the same.
 
-    Fast cores and slow ones, and those with more and fewer threads, are each dealt out by themselves. Who
-    gets one more of one kind is the last to get one more of the next.
+    Fast cores and slow ones, and those with more and fewer threads, are dealt out separately. Devices
+    that get one more of one kind are the last to get one more of the next.
     """
     dealt: dict[str, list[Core]] = {device.id: [] for device in devices}
     if len(cores) < len(devices):
         for first in range(0, len(devices), len(cores)):
-            batch = devices[first : first + len(cores)]
-            dealt |= _deal(cores[: len(batch)], batch)
+            group = devices[first : first + len(cores)]
+            dealt |= _deal(cores[: len(group)], group)
         return dealt
     kinds = sorted({(core.slow, -len(core.cpus)) for core in cores})
     first = 0
@@ -159,7 +159,7 @@ def _deal_alike(
 
 
 def _together(cores: Collection[Core], number: int) -> list[Core]:
-    """Return so many of the cores, or all, from as few NUMA nodes as they are to be had from."""
+    """Return this number of the cores, or all if there are fewer, from as few NUMA nodes as possible."""
     taken: list[Core] = []
     left = Counter(core.node for core in cores)
     while left and len(taken) < number:
