@@ -17,14 +17,15 @@ from pydantic import (
 )
 from typing_extensions import Self
 
-from worker.config.numbers import LARGEST_SEED, duration, percentage
+from worker.config.numbers import LARGEST_SEED, MOST_IMAGES, duration, percentage
 
 T = TypeVar("T")
 OneOrMany = Union[T, Annotated[list[T], Field(min_length=1)]]  # noqa: UP007  # a generic alias
 """One value, or a list of values to try each."""
 
-Whole = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+# no more than a task may have images: a typing error is told at once, and not by a task without end
+Whole = Annotated[int, Field(ge=0, le=MOST_IMAGES)]
+Positive = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
 # what follows from it (the seeds of other prompts and of the null arm) has to fit into 64 bits too
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Steps = Union[Positive, Annotated[float, Field(gt=0, lt=1)]]  # noqa: UP007
@@ -57,6 +58,13 @@ class Clip(Section):
 _AT_MOST = 600.0
 
 
+def _time_to_measure(value: object) -> float:
+    seconds = duration(value)
+    if not 0.001 <= seconds <= 10_000 * 86_400:
+        raise ValueError(f"expected from 1ms to 10000d, found {value!r}")
+    return seconds
+
+
 class Timing(Section):
     """How configurations are timed.
 
@@ -75,7 +83,7 @@ class Timing(Section):
     warmup: Whole = 1
     repeats: Positive = 10
     precision: Annotated[float, BeforeValidator(percentage)] | None = None
-    at_most: Annotated[float, BeforeValidator(duration), Field(ge=0.001, le=1e9)] | None = None
+    at_most: Annotated[float, BeforeValidator(_time_to_measure)] | None = None
     block: Positive = 3
     energy: bool = True
     device_time: bool = True

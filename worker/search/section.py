@@ -33,6 +33,9 @@ from worker.config.settings import (
 from worker.errors import nearest
 from worker.models.families.base import Pipe
 
+# characters of a sentence about a value
+_LONGEST = 400
+
 
 def _annotation(kind: Kind) -> Any:
     """Return the type of one value as pydantic reads it."""
@@ -130,7 +133,13 @@ def read_search(section: object) -> tuple[Search | None, list[tuple[str, str]]]:
                 continue  # a list is no single value: what is wrong inside it is said elsewhere
             sentences = problems.setdefault(".".join(["search", *map(str, path)]), [])
             sentences.append(_sentence(detail, path))
-        return None, [(key, " or ".join(dict.fromkeys(said))) for key, said in problems.items()]
+        joined = {key: " or ".join(dict.fromkeys(said)) for key, said in problems.items()}
+        return None, [(key, _shortened(sentence)) for key, sentence in joined.items()]
+
+
+def _shortened(sentence: str) -> str:
+    """Return a sentence that fits on a screen, whatever value it quotes."""
+    return sentence if len(sentence) <= _LONGEST else f"{sentence[:_LONGEST]}…"
 
 
 def _keys(detail: ErrorDetails) -> list[str | int]:

@@ -37,8 +37,17 @@ def test_what_ends_the_rounds(section: dict[str, Any], stopping: dict[str, float
         ({"precision": "good"}, ".precision", "as 2% or 0.02, found 'good'"),
         ({"precision": True}, ".precision", "as 2% or 0.02, found True"),
         ({"precision": "2%", "at_most": 600}, ".at_most", "600 is not a duration: write a number"),
-        ({"precision": "2%", "at_most": "0s"}, ".at_most", "greater than or equal to 0.001"),
+        (
+            {"precision": "2%", "at_most": "0s"},
+            ".at_most",
+            "expected from 1ms to 10000d, found '0s'",
+        ),
+        ({"precision": "2%", "at_most": "10001d"}, ".at_most", "from 1ms to 10000d"),
+        ({"repeats": 10**20}, ".repeats", "less than or equal to 1000000"),
+        ({"warmup": 10**20}, ".warmup", "less than or equal to 1000000"),
+        ({"block": 10**20}, ".block", "less than or equal to 1000000"),
         ({"precision": "2%", "at_most": f"{'9' * 400}d"}, ".at_most", "is too large a number"),
+        ({"precision": f"{'9' * 5000}%"}, ".precision", "9999…"),
         ({"at_most": "10m"}, "", "name a precision too, such as 2%"),
     ],
 )
@@ -48,3 +57,4 @@ def test_what_is_wrong_is_one_sentence(section: dict[str, Any], key: str, words:
     ((found, message),) = problems
     assert found == f"search.timing{key}"
     assert words in message
+    assert len(message) < 500
