@@ -149,7 +149,7 @@ def test_what_had_its_time_is_not_measured_again_unless_more_is_asked(
 def test_a_precision_of_disturbed_rounds_is_none(
     tmp_path: Path, task: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited = HostReading(wait_share=0.5, spoiled="waited for a core (0.5 s, 50% of the call)")
+    waited = HostReading(wait_share=0.5, disturbance="waited for a core (0.5 s, 50% of the call)")
     monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: waited)
     said = task(precision="90%", at_most="1s")
     assert any("fewer than 10 undisturbed rounds, asked ±90%" in line for line in said)
