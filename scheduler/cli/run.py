@@ -23,9 +23,10 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.config.loader import SweepError, read_sweep
+from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
 from scheduler.config.printable import printable
-from scheduler.config.sweep import OWN_PLACEHOLDERS, Sweep
+from scheduler.config.sweep import OWN_PLACEHOLDERS, Order, Sweep, Task
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
@@ -39,6 +40,7 @@ from scheduler.executors.worker_process import WorkerCheckError, ask_worker, fin
 from scheduler.storage.attempts_file import AttemptRecord, is_locked
 from scheduler.storage.checkpoints import CheckpointFolder
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.sweep_record import SweepRecord
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
@@ -59,11 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     for remark in (*misplaced_files(sweep, arguments.sweep), *not_filled_in(sweep), *unheard):
         print(f"{shown(arguments.sweep)}: {remark}", file=sys.stderr)
     if arguments.dry_run:
-        print_plan(sweep, paths, devices)
+        print_plan(with_seed(sweep, paths), paths, devices)
         return 0
     lock = lock_sweep(sweep, paths, this_process(whole, arguments.only, len(sweep.left_out)))
     try:
         remember(whole, arguments.sweep, paths)
+        sweep = with_seed(sweep, paths)
         executor = LocalExecutor(sweep, paths, devices, os.environ)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
@@ -189,12 +192,37 @@ def survivors(recovered: Recovered, paths: SweepPaths) -> dict[str, AttemptRecor
     return found
 
 
+def with_seed(sweep: Sweep, paths: SweepPaths) -> Sweep:
+    """Return a sweep in a random order with the seed that is on record, where its file has none."""
+    if sweep.order is None or sweep.order.kind != "random" or sweep.order.seed is not None:
+        return sweep
+    record = SweepRecord.read(paths)
+    return replace(sweep, order=replace(sweep.order, seed=None if record is None else record.seed))
+
+
 def tell_left_running(sweep: Sweep, paths: SweepPaths) -> None:
     """Say which tasks that are left out still run; nothing of them is touched."""
     tried = CheckpointFolder.of(paths.checkpoints).attempts if sweep.left_out else {}
     for task in sorted(task for task in tried if task in sweep.left_out):
         if is_locked(paths.attempts(task)):
             print(f"{task}: still runs, left out by --only; a run that takes it in records its end")
+
+
+def in_order(sweep: Sweep, recovered: Recovered, paths: SweepPaths) -> list[Task]:
+    """Return the tasks in the order in which those never tried are started, as far as it is known."""
+    longest = recovered.longest_first(sweep, paths)
+    if longest is not None:
+        return [sweep.tasks[number] for number in longest.sequence()]
+    if sweep.order is None or sweep.order.seed is None:
+        return list(sweep.tasks)
+    tasks = {task.id: task for task in sweep.tasks}
+    return [tasks[name] for name in shuffled(list(tasks), sweep.order.seed)]
+
+
+def _seed_in_words(order: Order) -> str:
+    if order.kind != "random":
+        return ""
+    return ", drawn at the first run" if order.seed is None else f", seed {order.seed}"
 
 
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
@@ -207,7 +235,9 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     for device in devices.all:
         cores = f", cores {device.cores}" if device.cores else ""
         print(f"  device {device.index}: {device.name}{cores}")
-    for task in sweep.tasks:
+    if sweep.order is not None:
+        print(f"  order: {sweep.order.kind}{_seed_in_words(sweep.order)}")
+    for task in in_order(sweep, recovered, paths):
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")
     for state, why, tasks in recovered.doubts():

@@ -156,6 +156,7 @@ class _Reader:
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             notify=None if model.notify is None else model.notify.settings(),
             search=model.search,
+            order=model.order,
             globbed=matrix.globbed,
             spelling=model.worker.spelling.parsed() if model.worker.spelling else None,
             is_named=model.name.sweep is not None,

@@ -264,9 +264,23 @@ class _Validate(_Section):
     failure: list[Annotated[StrictStr, Field(min_length=1)]] = list(Rules().failure)
 
 
+def _order(value: object) -> plain.Order | None:
+    match value:
+        case "axes":
+            return None
+        case "longest first" | "random":
+            return plain.Order(value)
+        case {"random": int(seed), **rest} if not rest and not isinstance(seed, bool):
+            return plain.Order("random", seed)
+    raise ValueError(
+        "must be axes, longest first, random, or {random: 7} with a number of your own"
+    )
+
+
 class SweepSection(_Section):
     name: Annotated[_Name, BeforeValidator(_name)] = _Name()
     matrix: Annotated[dict[StrictStr, _Axis], Field(min_length=1)]
+    order: Annotated[plain.Order | None, PlainValidator(_order)] = None
     exclude: list[_Rule] = []
     include: list[_Rule] = []
     worker: _Worker = _Worker()

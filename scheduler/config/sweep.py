@@ -72,6 +72,15 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """In which order tasks are started, where it is not that of the axes."""
+
+    kind: Literal["longest first", "random"]
+    # Of a random order; None: drawn at the first run, and recorded.
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The sweep's ``limits`` section; None is no limit."""
 
@@ -98,7 +107,7 @@ class NotifySettings:
 # Tasks count by their ids and digests, which globbed values are part of.
 _NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out")
 # None if not given; sweeps without them have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify")
+_LATER = ("spelling", "notify", "order")
 
 
 @dataclass(frozen=True)
@@ -126,6 +135,8 @@ class Sweep:
     is_named: bool = True
     # How axes and args become words; None: as by default, and axes only for the default command.
     spelling: Spelling | None = None
+    # None: that of the axes.
+    order: Order | None = None
     # For each axis: its values are paths that a glob found.
     globbed: tuple[bool, ...] = ()
     # Tasks of the file that are none of this sweep's: a run takes only some.

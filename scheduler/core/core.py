@@ -20,6 +20,7 @@ from scheduler.core import events as ev
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
 from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.devices import Device, Fleet
+from scheduler.core.tables.order import LongestFirst
 from scheduler.core.tables.tasks import Tasks
 from scheduler.core.tables.waiting import Waiting
 from scheduler.core.tables.watches import RunningAttempt, Watch, Watches
@@ -47,6 +48,7 @@ class Core:
         now: float,
         devices: Mapping[str, int | None] | None = None,
         alike: Collection[str] = (),
+        order: LongestFirst | None = None,
     ) -> None:
         """Begin with what earlier dispatchers left.
 
@@ -58,6 +60,7 @@ class Core:
             devices: the memory in bytes of each device that events may name, None where it is not
                 known: no task is given up for want of memory that one of them has.
             alike: those of them that are parts of one whole and never set aside: CPU slots.
+            order: by which those that were never tried are started instead; it knows the tasks by number.
         """
         self._policy = policy
         self._now = now
@@ -65,7 +68,7 @@ class Core:
         self._tasks = Tasks()
         self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
         self._running: dict[int, RunningAttempt] = {}
-        self._waiting = Waiting()
+        self._waiting = Waiting(order)
         self._watches = Watches(limits, self._running)
         self._writes = Writes()
         self._fleet = Fleet(alike)
@@ -162,6 +165,7 @@ class Core:
 
     def _release(self, task: int) -> None:
         running = self._running.pop(task)
+        self._waiting.ended(task, self._now - running.started)
         device = self._fleet[running.device]
         device.attempts -= 1
         self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
@@ -179,6 +183,7 @@ class Core:
         self._tasks.move(task, event, JUDGING, self._now)
         self._look_again = True  # devices that are avoided may be less suspect now
         if attempt.verdict.completed:
+            self._waiting.completed(task)
             self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
             self._write(task)
             return

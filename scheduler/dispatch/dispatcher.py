@@ -108,12 +108,13 @@ class Dispatcher:
             sweep, paths, self._clock, self._writer, self._readers, self._handle, self._emit
         )
         self._core = Core(
-            recovered.initial_tasks(self._clock),
+            recovered.initial_tasks(self._clock, sweep.order),
             retry.Policy.of(sweep),
             sweep.limits,
             time.monotonic(),
             {device.id: device.total_memory for device in executor.devices},
             [device.id for device in executor.devices if device.kind == "cpu"],
+            recovered.longest_first(sweep, paths),
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
         # Journal events so far.

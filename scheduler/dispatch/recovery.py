@@ -14,9 +14,12 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from scheduler.config.sweep import Sweep, Task
+from scheduler.config.matrix.shuffle import shuffled
+from scheduler.config.matrix.values import value_text
+from scheduler.config.sweep import Order, Sweep, Task
 from scheduler.core.retry import GiveUp, JudgedAttempt, Policy
 from scheduler.core.states import InitialTask, State
+from scheduler.core.tables.order import LongestFirst, learned
 from scheduler.core.verdict import RULES_CHANGED, SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import attempts_in, judge_again, past_attempt
@@ -34,7 +37,7 @@ from scheduler.storage.checkpoints import (
     why_not_of_today,
     why_not_there,
 )
-from scheduler.storage.json_files import read_object
+from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.parallel import fork_map
 from scheduler.storage.paths import SweepPaths
 
@@ -118,6 +121,7 @@ Standing = Done | Failed | Running | Waiting
 _STATES = {".done": "completed", ".failed": "failed"}
 # One for all of them: a sweep that is resumed may have a hundred thousand.
 HOLDS = Done()
+_MOST_TIMES = 2000  # completions whose times are read: enough to tell values of axes apart
 
 
 class SweepFiles:
@@ -300,9 +304,24 @@ class Recovered:
         """Return the tasks that nothing is known to run of."""
         return {task for task, standing in self.standings.items() if isinstance(standing, Waiting)}
 
-    def initial_tasks(self, clock: Clock) -> list[InitialTask]:
-        """Return what the core begins with."""
-        return [_initial_task(task, standing, clock) for task, standing in self.standings.items()]
+    def initial_tasks(self, clock: Clock, order: Order | None) -> list[InitialTask]:
+        """Return what the core begins with, in the order in which it is to start them."""
+        names: Sequence[str] = list(self.standings)
+        if order is not None and order.kind == "random":
+            names = shuffled(names, order.seed or 0)
+        return [_initial_task(name, self.standings[name], clock) for name in names]
+
+    def longest_first(self, sweep: Sweep, paths: SweepPaths) -> LongestFirst | None:
+        """Return the order by what completed tasks took, if the sweep asks for it."""
+        if sweep.order is None or sweep.order.kind != "longest first":
+            return None
+        done = [n for n, t in enumerate(sweep.tasks) if isinstance(self.standings[t.id], Done)]
+        seconds = {}
+        for number in done[:: 1 + len(done) // _MOST_TIMES]:
+            content = read_object(paths.done(sweep.tasks[number].id)) or {}
+            if (took := as_number(content.get("seconds"))) is not None:
+                seconds[number] = took
+        return learned([tuple(map(value_text, task.values)) for task in sweep.tasks], seconds)
 
 
 def recover(sweep: Sweep, paths: SweepPaths, clock: Clock) -> Recovered:

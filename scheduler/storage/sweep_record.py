@@ -7,6 +7,7 @@ relative to the root: a project that is moved or copied as a whole takes its swe
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +39,8 @@ class SweepRecord:
     folder: str
     # `Sweep.fingerprint`.
     fingerprint: str
+    # Of a random order; None: none was ever drawn.
+    seed: int | None = None
 
     @classmethod
     def read(cls, paths: SweepPaths) -> SweepRecord | None:
@@ -48,7 +51,9 @@ class SweepRecord:
         if not (isinstance(folder, str) and isinstance(fingerprint, str)):
             return None
         is_path = isinstance(file, str) and "\0" not in file
-        return cls(file if is_path else None, folder, fingerprint)
+        seed = content.get("seed")
+        known = seed if isinstance(seed, int) else None
+        return cls(file if is_path else None, folder, fingerprint, known)
 
     @classmethod
     def of(cls, sweep: Sweep, file: Path, root: Path) -> SweepRecord:
@@ -107,11 +112,21 @@ def claim(sweep: Sweep, file: Path, paths: SweepPaths) -> None:
     today = SweepRecord.of(sweep, file, root)
     if record is not None and (record.names(file, root) or _is_copy(record, root)):
         today = replace(today, file=record.file)
+    today = replace(today, seed=_seed(sweep, record))
     if read_tasks(paths, sweep.fingerprint) is None:
         tasks = {task.id: sweep.digest(task) for task in sweep.tasks}
         write_durably(paths.tasks, {"fingerprint": sweep.fingerprint, "tasks": tasks})
     if today != record:
         write_durably(paths.record, asdict(today))
+
+
+def _seed(sweep: Sweep, record: SweepRecord | None) -> int | None:
+    """Return the seed of the sweep's random order: the file's, the one drawn before, or a new one."""
+    drawn = None if record is None else record.seed
+    if sweep.order is None or sweep.order.kind != "random":
+        return drawn
+    given = sweep.order.seed
+    return given if given is not None else secrets.randbelow(2**32) if drawn is None else drawn
 
 
 def read_tasks(paths: SweepPaths, fingerprint: str) -> dict[str, str] | None:

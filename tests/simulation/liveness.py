@@ -18,6 +18,7 @@ from scheduler.core.tables.devices import ASIDE, MAX_ASIDE, MOST_FREE
 from scheduler.core.tables.watches import OUTPUT_CHECK
 from scheduler.core.tables.writes import DISK_CHECK
 from scheduler.core.verdict import Kind
+from tests.simulation.order import LongestFirstProperties
 from tests.simulation.safety import demand
 
 _FREE = {Kind.DEVICE_ERROR, Kind.LOST, Kind.NOT_STARTED, Kind.DISK_FULL}
@@ -101,8 +102,10 @@ class LivenessProperties:
         max_halvings: int,
         limits: Limits,
         alike: frozenset[str] = frozenset(),
+        order: LongestFirstProperties | None = None,
     ) -> None:
         self._alike = alike  # devices that are never set aside
+        self._order = order  # None: tasks begin in the sweep's
         self._retries = retries
         self._max_halvings = max_halvings
         self._limits = limits
@@ -155,6 +158,7 @@ class LivenessProperties:
                 device = self._devices[task.device]
                 device.idle = device.within_reach = False
             case ev.AttemptExited():
+                self._ended(self._tasks[event.task], now)
                 self._move(self._tasks[event.task], Stage.EXITED)
             case ev.AttemptJudged():
                 self._judged(self._tasks[event.task], event.attempt, now)
@@ -191,7 +195,15 @@ class LivenessProperties:
         task.to_fail |= event.fail and not over
         task.wishes += not (task.wishes and task.to_fail)
 
+    def _ended(self, task: _Task, now: float) -> None:
+        if self._order is not None:
+            self._order.ended(task.id, now - task.started)
+
     def _judged(self, task: _Task, attempt: JudgedAttempt, now: float) -> None:
+        if task.stage is Stage.RUNNING:
+            self._ended(task, now)
+        if self._order is not None and attempt.verdict.completed:
+            self._order.completed(task.id)
         self._move(task, Stage.JUDGED)
         task.history.append(attempt)
         task.due = self._due(task.history)
@@ -313,8 +325,12 @@ class LivenessProperties:
         demand("a device in doubt sends its task elsewhere", elsewhere, start, self._devices)
         if not past:
             waiting = self._waiting(now)
-            first = min((t for t in waiting if not t.history), key=lambda t: t.place)
-            demand("tasks begin in the sweep's order", task is first, start, first)
+            untried = sorted((t for t in waiting if not t.history), key=lambda t: t.place)
+            if self._order is None:
+                demand("tasks begin in the sweep's order", task is untried[0], start, untried[0])
+            else:
+                first = self._order.may_begin(task.id, [t.id for t in untried])
+                demand("the longest begin first", first, start, untried)
             tried = [t.id for t in waiting if t.history and self._suits(t, device, now)]
             demand("who was tried before goes first", not tried, start, tried)
 

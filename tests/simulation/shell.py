@@ -14,9 +14,11 @@ from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.states import InitialTask, State
+from scheduler.core.tables.order import LongestFirst
 from scheduler.core.verdict import Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
 from tests.simulation.model import End, Gpu, Record, Supervisor, Wishes
+from tests.simulation.order import LongestFirstProperties
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -56,10 +58,16 @@ class Shell:
         # Where the core must believe its attempts to run, from what it has been told.
         self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
         alike = frozenset(world.gpus if world.slots else ())
-        self.core: Core = world.make_core(seeds, world.policy, world.limits, world.now, alike=alike)
-        self._liveness = LivenessProperties(
-            seeds, world.policy.settings, world.max_halvings, world.limits, alike
+        # Which tasks come first is another matter than what becomes of them; half of the worlds change it.
+        values = {seed.task: (n % 2, n % 3) for n, seed in enumerate(seeds) if len(seeds) % 2}
+        order = LongestFirst(list(values.values())) if values else None
+        self.core: Core = world.make_core(
+            seeds, world.policy, world.limits, world.now, alike=alike, order=order
         )
+        self._liveness = LivenessProperties(
+            seeds, world.policy.settings, world.max_halvings, world.limits, alike,
+            LongestFirstProperties(values) if values else None,
+        )  # fmt: skip
         self._open_attempts = open_attempts
 
     def begin(self) -> None:

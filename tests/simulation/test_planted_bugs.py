@@ -47,6 +47,20 @@ class TakesLostForCompleted(Core):
             super()._judged(task, event)
 
 
+class LearnsFromFailuresHowLongTasksTake(Core):
+    def _judged(self, task, event):
+        if not event.attempt.verdict.completed:
+            self._waiting.completed(task)
+        super()._judged(task, event)
+
+
+class ForgetsWhatWasPutBackBehindTheFirst(Core):
+    def _start_refused(self, task, event):
+        first = self._waiting._first_untried
+        super()._start_refused(task, event)
+        self._waiting._first_untried = first
+
+
 class StopsWhatItAdopts(Core):
     def _add_task(self, seed):
         super()._add_task(seed)
@@ -384,6 +398,8 @@ BUGS = [
     ForgetsToMarkADeviceBusy,
     DropsARetryFromTheHeap,
     TakesLostForCompleted,
+    LearnsFromFailuresHowLongTasksTake,
+    ForgetsWhatWasPutBackBehindTheFirst,
     StopsWhatItAdopts,
     StartsWhileARunningAttemptIsForgotten,
     WritesDoneAtTheExit,

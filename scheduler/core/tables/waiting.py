@@ -5,15 +5,22 @@ from __future__ import annotations
 import heapq
 
 from scheduler.core.retry import Retry
+from scheduler.core.tables.order import LongestFirst
 
 
 class Waiting:
     """Every waiting task stands in exactly one of four places."""
 
-    def __init__(self) -> None:
-        # By task: never tried. What is True is True from `_first_untried` on.
+    def __init__(self, order: LongestFirst | None = None) -> None:
+        # By task: never tried. What is True is True from `_first_untried` of the order on.
         self.untried: list[bool] = []
         self._first_untried = 0
+        # None: the order of the sweep. Else it, and where each task stands in it.
+        self._order = order
+        self._sequence: list[int] | None = None
+        self._place: list[int] = []
+        if order is not None:
+            self._look_at_order(order)
         # Heap: tried before, any device will do.
         self.ready: list[int] = []
         # Tried before, not any device will do.
@@ -23,9 +30,29 @@ class Waiting:
 
     def next_untried(self) -> int | None:
         """Return the first task that was never tried, or None."""
-        while self._first_untried < len(self.untried) and not self.untried[self._first_untried]:
+        while self._first_untried < len(self.untried):
+            first = self._first_untried
+            task = first if self._sequence is None else self._sequence[first]
+            if self.untried[task]:
+                return task
             self._first_untried += 1
-        return self._first_untried if self._first_untried < len(self.untried) else None
+        return None
+
+    def ended(self, task: int, seconds: float) -> None:
+        """Take note of how long an attempt took."""
+        if self._order is not None:
+            self._order.ended(task, seconds)
+
+    def completed(self, task: int) -> None:
+        """Let the order of the others follow from what a completed task took."""
+        if self._order is not None and self._order.completed(task):
+            self._look_at_order(self._order)
+
+    def _look_at_order(self, order: LongestFirst) -> None:
+        self._sequence, self._first_untried = order.sequence(), 0
+        self._place = [0] * len(self._sequence)
+        for place, task in enumerate(self._sequence):
+            self._place[task] = place
 
     def delay(self, task: int, retry: Retry) -> None:
         """Keep the task until its time."""
@@ -42,7 +69,8 @@ class Waiting:
     def put_back(self, task: int) -> None:
         """Queue a task that was never tried where it was taken from."""
         self.untried[task] = True
-        self._first_untried = min(self._first_untried, task)
+        place = task if self._sequence is None else self._place[task]
+        self._first_untried = min(self._first_untried, place)
 
     def remove(self, task: int) -> None:
         """Remove a task, wherever it stands."""
