@@ -108,12 +108,45 @@ def _add_devices(arguments: Arguments) -> None:
     )
 
 
+def _add_stop(arguments: Arguments) -> None:
+    _add_sweep(arguments)
+    arguments.add_argument(
+        "tasks", metavar="TASK", nargs="+", type=_unmarked, help="the tasks' ids"
+    )
+    arguments.add_argument(
+        "--fail",
+        action="store_true",
+        help="they have failed then, running or not (`retry` forgets it)",
+    )
+
+
+def _add_pause(arguments: Arguments) -> None:
+    _add_sweep(arguments)
+    arguments.add_argument(
+        "--now", action="store_true", help="stop what runs, too; it is tried again later, uncharged"
+    )
+
+
+def _add_drain(arguments: Arguments) -> None:
+    _add_sweep(arguments)
+    arguments.add_argument(
+        "devices",
+        metavar="DEVICE",
+        nargs="+",
+        type=_unmarked,
+        help="as `status` shows it: 0, cpu:1",
+    )
+    arguments.add_argument("--undo", action="store_true", help="use it again")
+
+
 class Command(NamedTuple):
     """What --help says of a command, and what it takes."""
 
     summary: str
     add_arguments: Callable[[Arguments], None]
     example: str
+    # The module of scheduler.cli that does it, where it is not called like the command.
+    module: str | None = None
 
 
 COMMANDS = {
@@ -151,6 +184,40 @@ a third time: leave at once, without waiting for their end. All of it can be res
   python -m scheduler retry sweeps/tiny.yaml SHAPES_SD15_DDIM_6  forget this one's
   python -m scheduler retry sweeps/tiny.yaml 'SHAPES_SD15_*'      forget theirs
   python -m scheduler retry sweeps/tiny.yaml --force             forget completions and results too""",
+    ),
+    "stop": Command(
+        "end running tasks: they wait again, or fail",
+        _add_stop,
+        """\
+  python -m scheduler stop sweeps/tiny.yaml SHAPES_SD15_DDIM_6           end its attempt, uncharged
+  python -m scheduler stop sweeps/tiny.yaml SHAPES_SD15_DDIM_6 --fail    and do not try it again
+
+A stopped task waits again, and is started as soon as a device is free; with --fail it has failed.""",
+        "wishes",
+    ),
+    "pause": Command(
+        "start nothing new until it is resumed",
+        _add_pause,
+        """\
+  python -m scheduler pause sweeps/tiny.yaml          what runs may end
+  python -m scheduler pause sweeps/tiny.yaml --now    what runs is stopped, and tried again later
+
+A pause stays until `resume`, also over the dispatcher's end and its next start.""",
+        "wishes",
+    ),
+    "resume": Command(
+        "let a paused sweep go on",
+        _add_sweep,
+        "  python -m scheduler resume sweeps/tiny.yaml",
+        "wishes",
+    ),
+    "drain": Command(
+        "start nothing new on a device, for this sweep",
+        _add_drain,
+        """\
+  python -m scheduler drain sweeps/sdxl.yaml 3           what runs on GPU 3 may end
+  python -m scheduler drain sweeps/sdxl.yaml 3 --undo    use it again""",
+        "wishes",
     ),
     "devices": Command(
         "every device, idle or not, and the reason",
@@ -271,7 +338,8 @@ def _about(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
 
 
 def _run(command: str, arguments: argparse.Namespace) -> int:
-    module = importlib.import_module(f"scheduler.cli.{command}")
+    module = importlib.import_module(f"scheduler.cli.{COMMANDS[command].module or command}")
+    arguments.command = command
     from scheduler.cli.common import UserError
 
     try:

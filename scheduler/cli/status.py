@@ -94,7 +94,11 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
             f"{_some(progress.left_the_file)}"
         )
     if progress.left_running:
-        yield f"of these, an attempt still runs: {_some(progress.left_running)}"
+        pids = progress.left_running_pids
+        shown = [
+            f"{n} (`kill {pids[n]}` ends it)" if n in pids else n for n in progress.left_running
+        ]
+        yield f"of these, an attempt still runs: {_some(shown)}"
     yield from remarks_on_code(progress)
     if progress.unread_lines:
         yield f"journal: {progress.unread_lines} line(s) could not be read"
@@ -139,7 +143,9 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "left_out": progress.left_out,
         "left_the_file": progress.left_the_file,
         "left_running": progress.left_running,
+        "left_running_pids": progress.left_running_pids,
         "paused": progress.trouble,
+        "paused_by": progress.paused_by,
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
         "journal_lines_unread": progress.unread_lines,
@@ -158,6 +164,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "reason": f"runs {view.task}" if view.task else view.reason,
                 "aside_until": view.aside_until if view.aside_until > now else None,
                 "aside_why": view.aside_why if view.aside_until > now else None,
+                "drained": view.drained,
             }
             for device, view in progress.devices.items()
         ],

@@ -251,6 +251,8 @@ class Finish:
     exit_code: int
 
 
+# Actions that are done when they are written down.
+Record = Waits | SetAside | Paused | Resumed | Draining
 Action = (
     Start
     | Stop
@@ -258,11 +260,7 @@ Action = (
     | CheckActivity
     | CheckOutput
     | CheckDisk
-    | Waits
-    | SetAside
-    | Paused
-    | Resumed
-    | Draining
+    | Record
     | Obeyed
     | Finish
 )

@@ -112,6 +112,8 @@ class UnlistedTask:
 
     NAME: ClassVar = "unlisted_task"
     task: str
+    # Its supervisor's.
+    pid: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +288,52 @@ class NotificationFailed:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """A user asked for a task's attempt to be ended, and with ``fail`` for it to get no other."""
+
+    NAME: ClassVar = "stop_asked"
+    task: str
+    fail: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """A user asked for nothing to be started, and with ``now`` for what runs to be stopped."""
+
+    NAME: ClassVar = "pause_asked"
+    now: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """A user asked for starts to go on; ``by`` is empty if the file of the pause was removed."""
+
+    NAME: ClassVar = "resume_asked"
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """A user asked for nothing to be started on a device, or, without ``on``, took that back."""
+
+    NAME: ClassVar = "drain_asked"
+    device: str
+    on: bool
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class WishIgnored:
+    """A file that asks for something is not believed."""
+
+    NAME: ClassVar = "wish_ignored"
+    file: str
+    why: str
+
+
 JournalEvent = (
     DispatcherStarted
     | DispatcherEnded
@@ -311,6 +359,11 @@ JournalEvent = (
     | SweepDraining
     | Notified
     | NotificationFailed
+    | StopAsked
+    | PauseAsked
+    | ResumeAsked
+    | DrainAsked
+    | WishIgnored
     | Snapshot
 )
 

@@ -35,6 +35,8 @@ class SweepProgress:
     # Why the sweep is paused.
     trouble: str | None = None
     draining: bool = False
+    # Who paused the sweep by hand.
+    paused_by: str | None = None
     # The dispatcher at work.
     holder: Holder | None = None
     counts: dict[TaskState, int] = field(default_factory=dict)
@@ -55,6 +57,8 @@ class SweepProgress:
     left_running: list[str] = field(default_factory=list)
     # Of what people were told by the command of `notify`, as long as it is so.
     told: set[str] = field(default_factory=set)
+    # The process ids of their supervisors, where they are known.
+    left_running_pids: dict[str, int] = field(default_factory=dict)
     # Lines of the journal that could not be read.
     unread_lines: int = 0
     _last: float = 0.0
@@ -160,6 +164,12 @@ class SweepProgress:
                 self.draining = True
             case je.Notified():
                 self.told.add(event.occasion)
+            case je.PauseAsked():
+                self.paused_by = event.by
+            case je.ResumeAsked():
+                self.paused_by = None
+            case je.DrainAsked():
+                self._device(event.device).drained = event.on
             case Snapshot():
                 self._restore(event, at)
             case (
@@ -172,6 +182,8 @@ class SweepProgress:
                 | je.AttemptStopping()
                 | je.OthersCame()
                 | je.NotificationFailed()
+                | je.StopAsked()
+                | je.WishIgnored()
             ):
                 pass  # for people; they change no figure
 
@@ -213,7 +225,7 @@ class SweepProgress:
 
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
-        self.trouble, self.draining = None, False
+        self.trouble, self.draining, self.paused_by = None, False, None
         if not self.counts[FAILED]:
             self.told.discard("failed")
         self.devices = {d.id: DeviceView(d.name, d.index, cores=d.cores) for d in event.devices}

@@ -63,6 +63,8 @@ class DeviceView:
     free_since: float | None = None
     # The CPUs that attempts started on it are bound to: 0-3,8. None: to none.
     cores: str | None = None
+    # Somebody wants nothing to be started on it.
+    drained: bool = False
 
     @property
     def label(self) -> str:

@@ -37,13 +37,14 @@ from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.notifier import Notifier
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered, Running
-from scheduler.dispatch.repairs import find_again, take_again
+from scheduler.dispatch.repairs import find_again, take_again, told_of_checkpoints
 from scheduler.dispatch.results_files import put_results_in_place
+from scheduler.dispatch.wishes.watch import WishWatch
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
-from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine
+from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, supervisor_of
 from scheduler.storage.checkpoints import why_not_done, why_not_there
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
@@ -53,6 +54,10 @@ from scheduler.storage.regular_files import set_aside
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
+
+
+# Actions of whoever has the sweep.
+_OF_ITS_OWNER = (ev.Start, ev.Stop, ev.WriteCheckpoint, ev.Obeyed)
 
 
 class Display(Protocol):
@@ -117,6 +122,9 @@ class Dispatcher:
             recovered.longest_first(sweep, paths),
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
+        self._wishes = WishWatch(
+            paths, self._tasks, self._devices, self._handle, self._emit, self._inbox.post
+        )
         # Journal events so far.
         self._emitted = 0
         self._exit_code: int | None = None
@@ -132,6 +140,7 @@ class Dispatcher:
                 self._writer.start()
                 for task, record in self._recovered.open_attempts.items():
                     self._take_over(task, record.started.device, record, adopt=adopt)
+                self._wishes.begin_watching()
                 self._executor.offer_devices()
                 while self._exit_code is None and not self._detached:
                     self._turn()
@@ -195,25 +204,14 @@ class Dispatcher:
                 len(self._sweep.left_out),
             )
         )
-        self._tell_of_checkpoints()
+        for event in told_of_checkpoints(self._recovered):
+            self._emit(event)
         # Their dispatcher died before the journal had their end.
         for task in self._recovered.unrecorded:
             if (done := read_object(self._paths.done(task))) is not None:
                 self._outcomes.found(task, done)
         for task in self._recovered.unlisted:
-            self._emit(je.UnlistedTask(task))
-
-    def _tell_of_checkpoints(self) -> None:
-        """Say which checkpoints do not hold, many for the same reason at once, and which do again."""
-        for state, why, tasks in self._recovered.doubts():
-            self._emit(je.CheckpointsInDoubt(tasks, state, why))
-        for task, rejected in self._recovered.rejected:
-            if rejected.aside:
-                self._emit(je.CheckpointRejected(task, rejected.why, rejected.path.name))
-        for why, outcome, tasks in self._recovered.judged_again():
-            self._emit(je.CheckpointsJudgedAgain(tasks, why, outcome))
-        if taken_again := self._recovered.taken_again:
-            self._emit(je.CheckpointsTakenAgain(taken_again))
+            self._emit(je.UnlistedTask(task, supervisor_of(self._paths.attempts(task))))
 
     def _take_over(
         self, task: str, device: str, known: AttemptRecord | None = None, *, adopt: bool = True
@@ -240,6 +238,7 @@ class Dispatcher:
 
     def _end(self) -> None:
         self._executor.close()
+        self._wishes.finish()
         self._readers.finish()
         self._writer.finish()
         self._inbox.call_all()  # what the writer finished last
@@ -251,7 +250,7 @@ class Dispatcher:
     # --- actions -------------------------------------------------------------------------------
 
     def _carry_out(self, action: ev.Action) -> None:
-        if isinstance(action, ev.Start | ev.Stop | ev.WriteCheckpoint) and self._must_leave():
+        if isinstance(action, _OF_ITS_OWNER) and self._must_leave():
             return
         match action:
             case ev.Start():
@@ -264,6 +263,15 @@ class Dispatcher:
                 self._look_at(action)
             case ev.CheckDisk():
                 self._outcomes.check_disk()
+            case ev.Obeyed():
+                self._wishes.obeyed(action.task)
+            case ev.Finish():
+                self._exit_code = action.exit_code
+            case _:
+                self._record(action)
+
+    def _record(self, action: ev.Record) -> None:
+        match action:
             case ev.Waits():
                 reason, over = action.retry.reason, action.retry.at <= time.monotonic()
                 at = self._clock.time_of_day(action.retry.at)
@@ -280,8 +288,6 @@ class Dispatcher:
                 self._emit(je.SweepResumed())
             case ev.Draining():
                 self._emit(je.SweepDraining(len(self._attempts)))
-            case ev.Finish():
-                self._exit_code = action.exit_code
 
     def _look_at(self, action: ev.CheckActivity | ev.CheckOutput) -> None:
         task = action.task

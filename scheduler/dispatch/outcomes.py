@@ -22,7 +22,7 @@ from scheduler.core.journal_events import (
     TaskFailed,
 )
 from scheduler.core.texts import give_up_text
-from scheduler.core.verdict import DISK_ERRNOS, Kind
+from scheduler.core.verdict import DISK_ERRNOS, Kind, Verdict
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import (
     Judgement,
@@ -151,6 +151,9 @@ class Outcomes:
 
     def _write(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         task, paths = self._tasks[action.task], self._paths
+        if action.failure is not None and not judgement.attempts:  # by hand: it was never tried
+            verdict = Verdict(Kind.STOPPED, give_up_text(action.failure))
+            judgement = replace(judgement, verdict=verdict)
         self._judgements[task.id] = judgement
         why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
         self._writer.submit(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
+from scheduler.core import journal_events as je
 from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.verdict import Exit, Kind, judge
 from scheduler.dispatch.judgement import attempts_in, forget_attempts, judge_attempt
@@ -211,3 +212,16 @@ class _Completions:
         }
         write_durably(path, content)
         return True
+
+
+def told_of_checkpoints(recovered: Recovered) -> Iterator[je.JournalEvent]:
+    """Yield which checkpoints do not hold, many for the same reason at once, and which do again."""
+    for state, why, tasks in recovered.doubts():
+        yield je.CheckpointsInDoubt(tasks, state, why)
+    for task, rejected in recovered.rejected:
+        if rejected.aside:
+            yield je.CheckpointRejected(task, rejected.why, rejected.path.name)
+    for why, outcome, tasks in recovered.judged_again():
+        yield je.CheckpointsJudgedAgain(tasks, why, outcome)
+    if taken_again := recovered.taken_again:
+        yield je.CheckpointsTakenAgain(taken_again)

@@ -319,6 +319,12 @@ def latest(attempts: Sequence[AttemptRecord], number: int | None = None) -> Atte
     )
 
 
+def supervisor_of(path: Path) -> int | None:
+    """Return the process id of the newest attempt's supervisor, as it stands there."""
+    attempts = read_attempts(path)
+    return attempts[-1].started.supervisor if attempts else None
+
+
 def is_locked(path: Path) -> bool:
     """Say whether a living process holds the attempts file: its attempt runs."""
     return is_held(path) is True

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+PAUSE_WISH = "pause.json"
+
 
 class SweepPaths:
     """The files of one sweep under a root folder (by default the current one)."""
@@ -21,6 +23,8 @@ class SweepPaths:
         self.lock = self.checkpoints / ".lock"
         # Which sweep file the folder belongs to.
         self.record = self.checkpoints / ".sweep.json"
+        # What somebody asks for from another shell.
+        self.wishes = self.checkpoints / ".wishes"
         self.journal = self.logs / "journal.jsonl"
         # What the command of `notify` printed.
         self.notify_log = self.logs / ".notify.log"
@@ -63,6 +67,10 @@ class SweepPaths:
     def spec(self, device: str) -> Path:
         """Return the JSON file that tells the attempt on a device its task."""
         return self.checkpoints / ".specs" / f"{device}.json"
+
+    def wish(self, name: str) -> Path:
+        """Return the file of a wish: PAUSE_WISH, ``stop.TASK.json`` or ``drain.DEVICE.json``."""
+        return self.wishes / name
 
     def log(self, task: str) -> Path:
         """Return the log of the newest attempt."""

@@ -33,6 +33,7 @@ LASTING = (
     *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
     *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
     je.NotificationFailed,
+    *(je.StopAsked, je.PauseAsked, je.ResumeAsked, je.DrainAsked, je.WishIgnored),
 )
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -139,6 +140,9 @@ def progress_rows(progress: SweepProgress, now: float, width: int) -> list[Table
     rows: list[Table | Text] = [row]
     if progress.holder is not None and progress.trouble:
         rows.append(_line(f"paused: {progress.trouble}", "bold red"))
+    if progress.paused_by is not None:
+        by = f"paused by hand ({progress.paused_by})"
+        rows.append(_line(f"{by}: nothing new is started; `resume` lets it go on", "yellow"))
     if progress.holder is not None and progress.draining:
         rows.append(
             _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")
@@ -170,6 +174,7 @@ def device_table(
         if device.task is None:
             aside = device.aside_until > now
             why = f"set aside until {clock_time(device.aside_until)}" if aside else device.reason
+            why = "drained by hand" if device.drained else why
             table.add_row(device.label, Text("–"), "", "", Text(why, style="dim"))
             continue
         view = progress.tasks.get(device.task)
@@ -181,6 +186,7 @@ def device_table(
             else ""
         )
         number = f" (attempt {view.attempts})" if view is not None and view.attempts > 1 else ""
+        number += "; drained by hand" if device.drained else ""
         line = last_line(paths.log(device.task))
         table.add_row(
             device.label,

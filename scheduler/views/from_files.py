@@ -29,7 +29,8 @@ from scheduler.dispatch.recovery import (
     Waiting,
     classify,
 )
-from scheduler.storage.attempts_file import is_locked, read_attempts
+from scheduler.dispatch.wishes.files import Wishes, read_wishes
+from scheduler.storage.attempts_file import is_locked, read_attempts, supervisor_of
 from scheduler.storage.checkpoints import CheckpointFolder, folder_entries, kind_of_device
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
@@ -114,7 +115,15 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     if progress.holder is not None and progress.trouble is None:
         progress.trouble = full_disk(paths)
     _show_what_left_the_file(progress, paths, files.folder)
+    _show_wishes(progress, read_wishes(paths))
     return progress
+
+
+def _show_wishes(progress: SweepProgress, wishes: Wishes) -> None:
+    """Tell what somebody asked for, be there a dispatcher that does it or not."""
+    progress.paused_by = wishes.paused.by if wishes.paused is not None else None
+    for name, device in progress.devices.items():
+        device.drained = name in wishes.drained
 
 
 def _last_ran_on(progress: SweepProgress) -> Literal["GPU", "CPU"] | None:
@@ -131,6 +140,8 @@ def _show_what_left_the_file(
     left = {*tried, *folder.done, *folder.failed} - progress.tasks.keys()
     progress.left_the_file = sorted(left)
     progress.left_running = sorted(n for n in left & tried if is_locked(paths.attempts(n)))
+    pids = {name: supervisor_of(paths.attempts(name)) for name in progress.left_running}
+    progress.left_running_pids = {name: pid for name, pid in pids.items() if pid is not None}
 
 
 def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:

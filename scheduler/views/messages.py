@@ -63,7 +63,24 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
         case je.SweepLost():
             return "another dispatcher has the sweep, because its lock file was removed; this one leaves"
         case je.UnlistedTask():
-            return f"{event.task}: still runs, but is no longer in the sweep; left alone"
+            pid = f" (`kill {event.pid}` ends it)" if event.pid is not None else ""
+            return f"{event.task}: still runs, but is no longer in the sweep; left alone{pid}"
+        case je.StopAsked():
+            then = "it fails" if event.fail else "it goes back to waiting"
+            return f"{event.task}: {event.by} asked for it to be stopped; {then}"
+        case je.PauseAsked():
+            what = "what runs is stopped" if event.now else "what runs may end"
+            return f"paused by hand ({event.by}): nothing new is started, {what}; `resume` lets it go on"
+        case je.ResumeAsked():
+            return f"resumed by hand ({event.by or 'the file was removed'})"
+        case je.DrainAsked():
+            what = "nothing new is started on it" if event.on else "it is used again"
+            by = event.by or "the file was removed"
+            return f"{_label(event.device, progress)}: drained by hand ({by}): {what}".replace(
+                "drained", "drained" if event.on else "no longer drained"
+            )
+        case je.WishIgnored():
+            return f".wishes/{event.file}: ignored: it {event.why}"
         case je.AttemptStarted():
             where = _label(event.device, progress)
             return f"{event.task}: attempt {event.attempt} started on {where}"
@@ -146,26 +163,30 @@ def _others(event: je.OthersCame, progress: SweepProgress) -> str:
 def why_waits(task: str, progress: SweepProgress, now: float) -> str:
     """Return why a waiting task waits."""
     view = progress.tasks[task]
+    held = f"the sweep is paused by hand ({progress.paused_by})"
     if progress.holder is None:
         rejected = f"; its checkpoint does not hold: {view.rejected}" if view.rejected else ""
-        return f"no dispatcher runs{rejected}"
+        paused = f"; {held}" if progress.paused_by is not None else ""
+        return f"no dispatcher runs{rejected}{paused}"
     if view.left_out:
         return "left out by --only"
     if view.note is not None:
         return view.note
     if progress.trouble:
         return f"the sweep is paused: {progress.trouble}"
+    if progress.paused_by is not None:
+        return held
     if progress.draining:
         return "nothing new is started: the sweep was interrupted"
     if view.waits is not None and view.not_before > now:
         return f"{retry_text(view.waits)}; {view.not_before - now:.0f} s to go"
     if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:
         return retry_text(replace(view.waits, pause=0.0))
-    usable = [d for d in progress.devices.values() if d.aside_until <= now]
+    usable = [d for d in progress.devices.values() if d.aside_until <= now and not d.drained]
     if not progress.devices:
         return "why is not known: the journal says nothing of the dispatcher that runs"
     if not usable:
-        return "every device is set aside or gone"
+        return "every device is set aside, drained or gone"
     if all(d.task is not None or not d.idle for d in usable):
         others = [f"{d.label} {d.reason}" for d in usable if d.task is None]
         return "no idle device" + (

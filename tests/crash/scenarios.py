@@ -14,7 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scheduler.core import events as ev
+from scheduler.dispatch.wishes.files import ask
 from scheduler.storage.attempts_file import read_attempts
+from scheduler.storage.paths import SweepPaths
 
 HERE = Path(__file__).parent
 LOGGING_WORKER = [
@@ -71,6 +74,7 @@ def check_promises(
         ".sweep.json",
         ".tasks.json",
         ".versions.jsonl",
+        ".wishes",
     }
     for task, (seen, codes) in expected.items():
         assert [line[0] for line in lines if line[1] == task] == seen, task
@@ -218,6 +222,24 @@ def leave_one_waiting(folder: Path, words: list[str]) -> None:
     leave_one_running(folder, words)
 
 
+def wishing(wish: ev.StopAsked | ev.PauseAsked) -> Callable[[Path, list[str]], Any]:
+    """Return what leaves an attempt at the gate and a wish; where that is a pause, what ends both."""
+
+    def prepare(folder: Path, words: list[str]) -> Callable[[], object] | None:
+        let_through = leave_one_running(folder, words)
+        ask(SweepPaths(folder, "crash"), wish)
+        if isinstance(wish, ev.StopAsked):
+            return None
+
+        def go_on() -> None:
+            let_through()
+            ask(SweepPaths(folder, "crash"), ev.ResumeAsked())
+
+        return go_on
+
+    return prepare
+
+
 def while_the_first_attempt_lasts(folder: Path, options: Sequence[str]) -> Sequence[str]:
     """Return no options once the first attempt is over: they would stop its successor, if that still runs."""
     path = folder / "checkpoints" / "crash" / "0_waits.attempts"
@@ -325,6 +347,27 @@ SCENARIOS = {
     ),
     "judged again between attempts": Scenario(
         ["ok"], [(OK, [0])], 0, leave_between_attempts, within=["set_right", "_take_over"]
+    ),
+    "stopped by hand": Scenario(
+        ["waits", "ok"],
+        [(["start", *OK], [None, 0]), (OK, [0])],
+        0,
+        wishing(ev.StopAsked("0_waits")),
+        within=["begin_watching"],
+    ),
+    "failed by hand": Scenario(
+        ["waits", "ok"],
+        [(["start"], [None]), (OK, [0])],
+        1,
+        wishing(ev.StopAsked("0_waits", fail=True)),
+        within=["begin_watching", "obeyed"],
+    ),
+    "paused by hand": Scenario(
+        ["waits", "ok"],
+        [(OK, [0])] * 2,
+        0,
+        wishing(ev.PauseAsked()),
+        within=["begin_watching"],
     ),
     "lease removed": Scenario(
         ["unleases"],

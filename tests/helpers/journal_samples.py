@@ -33,6 +33,11 @@ SAMPLES: list[je.JournalEvent] = [
     je.SweepDraining(2),
     je.Notified("failed"),
     je.NotificationFailed("failed", "ended with exit code 1"),
+    je.StopAsked("a", fail=True, by="ada"),
+    je.PauseAsked(now=True, by="ada"),
+    je.ResumeAsked("ada"),
+    je.DrainAsked("GPU-a", on=True, by="ada"),
+    je.WishIgnored("pause.json", "is user eve's"),
     Snapshot(
         Holder(7, 8, 1.0),
         None,

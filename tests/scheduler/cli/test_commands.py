@@ -456,7 +456,8 @@ def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> Non
         (["status", "runner.yaml", "a", "b"], "too many arguments: a b"),
         (
             ["report", "runner.yaml"],
-            "there is no command 'report'; known: run, status, tail, retry, devices",
+            "there is no command 'report'; known: run, status, tail, retry, stop, pause, "
+            "resume, drain, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),
     ],

@@ -1,0 +1,1 @@
+"""What somebody asks of a sweep from another shell."""

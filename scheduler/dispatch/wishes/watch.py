@@ -1,0 +1,116 @@
+"""The dispatcher's eye on what is asked of its sweep: tells the core, and the journal who asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
+from functools import partial
+
+from scheduler.core import events as ev
+from scheduler.core import journal_events as je
+from scheduler.dispatch.wishes.files import Asked, Wish, Wishes, name_of, read_wishes
+from scheduler.storage.paths import SweepPaths
+
+LOOK_AGAIN = 0.5  # seconds between two looks of a dispatcher
+
+
+class WishWatch:
+    """Watches a sweep's wishes for its dispatcher: tells the core of each, and the journal who asked."""
+
+    def __init__(
+        self,
+        paths: SweepPaths,
+        tasks: Collection[str],
+        devices: Collection[str],
+        handle: Callable[[ev.Event], None],
+        emit: Callable[[je.JournalEvent], None],
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._paths = paths
+        self._tasks = tasks
+        self._devices = devices
+        self._handle = handle
+        self._emit = emit
+        self._post = post
+        self._told = Wishes()
+        self._leaving = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="wishes", daemon=True)
+
+    def begin_watching(self) -> None:
+        """Tell of the wishes that stand, and from now on of those that come."""
+        first = read_wishes(self._paths)
+        self._tell(Wishes({n: a for n, a in first.asked.items() if _wants(a.wish)}, first.ignored))
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Look no more."""
+        self._leaving.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def obeyed(self, task: str) -> None:
+        """Remove the wish about a task, unless it is another by now."""
+        name = name_of(ev.StopAsked(task))
+        if read_wishes(self._paths).asked.get(name) == self._told.asked.get(name):
+            with suppress(OSError):
+                self._paths.wish(name).unlink()
+
+    def _watch(self) -> None:
+        seen = self._told
+        while not self._leaving.wait(LOOK_AGAIN):
+            wishes = read_wishes(self._paths)
+            if wishes != seen:
+                seen = wishes
+                self._post(partial(self._tell, wishes))
+
+    def _tell(self, wishes: Wishes) -> None:
+        before, self._told = self._told, wishes
+        for name, why in wishes.ignored.items():
+            if before.ignored.get(name) != why:
+                self._emit(je.WishIgnored(name, why))
+        for name, asked in _changed(before, wishes):
+            match asked.wish:
+                case ev.StopAsked(task=task) if task not in self._tasks:
+                    self.obeyed(task)
+                case ev.DrainAsked(device=device) if device not in self._devices:
+                    self._emit(je.WishIgnored(name, "names a device that this sweep does not use"))
+                case _:
+                    self._emit(_entry(asked))
+                    self._handle(asked.wish)
+
+
+def _changed(before: Wishes, now: Wishes) -> Iterator[tuple[str, Asked]]:
+    """Yield the wishes that are new; one whose file was removed by hand counts as taken back."""
+    for name, asked in now.asked.items():
+        if before.asked.get(name) != asked:
+            yield name, asked
+    for name, asked in before.asked.items():
+        if name not in now.asked and _wants(asked.wish):
+            match asked.wish:
+                case ev.PauseAsked():
+                    yield name, Asked(ev.ResumeAsked(), "", time.time(), asked.version)
+                case ev.DrainAsked(device=device):
+                    wish = ev.DrainAsked(device, on=False)
+                    yield name, Asked(wish, "", time.time(), asked.version)
+
+
+def _wants(wish: Wish) -> bool:
+    """Say whether the wish wants something of a dispatcher that has just started."""
+    return not (
+        isinstance(wish, ev.ResumeAsked)
+        or wish == ev.DrainAsked(getattr(wish, "device", ""), on=False)
+    )
+
+
+def _entry(asked: Asked) -> je.JournalEvent:
+    match asked.wish:
+        case ev.StopAsked(task=task, fail=fail):
+            return je.StopAsked(task, fail, asked.by)
+        case ev.PauseAsked(now=now):
+            return je.PauseAsked(now, asked.by)
+        case ev.ResumeAsked():
+            return je.ResumeAsked(asked.by)
+        case ev.DrainAsked(device=device, on=on):
+            return je.DrainAsked(device, on, asked.by)
