@@ -251,6 +251,8 @@ class Finish:
     exit_code: int
 
 
+# Actions of nobody but the dispatcher that has the sweep.
+OfTheHolder = Start | Stop | WriteCheckpoint | Obeyed
 # Actions that are done when they are written down.
 Record = Waits | SetAside | Paused | Resumed | Draining
 Action = (

@@ -56,10 +56,6 @@ SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
 
 
-# Actions of whoever has the sweep.
-_OF_ITS_OWNER = (ev.Start, ev.Stop, ev.WriteCheckpoint, ev.Obeyed)
-
-
 class Display(Protocol):
     """What shows the sweep's progress."""
 
@@ -122,9 +118,7 @@ class Dispatcher:
             recovered.longest_first(sweep, paths),
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
-        self._wishes = WishWatch(
-            paths, self._tasks, self._devices, self._handle, self._emit, self._inbox.post
-        )
+        self._wishes = WishWatch(sweep, paths, self._devices, self._inbox, self._handle, self._emit)
         # Journal events so far.
         self._emitted = 0
         self._exit_code: int | None = None
@@ -204,8 +198,8 @@ class Dispatcher:
                 len(self._sweep.left_out),
             )
         )
-        for event in told_of_checkpoints(self._recovered):
-            self._emit(event)
+        for told in told_of_checkpoints(self._recovered):
+            self._emit(told)
         # Their dispatcher died before the journal had their end.
         for task in self._recovered.unrecorded:
             if (done := read_object(self._paths.done(task))) is not None:
@@ -250,7 +244,7 @@ class Dispatcher:
     # --- actions -------------------------------------------------------------------------------
 
     def _carry_out(self, action: ev.Action) -> None:
-        if isinstance(action, _OF_ITS_OWNER) and self._must_leave():
+        if isinstance(action, ev.OfTheHolder) and self._must_leave():
             return
         match action:
             case ev.Start():
@@ -273,12 +267,11 @@ class Dispatcher:
     def _record(self, action: ev.Record) -> None:
         match action:
             case ev.Waits():
-                reason, over = action.retry.reason, action.retry.at <= time.monotonic()
+                reason = action.retry.reason
                 at = self._clock.time_of_day(action.retry.at)
-                # A back-off that ended under no dispatcher is nothing to wait for.
-                self._emit(
-                    je.TaskWaits(action.task, at, replace(reason, pause=0.0) if over else reason)
-                )
+                if action.retry.at <= time.monotonic():  # it ended under no dispatcher
+                    reason = replace(reason, pause=0.0)
+                self._emit(je.TaskWaits(action.task, at, reason))
             case ev.SetAside():
                 until = self._clock.time_of_day(action.until)
                 self._emit(je.DeviceSetAside(action.device, until, set_aside_text(action.cause)))

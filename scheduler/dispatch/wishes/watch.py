@@ -8,8 +8,10 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import partial
 
+from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
+from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.wishes.files import Asked, Wish, Wishes, name_of, read_wishes
 from scheduler.storage.paths import SweepPaths
 
@@ -21,19 +23,20 @@ class WishWatch:
 
     def __init__(
         self,
+        sweep: Sweep,
         paths: SweepPaths,
-        tasks: Collection[str],
         devices: Collection[str],
+        inbox: Inbox,
         handle: Callable[[ev.Event], None],
         emit: Callable[[je.JournalEvent], None],
-        post: Callable[[Callable[[], None]], None],
     ) -> None:
         self._paths = paths
-        self._tasks = tasks
+        self._tasks = {task.id for task in sweep.tasks}
+        self._left_out = sweep.left_out
         self._devices = devices
         self._handle = handle
         self._emit = emit
-        self._post = post
+        self._inbox = inbox
         self._told = Wishes()
         self._leaving = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="wishes", daemon=True)
@@ -63,7 +66,7 @@ class WishWatch:
             wishes = read_wishes(self._paths)
             if wishes != seen:
                 seen = wishes
-                self._post(partial(self._tell, wishes))
+                self._inbox.post(partial(self._tell, wishes))
 
     def _tell(self, wishes: Wishes) -> None:
         before, self._told = self._told, wishes
@@ -72,6 +75,8 @@ class WishWatch:
                 self._emit(je.WishIgnored(name, why))
         for name, asked in _changed(before, wishes):
             match asked.wish:
+                case ev.StopAsked(task=task) if task in self._left_out:
+                    pass  # it stands for the dispatcher that has the task
                 case ev.StopAsked(task=task) if task not in self._tasks:
                     self.obeyed(task)
                 case ev.DrainAsked(device=device) if device not in self._devices:

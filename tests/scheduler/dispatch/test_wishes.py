@@ -259,6 +259,14 @@ def test_a_wish_about_a_task_that_left_the_sweep_is_forgotten(runner: SweepRunne
     assert not list(runner.paths.wishes.iterdir())
 
 
+def test_a_wish_about_a_task_left_out_by_only_stands(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "ok"})
+    hand(runner, "stop", "b", "--fail")
+    assert runner.run(runner.file, "--only", "case=a").code == 0
+    assert runner.run().code == 1
+    assert runner.starts("b") == 0
+
+
 def test_an_excluded_task_that_still_runs_is_shown_with_its_pid(runner: SweepRunner) -> None:
     running, open_gate = one_at_its_gate(runner)
     running.kill()
