@@ -158,8 +158,8 @@ COMMANDS = {
   python -m scheduler sweeps/tiny.yaml --dry-run    print the plan, start nothing
   python -m scheduler sweeps/tiny.yaml --only 'pipe=SHAPES_SD15,steps=6'    these tasks, no others
 
-exit codes: 0 every task completed, 1 some failed for good, 2 wrong command line or sweep file,
-3 another dispatcher holds the sweep, 130 interrupted.
+exit codes: 0 every task completed, 1 some failed for good or the first all failed alike (retries.stop_after),
+2 wrong command line or sweep file, 3 another dispatcher holds the sweep, 130 interrupted.
 Ctrl-C once: start nothing new, let running attempts end; twice: stop them;
 a third time: leave at once, without waiting for their end. All of it can be resumed.""",
     ),

@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
         progress.left_out = len(sweep.left_out)
+        if progress.braked is not None:
+            print(printable(f"goes on; the last run stopped: {progress.braked}", " "))
         display = make_display(progress, paths, plain=arguments.plain)
         try:
             dispatcher = Dispatcher(

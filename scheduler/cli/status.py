@@ -146,6 +146,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "left_running_pids": progress.left_running_pids,
         "paused": progress.trouble,
         "paused_by": progress.paused_by,
+        "braked": progress.braked,
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
         "journal_lines_unread": progress.unread_lines,

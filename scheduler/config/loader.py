@@ -149,7 +149,10 @@ class _Reader:
                 }
             ),
             retries=plain.RetrySettings(
-                model.retries.max_attempts, model.retries.backoff, tuple(model.retries.on_oom)
+                model.retries.max_attempts,
+                model.retries.backoff,
+                tuple(model.retries.on_oom),
+                model.retries.stop_after,
             ),
             runs_on="GPU" if model.devices.demands and model.devices.cpu_slots is None else None,
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),

@@ -222,10 +222,21 @@ def _halve(value: object) -> object:
     return value
 
 
+def _stop_after(value: object) -> object:
+    if value == "none":
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    raise ValueError("must be how many tasks (at least 1), or none")
+
+
 class _Retries(_Section):
     max_attempts: Annotated[StrictInt, Field(ge=1, le=1000)] = 3
     backoff: Duration = 30.0
     on_oom: dict[StrictStr, Annotated[str, BeforeValidator(_halve)]] = {}
+    stop_after: Annotated[int | None, PlainValidator(_stop_after)] = (
+        plain.RetrySettings().stop_after
+    )
 
 
 def _occasion(value: object) -> object:

@@ -69,6 +69,8 @@ class RetrySettings:
     max_attempts: int = 3
     backoff: float = 30.0  # seconds before the second attempt; doubles with each further one
     on_oom: tuple[str, ...] = ()
+    # So many tasks, the first ones, must fail alike for the sweep to stop; None: no number is enough.
+    stop_after: int | None = 10
 
 
 @dataclass(frozen=True, slots=True)

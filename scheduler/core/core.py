@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from scheduler.config.sweep import Limits
 from scheduler.core import events as ev
+from scheduler.core.brake import Brake
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
 from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.devices import Device, Fleet
@@ -73,6 +74,7 @@ class Core:
         self._writes = Writes()
         self._fleet = Fleet(alike)
         self._look_again = False  # something changed that may suit a constrained task
+        self._brake = Brake(policy.settings.stop_after, alike)
         self._held = False  # by hand: nothing is started
         self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
         self._interrupts = 0
@@ -150,6 +152,8 @@ class Core:
         self._waiting.untried.append(state is WAITING)
         if initial.history:
             self._history[task] = initial.history
+        if state is DONE:
+            self._brake.release()
         if state is RUNNING:
             assert initial.device is not None
             self._occupy(task, initial.device, initial.started, initial.halvings)
@@ -184,6 +188,7 @@ class Core:
         self._look_again = True  # devices that are avoided may be less suspect now
         if attempt.verdict.completed:
             self._waiting.completed(task)
+            self._brake.release()
             self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
             self._write(task)
             return
@@ -191,6 +196,8 @@ class Core:
         self._set_aside(self._fleet.failed_on(attempt, task, self._now))
         if attempt.verdict.kind is Kind.DISK_FULL:
             self._pause(attempt.verdict.cause)
+        if self._brake.failed(task, attempt, {one.device for one in self._running.values()}):
+            self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
         self._after_failure(task)
 
     def _after_failure(self, task: int) -> None:
@@ -275,7 +282,8 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
-        if self._writes.paused or self._held or self._interrupts or self._finished:
+        stopping = self._held or self._brake.on or self._interrupts or self._finished
+        if stopping or self._writes.paused:
             return
         waiting = self._waiting
         while waiting.ready or waiting.next_untried() is not None:
@@ -455,6 +463,8 @@ class Core:
             self._finish(1 if self._tasks.counts[FAILED] else 0)
         elif self._interrupts:
             self._finish(130)
+        elif self._brake.on:
+            self._finish(1)
 
     def _finish(self, exit_code: int) -> None:
         self._finished = True

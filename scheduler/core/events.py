@@ -245,6 +245,15 @@ class Obeyed:
 
 
 @dataclass(frozen=True, slots=True)
+class Braked:
+    """So many tasks have failed alike and none was completed: nothing new is started (for the record)."""
+
+    tasks: int
+    # Of the first of them.
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finish:
     """The sweep is over."""
 
@@ -254,7 +263,7 @@ class Finish:
 # Actions of nobody but the dispatcher that has the sweep.
 OfTheHolder = Start | Stop | WriteCheckpoint | Obeyed
 # Actions that are done when they are written down.
-Record = Waits | SetAside | Paused | Resumed | Draining
+Record = Waits | SetAside | Paused | Resumed | Draining | Braked
 Action = (
     Start
     | Stop

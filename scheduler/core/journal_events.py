@@ -272,6 +272,14 @@ class SweepDraining:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepBraked:
+    """The first tasks all failed alike: nothing new is started, what runs may end."""
+
+    NAME: ClassVar = "braked"
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notified:
     """The command of ``notify`` is about to be run; ``occasion`` is one of those that it can be run on."""
 
@@ -357,6 +365,7 @@ JournalEvent = (
     | SweepPaused
     | SweepResumed
     | SweepDraining
+    | SweepBraked
     | Notified
     | NotificationFailed
     | StopAsked

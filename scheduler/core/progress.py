@@ -37,6 +37,8 @@ class SweepProgress:
     draining: bool = False
     # Who paused the sweep by hand.
     paused_by: str | None = None
+    # Why the dispatcher at work, or the last one, starts nothing more: all failed alike.
+    braked: str | None = None
     # The dispatcher at work.
     holder: Holder | None = None
     counts: dict[TaskState, int] = field(default_factory=dict)
@@ -106,13 +108,14 @@ class SweepProgress:
                 if view.state in (RUNNING, ENDED) or (view.state == WAITING and view.attempts)
             },
             sorted(self.told),
+            self.braked,
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
         self.holder = snapshot.holder
         self.trouble, self.draining = snapshot.trouble, snapshot.draining
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
-        self.told = set(snapshot.told)
+        self.told, self.braked = set(snapshot.told), snapshot.braked
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
         self.devices = {name: replace(device) for name, device in snapshot.devices.items()}
@@ -162,6 +165,8 @@ class SweepProgress:
                 self.told.discard("paused")
             case je.SweepDraining():
                 self.draining = True
+            case je.SweepBraked():
+                self.braked = event.why
             case je.Notified():
                 self.told.add(event.occasion)
             case je.PauseAsked():
@@ -195,7 +200,7 @@ class SweepProgress:
                 self.idle_seconds += free * (at - self._last)
 
     def _some_could_start(self, at: float) -> bool:
-        if self.trouble or self.draining:
+        if self.trouble or self.draining or self.braked:
             return False
         while self._backoffs and self._backoffs[0] <= at:
             heapq.heappop(self._backoffs)
@@ -225,7 +230,8 @@ class SweepProgress:
 
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
-        self.trouble, self.draining, self.paused_by = None, False, None
+        self.trouble, self.draining = None, False
+        self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")
         self.devices = {d.id: DeviceView(d.name, d.index, cores=d.cores) for d in event.devices}

@@ -103,3 +103,4 @@ class Snapshot:
     devices: Mapping[str, DeviceView]
     tasks: Mapping[str, TaskView]
     told: Sequence[str] = ()
+    braked: str | None = None

@@ -51,3 +51,9 @@ def give_up_text(reason: GiveUp) -> str:
 def set_aside_text(cause: str) -> str:
     """Return why a device is set aside; ``cause`` is that of the last failure on it."""
     return f"different tasks failed on it and nowhere else, the last with: {cause}"
+
+
+def braked_text(tasks: int, cause: str) -> str:
+    """Return why a sweep has stopped by itself; ``cause`` is that of the first of the tasks."""
+    who = f"the first {tasks} tasks all failed alike" if tasks > 1 else "the first task failed"
+    return f"{who}, and none was completed: {cause} (retries.stop_after)"

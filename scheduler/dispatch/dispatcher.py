@@ -18,7 +18,6 @@ import os
 import selectors
 import signal
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -28,13 +27,13 @@ from scheduler.core import journal_events as je
 from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
-from scheduler.core.texts import set_aside_text
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.attempts import RunningAttempt, RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.notifier import Notifier
+from scheduler.dispatch.notify.records import record_of
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered, Running
 from scheduler.dispatch.repairs import find_again, take_again, told_of_checkpoints
@@ -119,8 +118,7 @@ class Dispatcher:
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
         self._wishes = WishWatch(sweep, paths, self._devices, self._inbox, self._handle, self._emit)
-        # Journal events so far.
-        self._emitted = 0
+        self._emitted_events = 0
         self._exit_code: int | None = None
         self._detached = False
 
@@ -166,9 +164,8 @@ class Dispatcher:
 
     def _sleep_time(self) -> float:
         now = time.monotonic()
-        times = [now + LONGEST_SLEEP, self._core.next_wake(), self._executor.deadline()]
-        refresh = self._display.refresh()
-        times.append(None if refresh is None else now + refresh)
+        refresh = self._display.refresh() or LONGEST_SLEEP
+        times = [now + refresh, self._core.next_wake(), self._executor.deadline()]
         return max(0.0, min(at for at in times if at is not None) - now)
 
     def _handle(self, event: ev.Event) -> None:
@@ -180,8 +177,8 @@ class Dispatcher:
         self._progress.apply(entry)
         self._display.event(entry)
         self._notifier.see(entry, self._journal.flush)
-        self._emitted += 1
-        if self._emitted % SNAPSHOT_EVERY == 0:
+        self._emitted_events += 1
+        if self._emitted_events % SNAPSHOT_EVERY == 0:
             self._journal.add(self._progress.snapshot())
 
     # --- beginning and end ---------------------------------------------------------------------
@@ -259,28 +256,12 @@ class Dispatcher:
                 self._outcomes.check_disk()
             case ev.Obeyed():
                 self._wishes.obeyed(action.task)
+            case ev.Paused():
+                self._outcomes.tell_pause(action.why)
             case ev.Finish():
                 self._exit_code = action.exit_code
             case _:
-                self._record(action)
-
-    def _record(self, action: ev.Record) -> None:
-        match action:
-            case ev.Waits():
-                reason = action.retry.reason
-                at = self._clock.time_of_day(action.retry.at)
-                if action.retry.at <= time.monotonic():  # it ended under no dispatcher
-                    reason = replace(reason, pause=0.0)
-                self._emit(je.TaskWaits(action.task, at, reason))
-            case ev.SetAside():
-                until = self._clock.time_of_day(action.until)
-                self._emit(je.DeviceSetAside(action.device, until, set_aside_text(action.cause)))
-            case ev.Paused():
-                self._outcomes.tell_pause(action.why)
-            case ev.Resumed():
-                self._emit(je.SweepResumed())
-            case ev.Draining():
-                self._emit(je.SweepDraining(len(self._attempts)))
+                self._emit(record_of(action, self._clock, len(self._attempts)))
 
     def _look_at(self, action: ev.CheckActivity | ev.CheckOutput) -> None:
         task = action.task

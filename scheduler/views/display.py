@@ -32,8 +32,8 @@ REDRAW = 1.0  # seconds
 LASTING = (
     *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
     *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
-    je.NotificationFailed,
     *(je.StopAsked, je.PauseAsked, je.ResumeAsked, je.DrainAsked, je.WishIgnored),
+    *(je.SweepBraked, je.NotificationFailed),
 )
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -143,6 +143,9 @@ def progress_rows(progress: SweepProgress, now: float, width: int) -> list[Table
     if progress.paused_by is not None:
         by = f"paused by hand ({progress.paused_by})"
         rows.append(_line(f"{by}: nothing new is started; `resume` lets it go on", "yellow"))
+    if progress.braked:
+        verb = "stops" if progress.holder is not None else "the last run stopped"
+        rows.append(_line(printable(f"{verb}: {progress.braked}", " "), "bold red"))
     if progress.holder is not None and progress.draining:
         rows.append(
             _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")

@@ -47,7 +47,7 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     for entry in JournalReader(paths.journal, recent=True):
         before.apply(entry)
     progress.durations.extend(before.durations)
-    progress.told = before.told
+    progress.told, progress.braked = before.told, before.braked
     return progress
 
 
@@ -153,7 +153,7 @@ def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:
         return True
     # Of devices and trouble it tells what another dispatcher met.
     progress.devices.clear()
-    progress.trouble, progress.draining = None, False
+    progress.trouble, progress.draining, progress.braked = None, False, None
     return False
 
 

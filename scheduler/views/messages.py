@@ -122,6 +122,8 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
             go_on = f"{left} attempt(s) go on and will be taken over by the same command"
             leaves = event.exit_code is None or (event.exit_code == 130 and left)
             return f"dispatcher leaves; {go_on}" if leaves else None
+        case je.SweepBraked():
+            return f"stops: {event.why}; nothing new is started, what runs may end"
         case je.NotificationFailed():
             return f"notify.command ({event.occasion}) {event.why}"
         case je.AttemptEnded() | je.Notified() | Snapshot():
@@ -176,6 +178,8 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return f"the sweep is paused: {progress.trouble}"
     if progress.paused_by is not None:
         return held
+    if progress.braked:
+        return "nothing new is started: the first tasks all failed alike"
     if progress.draining:
         return "nothing new is started: the sweep was interrupted"
     if view.waits is not None and view.not_before > now:

@@ -31,6 +31,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.SweepPaused("no room"),
     je.SweepResumed(),
     je.SweepDraining(2),
+    je.SweepBraked("the first 10 tasks all failed alike"),
     je.Notified("failed"),
     je.NotificationFailed("failed", "ended with exit code 1"),
     je.StopAsked("a", fail=True, by="ada"),

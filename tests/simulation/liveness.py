@@ -33,6 +33,11 @@ _BLAMES_THE_DEVICE = {
 }
 
 
+# What all tasks that run the same code can fail of alike; of the last three the cause quotes or measures.
+_ALIKE = {Kind.WRONG_CODE, Kind.FAILED, Kind.SIGNALLED}
+_ALIKE_WHATEVER_IT_QUOTES = {Kind.NO_SUCCESS_LINE, Kind.STALLED, Kind.TOO_MUCH_OUTPUT}
+
+
 class Stage(Enum):
     """Where a task stands by what was told and decided."""
 
@@ -119,6 +124,12 @@ class LivenessProperties:
         self._disk_writable = True
         self._held = False
         self._interrupts = 0
+        self._braked = self._must_brake = False
+        # By task, of all failures so far: all the same; None: one was another, or a task was completed.
+        self._alike_so_far: dict[str, tuple[tuple[Kind, str], str]] | None = {}
+        seeds = list(seeds)
+        if any(seed.state is State.DONE for seed in seeds):
+            self._alike_so_far = None
         for seed in seeds:
             stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
             task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), len(self._tasks))
@@ -208,6 +219,7 @@ class LivenessProperties:
         task.history.append(attempt)
         task.due = self._due(task.history)
         kind, device = attempt.verdict.kind, self._device(attempt.device)
+        self._brake(task, attempt)
         if kind is Kind.COMPLETED:
             device.failures.clear()
             device.times_aside = 0
@@ -224,6 +236,23 @@ class LivenessProperties:
         task.flees = self._flees(attempt)
         if kind is Kind.DISK_FULL:
             self._disk_writable = False
+
+    def _brake(self, task: _Task, attempt: JudgedAttempt) -> None:
+        kind, cause = attempt.verdict.kind, attempt.verdict.cause
+        if kind is Kind.COMPLETED:
+            self._alike_so_far = None
+        if self._alike_so_far is None or kind not in _ALIKE | _ALIKE_WHATEVER_IT_QUOTES:
+            return
+        like = (kind, cause if kind in _ALIKE else "")
+        if any(like != other for other, _ in self._alike_so_far.values()):
+            self._alike_so_far = None
+            return
+        self._alike_so_far[task.id] = (like, attempt.device)
+        most = self._retries.stop_after
+        devices = {device for _, device in self._alike_so_far.values()}
+        at_work = {other.device for other in self._at[Stage.RUNNING].values()}
+        sure = len(devices) > 1 or devices <= self._alike or at_work <= devices
+        self._must_brake |= most is not None and len(self._alike_so_far) >= most and sure
 
     def _blamed_for(self, device: _Device) -> set[str]:
         """Return the tasks that failed on the device since its last completion, and nowhere else."""
@@ -288,6 +317,10 @@ class LivenessProperties:
                     self._paused = False
                 case ev.Draining():
                     self._draining = True
+                case ev.Braked():
+                    demand("stopped once, and not early", self._must_brake, action)
+                    demand("stopped once, and not early", not self._braked, action)
+                    self._braked = True
                 case ev.Obeyed():
                     task = self._tasks[action.task]
                     done = task.stage is Stage.ENDED or not (task.to_stop or task.to_fail)
@@ -308,6 +341,7 @@ class LivenessProperties:
         kinds = {attempt.verdict.kind for attempt in past}
         demand("no start while paused", not self._paused, start)
         demand("no start while draining", not self._draining, start)
+        demand("no start once the first all failed alike", not self._braked, start)
         demand("no start while paused by hand", not self._held, start)
         demand("no start on a drained device", not device.drained, start)
         demand("what is to fail is not tried again", not task.to_fail, start)
@@ -376,6 +410,7 @@ class LivenessProperties:
         suspects = [device for device in self._devices.values() if device.must_go]
         demand("a device that fails one task after the other is set aside", not suspects, suspects)
         demand("the first Ctrl-C drains", self._draining == (self._interrupts > 0))
+        demand("what fails alike everywhere stops the sweep", self._braked == self._must_brake)
         demand("no room pauses the sweep", self._disk_writable or self._paused)
         unwritten = [task for task in self._at[Stage.WRITING].values() if task.unwritten]
         again = not (self._disk_writable and unwritten)
@@ -386,7 +421,7 @@ class LivenessProperties:
         if self._interrupts > 1:
             writing = [task for task in writing if not task.unwritten]
         under_way = self._at[Stage.RUNNING] or self._at[Stage.EXITED] or writing
-        waits = not self._interrupts and self._at[Stage.WAITING]
+        waits = not self._interrupts and not self._braked and self._at[Stage.WAITING]
         demand("a sweep ends when nothing is under way", under_way or waits, self._tasks)
         demand("the third Ctrl-C ends it", self._interrupts < 3)
         ended = self._at[Stage.ENDED].values()
@@ -397,7 +432,7 @@ class LivenessProperties:
         for task in waiting:
             demand("what has no hope is given up", not self._is_over(task.history), task)
             demand("what is to fail does not wait", not task.to_fail, task)
-        if self._paused or self._draining or self._held:
+        if self._paused or self._draining or self._held or self._braked:
             return
         for device in self._devices.values():
             if (

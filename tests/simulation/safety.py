@@ -107,6 +107,10 @@ class SafetyProperties:
             demand("nothing runs at the end, unless that was not waited for", alone, finish)
             return
         ended = len(world.done) + len(world.failed)
+        if shell.braked and ended < len(world.natures):
+            demand("a sweep that stopped is not a success", finish.exit_code == 1, finish)
+            demand("what runs may end", not shell.attempts, finish, shell.attempts)
+            return
         demand("over only when all is", ended == len(world.natures), finish, ended)
         demand("0 and 1", finish.exit_code == (1 if world.failed else 0), finish)
 

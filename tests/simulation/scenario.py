@@ -41,10 +41,12 @@ def build(seed: int, core: type[Core] = Core) -> World:
         _nature(f"t{n}", rng, roughness, timeout, stall, halvings)
         for n in range(rng.randint(3, 20))
     ]
+    _make_the_same_mistake(natures, Random(f"mistake of {seed}"))
     retries = RetrySettings(
         max_attempts=rng.choice((1, 2, 3, 3)),
         backoff=rng.choice((0.0, 1.0, 30.0)),
         on_oom=("batch",),
+        stop_after=Random(f"brake of {seed}").choice((None, None, 2, 3)),
     )
     return World(
         natures,
@@ -79,6 +81,15 @@ def _nature(
     if rng.random() < 0.05:
         nature.hopeless = rng.choice([*_BAD_ENDS, End.WRONG_CODE])
     return nature
+
+
+def _make_the_same_mistake(natures: list[Nature], rng: Random) -> None:
+    """Let all tasks of some sweeps, or most, fail for the one reason that is in their code."""
+    share = rng.choice((0.0, 0.0, 0.0, 0.0, 0.8, 1.0))
+    end = rng.choice((End.FAILS, End.WRONG_CODE, End.SEGFAULT, End.NO_SUCCESS_LINE))
+    for nature in natures:
+        if rng.random() < share:
+            nature.fates, nature.hopeless = [], end
 
 
 def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:

@@ -47,6 +47,7 @@ class Shell:
         ] = {}  # as last seen, and since when
         self.unjudged: set[str] = set()  # over or orphaned, and the verdict not yet with the core
         self.exit_code: int | None = None
+        self.braked = False
         self.views = {name: _View() for name in world.gpus}
         self.wishes = Wishes()  # as they were last read
         self._inbox: deque[Callback] = deque()
@@ -208,6 +209,8 @@ class Shell:
                 self._submit(self._try_to_write)
             case ev.Obeyed():
                 self._obeyed(action.task)
+            case ev.Braked():
+                self.braked = True
             case ev.Finish():
                 promises.check_finish(self, action)
                 self.exit_code = action.exit_code

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from scheduler.core import events as ev
+from scheduler.core.brake import COUNTED
 from scheduler.core.core import BY_HAND, Core
 from scheduler.core.states import ImpossibleEventError, State
 from scheduler.core.tables.devices import ASIDE
@@ -380,7 +381,63 @@ class DrainsForEver(Core):
             super()._drain(event)
 
 
+class StartsOnThoughAllFailAlike(Core):
+    def _match(self):
+        on, self._brake.on = self._brake.on, False
+        super()._match()
+        self._brake.on = on
+
+
+class NeverBrakes(Core):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self._brake.release()
+
+
+class BrakesForOneTaskThatFailsAgain(Core):
+    def _judged(self, task, event):
+        failed = self._brake._failed
+        if failed and event.attempt.verdict.kind in COUNTED:
+            failed[-1 - len(failed)] = event.attempt.device
+        super()._judged(task, event)
+
+
+class BrakesThoughSomeComplete(Core):
+    def _judged(self, task, event):
+        stop_after = self._brake._stop_after
+        super()._judged(task, event)
+        if event.attempt.verdict.completed:
+            self._brake._stop_after = stop_after
+
+
+class BrakesForWhatOneDeviceDoes(Core):
+    def __init__(self, *args, **more):
+        super().__init__(*args, **more)
+        self._brake._alike = frozenset(f"gpu{n}" for n in range(8))
+
+
+class StopsAndNeverEnds(Core):
+    def _end(self):
+        on, self._brake.on = self._brake.on, False
+        super()._end()
+        self._brake.on = on
+
+
+class CallsAStoppedSweepASuccess(Core):
+    def _end(self):
+        super()._end()
+        if self._finished and self._brake.on and ev.Finish(1) in self._actions:
+            self._actions[-1] = ev.Finish(0)
+
+
 BUGS = [
+    StartsOnThoughAllFailAlike,
+    NeverBrakes,
+    BrakesForOneTaskThatFailsAgain,
+    BrakesThoughSomeComplete,
+    BrakesForWhatOneDeviceDoes,
+    StopsAndNeverEnds,
+    CallsAStoppedSweepASuccess,
     StopsWithoutFailing,
     ForgetsAWishBeforeItIsObeyed,
     NeverSaysThatAWishIsObeyed,

@@ -46,7 +46,7 @@ def test_the_schedules_reach_every_kind_of_trouble():
     wanted = {
         "--- power cut", "--- the dispatcher is killed", "adopted", "leap", "clock",
         "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckOutput", "CheckDisk", "Waits", "SetAside",
-        "Paused", "Resumed", "Draining", "Finish", "StartRefused", "WriteFailed", "DiskWritable",
+        "Paused", "Resumed", "Draining", "Braked", "Finish", "StartRefused", "WriteFailed", "DiskWritable",
         "DeviceGone", "StopAsked", "PauseAsked", "ResumeAsked", "DrainAsked", "Obeyed",
         *(kind.value for kind in Kind),
     }  # fmt: skip

@@ -119,7 +119,8 @@ class World(Model):
             raise
         if self.shell is not None and self.shell.exit_code is not None:
             self.note("--- the dispatcher ends with", self.shell.exit_code)
-            if self.shell.exit_code != 130:
+            left = len(self.done) + len(self.failed) < len(self.natures)
+            if self.shell.exit_code != 130 and not (self.shell.braked and left):
                 self.exit_code = self.shell.exit_code
             self._bury()
 

@@ -42,7 +42,8 @@ def news_of_end(exit_code: int | None, progress: SweepProgress) -> News | None:
         return None
     counts, total = progress.counts, len(progress.tasks)
     failed = f", {counts[FAILED]} failed" if counts[FAILED] else ""
-    return News("finished", f"{counts[DONE]} of {total} tasks completed{failed}")
+    stopped = f"; stopped: {progress.braked}" if progress.braked else ""
+    return News("finished", f"{counts[DONE]} of {total} tasks completed{failed}{stopped}")
 
 
 def _no_device(progress: SweepProgress, at: float) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import pytest
@@ -40,7 +40,8 @@ class Box:
         names = [f"d{n}" for n in range(self.devices)]
         tasks = [InitialTask(str(n)) for n in range(len(self.failures))]
         alike = names if self.alike else ()
-        core = Core(tasks, Policy(self.retries), Limits(), 0.0, alike=alike)
+        retries = replace(self.retries, stop_after=None)  # what fails alike is to go on failing
+        core = Core(tasks, Policy(retries), Limits(), 0.0, alike=alike)
         tries = [0] * len(tasks)
         ends: list[tuple[float, int, str]] = []
         actions = [a for name in names for a in core.handle(ev.DeviceIdle(name), 0.0)]
