@@ -195,6 +195,13 @@ def machine(tmp_path):
     return make
 
 
+@pytest.fixture
+def steady_core(monkeypatch):
+    """The core of these tests is a real one, and may be slow just now."""
+    monkeypatch.setattr(HostMeter, "_slowness", lambda meter: 1.0)
+
+
+@pytest.mark.usefixtures("steady_core")
 @pytest.mark.parametrize(
     ("listed", "file"),
     [
@@ -215,6 +222,7 @@ def test_a_quota_is_found_where_it_holds(machine, listed, file):
     assert disturbance == "the container's CPU limit held it back (0.120 s, 12% of the call)"
 
 
+@pytest.mark.usefixtures("steady_core")
 def test_a_machine_that_tells_nothing_disturbs_nothing(machine):
     meter = machine({})
     meter.start()
