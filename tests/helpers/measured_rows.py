@@ -27,6 +27,11 @@ def row(
         samples |= {f"baseline_{name}": values for name, values in samples.items()}
         samples["seconds"] = [1 / speed] * batches
         samples["clip_score"] = [30 * (1 - lost) for lost in losses]
+    return measured(label, role, configuration, metrics, samples)
+
+
+def measured(label, role, configuration, metrics, samples):
+    """Return the row of a configuration without accelerators: its keys, metrics and figures."""
     return Measurement(
         label=label,
         role=role,
@@ -39,10 +44,10 @@ def row(
 
 def unsure_of_speed(label, speed, low, high):
     """Return a row that surely loses nothing, and whose speed-up has this interval."""
-    measured = row(label, speed, 0.0)
+    sure = row(label, speed, 0.0)
     gain = metric("speedup", speed, "×", "higher", low=low, high=high)
-    others = [item for item in measured.metrics if item.name != "speedup"]
-    return measured.model_copy(update={"metrics": [*others, gain]})
+    others = [item for item in sure.metrics if item.name != "speedup"]
+    return sure.model_copy(update={"metrics": [*others, gain]})
 
 
 BASELINE = row("baseline", role="baseline")

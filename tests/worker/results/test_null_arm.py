@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.helpers.measured_rows import measured
 from worker.results.frontier import frontier
 from worker.results.null_arm import NullArm
-from worker.results.row import MEASURED, OUT_OF_MEMORY, Figures, Measurement, metric
+from worker.results.row import OUT_OF_MEMORY, metric
 from worker.results.summary import in_words, summarise
 
 UNBIASED = (1.0, 0.98, 1.03)
@@ -25,14 +26,7 @@ def row(label, gain=None, loss=NO_LOSS, role="candidate", images=32, **configura
             "clip_score": [30 * (1 - loss[0])] * images,
             "baseline_clip_score": [30.0] * images,
         }
-    return Measurement(
-        label=label,
-        role=role,
-        configuration={"accelerators": {}} | configuration,
-        status=MEASURED,
-        metrics=metrics,
-        samples=Figures(**samples),
-    )
+    return measured(label, role, configuration, metrics, samples)
 
 
 def null(gain, loss=NO_LOSS, **more):
