@@ -14,7 +14,8 @@ _EXAMPLE = """example:
   echo '{"tasks": [{"id": "t", "matrix": {"pipe": "SDXL", "sched": "DDMI", "steps": 50}}],
          "args": {"num_samples": 32}, "search": null}' | python -m worker check
 
-It answers {"problems": [{"key": "matrix.sched", "message": "…"}]} and exits 0.
+It answers {"problems": [{"key": "matrix.sched", "message": "…"}], "timed": ["t"]}, the latter the tasks
+that measure speed, and exits 0.
 """
 
 
@@ -38,10 +39,13 @@ def run(_arguments: argparse.Namespace) -> int:
         json.dump({"problems": [], "kept": _kept(tasks, args, section, results)}, sys.stdout)
         print()
         return 0
-    from worker.search.check import find_problems
+    from worker.search.check import find_problems, measures_no_speed
 
     problems = find_problems(list(tasks.values()), args, section)
-    answer = {"problems": [{"key": key, "message": message} for key, message in problems]}
+    answer = {
+        "problems": [{"key": key, "message": message} for key, message in problems],
+        "timed": [] if measures_no_speed(section) else list(tasks),
+    }
     json.dump(answer, sys.stdout, ensure_ascii=False)
     print()
     return 0

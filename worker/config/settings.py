@@ -104,11 +104,42 @@ class Timing(Section):
         return _AT_MOST if self.at_most is None else self.at_most
 
     @property
+    def is_off(self) -> bool:
+        """Whether no speed is measured: images are made and scored, each once."""
+        return False
+
+    @property
     def stopping(self) -> dict[str, float]:
         """What ends the rounds beside their number, as it stands in a row; empty for nothing."""
         if self.precision is None:
             return {}
         return {"precision": self.precision, "at_most": self.longest}
+
+
+class NoTiming(Timing):
+    """``timing: off``: each configuration makes its images once, and only they are looked at."""
+
+    warmup: Whole = 0
+    repeats: Positive = 1
+    # the baseline is made again for each, and only for its images
+    block: Positive = 8
+    energy: bool = False
+    device_time: bool = False
+
+    @property
+    def is_off(self) -> bool:
+        return True
+
+
+def timing_section(value: object) -> object:
+    """Return what ``off`` stands for, or the value as it is.
+
+    Raises:
+        ValueError: it is another text.
+    """
+    if isinstance(value, str) and value != "off":
+        raise ValueError(f"expected keys with values, or off, found {value!r}")
+    return NoTiming() if value == "off" else value
 
 
 class PipelineSettings(Section):

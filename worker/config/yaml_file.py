@@ -7,6 +7,11 @@ from typing import Any
 from worker.config import strict_yaml
 from worker.errors import ConfigurationError
 
+# Which YAML takes for true and false: of a search section, and of a whole sweep file that has one.
+_WORDS = (
+    ("timing", "off"), ("search.timing", "off"), ("devices.cores", "off"), ("notify", "on")
+)  # fmt: skip
+
 
 def read_mapping(data: bytes, name: str, expected: str) -> dict[str, Any]:
     """Return the mapping in a YAML file's bytes.
@@ -21,7 +26,7 @@ def read_mapping(data: bytes, name: str, expected: str) -> dict[str, Any]:
             a line that begins with the file's name.
     """
     try:
-        content, problems = strict_yaml.load(data)
+        content, problems = strict_yaml.load(data, _WORDS)
     except strict_yaml.YamlError as error:
         raise ConfigurationError(f"{name}: {error}") from None
     if problems:

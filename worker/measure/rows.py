@@ -21,6 +21,18 @@ from worker.results.row import (
     metric,
 )
 
+NOT_TIMED = "search.timing is off"
+# what a row lacks then
+_OF_SPEED = (
+    "seconds_per_image",
+    "images_per_second",
+    "speedup",
+    "efficiency",
+    "energy_per_image",
+    "mean_power",
+    "idle_power",
+)
+
 
 def make_measurement(
     samples: Samples, baseline: Samples, batch_size: int, precision: float | None = None
@@ -97,6 +109,9 @@ def _single_figures(samples: Samples, baseline: Samples) -> Figures:
 def _latency(samples: Samples, batch_size: int) -> Iterator[Metric]:
     """Yield how long batches took, and on how many of them that rests."""
     seconds = samples.seconds
+    if not seconds:
+        yield metric("images", samples.images, "", None)
+        return
     low, median, high = (statistics.percentile(seconds, share) for share in (25, 50, 75))
     yield metric("seconds_per_image", median / batch_size, "s", "lower")
     yield metric("seconds_per_batch", median, "s", "lower")
@@ -159,21 +174,32 @@ def _mean(name: str, values: Sequence[float | None], unit: str) -> Iterator[Metr
 
 def _against(samples: Samples, baseline: Samples, precision: float | None) -> Iterator[Metric]:
     """Yield what compares a configuration with its baseline, pair by pair."""
-    pairs = samples.pairs_with(baseline)
-    gain = statistics.speedup(*pairs, stopped_when_narrow=precision is not None)
-    yield metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
-    yield metric("speedup_pairs", len(pairs[0]), "", None)
-    if gain.relative_half_width is not None:
-        yield metric("precision", gain.relative_half_width, "", "lower")
+    gain = _gain(samples, baseline, precision)
+    if gain is not None:
+        yield metric("speedup", gain.value, "×", "higher", low=gain.low, high=gain.high)
+        yield metric("speedup_pairs", len(samples.pairs_with(baseline)[0]), "", None)
+        if gain.relative_half_width is not None:
+            yield metric("precision", gain.relative_half_width, "", "lower")
     if samples.peak_memory is not None and baseline.peak_memory is not None:
         yield metric("memory_added", samples.peak_memory - baseline.peak_memory, "B", "lower")
     # of a mean score of zero no share can be lost
     if samples.clip and sum(baseline.clip) != 0:
         loss = statistics.relative_loss(baseline.clip, samples.clip)
         yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
-        yield metric("efficiency", gain.value / (1 + loss.value), "", "higher")
+        if gain is not None:
+            yield metric("efficiency", gain.value / (1 + loss.value), "", "higher")
     if samples.features:
         yield metric("fid", fid.distance(samples.features, baseline.features), "", "lower")
+
+
+def _gain(
+    samples: Samples, baseline: Samples, precision: float | None
+) -> statistics.Estimate | None:
+    """Return the speed-up, or None where no speed was measured."""
+    if not samples.seconds:
+        return None
+    pairs = samples.pairs_with(baseline)
+    return statistics.speedup(*pairs, stopped_when_narrow=precision is not None)
 
 
 def _quality(samples: Samples) -> Iterator[Metric]:
@@ -196,7 +222,12 @@ def _mean_with_interval(
 
 
 def absent(settings: MeasurementSettings) -> dict[str, str]:
-    """Return which figures of quality these settings leave out, and why."""
+    """Return which figures these settings leave out, and why."""
+    of_speed = dict.fromkeys(_OF_SPEED, NOT_TIMED) if settings.timing.is_off else {}
+    return of_speed | _absent_quality(settings)
+
+
+def _absent_quality(settings: MeasurementSettings) -> dict[str, str]:
     if settings.clip is None:
         named = ("clip_score", "quality_loss", "psnr", "ssim", "lpips", "fid", "image_reward")
         return dict.fromkeys(named, "with random weights the images mean nothing")
@@ -227,7 +258,8 @@ def in_words(row: Measurement, precision: float | None = None) -> str:
     """
     if row.status != MEASURED:
         return f"{row.label}: {row.status}; the next configuration follows"
-    words = [f"{row.value_of('seconds_per_image'):.3f} s/image"]
+    seconds = row.value_of("seconds_per_image")
+    words = [f"{images_of(row)} images" if seconds is None else f"{seconds:.3f} s/image"]
     for name, before, form, unit in (
         ("speedup", "", ".2f", "x"),
         ("clip_score", "CLIP ", ".2f", ""),

@@ -84,7 +84,11 @@ class MeasurementSettings:
             "pipeline": self.pipeline.model_dump(),
             # how many share a pass of the baseline chooses pairs, but changes no figure; what is
             # measured beside the times changes none of them; more rounds make them more precise
-            "timing": self.timing.model_dump(include={"warmup", "repeats"}),
+            "timing": (
+                "off"
+                if self.timing.is_off
+                else self.timing.model_dump(include={"warmup", "repeats"})
+            ),
             "prompts_digest": _digest(prompts),
         }
         return plain | {"digest": _digest(plain)}

@@ -79,7 +79,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         confirmation=summary.confirmation,
         stability=summary.stability,
         images_generated=sum(rows.images_of(row) for row in measured),
-        overhead=task.overhead,
+        overhead=None if request.search.timing.is_off else task.overhead,
     )
     results.append({"summary": summary.as_json()})
     for line in in_words(summary):
@@ -221,6 +221,8 @@ class TaskRun:
         """Return why a row has no device time when it is first written."""
         if study.name:
             why = "measured for the task itself alone"
+        elif self._request.search.timing.is_off:
+            why = rows.NOT_TIMED
         elif not self._request.search.timing.device_time:
             why = device_time.TURNED_OFF
         else:

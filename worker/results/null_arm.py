@@ -18,6 +18,8 @@ from worker.results.statistics import Estimate
 Speed = Literal["faster", "slower", "cannot tell"]
 Quality = Literal["better", "worse", "cannot tell"]
 
+NOT_TIMED = "no speed was measured"
+
 
 @dataclass(frozen=True)
 class NullArm:
@@ -39,6 +41,8 @@ class NullArm:
         if row.status != MEASURED:
             return cls(None, None, f"of the null arm nothing is known: {row.status}")
         speedup, loss = row.estimate_of("speedup"), _loss(row)
+        if not row.is_timed:
+            return cls(None, loss, NOT_TIMED)
         if speedup is None or speedup.low is None:
             few = f"the null arm has fewer than {statistics.FEWEST_PAIRS} timed rounds"
             return cls(None, loss, few)
@@ -139,7 +143,8 @@ class NullArm:
 class Told:
     """Whether a configuration differs from the baseline by more than the null arm does."""
 
-    speed: Speed
+    speed: Speed | None
+    """None where no speed was measured."""
     speedup: Estimate | None
     least_difference: float | None
     """The least distance of its speed-up from 1 that says anything; None where it is not known."""
@@ -150,7 +155,7 @@ class Told:
     def of(cls, row: Measurement, null: NullArm) -> Told:
         """Return what the null arm makes of a configuration."""
         return cls(
-            null.speed(row),
+            null.speed(row) if row.is_timed else None,
             row.estimate_of("speedup"),
             null.least_difference(row),
             None if row.estimate_of("quality_loss") is None else null.quality(row),
@@ -158,7 +163,7 @@ class Told:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as it stands in a results file; what is not known is left out."""
-        plain: dict[str, Any] = {"speed": self.speed}
+        plain: dict[str, Any] = {} if self.speed is None else {"speed": self.speed}
         if self.least_difference is not None:
             plain["least_difference"] = self.least_difference
         return plain if self.quality is None else plain | {"quality": self.quality}
@@ -170,7 +175,8 @@ class Told:
             beside: what is to stand right behind the speed.
         """
         quality = "" if self.quality is None else f"; quality: {self.quality}"
-        return f"speed: {self.speed}{beside}{self._reason()}{quality}"
+        speed = "not measured" if self.speed is None else self.speed
+        return f"speed: {speed}{beside}{self._reason()}{quality}"
 
     def _reason(self) -> str:
         if self.speed != "cannot tell":

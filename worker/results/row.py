@@ -127,6 +127,11 @@ class Measurement(_Record):
         return "seeds" in self.configuration
 
     @property
+    def is_timed(self) -> bool:
+        """Whether its speed was measured."""
+        return bool(self.samples.seconds)
+
+    @property
     def has_other_steps(self) -> bool:
         """Whether this is the control that has fewer steps than the task."""
         return "steps" in self.configuration

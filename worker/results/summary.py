@@ -10,7 +10,7 @@ from typing import Any
 from worker.results import disturbances, statistics
 from worker.results.device_time import DeviceTimes
 from worker.results.frontier import Best, Bound, best, bound, frontier
-from worker.results.null_arm import NullArm, Told
+from worker.results.null_arm import NOT_TIMED, NullArm, Told
 from worker.results.row import MEASURED, NON_FINITE, OUT_OF_MEMORY, WORTHLESS, Measurement, Row
 
 Spread = dict[str, dict[str, list[float]]]
@@ -47,6 +47,8 @@ class Summary:
     """How many of the timed batches were disturbed, and by what; None where none was."""
     beside_load: Sequence[str] = ()
     """Labels of those whose speed-up disturbed rounds are part of."""
+    is_timed: bool = True
+    """Whether speed was measured."""
     confirmation: Summary | None = None
     """None where nothing was measured again on other prompts."""
     stability: Spread | None = None
@@ -66,12 +68,7 @@ class Summary:
         }
         if self.worthless:
             plain["worthless"] = dict(self.worthless)
-        if self.null_arm is not None:
-            plain["null_arm"] = self.null_arm.as_json()
-            plain["told_apart"] = {name: told.as_json() for name, told in self.told_apart.items()}
-        if self.bound:
-            plain["bound"] = {label: answered.as_json() for label, answered in self.bound.items()}
-            plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
+        plain |= self._judged_as_json()
         if self.best is not None:
             plain |= self.best.as_json()
         if self.device_times is not None:
@@ -90,12 +87,32 @@ class Summary:
             plain["overhead"] = self.overhead
         return plain
 
+    def _judged_as_json(self) -> dict[str, Any]:
+        """Return what is said of the configurations one by one."""
+        plain: dict[str, Any] = {} if self.is_timed else {"timed": False}
+        if self.null_arm is not None:
+            plain["null_arm"] = self.null_arm.as_json()
+            plain["told_apart"] = {name: told.as_json() for name, told in self.told_apart.items()}
+        if self.bound:
+            plain["bound"] = {label: answered.as_json() for label, answered in self.bound.items()}
+            if self.is_timed:
+                plain["beats_fewer_steps"] = dict(self.beats_fewer_steps)
+        return plain
+
     def conclusion(self) -> str:
         """Return the best, and how far it can be trusted, as the scheduler shows it."""
+        if not self.is_timed:
+            return "; ".join(filter(None, ("speed was not measured", self._kept_bound())))
         best = None if self.best is None else self.best.in_words()
         null = None if self.null_arm is None else self.null_arm.in_words()
         load = disturbances.beside_load_in_words(len(self.beside_load))
         return "; ".join(filter(None, (best, self._open(), load, self._host_bound(), null)))
+
+    def _kept_bound(self) -> str | None:
+        if not self.bound:
+            return None
+        within = sum(answered.answer == "within" for answered in self.bound.values())
+        return f"{within} of {len(self.bound)} within a loss of {100 * self.max_loss:g}%"
 
     def _open(self) -> str | None:
         """Return of how many candidates the speed is open: that nothing was best is then no finding."""
@@ -138,6 +155,7 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         device_times=DeviceTimes.of(measured),
         disturbed=disturbances.in_words(measured),
         beside_load=[row.label for row in measured if disturbances.is_beside_load(row)],
+        is_timed=not measured or any(row.is_timed for row in measured),
     )
 
 
@@ -174,7 +192,8 @@ def _floats(values: Sequence[float | None]) -> list[float]:
 
 def in_words(summary: Summary) -> list[str]:
     """Return the summary as lines for the log."""
-    lines = _null_arm_in_words(summary.null_arm)
+    lines = [] if summary.is_timed else ["no speed was measured: search.timing is off"]
+    lines += _null_arm_in_words(summary.null_arm)
     if summary.confirmation is not None:
         again = _null_arm_in_words(summary.confirmation.null_arm)
         lines += [f"confirmation: {line}" for line in again]
@@ -196,8 +215,8 @@ def in_words(summary: Summary) -> list[str]:
 def _null_arm_in_words(null: NullArm | None) -> list[str]:
     if null is None:
         return []
-    of_quality = null.loss_in_words()
-    return [null.in_words(), *([] if of_quality is None else [of_quality])]
+    of_speed = null.in_words() if null.unknown != NOT_TIMED else None
+    return [said for said in (of_speed, null.loss_in_words()) if said is not None]
 
 
 def _bound_in_words(summary: Summary, label: str) -> str:
@@ -205,10 +224,10 @@ def _bound_in_words(summary: Summary, label: str) -> str:
     if answered is None:
         return ""
     hint = f" (about {answered.images} images might decide)" if answered.images else ""
-    return (
-        f"; loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}"
-        f"; better than fewer steps: {summary.beats_fewer_steps[label]}"
-    )
+    said = f"; loss within {100 * summary.max_loss:g}%: {answered.answer}{hint}"
+    if not summary.is_timed:
+        return said
+    return f"{said}; better than fewer steps: {summary.beats_fewer_steps[label]}"
 
 
 def spread(studies: Mapping[str, Sequence[Row]]) -> Spread:

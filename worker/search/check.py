@@ -57,6 +57,12 @@ def find_problems(
     return list(found)
 
 
+def measures_no_speed(section: object) -> bool:
+    """Say whether tasks with this search section only look at images."""
+    search, _ = read_search(section)
+    return search is not None and search.timing.is_off
+
+
 def _names(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield axes and arguments that are no flags, and flags that are missing."""
     for name in args:

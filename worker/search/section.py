@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    field_serializer,
+)
 from pydantic_core import ErrorDetails
 
 from worker.accelerators.registry import specs
@@ -29,6 +37,7 @@ from worker.config.settings import (
     Stability,
     Steps,
     Timing,
+    timing_section,
 )
 from worker.errors import nearest
 from worker.models.families.base import Pipe
@@ -111,9 +120,13 @@ class Search(Section):
     guidance_scale: Annotated[float, Field(ge=0)] | None = None
     dtype: Literal["float32", "float16", "bfloat16"] | None = None
     settings: PipelineSettings = PipelineSettings()
-    timing: Timing = Timing()
+    timing: Annotated[Timing, BeforeValidator(timing_section)] = Timing()
     stability: Stability | None = None
     max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+    @field_serializer("timing", mode="wrap")
+    def _as_written(self, timing: Timing, write: SerializerFunctionWrapHandler) -> object:
+        return "off" if timing.is_off else write(timing)
 
     def source_of(self, pipe: Pipe) -> str:
         """Return where a pipe's weights come from, if they are not random."""

@@ -44,6 +44,13 @@ def test_a_question_that_is_none():
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("section", "timed"), [({}, ["a", "b"]), ({"timing": "off"}, [])])
+def test_which_tasks_measure_speed(section, timed):
+    tasks = [{"id": "a", "matrix": GOOD}, {"id": "b", "matrix": GOOD}]
+    done = check(json.dumps({"tasks": tasks, "args": {}, "search": section}))
+    assert json.loads(done.stdout) == {"problems": [], "timed": timed}
+
+
 def test_every_problem_at_once_and_each_once():
     section = {
         "configurations": [{"deepcache": {"cache_interval": 0}}, {"tome": {"ratio": [0.5, 2.0]}}],

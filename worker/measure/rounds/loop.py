@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
@@ -76,10 +77,13 @@ def _round(
 
 
 def _images(context: EvaluationContext, samples: Samples, indices: list[int]) -> Tensor | None:
-    """Time a batch and return its images, or None where its configuration failed."""
-    batch = timed(samples, lambda: generate(context, samples, indices))
+    """Time a batch, if speed is measured, and return its images; None where its configuration failed."""
+    make = partial(generate, context, samples, indices)
+    batch = make() if context.settings.timing.is_off else timed(samples, make)
     if batch is None:
         return None
+    if batch.peak_memory is not None:
+        samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
     samples.images += len(indices)
     return batch.images
 

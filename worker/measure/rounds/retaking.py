@@ -40,8 +40,6 @@ def timed(samples: Samples, make: Callable[[], Batch | None]) -> Batch | None:
     samples.seconds.append(batch.seconds)
     samples.readings.append(batch.reading)
     samples.hosts.append(batch.host)
-    if batch.peak_memory is not None:
-        samples.peak_memory = max(batch.peak_memory, samples.peak_memory or 0)
     return batch
 
 

@@ -29,6 +29,8 @@ _MOST_PROFILED = 7
 
 def add_energy(context: EvaluationContext, block: Sequence[Samples]) -> None:
     """Measure what each configuration's images take, or say in its samples why it is not known."""
+    if context.settings.timing.is_off:
+        return
     wanted = context.settings.timing.energy
     never = context.meter.why_no_energy() if wanted else "timing.energy is false"
     for samples in block:
