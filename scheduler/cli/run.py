@@ -36,7 +36,12 @@ from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
 from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
-from scheduler.executors.worker_process import WorkerCheckError, ask_worker, find_program
+from scheduler.executors.worker_process import (
+    WorkerAnswer,
+    WorkerCheckError,
+    ask_worker,
+    find_program,
+)
 from scheduler.storage.attempts_file import AttemptRecord, is_locked
 from scheduler.storage.checkpoints import CheckpointFolder
 from scheduler.storage.paths import SweepPaths
@@ -135,7 +140,9 @@ def read_and_check(arguments: argparse.Namespace) -> tuple[Sweep, Sweep]:
     if whole is not None and not problems:
         sweep = whole.limited_to(chosen(whole, arguments.only))
     if sweep is not None:
-        problems += [f"{path}: {problem}" for problem in problems_of_worker(sweep, path)]
+        answer = heard_of_worker(sweep, path)
+        problems += [f"{path}: {problem}" for problem in answer.problems]
+        sweep = sweep.with_timed(answer.timed)
     if problems:
         raise UserError(
             "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
@@ -145,25 +152,27 @@ def read_and_check(arguments: argparse.Namespace) -> tuple[Sweep, Sweep]:
     return whole, sweep
 
 
-def problems_of_worker(sweep: Sweep, file: Path) -> list[str]:
-    """Return what the worker, or the absence of its program, says against the sweep."""
+def heard_of_worker(sweep: Sweep, file: Path) -> WorkerAnswer:
+    """Return what the worker says of the sweep, or the absence of its program."""
     if (misplaced := misplaced_script(sweep, file)) is not None:
-        return [misplaced]
+        return WorkerAnswer([misplaced])
     try:
         own = sweep.own_environment(os.environ)
     except UnsetVariable as name:
-        return [f"worker.env: ${name} is not set here; set it, or write $${name} for that text"]
+        return WorkerAnswer(
+            [f"worker.env: ${name} is not set here; set it, or write $${name} for that text"]
+        )
     environment = {**os.environ, **own}
     program = sweep.program
     if "{" not in program and find_program(program, environment.get("PATH")) is None:
         where = f" on the PATH of worker.env ({own['PATH']})" if "PATH" in own else ""
-        return [f"worker.command: there is no program {program!r}{where}"]
+        return WorkerAnswer([f"worker.command: there is no program {program!r}{where}"])
     if sweep.check is None or not sweep.tasks:
-        return []
+        return WorkerAnswer([])
     try:
         return ask_worker(sweep.check, sweep.question(), environment)
     except WorkerCheckError as error:
-        return [str(error)]
+        return WorkerAnswer([str(error)])
 
 
 def nobody_is_told(sweep: Sweep) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,8 @@ from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 
 _LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
-_WORDS = (("devices.cores", "off"), ("notify", "on"))  # which YAML takes for false and true
+# Which YAML takes for false and true.
+_WORDS = (("devices.cores", "off"), ("notify", "on"), ("search.timing", "off"))
 
 
 class SweepError(Exception):
@@ -140,12 +140,15 @@ class _Reader:
             args=model.worker.args,
             env=model.worker.env,
             reuses_results=_reuses_results(model.worker.reuses_results, command),
+            timed=model.worker.timed,
             devices=plain.DeviceSettings(
                 **{
                     **dict(model.devices),
                     "only": tuple(model.devices.only),
                     "exclude": tuple(model.devices.exclude),
                     "demands": model.devices.demands,
+                    "share": model.devices.share
+                    and plain.ShareSettings(**dict(model.devices.share)),
                 }
             ),
             retries=plain.RetrySettings(
@@ -231,5 +234,5 @@ def _as_it_is(name: str, text: str) -> str:
 
 
 def _reuses_results(given: bool | None, command: tuple[str, ...]) -> bool:
-    """Say whether the worker tells rows of other arguments apart by itself: ours does, by whatever Python."""
-    return ("-m", "worker") in itertools.pairwise(command) if given is None else given
+    """Say whether the worker tells rows of other arguments apart by itself: ours does."""
+    return plain.is_own_worker(command) if given is None else given

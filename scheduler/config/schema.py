@@ -198,6 +198,29 @@ class _Worker(_Section):
     env: dict[Name, Scalar] = {}
     spelling: Annotated[_Spelling, BeforeValidator(_spelling)] | None = None
     reuses_results: StrictBool | None = None
+    timed: StrictBool | None = None
+
+
+def _share_of_memory(value: object) -> int:
+    size = parse_size(value)
+    if size <= 0:
+        raise ValueError("must be more than nothing: what one attempt needs, as in 20GiB")
+    return size
+
+
+def _given(value: object) -> object:
+    """Let pass anything but an empty key, which an optional one would take for its absence."""
+    if value is None:
+        raise ValueError
+    return value
+
+
+class _Share(_Section):
+    memory: Annotated[int, BeforeValidator(_share_of_memory)]
+    at_most: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=plain.MOST_SHARERS)] | None, BeforeValidator(_given)
+    ] = None
+    mps: StrictBool = False
 
 
 class _Devices(_Section):
@@ -208,6 +231,7 @@ class _Devices(_Section):
     only: list[DeviceName] = []
     exclude: list[DeviceName] = []
     cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
+    share: Annotated[_Share | None, BeforeValidator(_given)] = None
 
     @property
     def demands(self) -> tuple[str, ...]:
@@ -310,6 +334,7 @@ _MISSING = {
     "option": 'is missing; it is a template, as in {option: "--{name} {value}"}',
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
     "command": "is missing; it is a program and its words, as in [python, tell.py]",
+    "memory": "is missing; it is what one attempt needs of a device's memory, as in {memory: 20GiB}",
 }
 _EXPECTED = {
     "too_short": "is empty; it needs at least one entry",
@@ -317,6 +342,7 @@ _EXPECTED = {
     "string_type": "must be text",
     "string_pattern_mismatch": "is no name that can be used here; use letters, digits and _",
     "int_type": "must be a whole number",
+    "bool_type": "must be true or false",
     "list_type": "must be a list, as in [a, b]",
     "dict_type": "must be a mapping, as in {{key: value}}",
     "model_type": "must be a mapping, as in {{key: value}}",
@@ -367,8 +393,10 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
     )
 
 
-# Entries that a fault takes with it: how many parts their keys have.
-_WHOLE: dict[str | int, int] = {"exclude": 2, "include": 2, "notify": 1}
+# Entries that a fault takes with it, by how their keys begin: how many parts these have.
+_WHOLE: dict[Sequence[str | int], int] = {
+    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("devices", "share"): 2
+}  # fmt: skip
 
 
 def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str, Any]:
@@ -380,7 +408,9 @@ def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str,
     rest = copy.deepcopy(content)
     found = [tuple(_existing(rest, f["loc"])) for f in error.errors(include_url=False)]
     # Half a rule would be another rule, and what tells nobody of nothing needs no command.
-    paths = {path[: _WHOLE.get(path[0], len(path))] for path in found if path}
+    paths = {
+        path[: _WHOLE.get(path[:1]) or _WHOLE.get(path[:2], len(path))] for path in found if path
+    }
     # Last entries first, so that the indices of a list's earlier entries stay true.
     for path in sorted(paths, reverse=True):
         *way, key = path
@@ -418,5 +448,7 @@ def _unknown_key(location: Sequence[str | int]) -> str:
     sections = _AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
     if tuple(location[:-1]) == ("worker", "spelling"):
         sections = [_Spelling]
+    elif tuple(location[:-1]) == ("devices", "share"):
+        sections = [_Share]
     names = [name for section in sections for name in sorted(_keys_of(section))]
     return f"unknown key{nearest(location[-1], names)}"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Literal
 
 from scheduler.config.differences import without_logins, without_secrets
@@ -32,6 +33,13 @@ class Rules:
 
 DEFAULT_COMMAND = ("python", "-m", "worker", "search")
 DEFAULT_CHECK = ("python", "-m", "worker", "check")
+
+
+def is_own_worker(command: Sequence[str]) -> bool:
+    """Say whether a command runs the worker of this project, by whatever Python."""
+    return ("-m", "worker") in pairwise(command)
+
+
 OWN_PLACEHOLDERS = ("task", "results", "spec")
 
 # How cores are shared out; a number: so many for each attempt.
@@ -46,6 +54,22 @@ class Task:
     values: tuple[Value, ...]  # in the order of the sweep's axes
 
 
+# Attempts on one device: more contexts than a driver with MPS takes (48 clients).
+MOST_SHARERS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class ShareSettings:
+    """How attempts that measure no speed share a device."""
+
+    # Bytes that one attempt needs.
+    memory: int
+    # On one device; None: as many as fit.
+    at_most: int | None = None
+    # Through NVIDIA's MPS, by which their kernels run side by side.
+    mps: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceSettings:
     """The sweep's ``devices`` section: which devices it may use, and when one counts as idle."""
@@ -58,6 +82,8 @@ class DeviceSettings:
     only: tuple[int | str, ...] = ()
     exclude: tuple[int | str, ...] = ()
     cores: CoreSetting = "auto"
+    # None: each attempt has its device alone.
+    share: ShareSettings | None = None
     # The keys of the section that demand something of a GPU: all given ones but cpu_slots and cores.
     demands: tuple[str, ...] = ()
 
@@ -107,9 +133,9 @@ class NotifySettings:
 
 
 # Tasks count by their ids and digests, which globbed values are part of.
-_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out")
+_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed")
 # None if not given; sweeps without them have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify", "order")
+_LATER = ("spelling", "notify", "order", "timed")
 
 
 @dataclass(frozen=True)
@@ -125,6 +151,8 @@ class Sweep:
     env: Mapping[str, Scalar] = field(default_factory=dict)
     # The worker tells results of other arguments apart by itself; else they are kept in files of their own.
     reuses_results: bool = False
+    # Whether the worker measures speed, by the file; None: it does not say.
+    timed: bool | None = None
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)
     limits: Limits = field(default_factory=Limits)
@@ -143,6 +171,8 @@ class Sweep:
     globbed: tuple[bool, ...] = ()
     # Tasks of the file that are none of this sweep's: a run takes only some.
     left_out: frozenset[str] = frozenset()
+    # Tasks that measure no speed, and so may share a device, by their ids.
+    untimed: frozenset[str] = frozenset()
 
     @property
     def program(self) -> str:
@@ -154,6 +184,24 @@ class Sweep:
         kept = {task.id for task in tasks}
         others = frozenset(task.id for task in self.tasks if task.id not in kept)
         return replace(self, tasks=tuple(tasks), left_out=self.left_out | others)
+
+    def with_timed(self, told: Collection[str] | None) -> Sweep:
+        """Return the sweep with its untimed tasks: those that may share a device, if it shares any.
+
+        Args:
+            told: the tasks of which the worker says that they measure speed; None: it does not say.
+                Then the file's word holds, and without one this project's worker measures speed,
+                and any other does not: its user had it share.
+        """
+        if told is None:
+            told = self._ids if is_own_worker(self.command) and self.timed is None else ()
+        if self.timed:
+            told = self._ids
+        return replace(self, untimed=frozenset(self._ids).difference(told))
+
+    @property
+    def _ids(self) -> list[str]:
+        return [task.id for task in self.tasks]
 
     def own_environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """Return the sweep's variables; each may name what is inherited and those before it.

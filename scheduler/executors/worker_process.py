@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scheduler.devices.model import Device
 from scheduler.storage.json_files import parse_object
@@ -60,10 +60,19 @@ def worker_environment(
     return environment
 
 
+class WorkerAnswer(NamedTuple):
+    """What the worker says of the tasks of a sweep."""
+
+    # What is wrong with them, each ``key: sentence``.
+    problems: list[str]
+    # Those that measure speed; None: it does not say.
+    timed: frozenset[str] | None = None
+
+
 def ask_worker(
     check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
-) -> list[str]:
-    """Ask the worker what is wrong with the tasks; return the problems, each ``key: sentence``.
+) -> WorkerAnswer:
+    """Ask the worker what is wrong with the tasks, and which of them measure speed.
 
     Raises:
         WorkerCheckError: it did not answer as docs/protocol.md says.
@@ -71,13 +80,23 @@ def ask_worker(
     done = _ask(check, question, environment)
     try:
         answer = parse_object(done.stdout.encode()) or {}
-        return [f"{problem['key']}: {problem['message']}" for problem in answer["problems"]]
+        problems = [f"{problem['key']}: {problem['message']}" for problem in answer["problems"]]
     except (KeyError, TypeError):
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise WorkerCheckError(
             f"{' '.join(check)} did not answer the question what is wrong with the tasks "
             f"(exit code {done.returncode}; it said: {said})"
         ) from None
+    timed = answer.get("timed")
+    if timed is None:
+        return WorkerAnswer(problems)
+    tasks = {task["id"] for task in question["tasks"]}
+    if not isinstance(timed, list) or not all(isinstance(t, str) and t in tasks for t in timed):
+        raise WorkerCheckError(
+            f"{' '.join(check)} did not say which tasks measure speed: timed is to be a list of "
+            "ids of tasks"
+        )
+    return WorkerAnswer(problems, frozenset(timed))
 
 
 def ask_what_is_kept(

@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.loader import SweepError, read_sweep
-from scheduler.config.sweep import DEFAULT_CHECK, DEFAULT_COMMAND, Limits, Sweep
+from scheduler.config.sweep import (
+    DEFAULT_CHECK,
+    DEFAULT_COMMAND,
+    Limits,
+    ShareSettings,
+    Sweep,
+)
 from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
 
 GOOD = """\
@@ -41,6 +47,35 @@ def problems(folder: Path, text: str | bytes) -> list[str]:
 
 
 # --- what a good file means ----------------------------------------------------------------------
+
+
+def test_what_sharing_is_written_as(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("matrix: {p: [a]}\ndevices: {share: {memory: 20GiB, at_most: 3, mps: true}}\n")
+    sweep = read_sweep(path)
+    assert sweep.devices.share == ShareSettings(20 * 2**30, at_most=3, mps=True)
+    assert sweep.devices.demands == ("share",)
+
+
+@pytest.mark.parametrize(
+    ("worker", "told", "untimed"),
+    [
+        ("{command: [train]}", None, {"a", "b"}),
+        ("{command: [train]}", {"a"}, {"b"}),
+        ("{command: [train], timed: true}", None, set()),
+        ("{command: [train], timed: true}", {"a"}, set()),
+        ("{command: [train], timed: false}", {"a"}, {"b"}),
+        ("{command: [/opt/python, -m, worker, search]}", None, set()),
+        ("{command: [/opt/python, -m, worker, search], timed: false}", None, {"a", "b"}),
+        ("{}", set(), {"a", "b"}),
+    ],
+)
+def test_who_says_which_tasks_measure_speed(
+    tmp_path: Path, worker: str, told: set[str] | None, untimed: set[str]
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"matrix: {{p: [a, b]}}\nworker: {worker}\n")
+    assert read_sweep(path).with_timed(told).untimed == untimed
 
 
 def test_every_key(tmp_path: Path) -> None:
@@ -263,6 +298,23 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
             (f"devices: {{cores: {value}}}", "devices.cores: must be auto, off or how many cores each att")
             for value in ("0", "-1", "1.5", "true", "false", "all", "[0, 1]", "{n: 1}", "'2'")
         ),
+        ("devices: {share: }", "devices.share: is empty; give it a value or remove it"),
+        ("devices: {share: 20GiB}", "devices.share: must be a mapping, as in {key: value}, not '20G"),
+        ("devices: {share: {}}", "devices.share.memory: is missing; it is what one attempt needs of a"),
+        ("devices: {share: {memory: 20}}", "devices.share.memory: 20 is not a size: write a number"),
+        ("devices: {share: {memory: 0GiB}}", "devices.share.memory: must be more than nothing: what"),
+        *(
+            (f"devices: {{share: {{memory: 1GiB, at_most: {value}}}}}", f"devices.share.at_most: {what}")
+            for value, what in [
+                ("0", "must be at least 1, not 0"),
+                ("49", "must be at most 48, not 49"),
+                ("2.5", "must be a whole number, not 2.5"),
+                ("", "is empty; give it a value or remove it"),
+            ]
+        ),
+        ("devices: {share: {memory: 1GiB, mps: 1}}", "devices.share.mps: must be true or false, not 1"),
+        ("devices: {share: {memory: 1GiB, mp: true}}", "devices.share.mp: unknown key; did you mean mps"),
+        ("worker: {timed: 3}", "worker.timed: must be true or false, not 3"),
         ("devices: {cores: }", "devices.cores: is empty; give it a value or remove it"),
         ("devices: {cores: on}", "line 2: devices.cores: on means true in YAML; write true, or put it"),
         ("devices: {idle_for: off}", "line 2: devices.idle_for: off means false in YAML"),
