@@ -29,7 +29,7 @@ from worker.measure.rounds.ending import Ending  # noqa: E402
 from worker.measure.rounds.retaking import timed  # noqa: E402
 from worker.measure.samples import Samples  # noqa: E402
 from worker.metrics.device import Reading  # noqa: E402
-from worker.metrics.host import HostReading  # noqa: E402
+from worker.metrics.host import Disturbance, HostReading  # noqa: E402
 from worker.results.statistics import speedup  # noqa: E402
 from worker.search.configuration import BASELINE, Configuration  # noqa: E402
 
@@ -81,7 +81,7 @@ class Machine:
             if self.left <= 0:
                 self.loaded = not self.loaded
                 self.left = self._turn()
-        disturbance = "waited for a core" if lost > 0.01 * seconds else None
+        disturbance = Disturbance("waited for a core") if lost > 0.01 * seconds else None
         return Batch(None, seconds, Reading(), HostReading(disturbance=disturbance), None)
 
     def _turn(self) -> float:

@@ -87,7 +87,7 @@ def stretches(context: EvaluationContext, block: Sequence[Samples]) -> None:
                     "idle_watts": found.idle_watts,
                     "calls": found.calls,
                     "seconds": found.seconds / found.calls,
-                    "disturbed": calls.disturbance(most_on_host=0.1),
+                    "disturbed": str(calls.disturbance(most_on_host=0.1) or "no"),
                 }
             say(way="one stretch", configuration=samples.configuration.label, **line)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
 from worker.metrics import fid
-from worker.metrics.host import kind_of
 from worker.results import disturbances, statistics
 from worker.results.row import (
     MEASURED,
@@ -69,8 +68,8 @@ def make_measurement(
 
 def _disturbed(samples: Samples) -> dict[str, Disturbed]:
     """Return how many batches were disturbed, by the kind of disturbance."""
-    kept = Counter(kind_of(why) for why in samples.disturbances if why is not None)
-    retaken = Counter(map(kind_of, samples.retaken))
+    kept = Counter(why.kind for why in samples.disturbances if why is not None)
+    retaken = Counter(why.kind for why in samples.retaken)
     return {
         kind: Disturbed(retaken=retaken[kind], kept=kept[kind]) for kind in sorted(kept | retaken)
     }

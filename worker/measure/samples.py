@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from worker.metrics.contrast import Contrast
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
-from worker.metrics.host import HostReading
+from worker.metrics.host import Disturbance, HostReading
 from worker.results.disturbances import undisturbed
 from worker.search.configuration import Configuration
 from worker.types import Tensor
@@ -35,9 +35,9 @@ class Samples:
     """What was read from the device during each timed batch."""
     hosts: list[HostReading] = field(default_factory=list)
     """What the host did to each timed batch."""
-    disturbances: list[str | None] = field(default_factory=list)
+    disturbances: list[Disturbance | None] = field(default_factory=list)
     """What disturbed each timed batch at its last try, if anything did."""
-    retaken: list[str] = field(default_factory=list)
+    retaken: list[Disturbance] = field(default_factory=list)
     """What disturbed each batch that was timed again."""
     peak_memory: int | None = None
     """Bytes of device memory at most, warm-ups apart; None on a CPU."""

@@ -13,6 +13,7 @@ import os
 import time
 from dataclasses import dataclass
 
+from worker.metrics.host import Disturbance
 from worker.types import Opaque
 
 
@@ -36,8 +37,8 @@ class Reading:
     """Percent of the last sampling period in which a kernel ran."""
     clock: float | None = None
     """MHz of the multiprocessors at the end."""
-    disturbance: str | None = None
-    """Why the stretch does not count: a kind, and in brackets whose or how much."""
+    disturbance: Disturbance | None = None
+    """Why the stretch does not count, and whose fault it is."""
 
 
 class Meter:
@@ -120,19 +121,21 @@ class Meter:
         listed, own = self._processes(), frozenset({os.getpid()})
         return own if own <= listed else own | (listed - self._there_before)
 
-    def _foreign(self) -> str | None:
+    def _foreign(self) -> Disturbance | None:
         foreign = self._processes() - self._ours
         if self._ours == {os.getpid()}:
             # it may have come and gone; only where NVML's ids are those that are seen from here
             used = self._ask("nvmlDeviceGetProcessUtilization", self._started_at) or ()
             seen = {sample.pid for sample in used if sample.timeStamp and sample.smUtil}
             foreign |= seen - self._ours
-        return f"another process used the GPU (pid {min(foreign)})" if foreign else None
+        if not foreign:
+            return None
+        return Disturbance("another process used the GPU", f"pid {min(foreign)}")
 
-    def _slowed(self) -> str | None:
+    def _slowed(self) -> Disturbance | None:
         hot = self._hot()
         if hot is not None and self._hot_before is not None and hot > self._hot_before:
-            return "the GPU was too hot"
+            return Disturbance("the GPU was too hot")
         reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons")
         if not reasons:
             return None
@@ -143,7 +146,8 @@ class Meter:
             ("too hot", pynvml.nvmlClocksThrottleReasonSwThermalSlowdown),
             ("braked by its power supply", pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown),
         )
-        return next((f"the GPU was {why}" for why, bit in slowed if reasons & bit), None)
+        kinds = (Disturbance(f"the GPU was {why}") for why, bit in slowed if reasons & bit)
+        return next(kinds, None)
 
 
 def _open(device: str) -> Opaque:

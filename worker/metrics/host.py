@@ -47,6 +47,17 @@ _TOLERATED_SLOWNESS = 1.2
 _PROBES = 200
 
 
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Why a stretch does not count: a kind, by which they are counted, and what is known of this one."""
+
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.detail})" if self.detail else self.kind
+
+
 @dataclass(frozen=True)
 class Counted:
     """What the kernel has counted until now; None, or no entry, where it does not tell."""
@@ -85,8 +96,8 @@ class HostReading:
     """How many times as long as usual the core took for the same work, at the slower end."""
     involuntary_switches: int | None = None
     """How often a core was taken away from the calling thread."""
-    disturbance: str | None = None
-    """Why the stretch does not count: a kind, and in brackets how much."""
+    disturbance: Disturbance | None = None
+    """Why the stretch does not count, and for how much of it."""
 
 
 class HostMeter:
@@ -186,7 +197,7 @@ def judge(before: Counted, after: Counted, seconds: float, computes: bool) -> Ho
     disturbance = None
     if sum(lost.values()) > max(_TOLERATED_SECONDS, _TOLERATED_SHARE * seconds):
         kind = max(lost, key=lambda kind: lost[kind])
-        disturbance = f"{kind} ({_amount(lost[kind], seconds)})"
+        disturbance = Disturbance(kind, _amount(lost[kind], seconds))
     return HostReading(
         cpu_seconds=after.all_ran - before.all_ran,
         host_share=ran / seconds if seconds > 0 else None,
@@ -236,11 +247,6 @@ def _grown(before: float | None, after: float | None) -> float:
 def _amount(lost: float, seconds: float) -> str:
     share = f", {lost / seconds:.0%} of the call" if seconds > 0 else ""
     return f"{lost:.3f} s{share}"
-
-
-def kind_of(disturbance: str) -> str:
-    """Return what kind of disturbance this is: equal for all of the kind, whatever their amount."""
-    return disturbance.partition(" (")[0]
 
 
 def _sum_known(values: Iterable[float | None]) -> float | None:

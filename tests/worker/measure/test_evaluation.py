@@ -15,7 +15,9 @@ from tests.helpers.tiny_task import (
 from worker.errors import ConfigurationError
 from worker.measure import session
 from worker.metrics.device import Meter, Reading
-from worker.metrics.host import HostMeter, HostReading
+from worker.metrics.host import Disturbance, HostMeter, HostReading
+
+FOREIGN = Reading(disturbance=Disturbance("another process used the GPU"))
 
 
 class Overflowing(TooLarge):
@@ -67,14 +69,14 @@ class DisturbedOnce(Meter):
 
     def stop(self):
         self.stretches += 1
-        return Reading(disturbance="another process used the GPU" if self.stretches == 3 else None)
+        return FOREIGN if self.stretches == 3 else Reading()
 
 
 class DisturbedAlways(Meter):
     """A meter that sees another process all the time."""
 
     def stop(self):
-        return Reading(disturbance="another process used the GPU")
+        return FOREIGN
 
 
 def test_a_disturbance_that_stays_is_waited_for_once(tmp_path, monkeypatch):
@@ -119,7 +121,7 @@ def test_settings_change_no_image_and_suit_every_accelerator(tmp_path, settings)
 
 
 def test_a_batch_that_waited_for_a_core_is_timed_again(tmp_path, monkeypatch):
-    waited = HostReading(wait_share=0.1, disturbance="waited for a core (0.1 s)")
+    waited = HostReading(wait_share=0.1, disturbance=Disturbance("waited for a core", "0.1 s"))
     calls = iter([*[HostReading(wait_share=0.0)] * 3, waited])
     monkeypatch.setattr(HostMeter, "stop", lambda *_: next(calls, HostReading(wait_share=0.0)))
     small = {"configurations": [], "timing": {"repeats": 2, "warmup": 1}, "controls": NO_CONTROLS}

@@ -22,7 +22,7 @@ from tests.helpers.tiny_task import (
 )
 from worker.measure.kept import count_kept
 from worker.measure.rounds import call, ending
-from worker.metrics.host import HostMeter, HostReading
+from worker.metrics.host import Disturbance, HostMeter, HostReading
 from worker.results.row import Row
 from worker.results.statistics import speedup
 
@@ -149,7 +149,9 @@ def test_what_had_its_time_is_not_measured_again_unless_more_is_asked(
 def test_a_precision_of_disturbed_rounds_is_none(
     tmp_path: Path, task: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waited = HostReading(wait_share=0.5, disturbance="waited for a core (0.5 s, 50% of the call)")
+    waited = HostReading(
+        wait_share=0.5, disturbance=Disturbance("waited for a core", "0.5 s, 50% of the call")
+    )
     monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: waited)
     said = task(precision="90%", at_most="1s")
     assert any("fewer than 10 undisturbed rounds, asked ±90%" in line for line in said)

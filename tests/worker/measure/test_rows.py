@@ -6,7 +6,7 @@ from worker.measure import rows
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
 from worker.metrics.energy import Energy
-from worker.metrics.host import HostReading
+from worker.metrics.host import Disturbance, HostReading
 from worker.search.configuration import BASELINE, Configuration
 
 
@@ -63,12 +63,15 @@ def test_a_row_says_what_disturbed_its_batches():
         seconds=[1.0] * 4,
         hosts=[HostReading(cpu_seconds=0.9, host_share=0.5, wait_share=0.1)] * 4,
         disturbances=[
-            "waited for a core (0.1 s)",
+            Disturbance("waited for a core", "0.1 s"),
             None,
-            "waited for a core (0.2 s)",
-            "the GPU was too hot",
+            Disturbance("waited for a core", "0.2 s"),
+            Disturbance("the GPU was too hot"),
         ],
-        retaken=["waited for a core (0.3 s)", "another process used the GPU (pid 3)"],
+        retaken=[
+            Disturbance("waited for a core", "0.3 s"),
+            Disturbance("another process used the GPU", "pid 3"),
+        ],
     )
     row = rows.make_measurement(samples, samples, batch_size=1)
     assert row.as_json()["disturbed"] == {
@@ -96,8 +99,8 @@ def test_a_speedup_is_of_undisturbed_rounds_where_there_are_enough(undisturbed, 
         Samples(BASELINE, seconds=[1.0] * disturbed + [fast] * undisturbed) for fast in (1.0, 0.5)
     )
     # of either arm: a pair is as good as the worse of its two calls
-    base.disturbances = ["waited for a core"] * 4 + [None] * (16 + undisturbed)
-    other.disturbances = [None] * 4 + ["waited for a core"] * 16 + [None] * undisturbed
+    base.disturbances = [Disturbance("waited for a core")] * 4 + [None] * (16 + undisturbed)
+    other.disturbances = [None] * 4 + [Disturbance("waited for a core")] * 16 + [None] * undisturbed
     row = rows.make_measurement(other, base, batch_size=1)
     assert row.value_of("speedup") == speedup
     assert row.value_of("speedup_pairs") == (6 if undisturbed == 6 else 25)

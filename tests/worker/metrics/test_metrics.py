@@ -21,6 +21,7 @@ from worker.measure.task import run
 from worker.metrics import fid
 from worker.metrics.clip import ClipScorer, scores
 from worker.metrics.device import Meter, Reading
+from worker.metrics.host import Disturbance
 from worker.metrics.lpips import Lpips
 from worker.metrics.similarity import psnr, ssim
 from worker.models.catalogue import find_pipe, find_sched
@@ -216,7 +217,7 @@ def metered(tmp_path, nvml_library):
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        return eval(done.stdout, {"Reading": Reading})
+        return eval(done.stdout, {"Reading": Reading, "Disturbance": Disturbance})
 
     return run
 
@@ -235,15 +236,31 @@ def test_a_meter_reads_its_own_gpu(metered):
 @pytest.mark.parametrize(
     ("before", "during", "why"),
     [
-        ("", "fake_nvml.set(1, processes={1: 2**20})", "another process used the GPU (pid 1)"),
-        ("fake_nvml.set(1, processes={1: 2**20})", "", "another process used the GPU (pid 1)"),
+        (
+            "",
+            "fake_nvml.set(1, processes={1: 2**20})",
+            Disturbance("another process used the GPU", "pid 1"),
+        ),
+        (
+            "fake_nvml.set(1, processes={1: 2**20})",
+            "",
+            Disturbance("another process used the GPU", "pid 1"),
+        ),
         ("fake_nvml.set(0, processes={1: 2**20})", "", None),
-        ("", "fake_nvml.set(1, used=(1, 40))", "another process used the GPU (pid 1)"),
+        (
+            "",
+            "fake_nvml.set(1, used=(1, 40))",
+            Disturbance("another process used the GPU", "pid 1"),
+        ),
         ("", "fake_nvml.set(1, used=(os.getpid(), 99))", None),
-        ("", "fake_nvml.set(1, violation=5000)", "the GPU was too hot"),
+        ("", "fake_nvml.set(1, violation=5000)", Disturbance("the GPU was too hot")),
         ("fake_nvml.set(1, violation=5000)", "", None),
-        ("", "fake_nvml.set(1, throttle=0x20)", "the GPU was too hot"),
-        ("", "fake_nvml.set(1, throttle=0x80)", "the GPU was braked by its power supply"),
+        ("", "fake_nvml.set(1, throttle=0x20)", Disturbance("the GPU was too hot")),
+        (
+            "",
+            "fake_nvml.set(1, throttle=0x80)",
+            Disturbance("the GPU was braked by its power supply"),
+        ),
         ("", "fake_nvml.set(1, throttle=0x4)", None),  # at its power limit
         ("", "fake_nvml.set(1, fails={'nvmlDevice': 999})", None),
     ],
@@ -267,7 +284,7 @@ def test_in_a_container_the_process_that_came_with_us_is_us(metered):
         meter.start()
         fake_nvml.set(1, processes={2: 2**30, 3: 2**20})
     """)
-    assert read.disturbance == "another process used the GPU (pid 3)"
+    assert read.disturbance == Disturbance("another process used the GPU", "pid 3")
 
 
 def test_a_cpu_has_no_meter():

@@ -14,7 +14,7 @@ from worker.measure.context import EvaluationContext
 from worker.measure.rounds import worthless
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
-from worker.metrics.host import HostReading
+from worker.metrics.host import Disturbance, HostReading
 from worker.results.row import NON_FINITE, OUT_OF_MEMORY
 from worker.search.configuration import Configuration
 from worker.types import Tensor
@@ -40,7 +40,7 @@ class Batch:
     """Bytes; None on a CPU."""
 
     @property
-    def disturbance(self) -> str | None:
+    def disturbance(self) -> Disturbance | None:
         """Why its time does not count."""
         return self.reading.disturbance or self.host.disturbance
 

@@ -7,6 +7,7 @@ from statistics import median
 
 from worker.measure.rounds.call import Batch
 from worker.measure.samples import Samples
+from worker.metrics.host import Disturbance
 
 # how often what is disturbed is measured, before a batch's time is kept and another figure given up
 ATTEMPTS = 3
@@ -43,7 +44,7 @@ def timed(samples: Samples, make: Callable[[], Batch | None]) -> Batch | None:
     return batch
 
 
-def _disturbance(batch: Batch, samples: Samples) -> str | None:
+def _disturbance(batch: Batch, samples: Samples) -> Disturbance | None:
     """Return why a batch's time does not count.
 
     Nothing counts for how long a worker on a GPU was stopped by a signal, or a virtual machine was
@@ -53,4 +54,6 @@ def _disturbance(batch: Batch, samples: Samples) -> str | None:
     if batch.disturbance is not None or len(samples.seconds) < _FEWEST_TO_COMPARE:
         return batch.disturbance
     times = batch.seconds / median(samples.seconds)
-    return f"took far longer than usual ({times:.0f} times)" if times > _FAR_LONGER else None
+    if times <= _FAR_LONGER:
+        return None
+    return Disturbance("took far longer than usual", f"{times:.0f} times")

@@ -12,6 +12,7 @@ from worker.measure.rounds.call import Batch, generate
 from worker.measure.rounds.retaking import ATTEMPTS
 from worker.measure.samples import Samples
 from worker.metrics import device_time, energy
+from worker.metrics.host import Disturbance
 from worker.search.configuration import Configuration
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ def _undisturbed(
         disturbance = calls.disturbance(most_on_host)
         if disturbance is None:
             return figure
-    raise UnknownFigureError(disturbance)
+    raise UnknownFigureError(str(disturbance))
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class FurtherCalls:
         self.made.append(replace(batch, images=None))
         return batch.seconds
 
-    def disturbance(self, most_on_host: float) -> str | None:
+    def disturbance(self, most_on_host: float) -> Disturbance | None:
         """Return what disturbed the calls on the device, or on the host for longer than may be."""
         # a figure may be waited for beyond the last call, and somebody may have come then
         readings = [*(call.reading for call in self.made), self.context.meter.stop()]

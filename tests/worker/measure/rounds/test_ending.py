@@ -12,6 +12,7 @@ from worker.config.settings import Timing
 from worker.measure.rounds import ending
 from worker.measure.rounds.ending import Ending
 from worker.measure.samples import Samples
+from worker.metrics.host import Disturbance
 from worker.search.configuration import BASELINE, Configuration
 
 ARMS = [BASELINE, Configuration.other_seeds(), Configuration.fewer_steps(2)]
@@ -116,7 +117,7 @@ def test_disturbed_rounds_make_nothing_known() -> None:
     for rounds in range(1, 10_000):
         for samples in block:
             samples.seconds.append(1.0)
-            samples.disturbances.append("waited for a core" if rounds <= 28 else None)
+            samples.disturbances.append(Disturbance("waited for a core") if rounds <= 28 else None)
         if end.after(rounds, block)[0]:
             break
     assert rounds == 44, "the first look at ten undisturbed rounds; that at 35 has seven"

@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.tiny_task import NO_CONTROLS, TooLarge, measure, read, replace_accelerator, value
 from worker.measure import session
 from worker.metrics.device import Meter, Reading
+from worker.metrics.host import Disturbance
 
 ONE = {"configurations": [{"deepcache": {"cache_interval": 2}}], "controls": NO_CONTROLS}
 FOUR = {
@@ -21,6 +22,8 @@ FOUR = {
     "controls": {"fewer_steps": [2], "guidance_off": [], "null_arm": True},
     "timing": {"repeats": 8, "warmup": 0},
 }
+
+FOREIGN = Reading(disturbance=Disturbance("another process used the GPU"))
 
 
 def test_a_row_keeps_the_order_of_every_call(tmp_path: Path) -> None:
@@ -45,7 +48,7 @@ class DisturbedOnce(Meter):
 
     def stop(self) -> Reading:
         self.stretches += 1
-        return Reading(disturbance="another process used the GPU" if self.stretches == 7 else None)
+        return FOREIGN if self.stretches == 7 else Reading()
 
 
 def test_a_call_that_was_timed_again_stands_twice(

@@ -10,10 +10,10 @@ from worker.measure.rounds import retaking
 from worker.measure.rounds.call import Batch
 from worker.measure.samples import Samples
 from worker.metrics.device import Reading
-from worker.metrics.host import HostReading
+from worker.metrics.host import Disturbance, HostReading
 from worker.search.configuration import BASELINE
 
-WAITED = "waited for a core (0.100 s, 10% of the call)"
+WAITED = Disturbance("waited for a core", "0.100 s, 10% of the call")
 
 
 def batches(tries: Sequence[tuple[float, str | None]]) -> tuple[Samples, int]:
@@ -37,7 +37,7 @@ def test_a_batch_that_took_far_longer_is_timed_again(monkeypatch: pytest.MonkeyP
     samples, left = batches([(took, None) for took in seconds])
     # of the first ones nobody knows which is right
     assert samples.seconds == [1.0, 9.0, 1.2, 1.1, 2.9, 1.3]
-    assert samples.retaken == ["took far longer than usual (10 times)"]
+    assert samples.retaken == [Disturbance("took far longer than usual", "10 times")]
     assert samples.disturbances == [None] * 6
     assert left == 0
 

@@ -13,7 +13,7 @@ from worker.measure.rounds import untimed
 from worker.measure.rounds.call import Batch
 from worker.metrics import device_time, energy
 from worker.metrics.device import Meter, Reading
-from worker.metrics.host import HostMeter, HostReading
+from worker.metrics.host import Disturbance, HostMeter, HostReading
 from worker.results.device_time import FIGURES as OF_DEVICE_TIME
 
 FIGURES = ["energy_per_image", "mean_power", "idle_power"]
@@ -36,7 +36,9 @@ class CountingMeter(Meter):
     def stop(self):
         self.stops += 1
         another = self.stops in self.disturbed
-        return Reading(disturbance="another process used the GPU (pid 1)" if another else None)
+        return Reading(
+            disturbance=Disturbance("another process used the GPU", "pid 1") if another else None
+        )
 
 
 @pytest.fixture
@@ -86,13 +88,13 @@ def test_energy_that_stays_disturbed_is_absent(measured):
         assert row["absent"][name] == "another process used the GPU (pid 1)"
 
 
-WAITED = HostReading(disturbance="waited for a core (30%)")
-FOREIGN = Reading(disturbance="another process used the GPU (pid 1)")
+WAITED = HostReading(disturbance=Disturbance("waited for a core", "30%"))
+FOREIGN = Reading(disturbance=Disturbance("another process used the GPU", "pid 1"))
 
 
 def test_energy_under_load_on_the_host_is_absent(measured, monkeypatch):
     monkeypatch.setattr(HostMeter, "stop", lambda _self, _seconds: WAITED)
-    assert measured(CountingMeter)["absent"]["energy_per_image"] == WAITED.disturbance
+    assert measured(CountingMeter)["absent"]["energy_per_image"] == str(WAITED.disturbance)
 
 
 @pytest.mark.parametrize(
