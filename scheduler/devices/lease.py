@@ -1,4 +1,4 @@
-"""The exclusive right to a device, between all dispatchers of a machine, whoever runs them.
+"""The right to a device, or to a part of one, between all dispatchers of a machine, whoever runs them.
 
 NVML shows an attempt's memory only seconds after its start. Until then nothing but a lease keeps
 two dispatchers from choosing the same GPU.
@@ -9,6 +9,18 @@ that inherits the descriptor holds the lease too, after the death of its parent 
 are never removed: who removes a locked file lets two hold "the same" lease. What empties /tmp may do
 so, and the folder's owner; so a dispatcher takes the leases of the devices in its use anew, within a
 second, where it finds that it can (`DevicePool`).
+
+Attempts that share a device have a lease each on a part of it: a shared lock on the device's file, and an
+exclusive one on a file of the part's number (``DEVICE.part-0``, …). So
+
+* who wants a device alone is refused while anybody shares it, and who wants a part while somebody has it
+  alone. Versions that know the exclusive lock only are refused, and refuse, in the same way;
+* dispatchers that share, of one user or several, get parts beside each other's, but none a part of a higher
+  number than it allows altogether;
+* of two that want the same at the same moment, the kernel lets one have it. The device's file comes first, so
+  nobody holds a part and waits for the rest;
+* where files were removed, a part may be held twice, under an old file and a new one. That costs the count,
+  not the exclusion: the device's own file decides who is alone, and is taken anew as above.
 
 Others may put anything there. So links are not followed, only a regular file with a single name is
 locked, a file's content is shown and never acted upon, and what we cannot open is somebody's. A
@@ -68,11 +80,11 @@ def check_folder(folder: Path) -> str | None:
 
 
 class Lease:
-    """A device that is ours until `release`, and its heirs' until they are gone."""
+    """A device, or a part of one, that is ours until `release`, and its heirs' until they are gone."""
 
-    def __init__(self, device_id: str, descriptor: int) -> None:
+    def __init__(self, device_id: str, *descriptors: int) -> None:
         self.device_id = device_id
-        self._descriptor: int | None = descriptor
+        self._descriptors = descriptors
 
     @classmethod
     def acquire(cls, folder: Path, device_id: str) -> Lease:
@@ -83,33 +95,99 @@ class Lease:
                 its file cannot be locked. It may be free at the next try.
             LeaseFolderError: the folder is missing and cannot be made, or others could meddle.
         """
-        name = re.sub(r"[^A-Za-z0-9.-]", "_", device_id)
         directory = _open_folder(folder)
         try:
-            for _ in range(100):
-                descriptor = _open_file(directory, folder / name)
-                if descriptor is not None and _lock(directory, folder / name, descriptor):
-                    return cls(device_id, descriptor)
-            raise LeaseHeld(f"{folder / name} is being replaced all the time")
+            return cls(device_id, _take(directory, folder / _file_name(device_id), fcntl.LOCK_EX))
         finally:
             os.close(directory)
 
-    def fileno(self) -> int:
-        """Return the descriptor that holds the lease, for a child process to inherit.
+    @classmethod
+    def acquire_part(cls, folder: Path, device_id: str, parts: int) -> Lease:
+        """Take the lease of a part of a device, without waiting.
+
+        Args:
+            folder: where leases are kept.
+            device_id: the device.
+            parts: how many may be taken of it altogether.
+
+        Raises:
+            LeaseHeld: somebody has the device alone, or all parts are taken; else as in `acquire`.
+            LeaseFolderError: as in `acquire`.
+        """
+        path = folder / _file_name(device_id)
+        directory = _open_folder(folder)
+        try:
+            whole = _take(directory, path, fcntl.LOCK_SH)
+            try:
+                return cls(device_id, whole, _take_part(directory, path, parts))
+            except BaseException:
+                os.close(whole)
+                raise
+        finally:
+            os.close(directory)
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What holds the lease, for a child process to inherit.
 
         Raises:
             ValueError: the lease was released.
         """
-        if self._descriptor is None:
+        if not self._descriptors:
             raise ValueError(f"the lease of {self.device_id} was released")
-        return self._descriptor
+        return self._descriptors
+
+    def let_share(self) -> None:
+        """Hold the whole device no more than attempts that share it do.
+
+        Raises:
+            LeaseHeld: somebody took it alone in between: the kernel gives up one lock before the other.
+        """
+        try:
+            fcntl.flock(self.descriptors[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LeaseHeld(_holder(self.descriptors[0])) from None
 
     def release(self) -> None:
-        """Give up our hold; a process that inherited the descriptor keeps its own."""
-        if self._descriptor is not None:
+        """Give up our hold; a process that inherited the descriptors keeps its own."""
+        for descriptor in self._descriptors:
             # Closed, not unlocked: unlocking would take it from those that inherited it, too.
-            os.close(self._descriptor)
-            self._descriptor = None
+            os.close(descriptor)
+        self._descriptors = ()
+
+
+def _file_name(device_id: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]", "_", device_id)
+
+
+def _take(directory: int, path: Path, how: int) -> int:
+    """Return a descriptor that holds the lock of a file, made if it is missing.
+
+    Raises:
+        LeaseHeld: it cannot be locked now.
+        LeaseFolderError: it cannot be made.
+    """
+    for _ in range(100):
+        descriptor = _open_file(directory, path)
+        if descriptor is not None and _lock(directory, path, descriptor, how):
+            return descriptor
+    raise LeaseHeld(f"{path} is being replaced all the time")
+
+
+def _take_part(directory: int, device: Path, parts: int) -> int:
+    """Return a descriptor that holds the lock of a part's file: of the first that is free.
+
+    Raises:
+        LeaseHeld: none is.
+        LeaseFolderError: a file cannot be made.
+    """
+    held: LeaseHeld | None = None
+    for number in range(parts):
+        try:
+            return _take(directory, device.with_name(f"{device.name}.part-{number}"), fcntl.LOCK_EX)
+        except LeaseHeld as why:
+            held = why
+    raise LeaseHeld(f"all {parts} part(s) of it are taken, the last one {held}")
 
 
 def _open_folder(folder: Path) -> int:
@@ -170,7 +248,7 @@ def _open_existing(directory: int, path: Path) -> int:
         raise LeaseHeld(_unlockable(directory, path, error.strerror)) from error
 
 
-def _lock(directory: int, path: Path, descriptor: int) -> bool:
+def _lock(directory: int, path: Path, descriptor: int, how: int) -> bool:
     """Lock the file; False, with the descriptor closed, if its name is another file's by now."""
     try:
         status = os.fstat(descriptor)
@@ -179,13 +257,14 @@ def _lock(directory: int, path: Path, descriptor: int) -> bool:
         if status.st_uid == os.geteuid() and status.st_mode & 0o666 != 0o666:
             os.fchmod(descriptor, 0o666)  # ours, and maybe just made: open heeds the umask
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LeaseHeld(_holder(descriptor)) from None
         with suppress(FileNotFoundError):
             named = os.stat(path.name, dir_fd=directory, follow_symlinks=False)
             if os.path.samestat(named, status):
-                _write_note(descriptor)
+                if how == fcntl.LOCK_EX:
+                    _write_note(descriptor)
                 return True
     except BaseException:
         os.close(descriptor)
@@ -206,6 +285,9 @@ def _write_note(descriptor: int) -> None:
 
 def _holder(descriptor: int) -> str:
     """Return who says to have the lease: anybody may have written it."""
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return "leased in parts, by attempts that share it"
     note = None
     with suppress(OSError):
         note = _NOTE.fullmatch(os.pread(descriptor, 64, 0))

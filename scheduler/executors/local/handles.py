@@ -35,7 +35,7 @@ class SupervisorHandle:
             OSError: no process could be started.
         """
         self._answers = b""
-        pass_fds = (lease.fileno(),) if lease else ()
+        pass_fds = lease.descriptors if lease else ()
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(

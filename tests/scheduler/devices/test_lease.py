@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import gc
-import multiprocessing
 import os
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,96 +22,10 @@ from scheduler.devices.lease import (
     default_folder,
 )
 from scheduler.devices.processes import user_name
+from tests.scheduler.devices.conftest import GPU, OTHER_USER, Dispatcher
 
-GPU = "GPU-bf428e1d-f221-55de-a77f-a61755a4d727"
-OTHER_USER = 54321
 ME = user_name(os.geteuid())
-forking = multiprocessing.get_context("fork")
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
-
-
-@pytest.fixture
-def shared() -> Iterator[Path]:
-    """A folder that every user can reach; pytest's own are closed to others."""
-    folder = Path(tempfile.mkdtemp(prefix="leases-"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def folder(shared: Path) -> Path:
-    """The folder of the leases, open to every user."""
-    leases = shared / "leases"
-    leases.mkdir()
-    leases.chmod(0o1777)
-    return leases
-
-
-class Dispatcher:
-    """A process that takes leases when told to."""
-
-    def __init__(self, uid: int | None = None) -> None:
-        self.pipe, end = forking.Pipe()
-        self.process = forking.Process(target=self._serve, args=(end, uid), daemon=True)
-        self.process.start()
-        end.close()
-
-    @staticmethod
-    def _serve(pipe, uid: int | None) -> None:
-        if uid is not None:
-            os.setgroups([])
-            os.setgid(uid)
-            os.setuid(uid)
-        leases: list[Lease] = []
-        while True:
-            try:
-                function, arguments = pipe.recv()
-            except EOFError:
-                return
-            try:
-                result = function(*arguments)
-            except (LeaseHeld, LeaseFolderError, OSError) as error:
-                pipe.send(error)
-                continue
-            if isinstance(result, Lease):
-                leases.append(result)
-                result = None
-            pipe.send(result)
-
-    def do(self, function: Callable[..., object], *arguments: object) -> object:
-        """Let the process call a function; raises what that raised."""
-        self.pipe.send((function, arguments))
-        result = self.pipe.recv()
-        if isinstance(result, Exception):
-            raise result
-        return result
-
-    def acquire(self, folder: Path, device: str = GPU) -> None:
-        self.do(Lease.acquire, folder, device)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.join()
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Dispatcher]]:
-    started: list[Dispatcher] = []
-
-    def start(uid: int | None = None) -> Dispatcher:
-        started.append(Dispatcher(uid))
-        return started[-1]
-
-    yield start
-    for dispatcher in started:
-        dispatcher.kill()
-
-
-@pytest.fixture
-def other(start: Callable[..., Dispatcher]) -> Dispatcher:
-    """A dispatcher of another user where we can be one, else of ours."""
-    return start(OTHER_USER if os.geteuid() == 0 else None)
 
 
 def refusal(folder: Path, device: str = GPU) -> str:
@@ -153,7 +64,7 @@ class TestBetweenProcesses:
         lease.release()
         lease.release()
         with pytest.raises(ValueError, match="was released"):
-            lease.fileno()
+            _ = lease.descriptors
         Lease.acquire(folder, GPU).release()
 
     @pytest.mark.parametrize("end", ["release", "die"])
@@ -165,7 +76,7 @@ class TestBetweenProcesses:
         if end == "release":
             lease = Lease.acquire(folder, GPU)
             heir = subprocess.Popen(
-                ["sh", "-c", "read forever"], stdin=reader, pass_fds=[lease.fileno()]
+                ["sh", "-c", "read forever"], stdin=reader, pass_fds=lease.descriptors
             )
             lease.release()
         else:
@@ -231,7 +142,7 @@ class TestBetweenProcesses:
         monkeypatch.setattr(fcntl, "flock", replace_then_lock)
         before = descriptors()
         lease = Lease.acquire(folder, GPU)
-        assert os.path.samestat(os.fstat(lease.fileno()), (folder / GPU).stat())
+        assert os.path.samestat(os.fstat(lease.descriptors[0]), (folder / GPU).stat())
         lease.release()
         assert descriptors() == before
 
@@ -249,7 +160,7 @@ def reader_path(descriptor: int) -> str:
 def acquire_and_start_heir(folder: Path, waits_for: str) -> None:
     lease = Lease.acquire(folder, GPU)
     with open(waits_for) as stdin:
-        subprocess.Popen(["sh", "-c", "read forever"], stdin=stdin, pass_fds=[lease.fileno()])
+        subprocess.Popen(["sh", "-c", "read forever"], stdin=stdin, pass_fds=lease.descriptors)
 
 
 class TestFolder:
