@@ -79,8 +79,8 @@ class SimulatedSweep:
         verdict = FAILED if start.number == 1 and attempt % FAILS == 0 else COMPLETED
         return [
             ev.AttemptExited(start.task),
-            ev.DeviceIdle(start.device),
-            ev.AttemptJudged(start.task, JudgedAttempt(verdict, start.device, self._now)),
+            ev.DeviceIdle(start.devices[0]),
+            ev.AttemptJudged(start.task, JudgedAttempt(verdict, start.devices, self._now)),
         ]
 
     def handle(self, events: list[ev.Event]) -> None:

@@ -58,8 +58,8 @@ class Brake:
         self._stop_after = stop_after
         self._alike = frozenset(alike)
         self._first: Verdict | None = None
-        # Of tasks that have failed: the device of the last time.
-        self._failed: dict[int, str] = {}
+        # Of tasks that have failed: the devices of the last time.
+        self._failed: dict[int, tuple[str, ...]] = {}
 
     def release(self) -> None:
         """A task was completed, or failed otherwise: the code is not what fails them all."""
@@ -82,8 +82,8 @@ class Brake:
         if likeness(verdict) != likeness(self._first):
             self.release()
             return False
-        self._failed[task] = attempt.device
-        devices = set(self._failed.values())
+        self._failed[task] = attempt.devices
+        devices = {device for used in self._failed.values() for device in used}
         one = len(devices) == 1 and devices.isdisjoint(self._alike)
         if len(self._failed) < self._stop_after or (one and not devices.issuperset(running_on)):
             return False

@@ -155,24 +155,27 @@ class Core:
         if state is DONE:
             self._brake.release()
         if state is RUNNING:
-            assert initial.device is not None
-            self._occupy(task, initial.device, initial.started, initial.halvings)
+            self._occupy(task, initial.devices, initial.started, initial.halvings)
         elif state is JUDGING:
             self._after_failure(task)
 
-    def _occupy(self, task: int, name: str, started: float, halvings: int) -> None:
-        device = self._fleet[name]
-        device.attempts += 1
-        device.idle = False
-        self._running[task] = RunningAttempt(name, started, halvings)
+    def _occupy(self, task: int, names: tuple[str, ...], started: float, halvings: int) -> None:
+        for name in names:
+            device = self._fleet[name]
+            device.attempts += 1
+            device.idle = False
+        self._running[task] = RunningAttempt(names, started, halvings)
         self._watches.begin(task, started)
 
     def _release(self, task: int) -> None:
         running = self._running.pop(task)
         self._waiting.ended(task, self._now - running.started)
-        device = self._fleet[running.device]
-        device.attempts -= 1
-        self._fleet.offer(device, self._now)  # it was seen idle under the attempt already, maybe
+        for name in running.devices:
+            device = self._fleet[name]
+            device.attempts -= 1
+            self._fleet.offer(
+                device, self._now
+            )  # it was seen idle under the attempt already, maybe
         self._look_again = True
 
     def _exited(self, task: int, event: ev.AttemptExited) -> None:
@@ -189,14 +192,16 @@ class Core:
         if attempt.verdict.completed:
             self._waiting.completed(task)
             self._brake.release()
-            self._set_aside(self._fleet.completed_on(attempt.device, task, self._now))
+            for name in attempt.devices:
+                self._set_aside(self._fleet.completed_on(name, task, self._now))
             self._write(task)
             return
         self._history[task] = (*self._history.get(task, ()), attempt)
         self._set_aside(self._fleet.failed_on(attempt, task, self._now))
         if attempt.verdict.kind is Kind.DISK_FULL:
             self._pause(attempt.verdict.cause)
-        if self._brake.failed(task, attempt, {one.device for one in self._running.values()}):
+        at_work = {name for running in self._running.values() for name in running.devices}
+        if self._brake.failed(task, attempt, at_work):
             self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
         self._after_failure(task)
 
@@ -223,7 +228,7 @@ class Core:
         history = self._history[task]
         step = self._policy.next_step(history)
         if isinstance(step, Retry) and step.avoid is None and self._fleet.flees(history[-1]):
-            return replace(step, avoid=history[-1].device)
+            return replace(step, avoid=history[-1].only_device)
         return step
 
     def _queue(self, task: int, retry: Retry) -> None:
@@ -270,7 +275,7 @@ class Core:
     def _device_gone(self, event: ev.DeviceGone) -> None:
         self._withhold(event.device)
         for task, running in self._running.items():
-            if running.device == event.device:
+            if event.device in running.devices:
                 self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
 
     def _set_aside(self, aside: ev.SetAside | None) -> None:
@@ -317,14 +322,15 @@ class Core:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        start = ev.Start(self._tasks.ids[task], len(history) + 1, device.name, halvings)
+        start = ev.Start(self._tasks.ids[task], len(history) + 1, (device.name,), halvings)
         self._tasks.move(task, start, RUNNING, self._now)
-        self._occupy(task, device.name, self._now, halvings)
+        self._occupy(task, start.devices, self._now, halvings)
         self._actions.append(start)
 
     def _start_refused(self, task: int, event: ev.StartRefused) -> None:
         """Put the task back where it was; its device counts as busy until it is seen idle again."""
-        self._withhold(self._running[task].device)
+        for name in self._running[task].devices:
+            self._withhold(name)
         self._release(task)
         self._tasks.move(task, event, WAITING, self._now)
         if task in self._to_fail:

@@ -159,7 +159,8 @@ class Start:
 
     task: str
     number: int
-    device: str
+    # All of them at once, the first ones of their order first.
+    devices: tuple[str, ...]
     halvings: int
 
 

@@ -40,15 +40,20 @@ class JudgedAttempt:
     """One judged attempt, as far as the policy needs it."""
 
     verdict: Verdict
-    device: str
+    devices: tuple[str, ...]
     # Seconds, in the dispatcher's time.
     ended: float
-    # Bytes free on the device when it started; None: not known.
+    # Bytes free on the device with the least of it when it started; None: not known.
     free_memory: int | None = None
     # Another user's process was on the device while it ran.
     foreign: bool = False
     # How often the arguments of on_oom were halved for it.
     halvings: int = 0
+
+    @property
+    def only_device(self) -> str | None:
+        """Its device; None where it had several, of which none can be said to be at fault."""
+        return self.devices[0] if len(self.devices) == 1 else None
 
 
 class RetryCode(str, Enum):
@@ -158,7 +163,7 @@ class Policy:
             RetryReason(code, kind, pause),
             halvings,
             self._memory_needed(history),
-            last.device if is_device_error else None,
+            last.only_device if is_device_error else None,
         )
 
     def _after_oom(self, history: Sequence[JudgedAttempt], halvings: int) -> Retry:

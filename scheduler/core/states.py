@@ -86,6 +86,21 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Need:
+    """What a task needs: how many devices, and what of each."""
+
+    # All of them at once, or none.
+    devices: int = 1
+    # Bytes of a device that is shared; None: not said.
+    memory: int | None = None
+    # No other attempt may be on them: a task that is timed, or of a sweep that does not share.
+    alone: bool = True
+
+
+ONE_ALONE = Need()
+
+
+@dataclass(frozen=True, slots=True)
 class InitialTask:
     """What is known of a task when a dispatcher starts: its past, and its attempt if one still runs."""
 
@@ -93,8 +108,9 @@ class InitialTask:
     # WAITING, RUNNING, DONE or FAILED.
     state: State = State.WAITING
     history: tuple[JudgedAttempt, ...] = ()
+    need: Need = ONE_ALONE
     # Of the running attempt.
-    device: str | None = None
+    devices: tuple[str, ...] = ()
     started: float = 0.0
     halvings: int = 0
 

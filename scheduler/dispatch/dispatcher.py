@@ -276,7 +276,7 @@ class Dispatcher:
     def _start(self, action: ev.Start) -> None:
         if self._detached:
             return
-        task, device = self._tasks[action.task], self._devices[action.device]
+        task, device = self._tasks[action.task], self._devices[action.devices[0]]
         try:
             self._make_way(task)
         except OSError as error:
@@ -403,7 +403,7 @@ class Dispatcher:
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
             self._outcomes.found(attempt.task, done)
-            past = retry.JudgedAttempt(verdict, attempt.device, time.monotonic())
+            past = retry.JudgedAttempt(verdict, (attempt.device,), time.monotonic())
             self._handle(ev.AttemptJudged(attempt.task, past))
         else:
             with contextlib.suppress(FileNotFoundError):
@@ -418,7 +418,7 @@ class Dispatcher:
         device, record = self._attempts.end(task, end)
         if record is None:
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            past = retry.JudgedAttempt(verdict, device, time.monotonic())
+            past = retry.JudgedAttempt(verdict, (device,), time.monotonic())
             self._handle(ev.AttemptJudged(task, past))
             return
         record.least_free = least_free

@@ -309,7 +309,7 @@ def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> Judge
     ended = started.started if record.ended is None else record.ended.ended
     return JudgedAttempt(
         verdict,
-        started.device,
+        (started.device,),
         clock.monotonic(ended),
         free_memory=started.free_memory,
         foreign=record.foreign is not None,

@@ -428,7 +428,7 @@ def _initial_task(task: str, standing: Standing, clock: Clock) -> InitialTask:
                 task,
                 State.RUNNING,
                 standing.history,
-                device=begun.device,
+                devices=(begun.device,),
                 started=clock.started(begun),
                 halvings=begun.halvings,
             )

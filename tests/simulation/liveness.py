@@ -134,9 +134,9 @@ class LivenessProperties:
             stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
             task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), len(self._tasks))
             self._tasks[seed.task] = self._at[task.stage][seed.task] = task
-            if seed.device is not None:
-                self._device(seed.device)
-                task.run(seed.device, seed.started)
+            if seed.devices:
+                self._device(seed.devices[0])
+                task.run(seed.devices[0], seed.started)
             elif task.stage is Stage.WAITING and seed.history:
                 task.due = self._due(task.history)
                 self._move(task, Stage.JUDGED)
@@ -218,7 +218,7 @@ class LivenessProperties:
         self._move(task, Stage.JUDGED)
         task.history.append(attempt)
         task.due = self._due(task.history)
-        kind, device = attempt.verdict.kind, self._device(attempt.device)
+        kind, device = attempt.verdict.kind, self._device(attempt.devices[0])
         self._brake(task, attempt)
         if kind is Kind.COMPLETED:
             device.failures.clear()
@@ -247,7 +247,7 @@ class LivenessProperties:
         if any(like != other for other, _ in self._alike_so_far.values()):
             self._alike_so_far = None
             return
-        self._alike_so_far[task.id] = (like, attempt.device)
+        self._alike_so_far[task.id] = (like, attempt.devices[0])
         most = self._retries.stop_after
         devices = {device for _, device in self._alike_so_far.values()}
         at_work = {other.device for other in self._at[Stage.RUNNING].values()}
@@ -271,7 +271,7 @@ class LivenessProperties:
         return len(own) >= 2 or (evidence >= 6 and completed_elsewhere)
 
     def _flees(self, last: JudgedAttempt) -> bool:
-        device = self._device(last.device)
+        device = self._device(last.devices[0])
         blames = last.verdict.kind in _BLAMES_THE_DEVICE
         return blames and not device.must_go and len(self._blamed_for(device)) >= 2
 
@@ -287,9 +287,9 @@ class LivenessProperties:
             match action:
                 case ev.Start():
                     self._check_start(action, now)
-                    self._devices[action.device].idle = False
+                    self._devices[action.devices[0]].idle = False
                     task = self._tasks[action.task]
-                    task.run(action.device, now)
+                    task.run(action.devices[0], now)
                     self._move(task, Stage.RUNNING)
                 case ev.Stop():
                     task = self._tasks[action.task]
@@ -336,7 +336,7 @@ class LivenessProperties:
             self._check_wake(now, wake)
 
     def _check_start(self, start: ev.Start, now: float) -> None:
-        task, device = self._tasks[start.task], self._devices[start.device]
+        task, device = self._tasks[start.task], self._devices[start.devices[0]]
         past = task.history
         kinds = {attempt.verdict.kind for attempt in past}
         demand("no start while paused", not self._paused, start)
@@ -483,7 +483,7 @@ class LivenessProperties:
             return False
         last, needed = task.history[-1], self._memory_needed(task.history)
         flees = task.flees and len(self._blamed_for(device)) >= 2
-        if last.device != device.name or not (last.verdict.kind is Kind.DEVICE_ERROR or flees):
+        if last.devices[0] != device.name or not (last.verdict.kind is Kind.DEVICE_ERROR or flees):
             return False
         return any(
             (other.within_reach or self._in_use(other))

@@ -39,12 +39,12 @@ class SafetyProperties:
         demand("what is to fail is not tried again", task not in world.told_to_fail, start)
         held = world.wishes.paused is not None and world.wishes.paused is shell.wishes.paused
         demand("a pause outlives its dispatcher", not held, start)
-        drained = start.device in world.wishes.drained & shell.wishes.drained
+        drained = start.devices[0] in world.wishes.drained & shell.wishes.drained
         demand("a drain outlives its dispatcher", not drained, start)
         demand("one attempt at a time", task not in shell.attempts, start)
         demand("an attempt is judged before the next", task not in shell.unjudged, start)
-        view = shell.views[start.device]
-        free = view.supervisor is None and start.device not in shell.occupied.values()
+        view = shell.views[start.devices[0]]
+        free = view.supervisor is None and start.devices[0] not in shell.occupied.values()
         demand("a device is given once", free, start, shell.occupied)
         demand("a device is idle when it is given", view.idle, start)
 

@@ -57,7 +57,7 @@ class Shell:
         open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
-        self.occupied = {seed.task: seed.device for seed in seeds if seed.device is not None}
+        self.occupied = {seed.task: seed.devices[0] for seed in seeds if seed.devices}
         alike = frozenset(world.gpus if world.slots else ())
         # Which tasks come first is another matter than what becomes of them; half of the worlds change it.
         values = {seed.task: (n % 2, n % 3) for n, seed in enumerate(seeds) if len(seeds) % 2}
@@ -100,7 +100,14 @@ class Shell:
             return InitialTask(task, State.WAITING, history)
         same_boot = last.boot == self.world.boot
         started = last.started if same_boot else self._monotonic(last.started_at)
-        return InitialTask(task, State.RUNNING, history, last.device, started, last.halvings)
+        return InitialTask(
+            task,
+            State.RUNNING,
+            history,
+            devices=(last.device,),
+            started=started,
+            halvings=last.halvings,
+        )
 
     def _monotonic(self, at: float) -> float:
         """Return the core's time of a time of day, as clock.py does."""
@@ -112,7 +119,7 @@ class Shell:
         ended = record.started_at if record.ended is None else record.ended
         return JudgedAttempt(
             verdict,
-            record.device,
+            (record.device,),
             self._monotonic(ended),
             free_memory=record.free_memory,
             foreign=record.foreign,
@@ -189,8 +196,8 @@ class Shell:
         match action:
             case ev.Start():
                 promises.check_start(self, action)
-                self.occupied[action.task] = action.device
-                self.views[action.device].idle = False
+                self.occupied[action.task] = action.devices[0]
+                self.views[action.devices[0]].idle = False
                 self._start(action)
             case ev.Stop():
                 promises.check_stop(self, action)
@@ -228,7 +235,7 @@ class Shell:
     # --- attempts ------------------------------------------------------------------------------
 
     def _start(self, action: ev.Start) -> None:
-        world, gpu = self.world, self.world.gpus[action.device]
+        world, gpu = self.world, self.world.gpus[action.devices[0]]
         if not world.slots and (gpu.leased_away or gpu.holders):
             self.views[gpu.name].refused = True
             self.handle(ev.StartRefused(action.task))
@@ -320,7 +327,7 @@ class Shell:
         if not file.records or file.records[-1].verdict is not None:
             self.unjudged.discard(task)
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            self.handle(ev.AttemptJudged(task, JudgedAttempt(verdict, device, self.world.now)))
+            self.handle(ev.AttemptJudged(task, JudgedAttempt(verdict, (device,), self.world.now)))
             return
         self.handle(ev.AttemptExited(task))
         self._judge(task, foreign=False)
@@ -419,7 +426,7 @@ class Shell:
             ev.AttemptJudged(
                 task,
                 JudgedAttempt(
-                    verdict, past.device, past.ended, past.free_memory, foreign, past.halvings
+                    verdict, past.devices, past.ended, past.free_memory, foreign, past.halvings
                 ),
             )
         )

@@ -19,14 +19,14 @@ SEEDS = 300
 
 
 class ForgetsToMarkADeviceBusy(Core):
-    def _occupy(self, task, name, started, halvings):
-        super()._occupy(task, name, started, halvings)
-        device = self._fleet[name]
+    def _occupy(self, task, names, started, halvings):
+        super()._occupy(task, names, started, halvings)
+        device = self._fleet[names[0]]
         device.attempts, device.idle = 0, True
         self._fleet.offer(device, self._now)
 
     def _release(self, task):
-        self._fleet[self._running[task].device].attempts = 1
+        self._fleet[self._running[task].devices[0]].attempts = 1
         super()._release(task)
 
 
@@ -97,7 +97,7 @@ class NeverAsksAgainForAFailedWrite(Core):
 
 class StartsAgainOnARefusedDevice(Core):
     def _start_refused(self, task, event):
-        device = self._fleet[self._running[task].device]
+        device = self._fleet[self._running[task].devices[0]]
         super()._start_refused(task, event)
         device.idle = True
         self._fleet.offer(device, self._now)
@@ -133,7 +133,7 @@ class DrainsAndStartsOn(Core):
 class TrustsADeviceSetAside(Core):
     def _judged(self, task, event):
         super()._judged(task, event)
-        self._fleet[event.attempt.device].aside_until = 0.0
+        self._fleet[event.attempt.devices[0]].aside_until = 0.0
 
 
 class ForgetsToWakeForATimeout(Core):
@@ -178,7 +178,7 @@ class ComesBackToADeviceInError(Core):
 
 class FliesFromADeviceJustReleased(Core):
     def _release(self, task):
-        self._fleet[self._running[task].device].within_reach = False
+        self._fleet[self._running[task].devices[0]].within_reach = False
         super()._release(task)
 
 
@@ -229,7 +229,7 @@ class NeverSetsADeviceAside(Core):
 class SetsADeviceAsideAtOnce(Core):
     def _judged(self, task, event):
         super()._judged(task, event)
-        device = self._fleet[event.attempt.device]
+        device = self._fleet[event.attempt.devices[0]]
         if device.failures and device.aside_until <= self._now:
             device.aside_until = self._now + ASIDE
             heapq.heappush(self._fleet._asides, (device.aside_until, device.ordinal))
@@ -279,7 +279,7 @@ class HoldsTheDeviceOfWhatNeverBegan(Core):
     def _judged(self, task, event):
         never_began = self._tasks.states[task] is State.RUNNING
         super()._judged(task, event)
-        self._fleet[event.attempt.device].attempts += never_began
+        self._fleet[event.attempt.devices[0]].attempts += never_began
 
 
 class ResumesBeforeAllIsWritten(Core):
@@ -398,7 +398,7 @@ class BrakesForOneTaskThatFailsAgain(Core):
     def _judged(self, task, event):
         failed = self._brake._failed
         if failed and event.attempt.verdict.kind in COUNTED:
-            failed[-1 - len(failed)] = event.attempt.device
+            failed[-1 - len(failed)] = event.attempt.devices[0]
         super()._judged(task, event)
 
 

@@ -182,9 +182,10 @@ class Fleet:
         Errors of the device itself suffice. Otherwise it must be known of the tasks that they do not fail
         elsewhere: flaky tasks, and those that always fail, must not cost a sweep its devices.
         """
-        if attempt.verdict.kind not in SUSPICIOUS or attempt.device in self._alike:
+        name = attempt.only_device
+        if name is None or attempt.verdict.kind not in SUSPICIOUS or name in self._alike:
             return None
-        device = self[attempt.device]
+        device = self[name]
         only_one = self._failed_on.setdefault(task, device)
         if only_one is not device:
             if only_one is not None:
@@ -200,7 +201,8 @@ class Fleet:
 
     def flees(self, last: JudgedAttempt) -> bool:
         """Say whether a task whose last attempt that was should rather be tried elsewhere."""
-        return last.verdict.kind in SUSPICIOUS and self[last.device].suspect
+        name = last.only_device
+        return name is not None and last.verdict.kind in SUSPICIOUS and self[name].suspect
 
     def _weigh(self, task: int, weight: int, now: float) -> SetAside | None:
         device = self._failed_on.pop(task, None)

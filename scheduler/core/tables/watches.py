@@ -25,9 +25,9 @@ class Watch(IntEnum):
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """A task's attempt on its device; ``started`` is in the core's time."""
+    """A task's attempt on its devices; ``started`` is in the core's time."""
 
-    device: str
+    devices: tuple[str, ...]
     started: float
     halvings: int
     stopping: bool = False

@@ -10,7 +10,7 @@ from scheduler.core.verdict import Kind, Verdict
 
 
 def attempt(cause: str, kind: Kind = Kind.FAILED, device: str = "cpu:0") -> JudgedAttempt:
-    return JudgedAttempt(Verdict(kind, cause), device, 0.0)
+    return JudgedAttempt(Verdict(kind, cause), (device,), 0.0)
 
 
 @pytest.mark.parametrize(

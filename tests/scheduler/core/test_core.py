@@ -13,7 +13,7 @@ from scheduler.core.verdict import Kind, Verdict
 
 
 def attempt(kind, device="gpu0", ended=1.0):
-    return JudgedAttempt(Verdict(kind, kind.value), device, ended)
+    return JudgedAttempt(Verdict(kind, kind.value), (device,), ended)
 
 
 def test_errors_of_a_device_count_whatever_else_fails_on_it_between():
@@ -42,12 +42,12 @@ def test_a_task_that_flies_a_device_waits_for_news_of_one_just_released(news, go
     ]
     actions = [action for event in events for action in core.handle(event, 1.0)]
     assert not [action for action in actions if isinstance(action, ev.Start)]
-    assert core.handle(news, 2.0) == [ev.Start("a", 2, goes_to, 0)]
+    assert core.handle(news, 2.0) == [ev.Start("a", 2, (goes_to,), 0)]
 
 
 def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_seen():
     gib = 2**30
-    oom = JudgedAttempt(Verdict(Kind.OUT_OF_MEMORY, "…"), "small", 1.0, free_memory=23 * gib)
+    oom = JudgedAttempt(Verdict(Kind.OUT_OF_MEMORY, "…"), ("small",), 1.0, free_memory=23 * gib)
     seeds, sizes = [InitialTask("a", history=(oom,))], {"small": 24 * gib, "large": 80 * gib}
     core = Core(seeds, Policy(RetrySettings()), Limits(), 1.0, sizes)
     assert not [
@@ -56,7 +56,7 @@ def test_a_task_is_not_given_up_for_memory_that_a_device_has_which_is_yet_to_be_
         if not isinstance(action, ev.Waits)
     ]
     assert core.handle(ev.DeviceIdle("large", 79 * gib, 80 * gib), 3.0) == [
-        ev.Start("a", 2, "large", 0)
+        ev.Start("a", 2, ("large",), 0)
     ]
 
 

@@ -28,7 +28,7 @@ FREE = [Kind.LOST, Kind.DEVICE_ERROR, Kind.NOT_STARTED, Kind.DISK_FULL]
 
 
 def attempt(kind: Kind, ended: float = 100.0, **more: object) -> JudgedAttempt:
-    return JudgedAttempt(Verdict(kind, "because"), "gpu", ended, **more)  # type: ignore[arg-type]
+    return JudgedAttempt(Verdict(kind, "because"), ("gpu",), ended, **more)  # type: ignore[arg-type]
 
 
 def step(*history: JudgedAttempt) -> Retry | GiveUp:

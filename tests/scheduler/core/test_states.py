@@ -27,8 +27,8 @@ from tests.simulation.scenario import build, live_through
 
 ARCHITECTURE = Path(__file__).parents[3] / "docs/architecture.md"
 DEVICE = "gpu0"
-COMPLETED = JudgedAttempt(Verdict(Kind.COMPLETED, "…"), DEVICE, 1.0)
-FAILED = JudgedAttempt(Verdict(Kind.FAILED, "…"), DEVICE, 1.0)
+COMPLETED = JudgedAttempt(Verdict(Kind.COMPLETED, "…"), (DEVICE,), 1.0)
+FAILED = JudgedAttempt(Verdict(Kind.FAILED, "…"), (DEVICE,), 1.0)
 EVENTS: list[states.TaskEvent] = [
     ev.StartRefused("a"),
     ev.Activity("a", 1.0),
@@ -61,7 +61,7 @@ def core_in(state: State, *, max_attempts: int = 3) -> Core:
     if state in (State.WRITING, State.DONE):
         told.append(ev.AttemptJudged("a", COMPLETED))
     if state is State.FAILED:
-        wrong = JudgedAttempt(Verdict(Kind.WRONG_CODE, "…"), DEVICE, 1.0)
+        wrong = JudgedAttempt(Verdict(Kind.WRONG_CODE, "…"), (DEVICE,), 1.0)
         told.append(ev.AttemptJudged("a", wrong))
     if state in (State.DONE, State.FAILED):
         told.append(ev.CheckpointWritten("a"))
@@ -124,7 +124,7 @@ def test_the_error_tells_the_story() -> None:
     ]
     first, *lines = str(caught.value).splitlines()
     assert first == "AttemptExited(task='a'): the task is JUDGING"
-    assert lines[0] == "         1.000  Start(task='a', number=1, device='gpu0', halvings=0)"
+    assert lines[0] == "         1.000  Start(task='a', number=1, devices=('gpu0',), halvings=0)"
     assert len(lines) == len(steps)
 
 

@@ -88,7 +88,7 @@ def test_an_attempt_without_a_verdict_runs_or_ended_unseen(case: Case) -> None:
     assert [attempt.verdict.kind for attempt in standing.history] == [Kind.FAILED]
     assert found.open_attempts["a"].started.attempt == 2
     (initial,) = found.initial_tasks(Clock(), None)
-    assert (initial.state, initial.device, initial.halvings) == (State.RUNNING, "cpu:0", 2)
+    assert (initial.state, initial.devices, initial.halvings) == (State.RUNNING, ("cpu:0",), 2)
 
 
 def test_attempts_of_another_sweep_file_count_no_more(case: Case) -> None:

@@ -52,8 +52,8 @@ class Box:
                     case ev.Start():
                         task = int(action.task)
                         tries[task] += 1
-                        seconds = 1.0 if action.device in self.bad else self.seconds[task]
-                        heapq.heappush(ends, (now + seconds, task, action.device))
+                        seconds = 1.0 if action.devices[0] in self.bad else self.seconds[task]
+                        heapq.heappush(ends, (now + seconds, task, action.devices[0]))
                     case ev.SetAside():
                         self.aside.append(action.device)
                     case ev.WriteCheckpoint():
@@ -69,7 +69,7 @@ class Box:
                 fails = device in self.bad or tries[task] <= self.failures[task]
                 if fails:
                     self.failed_on.append(device)
-                attempt = JudgedAttempt(BAD if fails else GOOD, device, now)
+                attempt = JudgedAttempt(BAD if fails else GOOD, (device,), now)
                 actions = core.handle(ev.AttemptExited(str(task)), now)
                 actions += core.handle(ev.AttemptJudged(str(task), attempt), now)
                 actions += core.handle(ev.DeviceIdle(device), now)
@@ -159,9 +159,9 @@ def test_parts_of_one_whole_are_never_set_aside() -> None:
 def test_errors_of_the_device_itself_count_unless_the_task_meets_them_elsewhere_too() -> None:
     fleet = Fleet()
     own = Verdict(Kind.DEVICE_ERROR, "uncorrectable ECC error")
-    assert fleet.failed_on(JudgedAttempt(own, "d0", 1.0), 0, 1.0) is None
-    assert fleet.failed_on(JudgedAttempt(own, "d1", 2.0), 0, 2.0) is None
-    assert fleet.failed_on(JudgedAttempt(own, "d0", 3.0), 1, 3.0) is None
-    aside = fleet.failed_on(JudgedAttempt(own, "d0", 4.0), 2, 4.0)
+    assert fleet.failed_on(JudgedAttempt(own, ("d0",), 1.0), 0, 1.0) is None
+    assert fleet.failed_on(JudgedAttempt(own, ("d1",), 2.0), 0, 2.0) is None
+    assert fleet.failed_on(JudgedAttempt(own, ("d0",), 3.0), 1, 3.0) is None
+    aside = fleet.failed_on(JudgedAttempt(own, ("d0",), 4.0), 2, 4.0)
     assert aside is not None
     assert (aside.device, aside.cause) == ("d0", "uncorrectable ECC error")

@@ -54,7 +54,7 @@ def test_the_core_starts_next_what_is_like_the_longest() -> None:
         started.append(start.task)
         now += {"a": 1.0, "b": 60.0}[values[int(start.task[1:])][0]]
         core.handle(ev.AttemptExited(start.task), now)
-        judged = JudgedAttempt(Verdict(Kind.COMPLETED, ""), "gpu", now)
+        judged = JudgedAttempt(Verdict(Kind.COMPLETED, ""), ("gpu",), now)
         actions = core.handle(ev.AttemptJudged(start.task, judged), now)
         actions += core.handle(ev.CheckpointWritten(start.task), now)
         actions += core.handle(ev.DeviceIdle("gpu"), now)
