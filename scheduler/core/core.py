@@ -26,12 +26,12 @@ from scheduler.core.tables.tasks import Tasks
 from scheduler.core.tables.waiting import Waiting
 from scheduler.core.tables.watches import RunningAttempt, Watch, Watches
 from scheduler.core.tables.writes import Writes
-from scheduler.core.verdict import Kind, Verdict
+from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 
 BY_HAND = GiveUp(GiveUpCode.BY_HAND)
 LAST_INTERRUPT = 2  # drains, stops; one more leaves
 # Looking a member up in its enumeration costs as much as the rest of a move.
-WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED = State
+WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED, GONE = State
 
 
 class Core:
@@ -76,6 +76,8 @@ class Core:
         self._look_again = False  # something changed that may suit a constrained task
         self._brake = Brake(policy.settings.stop_after, alike)
         self._held = False  # by hand: nothing is started
+        self._reloading = False  # the sweep file is being read again: nothing is started
+        self._leaving: set[int] = set()  # not in the sweep file any more, but under way
         self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
         self._interrupts = 0
         self._finished = False
@@ -207,6 +209,9 @@ class Core:
 
     def _after_failure(self, task: int) -> None:
         """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
+        if task in self._leaving:
+            self._leave(task)
+            return
         step = self._next_step(task)
         if isinstance(step, GiveUp):
             self._set_aside(self._fleet.gave_up(task, self._now))
@@ -248,9 +253,9 @@ class Core:
         self._tasks.move(task, event, DONE if failure is None else FAILED, self._now)
         self._history.pop(task, None)
         self._tasks.stories.end(task)
-        if task in self._to_fail:
-            self._to_fail.remove(task)
-            self._actions.append(ev.Obeyed(event.task))
+        self._forget_wish(task)
+        if task in self._leaving:
+            self._leave(task)
         self._resume()
 
     # --- devices -------------------------------------------------------------------------------
@@ -287,8 +292,8 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
-        stopping = self._held or self._brake.on or self._interrupts or self._finished
-        if stopping or self._writes.paused:
+        stopping = self._brake.on or self._interrupts or self._finished
+        if stopping or self._held or self._reloading or self._writes.paused:
             return
         waiting = self._waiting
         while waiting.ready or waiting.next_untried() is not None:
@@ -333,7 +338,9 @@ class Core:
             self._withhold(name)
         self._release(task)
         self._tasks.move(task, event, WAITING, self._now)
-        if task in self._to_fail:
+        if task in self._leaving:
+            self._leave(task)
+        elif task in self._to_fail:
             self._write(task, BY_HAND)
         elif task not in self._history:
             self._waiting.put_back(task)
@@ -396,6 +403,12 @@ class Core:
                 self._held = False
             case ev.DrainAsked():
                 self._drain(event)
+            case ev.ReloadAsked():
+                self._reloading = True
+            case ev.Reloaded():
+                self._reloaded(event)
+            case ev.ReloadRefused():
+                self._reloading = False
 
     def _stop_asked(self, task: int, event: ev.StopAsked) -> None:
         state = self._tasks.states[task]
@@ -408,7 +421,7 @@ class Core:
             return
         self._to_fail.add(task)
         if state is WAITING:
-            self._waiting.remove(task)
+            self._waiting.remove([task])
             self._write(task, BY_HAND)
 
     def _pause_asked(self, event: ev.PauseAsked) -> None:
@@ -419,6 +432,61 @@ class Core:
     def _drain(self, event: ev.DrainAsked) -> None:
         self._fleet.drain(event.device, self._now, on=event.on)
         self._look_again = True  # a task may no longer wait for it in vain
+
+    def _reloaded(self, event: ev.Reloaded) -> None:
+        self._reloading = False
+        listed, changed = set(event.order), {initial.task for initial in event.tasks}
+        known = [n for n, state in enumerate(self._tasks.states) if state is not GONE]
+        names = {task: self._tasks.ids[task] for task in known}
+        self._withdraw([task for task, name in names.items() if name not in listed])
+        others = [task for task, name in names.items() if name in changed]
+        self._withdraw([task for task in others if task not in self._running])
+        if any(map(self._tasks.is_known, changed)):
+            self._brake.begin_anew(released=bool(self._tasks.counts[DONE]))
+        for number, initial in enumerate(event.tasks):
+            if self._tasks.runs(initial.task):
+                self._outdate(self._tasks.number(initial.task), initial.history)
+            else:
+                self._waiting.learn_of(event.values[number : number + 1])
+                self._add_task(initial)
+        sequence = [self._tasks.number(name) for name in event.order]
+        self._leaving.difference_update(sequence)
+        self._waiting.reorder(sequence)
+        self._look_again = True
+
+    def _withdraw(self, tasks: Sequence[int]) -> None:
+        """Take tasks out of the sweep; those under way leave when their attempt is over."""
+        self._waiting.remove({task for task in tasks if self._tasks.states[task] is WAITING})
+        for task in tasks:
+            if self._tasks.states[task] in (RUNNING, JUDGING, WRITING):
+                self._leaving.add(task)
+            else:
+                self._move_out(task)
+
+    def _leave(self, task: int) -> None:
+        self._leaving.remove(task)
+        self._actions.append(self._move_out(task))
+        self._forget_wish(task)
+
+    def _forget_wish(self, task: int) -> None:
+        if task in self._to_fail:
+            self._to_fail.remove(task)
+            self._actions.append(ev.Obeyed(self._tasks.ids[task]))
+
+    def _move_out(self, task: int) -> ev.Withdrawn:
+        withdrawn = ev.Withdrawn(self._tasks.ids[task])
+        self._tasks.move(task, withdrawn, GONE, self._now)
+        self._tasks.stories.end(task)
+        self._history.pop(task, None)
+        return withdrawn
+
+    def _outdate(self, task: int, history: tuple[JudgedAttempt, ...]) -> None:
+        """End the attempt of a task whose settings have changed; of before only ``history`` counts."""
+        self._history.pop(task, None)
+        if history:
+            self._history[task] = history
+        self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
+        self._forget_wish(task)
 
     def _interrupt(self) -> None:
         self._interrupts += 1
@@ -458,6 +526,8 @@ class Core:
             return
         if self._interrupts > LAST_INTERRUPT:
             self._finish(130)  # what cannot be stopped is left to the next dispatcher
+            return
+        if self._reloading and not self._interrupts:
             return
         busy = len(self._running) + self._tasks.counts[JUDGING] + self._tasks.counts[WRITING]
         if self._interrupts > 1:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from scheduler.core.retry import GiveUp, JudgedAttempt, Retry
 from scheduler.core.verdict import Verdict
+
+if TYPE_CHECKING:
+    from scheduler.core.states import InitialTask
 
 # --- events: inputs ------------------------------------------------------------------------------
 
@@ -123,6 +128,39 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class ReloadAsked:
+    """Somebody wants the changed sweep file taken in: nothing begins or ends until it is, or is refused.
+
+    Attributes:
+        fingerprint: of the file as the one who asks has read and checked it.
+        refused: why that one found that it cannot be taken in.
+    """
+
+    fingerprint: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The sweep file was read again; of what is not in ``order`` any more nothing is started.
+
+    None of ``tasks`` is being judged, or its checkpoint written, in the core.
+    """
+
+    # All tasks, in the order in which they are to be started.
+    order: tuple[str, ...]
+    # Those that are new, or have other settings than before.
+    tasks: tuple[InitialTask, ...] = ()
+    # Of each of these the values of its axes, where the longest go first.
+    values: tuple[tuple[Hashable, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused:
+    """The sweep file cannot be taken in: all stays as it was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupt:
     """The user pressed Ctrl-C."""
 
@@ -133,7 +171,16 @@ class Tick:
 
 
 # What people ask for, at the terminal or from another shell.
-Wish = Interrupt | StopAsked | PauseAsked | ResumeAsked | DrainAsked
+Wish = (
+    Interrupt
+    | StopAsked
+    | PauseAsked
+    | ResumeAsked
+    | DrainAsked
+    | ReloadAsked
+    | Reloaded
+    | ReloadRefused
+)
 Event = (
     DeviceIdle
     | DeviceBusy
@@ -246,6 +293,13 @@ class Obeyed:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A task that has left the sweep file is tried no more, now that its attempt is over (for the record)."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class Braked:
     """So many tasks have failed alike and none was completed: nothing new is started (for the record)."""
 
@@ -264,7 +318,7 @@ class Finish:
 # Actions of nobody but the dispatcher that has the sweep.
 OfTheHolder = Start | Stop | WriteCheckpoint | Obeyed
 # Actions that are done when they are written down.
-Record = Waits | SetAside | Paused | Resumed | Draining | Braked
+Record = Waits | Withdrawn | SetAside | Paused | Resumed | Draining | Braked
 Action = (
     Start
     | Stop

@@ -334,6 +334,34 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class SweepReloaded:
+    """The changed sweep file was taken in: so many tasks are new, changed, no longer in it."""
+
+    NAME: ClassVar = "reloaded"
+    by: str
+    new: int
+    changed: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadRefused:
+    """A user asked for the changed sweep file to be taken in; it was not, and all stays as it was."""
+
+    NAME: ClassVar = "reload_refused"
+    by: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWithdrawn:
+    """A task that left the sweep file while its attempt ran is tried no more."""
+
+    NAME: ClassVar = "withdrawn"
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class WishIgnored:
     """A file that asks for something is not believed."""
 
@@ -372,6 +400,9 @@ JournalEvent = (
     | PauseAsked
     | ResumeAsked
     | DrainAsked
+    | SweepReloaded
+    | ReloadRefused
+    | TaskWithdrawn
     | WishIgnored
     | Snapshot
 )

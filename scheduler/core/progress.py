@@ -128,7 +128,7 @@ class SweepProgress:
 
     # --- events ----------------------------------------------------------------------------------
 
-    def apply(self, entry: je.Entry) -> None:  # noqa: C901, PLR0912  # one case for each kind of event
+    def apply(self, entry: je.Entry) -> None:  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         """Take one event."""
         at, event = entry.at, entry.event
         # Before a dispatcher started there was none, whatever the one before it told.
@@ -175,6 +175,10 @@ class SweepProgress:
                 self.paused_by = None
             case je.DrainAsked():
                 self._device(event.device).drained = event.on
+            case je.TaskWithdrawn():
+                self.remove(event.task)
+            case je.SweepReloaded():
+                self.braked = None if event.changed else self.braked
             case Snapshot():
                 self._restore(event, at)
             case (
@@ -188,6 +192,7 @@ class SweepProgress:
                 | je.OthersCame()
                 | je.NotificationFailed()
                 | je.StopAsked()
+                | je.ReloadRefused()
                 | je.WishIgnored()
             ):
                 pass  # for people; they change no figure
@@ -219,6 +224,12 @@ class SweepProgress:
         """Add a task that waits."""
         self.tasks[task] = TaskView()
         self.counts[WAITING] += 1
+
+    def remove(self, task: str) -> None:
+        """Forget a task, if it is there."""
+        view = self.tasks.pop(task, None)
+        if view is not None:
+            self.counts[view.state] -= 1
 
     def keep(self, tasks: Collection[str]) -> None:
         """Forget all tasks but these, which are to be looked at alone."""

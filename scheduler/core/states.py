@@ -6,6 +6,7 @@ decided; what is not in it cannot happen::
     WAITING --Start--> RUNNING
     WAITING --WriteCheckpoint--> WRITING
     WAITING --StopAsked--> WAITING
+    WAITING --Withdrawn--> GONE
     RUNNING --StartRefused--> WAITING
     RUNNING --Activity--> RUNNING
     RUNNING --Output--> RUNNING
@@ -17,14 +18,17 @@ decided; what is not in it cannot happen::
     JUDGING --Waits--> WAITING
     JUDGING --WriteCheckpoint--> WRITING
     JUDGING --StopAsked--> JUDGING
+    JUDGING --Withdrawn--> GONE
     WRITING --WriteFailed--> WRITING
     WRITING --CheckpointWritten--> DONE
     WRITING --CheckpointWritten--> FAILED
     WRITING --StopAsked--> WRITING
     DONE --StopAsked--> DONE
+    DONE --Withdrawn--> GONE
     FAILED --StopAsked--> FAILED
+    FAILED --Withdrawn--> GONE
 
-Five of them need a word:
+Six of them need a word:
 
 * A waiting task is given up without another attempt when no device can have the memory it needs, or when
   somebody asks for it.
@@ -33,6 +37,8 @@ Five of them need a word:
 * An attempt shows signs of life, and writes, while it is being stopped, too; that changes nothing then.
 * A checkpoint for which there is no room is asked for again; its task stays where it is.
 * Somebody may ask at any time for a task to be stopped; what follows from it are actions of their own.
+* A task that leaves the sweep file leaves at once, or when its attempt is over; one whose settings change
+  leaves, too, and another of its name takes its place.
 """
 
 from __future__ import annotations
@@ -52,6 +58,7 @@ from scheduler.core.events import (
     Stop,
     StopAsked,
     Waits,
+    Withdrawn,
     WriteCheckpoint,
     WriteFailed,
 )
@@ -68,7 +75,7 @@ TaskEvent = (
     | WriteFailed
     | StopAsked
 )
-TaskAction = Start | Stop | Waits | WriteCheckpoint
+TaskAction = Start | Stop | Waits | Withdrawn | WriteCheckpoint
 Step = TaskEvent | TaskAction
 # The newest steps of a task that are kept.
 STORY_LENGTH = 20
@@ -83,6 +90,7 @@ class State(IntEnum):
     WRITING = 3
     DONE = 4
     FAILED = 5
+    GONE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,7 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
         Start: frozenset({State.RUNNING}),
         WriteCheckpoint: frozenset({State.WRITING}),
         StopAsked: frozenset({State.WAITING}),
+        Withdrawn: frozenset({State.GONE}),
     },
     State.RUNNING: {
         StartRefused: frozenset({State.WAITING}),
@@ -135,14 +144,16 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
         Waits: frozenset({State.WAITING}),
         WriteCheckpoint: frozenset({State.WRITING}),
         StopAsked: frozenset({State.JUDGING}),
+        Withdrawn: frozenset({State.GONE}),
     },
     State.WRITING: {
         WriteFailed: frozenset({State.WRITING}),
         CheckpointWritten: frozenset({State.DONE, State.FAILED}),
         StopAsked: frozenset({State.WRITING}),
     },
-    State.DONE: {StopAsked: frozenset({State.DONE})},
-    State.FAILED: {StopAsked: frozenset({State.FAILED})},
+    State.DONE: {StopAsked: frozenset({State.DONE}), Withdrawn: frozenset({State.GONE})},
+    State.FAILED: {StopAsked: frozenset({State.FAILED}), Withdrawn: frozenset({State.GONE})},
+    State.GONE: {},
 }
 
 

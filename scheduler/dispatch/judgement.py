@@ -267,9 +267,24 @@ def _took_room(task: str, paths: SweepPaths) -> str | None:
 
 
 def checkpoint_content(
-    task: Task, sweep: Sweep, paths: SweepPaths, judgement: Judgement, why: str
+    task: Task,
+    sweep: Sweep,
+    paths: SweepPaths,
+    judgement: Judgement,
+    why: str,
+    *,
+    by_hand: bool = False,
 ) -> dict[str, Any]:
-    """Return what the task's ``.done`` or ``.failed`` says; ``why`` is its cause in words."""
+    """Return what the task's ``.done`` or ``.failed`` says.
+
+    Args:
+        task: of which it is.
+        sweep: as it is today.
+        paths: of its files.
+        judgement: of its last attempt.
+        why: its cause in words.
+        by_hand: somebody fails the task: as it is today, whatever its last attempt was made for.
+    """
     last = judgement.attempts[-1] if judgement.attempts else None
     begun = last.started if last is not None else None
     log = judgement.log
@@ -277,8 +292,8 @@ def checkpoint_content(
     content |= {
         "task": task.id,
         "matrix": sweep.matrix(task),
-        "digest": (begun and begun.digest) or sweep.digest(task),
-        "settings": _settings(begun, task, sweep),
+        "digest": (not by_hand and begun and begun.digest) or sweep.digest(task),
+        "settings": _settings(None if by_hand else begun, task, sweep),
         "verdict": judgement.verdict.kind.value,
         "cause": why,
         "device": begun and begun.device,

@@ -21,6 +21,7 @@ from scheduler.core.journal_events import (
     TaskCompleted,
     TaskFailed,
 )
+from scheduler.core.retry import GiveUpCode
 from scheduler.core.texts import give_up_text
 from scheduler.core.verdict import DISK_ERRNOS, Kind, Verdict
 from scheduler.dispatch.clock import Clock
@@ -156,10 +157,14 @@ class Outcomes:
             judgement = replace(judgement, verdict=verdict)
         self._judgements[task.id] = judgement
         why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
+        by_hand = action.failure is not None and action.failure.code is GiveUpCode.BY_HAND
+        content = partial(
+            checkpoint_content, task, self._sweep, paths, judgement, why, by_hand=by_hand
+        )
         self._writer.submit(
             Checkpoint(
                 paths.done(task.id) if action.completed else paths.failed(task.id),
-                partial(checkpoint_content, task, self._sweep, paths, judgement, why),
+                content,
                 written=partial(self._written, action, judgement),
                 failed=partial(self.files_in_trouble, task=task.id),
             )

@@ -33,6 +33,7 @@ LASTING = (
     *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
     *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
     *(je.StopAsked, je.PauseAsked, je.ResumeAsked, je.DrainAsked, je.WishIgnored),
+    *(je.SweepReloaded, je.ReloadRefused, je.TaskWithdrawn),
     *(je.SweepBraked, je.NotificationFailed),
 )
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).

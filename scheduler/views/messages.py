@@ -42,7 +42,7 @@ def sentence(event: je.JournalEvent, progress: SweepProgress) -> str | None:
     return text and printable(text, " ")
 
 
-def _text(  # noqa: C901, PLR0912  # one case for each kind of event
+def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
     event: je.JournalEvent, progress: SweepProgress
 ) -> str | None:
     match event:
@@ -79,6 +79,12 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
             return f"{_label(event.device, progress)}: drained by hand ({by}): {what}".replace(
                 "drained", "drained" if event.on else "no longer drained"
             )
+        case je.SweepReloaded():
+            return f"the sweep file was read again ({event.by}): {counted_changes(event)}"
+        case je.ReloadRefused():
+            return f"the sweep file was not taken in ({event.by}): {event.why}"
+        case je.TaskWithdrawn():
+            return f"{event.task}: is no longer in the sweep file; it is tried no more"
         case je.WishIgnored():
             return f".wishes/{event.file}: ignored: it {event.why}"
         case je.AttemptStarted():
@@ -128,6 +134,13 @@ def _text(  # noqa: C901, PLR0912  # one case for each kind of event
             return f"notify.command ({event.occasion}) {event.why}"
         case je.AttemptEnded() | je.Notified() | Snapshot():
             return None
+
+
+def counted_changes(event: je.SweepReloaded) -> str:
+    """Return how many tasks are new, changed, or gone."""
+    counts = {"new": event.new, "changed": event.changed, "no longer in it": event.removed}
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"tasks: {', '.join(said)}" if said else "its tasks are the same"
 
 
 def in_doubt(tasks: Sequence[str], state: str, why: str) -> str:

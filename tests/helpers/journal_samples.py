@@ -38,6 +38,9 @@ SAMPLES: list[je.JournalEvent] = [
     je.PauseAsked(now=True, by="ada"),
     je.ResumeAsked("ada"),
     je.DrainAsked("GPU-a", on=True, by="ada"),
+    je.SweepReloaded("ada", 3, 0, 1),
+    je.ReloadRefused("ada", "limits cannot change while it runs"),
+    je.TaskWithdrawn("a"),
     je.WishIgnored("pause.json", "is user eve's"),
     Snapshot(
         Holder(7, 8, 1.0),

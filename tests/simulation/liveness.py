@@ -68,6 +68,8 @@ class _Task:
     to_stop: bool = False  # by hand, and that was not done yet
     to_fail: bool = False  # by hand
     wishes: int = 0  # of somebody's, that were not said to be obeyed
+    leaving: bool = False  # not in the sweep file any more, but under way
+    completed: bool = False  # and in the sweep file
 
     def run(self, device: str, started: float) -> None:
         self.device = device
@@ -122,24 +124,29 @@ class LivenessProperties:
         self._evidence: dict[str, int] = {}  # task -> what its end says against the one such device
         self._paused = self._draining = self._finished = False
         self._disk_writable = True
-        self._held = False
+        self._held = self._reloading = False
         self._interrupts = 0
         self._braked = self._must_brake = False
         # By task, of all failures so far: all the same; None: one was another, or a task was completed.
         self._alike_so_far: dict[str, tuple[tuple[Kind, str], str]] | None = {}
-        seeds = list(seeds)
-        if any(seed.state is State.DONE for seed in seeds):
-            self._alike_so_far = None
+        self._places = 0
         for seed in seeds:
-            stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
-            task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), len(self._tasks))
-            self._tasks[seed.task] = self._at[task.stage][seed.task] = task
-            if seed.devices:
-                self._device(seed.devices[0])
-                task.run(seed.devices[0], seed.started)
-            elif task.stage is Stage.WAITING and seed.history:
-                task.due = self._due(task.history)
-                self._move(task, Stage.JUDGED)
+            self._add(seed)
+
+    def _add(self, seed: InitialTask) -> None:
+        stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
+        task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), self._places)
+        self._places += 1
+        self._tasks[seed.task] = self._at[task.stage][seed.task] = task
+        if seed.state is State.DONE:
+            task.completed, self._alike_so_far = True, None
+        if seed.devices:
+            device = self._device(seed.devices[0])
+            device.gone = device.idle = False  # who adopts an attempt there looks for itself
+            task.run(device.name, seed.started)
+        elif task.stage is Stage.WAITING and seed.history:
+            task.due = self._due(task.history)
+            self._move(task, Stage.JUDGED)
 
     def _move(self, task: _Task, stage: Stage) -> None:
         del self._at[task.stage][task.id]
@@ -174,7 +181,10 @@ class LivenessProperties:
             case ev.AttemptJudged():
                 self._judged(self._tasks[event.task], event.attempt, now)
             case ev.CheckpointWritten():
-                self._move(self._tasks[event.task], Stage.ENDED)
+                task = self._tasks[event.task]
+                self._move(task, Stage.ENDED)
+                task.completed = bool(task.history) and task.history[-1].verdict.completed
+                task.completed &= not task.leaving
             case ev.WriteFailed():
                 self._disk_writable = False
                 if event.task is not None:
@@ -197,14 +207,65 @@ class LivenessProperties:
                 self._held = False
             case ev.DrainAsked():
                 self._device(event.device).drained = event.on
+            case ev.ReloadAsked():
+                self._reloading = True
+            case ev.ReloadRefused():
+                self._reloading = False
+            case ev.Reloaded():
+                self._reload(event)
             case ev.Interrupt():
                 self._interrupts += 1
 
     def _stop_asked(self, task: _Task, event: ev.StopAsked) -> None:
         task.to_stop |= task.stage is Stage.RUNNING and not task.stopped
-        over = task.stage in (Stage.WRITING, Stage.ENDED)
+        # What earlier dispatchers judged was decided of before the first event came.
+        given_up = task.stage is Stage.JUDGED and self._is_over(task.history)
+        over = task.stage in (Stage.WRITING, Stage.ENDED) or given_up
         task.to_fail |= event.fail and not over
         task.wishes += not (task.wishes and task.to_fail)
+
+    def _reload(self, event: ev.Reloaded) -> None:
+        self._reloading = False
+        for task in list(self._tasks.values()):
+            if task.id not in event.order:
+                task.completed = False
+                task.leaving = task.stage not in (Stage.WAITING, Stage.ENDED)
+                if not task.leaving:
+                    self._move(task, Stage.ENDED)
+        if any(seed.task in self._tasks for seed in event.tasks):
+            names = [seed.task for seed in event.tasks]
+            done = any(task.completed for task in self._tasks.values() if task.id not in names)
+            self._alike_so_far = None if done else {}
+            self._braked = self._must_brake = False
+        for seed, values in zip(event.tasks, event.values, strict=True):
+            old = self._tasks.get(seed.task)
+            if old is not None and old.stage is Stage.RUNNING:
+                old.history = list(seed.history)
+                old.to_stop |= not old.stopped
+                old.to_fail = False
+                continue
+            if old is not None:
+                del self._at[old.stage][old.id]
+                self._forget_what_failed(old.id)
+            if self._order is not None:
+                self._order.learn_of({seed.task: values})
+            self._add(seed)
+        for place, name in enumerate(event.order):
+            self._tasks[name].leaving = False
+            if self._order is None:
+                self._tasks[name].place = place
+        if self._order is not None:
+            self._order.look()
+
+    def _forget_what_failed(self, task: str) -> None:
+        """Keep what a task's failures said against devices apart from what another of its name will do."""
+        self._places += 1
+        other = f"{task}, before {self._places}"
+        for known in (self._failed_on, self._evidence):
+            if task in known:
+                known[other] = known.pop(task)
+        for device in self._devices.values():
+            device.failures = [(other if t == task else t, a) for t, a in device.failures]
 
     def _ended(self, task: _Task, now: float) -> None:
         if self._order is not None:
@@ -229,7 +290,8 @@ class LivenessProperties:
             device.failures.append((task.id, attempt))
             self._failed_on.setdefault(task.id, set()).add(device.name)
             device.must_go = self._has_earned_it(device, now)
-        if kind is not Kind.COMPLETED and self._is_used_up(task.history):
+        over = self._is_used_up(task.history) and not task.leaving
+        if kind is not Kind.COMPLETED and over:
             self._evidence[task.id] = 1
         for name in self._failed_on.get(task.id, ()) if task.id in self._evidence else ():
             self._devices[name].must_go = self._has_earned_it(self._devices[name], now)
@@ -306,7 +368,14 @@ class LivenessProperties:
                 case ev.Waits():
                     task = self._tasks[action.task]
                     demand("what waits was judged", task.stage is Stage.JUDGED, action)
+                    demand("what left the file does not wait", not task.leaving, action)
                     self._move(task, Stage.WAITING)
+                case ev.Withdrawn():
+                    task = self._tasks[action.task]
+                    over = task.leaving and task.stage not in (Stage.RUNNING, Stage.EXITED)
+                    demand("only what left the file is withdrawn", over, action, task)
+                    self._move(task, Stage.ENDED)
+                    task.leaving = task.to_fail = False
                 case ev.SetAside():
                     self._check_aside(action, now)
                 case ev.Paused():
@@ -328,6 +397,8 @@ class LivenessProperties:
                     task.wishes = 0
                 case ev.Finish():
                     demand("a sweep ends once", not self._finished, action)
+                    read = not self._reloading or self._interrupts
+                    demand("no sweep ends while its file is read again", read, action)
                     self._finished = True
         if not self._finished:
             self._check_stops(now)
@@ -343,6 +414,7 @@ class LivenessProperties:
         demand("no start while draining", not self._draining, start)
         demand("no start once the first all failed alike", not self._braked, start)
         demand("no start while paused by hand", not self._held, start)
+        demand("no start while the file is read again", not self._reloading, start)
         demand("no start on a drained device", not device.drained, start)
         demand("what is to fail is not tried again", not task.to_fail, start)
         demand("only what waits is started", task.stage is Stage.WAITING, start)
@@ -421,7 +493,8 @@ class LivenessProperties:
         if self._interrupts > 1:
             writing = [task for task in writing if not task.unwritten]
         under_way = self._at[Stage.RUNNING] or self._at[Stage.EXITED] or writing
-        waits = not self._interrupts and not self._braked and self._at[Stage.WAITING]
+        waits = (self._at[Stage.WAITING] and not self._braked) or self._reloading
+        waits = waits and not self._interrupts
         demand("a sweep ends when nothing is under way", under_way or waits, self._tasks)
         demand("the third Ctrl-C ends it", self._interrupts < 3)
         ended = self._at[Stage.ENDED].values()
@@ -432,7 +505,8 @@ class LivenessProperties:
         for task in waiting:
             demand("what has no hope is given up", not self._is_over(task.history), task)
             demand("what is to fail does not wait", not task.to_fail, task)
-        if self._paused or self._draining or self._held or self._braked:
+            demand("what left the file does not wait", not task.leaving, task)
+        if self._paused or self._draining or self._held or self._braked or self._reloading:
             return
         for device in self._devices.values():
             if (

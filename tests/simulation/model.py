@@ -111,6 +111,7 @@ class Record:
     stop: Verdict | None = None
     verdict: Verdict | None = None
     foreign: bool = False
+    settings: int = 0  # of the task, as the sweep file had them
 
 
 @dataclass
@@ -120,9 +121,10 @@ class Wishes:
     paused: ev.PauseAsked | None = None
     stops: dict[str, ev.StopAsked] = field(default_factory=dict)  # by task, until obeyed
     drained: set[str] = field(default_factory=set)
+    reloads: int = 0  # that were asked for
 
     def copy(self) -> Wishes:
-        return Wishes(self.paused, dict(self.stops), set(self.drained))
+        return Wishes(self.paused, dict(self.stops), set(self.drained), self.reloads)
 
 
 @dataclass
@@ -157,6 +159,10 @@ class Model(ABC):
         self.clock_settings = [(0.0, 0.0)]
         self.boot = 0
         self.disk_full = False
+        self.sweep_file = dict.fromkeys(
+            self.natures, 0
+        )  # its tasks, and a number for their settings
+        self.answers_for: dict[str, int] = {}  # the settings that a task's checkpoint is of
         self.done: set[str] = set()
         self.failed: set[str] = set()
         self.files: dict[str, AttemptsFile] = {nature.task: AttemptsFile() for nature in natures}
@@ -220,6 +226,11 @@ class Supervisor:
     @property
     def device(self) -> str:
         return self._gpu.name
+
+    @property
+    def settings(self) -> int:
+        """What the sweep file said of the task when the order was given."""
+        return self._order.settings
 
     def _begin(self) -> None:
         world, file = self._world, self._world.files[self.task]

@@ -12,11 +12,16 @@ class LongestFirstProperties:
     """The completions that a dispatcher has seen, and which task must come first by them."""
 
     def __init__(self, values: Mapping[str, Sequence[int]]) -> None:
-        self._values = values
+        self._values = dict(values)
         self._took: dict[str, float] = {}
         self._known: list[tuple[Sequence[int], float]] = []
         # As many of the completions as there were when the core last had to look.
         self._looked_at = 0
+        self._next_look = 1
+
+    def learn_of(self, values: Mapping[str, Sequence[int]]) -> None:
+        """Note the values of further tasks."""
+        self._values.update(values)
 
     def ended(self, task: str, seconds: float) -> None:
         """Note how long an attempt took."""
@@ -26,9 +31,13 @@ class LongestFirstProperties:
         """Note that it completed its task."""
         if (seconds := self._took.pop(task, 0.0)) > 0:
             self._known.append((self._values[task], math.log(seconds)))
-            due = 1 if not self._looked_at else self._looked_at + 1 + self._looked_at // 4
-            if len(self._known) >= due:
-                self._looked_at = len(self._known)
+            if len(self._known) >= self._next_look:
+                self.look()
+                self._next_look = self._looked_at + 1 + self._looked_at // 4
+
+    def look(self) -> None:
+        """Note that the order follows from all that is known now."""
+        self._looked_at = len(self._known)
 
     def may_begin(self, task: str, waiting: Sequence[str]) -> bool:
         """Say whether a task is the first of those that wait, which are in the sweep's order."""

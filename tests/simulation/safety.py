@@ -36,7 +36,11 @@ class SafetyProperties:
         world, task = self._world, start.task
         demand("a completed task is never run again", task not in world.done, start)
         demand("a failed task is not run again", task not in world.failed, start)
-        demand("what is to fail is not tried again", task not in world.told_to_fail, start)
+        demand(
+            "what is to fail is not tried again",
+            (task, shell.file[task]) not in world.told_to_fail,
+            start,
+        )
         held = world.wishes.paused is not None and world.wishes.paused is shell.wishes.paused
         demand("a pause outlives its dispatcher", not held, start)
         drained = start.devices[0] in world.wishes.drained & shell.wishes.drained
@@ -52,7 +56,8 @@ class SafetyProperties:
         """Check, as the event_log would, a worker that has just begun."""
         world = self._world
         demand("a completed task is never run again", task not in world.done, task)
-        finished = [r for r in world.files[task].records if _completed(r)]
+        records = [r for r in world.files[task].records if r.settings == record.settings]
+        finished = [r for r in records if _completed(r)]
         demand("finished work is kept", not finished, task, finished)
         for gpu in world.gpus.values():
             for supervisor in gpu.holders:
@@ -82,7 +87,8 @@ class SafetyProperties:
             and supervisor.written > world.limits.log,
             Kind.STOPPED: world.interrupts > 1
             or stop.task in shell.wishes.stops
-            or (shell.wishes.paused is not None and shell.wishes.paused.now),
+            or (shell.wishes.paused is not None and shell.wishes.paused.now)
+            or supervisor.settings != shell.file.get(stop.task),
             Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
         }
         demand("running work goes on", not supervisor.working or reason[kind], stop, ran)
@@ -94,7 +100,9 @@ class SafetyProperties:
         if action.completed:
             demand("a .done is proven by exit and log", proven, action, records[-1:])
         else:
-            demand("finished work is kept", not proven, action, records[-1:])
+            shell = self._world.shell
+            outdated = proven and shell and records[-1].settings != shell.file.get(action.task)
+            demand("finished work is kept", outdated or not proven, action, records[-1:])
         both = self._world.failed if action.completed else self._world.done
         demand("completed or failed, not both", action.task not in both, action)
 
@@ -106,13 +114,14 @@ class SafetyProperties:
             alone = not shell.attempts or world.interrupts > 2
             demand("nothing runs at the end, unless that was not waited for", alone, finish)
             return
-        ended = len(world.done) + len(world.failed)
-        if shell.braked and ended < len(world.natures):
+        failed = shell.file.keys() & world.failed
+        ended = len(shell.file.keys() & world.done) + len(failed)
+        if shell.braked and ended < len(shell.file):
             demand("a sweep that stopped is not a success", finish.exit_code == 1, finish)
             demand("what runs may end", not shell.attempts, finish, shell.attempts)
             return
-        demand("over only when all is", ended == len(world.natures), finish, ended)
-        demand("0 and 1", finish.exit_code == (1 if world.failed else 0), finish)
+        demand("over only when all is", ended == len(shell.file), finish, ended)
+        demand("0 and 1", finish.exit_code == (1 if failed else 0), finish)
 
 
 def _completed(record: Record) -> bool:

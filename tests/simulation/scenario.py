@@ -111,7 +111,7 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
 def disturb(world: World, rng: Random) -> None:
     """Let one fault happen, or one end."""
     gpu = rng.choice(list(world.gpus.values()))
-    match rng.randrange(21):
+    match rng.randrange(24):
         case 0 | 1 | 2 | 3:
             world.kill_dispatcher(rng.choice((0, 1, 2, 3, 5, 8)), restart=rng.random() < 0.5)
         case 4 | 5 | 6:
@@ -138,6 +138,18 @@ def disturb(world: World, rng: Random) -> None:
             world.set_clock(rng.choice((-5000.0, -5.0, 5.0, 5000.0)))
         case 17 | 18 | 19 | 20:
             world.ask(_some_wish(world, gpu, rng))
+        case 21 | 22 | 23:
+            for _ in range(rng.choice((0, 1, 1, 3))):
+                back = list(world.taken_out) if rng.random() < 0.4 else []
+                world.edit(rng.random(), rng.choice(back or _some_tasks(world, rng)))
+            if rng.random() < 0.8:
+                world.reload()
+
+
+def _some_tasks(world: World, rng: Random) -> list[str]:
+    """Return the tasks under way, more often than all."""
+    under_way = sorted(world.shell.occupied.keys() | world.shell.unjudged) if world.shell else []
+    return under_way if under_way and rng.random() < 0.7 else list(world.natures)
 
 
 def _some_wish(
@@ -150,9 +162,7 @@ def _some_wish(
         return ev.ResumeAsked()
     if kind < 0.7:
         return ev.DrainAsked(gpu.name, on=rng.random() < 0.4)
-    under_way = sorted(world.shell.occupied.keys() | world.shell.unjudged) if world.shell else []
-    tasks = under_way if under_way and rng.random() < 0.7 else list(world.natures)
-    return ev.StopAsked(rng.choice(tasks), fail=rng.random() < 0.4)
+    return ev.StopAsked(rng.choice(_some_tasks(world, rng)), fail=rng.random() < 0.4)
 
 
 def live_through(world: World, seed: int) -> int:

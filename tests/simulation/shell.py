@@ -15,7 +15,7 @@ from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.states import InitialTask, State
 from scheduler.core.tables.order import LongestFirst
-from scheduler.core.verdict import Exit, Kind, Verdict, judge
+from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
 from tests.simulation.model import End, Gpu, Record, Supervisor, Wishes
 from tests.simulation.order import LongestFirstProperties
@@ -53,14 +53,16 @@ class Shell:
         self._inbox: deque[Callback] = deque()
         self._jobs: deque[Job] = deque()
         self._writer_works = False
-        seeds = [self._seed(task) for task in world.natures]
+        self.file = dict(world.sweep_file)  # as it was last read
+        self.known = dict(self.file)  # the settings by which the core knows a task
+        seeds = [self._seed(task) for task in self.file]
         open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
         self.occupied = {seed.task: seed.devices[0] for seed in seeds if seed.devices}
         alike = frozenset(world.gpus if world.slots else ())
         # Which tasks come first is another matter than what becomes of them; half of the worlds change it.
-        values = {seed.task: (n % 2, n % 3) for n, seed in enumerate(seeds) if len(seeds) % 2}
+        values = {task: _values(task) for task in self.file if len(seeds) % 2}
         order = LongestFirst(list(values.values())) if values else None
         self.core: Core = world.make_core(
             seeds, world.policy, world.limits, world.now, alike=alike, order=order
@@ -89,13 +91,16 @@ class Shell:
         for folder, state in ((self.world.done, State.DONE), (self.world.failed, State.FAILED)):
             if task in folder:
                 self.world.forget(task)
-                return InitialTask(task, state)
+                if self.world.answers_for[task] == self.file[task]:
+                    return InitialTask(task, state)
+                folder.remove(task)  # set aside
         records = self.world.files[task].records
         if not records:
             return InitialTask(task)
         last = records[-1]
         judged = records if last.verdict is not None else records[:-1]
-        history = tuple(self._past(record) for record in judged)
+        today = self.file[task]
+        history = tuple(self._past(record) for record in judged if record.settings == today)
         if last.verdict is not None:
             return InitialTask(task, State.WAITING, history)
         same_boot = last.boot == self.world.boot
@@ -178,9 +183,47 @@ class Shell:
         for device in sorted(now.drained ^ before.drained):
             self.handle(ev.DrainAsked(device, device in now.drained))
         for task, wish in list(now.stops.items()):
-            if before.stops.get(task) is not wish:
-                self.world.told_to_fail |= {task} if wish.fail else set()
+            if before.stops.get(task) is not wish and task not in self.file:
+                self._obeyed(task)
+                self.world.forget_wish_to_fail(task)
+            elif before.stops.get(task) is not wish:
+                self.world.told_to_fail |= {(task, self.file[task])} if wish.fail else set()
                 self.handle(wish)
+
+        if now.reloads > before.reloads:
+            self.handle(ev.ReloadAsked())
+            reads = self.world.rng.choice((1.0, 30.0))  # seconds, at most
+            self.world.after(self.world.soon(reads), self._file_is_read)
+
+    def _file_is_read(self) -> None:
+        if self.world.shell is self:
+            self.post(self._reload)
+
+    def _reload(self) -> None:
+        """Take the sweep file in, once no task that it changes is being judged or its end written."""
+        if self.exit_code is not None:
+            return
+        today, core = dict(self.world.sweep_file), self.core
+        gone = [task for task in self.known if core.state(task) is State.GONE]
+        changed = [t for t, s in today.items() if self.known.get(t) != s or t in gone]
+        states = [core.state(task) for task in changed if task in self.known]
+        if State.JUDGING in states or State.WRITING in states:
+            self.world.after(0.1, self._file_is_read)
+            return
+        if self.world.interrupts or self.world.rng.random() < 0.1:
+            self.handle(ev.ReloadRefused())
+            return
+        running = [t for t in changed if t in self.known and core.state(t) is State.RUNNING]
+        self.file = today
+        self.known |= today
+        seeds = [self._seed(task) for task in changed]
+        begun = [s for s in seeds if s.state is State.RUNNING and s.task not in running]
+        self.unjudged |= {seed.task for seed in begun}
+        self.occupied |= {seed.task: seed.devices[0] for seed in begun if seed.devices}
+        values = tuple(map(_values, changed))
+        self.handle(ev.Reloaded(tuple(today), tuple(seeds), values))
+        for seed in begun:
+            self.take_over(seed.task, self.world.files[seed.task].records[-1].device)
 
     def _obeyed(self, task: str) -> None:
         if self.world.wishes.stops.get(task) is self.wishes.stops.pop(task, None):
@@ -216,6 +259,8 @@ class Shell:
                 self._submit(self._try_to_write)
             case ev.Obeyed():
                 self._obeyed(action.task)
+            case ev.Withdrawn():
+                self.world.forget_wish_to_fail(action.task)
             case ev.Braked():
                 self.braked = True
             case ev.Finish():
@@ -226,7 +271,7 @@ class Shell:
 
     def unfinished(self) -> str:
         """Say where the core has the tasks that have not ended."""
-        states = {task: self.core.state(task).name for task in self.world.natures}
+        states = {task: self.core.state(task).name for task in self.file}
         open_ones = {
             task: state for task, state in states.items() if state not in ("DONE", "FAILED")
         }
@@ -251,6 +296,7 @@ class Shell:
             action.halvings,
             None if world.slots else gpu.free_memory,
             supervisor=None,  # type: ignore[arg-type]  # set by the supervisor itself
+            settings=self.file[action.task],
         )
         last = file.records[-1] if file.records else None
         if last is not None and last.verdict is None and last.number >= action.number:
@@ -308,6 +354,8 @@ class Shell:
             self.world.note("adopted", task, record.number)
             if not self.adopt:
                 self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
+            elif record.settings != self.file[task]:
+                self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
         else:
             self.unjudged.add(task)
             orphan = record.supervisor if record is not None else None
@@ -396,6 +444,8 @@ class Shell:
 
         def job() -> tuple[Callback, None]:
             verdict = record.verdict or self._verdict(record)
+            if record.settings != self.file.get(task, record.settings):
+                verdict = Verdict(Kind.STOPPED, SWEEP_CHANGED)
             if record.verdict is None:
                 record.foreign = foreign
                 if not verdict.completed and not self.world.disk_full:
@@ -439,6 +489,9 @@ class Shell:
                 return lambda: self.handle(ev.WriteFailed("no room", task)), lambda: None
             world.promises.check_checkpoint(action)
             (world.done if action.completed else world.failed).add(task)
+            # Whoever fails a task by hand means it as it is in the file, whatever its last attempt was of.
+            by_file, records = self.known[task], world.files[task].records
+            world.answers_for[task] = records[-1].settings if action.completed else by_file
             return lambda: self.handle(ev.CheckpointWritten(task)), lambda: world.forget(task)
 
         self._submit(job)
@@ -479,6 +532,12 @@ class Shell:
         elif not (view.refused and (gpu.leased_away or gpu.holders)):
             view.refused = False
             self.handle(ev.DeviceIdle(gpu.name, gpu.free_memory, gpu.total))
+
+
+def _values(task: str) -> tuple[int, int]:
+    """Return the values of a task's axes."""
+    number = int(task[1:])
+    return number % 2, number % 3
 
 
 class _View:

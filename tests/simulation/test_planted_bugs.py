@@ -331,7 +331,7 @@ class FailsWhatCompleted(Core):
 class LeavesWhatFailsInTheQueue(Core):
     def __init__(self, *args, **more):
         super().__init__(*args, **more)
-        self._waiting.remove = lambda task: None
+        self._waiting.remove = lambda tasks: None
 
 
 class TriesARefusedTaskThatIsToFail(Core):
@@ -430,7 +430,66 @@ class CallsAStoppedSweepASuccess(Core):
             self._actions[-1] = ev.Finish(0)
 
 
+class StartsWhatLeftTheFile(Core):
+    def _withdraw(self, tasks):
+        waiting = [t for t in tasks if self._tasks.states[t] is State.WAITING]
+        super()._withdraw([task for task in tasks if task not in waiting])
+
+
+class RetriesWhatLeftTheFile(Core):
+    def _withdraw(self, tasks):
+        super()._withdraw(tasks)
+        self._leaving.clear()
+
+
+class LetsTheOutdatedRun(Core):
+    def _outdate(self, task, history):
+        stop, self._stop = self._stop, lambda *_: None
+        super()._outdate(task, history)
+        self._stop = stop
+
+
+class ChargesForOtherSettings(Core):
+    def _outdate(self, task, history):
+        super()._outdate(task, self._history.get(task, ()))
+
+
+class StartsWhileTheFileIsReadAgain(Core):
+    def _match(self):
+        reloading, self._reloading = self._reloading, False
+        super()._match()
+        self._reloading = reloading
+
+
+class EndsWhileTheFileIsReadAgain(Core):
+    def _end(self):
+        reloading, self._reloading = self._reloading, False
+        super()._end()
+        self._reloading = reloading
+
+
+class WaitsForEverAfterARefusedReload(Core):
+    def _asked(self, event):
+        if not isinstance(event, ev.ReloadRefused):
+            super()._asked(event)
+
+
+class KeepsTheOrderOfBefore(Core):
+    def _reloaded(self, event):
+        known = [name for name in self._tasks.ids if name in event.order]
+        order = dict.fromkeys((*known, *event.order))
+        super()._reloaded(replace(event, order=tuple(order)))
+
+
 BUGS = [
+    StartsWhatLeftTheFile,
+    RetriesWhatLeftTheFile,
+    LetsTheOutdatedRun,
+    ChargesForOtherSettings,
+    StartsWhileTheFileIsReadAgain,
+    EndsWhileTheFileIsReadAgain,
+    WaitsForEverAfterARefusedReload,
+    KeepsTheOrderOfBefore,
     StartsOnThoughAllFailAlike,
     NeverBrakes,
     BrakesForOneTaskThatFailsAgain,

@@ -48,6 +48,7 @@ def test_the_schedules_reach_every_kind_of_trouble():
         "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckOutput", "CheckDisk", "Waits", "SetAside",
         "Paused", "Resumed", "Draining", "Braked", "Finish", "StartRefused", "WriteFailed", "DiskWritable",
         "DeviceGone", "StopAsked", "PauseAsked", "ResumeAsked", "DrainAsked", "Obeyed",
+        "ReloadAsked", "Reloaded", "ReloadRefused", "Withdrawn",
         *(kind.value for kind in Kind),
     }  # fmt: skip
     assert wanted <= met

@@ -5,13 +5,15 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import Policy
-from tests.simulation.model import Gpu, Model, Nature, Record, Supervisor, Wishes
+from scheduler.core.states import State
+from tests.simulation.model import AttemptsFile, End, Gpu, Model, Nature, Record, Supervisor, Wishes
 from tests.simulation.safety import Broken, SafetyProperties
 from tests.simulation.shell import Killed, Shell
 
@@ -44,7 +46,9 @@ class World(Model):
         self.promises = SafetyProperties(self)
         self.shell: Shell | None = None
         self.wishes = Wishes()
-        self.told_to_fail: set[str] = set()  # tasks, and a dispatcher knew it
+        # Tasks by the settings that they had then, and a dispatcher knew it.
+        self.told_to_fail: set[tuple[str, int]] = set()
+        self.taken_out: dict[str, int] = {}  # of the sweep file: tasks and their settings
         self.interrupts = 0
         self.exit_code: int | None = None  # of the sweep, once it is over
         self._kill_in: int | None = None  # actions until the dispatcher dies
@@ -119,7 +123,7 @@ class World(Model):
             raise
         if self.shell is not None and self.shell.exit_code is not None:
             self.note("--- the dispatcher ends with", self.shell.exit_code)
-            left = len(self.done) + len(self.failed) < len(self.natures)
+            left = any(self.shell.core.state(task) is State.WAITING for task in self.shell.file)
             if self.shell.exit_code != 130 and not (self.shell.braked and left):
                 self.exit_code = self.shell.exit_code
             self._bury()
@@ -153,6 +157,7 @@ class World(Model):
         deadline, count = self.now + CALM_SWEEP, 0
         while self.exit_code is None:
             if self.shell is None:
+                self.end_unlisted()
                 self.start_dispatcher()
             elif not self.advance():
                 raise Broken(
@@ -204,6 +209,33 @@ class World(Model):
             case ev.DrainAsked():
                 change = self.wishes.drained.add if wish.on else self.wishes.drained.discard
                 change(wish.device)
+        self.wishes_change()
+
+    def edit(self, choice: float, task: str) -> None:
+        """Edit the sweep file: a new task, other settings, a task taken out or put back."""
+        self.note("edit", f"{choice:.2f}", task)
+        if task not in self.sweep_file:
+            self.sweep_file[task] = self.taken_out.pop(task)
+        elif choice < 0.4:
+            new = f"t{len(self.natures)}"
+            self.natures[new] = replace(self.natures[task], task=new)
+            self.files[new], self.attempts_made[new] = AttemptsFile(), 0
+            self.sweep_file = (
+                {new: 0, **self.sweep_file} if choice < 0.2 else {**self.sweep_file, new: 0}
+            )
+        elif choice < 0.7:
+            self.sweep_file[task] += 1
+        else:
+            self.taken_out[task] = self.sweep_file.pop(task)
+
+    def forget_wish_to_fail(self, task: str) -> None:
+        """A task that is to fail has left the sweep file: should it come back, it is another."""
+        self.told_to_fail = {wish for wish in self.told_to_fail if wish[0] != task}
+
+    def reload(self) -> None:
+        """Ask for the sweep file to be read again."""
+        self.note("reload")
+        self.wishes.reloads += 1
         self.wishes_change()
 
     def wishes_change(self) -> None:
@@ -274,8 +306,16 @@ class World(Model):
         self.wishes.paused = None
         self.wishes.drained.clear()
         self.wishes_change()
+        self.end_unlisted()
         for gpu in self.gpus.values():
             self.change_device(gpu, lost=False, guest=0, faulty=False, leased_away=False)
+
+    def end_unlisted(self) -> None:
+        """Kill the attempts of tasks that left the sweep file, as their user must: they may hang for ever."""
+        for supervisor in self._supervisors():
+            if supervisor.task not in self.sweep_file:
+                supervisor.worker_ends(End.KILLED)
+                supervisor.kill()
 
     def _supervisors(self) -> list[Supervisor]:
         return [supervisor for gpu in self.gpus.values() for supervisor in gpu.holders]

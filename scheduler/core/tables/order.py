@@ -32,7 +32,7 @@ class LongestFirst:
     """
 
     # By task: its value for each axis.
-    values: Sequence[Sequence[Hashable]]
+    values: list[Sequence[Hashable]]
     _all: _Mean = field(default_factory=_Mean)
     _by_value: dict[tuple[int, Hashable], _Mean] = field(default_factory=lambda: defaultdict(_Mean))
     # Of attempts that have ended and were not judged.
@@ -75,7 +75,7 @@ class LongestFirst:
 
 def learned(values: Sequence[Sequence[Hashable]], seconds: Mapping[int, float]) -> LongestFirst:
     """Return the order by what completed tasks took, in seconds by their number."""
-    order = LongestFirst(values)
+    order = LongestFirst(list(values))
     for task, took in seconds.items():
         order.completed(task, took)
     return order

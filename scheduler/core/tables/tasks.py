@@ -29,6 +29,15 @@ class Tasks:
         """Return the number of a task that is in the sweep."""
         return self._numbers[name]
 
+    def is_known(self, name: str) -> bool:
+        """Say whether there is, or was, a task of that name."""
+        return name in self._numbers
+
+    def runs(self, name: str) -> bool:
+        """Say whether there is a task of that name, and an attempt of it runs."""
+        task = self._numbers.get(name)
+        return task is not None and self.states[task] is State.RUNNING
+
     def expect(self, event: TaskEvent) -> int:
         """Return the number of the task that an event is about.
 

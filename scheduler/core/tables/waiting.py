@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Collection, Hashable, Sequence
 
 from scheduler.core.retry import Retry
 from scheduler.core.tables.order import LongestFirst
@@ -17,7 +18,7 @@ class Waiting:
         self._first_untried = 0
         # None: the order of the sweep. Else it, and where each task stands in it.
         self._order = order
-        self._sequence: list[int] | None = None
+        self._sequence: Sequence[int] | None = None
         self._place: list[int] = []
         if order is not None:
             self._look_at_order(order)
@@ -30,9 +31,10 @@ class Waiting:
 
     def next_untried(self) -> int | None:
         """Return the first task that was never tried, or None."""
-        while self._first_untried < len(self.untried):
+        sequence = self._sequence
+        while self._first_untried < len(self.untried if sequence is None else sequence):
             first = self._first_untried
-            task = first if self._sequence is None else self._sequence[first]
+            task = first if sequence is None else sequence[first]
             if self.untried[task]:
                 return task
             self._first_untried += 1
@@ -49,10 +51,25 @@ class Waiting:
             self._look_at_order(self._order)
 
     def _look_at_order(self, order: LongestFirst) -> None:
-        self._sequence, self._first_untried = order.sequence(), 0
-        self._place = [0] * len(self._sequence)
-        for place, task in enumerate(self._sequence):
+        self._follow(order.sequence())
+
+    def _follow(self, sequence: Sequence[int]) -> None:
+        self._sequence, self._first_untried = sequence, 0
+        self._place = [0] * (1 + max(sequence, default=0))
+        for place, task in enumerate(sequence):
             self._place[task] = place
+
+    def learn_of(self, values: Sequence[Sequence[Hashable]]) -> None:
+        """Take the values of tasks that are about to be added, for the order by what tasks took."""
+        if self._order is not None:
+            self._order.values.extend(values)
+
+    def reorder(self, sequence: Sequence[int]) -> None:
+        """Take the tasks' numbers in another order, which gives way where the longest go first."""
+        if self._order is None:
+            self._follow(sequence)
+        else:
+            self._look_at_order(self._order)
 
     def delay(self, task: int, retry: Retry) -> None:
         """Keep the task until its time."""
@@ -72,12 +89,13 @@ class Waiting:
         place = task if self._sequence is None else self._place[task]
         self._first_untried = min(self._first_untried, place)
 
-    def remove(self, task: int) -> None:
-        """Remove a task, wherever it stands."""
-        self.untried[task] = False
-        self.constrained.pop(task, None)
-        self.ready = [other for other in self.ready if other != task]
-        self.delayed = [one for one in self.delayed if one[1] != task]
+    def remove(self, tasks: Collection[int]) -> None:
+        """Remove tasks, wherever they stand."""
+        for task in tasks:
+            self.untried[task] = False
+            self.constrained.pop(task, None)
+        self.ready = [other for other in self.ready if other not in tasks]
+        self.delayed = [one for one in self.delayed if one[1] not in tasks]
         heapq.heapify(self.ready)
         heapq.heapify(self.delayed)
 

@@ -10,7 +10,7 @@ from scheduler.core import journal_events as je
 from scheduler.core.texts import braked_text, set_aside_text
 from scheduler.dispatch.clock import Clock
 
-Record = ev.Waits | ev.SetAside | ev.Resumed | ev.Draining | ev.Braked
+Record = ev.Waits | ev.Withdrawn | ev.SetAside | ev.Resumed | ev.Draining | ev.Braked
 
 
 def record_of(action: Record, clock: Clock, running: int) -> je.JournalEvent:
@@ -21,6 +21,8 @@ def record_of(action: Record, clock: Clock, running: int) -> je.JournalEvent:
             # A back-off that ended under no dispatcher is nothing to wait for.
             reason = replace(reason, pause=0.0) if over else reason
             return je.TaskWaits(action.task, clock.time_of_day(action.retry.at), reason)
+        case ev.Withdrawn():
+            return je.TaskWithdrawn(action.task)
         case ev.SetAside():
             until = clock.time_of_day(action.until)
             return je.DeviceSetAside(action.device, until, set_aside_text(action.cause))
