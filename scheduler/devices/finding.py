@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
-from scheduler.config.sweep import DeviceSettings
-from scheduler.config.units import format_duration
+from scheduler.config.sweep import MOST_SHARERS, DeviceSettings
+from scheduler.config.units import format_duration, format_size
+from scheduler.core.tables.devices import MOST_FREE
 from scheduler.devices.cores.machine import read_machine
 from scheduler.devices.cores.shares import TooFewCores, share_out
 from scheduler.devices.cpu import cpu_slots
@@ -45,6 +46,17 @@ class FoundDevices(NamedTuple):
         return self.nvml is not None
 
 
+def room(device: Device, settings: DeviceSettings) -> int:
+    """Return into how many parts a device is divided: for so many attempts at once."""
+    share = settings.share
+    if share is None or device.kind == "cpu":
+        return 1
+    most = share.at_most or MOST_SHARERS
+    if device.total_memory is None:
+        return most
+    return max(1, min(most, int(device.total_memory * MOST_FREE) // share.memory))
+
+
 def find_devices(
     settings: DeviceSettings, visible: str | None, patience: float = PATIENCE
 ) -> FoundDevices:
@@ -74,8 +86,26 @@ def find_devices(
         if settings.only:
             raise NoDevices(why)
         return _instead_of_gpus(settings, why)
+    _check_share(devices, settings)
     where = f"{len(devices)} device(s) through NVML"
     return _with_cores(FoundDevices(devices, where, nvml), here, settings)
+
+
+def _check_share(devices: list[Device], settings: DeviceSettings) -> None:
+    """Make sure that a device can hold what an attempt asks for.
+
+    Raises:
+        NoDevices: none can.
+    """
+    share = settings.share
+    known = [device.total_memory for device in devices if device.total_memory is not None]
+    if share is None or len(known) < len(devices) or max(known) * MOST_FREE >= share.memory:
+        return
+    most = f"{100 * MOST_FREE:.0f} % of the largest"
+    raise NoDevices(
+        f"devices.share.memory: {format_size(share.memory)} is more than any device here can give an "
+        f"attempt ({format_size(max(known) * MOST_FREE)}, {most})"
+    )
 
 
 def _open_gpus() -> tuple[Nvml, list[Device]]:
@@ -91,10 +121,18 @@ def _with_cores(found: FoundDevices, here: list[Device], settings: DeviceSetting
     """
     machine = read_machine(os.sched_getaffinity(0))
     try:
-        shares = share_out(machine, here, found.all, settings.cores)
+        parts = {device.id: room(device, settings) for device in found.all}
+        shares = share_out(machine, here, found.all, settings.cores, parts)
     except TooFewCores as why:
         raise NoDevices(str(why)) from None
-    devices = [replace(device, cpus=shares.cpus.get(device.id, ())) for device in found.all]
+    devices = [
+        replace(
+            device,
+            cpus=shares.cpus.get(device.id, ()),
+            parts=shares.parts.get(device.id, ()),
+        )
+        for device in found.all
+    ]
     where = f"{found.where}, {shares.summary}" if shares.summary else found.where
     return FoundDevices(devices, where, found.nvml, shares.threads)
 

@@ -2,7 +2,9 @@
 
 A device is idle when its utilisation is under the limit, enough of its memory is free and nobody
 else computes on it, for as long as the rule's ``idle_for`` says. After an attempt of our own we
-know who used it, so its memory need only be back, and no foreign process there.
+know who used it, so its memory need only be back, and no foreign process there. Where attempts of our own
+share it, there is room for one more as long as nobody else is there; whether its memory suffices, the core
+counts.
 
 What NVML cannot tell (utilisation of a MIG instance, processes in a container) is not held against
 a device. But memory that no visible process accounts for belongs to somebody: another container, or
@@ -11,6 +13,7 @@ a user whose processes the system hides.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 
@@ -126,7 +129,14 @@ class IdleTracker:
         self._others_came = False  # somebody else was there since the device was last idle
 
     def judge(
-        self, reading: Reading, now: float, own_pids: frozenset[int], *, after_own: bool
+        self,
+        reading: Reading,
+        now: float,
+        own_pids: Collection[int],
+        *,
+        after_own: bool,
+        sharing: bool = False,
+        servers: Collection[int] = (),
     ) -> Idleness:
         """Return whether the device is idle, and why not if it is not.
 
@@ -137,14 +147,19 @@ class IdleTracker:
             after_own: the last to use the device was an attempt of ours. Its utilisation, an
                 average over the last second, and ``idle_for`` are then not waited for, unless
                 somebody else came in between.
+            sharing: attempts of our own are there that one more may join. Then only others are in the
+                way; memory that nobody in sight holds is for the caller to judge.
+            servers: processes by which attempts of ours compute; they are in nobody's way.
         """
-        foreign = _foreign(reading, own_pids)
+        foreign = _foreign(reading, {*own_pids, *servers})
         if foreign:
             self._others_came = True
-        trusted = after_own and not self._others_came
+        trusted = sharing or (after_own and not self._others_came)
         hidden = _hidden_memory(reading)
         hidden = hidden if hidden > self._hidden_limit(reading) else 0
-        obstacle = self._obstacle(reading, own_pids, foreign, hidden, trusted=trusted)
+        obstacle = _others(reading, foreign)
+        if obstacle is None and not sharing:
+            obstacle = self._obstacle(reading, own_pids, hidden, trusted=trusted)
         if obstacle is not None:
             self._quiet_since = None
             return Idleness(False, obstacle, foreign=foreign, hidden_memory=hidden)
@@ -155,24 +170,20 @@ class IdleTracker:
             until = self._quiet_since + self._rule.idle_for
             reason = IdleReason(IdleCode.NOT_FOR_LONG, measured=quiet, limit=self._rule.idle_for)
             return Idleness(False, reason, until)
-        self._others_came = False
-        return Idleness(True, IdleReason(IdleCode.IDLE, _unknowns(reading)))
+        self._others_came = self._others_came and sharing
+        reason = IdleReason(IdleCode.IDLE, _unknowns(reading))
+        return Idleness(True, reason, hidden_memory=hidden if sharing else 0)
 
     def _obstacle(
         self,
         reading: Reading,
-        own_pids: frozenset[int],
-        foreign: tuple[Process, ...],
+        own_pids: Collection[int],
         hidden: int,
         *,
         trusted: bool,
     ) -> IdleReason | None:
-        """Return what keeps the device from being used now, the most telling cause first."""
+        """Return what else keeps the device from being used now, the most telling cause first."""
         rule = self._rule
-        if reading.error is not None:
-            return IdleReason(IdleCode.LOST if reading.lost else IdleCode.IN_ERROR, reading.error)
-        if foreign:
-            return IdleReason(IdleCode.OTHERS_PROCESS, processes=foreign)
         own = tuple(p for p in reading.processes or () if p.exists and p.pid in own_pids)
         if own:
             return IdleReason(IdleCode.OWN_PROCESS, processes=own)
@@ -201,7 +212,14 @@ class IdleTracker:
         return None
 
 
-def _foreign(reading: Reading, own_pids: frozenset[int]) -> tuple[Process, ...]:
+def _others(reading: Reading, foreign: tuple[Process, ...]) -> IdleReason | None:
+    """Return what keeps the device from anybody's use, or us from it because somebody is there."""
+    if reading.error is not None:
+        return IdleReason(IdleCode.LOST if reading.lost else IdleCode.IN_ERROR, reading.error)
+    return IdleReason(IdleCode.OTHERS_PROCESS, processes=foreign) if foreign else None
+
+
+def _foreign(reading: Reading, own_pids: Collection[int]) -> tuple[Process, ...]:
     """Return the processes that are others' and certainly there.
 
     A pid that does not exist is a process in another container, or one that the driver made up

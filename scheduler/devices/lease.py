@@ -82,8 +82,10 @@ def check_folder(folder: Path) -> str | None:
 class Lease:
     """A device, or a part of one, that is ours until `release`, and its heirs' until they are gone."""
 
-    def __init__(self, device_id: str, *descriptors: int) -> None:
+    def __init__(self, device_id: str, *descriptors: int, part: int | None = None) -> None:
         self.device_id = device_id
+        # The number of the part; None: it is the whole.
+        self.part = part
         self._descriptors = descriptors
 
     @classmethod
@@ -119,7 +121,8 @@ class Lease:
         try:
             whole = _take(directory, path, fcntl.LOCK_SH)
             try:
-                return cls(device_id, whole, _take_part(directory, path, parts))
+                number, part = _take_part(directory, path, parts)
+                return cls(device_id, whole, part, part=number)
             except BaseException:
                 os.close(whole)
                 raise
@@ -141,12 +144,15 @@ class Lease:
         """Hold the whole device no more than attempts that share it do.
 
         Raises:
-            LeaseHeld: somebody took it alone in between: the kernel gives up one lock before the other.
+            LeaseHeld: somebody took it alone in between, since the kernel gives up the one lock before it
+                takes the other; this lease is released.
         """
         try:
             fcntl.flock(self.descriptors[0], fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LeaseHeld(_holder(self.descriptors[0])) from None
+            holder = _holder(self.descriptors[0])
+            self.release()
+            raise LeaseHeld(holder) from None
 
     def release(self) -> None:
         """Give up our hold; a process that inherited the descriptors keeps its own."""
@@ -174,8 +180,8 @@ def _take(directory: int, path: Path, how: int) -> int:
     raise LeaseHeld(f"{path} is being replaced all the time")
 
 
-def _take_part(directory: int, device: Path, parts: int) -> int:
-    """Return a descriptor that holds the lock of a part's file: of the first that is free.
+def _take_part(directory: int, device: Path, parts: int) -> tuple[int, int]:
+    """Return the number of the first part that is free, and a descriptor that holds its file's lock.
 
     Raises:
         LeaseHeld: none is.
@@ -184,7 +190,8 @@ def _take_part(directory: int, device: Path, parts: int) -> int:
     held: LeaseHeld | None = None
     for number in range(parts):
         try:
-            return _take(directory, device.with_name(f"{device.name}.part-{number}"), fcntl.LOCK_EX)
+            file = device.with_name(f"{device.name}.part-{number}")
+            return number, _take(directory, file, fcntl.LOCK_EX)
         except LeaseHeld as why:
             held = why
     raise LeaseHeld(f"all {parts} part(s) of it are taken, the last one {held}")

@@ -10,7 +10,7 @@ from scheduler.config.units import format_cpus
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Something that one attempt at a time runs on."""
+    """Something that attempts run on: one at a time, or several that share it."""
 
     id: str  # what CUDA_VISIBLE_DEVICES takes: "GPU-<uuid>", "MIG-<uuid>"; "cpu:0" for a CPU slot
     name: str  # "NVIDIA H200", "CPU slot 0"
@@ -20,11 +20,16 @@ class Device:
     parent: str | None = None  # a MIG instance's GPU, "GPU-<uuid>"
     near: frozenset[int] = frozenset()  # CPUs close to it; empty: not known
     cpus: tuple[int, ...] = ()  # that its attempts are bound to, ascending; empty: to none
+    parts: tuple[tuple[int, ...], ...] = ()  # the same of each part of it, where several share it
 
     @property
     def cores(self) -> str | None:
         """Its CPUs as the kernel writes a list of them: ``0-3,8``."""
         return format_cpus(self.cpus) or None
+
+    def part_cpus(self, number: int) -> tuple[int, ...]:
+        """Return the CPUs of a part; there may be parts beyond those that cores were dealt to."""
+        return self.parts[number % len(self.parts)] if self.parts else self.cpus
 
 
 @dataclass(frozen=True, slots=True)

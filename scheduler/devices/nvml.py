@@ -170,6 +170,10 @@ class Nvml:
         listed = self._known(nvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
         if listed is None:  # drivers before 510
             listed = self._known(nvml.nvmlDeviceGetComputeRunningProcesses_v2, handle)
+        # Clients of MPS are listed apart.
+        clients = self._known(nvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, handle)
+        if listed is not None:
+            listed = list({entry.pid: entry for entry in (*listed, *(clients or ()))}.values())
         processes = None if listed is None else tuple(_process(entry) for entry in listed)
         return Reading(
             device_id,
@@ -180,6 +184,12 @@ class Nvml:
             display_memory=0 if mig else self._display_memory(handle, listed or ()),
             processes=processes,
         )
+
+    def is_exclusive(self, device_id: str) -> bool:
+        """Say whether the device takes one process at a time, or none, by its compute mode."""
+        handle = self._handles.get(device_id)
+        mode = None if handle is None else self._known(self._nvml.nvmlDeviceGetComputeMode, handle)
+        return mode not in (None, self._nvml.NVML_COMPUTEMODE_DEFAULT)
 
     def _memory(self, handle: _Handle) -> _Struct | None:
         """Return NVML's memory figures, with the driver's reserve where the driver is ≥ 510."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from scheduler.config.sweep import DeviceSettings
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, MemoryTaken
 from scheduler.core.journal_events import DeviceState, OtherProcess, OthersCame
-from scheduler.devices.finding import FoundDevices
+from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
@@ -20,13 +21,21 @@ from scheduler.devices.watch import INTERVAL, DeviceWatch
 LAST_SECONDS = 5.0  # of an attempt, in which the memory that it lacked was short
 LAST_READINGS = int(LAST_SECONDS / INTERVAL) + 1
 MEMORY_BACK = 5.0  # seconds within which the memory of an ended process is surely free again
+EAGER_AFTER_CHANGE = (
+    0.5  # seconds; on a shared device memory is back, or the next may begin, so soon
+)
+# Of a server of MPS where its process cannot be seen: its context, larger than any that was measured.
+MPS_SERVER = 2**30
 
-PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame
+PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MemoryTaken
 
 
 def idle_rule(settings: DeviceSettings) -> IdleRule:
     """Return what the sweep demands of an idle device."""
-    return IdleRule(settings.max_utilization, settings.min_free_memory, settings.idle_for)
+    rule = IdleRule(settings.max_utilization, settings.min_free_memory, settings.idle_for)
+    if settings.share is None or not settings.share.mps:
+        return rule
+    return replace(rule, max_hidden_memory=rule.max_hidden_memory + MPS_SERVER)
 
 
 class DevicePool:
@@ -49,6 +58,9 @@ class DevicePool:
             LeaseFolderError: leases cannot be kept where they are needed; the message says what to do.
         """
         self.all, self.where, self._nvml, self.threads = found
+        self._settings = settings
+        # Process ids of what attempts compute by, other than their own processes.
+        self.servers: Collection[int] = ()
         self._by_id = {device.id: device for device in self.all}
         self._views = {device.id: _View(IdleTracker(idle_rule(settings))) for device in self.all}
         self._leases = default_folder()
@@ -75,19 +87,33 @@ class DevicePool:
         if self._watch is not None:
             self._watch.finish()
 
-    def lease(self, device: str) -> Lease | None:
-        """Take the exclusive right to a device; CPU slots need none, they are each dispatcher's own.
+    def room(self, device: str) -> int:
+        """Return into how many parts a device is divided."""
+        return room(self._by_id[device], self._settings)
+
+    def is_exclusive(self, device: str) -> bool:
+        """Say whether a device takes no more than one process, by its compute mode."""
+        return self._nvml is not None and self._nvml.is_exclusive(device)
+
+    def lease(self, device: str, *, part: bool = False) -> Lease | None:
+        """Take the right to a device or a part of it; CPU slots need none, they are each dispatcher's own.
 
         Raises:
-            LeaseHeld: another dispatcher has it, or leases cannot be kept safely any more; see `refused`.
+            LeaseHeld: another dispatcher has it, or leases cannot be kept safely now; see `refused`.
         """
         if self._nvml is None:
             return None
-        self.give_back(device)
+        if not self._views[device].attempts:
+            self.give_back(device)
         try:
-            return Lease.acquire(self._leases, device)
+            return self._acquire(device, part=part)
         except LeaseFolderError as why:
             raise LeaseHeld(str(why)) from why
+
+    def _acquire(self, device: str, *, part: bool) -> Lease:
+        if part:
+            return Lease.acquire_part(self._leases, device, self.room(device))
+        return Lease.acquire(self._leases, device)
 
     def give_back(self, device: str) -> None:
         """No supervisor of ours is on the device any more: give up the lease that was taken anew, too."""
@@ -96,25 +122,49 @@ class DevicePool:
             view.lease.release()
             view.lease = None
 
-    def refused(self, device: str, why: str) -> Iterator[PoolEvent]:
+    def refused(self, device: str, why: str, *, part: bool = False) -> Iterator[PoolEvent]:
         """A lease was refused: the device counts as busy until it can be had."""
-        self._views[device].refused = True
+        view = self._views[device]
+        view.refused, view.refused_part = True, part
         yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, why))
 
-    def occupy(self, device: str, supervisor: int, *, others_came: bool = False) -> None:
-        """An attempt of ours begins on the device, under that supervisor, or goes on."""
-        view = self._views.get(device)
-        if view is not None:
-            view.supervisor, view.last_active = supervisor, None
-            view.others_came, view.hidden_before = others_came, False
-            view.free.clear()
+    def occupy(
+        self,
+        device: str,
+        task: str,
+        supervisor: int,
+        *,
+        sharing: bool = False,
+        others_came: bool = False,
+    ) -> None:
+        """A task's attempt begins on the device, under that supervisor, or goes on.
 
-    def vacate(self, device: str) -> Iterator[PoolEvent]:
-        """Our attempt on the device is over: have it looked at, or offer it at once."""
+        Args:
+            device: where it is.
+            task: whose attempt it is.
+            supervisor: the process id.
+            sharing: others of ours may run beside it.
+            others_came: somebody else has come to the device since the attempt began.
+        """
         view = self._views.get(device)
         if view is None:
             return
-        view.supervisor, view.ours_last, view.vacated = None, True, time.monotonic()
+        if not (sharing and view.attempts):
+            view.free.clear()
+        view.attempts[task] = _Attempt(supervisor, sharing)
+        view.last_active = None
+        view.others_came, view.hidden_before = others_came, False
+        view.changed = time.monotonic()
+        if sharing and self._watch is not None:
+            self._watch.look_eagerly(device)  # there may be room for the next
+
+    def vacate(self, device: str, task: str) -> Iterator[PoolEvent]:
+        """A task's attempt on the device is over: have it looked at, or offer it at once."""
+        view = self._views.get(device)
+        if view is None:
+            return
+        view.attempts.pop(task, None)
+        view.ours_last, view.changed = True, time.monotonic()
         if self._watch is None:
             yield DeviceIdle(device)
         else:
@@ -126,13 +176,19 @@ class DevicePool:
         since = time.monotonic() - LAST_SECONDS
         return min((free for at, free in view.free if at >= since), default=None) if view else None
 
+    def most_taken(self, device: str, task: str) -> int | None:
+        """Return the most memory in bytes that a task's attempt was seen to hold there; None: not known."""
+        view = self._views.get(device)
+        attempt = view.attempts.get(task) if view else None
+        return attempt.most_taken if attempt else None
+
     def last_active(self, device: str) -> float | None:
         """Return when the device was last seen computing for us (monotonic).
 
-        None if it cannot be told: NVML does not say, or others use it too.
+        None if it cannot be told: NVML does not say, or others use it too, be it attempts of ours.
         """
         view = self._views.get(device)
-        return view.last_active if view else None
+        return view.last_active if view and len(view.attempts) == 1 else None
 
     # --- readings ------------------------------------------------------------------------------
 
@@ -148,11 +204,20 @@ class DevicePool:
             yield from self._show(
                 device, idle=False, reason=IdleReason(IdleCode.UNREAD, reading.unread)
             )
-            if view.supervisor is None:  # what runs there goes on: nothing speaks against it
+            if not view.attempts:  # what runs there goes on: nothing speaks against it
                 yield DeviceBusy(device)
             return
-        reading, own = with_owners(reading, view.supervisor)
-        idleness = view.tracker.judge(reading, now, own, after_own=view.ours_last)
+        tasks = {attempt.supervisor: task for task, attempt in view.attempts.items()}
+        reading, owners = with_owners(reading, {*tasks, *self.servers})
+        own = {pid: tasks[owner] for pid, owner in owners.items() if owner in tasks}
+        idleness = view.tracker.judge(
+            reading,
+            now,
+            own,
+            after_own=view.ours_last,
+            sharing=view.sharing,
+            servers=owners.keys() - own,
+        )
         if reading.error is not None:
             if not view.gone:
                 view.gone = True
@@ -162,7 +227,7 @@ class DevicePool:
             self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
             return
         view.gone = False
-        if view.supervisor is not None:
+        if view.attempts:
             yield from self._while_ours(device, reading, idleness, own, now)
         elif not idleness.idle:
             self._pace(device, view, idleness, now)
@@ -180,7 +245,7 @@ class DevicePool:
         assert self._watch is not None
         soon = idleness.until is not None and idleness.until - now < INTERVAL
         coming_back = (
-            not idleness.idle and not idleness.foreign and now < view.vacated + MEMORY_BACK
+            not idleness.idle and not idleness.foreign and now < view.changed + MEMORY_BACK
         )
         if soon or coming_back:
             self._watch.look_eagerly(device)
@@ -188,10 +253,25 @@ class DevicePool:
             self._watch.look_calmly(device)
 
     def _while_ours(
-        self, device: str, reading: Reading, idleness: Idleness, own: frozenset[int], now: float
+        self,
+        device: str,
+        reading: Reading,
+        idleness: Idleness,
+        own: Mapping[int, str],
+        now: float,
     ) -> Iterator[PoolEvent]:
+        """Look on while attempts of ours run on a device.
+
+        Args:
+            device: the device.
+            reading: the look at it.
+            idleness: what is made of that.
+            own: the tasks of the attempts' processes, by process id.
+            now: when it was judged.
+        """
         view = self._views[device]
         self._keep_lease(device, view)
+        yield from self._taken(device, view, reading, own)
         if reading.free_memory is not None:
             view.free.append((now, reading.free_memory))
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
@@ -206,6 +286,32 @@ class DevicePool:
             view.others_came = True
             processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
             yield OthersCame(device, processes, hidden)
+        if not view.sharing:
+            return
+        assert self._watch is not None
+        if now >= view.changed + EAGER_AFTER_CHANGE:
+            self._watch.look_calmly(device)
+        if not idleness.idle or lasting or self._still_held(device, view) is not None:
+            yield DeviceBusy(device)
+        else:
+            yield DeviceIdle(device, reading.free_memory, reading.total_memory)
+
+    def _taken(
+        self, device: str, view: _View, reading: Reading, own: Mapping[int, str]
+    ) -> Iterator[PoolEvent]:
+        """Tell how much memory the attempts that share a device hold, where that has grown."""
+        if not view.sharing:
+            return
+        held: dict[str, int] = {}
+        for process in reading.processes or ():
+            if process.pid in own and process.used_memory is not None:
+                task = own[process.pid]
+                held[task] = held.get(task, 0) + process.used_memory
+        for task, memory in held.items():
+            attempt = view.attempts[task]
+            if memory > (attempt.most_taken or 0):
+                attempt.most_taken = memory
+                yield MemoryTaken(task, memory)
 
     def _keep_lease(self, device: str, view: _View) -> None:
         """Take the lease of a device in our use anew if its file was removed or replaced.
@@ -214,6 +320,8 @@ class DevicePool:
         """
         with suppress(LeaseHeld, LeaseFolderError):
             anew = Lease.acquire(self._leases, device)
+            if view.sharing:
+                anew.let_share()
             self.give_back(device)
             view.lease = anew
 
@@ -226,7 +334,7 @@ class DevicePool:
         if not view.refused:
             return None
         try:
-            Lease.acquire(self._leases, device).release()
+            self._acquire(device, part=view.refused_part).release()
         except (LeaseHeld, LeaseFolderError) as why:
             return str(why)
         view.refused = False
@@ -243,17 +351,29 @@ class DevicePool:
             yield DeviceState(device, idle, reason.text, gone)
 
 
+class _Attempt:
+    """What is known of an attempt of ours on a device."""
+
+    __slots__ = ("most_taken", "sharing", "supervisor")
+
+    def __init__(self, supervisor: int, sharing: bool) -> None:
+        self.supervisor = supervisor
+        self.sharing = sharing
+        # The most bytes that its processes held.
+        self.most_taken: int | None = None
+
+
 class _View:
     """What is known of one device."""
 
     def __init__(self, tracker: IdleTracker) -> None:
         self.tracker = tracker
-        # The supervisor of our attempt on it.
-        self.supervisor: int | None = None
+        # Ours on it, by task.
+        self.attempts: dict[str, _Attempt] = {}
         # The last to use it was an attempt of ours.
         self.ours_last = False
-        # When the last of ours ended.
-        self.vacated = 0.0
+        # When one of ours last began or ended.
+        self.changed = 0.0
         # When it was last seen to compute; None: not known.
         self.last_active: float | None = None
         # Others came while our attempt ran.
@@ -264,8 +384,14 @@ class _View:
         self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
         # Beside its supervisor's, of whose file the name is gone.
         self.lease: Lease | None = None
-        # A lease of it was refused.
+        # A lease of it was refused, and whether one of a part.
         self.refused = False
+        self.refused_part = False
         self.gone = False
         # What was last told of it, without figures.
         self.shown: tuple[bool, tuple[object, ...]] | None = None
+
+    @property
+    def sharing(self) -> bool:
+        """Whether attempts of ours are on it that others may run beside."""
+        return bool(self.attempts) and all(a.sharing for a in self.attempts.values())

@@ -14,9 +14,10 @@
 of one task come in the order in which they happened. What goes wrong outside is an event, never an exception.
 
 **Devices.** A device is the task's from `start` or `adopt` until its last event has been handled, and is not
-told idle before: each event is to be handled before the next is asked for, and whoever answers a task's last
-event by adopting another attempt on the same device keeps it. A `DeviceIdle` holds until its device is
-given to a task or told busy or gone.
+told idle before, unless the task shares it (its start line says how much memory it asks for): then it is told
+idle while there is room beside the task. Each event is to be handled before the next is asked for, and
+whoever answers a task's last event by adopting another attempt on the same device keeps it. A `DeviceIdle`
+holds until its device is given to a task or told busy or gone.
 
 **Files.** The executor writes the spec file, the log, and the lines of the attempts file that tell of start
 and end, each of them before it tells of it. The dispatcher appends its own lines (stop, foreign, verdict)
@@ -38,7 +39,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, MemoryTaken
 from scheduler.core.journal_events import DeviceState, OthersCame
 from scheduler.devices.model import Device
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
@@ -94,6 +95,8 @@ class Started:
     at: float
     # The worker's process, where it is one of this machine.
     pid: int | None = None
+    # The CPUs that it is bound to, where that was not known before, as the kernel writes a list of them.
+    cores: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Ended:
     end: EndLine
     # Bytes: the least that was free on its device in its last seconds. None: not known.
     least_free: int | None = None
+    # Bytes: the most that it was seen to hold of a device that it shared. None: not known.
+    most_taken: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +138,7 @@ class Failed:
 
 
 AttemptEvent = Started | Ended | Lost | Refused | Failed
-DeviceEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame
+DeviceEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MemoryTaken
 ExecutorEvent = AttemptEvent | DeviceEvent
 
 

@@ -65,6 +65,8 @@ class StartLine:
     source: Line | None = None
     # The CPUs that its processes are bound to, as the kernel writes a list of them: 0-3,8.
     cores: str | None = None
+    # Bytes that it asked for of a device that others of ours may share; None: it has the device alone.
+    memory: int | None = None
 
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
@@ -94,6 +96,7 @@ class StartLine:
             _text(line, "settings"),
             source if isinstance(source, dict) else None,
             _text(line, "cores"),
+            _int(line, "memory"),
         )
 
     def as_json(self) -> dict[str, Any]:

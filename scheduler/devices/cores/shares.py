@@ -27,6 +27,8 @@ class Shares:
 
     # By device: the CPUs that its attempts are bound to, ascending. Without an entry: to none.
     cpus: Mapping[str, tuple[int, ...]]
+    # By device that several attempts share: the CPUs of each of them.
+    parts: Mapping[str, tuple[tuple[int, ...], ...]]
     # How many threads an attempt is told to compute with, the same on every device; None: not told.
     threads: int | None
     # How many cores each has, and what else a user should know of it; empty: nothing.
@@ -34,7 +36,11 @@ class Shares:
 
 
 def share_out(
-    machine: Machine, here: Sequence[Device], used: Sequence[Device], cores: CoreSetting
+    machine: Machine,
+    here: Sequence[Device],
+    used: Sequence[Device],
+    cores: CoreSetting,
+    parts: Mapping[str, int] | None = None,
 ) -> Shares:
     """Return the shares of the devices of a sweep.
 
@@ -43,6 +49,7 @@ def share_out(
         here: all devices of the machine, in an order that every dispatcher finds the same.
         used: those of them that the sweep may use.
         cores: what the sweep says: ``auto``, ``off``, or how many cores each attempt gets.
+        parts: into how many parts a device is divided, for as many attempts at once; without an entry, one.
 
     Raises:
         TooFewCores: there are fewer than that for each device of the sweep.
@@ -52,24 +59,39 @@ def share_out(
     on_cpu = all(device.kind == "cpu" for device in used)
     if cores == "off":
         whole = [machine.cores for _ in used]
-        return Shares({}, _threads(machine, whole, len(used), on_cpu=True) if on_cpu else None)
-    if cores != "auto" and cores * len(used) > len(machine.cores):
-        raise TooFewCores(_too_few(machine, used, cores))
-    enough_for_all = cores == "auto" or cores * len(here) <= len(machine.cores)
+        return Shares({}, {}, _threads(machine, whole, len(used), on_cpu=True) if on_cpu else None)
+    parts = {device.id: (parts or {}).get(device.id, 1) for device in used}
+    if cores != "auto" and cores * sum(parts.values()) > len(machine.cores):
+        raise TooFewCores(_too_few(machine, sum(parts.values()), cores))
+    most = max(parts.values())
+    enough_for_all = cores == "auto" or cores * most * len(here) <= len(machine.cores)
     among = here if enough_for_all else used
     dealt = _deal(machine.cores, among)
+    if cores == "auto" and not on_cpu:  # slots divide the whole machine
+        _keep_one_back(dealt)
+    divided = {d.id: _divide(dealt[d.id], parts[d.id], cores) for d in used if parts[d.id] > 1}
     if cores != "auto":
         dealt = {device: share[:cores] for device, share in dealt.items()}
-    elif not on_cpu:  # slots divide the whole machine
-        _keep_one_back(dealt)
-    cpus = {d.id: tuple(sorted(c for core in dealt[d.id] for c in core.cpus)) for d in used}
+    cpus = {d.id: _cpus(dealt[d.id]) for d in used}
     threads = _threads(machine, list(dealt.values()), len(among), on_cpu=on_cpu)
     summary = _summary([len(dealt[device.id]) for device in used])
     if not enough_for_all:
         summary += f" (too few for all {len(here)} devices: a sweep on others may get the same)"
     if len(machine.cores) < len(among):
         summary = f"{len(among)} devices share {len(machine.cores)} core(s)"
-    return Shares(cpus, threads, summary)
+    return Shares(cpus, divided, threads, summary)
+
+
+def _cpus(cores: Sequence[Core]) -> tuple[int, ...]:
+    return tuple(sorted(cpu for core in cores for cpu in core.cpus))
+
+
+def _divide(share: Sequence[Core], parts: int, cores: CoreSetting) -> tuple[tuple[int, ...], ...]:
+    """Deal a device's cores out to the attempts that share it, as to devices of their own."""
+    whole = [Device(str(number), "", str(number), "gpu") for number in range(parts)]
+    dealt = _deal(share, whole) if share else {}
+    limit = cores if isinstance(cores, int) else len(share)
+    return tuple(_cpus(dealt[part.id][:limit]) for part in whole if part.id in dealt)
 
 
 def _summary(sizes: Sequence[int]) -> str:
@@ -88,11 +110,11 @@ def _threads(
     return max(1, int(min(smallest, evenly, granted)))
 
 
-def _too_few(machine: Machine, used: Sequence[Device], cores: int) -> str:
-    there, most = len(machine.cores), len(machine.cores) // len(used)
+def _too_few(machine: Machine, attempts: int, cores: int) -> str:
+    there, most = len(machine.cores), len(machine.cores) // attempts
     help_ = f"at most {most}" if most else "auto, which shares them, or off"
     return (
-        f"devices.cores: {cores} for each of {len(used)} device(s), but only {there} core(s) may be used "
+        f"devices.cores: {cores} for each of {attempts} device(s), but only {there} core(s) may be used "
         f"here; give {help_}"
     )
 

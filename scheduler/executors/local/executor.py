@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from scheduler.config.sweep import Sweep
+from scheduler.config.units import format_cpus
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Reading
@@ -25,7 +26,7 @@ from scheduler.executors.local import wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.local.orphans import end_orphans
-from scheduler.executors.local.supervisors import SupervisorPool
+from scheduler.executors.local.supervisors import Seat, SupervisorPool
 from scheduler.executors.worker_process import words_to_start
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
@@ -38,6 +39,8 @@ class _Supervised:
 
     task: str
     device: str
+    # It has a part of its device, and others may run beside it.
+    part: bool
     start: StartLine
     supervisor: SupervisorHandle | AdoptedSupervisor
     life: Life
@@ -73,7 +76,7 @@ class LocalExecutor(Executor):
         self._devices = DevicePool(found, sweep.devices, self._post_readings)
         self._selector = selectors.DefaultSelector()
         self._supervisors = SupervisorPool(
-            self._devices, (own, environment), paths.supervisors, self._selector
+            self._devices, (own, environment), paths.supervisors, self._selector, dict
         )
         # By task: those below a supervisor, and the devices of these and of all others not yet over.
         self._supervised: dict[str, _Supervised] = {}
@@ -103,9 +106,11 @@ class LocalExecutor(Executor):
             self._see_off(task, known.started if known is not None else None)
             return False
         life = Life(self._paths.log(task), supervisor.pid)
-        attempt = _Supervised(task, device, known.started, supervisor, life, begun=True)
+        part = known.started.memory is not None
+        attempt = _Supervised(task, device, part, known.started, supervisor, life, begun=True)
         self._supervised[task] = attempt
-        self._devices.occupy(device, supervisor.pid, others_came=known.foreign is not None)
+        foreign = known.foreign is not None
+        self._devices.occupy(device, task, supervisor.pid, sharing=part, others_came=foreign)
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
 
@@ -114,25 +119,28 @@ class LocalExecutor(Executor):
 
     def start(self, request: StartRequest) -> None:
         task, device = request.task, request.device
+        part = request.start.memory is not None
         self._device_of[task] = device
         try:
-            supervisor = self._supervisors.on(device)
+            seat = self._supervisors.on(device, part=part)
             _overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
         except LeaseHeld as why:
-            self._post(partial(self._held, task, str(why)))
+            self._post(partial(self._held, task, str(why), part=part))
             return
         except OSError as error:
             self._post(partial(self._over, base.Failed(task, error)))
             return
+        supervisor = seat.supervisor
         life = Life(request.log_file, supervisor.pid)
+        start = replace(request.start, cores=format_cpus(seat.cpus) or None)
         self._supervised[task] = _Supervised(
-            task, device, request.start, supervisor, life, begun=False
+            task, device, part, start, supervisor, life, begun=False
         )
-        self._supervisors.works(device)
-        self._devices.occupy(device, supervisor.pid)
+        seat.idle_since = None
+        self._devices.occupy(device, task, supervisor.pid, sharing=part)
         words = words_to_start(request.command, self._path) or list(request.command)
-        supervisor.order(wire.Run.of(request, words))
+        supervisor.order(wire.Run.of(replace(request, start=start), words))
 
     def stop(self, task: str) -> None:
         attempt = self._supervised.get(task)
@@ -156,8 +164,8 @@ class LocalExecutor(Executor):
     def events(self) -> Iterator[ExecutorEvent]:
         for key, _ in self._selector.select(0):
             match key.data:
-                case str() as device:
-                    yield from self._hear(device)
+                case Seat() as seat:
+                    yield from self._hear(seat)
                 case _Supervised() as attempt:
                     yield from self._adopted_ended(attempt)
                 case _:
@@ -178,16 +186,16 @@ class LocalExecutor(Executor):
     def _post_readings(self, readings: list[Reading]) -> None:
         self._post(partial(self._devices.judge, readings))
 
-    def _hear(self, device: str) -> Iterator[ExecutorEvent]:
-        """Tell what a device's supervisor says, and see to what it leaves should it have been killed."""
-        supervisor = self._supervisors[device]
+    def _hear(self, seat: Seat) -> Iterator[ExecutorEvent]:
+        """Tell what a supervisor says, and see to what it leaves should it have been killed."""
+        supervisor = seat.supervisor
         answers, alive = supervisor.receive()
         for answer in answers:
             attempt = self._attempt_of(supervisor)
             if attempt is not None:
                 yield from self._answered(attempt, answer)
         if not alive:
-            self._supervisors.bury(device)
+            self._supervisors.bury(seat)
             attempt = self._attempt_of(supervisor)
             if attempt is not None:
                 del self._supervised[attempt.task]
@@ -200,10 +208,11 @@ class LocalExecutor(Executor):
         task = attempt.task
         if isinstance(answer, wire.WorkerStarted):
             attempt.begun = True
-            yield base.Started(task, answer.at, answer.pid)
+            yield base.Started(task, answer.at, answer.pid, attempt.start.cores)
             return
         del self._supervised[task]
-        self._supervisors.rests(attempt.device)
+        assert isinstance(attempt.supervisor, SupervisorHandle)
+        self._supervisors.rests(attempt.supervisor)
         match answer:
             case wire.WorkerEnded():
                 yield from self._over(base.Ended(task, answer.end))
@@ -242,8 +251,8 @@ class LocalExecutor(Executor):
         record = latest(attempts, start.attempt if start is not None else None)
         return record.ended if record is not None and record.verdict is None else None
 
-    def _held(self, task: str, why: str) -> Iterator[ExecutorEvent]:
-        yield from self._devices.refused(self._device_of.pop(task), why)
+    def _held(self, task: str, why: str, *, part: bool) -> Iterator[ExecutorEvent]:
+        yield from self._devices.refused(self._device_of.pop(task), why, part=part)
         yield base.Refused(task, Refusal.DEVICE_HELD)
 
     def _over(
@@ -252,12 +261,16 @@ class LocalExecutor(Executor):
         """Tell a task's last event, then offer its device, unless that is another task's by now."""
         device = self._device_of.pop(event.task)
         if isinstance(event, base.Ended):
-            event = replace(event, least_free=self._devices.least_free(device))
+            least, most = (
+                self._devices.least_free(device),
+                self._devices.most_taken(device, event.task),
+            )
+            event = replace(event, least_free=least, most_taken=most)
         yield event
-        if device not in self._supervisors:
+        if not self._supervisors.has(device):
             self._devices.give_back(device)
-        if device not in self._device_of.values():
-            yield from self._devices.vacate(device)
+        if event.task not in self._device_of:
+            yield from self._devices.vacate(device, event.task)
 
 
 def _overwrite(path: Path, data: bytes) -> None:

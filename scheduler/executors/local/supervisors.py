@@ -1,10 +1,11 @@
-"""The supervisors of one dispatcher: one for each device in use, given back when idle."""
+"""The supervisors of one dispatcher: one for each device in use, or part of one, given back when idle."""
 
 from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.devices.pool import DevicePool
@@ -15,8 +16,22 @@ from scheduler.executors.worker_process import worker_environment
 KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its device back
 
 
+@dataclass(slots=True)
+class Seat:
+    """A supervisor, and what it has for its attempts."""
+
+    supervisor: SupervisorHandle
+    device: str
+    # It has a part of the device, not all of it.
+    part: bool
+    # The CPUs that its attempts are bound to.
+    cpus: Sequence[int]
+    # Since when it has no work (monotonic); None: it has.
+    idle_since: float | None
+
+
 class SupervisorPool:
-    """Starts and stops supervisors, by the device that each has."""
+    """Starts and stops supervisors, each with a device or a part of one."""
 
     def __init__(
         self,
@@ -24,6 +39,7 @@ class SupervisorPool:
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         stderr_path: Path,
         selector: selectors.BaseSelector,
+        shared_environment: Callable[[], Mapping[str, str]],
     ) -> None:
         """Begin without any.
 
@@ -31,88 +47,93 @@ class SupervisorPool:
             devices: where they are to be.
             environments: of the workers: the sweep's own, and what they inherit.
             stderr_path: where a supervisor's traceback goes, should one ever fail.
-            selector: where each is registered while it is here, with its device as data.
+            selector: where each is registered while it is here, with its seat as data.
+            shared_environment: returns what is added for attempts that share a device.
         """
         self._devices = devices
+        self._shared_environment = shared_environment
         self._own, self._inherited = environments
         self._stderr_path = stderr_path
         self._selector = selector
-        self._by_device: dict[str, SupervisorHandle] = {}
-        # Since when (monotonic), by device.
-        self._idle: dict[str, float] = {}
+        self._seats: list[Seat] = []
 
-    def __getitem__(self, device: str) -> SupervisorHandle:
-        return self._by_device[device]
-
-    def on(self, device: str) -> SupervisorHandle:
-        """Return the device's supervisor, started now if it has none.
+    def on(self, device: str, *, part: bool = False) -> Seat:
+        """Return a supervisor on the device that has no work, started now if there is none.
 
         Raises:
-            LeaseHeld: the device cannot be had now.
+            LeaseHeld: the device, or a part of it, cannot be had now.
             OSError: no process could be started.
         """
-        supervisor = self._by_device.get(device)
-        if supervisor is None:
-            on = self._devices[device]
-            setup = wire.Setup(
-                worker_environment(on, self._devices.threads, self._own, self._inherited),
-                list(on.cpus),
+        for seat in [s for s in self._seats if s.device == device and s.idle_since is not None]:
+            if seat.part == part:
+                return seat
+            self._release(seat)  # it has a part, and the whole is wanted, or the other way round
+        return self._start(device, part)
+
+    def _start(self, device: str, part: bool) -> Seat:
+        on = self._devices[device]
+        lease = self._devices.lease(device, part=part)
+        cpus, threads = on.cpus, self._devices.threads
+        if lease is not None and lease.part is not None:
+            cpus = on.part_cpus(lease.part)
+            threads = threads and max(1, threads // self._devices.room(device))
+        environment = worker_environment(on, threads, self._own, self._inherited)
+        try:
+            if part:
+                environment |= self._shared_environment()
+            supervisor = SupervisorHandle(
+                lease, wire.Setup(environment, list(cpus)), self._stderr_path
             )
-            lease = self._devices.lease(device)
-            try:
-                supervisor = SupervisorHandle(lease, setup, self._stderr_path)
-            except OSError:
-                if lease is not None:
-                    lease.release()
-                raise
-            self._by_device[device] = supervisor
-            self._idle[device] = time.monotonic()
-            self._selector.register(supervisor, selectors.EVENT_READ, device)
-        return supervisor
+        except OSError:
+            if lease is not None:
+                lease.release()
+            raise
+        seat = Seat(supervisor, device, part, cpus, time.monotonic())
+        self._seats.append(seat)
+        self._selector.register(supervisor, selectors.EVENT_READ, seat)
+        return seat
 
-    def __contains__(self, device: str) -> bool:
-        return device in self._by_device
+    def has(self, device: str) -> bool:
+        """Say whether a supervisor is on the device."""
+        return any(seat.device == device for seat in self._seats)
 
-    def works(self, device: str) -> None:
-        """The device's supervisor is about to get an order."""
-        self._idle.pop(device, None)
-
-    def rests(self, device: str) -> None:
-        """The device's supervisor has no attempt any more."""
-        self._idle[device] = time.monotonic()
+    def rests(self, supervisor: SupervisorHandle) -> None:
+        """A supervisor has no attempt any more."""
+        for seat in self._seats:
+            if seat.supervisor is supervisor:
+                seat.idle_since = time.monotonic()
 
     def next_release(self) -> float | None:
         """Return when `release_idle` has something to do next (monotonic), or None."""
-        return min(self._idle.values()) + KEEP_IDLE if self._idle else None
+        idle = [seat.idle_since for seat in self._seats if seat.idle_since is not None]
+        return min(idle) + KEEP_IDLE if idle else None
 
     def release_idle(self) -> None:
-        """Give back the devices whose supervisors have been idle for long enough."""
+        """Give back what supervisors have that have been idle for long enough."""
         now = time.monotonic()
-        for device, since in list(self._idle.items()):
-            if now - since >= KEEP_IDLE:
-                self._release(device)
+        for seat in list(self._seats):
+            if seat.idle_since is not None and now - seat.idle_since >= KEEP_IDLE:
+                self._release(seat)
 
     def release_all(self) -> None:
         """Let every supervisor go: those with an attempt when it is over."""
-        for device in list(self._by_device):
-            self._release(device)
+        for seat in list(self._seats):
+            self._release(seat)
 
-    def bury(self, device: str) -> None:
-        """Forget the device's supervisor, which is dead."""
-        supervisor = self._forget(device)
-        self._idle.pop(device, None)
-        supervisor.release()
-        supervisor.reap()
+    def bury(self, seat: Seat) -> None:
+        """Forget a supervisor that is dead."""
+        self._forget(seat)
+        seat.supervisor.release()
+        seat.supervisor.reap()
 
-    def _release(self, device: str) -> None:
-        supervisor = self._forget(device)
-        idle = self._idle.pop(device, None) is not None
-        supervisor.release()
-        if idle:
-            supervisor.reap()
+    def _release(self, seat: Seat) -> None:
+        self._forget(seat)
+        seat.supervisor.release()
+        if seat.idle_since is not None:
+            seat.supervisor.reap()
 
-    def _forget(self, device: str) -> SupervisorHandle:
-        supervisor = self._by_device.pop(device)
-        self._devices.give_back(device)
-        self._selector.unregister(supervisor)
-        return supervisor
+    def _forget(self, seat: Seat) -> None:
+        self._seats.remove(seat)
+        if not self.has(seat.device):
+            self._devices.give_back(seat.device)
+        self._selector.unregister(seat.supervisor)

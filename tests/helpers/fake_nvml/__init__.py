@@ -61,6 +61,8 @@ class Section:
     used: tuple[int, int] = (0, 0)  # a process that computed in the last second, percent
     processes: dict[int, int | None] = field(default_factory=dict)  # pid: memory; None: not told
     displays: dict[int, int | None] = field(default_factory=dict)  # drawing, not computing
+    clients: dict[int, int | None] = field(default_factory=dict)  # computing by way of MPS
+    compute_mode: int = 0  # nvmlComputeMode_t
     phantoms: dict[int, int | None] = field(default_factory=dict)  # listed, but not there
     fails: dict[str, int] = field(default_factory=dict)  # function (its name's beginning): code
     near: tuple[int, int] = (0, 0)  # its CPUs, without the last; none: NVML does not tell
@@ -78,9 +80,14 @@ class Section:
             "mig_mode"
         ] * self.mig_mode
         lines += [f"energy {self.energy}", f"clock {self.clock}", f"throttle {self.throttle}"]
-        lines += ["near {} {}".format(*self.near)]
+        lines += ["near {} {}".format(*self.near), f"compute_mode {self.compute_mode}"]
         lines += [f"violation {self.violation}", "used {} {}".format(*self.used)]
-        lists = {"process": self.processes, "display": self.displays, "phantom": self.phantoms}
+        lists = {
+            "process": self.processes,
+            "display": self.displays,
+            "phantom": self.phantoms,
+            "client": self.clients,
+        }
         for kind, processes in lists.items():
             lines += [f"{kind} {pid} {'-' if m is None else m}" for pid, m in processes.items()]
         lines += [f"fails {function} {code}" for function, code in self.fails.items()]

@@ -289,13 +289,13 @@ EXPORT int nvmlDeviceGetFieldValues(Handle handle, int count, FieldValue *values
 }
 
 /* Writes one of the process lists, in the old form (v1) or the one of v2 and v3. */
-static int list_processes(const Section *s, int drawing, unsigned *size, ProcessV1 *v1, ProcessV2 *v2)
+static int list_processes(const Section *s, unsigned wanted, unsigned *size, ProcessV1 *v1, ProcessV2 *v2)
 {
     Process all[MAX_PROCESSES];
     int count = processes_on(s, all);
     unsigned room = v1 || v2 ? *size : 0, listed = 0;
     for (int i = 0; i < count; i++) {
-        if ((all[i].kind == DRAWS) != drawing) continue;
+        if ((all[i].kind == PHANTOM ? COMPUTES : all[i].kind) != wanted) continue;
         if (listed < room && v1) v1[listed] = (ProcessV1){all[i].pid, all[i].memory};
         if (listed < room && v2) v2[listed] = (ProcessV2){all[i].pid, all[i].memory, ~0U, ~0U};
         listed++;
@@ -306,23 +306,32 @@ static int list_processes(const Section *s, int drawing, unsigned *size, Process
 
 EXPORT int nvmlDeviceGetComputeRunningProcesses(Handle handle, unsigned *size, ProcessV1 *list)
 {
-    ON_DEVICE(code = list_processes(device, 0, size, list, NULL));
+    ON_DEVICE(code = list_processes(device, COMPUTES, size, list, NULL));
 }
 EXPORT int nvmlDeviceGetComputeRunningProcesses_v2(Handle handle, unsigned *size, ProcessV2 *list)
 {
-    ON_DEVICE(code = list_processes(device, 0, size, NULL, list));
+    ON_DEVICE(code = list_processes(device, COMPUTES, size, NULL, list));
 }
 EXPORT int nvmlDeviceGetComputeRunningProcesses_v3(Handle handle, unsigned *size, ProcessV2 *list)
 {
-    ON_DEVICE(code = list_processes(device, 0, size, NULL, list));
+    ON_DEVICE(code = list_processes(device, COMPUTES, size, NULL, list));
 }
 EXPORT int nvmlDeviceGetGraphicsRunningProcesses_v2(Handle handle, unsigned *size, ProcessV2 *list)
 {
-    ON_DEVICE(code = list_processes(device, 1, size, NULL, list));
+    ON_DEVICE(code = list_processes(device, DRAWS, size, NULL, list));
 }
 EXPORT int nvmlDeviceGetGraphicsRunningProcesses_v3(Handle handle, unsigned *size, ProcessV2 *list)
 {
-    ON_DEVICE(code = list_processes(device, 1, size, NULL, list));
+    ON_DEVICE(code = list_processes(device, DRAWS, size, NULL, list));
+}
+
+EXPORT int nvmlDeviceGetMPSComputeRunningProcesses_v3(Handle handle, unsigned *size, ProcessV2 *list)
+{
+    ON_DEVICE(code = list_processes(device, MPS_CLIENT, size, NULL, list));
+}
+EXPORT int nvmlDeviceGetComputeMode(Handle handle, unsigned *mode)
+{
+    ON_DEVICE(*mode = device->compute_mode);
 }
 
 EXPORT int nvmlDeviceGetMigMode(Handle handle, unsigned *current, unsigned *pending)

@@ -87,6 +87,8 @@ static Section *apply(Section *s, const char *word, const char *arguments)
     else if (strcmp(word, "mig_mode") == 0) s->mig_mode = 1;
     else if (strcmp(word, "process") == 0) add_process(s, arguments, COMPUTES);
     else if (strcmp(word, "display") == 0) add_process(s, arguments, DRAWS);
+    else if (strcmp(word, "client") == 0) add_process(s, arguments, MPS_CLIENT);
+    else if (strcmp(word, "compute_mode") == 0) s->compute_mode = (unsigned)number;
     else if (strcmp(word, "phantom") == 0) add_process(s, arguments, PHANTOM);
     else if (strcmp(word, "leave") == 0) remove_process(s, (unsigned)number);
     else if (strcmp(word, "fails") == 0) add_failure(s, arguments);
@@ -187,8 +189,9 @@ static int add_users(const Section *s, Process *processes, int count)
         snprintf(path, sizeof path, "%s/use/%s/%lu", folder, s->uuid, pid);
         FILE *file = fopen(path, "re");
         if (!file) continue;
-        if (fscanf(file, "%llu", &memory) == 1)
-            processes[count++] = (Process){(unsigned)pid, memory, COMPUTES};
+        char way[8] = "";
+        if (fscanf(file, "%llu %7s", &memory, way) >= 1)
+            processes[count++] = (Process){(unsigned)pid, memory, way[0] ? MPS_CLIENT : COMPUTES};
         fclose(file);
     }
     closedir(directory);

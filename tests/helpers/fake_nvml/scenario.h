@@ -3,8 +3,8 @@
  * The folder $FAKE_NVML holds
  *
  *   scenario          read again whenever it changes; replace it by renaming
- *   use/UUID/PID      a process's use of a GPU or MIG instance: bytes of memory, in decimal. It
- *                     counts while the process lives; the process, or nobody, removes it
+ *   use/UUID/PID      a process's use of a GPU or MIG instance: bytes of memory, in decimal, and
+ *                     "mps" behind it for a client of MPS. It counts while the process lives; the process, or nobody, removes it
  *
  * A scenario is lines of words. `gpu` and `mig` begin a section, and what follows belongs to it;
  * what stands before the first section concerns the library.
@@ -24,6 +24,8 @@
  *   violation NANOSECONDS    for how long heat has slowed the GPU down since the driver was loaded
  *   used PID PERCENT         that process used the multiprocessors in the last second
  *   process PID BYTES        listed, and holding memory ("-": NVML does not tell how much)
+ *   client PID BYTES         the same, but by way of MPS
+ *   compute_mode MODE        of nvmlComputeMode_t: who may use the GPU
  *   display PID BYTES        the same, but only drawing
  *   phantom PID BYTES        listed, though there is no such process and no memory is held
  *   leave PID                no longer listed
@@ -40,13 +42,13 @@ enum { MAX_GPUS = 64, MAX_INSTANCES = 8, MAX_PROCESSES = 64, MAX_FAILURES = 16 }
 
 typedef unsigned long long bytes_t;
 typedef struct { char function[64]; int code; } Failure;
-typedef struct { unsigned pid; bytes_t memory; enum { COMPUTES, DRAWS, PHANTOM } kind; } Process;
+typedef struct { unsigned pid; bytes_t memory; enum { COMPUTES, DRAWS, PHANTOM, MPS_CLIENT } kind; } Process;
 
 /* A GPU, a MIG instance, or the library itself. */
 typedef struct {
     char uuid[96], name[96];
     bytes_t total, reserved, hidden;
-    unsigned utilization, recovery, clock, user, user_percent, near, near_end;
+    unsigned utilization, recovery, clock, compute_mode, user, user_percent, near, near_end;
     unsigned long long energy, throttle, violation;
     int exists, lost, mig_mode;
     Process processes[MAX_PROCESSES];

@@ -52,7 +52,7 @@ class Client:
 
     def devices(self, **arguments: object) -> list[Device]:
         return [
-            Device(**device | {"near": frozenset(device["near"]), "cpus": tuple(device["cpus"])})
+            Device(**device | {"near": frozenset(device["near"]), "cpus": (), "parts": ()})
             for device in self.ask("devices", arguments)
         ]
 
@@ -248,6 +248,17 @@ class TestReading:
         assert client.reason(reading.device_id) == (
             "busy: 3.0 GiB held by processes that cannot be seen from here"
         )
+
+    def test_clients_of_mps_are_processes_like_any(
+        self, fake_nvml: FakeNvml, client: Client
+    ) -> None:
+        gpu = fake_nvml.devices[0].uuid
+        fake_nvml.set(0, processes={os.getppid(): GIB}, clients={os.getpid(): 3 * GIB})
+        listed = client.read(gpu).processes
+        assert {(p.pid, p.used_memory) for p in listed} == {
+            (os.getppid(), GIB),
+            (os.getpid(), 3 * GIB),
+        }
 
     def test_garbage_pids(self, fake_nvml: FakeNvml, client: Client) -> None:
         gpu = fake_nvml.devices[0].uuid

@@ -72,7 +72,7 @@ def test_a_device_that_cannot_be_looked_at_is_not_idle_and_says_why(devices: Dev
 
 
 def test_what_runs_on_a_device_that_cannot_be_looked_at_goes_on(devices: DevicePool) -> None:
-    devices.occupy(GPU.id, supervisor=1)
+    devices.occupy(GPU.id, "task", supervisor=1)
     events = devices.judge([Reading(GPU.id, unread="cannot be looked at (KeyError: 'x')")])
     assert [type(event) for event in events] == [DeviceState]
 
@@ -87,12 +87,12 @@ def test_a_busy_device_is_journalled_once_whatever_its_figures(devices: DevicePo
 
 def test_what_was_free_during_an_attempt_is_remembered_until_the_next(devices: DevicePool) -> None:
     assert devices.least_free(GPU.id) is None
-    devices.occupy(GPU.id, supervisor=1)
+    devices.occupy(GPU.id, "task", supervisor=1)
     for free in (2**34, 2**20, 2**30):
         list(devices.judge([replace(READING, free_memory=free)]))
     list(devices.judge([replace(READING, free_memory=None)]))
     assert devices.least_free(GPU.id) == 2**20
-    devices.occupy(GPU.id, supervisor=2)
+    devices.occupy(GPU.id, "task", supervisor=2)
     assert devices.least_free(GPU.id) is None
 
 
@@ -108,7 +108,7 @@ def held(device: str) -> bool:
 def test_a_lease_whose_file_is_removed_is_taken_anew(devices: DevicePool, what: str) -> None:
     lease = devices.lease(GPU.id)  # as our supervisor holds it
     assert lease is not None
-    devices.occupy(GPU.id, supervisor=1)
+    devices.occupy(GPU.id, "task", supervisor=1)
     for _ in range(2):
         if what == "its file":
             (default_folder() / GPU.id).unlink()

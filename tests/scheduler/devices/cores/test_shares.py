@@ -36,6 +36,24 @@ def shares(machine: Machine, devices: list[Device]) -> list[tuple[int, ...]]:
     return [*share_out(machine, devices, devices, "auto").cpus.values()]
 
 
+def test_attempts_that_share_a_device_have_cores_of_their_own() -> None:
+    two = gpus(2)
+    shared = share_out(plain(16), two, two, "auto", {"GPU-0": 3})
+    assert shared.parts == {"GPU-0": ((1, 2, 3), (4, 5), (6, 7))}
+    assert shared.cpus["GPU-0"] == tuple(range(1, 8))
+    given = share_out(plain(16), two, two, 2, {"GPU-0": 3, "GPU-1": 3})
+    assert given.parts["GPU-1"] == ((8, 9), (11, 12), (14, 15))
+    assert given.cpus["GPU-1"] == (8, 9)
+    with pytest.raises(TooFewCores, match="give at most 2"):
+        share_out(plain(16), two, two, 3, {"GPU-0": 3, "GPU-1": 3})
+
+
+def test_more_attempts_than_cores_share_them() -> None:
+    [gpu] = gpus(1)
+    shared = share_out(plain(2), [gpu], [gpu], "auto", {"GPU-0": 4})
+    assert shared.parts == {"GPU-0": ((0,), (1,), (0,), (1,))}
+
+
 # --- auto ------------------------------------------------------------------------------------------
 
 
