@@ -219,6 +219,16 @@ A pause stays until `resume`, also over the dispatcher's end and its next start.
   python -m scheduler drain sweeps/sdxl.yaml 3 --undo    use it again""",
         "wishes",
     ),
+    "reload": Command(
+        "have the running dispatcher take the changed file in",
+        _add_sweep,
+        """\
+  python -m scheduler reload sweeps/tiny.yaml
+
+New tasks are run; what has left the file and waits is not started any more, what runs goes on to its end
+and is not tried again. Tasks with other settings begin anew, those that run are stopped for it. Retries and
+limits are taken over; devices, worker.env, validate, notify and order cannot change while it runs.""",
+    ),
     "devices": Command(
         "every device, idle or not, and the reason",
         _add_devices,

@@ -82,7 +82,7 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
         what = f": {', '.join(parts)}" if parts else ""
         yield (
             f"the file has changed since the dispatcher started ({since}){what}; "
-            "end it and start it again to use it"
+            "`reload` has it take them in"
         )
     if progress.only:
         who = "the last run was" if progress.holder is None else "the dispatcher was"

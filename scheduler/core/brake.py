@@ -55,7 +55,7 @@ class Brake:
             alike: devices that are parts of one whole, none of which can be at fault alone.
         """
         self.on = False
-        self._given = self._stop_after = stop_after
+        self._stop_after = stop_after
         self._alike = frozenset(alike)
         self._first: Verdict | None = None
         # Of tasks that have failed: the devices of the last time.
@@ -65,14 +65,10 @@ class Brake:
         """A task was completed, or failed otherwise: the code is not what fails them all."""
         self._stop_after = None
 
-    def begin_anew(self, *, released: bool) -> None:
-        """Forget what has failed: from now on other settings are tried.
-
-        Args:
-            released: tasks are completed.
-        """
+    def begin_anew(self, stop_after: int | None) -> None:
+        """Forget what has failed: from now on other settings are tried."""
         self.on, self._first, self._failed = False, None, {}
-        self._stop_after = None if released else self._given
+        self._stop_after = stop_after
 
     def failed(self, task: int, attempt: JudgedAttempt, running_on: Collection[str]) -> bool:
         """Take a failed attempt; say whether it is the one too many.

@@ -435,6 +435,9 @@ class Core:
 
     def _reloaded(self, event: ev.Reloaded) -> None:
         self._reloading = False
+        self._policy = event.policy or self._policy
+        if event.limits is not None:
+            self._watches.take_limits(event.limits)
         listed, changed = set(event.order), {initial.task for initial in event.tasks}
         known = [n for n, state in enumerate(self._tasks.states) if state is not GONE]
         names = {task: self._tasks.ids[task] for task in known}
@@ -442,7 +445,8 @@ class Core:
         others = [task for task, name in names.items() if name in changed]
         self._withdraw([task for task in others if task not in self._running])
         if any(map(self._tasks.is_known, changed)):
-            self._brake.begin_anew(released=bool(self._tasks.counts[DONE]))
+            most = self._policy.settings.stop_after
+            self._brake.begin_anew(None if self._tasks.counts[DONE] else most)
         for number, initial in enumerate(event.tasks):
             if self._tasks.runs(initial.task):
                 self._outdate(self._tasks.number(initial.task), initial.history)

@@ -6,10 +6,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scheduler.core.retry import GiveUp, JudgedAttempt, Retry
+from scheduler.core.retry import GiveUp, JudgedAttempt, Policy, Retry
 from scheduler.core.verdict import Verdict
 
 if TYPE_CHECKING:
+    from scheduler.config.sweep import Limits
     from scheduler.core.states import InitialTask
 
 # --- events: inputs ------------------------------------------------------------------------------
@@ -161,6 +162,9 @@ class Reloaded:
     tasks: tuple[InitialTask, ...] = ()
     # Of each of these the values of its axes, where the longest go first.
     values: tuple[tuple[Hashable, ...], ...] = ()
+    # When a task is tried again, and when an attempt is stopped; None: as before.
+    policy: Policy | None = None
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)

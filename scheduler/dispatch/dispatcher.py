@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from scheduler.config.sweep import Sweep, Task
+from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.core import retry
@@ -35,9 +35,10 @@ from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.notifier import Notifier
 from scheduler.dispatch.notify.records import record_of
 from scheduler.dispatch.outcomes import Outcomes
-from scheduler.dispatch.recovery import Recovered, Running
-from scheduler.dispatch.repairs import find_again, take_again, told_of_checkpoints
-from scheduler.dispatch.results_files import put_results_in_place
+from scheduler.dispatch.recovery import Recovered
+from scheduler.dispatch.repairs import make_way, told_of_checkpoints
+from scheduler.dispatch.wishes.reload import News, Reloader, follow
+from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.wishes.watch import WishWatch
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
@@ -50,6 +51,7 @@ from scheduler.storage.json_files import read_object
 from scheduler.storage.locks import SweepLock
 from scheduler.storage.paths import SweepPaths, size_of
 from scheduler.storage.regular_files import set_aside
+from scheduler.storage.sweep_record import claim
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
 LONGEST_SLEEP = 3600.0  # seconds; what the system can be asked for ends after some weeks
@@ -79,7 +81,7 @@ class Dispatcher:
         display: Display,
         file: Path,
     ) -> None:
-        self._sweep = sweep
+        self._use = SweepInUse(sweep)
         self._paths = paths
         self._sweep_lock = lock
         self._executor = executor
@@ -89,9 +91,9 @@ class Dispatcher:
         self._to_make_way = dict(recovered.standings)
         self._progress = progress
         self._display = display
+        self._file = file
         self._clock = Clock()
         self._journal = Journal(paths.journal)
-        self._tasks = {task.id: task for task in sweep.tasks}
         self._attempts = RunningAttempts(paths)
         # Attempts that ended in this turn of the loop, to be judged when their devices have work again.
         self._unjudged: list[tuple[str, AttemptRecord]] = []
@@ -105,7 +107,7 @@ class Dispatcher:
         self._writer = CheckpointWriter(paths.checkpoints, self._inbox.post)
         self._readers = Readers(self._inbox.post)
         self._outcomes = Outcomes(
-            sweep, paths, self._clock, self._writer, self._readers, self._handle, self._emit
+            self._use, paths, self._clock, self._writer, self._readers, self._handle, self._emit
         )
         self._core = Core(
             recovered.initial_tasks(self._clock, sweep.order),
@@ -117,7 +119,14 @@ class Dispatcher:
             recovered.longest_first(sweep, paths),
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
-        self._wishes = WishWatch(sweep, paths, self._devices, self._inbox, self._handle, self._emit)
+        only = lock.holder.get("only", ())
+        reloader = self._reloader = Reloader(
+            self._use, file, only, paths, self._clock, self._core, self._inbox,
+            self._take_in, self._refuse,
+        )  # fmt: skip
+        self._wishes = WishWatch(
+            self._use, paths, self._devices, self._inbox, self._handle, self._emit, reloader.ask
+        )
         self._emitted_events = 0
         self._exit_code: int | None = None
         self._detached = False
@@ -155,6 +164,7 @@ class Dispatcher:
                 self._detached = True
         self._hear()
         self._inbox.call_all()
+        self._reloader.go_on(interrupted=self._progress.draining)
 
     def _flush(self) -> None:
         if self._journal.begin_anew_if_lost():
@@ -188,11 +198,11 @@ class Dispatcher:
             je.DispatcherStarted(
                 os.getpid(),
                 start_ticks(os.getpid()),
-                len(self._tasks),
+                len(self._use.now.tasks),
                 [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
                 self._executor.where,
                 str(self._paths.root),
-                len(self._sweep.left_out),
+                len(self._use.now.left_out),
             )
         )
         for told in told_of_checkpoints(self._recovered):
@@ -222,9 +232,9 @@ class Dispatcher:
         self._emit(je.AttemptAdopted(task, attempt.number, device, started))
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
-        elif record.started.digest != self._sweep.digest(self._tasks[task]):
+        elif record.started.digest != self._use.digest(task):
             self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
-        elif (why := why_not_there(device, self._sweep.runs_on)) is not None:
+        elif (why := why_not_there(device, self._use.now.runs_on)) is not None:
             self._stop(task, Verdict(Kind.STOPPED, why))
 
     def _end(self) -> None:
@@ -237,6 +247,28 @@ class Dispatcher:
         self._notifier.finish(self._exit_code, self._journal.flush)
         self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.tasks())))
         self._flush()
+
+    def _take_in(self, news: News) -> None:
+        """Go by a changed sweep file from now on."""
+        with contextlib.suppress(OSError):  # no room: the next dispatcher records it
+            claim(news.whole, self._file, self._paths)
+        self._sweep_lock.tell(fingerprint=news.whole.fingerprint, left_out=len(news.sweep.left_out))
+        self._use.take_in(news.sweep)
+        self._to_make_way |= news.recovered.standings
+        self._emit(news.told)
+        for told in told_of_checkpoints(news.recovered):
+            self._emit(told)
+        self._wishes.reloaded()
+        follow(self._progress, news, self._core)
+        self._handle(news.event)
+        for task in news.begun:
+            record = news.recovered.open_attempts[task]
+            self._take_over(task, record.started.device, record)
+
+    def _refuse(self, refused: je.ReloadRefused) -> None:
+        self._emit(refused)
+        self._wishes.reloaded()
+        self._handle(ev.ReloadRefused())
 
     # --- actions -------------------------------------------------------------------------------
 
@@ -276,16 +308,19 @@ class Dispatcher:
     def _start(self, action: ev.Start) -> None:
         if self._detached:
             return
-        task, device = self._tasks[action.task], self._devices[action.devices[0]]
+        task, device = self._use.tasks[action.task], self._devices[action.devices[0]]
         try:
-            self._make_way(task)
+            for told in make_way(
+                task, self._to_make_way.pop(task.id, None), self._use.now, self._paths
+            ):
+                self._emit(told)
         except OSError as error:
             self._handle(ev.StartRefused(task.id))
             self._outcomes.files_in_trouble(error)
             return
         free = self._free_memory.get(device.id)
         request = build_request(
-            self._sweep, task, action, device, self._paths, free_memory=free, source=self._source
+            self._use.now, task, action, device, self._paths, free_memory=free, source=self._source
         )
         # Read after the size that the executor will compare; most tasks were never tried.
         last = self._attempts.last_on_file(task.id) if request.attempts_size else None
@@ -294,28 +329,6 @@ class Dispatcher:
             return
         self._attempts.request(request)
         self._executor.start(request)
-
-    def _make_way(self, task: Task) -> None:
-        """Set aside what does not hold of a task that starts anew; take again what was, and does.
-
-        Of the latter, the executor tells as of anything that is completed.
-
-        Raises:
-            OSError: a file cannot be renamed.
-        """
-        standing = self._to_make_way.pop(task.id, None)
-        if isinstance(standing, Running) and standing.kept is not None:
-            kept = find_again(task, standing.kept, self._paths)
-            if kept is not None:
-                take_again(task, kept, self._sweep, self._paths)
-                self._emit(je.CheckpointsTakenAgain([task.id]))
-                return
-        if standing is not None:
-            put_results_in_place(task, self._sweep, self._paths)
-        for rejected in standing.rejected if standing is not None else ():
-            if not rejected.aside and os.path.lexists(rejected.path):
-                name = set_aside(rejected.path).name
-                self._emit(je.CheckpointRejected(task.id, rejected.why, name))
 
     def _stop(self, task: str, verdict: Verdict) -> None:
         """Record why, then stop: whoever judges the attempt must know, should this process die now."""
@@ -397,9 +410,9 @@ class Dispatcher:
     def _found_done(self, attempt: RunningAttempt) -> None:
         """A task that was to run has a ``.done``: of another dispatcher, or put back by its user."""
         path = self._paths.done(attempt.task)
-        digest = self._sweep.digest(self._tasks[attempt.task])
+        digest = self._use.digest(attempt.task)
         done = read_object(path)
-        why = why_not_done(done, digest, None, self._sweep.runs_on)
+        why = why_not_done(done, digest, None, self._use.now.runs_on)
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
             self._outcomes.found(attempt.task, done)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_size
 from scheduler.core import events as ev
 from scheduler.core.journal_events import (
@@ -32,6 +31,7 @@ from scheduler.dispatch.judgement import (
     judge_attempt,
     past_attempt,
 )
+from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.writer import Checkpoint, CheckpointWriter, Readers
 from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
@@ -52,7 +52,7 @@ class Outcomes:
 
     def __init__(
         self,
-        sweep: Sweep,
+        use: SweepInUse,
         paths: SweepPaths,
         clock: Clock,
         writer: CheckpointWriter,
@@ -60,14 +60,13 @@ class Outcomes:
         handle: Handle,
         emit: Emit,
     ) -> None:
-        self._sweep = sweep
+        self._use = use
         self._paths = paths
         self._clock = clock
         self._writer = writer
         self._readers = readers
         self._handle = handle
         self._emit = emit
-        self._tasks = {task.id: task for task in sweep.tasks}
         self._judgements: dict[str, Judgement] = {}  # by task, until its checkpoint is written
         self._full_at = 0.0  # when files last found no room: time of day
         self._ended: list[str] = []  # tasks with a checkpoint, whose attempts are still on file
@@ -79,9 +78,11 @@ class Outcomes:
     def _judge(
         self, task: str, known: AttemptRecord | None, then: Callable[[Judgement], None]
     ) -> None:
+        use, sweep = self._use, self._use.of(task)
+
         def read(stopped: Callable[[], bool]) -> Callable[[], None]:
             judgement = judge_attempt(
-                self._tasks[task], self._paths, self._sweep, known, stopped, self._full_at
+                use.tasks[task], self._paths, sweep, known, stopped, self._full_at
             )
             return partial(then, judgement)
 
@@ -110,7 +111,7 @@ class Outcomes:
         elif verdict.kind is Kind.TOO_MUCH_OUTPUT:
             self.check_disk()  # it may have taken all there was
         attempt = past_attempt(record, verdict, self._clock)
-        if record.started.digest != self._sweep.digest(self._tasks[task]):
+        if record.started.digest != self._use.digest(task):
             attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
         self._handle(ev.AttemptJudged(task, attempt))
 
@@ -151,7 +152,7 @@ class Outcomes:
             self._judge(action.task, None, partial(self._write, action))
 
     def _write(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
-        task, paths = self._tasks[action.task], self._paths
+        task, paths = self._use.tasks[action.task], self._paths
         if action.failure is not None and not judgement.attempts:  # by hand: it was never tried
             verdict = Verdict(Kind.STOPPED, give_up_text(action.failure))
             judgement = replace(judgement, verdict=verdict)
@@ -159,7 +160,7 @@ class Outcomes:
         why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
         by_hand = action.failure is not None and action.failure.code is GiveUpCode.BY_HAND
         content = partial(
-            checkpoint_content, task, self._sweep, paths, judgement, why, by_hand=by_hand
+            checkpoint_content, task, self._use.of(task.id), paths, judgement, why, by_hand=by_hand
         )
         self._writer.submit(
             Checkpoint(

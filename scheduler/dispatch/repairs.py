@@ -148,6 +148,31 @@ def take_again(task: Task, kept: Kept, sweep: Sweep, paths: SweepPaths) -> None:
     sync_folder(paths.checkpoints)
 
 
+def make_way(
+    task: Task, standing: Standing | None, sweep: Sweep, paths: SweepPaths
+) -> Iterator[je.JournalEvent]:
+    """Set aside what does not hold of a task that starts anew, take again what does; yield what to tell.
+
+    Of what is taken again, the executor tells as of anything that is completed.
+
+    Raises:
+        OSError: a file cannot be renamed.
+    """
+    if isinstance(standing, Running) and standing.kept is not None:
+        kept = find_again(task, standing.kept, paths)
+        if kept is not None:
+            take_again(task, kept, sweep, paths)
+            yield je.CheckpointsTakenAgain([task.id])
+            return
+    if standing is None:
+        return
+    put_results_in_place(task, sweep, paths)
+    for rejected in standing.rejected:
+        if not rejected.aside and os.path.lexists(rejected.path):
+            name = set_aside(rejected.path).name
+            yield je.CheckpointRejected(task.id, rejected.why, name)
+
+
 def find_again(task: Task, kept: Kept, paths: SweepPaths) -> Kept | None:
     """Return what was set aside with its log as that is called by now; None if it is gone."""
     checkpoint = read_object(kept.path)

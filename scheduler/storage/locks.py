@@ -49,7 +49,7 @@ class SweepLock:
             OSError: its file cannot be made or opened.
         """
         self._path = path
-        self._holder = holder
+        self.holder: Mapping[str, Any] = holder or {}
         self._descriptor = _lock(path)
         self._sign()
 
@@ -72,12 +72,17 @@ class SweepLock:
         return True
 
     def _sign(self) -> None:
-        line = b"" if self._holder is None else json.dumps(self._holder).encode() + b"\n"
+        line = json.dumps(self.holder).encode() + b"\n" if self.holder else b""
         if os.fstat(self._descriptor).st_nlink != 1:  # by another name it is somebody's file
             return
         with suppress(OSError):  # no room: nobody needs to read it for the lock to hold
             os.ftruncate(self._descriptor, 0)
             os.pwrite(self._descriptor, line, 0)
+
+    def tell(self, **changes: object) -> None:
+        """Have the file say something else of this process, for those who look at it."""
+        self.holder = {**self.holder, **changes}
+        self._sign()
 
     def release(self) -> None:
         """Let others have the sweep; the file stays, for whoever removes one lets two hold it."""

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 PAUSE_WISH = "pause.json"
+RELOAD_WISH = "reload.json"
 
 
 class SweepPaths:
@@ -69,7 +70,7 @@ class SweepPaths:
         return self.checkpoints / ".specs" / f"{device}.json"
 
     def wish(self, name: str) -> Path:
-        """Return the file of a wish: PAUSE_WISH, ``stop.TASK.json`` or ``drain.DEVICE.json``."""
+        """Return the file of a wish: PAUSE_WISH, RELOAD_WISH, ``stop.TASK.json`` or ``drain.DEVICE.json``."""
         return self.wishes / name
 
     def log(self, task: str) -> Path:

@@ -57,6 +57,13 @@ class Watches:
             self.heap = [watch for watch in self.heap if self.hold(watch[1], watch[2])]
             heapq.heapify(self.heap)
 
+    def take_limits(self, limits: Limits) -> None:
+        """Watch what runs by other limits from now on."""
+        if limits != self._limits:
+            self._limits, self.heap = limits, []
+            for task, attempt in self._running.items():
+                self.begin(task, attempt.started)
+
     def timeout(self) -> Verdict:
         """Return the verdict on an attempt whose time is over."""
         limit = format_duration(self._limits.timeout or 0)

@@ -14,16 +14,18 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from scheduler.core import events as ev
 from scheduler.devices.processes import user_name
 from scheduler.storage.atomic import write_durably
 from scheduler.storage.json_files import as_number, parse_object
-from scheduler.storage.paths import PAUSE_WISH, SweepPaths
+from scheduler.storage.paths import PAUSE_WISH, RELOAD_WISH, SweepPaths
 from scheduler.storage.regular_files import AS_DATA
 
 _LONGEST = 4096  # bytes of a wish
-Wish = ev.StopAsked | ev.PauseAsked | ev.ResumeAsked | ev.DrainAsked
+_LONGEST_REASON = 500  # characters
+Wish = ev.StopAsked | ev.PauseAsked | ev.ResumeAsked | ev.DrainAsked | ev.ReloadAsked
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ def ask(paths: SweepPaths, wish: Wish) -> None:
     on = not isinstance(wish, ev.ResumeAsked) and getattr(wish, "on", True)
     hard = getattr(wish, "now", False) or getattr(wish, "fail", False)
     by = user_name(os.geteuid())
-    write_durably(path, {"on": on, "hard": hard, "by": by, "at": time.time()})
+    content: dict[str, Any] = {"on": on, "hard": hard, "by": by, "at": time.time()}
+    if isinstance(wish, ev.ReloadAsked):
+        content |= {"fingerprint": wish.fingerprint, "refused": wish.refused[:_LONGEST_REASON]}
+    write_durably(path, content)
     if os.geteuid() == 0:  # whose sweep it is must be able to take it back
         owner = paths.checkpoints.stat()
         for name in (paths.wishes, path):
@@ -121,12 +126,11 @@ def _read(folder: int, name: str) -> Asked:
             raise ValueError("is not a regular file")
         if (why := _distrusted(descriptor)) is not None:
             raise ValueError(why)
-        content = parse_object(os.read(descriptor, _LONGEST))
+        content = parse_object(os.read(descriptor, _LONGEST)) or {}
     finally:
         os.close(descriptor)
-    on, hard = (content or {}).get("on"), (content or {}).get("hard")
-    by, at = (content or {}).get("by"), as_number((content or {}).get("at"))
-    wish = _wish(name, on=on is True, hard=hard is True)
+    on, by, at = content.get("on"), content.get("by"), as_number(content.get("at"))
+    wish = _wish(name, content)
     if wish is None or not isinstance(by, str) or at is None or not isinstance(on, bool):
         raise ValueError("is no wish")
     return Asked(wish, by, at, (state.st_ino, state.st_mtime_ns))
@@ -148,12 +152,19 @@ def name_of(wish: Wish) -> str:
             return f"stop.{wish.task}.json"
         case ev.DrainAsked():
             return f"drain.{wish.device}.json"
+        case ev.ReloadAsked():
+            return RELOAD_WISH
         case _:
             return PAUSE_WISH
 
 
-def _wish(name: str, *, on: bool, hard: bool) -> Wish | None:
+def _wish(name: str, content: Mapping[str, Any]) -> Wish | None:
     kind, _, what = name.removesuffix(".json").partition(".")
+    on, hard = content.get("on") is True, content.get("hard") is True
+    if name == RELOAD_WISH:
+        fingerprint, refused = content.get("fingerprint"), content.get("refused")
+        known = isinstance(fingerprint, str) and isinstance(refused, str)
+        return ev.ReloadAsked(str(fingerprint), str(refused)) if known else None
     if name == PAUSE_WISH:
         return ev.PauseAsked(hard) if on else ev.ResumeAsked()
     if kind == "stop" and what:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import partial
 
-from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.wishes.files import Asked, Wish, Wishes, name_of, read_wishes
-from scheduler.storage.paths import SweepPaths
+from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
+from scheduler.storage.paths import RELOAD_WISH, SweepPaths
 
 LOOK_AGAIN = 0.5  # seconds between two looks of a dispatcher
 
@@ -23,16 +23,17 @@ class WishWatch:
 
     def __init__(
         self,
-        sweep: Sweep,
+        use: SweepInUse,
         paths: SweepPaths,
         devices: Collection[str],
         inbox: Inbox,
         handle: Callable[[ev.Event], None],
         emit: Callable[[je.JournalEvent], None],
+        reload: Callable[[Asked, ev.ReloadAsked], None],
     ) -> None:
         self._paths = paths
-        self._tasks = {task.id for task in sweep.tasks}
-        self._left_out = sweep.left_out
+        self._use = use
+        self._reload = reload
         self._devices = devices
         self._handle = handle
         self._emit = emit
@@ -55,7 +56,13 @@ class WishWatch:
 
     def obeyed(self, task: str) -> None:
         """Remove the wish about a task, unless it is another by now."""
-        name = name_of(ev.StopAsked(task))
+        self._forget(name_of(ev.StopAsked(task)))
+
+    def reloaded(self) -> None:
+        """Remove the wish that the sweep file be read again, unless it is another by now."""
+        self._forget(RELOAD_WISH)
+
+    def _forget(self, name: str) -> None:
         if read_wishes(self._paths).asked.get(name) == self._told.asked.get(name):
             with suppress(OSError):
                 self._paths.wish(name).unlink()
@@ -75,15 +82,18 @@ class WishWatch:
                 self._emit(je.WishIgnored(name, why))
         for name, asked in _changed(before, wishes):
             match asked.wish:
-                case ev.StopAsked(task=task) if task in self._left_out:
+                case ev.StopAsked(task=task) if task in self._use.now.left_out:
                     pass  # it stands for the dispatcher that has the task
-                case ev.StopAsked(task=task) if task not in self._tasks:
+                case ev.StopAsked(task=task) if not self._use.has(task):
                     self.obeyed(task)
+                case ev.ReloadAsked():
+                    self._handle(asked.wish)
+                    self._reload(asked, asked.wish)
                 case ev.DrainAsked(device=device) if device not in self._devices:
                     self._emit(je.WishIgnored(name, "names a device that this sweep does not use"))
-                case _:
-                    self._emit(_entry(asked))
-                    self._handle(asked.wish)
+                case wish:
+                    self._emit(_entry(wish, asked.by))
+                    self._handle(wish)
 
 
 def _changed(before: Wishes, now: Wishes) -> Iterator[tuple[str, Asked]]:
@@ -109,13 +119,15 @@ def _wants(wish: Wish) -> bool:
     )
 
 
-def _entry(asked: Asked) -> je.JournalEvent:
-    match asked.wish:
+def _entry(
+    wish: ev.StopAsked | ev.PauseAsked | ev.ResumeAsked | ev.DrainAsked, by: str
+) -> je.JournalEvent:
+    match wish:
         case ev.StopAsked(task=task, fail=fail):
-            return je.StopAsked(task, fail, asked.by)
+            return je.StopAsked(task, fail, by)
         case ev.PauseAsked(now=now):
-            return je.PauseAsked(now, asked.by)
+            return je.PauseAsked(now, by)
         case ev.ResumeAsked():
-            return je.ResumeAsked(asked.by)
+            return je.ResumeAsked(by)
         case ev.DrainAsked(device=device, on=on):
-            return je.DrainAsked(device, on, asked.by)
+            return je.DrainAsked(device, on, by)

@@ -457,7 +457,7 @@ def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> Non
         (
             ["report", "runner.yaml"],
             "there is no command 'report'; known: run, status, tail, retry, stop, pause, "
-            "resume, drain, devices",
+            "resume, drain, reload, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),
     ],

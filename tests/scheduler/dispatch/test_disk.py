@@ -21,6 +21,7 @@ from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
 from scheduler.dispatch.outcomes import Outcomes
+from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 from tests.helpers.sweep_runner import AT_REST, SweepRunner
@@ -242,7 +243,9 @@ def test_what_no_disk_is_to_blame_for_names_no_file(runner: SweepRunner) -> None
     sweep = read_sweep(runner.write({"a": "ok"}))
     writer = CheckpointWriter(runner.paths.checkpoints, heard.append)
     readers = Readers(heard.append)
-    outcomes = Outcomes(sweep, runner.paths, Clock(), writer, readers, heard.append, heard.append)
+    outcomes = Outcomes(
+        SweepInUse(sweep), runner.paths, Clock(), writer, readers, heard.append, heard.append
+    )
     outcomes.files_in_trouble(OSError(errno.EMFILE, "Too many open files", "a file"))
     outcomes.files_in_trouble(OSError(errno.ENOSPC, "No space left on device"))
     assert [event.reason for event in heard] == [

@@ -45,7 +45,7 @@ def test_a_file_that_changed_under_its_dispatcher(runner: SweepRunner) -> None:
     }  # fmt: skip
     said = runner.run("status", runner.file).out
     assert "the file has changed since the dispatcher started" in said
-    assert "3 changed, 1 new, 1 no longer in it; end it and start it again to use it" in said
+    assert "3 changed, 1 new, 1 no longer in it; `reload` has it take them in" in said
     open_gate()
     assert running.end().code == 0
 

@@ -1,0 +1,240 @@
+"""A changed sweep file, taken in by the dispatcher that runs it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from scheduler.config.loader import read_sweep
+from scheduler.core import events as ev
+from scheduler.dispatch.wishes.files import ask, read_wishes
+from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
+from tests.helpers.sweep_runner import Running, SweepRunner
+from tests.scheduler.dispatch.test_stopping import alive
+from tests.scheduler.dispatch.test_wishes import ME, hand
+
+ONE = {"cpu_slots": 1}
+
+
+def one_at_its_gate(
+    runner: SweepRunner, script: dict[str, Any], **sections: Any
+) -> tuple[Running, Any]:
+    """Start a sweep whose first task stands at its gate, and for whose others there is no slot."""
+    runner.write(script, devices=ONE, **sections)
+    running = runner.start()
+    return running, runner.reach_gate("a")
+
+
+def edit(runner: SweepRunner, script: dict[str, Any], **sections: Any) -> None:
+    runner.write(script, **{"devices": ONE, **sections})
+
+
+def test_new_tasks_are_run(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "z": "ok"})
+    edit(runner, {"new": "ok", "a": "gate; ok", "z": "ok"})
+    status = runner.run("status", runner.file).out
+    assert "1 new; `reload` has it take them in" in status
+    assert "taken the file in: tasks: 1 new" in hand(runner, "reload")
+    after = runner.status()
+    assert not after["file_changed"]
+    assert runner.states() == {"new": "waiting", "a": "running", "z": "waiting"}
+    open_gate()
+    ended = running.end()
+    assert ended.code == 0
+    assert "3 tasks" not in ended.out.splitlines()[0]
+    assert runner.order() == [f"{w} {t}" for t in ("a", "new", "z") for w in ("start", "end")]
+    (told,) = runner.journal("reloaded")
+    assert (told["by"], told["new"], told["changed"], told["removed"]) == (ME, 1, 0, 0)
+    assert not list(runner.paths.wishes.iterdir()), "the wish is forgotten once it is obeyed"
+
+
+def test_a_task_that_left_the_file_is_not_started_and_what_runs_comes_to_its_end(
+    runner: SweepRunner,
+) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "b": "ok", "c": "ok"})
+    edit(runner, {"c": "ok"})
+    assert "2 no longer in it" in hand(runner, "reload")
+    open_gate()
+    running.wait_for("a: completed")
+    assert running.end().code == 0
+    assert (runner.starts("a"), runner.starts("b"), runner.starts("c")) == (1, 0, 1)
+    assert runner.done("a")["verdict"] == "completed"
+    edit(runner, {"a": "ok", "c": "ok"})
+    assert runner.run().code == 0
+    assert runner.starts("a") == 1, "what it completed counts when it is back"
+
+
+def test_a_task_that_left_the_file_is_not_tried_again(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; exit 1", "c": "ok"})
+    edit(runner, {"c": "ok"})
+    hand(runner, "reload")
+    open_gate()
+    running.wait_for("a: is no longer in the sweep file; it is tried no more")
+    assert running.end().code == 0
+    assert runner.starts("a") == 1
+    assert not runner.paths.failed("a").exists()
+
+
+def test_tasks_with_other_settings_begin_anew_as_after_a_new_start(runner: SweepRunner) -> None:
+    script = {"done": "ok", "a": ["gate; ok", "ok"], "b": "ok"}
+    running, _ = one_at_its_gate(runner, script)
+    edit(runner, script, worker={"command": runner.command(), "args": {"steps": 4}})
+    assert "3 changed" in hand(runner, "reload")
+    ended = running.end()
+    assert ended.code == 0
+    assert "a: stopping attempt 1: the sweep file has changed" in ended.out
+    assert not alive(runner.logged("start", "a")[0]["pid"])
+    assert (runner.starts("done"), runner.starts("a"), runner.starts("b")) == (2, 2, 1)
+    today = read_sweep(runner.file)
+    for task in today.tasks:
+        assert runner.done(task.id)["digest"] == today.digest(task)
+    assert runner.run().code == 0, "the next dispatcher finds nothing to do"
+    assert runner.starts() == 5
+
+
+def test_what_was_completed_before_holds_again_when_the_file_is_put_back(
+    runner: SweepRunner,
+) -> None:
+    other = {"worker": {"command": runner.command(), "args": {"steps": 4}}}
+    edit(runner, {"b": "ok"}, **other)
+    assert runner.run().code == 0
+    edit(runner, {"b": "ok"})
+    assert runner.run().code == 0
+    running, _ = one_at_its_gate(runner, {"a": ["gate; ok", "ok"], "b": "ok"})
+    edit(runner, {"a": ["gate; ok", "ok"], "b": "ok"}, **other)
+    hand(runner, "reload")
+    assert running.end().code == 0
+    assert runner.starts("b") == 2
+
+
+def test_retries_and_limits_are_taken_over(runner: SweepRunner) -> None:
+    running, _ = one_at_its_gate(runner, {"a": ["gate", "exit 1"]}, retries={"max_attempts": 3})
+    sections = {"retries": {"max_attempts": 1}, "limits": {"timeout": "1ms"}}
+    edit(runner, {"a": ["gate", "exit 1"]}, **sections)
+    assert "its tasks are the same" in hand(runner, "reload")
+    assert running.end().code == 1
+    assert runner.failed("a")["cause"].startswith("still running after")
+    assert runner.starts() == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "names"),
+    [
+        ({"devices": {"cpu_slots": 2}}, "devices"),
+        ({"validate": {"success": "hurrah"}}, "validate"),
+        ({"order": "random"}, "order"),
+        ({"worker": {"env": {"A": "1"}}}, "worker.env"),
+        ({"order": "random", "validate": {"success": "hurrah"}}, "validate, order"),
+    ],
+)
+def test_what_cannot_change_is_told_and_nothing_changes(
+    runner: SweepRunner, sections: dict[str, Any], names: str
+) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "b": "ok"})
+    edit(runner, {"new": "ok", "a": "gate; ok", "b": "ok"}, **sections)
+    said = hand(runner, "reload", code=2)
+    assert said.startswith(f"runner: the file is not taken in: {names} cannot change while it runs")
+    assert said.count("\n") == 1
+    open_gate()
+    assert running.end().code == 0
+    assert runner.starts("new") == 0
+    assert runner.journal("reload_refused")[0]["why"].startswith(names)
+
+
+@pytest.mark.parametrize("text", ["matrix: {case: [a", "matrix: {case: []}\nworkers: 3\n", "[]"])
+def test_a_broken_file_is_told_here_and_in_the_journal(runner: SweepRunner, text: str) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "b": "ok"})
+    runner.write_text(text)
+    said = hand(runner, "reload", code=2)
+    assert said.startswith(str(runner.file))
+    running.wait_for(r"the sweep file was not taken in \(")
+    open_gate()
+    assert running.end().code == 0
+    assert runner.starts("b") == 1
+    assert runner.journal("reload_refused")[0]["by"] == ME
+
+
+def test_a_file_that_changed_since_it_was_checked_is_not_taken_in(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    edit(runner, {"a": "gate; ok", "b": "ok"})
+    ask(runner.paths, ev.ReloadAsked("of another one"))
+    running.wait_for("it has changed again since it was checked")
+    open_gate()
+    assert running.end().code == 0
+    assert runner.starts("b") == 0
+
+
+def test_two_at_once_are_both_answered(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    edit(runner, {"a": "gate; ok", "b": "ok"})
+    said: list[str] = []
+    both = [threading.Thread(target=lambda: said.append(hand(runner, "reload"))) for _ in "12"]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert all("has taken the file in" in text for text in said)
+    open_gate()
+    assert running.end().code == 0
+    assert runner.starts("b") == 1
+    assert not read_wishes(runner.paths).asked
+
+
+def test_only_holds_for_new_tasks_too(runner: SweepRunner) -> None:
+    runner.write({"a1": "gate; ok", "b1": "ok"}, devices=ONE)
+    running = runner.start(runner.file, "--only", "a*")
+    open_gate = runner.reach_gate("a1")
+    edit(runner, {"a1": "gate; ok", "b1": "ok", "a2": "ok", "b2": "ok"})
+    assert "1 new" in hand(runner, "reload")
+    assert runner.status()["left_out"] == 2
+    open_gate()
+    assert running.end().code == 0
+    assert sorted(e["task"] for e in runner.logged("start")) == ["a1", "a2"]
+
+
+def test_without_a_dispatcher_there_is_nothing_to_do(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    assert "no dispatcher runs; the next one reads the file" in hand(runner, "reload")
+    assert not runner.paths.wishes.exists()
+
+
+def test_a_wish_that_its_dispatcher_never_saw_changes_nothing_for_the_next(
+    runner: SweepRunner,
+) -> None:
+    runner.write({"a": "ok"})
+    assert runner.run().code == 0
+    ask(runner.paths, ev.ReloadAsked(read_sweep(runner.file).fingerprint))
+    runner.write({"a": "ok", "b": "ok"})
+    assert runner.run().code == 0
+    assert runner.starts() == 2
+
+
+def test_a_stop_of_a_new_task_is_obeyed_and_of_a_removed_one_forgotten(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "b": "ok"})
+    edit(runner, {"a": "gate; ok", "new": "ok"})
+    hand(runner, "reload")
+    ask(runner.paths, ev.StopAsked("b", fail=True))
+    hand(runner, "stop", "new", "--fail")
+    running.wait_for("new: failed for good: stopped by hand")
+    open_gate()
+    assert running.end().code == 1
+    assert not read_wishes(runner.paths).asked
+    assert runner.starts() == 1
+
+
+def test_a_task_that_left_is_judged_by_the_sweep_that_it_was_of(runner: SweepRunner) -> None:
+    runner.write({"a": "ok", "b": "ok"})
+    before = read_sweep(runner.file)
+    content = json.loads(json.dumps({"matrix": {"case": ["b"], "other": [1]}, "name": "runner"}))
+    runner.write_text(json.dumps({**content, "worker": {"command": runner.command()}}))
+    use = SweepInUse(before)
+    use.take_in(read_sweep(runner.file))
+    assert use.of("a") is before
+    assert use.of("b_1") is use.now
+    assert use.digest("a") == before.digest(before.tasks[0])
+    assert not use.has("a")
+    use.take_in(before)
+    assert use.has("a")
