@@ -106,6 +106,20 @@ class Core:
             times.append(comes_back)
         return min(times, default=None)
 
+    def wanted(self) -> tuple[int, list[str]]:
+        """Return how many more devices tasks wait for now, and the names of those that would do.
+
+        What is in use, idle or others' is not told apart, but what is the sweep's own already is left out.
+        """
+        waiting = self._waiting
+        tasks = self._tasks.counts[WAITING] - len(waiting.delayed)
+        if not tasks or not self._may_start():
+            return 0, []
+        any_will_do = bool(waiting.ready) or waiting.next_untried() is not None
+        retries = [None] if any_will_do else list(waiting.constrained.values())
+        names = self._fleet.within_hope(retries, self._now)
+        return min(tasks, len(names), self._fleet.spare), names
+
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take one event at time ``now``; return what is to be done, in this order.
 
@@ -292,8 +306,7 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
-        stopping = self._brake.on or self._interrupts or self._finished
-        if stopping or self._held or self._reloading or self._writes.paused:
+        if not self._may_start():
             return
         waiting = self._waiting
         while waiting.ready or waiting.next_untried() is not None:
@@ -304,6 +317,10 @@ class Core:
         if waiting.constrained and self._look_again:
             self._match_constrained()
         self._look_again = False
+
+    def _may_start(self) -> bool:
+        stopping = self._brake.on or self._interrupts or self._finished
+        return not (stopping or self._held or self._reloading or self._writes.paused)
 
     def _pick(self, device: Device) -> int:
         for task, retry in self._waiting.constrained.items():
@@ -403,6 +420,9 @@ class Core:
                 self._held = False
             case ev.DrainAsked():
                 self._drain(event)
+            case ev.AtMost():
+                self._fleet.at_most = event.devices
+                self._look_again = True
             case ev.ReloadAsked():
                 self._reloading = True
             case ev.Reloaded():

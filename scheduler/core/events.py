@@ -137,6 +137,16 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost:
+    """No attempt is to be started that puts more than so many devices in use; None: all may be.
+
+    What runs goes on. The number follows from the time of day, which the core does not know.
+    """
+
+    devices: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadAsked:
     """Somebody wants the changed sweep file taken in: nothing begins or ends until it is, or is refused.
 
@@ -182,13 +192,14 @@ class Tick:
     """Periodic wake-up."""
 
 
-# What people ask for, at the terminal or from another shell.
+# What people ask for: at the terminal, from another shell, by the hour.
 Wish = (
     Interrupt
     | StopAsked
     | PauseAsked
     | ResumeAsked
     | DrainAsked
+    | AtMost
     | ReloadAsked
     | Reloaded
     | ReloadRefused

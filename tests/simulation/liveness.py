@@ -125,6 +125,7 @@ class LivenessProperties:
         self._paused = self._draining = self._finished = False
         self._disk_writable = True
         self._held = self._reloading = False
+        self._at_most: int | None = None
         self._interrupts = 0
         self._braked = self._must_brake = False
         # By task, of all failures so far: all the same; None: one was another, or a task was completed.
@@ -207,6 +208,8 @@ class LivenessProperties:
                 self._held = False
             case ev.DrainAsked():
                 self._device(event.device).drained = event.on
+            case ev.AtMost():
+                self._at_most = event.devices
             case ev.ReloadAsked():
                 self._reloading = True
             case ev.ReloadRefused():
@@ -416,6 +419,7 @@ class LivenessProperties:
         demand("no start while paused by hand", not self._held, start)
         demand("no start while the file is read again", not self._reloading, start)
         demand("no start on a drained device", not device.drained, start)
+        demand("no start beyond the devices that may be used", not self._full(), start)
         demand("what is to fail is not tried again", not task.to_fail, start)
         demand("only what waits is started", task.stage is Stage.WAITING, start)
         demand("no start on a device set aside", device.aside_until <= now, start)
@@ -508,6 +512,8 @@ class LivenessProperties:
             demand("what left the file does not wait", not task.leaving, task)
         if self._paused or self._draining or self._held or self._braked or self._reloading:
             return
+        if self._full():
+            return
         for device in self._devices.values():
             if (
                 device.drained
@@ -539,6 +545,10 @@ class LivenessProperties:
         demand("time wakes the core for what it owes", in_time, wake, next_one)
 
     # --- the rules -----------------------------------------------------------------------------
+
+    def _full(self) -> bool:
+        in_use = {task.device for task in self._at[Stage.RUNNING].values()}
+        return self._at_most is not None and len(in_use) >= self._at_most
 
     def _in_use(self, device: _Device) -> bool:
         return any(task.device == device.name for task in self._at[Stage.RUNNING].values())

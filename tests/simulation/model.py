@@ -122,9 +122,11 @@ class Wishes:
     stops: dict[str, ev.StopAsked] = field(default_factory=dict)  # by task, until obeyed
     drained: set[str] = field(default_factory=set)
     reloads: int = 0  # that were asked for
+    at_most: int | None = None  # devices in use, at this time of day
 
     def copy(self) -> Wishes:
-        return Wishes(self.paused, dict(self.stops), set(self.drained), self.reloads)
+        stops, drained = dict(self.stops), set(self.drained)
+        return Wishes(self.paused, stops, drained, self.reloads, self.at_most)
 
 
 @dataclass

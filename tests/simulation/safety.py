@@ -51,6 +51,8 @@ class SafetyProperties:
         free = view.supervisor is None and start.devices[0] not in shell.occupied.values()
         demand("a device is given once", free, start, shell.occupied)
         demand("a device is idle when it is given", view.idle, start)
+        most, in_use = shell.wishes.at_most, set(shell.occupied.values())
+        demand("no more devices than may be", most is None or len(in_use) < most, start, in_use)
 
     def worker_began(self, task: str, record: Record) -> None:
         """Check, as the event_log would, a worker that has just begun."""

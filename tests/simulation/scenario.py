@@ -111,7 +111,7 @@ def _bad_fate(rng: Random, timeout: float | None, stall: float | None) -> Fate:
 def disturb(world: World, rng: Random) -> None:
     """Let one fault happen, or one end."""
     gpu = rng.choice(list(world.gpus.values()))
-    match rng.randrange(24):
+    match rng.randrange(25):
         case 0 | 1 | 2 | 3:
             world.kill_dispatcher(rng.choice((0, 1, 2, 3, 5, 8)), restart=rng.random() < 0.5)
         case 4 | 5 | 6:
@@ -138,6 +138,8 @@ def disturb(world: World, rng: Random) -> None:
             world.set_clock(rng.choice((-5000.0, -5.0, 5.0, 5000.0)))
         case 17 | 18 | 19 | 20:
             world.ask(_some_wish(world, gpu, rng))
+        case 24:
+            world.limit_devices(rng.choice((0, 1, 1, 2, 3, None)))
         case 21 | 22 | 23:
             for _ in range(rng.choice((0, 1, 1, 3))):
                 back = list(world.taken_out) if rng.random() < 0.4 else []

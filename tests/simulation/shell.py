@@ -180,6 +180,8 @@ class Shell:
         self.wishes = now
         if now.paused != before.paused:
             self.handle(now.paused or ev.ResumeAsked())
+        if now.at_most != before.at_most:
+            self.handle(ev.AtMost(now.at_most))
         for device in sorted(now.drained ^ before.drained):
             self.handle(ev.DrainAsked(device, device in now.drained))
         for task, wish in list(now.stops.items()):

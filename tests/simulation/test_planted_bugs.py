@@ -38,6 +38,35 @@ class DropsARetryFromTheHeap(Core):
         super()._pass_time()
 
 
+class ForgetsHowManyDevicesMayBeUsed(Core):
+    def _asked(self, event):
+        if not isinstance(event, ev.AtMost):
+            super()._asked(event)
+
+
+class CountsOneDeviceTooMany(Core):
+    def _asked(self, event):
+        if isinstance(event, ev.AtMost) and event.devices is not None:
+            event = ev.AtMost(event.devices + 1)
+        super()._asked(event)
+
+
+class KeepsToTheLeastThatItWasEverTold(Core):
+    def _asked(self, event):
+        before = self._fleet.at_most
+        super()._asked(event)
+        if before is not None and isinstance(event, ev.AtMost):
+            self._fleet.at_most = min(before, before if event.devices is None else event.devices)
+
+
+class StopsWhatIsBeyondTheNumber(Core):
+    def _asked(self, event):
+        super()._asked(event)
+        if isinstance(event, ev.AtMost) and event.devices is not None:
+            for task in list(self._running)[event.devices :]:
+                self._stop(task, Verdict(Kind.STOPPED, "one too many"))
+
+
 class TakesLostForCompleted(Core):
     def _judged(self, task, event):
         if event.attempt.verdict.kind is Kind.LOST:
@@ -550,6 +579,10 @@ BUGS = [
     HoldsTheDeviceOfWhatNeverBegan,
     ResumesBeforeAllIsWritten,
     ReportsSuccessWhateverFailed,
+    ForgetsHowManyDevicesMayBeUsed,
+    CountsOneDeviceTooMany,
+    KeepsToTheLeastThatItWasEverTold,
+    StopsWhatIsBeyondTheNumber,
 ]
 
 

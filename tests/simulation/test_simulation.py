@@ -47,7 +47,7 @@ def test_the_schedules_reach_every_kind_of_trouble():
         "--- power cut", "--- the dispatcher is killed", "adopted", "leap", "clock",
         "Start", "Stop", "WriteCheckpoint", "CheckActivity", "CheckOutput", "CheckDisk", "Waits", "SetAside",
         "Paused", "Resumed", "Draining", "Braked", "Finish", "StartRefused", "WriteFailed", "DiskWritable",
-        "DeviceGone", "StopAsked", "PauseAsked", "ResumeAsked", "DrainAsked", "Obeyed",
+        "DeviceGone", "StopAsked", "PauseAsked", "ResumeAsked", "DrainAsked", "AtMost", "Obeyed",
         "ReloadAsked", "Reloaded", "ReloadRefused", "Withdrawn",
         *(kind.value for kind in Kind),
     }  # fmt: skip

@@ -115,6 +115,10 @@ class SweepMachine(RuleBasedStateMachine):
     def lease_device_away(self, choice, leased_away):
         self.world.change_device(self._gpu(choice), leased_away=leased_away)
 
+    @rule(at_most=st.sampled_from((0, 1, 2, None)))
+    def limit_devices(self, at_most):
+        self.world.limit_devices(at_most)
+
     def _gpu(self, choice):
         gpus = list(self.world.gpus.values())
         return gpus[choice % len(gpus)]

@@ -211,6 +211,12 @@ class World(Model):
                 change(wish.device)
         self.wishes_change()
 
+    def limit_devices(self, at_most: int | None) -> None:
+        """Let the hour come at which so many devices may be in use."""
+        self.note("at most", at_most)
+        self.wishes.at_most = at_most
+        self.wishes_change()
+
     def edit(self, choice: float, task: str) -> None:
         """Edit the sweep file: a new task, other settings, a task taken out or put back."""
         self.note("edit", f"{choice:.2f}", task)
@@ -305,6 +311,7 @@ class World(Model):
         self.fill_disk(full=False)
         self.wishes.paused = None
         self.wishes.drained.clear()
+        self.wishes.at_most = None
         self.wishes_change()
         self.end_unlisted()
         for gpu in self.gpus.values():

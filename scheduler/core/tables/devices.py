@@ -65,6 +65,12 @@ class Device:
     def has_more_than(self, memory: int | None) -> bool:
         return memory is None or self.free_memory is None or self.free_memory > memory
 
+    def can_have_more_than(self, memory: int | None) -> bool:
+        return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
+
+    def could_do_for(self, retry: Retry) -> bool:
+        return retry.avoid != self.name and self.can_have_more_than(retry.above_memory)
+
 
 class Fleet:
     """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
@@ -81,6 +87,8 @@ class Fleet:
         self._idle: list[int] = []  # heap of ordinals; those no longer usable are skipped
         self._asides: list[tuple[float, int]] = []  # heap: (until when, ordinal)
         self._last_completion: dict[str, float] = {}
+        # So many may be in use at once; None: all.
+        self.at_most: int | None = None
         # The only device on which a task has failed; None: there were several, so it is the task's fault.
         self._failed_on: dict[int, Device | None] = {}
 
@@ -107,9 +115,29 @@ class Fleet:
         device.drained = on
         self.offer(device, now)
 
+    @property
+    def spare(self) -> int:
+        """How many more devices may be in use."""
+        most = len(self._by_ordinal) if self.at_most is None else self.at_most
+        return max(0, most - sum(device.attempts > 0 for device in self._by_ordinal))
+
+    @property
+    def full(self) -> bool:
+        """Whether as many devices are in use as may be."""
+        return self.at_most is not None and not self.spare
+
+    def within_hope(self, retries: Collection[Retry | None], now: float) -> list[str]:
+        """Return the devices, none of them in use, that would do for one of the tasks, if they were idle."""
+        return [
+            device.name
+            for device in self._by_ordinal
+            if not (device.attempts or device.drained) and device.aside_until <= now
+            if any(retry is None or device.could_do_for(retry) for retry in retries)
+        ]
+
     def take(self, now: float) -> Device | None:
         """Remove and return the first usable device, or None."""
-        while self._idle:
+        while self._idle and not self.full:
             device = self._by_ordinal[heapq.heappop(self._idle)]
             device.queued = False
             if device.usable(now):
@@ -118,7 +146,7 @@ class Fleet:
 
     def usable(self, now: float) -> Iterator[Device]:
         """Yield the usable devices, first ones first, without taking them."""
-        for ordinal in sorted(self._idle):
+        for ordinal in [] if self.full else sorted(self._idle):
             if self._by_ordinal[ordinal].usable(now):
                 yield self._by_ordinal[ordinal]
 
@@ -138,9 +166,7 @@ class Fleet:
         """Say whether a known device could ever have more than ``memory`` bytes free."""
         if memory is None or not self._by_ordinal:
             return True
-        return any(
-            d.total_memory is None or d.total_memory * MOST_FREE > memory for d in self._by_ordinal
-        )
+        return any(device.can_have_more_than(memory) for device in self._by_ordinal)
 
     def suits(self, device: Device, retry: Retry, now: float) -> bool:
         """Say whether the device meets the conditions under which a task is to be tried again."""
