@@ -17,6 +17,7 @@ from scheduler.storage.json_files import parse_object
 _WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
 # OpenBLAS and numexpr go by the first, too, as long as their own are not set.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_ANSWERS = ("python", "-m", "worker", "answers")
 TOKEN = "SWEEP_ATTEMPT"  # noqa: S105  # an attempt's own mark in the environment of its processes
 
 
@@ -113,6 +114,26 @@ def ask_what_is_kept(
         for task, counts in (kept.items() if isinstance(kept, dict) else ())
         if isinstance(counts, list) and len(counts) == 2 and all(type(n) is int for n in counts)
     }
+
+
+def ask_about_results(
+    question: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """Ask this project's worker what rows of results files come to, whoever wrote them.
+
+    Raises:
+        WorkerCheckError: it cannot say; the message is its sentence, or why it did not answer.
+    """
+    done = _ask(_ANSWERS, question, environment)
+    answer = parse_object(done.stdout.encode()) if done.returncode == 0 else None
+    if answer is not None and isinstance(answer.get("tasks"), dict):
+        return answer
+    said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+    if said.startswith("error: "):
+        raise WorkerCheckError(said.removeprefix("error: "))
+    raise WorkerCheckError(
+        f"the results could not be read: {' '.join(_ANSWERS)} ended with {done.returncode}; it said: {said}"
+    )
 
 
 def _ask(

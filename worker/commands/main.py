@@ -11,6 +11,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "search": "measure one task: the baseline, then every configuration of its search",
     "plan": "print a task's configurations, and what is left out and why",
+    "answers": "say what results files hold under a bound (JSON on standard input)",
     "check": "say what is wrong with a sweep's tasks (JSON on standard input)",
     "compare": "compare what two code files build and call",
     "evaluate": "measure what a code file builds, with and without its accelerators",

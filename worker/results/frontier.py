@@ -77,7 +77,8 @@ def _proven_speedup(row: Measurement, null: NullArm) -> float | None:
 def _proven_loss(row: Measurement, null: NullArm) -> float | None:
     """Return the loss, or 0 where it is a gain that may be chance."""
     if row.role == "baseline":
-        return None if row.value_of("clip_score") is None else 0.0
+        known = row.value_of("clip_score") is not None or row.value_of("quality_loss") is not None
+        return 0.0 if known else None
     loss = row.value_of("quality_loss")
     return 0.0 if loss is not None and loss < 0 and null.quality(row) != "better" else loss
 

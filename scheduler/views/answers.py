@@ -1,0 +1,220 @@
+"""What the measurements of sweeps answer under a bound, as plain values: for `results` and for reports.
+
+Whether a loss is within a bound, a speed-up is one, and which configuration is best, is decided in one place:
+by `python -m worker answers`, which reads any worker's rows (docs/results-schema.md). Nothing is measured.
+Another bound is another question; what of a row does not depend on the bound is ``speed``, ``speedup`` and
+``loss``: for a slider, it is within x where ``loss.high <= x``, not within where ``loss.low > x``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from scheduler.config.sweep import Sweep, Task
+from scheduler.executors.worker_process import ask_about_results
+from scheduler.storage.attempts_file import read_attempts
+from scheduler.storage.json_files import as_number, read_object
+from scheduler.storage.paths import SweepPaths
+
+USUAL = "clip_score"  # the metric whose loss is bounded where none is named
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A value with the ends of its 95 % interval, None where there is none."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, content: object) -> Estimate | None:
+        """Return what JSON says, or None."""
+        if not isinstance(content, dict) or (value := as_number(content.get("value"))) is None:
+            return None
+        return cls(value, as_number(content.get("low")), as_number(content.get("high")))
+
+
+@dataclass(frozen=True, slots=True)
+class RowAnswer:
+    """What is known of one configuration; ``loss`` is a share of the baseline's value."""
+
+    label: str
+    # ``baseline``, ``control`` or ``candidate``
+    role: str
+    # ``measured``, or why not
+    status: str
+    speedup: Estimate | None = None
+    loss: Estimate | None = None
+    seconds_per_image: Estimate | None = None
+    # Of the metric that is to be good: the speed-up, or another worker's own.
+    objective: Estimate | None = None
+    # ``faster``, ``slower`` or ``cannot tell``, by its interval and the null arm.
+    speed: str | None = None
+    # ``within``, ``not within`` or ``cannot tell yet``; None: no loss is known, or it is the baseline.
+    bound: str | None = None
+    # About how many more would decide the bound.
+    more_images: int | None = None
+    # ``yes``, ``no`` or ``cannot tell yet``; None: not asked (what is neither best nor on the frontier).
+    beats_fewer_steps: str | None = None
+    # Its speed-up is from disturbed rounds.
+    beside_load: bool = False
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> RowAnswer:
+        """Return what JSON says."""
+        estimates = ("speedup", "loss", "seconds_per_image", "objective")
+        known: dict[str, Any] = {key: Estimate.of(content.get(key)) for key in estimates}
+        return cls(**{**content, **known})
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAnswer:
+    """What the rows of one task come to."""
+
+    sweep: str
+    task: str
+    matrix: Mapping[str, Any]
+    rows: Sequence[RowAnswer]
+    max_loss: float
+    # The metric that is to be good, and which way: ``speedup`` and ``higher``; None: there is none.
+    objective: str | None
+    better: str | None
+    # The best's label; "baseline" where nothing is told to be better; None: no loss is known.
+    best: str | None
+    # Whether it surely keeps the bound and is surely faster.
+    within: bool
+    # Labels of those that the best is surely faster than.
+    beats: Sequence[str]
+    frontier: Sequence[str]
+    # As of the summary (docs/results-schema.md); None: it says nothing.
+    null_arm: Mapping[str, Any] | None
+    # How many batches were disturbed, and by what; None: none was.
+    disturbed: str | None
+    # Configurations under earlier settings, and lines that cannot be read.
+    earlier: int
+    unread: int
+    # Arguments that were halved because memory ran out: the name, what the sweep says, what it was.
+    halved: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def row(self, label: str | None) -> RowAnswer | None:
+        """Return the row of that label."""
+        return next((row for row in self.rows if row.label == label), None)
+
+    @property
+    def ranked(self) -> list[RowAnswer]:
+        """Return the rows by the metric that is to be good, the best first; for rows without any loss."""
+        known = [row for row in self.rows if row.objective is not None]
+        sign = -1 if self.better == "lower" else 1
+        return sorted(known, key=lambda row: -sign * (row.objective.value if row.objective else 0))
+
+    @property
+    def undecided(self) -> list[RowAnswer]:
+        """Return the candidates that may keep the bound and be faster than the best; neither is sure."""
+        best = self.row(self.best) if self.within else None
+        least = best.speedup.value if best is not None and best.speedup is not None else 1.0
+        return [
+            row
+            for row in self.rows
+            if row.role == "candidate"
+            and row.speedup is not None
+            and row.speedup.value > least
+            and (
+                row.bound == "cannot tell yet"
+                or (row.bound == "within" and row.speed == "cannot tell")
+            )
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the tasks of one or more sweeps come to."""
+
+    # Whose loss is bounded.
+    metric: str
+    tasks: Sequence[TaskAnswer]
+    # What was found wrong with files, in sentences.
+    notices: Sequence[str]
+
+
+def answers_of(
+    sweeps: Iterable[tuple[Sweep, SweepPaths, Sequence[Task]]],
+    metric: str | None = None,
+    max_loss: float | None = None,
+) -> Answers:
+    """Return what the rows that exist come to.
+
+    Args:
+        sweeps: each with its paths and the tasks that are asked for.
+        metric: whose loss is bounded; None: ``clip_score``.
+        max_loss: a share; None: each task's own bound, as of its last summary.
+
+    Raises:
+        WorkerCheckError: no row has that metric, or rows cannot be read here at all; a sentence.
+    """
+    asked = {
+        f"{number}/{task.id}": (sweep, paths, task)
+        for number, (sweep, paths, tasks) in enumerate(sweeps)
+        for task in tasks
+        if paths.results(task.id).is_file()
+    }
+    if not asked:
+        return Answers(metric or USUAL, [], [])
+    files = {key: str(paths.results(task.id).absolute()) for key, (_, paths, task) in asked.items()}
+    question = {"results": files, "metric": metric, "max_loss": max_loss}
+    told = ask_about_results(question, os.environ)
+    found = [_task(*asked[key], content) for key, content in told["tasks"].items()]
+    return Answers(str(told["metric"]), found, [str(notice) for notice in told["notices"]])
+
+
+def _task(sweep: Sweep, paths: SweepPaths, task: Task, content: Mapping[str, Any]) -> TaskAnswer:
+    best = content["best"] or {}
+    return TaskAnswer(
+        sweep.name,
+        task.id,
+        sweep.matrix(task),
+        [RowAnswer.of(row) for row in content["rows"]],
+        content["max_loss"],
+        content["objective"],
+        content["better"],
+        best.get("best"),
+        best.get("within") is True,
+        content["beats"],
+        content["frontier"],
+        content["null_arm"],
+        content["disturbed"],
+        content["earlier"],
+        content["unread"],
+        halved_of(sweep.args, _last_overrides(paths, task.id)),
+    )
+
+
+def _last_overrides(paths: SweepPaths, task: str) -> Mapping[str, Any]:
+    running = read_attempts(paths.attempts(task))
+    if running:
+        return running[-1].started.overrides
+    return overrides_of(read_object(paths.done(task)) or {})
+
+
+def overrides_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the last attempt of a checkpoint had instead of the sweep's arguments."""
+    attempts = checkpoint.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    overrides = last.get("overrides") if isinstance(last, dict) else None
+    return overrides if isinstance(overrides, dict) else {}
+
+
+def halved_of(
+    args: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> Mapping[str, tuple[Any, Any]]:
+    """Return the arguments that were halved: what the sweep says, and what it was."""
+    return {name: (args.get(name), value) for name, value in overrides.items()}
+
+
+def halved_in_words(halved: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+    """Yield a clause for each argument that was halved."""
+    for name, (usual, value) in halved.items():
+        yield f"{name} {value} instead of {usual}: memory ran out"
