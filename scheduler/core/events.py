@@ -41,14 +41,6 @@ class DeviceGone:
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryTaken:
-    """The most bytes that the task's attempt was seen to hold of a device that it shares has grown."""
-
-    task: str
-    memory: int
-
-
-@dataclass(frozen=True, slots=True)
 class StartRefused:
     """An attempt could not be started because its device was not to be had (leased by others)."""
 

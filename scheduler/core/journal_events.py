@@ -201,6 +201,17 @@ class OthersCame:
 
 
 @dataclass(frozen=True, slots=True)
+class MoreTaken:
+    """A task's attempt holds more memory of a device that it shares than it had asked for; both in bytes."""
+
+    NAME: ClassVar = "more_memory_taken"
+    task: str
+    device: str
+    taken: int
+    asked: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskWaits:
     """A task will be tried again; on disk ``why`` says the reason in words."""
 
@@ -386,6 +397,7 @@ JournalEvent = (
     | AttemptEnded
     | AttemptFailed
     | OthersCame
+    | MoreTaken
     | TaskWaits
     | TaskCompleted
     | TaskFailed

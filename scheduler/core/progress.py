@@ -190,6 +190,7 @@ class SweepProgress:
                 | je.UnlistedTask()
                 | je.AttemptStopping()
                 | je.OthersCame()
+                | je.MoreTaken()
                 | je.NotificationFailed()
                 | je.StopAsked()
                 | je.ReloadRefused()

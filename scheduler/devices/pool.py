@@ -9,8 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from scheduler.config.sweep import DeviceSettings
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, MemoryTaken
-from scheduler.core.journal_events import DeviceState, OtherProcess, OthersCame
+from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.journal_events import DeviceState, MoreTaken, OtherProcess, OthersCame
 from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
@@ -26,8 +26,9 @@ EAGER_AFTER_CHANGE = (
 )
 # Of a server of MPS where its process cannot be seen: its context, larger than any that was measured.
 MPS_SERVER = 2**30
+TOLD_IN_STEPS = 256 * 2**20  # bytes that an attempt takes beyond what it asked for
 
-PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MemoryTaken
+PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken
 
 
 def idle_rule(settings: DeviceSettings) -> IdleRule:
@@ -134,7 +135,7 @@ class DevicePool:
         task: str,
         supervisor: int,
         *,
-        sharing: bool = False,
+        share: int | None = None,
         others_came: bool = False,
     ) -> None:
         """A task's attempt begins on the device, under that supervisor, or goes on.
@@ -143,19 +144,19 @@ class DevicePool:
             device: where it is.
             task: whose attempt it is.
             supervisor: the process id.
-            sharing: others of ours may run beside it.
+            share: bytes that it asks for of a device that others of ours may share; None: it is alone.
             others_came: somebody else has come to the device since the attempt began.
         """
         view = self._views.get(device)
         if view is None:
             return
-        if not (sharing and view.attempts):
+        if share is None or not view.attempts:
             view.free.clear()
-        view.attempts[task] = _Attempt(supervisor, sharing)
+        view.attempts[task] = _Attempt(supervisor, share)
         view.last_active = None
         view.others_came, view.hidden_before = others_came, False
         view.changed = time.monotonic()
-        if sharing and self._watch is not None:
+        if share is not None and self._watch is not None:
             self._watch.look_eagerly(device)  # there may be room for the next
 
     def vacate(self, device: str, task: str) -> Iterator[PoolEvent]:
@@ -181,6 +182,11 @@ class DevicePool:
         view = self._views.get(device)
         attempt = view.attempts.get(task) if view else None
         return attempt.most_taken if attempt else None
+
+    def is_crowded(self, device: str) -> bool:
+        """Say whether several attempts of ours are on a device."""
+        view = self._views.get(device)
+        return view is not None and len(view.attempts) > 1
 
     def last_active(self, device: str) -> float | None:
         """Return when the device was last seen computing for us (monotonic).
@@ -271,7 +277,8 @@ class DevicePool:
         """
         view = self._views[device]
         self._keep_lease(device, view)
-        yield from self._taken(device, view, reading, own)
+        view.note_memory(reading, own)
+        yield from self._more_taken(device, view)
         if reading.free_memory is not None:
             view.free.append((now, reading.free_memory))
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
@@ -294,24 +301,14 @@ class DevicePool:
         if not idleness.idle or lasting or self._still_held(device, view) is not None:
             yield DeviceBusy(device)
         else:
-            yield DeviceIdle(device, reading.free_memory, reading.total_memory)
+            yield DeviceIdle(device, view.free_for_more(reading), reading.total_memory)
 
-    def _taken(
-        self, device: str, view: _View, reading: Reading, own: Mapping[int, str]
-    ) -> Iterator[PoolEvent]:
-        """Tell how much memory the attempts that share a device hold, where that has grown."""
-        if not view.sharing:
-            return
-        held: dict[str, int] = {}
-        for process in reading.processes or ():
-            if process.pid in own and process.used_memory is not None:
-                task = own[process.pid]
-                held[task] = held.get(task, 0) + process.used_memory
-        for task, memory in held.items():
-            attempt = view.attempts[task]
-            if memory > (attempt.most_taken or 0):
-                attempt.most_taken = memory
-                yield MemoryTaken(task, memory)
+    def _more_taken(self, device: str, view: _View) -> Iterator[PoolEvent]:
+        """Tell of attempts that hold more of a shared device than they asked for, as that grows."""
+        for task, attempt in view.attempts.items():
+            if attempt.share is not None and (attempt.most_taken or 0) > attempt.told:
+                attempt.told = -(-(attempt.most_taken or 0) // TOLD_IN_STEPS) * TOLD_IN_STEPS
+                yield MoreTaken(task, device, attempt.most_taken or 0, attempt.share)
 
     def _keep_lease(self, device: str, view: _View) -> None:
         """Take the lease of a device in our use anew if its file was removed or replaced.
@@ -354,13 +351,17 @@ class DevicePool:
 class _Attempt:
     """What is known of an attempt of ours on a device."""
 
-    __slots__ = ("most_taken", "sharing", "supervisor")
+    __slots__ = ("held", "most_taken", "share", "supervisor", "told")
 
-    def __init__(self, supervisor: int, sharing: bool) -> None:
+    def __init__(self, supervisor: int, share: int | None) -> None:
         self.supervisor = supervisor
-        self.sharing = sharing
-        # The most bytes that its processes held.
+        # Bytes that it asked for of a device that it shares; None: it has it alone.
+        self.share = share
+        # Bytes that its processes hold, by the last reading, and the most that they ever held.
+        self.held: int | None = None
         self.most_taken: int | None = None
+        # More than this is to be told.
+        self.told = share or 0
 
 
 class _View:
@@ -394,4 +395,32 @@ class _View:
     @property
     def sharing(self) -> bool:
         """Whether attempts of ours are on it that others may run beside."""
-        return bool(self.attempts) and all(a.sharing for a in self.attempts.values())
+        return bool(self.attempts) and all(a.share is not None for a in self.attempts.values())
+
+    def note_memory(self, reading: Reading, own: Mapping[int, str]) -> None:
+        """Take note of how much memory each attempt holds.
+
+        Args:
+            reading: the look at the device.
+            own: the tasks of the attempts' processes, by process id.
+        """
+        held: dict[str, int] = {}
+        for process in reading.processes or ():
+            if process.pid in own and process.used_memory is not None:
+                task = own[process.pid]
+                held[task] = held.get(task, 0) + process.used_memory
+        for task, attempt in self.attempts.items():
+            attempt.held = held.get(task, attempt.held and 0)
+            if attempt.held is not None:
+                attempt.most_taken = max(attempt.most_taken or 0, attempt.held)
+
+    def free_for_more(self, reading: Reading) -> int | None:
+        """Return the bytes that are free and that no attempt has asked for and not yet taken."""
+        if reading.free_memory is None:
+            return None
+        to_come = sum(
+            max(0, (attempt.share or 0) - attempt.held)
+            for attempt in self.attempts.values()
+            if attempt.held is not None
+        )
+        return max(0, reading.free_memory - to_come)

@@ -39,8 +39,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle, MemoryTaken
-from scheduler.core.journal_events import DeviceState, OthersCame
+from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame
 from scheduler.devices.model import Device
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 
@@ -110,8 +110,10 @@ class Ended:
     end: EndLine
     # Bytes: the least that was free on its device in its last seconds. None: not known.
     least_free: int | None = None
-    # Bytes: the most that it was seen to hold of a device that it shared. None: not known.
-    most_taken: int | None = None
+    # Bytes: the most that it was seen to hold of its device. None: not known.
+    taken: int | None = None
+    # Others of ours were on its device when it ended.
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class Failed:
 
 
 AttemptEvent = Started | Ended | Lost | Refused | Failed
-DeviceEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MemoryTaken
+DeviceEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken
 ExecutorEvent = AttemptEvent | DeviceEvent
 
 

@@ -66,7 +66,7 @@ class StartLine:
     # The CPUs that its processes are bound to, as the kernel writes a list of them: 0-3,8.
     cores: str | None = None
     # Bytes that it asked for of a device that others of ours may share; None: it has the device alone.
-    memory: int | None = None
+    share: int | None = None
 
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
@@ -96,7 +96,7 @@ class StartLine:
             _text(line, "settings"),
             source if isinstance(source, dict) else None,
             _text(line, "cores"),
-            _int(line, "memory"),
+            _int(line, "share"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -200,8 +200,11 @@ class VerdictLine:
     attempt: int | None = None
     # Digest of the sweep's settings whose rules it was judged by; None: not known.
     settings: str | None = None
-    # Bytes: the least that was free on its device in its last seconds.
+    # Bytes: the least that was free on its device in its last seconds, and the most that it held of it.
     least_free: int | None = None
+    taken: int | None = None
+    # Other attempts of ours were on its device when it ended.
+    crowded: bool = False
 
     @classmethod
     def parse(cls, line: Line) -> VerdictLine | None:
@@ -213,6 +216,8 @@ class VerdictLine:
             _int(line, "attempt"),
             _text(line, "settings"),
             _int(line, "least_free"),
+            _int(line, "taken"),
+            line.get("crowded") is True,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -222,6 +227,8 @@ class VerdictLine:
             "attempt": self.attempt,
             "settings": self.settings,
             "least_free": self.least_free,
+            "taken": self.taken,
+            "crowded": self.crowded or None,
         }
         return content | {key: value for key, value in known.items() if value is not None}
 
@@ -235,8 +242,10 @@ class AttemptRecord:
     stop: StopLine | None = None
     foreign: ForeignLine | None = None
     verdict: VerdictLine | None = None
-    # Bytes: the least that was free on its device in its last seconds, as long as it is not judged.
+    # What its verdict line is to say of its device, as long as it is not judged.
     least_free: int | None = None
+    taken: int | None = None
+    crowded: bool = False
 
     @classmethod
     def parse(cls, line: Line) -> AttemptRecord | None:
@@ -277,8 +286,9 @@ class AttemptRecord:
         }
         if begun.source is not None:
             content["source"] = begun.source
-        if begun.cores is not None:
-            content["cores"] = begun.cores
+        for name, value in (("cores", begun.cores), ("share", begun.share), ("taken", self.taken)):
+            if value is not None:
+                content[name] = value
         if self.foreign is not None:
             content |= self.foreign.as_json()
         if end is not None:

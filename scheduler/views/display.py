@@ -31,7 +31,7 @@ REDRAW = 1.0  # seconds
 # Events that stay on the terminal, above the screen: whoever comes back next day must find them.
 LASTING = (
     *(je.CheckpointRejected, je.UnlistedTask, je.AttemptFailed, je.TaskFailed, je.AttemptStopping),
-    *(je.OthersCame, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
+    *(je.OthersCame, je.MoreTaken, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
     *(je.StopAsked, je.PauseAsked, je.ResumeAsked, je.DrainAsked, je.WishIgnored),
     *(je.SweepReloaded, je.ReloadRefused, je.TaskWithdrawn),
     *(je.SweepBraked, je.NotificationFailed),

@@ -111,6 +111,12 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return None if label.startswith("cpu") else f"{label}: {event.reason}"
         case je.OthersCame():
             return _others(event, progress)
+        case je.MoreTaken():
+            taken, asked = format_size(event.taken), format_size(event.asked)
+            where = _label(event.device, progress)
+            return (
+                f"{event.task}: takes {taken} of {where}, more than the {asked} that it asked for"
+            )
         case je.DeviceSetAside():
             until = clock_time(event.until)
             return f"{_label(event.device, progress)}: set aside until {until}: {event.why}"

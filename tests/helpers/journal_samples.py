@@ -24,6 +24,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.AttemptEnded("a", 1, "GPU-a", 6.0, code=None, signal=9, leftovers=1),
     je.AttemptFailed("a", 1, "GPU-a", "failed", "exit code 1", 1.0, foreign=True),
     je.OthersCame("GPU-a", [je.OtherProcess(4711, "python", None)], hidden_memory=3),
+    je.MoreTaken("a", "GPU-a", taken=3 * 2**30, asked=2**30),
     je.TaskWaits("a", 40.0, RetryReason(RetryCode.FAILED, Kind.FAILED, 30.0)),
     je.TaskCompleted("a", "GPU-a", 1, 1.5, {"speedup": 2.0, "loss": None}, "d", "s"),
     je.TaskFailed("a", None, 3, 1.5, "exit code 1 (attempt 3 of 3)"),

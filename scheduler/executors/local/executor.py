@@ -22,7 +22,7 @@ from scheduler.devices.model import Device, Reading
 from scheduler.devices.pool import DevicePool
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
-from scheduler.executors.local import wire
+from scheduler.executors.local import mps, wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.local.orphans import end_orphans
@@ -39,8 +39,6 @@ class _Supervised:
 
     task: str
     device: str
-    # It has a part of its device, and others may run beside it.
-    part: bool
     start: StartLine
     supervisor: SupervisorHandle | AdoptedSupervisor
     life: Life
@@ -76,8 +74,10 @@ class LocalExecutor(Executor):
         self._devices = DevicePool(found, sweep.devices, self._post_readings)
         self._selector = selectors.DefaultSelector()
         self._supervisors = SupervisorPool(
-            self._devices, (own, environment), paths.supervisors, self._selector, dict
+            self._devices, (own, environment), paths.supervisors, self._selector
         )
+        # What is to be said of it.
+        self._of_mps = self._set_up_mps(sweep, environment)
         # By task: those below a supervisor, and the devices of these and of all others not yet over.
         self._supervised: dict[str, _Supervised] = {}
         self._device_of: dict[str, str] = {}
@@ -92,7 +92,29 @@ class LocalExecutor(Executor):
 
     @property
     def where(self) -> str:
-        return self._devices.where
+        return self._devices.where + self._of_mps
+
+    def _set_up_mps(self, sweep: Sweep, environment: Mapping[str, str]) -> str:
+        """Have attempts that share a device compute by MPS, if the sweep asks for it; say how that went."""
+        share, folder = sweep.devices.share, mps.default_folder()
+        if share is None or not share.mps or not sweep.untimed:
+            mps.Mps.end_left_over(folder, environment)
+            return ""
+        try:
+            exclusive = next((d for d in self.devices if self._devices.is_exclusive(d.id)), None)
+            if exclusive is not None:
+                raise mps.MpsUnavailable(
+                    f"GPU {exclusive.index} is in an exclusive compute mode, where its server would "
+                    "keep timed tasks out (nvidia-smi -c DEFAULT)"
+                )
+            if not any(device.kind != "cpu" for device in self.devices):
+                raise mps.MpsUnavailable("there is no GPU")
+            daemon = mps.Mps.acquire(folder, environment)
+        except mps.MpsUnavailable as why:
+            return f"; without MPS (devices.share.mps): {why}"
+        self._supervisors.mps = daemon
+        self._devices.servers = daemon.processes
+        return "; through MPS"
 
     # --- what the dispatcher asks for ----------------------------------------------------------
 
@@ -106,11 +128,11 @@ class LocalExecutor(Executor):
             self._see_off(task, known.started if known is not None else None)
             return False
         life = Life(self._paths.log(task), supervisor.pid)
-        part = known.started.memory is not None
-        attempt = _Supervised(task, device, part, known.started, supervisor, life, begun=True)
+        share = known.started.share
+        attempt = _Supervised(task, device, known.started, supervisor, life, begun=True)
         self._supervised[task] = attempt
         foreign = known.foreign is not None
-        self._devices.occupy(device, task, supervisor.pid, sharing=part, others_came=foreign)
+        self._devices.occupy(device, task, supervisor.pid, share=share, others_came=foreign)
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
 
@@ -119,7 +141,7 @@ class LocalExecutor(Executor):
 
     def start(self, request: StartRequest) -> None:
         task, device = request.task, request.device
-        part = request.start.memory is not None
+        part = request.start.share is not None
         self._device_of[task] = device
         try:
             seat = self._supervisors.on(device, part=part)
@@ -134,11 +156,9 @@ class LocalExecutor(Executor):
         supervisor = seat.supervisor
         life = Life(request.log_file, supervisor.pid)
         start = replace(request.start, cores=format_cpus(seat.cpus) or None)
-        self._supervised[task] = _Supervised(
-            task, device, part, start, supervisor, life, begun=False
-        )
+        self._supervised[task] = _Supervised(task, device, start, supervisor, life, begun=False)
         seat.idle_since = None
-        self._devices.occupy(device, task, supervisor.pid, sharing=part)
+        self._devices.occupy(device, task, supervisor.pid, share=start.share)
         words = words_to_start(request.command, self._path) or list(request.command)
         supervisor.order(wire.Run.of(replace(request, start=start), words))
 
@@ -177,6 +197,8 @@ class LocalExecutor(Executor):
     def close(self) -> None:
         self._devices.finish()
         self._supervisors.release_all()
+        if self._supervisors.mps is not None:
+            self._supervisors.mps.release()
 
     def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
         """Have something told by `events`; safe from any thread."""
@@ -261,11 +283,12 @@ class LocalExecutor(Executor):
         """Tell a task's last event, then offer its device, unless that is another task's by now."""
         device = self._device_of.pop(event.task)
         if isinstance(event, base.Ended):
-            least, most = (
-                self._devices.least_free(device),
-                self._devices.most_taken(device, event.task),
+            event = replace(
+                event,
+                least_free=self._devices.least_free(device),
+                taken=self._devices.most_taken(device, event.task),
+                crowded=self._devices.is_crowded(device),
             )
-            event = replace(event, least_free=least, most_taken=most)
         yield event
         if not self._supervisors.has(device):
             self._devices.give_back(device)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scheduler.devices.lease import Lease
@@ -23,19 +24,26 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGCONT)
 class SupervisorHandle:
     """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
 
-    def __init__(self, lease: Lease | None, setup: wire.Setup, stderr_path: Path) -> None:
+    def __init__(
+        self,
+        lease: Lease | None,
+        setup: wire.Setup,
+        stderr_path: Path,
+        heirloom: Sequence[int] = (),
+    ) -> None:
         """Start it.
 
         Args:
             lease: of its device, which it takes over.
             setup: what all attempts on its device have in common.
             stderr_path: where its traceback is appended, should it ever fail.
+            heirloom: further descriptors that it and its workers inherit.
 
         Raises:
             OSError: no process could be started.
         """
         self._answers = b""
-        pass_fds = lease.descriptors if lease else ()
+        pass_fds = (*(lease.descriptors if lease else ()), *heirloom)
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(

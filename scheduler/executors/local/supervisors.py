@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.devices.pool import DevicePool
 from scheduler.executors.local import wire
 from scheduler.executors.local.handles import SupervisorHandle
+from scheduler.executors.local.mps import Mps
 from scheduler.executors.worker_process import worker_environment
 
 KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its device back
@@ -39,7 +40,6 @@ class SupervisorPool:
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         stderr_path: Path,
         selector: selectors.BaseSelector,
-        shared_environment: Callable[[], Mapping[str, str]],
     ) -> None:
         """Begin without any.
 
@@ -48,10 +48,10 @@ class SupervisorPool:
             environments: of the workers: the sweep's own, and what they inherit.
             stderr_path: where a supervisor's traceback goes, should one ever fail.
             selector: where each is registered while it is here, with its seat as data.
-            shared_environment: returns what is added for attempts that share a device.
         """
         self._devices = devices
-        self._shared_environment = shared_environment
+        # By which attempts that share a device compute.
+        self.mps: Mps | None = None
         self._own, self._inherited = environments
         self._stderr_path = stderr_path
         self._selector = selector
@@ -79,10 +79,12 @@ class SupervisorPool:
             threads = threads and max(1, threads // self._devices.room(device))
         environment = worker_environment(on, threads, self._own, self._inherited)
         try:
-            if part:
-                environment |= self._shared_environment()
+            heirloom: Sequence[int] = ()
+            if part and self.mps is not None:
+                environment |= self.mps.environment
+                heirloom = self.mps.heirloom
             supervisor = SupervisorHandle(
-                lease, wire.Setup(environment, list(cpus)), self._stderr_path
+                lease, wire.Setup(environment, list(cpus)), self._stderr_path, heirloom
             )
         except OSError:
             if lease is not None:

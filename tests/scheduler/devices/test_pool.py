@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.sweep import DeviceSettings, ShareSettings
-from scheduler.core.events import DeviceBusy, DeviceIdle, MemoryTaken
-from scheduler.core.journal_events import OthersCame
+from scheduler.core.events import DeviceBusy, DeviceIdle
+from scheduler.core.journal_events import MoreTaken, OthersCame
 from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, room
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Process, Reading
@@ -53,7 +53,7 @@ def worker() -> Iterator[int]:
 
 
 def told(pool: DevicePool, reading: Reading) -> list[PoolEvent]:
-    kinds = (DeviceIdle, DeviceBusy, MemoryTaken, OthersCame)
+    kinds = (DeviceIdle, DeviceBusy, MoreTaken, OthersCame)
     return [event for event in pool.judge([reading]) if isinstance(event, kinds)]
 
 
@@ -63,13 +63,9 @@ def held(*processes: Process, hidden: int = 0) -> Reading:
 
 
 def test_there_is_room_beside_attempts_that_share(pool: DevicePool, worker: int) -> None:
-    pool.occupy(GPU.id, "a", os.getpid(), sharing=True)
+    pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
     reading = held(Process(worker, 9 * GIB))
-    assert told(pool, reading) == [
-        MemoryTaken("a", 9 * GIB),
-        DeviceIdle(GPU.id, 71 * GIB, 80 * GIB),
-    ]
-    assert told(pool, reading) == [DeviceIdle(GPU.id, 71 * GIB, 80 * GIB)]
+    assert told(pool, reading) == [DeviceIdle(GPU.id, 60 * GIB, 80 * GIB)]
 
 
 def test_there_is_none_beside_one_that_is_alone(pool: DevicePool, worker: int) -> None:
@@ -81,21 +77,21 @@ def test_there_is_none_beside_one_that_is_alone(pool: DevicePool, worker: int) -
 def test_there_is_none_where_somebody_else_is(
     pool: DevicePool, worker: int, neighbour: dict[str, int]
 ) -> None:
-    pool.occupy(GPU.id, "a", os.getpid(), sharing=True)
+    pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
     theirs = () if neighbour else (Process(os.getppid(), GIB),)
     reading = held(Process(worker, 9 * GIB), *theirs, **neighbour)
     told(pool, reading)  # once may be a child that has just ended
     assert DeviceBusy(GPU.id) in told(pool, reading)
-    assert told(pool, held(Process(worker, 9 * GIB)))[-1] == DeviceIdle(GPU.id, 71 * GIB, 80 * GIB)
+    assert told(pool, held(Process(worker, 9 * GIB)))[-1] == DeviceIdle(GPU.id, 60 * GIB, 80 * GIB)
 
 
 def test_the_most_that_an_attempt_and_its_children_held_is_known(
     pool: DevicePool, worker: int
 ) -> None:
-    pool.occupy(GPU.id, "a", os.getpid(), sharing=True)
-    pool.occupy(GPU.id, "b", os.getppid(), sharing=True)
+    pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
+    pool.occupy(GPU.id, "b", os.getppid(), share=20 * GIB)
     both = held(Process(worker, 9 * GIB), Process(os.getpid(), 14 * GIB))
-    assert MemoryTaken("a", 23 * GIB) in told(pool, both)
+    assert MoreTaken("a", GPU.id, 23 * GIB, 20 * GIB) in told(pool, both)
     told(pool, held(Process(worker, 1 * GIB)))
     assert pool.most_taken(GPU.id, "a") == 23 * GIB
     assert pool.most_taken(GPU.id, "b") is None
@@ -114,7 +110,7 @@ def test_parts_are_leased_and_the_whole_when_they_are_given_back(pool: DevicePoo
 
 
 def test_a_part_that_was_refused_is_waited_for(pool: DevicePool, worker: int) -> None:
-    pool.occupy(GPU.id, "a", os.getpid(), sharing=True)
+    pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
     parts = [pool.lease(GPU.id, part=True) for _ in range(3)]
     list(pool.refused(GPU.id, "held", part=True))
     reading = held(Process(worker, 9 * GIB))
@@ -122,7 +118,7 @@ def test_a_part_that_was_refused_is_waited_for(pool: DevicePool, worker: int) ->
     assert told(pool, reading) == [DeviceBusy(GPU.id)]
     assert parts[0] is not None
     parts[0].release()
-    assert told(pool, reading) == [DeviceIdle(GPU.id, 71 * GIB, 80 * GIB)]
+    assert told(pool, reading) == [DeviceIdle(GPU.id, 60 * GIB, 80 * GIB)]
 
 
 def test_a_server_of_ours_is_in_nobody_s_way(pool: DevicePool, worker: int) -> None:
