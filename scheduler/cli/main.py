@@ -52,6 +52,11 @@ def _add_run(arguments: Arguments) -> None:
         action="store_true",
         help="stop attempts that an earlier dispatcher left running",
     )
+    arguments.add_argument(
+        "--snapshot",
+        action="store_true",
+        help="run workers from a copy of the current folder's code: edits do not matter meanwhile",
+    )
     _add_only(arguments)
     arguments.add_argument("--plain", action="store_true", help="print lines even on a terminal")
 

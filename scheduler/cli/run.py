@@ -34,6 +34,7 @@ from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
 from scheduler.dispatch.repairs import set_right
+from scheduler.executors.code_copy import CodeCopy, TooLarge, take
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
 from scheduler.executors.worker_process import (
@@ -72,7 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         remember(whole, arguments.sweep, paths)
         sweep = with_seed(sweep, paths)
-        executor = LocalExecutor(sweep, paths, devices, os.environ)
+        copy = copy_code(paths) if arguments.snapshot else None
+        executor = LocalExecutor(sweep, paths, devices, os.environ, copy)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
         tell_left_running(sweep, paths)
@@ -84,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         display = make_display(progress, paths, plain=arguments.plain)
         try:
             dispatcher = Dispatcher(
-                sweep, paths, lock, executor, recovered, progress, display, arguments.sweep
+                sweep, paths, lock, executor, recovered, progress, display, arguments.sweep, copy
             )
             code = dispatcher.run(adopt=not arguments.no_adopt)
         finally:
@@ -100,6 +102,26 @@ def run(arguments: argparse.Namespace) -> int:
         for part in closing(progress, paths, time.time()):
             console.print(part)
     return code
+
+
+def copy_code(paths: SweepPaths) -> CodeCopy:
+    """Copy the code that the current folder has; say so if it is not what the last run had.
+
+    Raises:
+        UserError: it is too large, or cannot be copied.
+    """
+    try:
+        copy = take(Path.cwd(), paths)
+    except TooLarge as error:
+        raise UserError(f"--snapshot: {error}; start it where the code alone is") from None
+    except OSError as error:
+        raise UserError(f"--snapshot: {error.filename or paths.code}: {error.strerror}") from None
+    if copy.before is not None:
+        print(
+            f"--snapshot: the code has changed since the last run ({copy.before}, now {copy.digest}): "
+            "what is left runs it as it is now"
+        )
+    return copy
 
 
 def this_process(whole: Sweep, only: Sequence[str], left_out: int) -> dict[str, Any]:

@@ -99,6 +99,9 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
             f"{n} (`kill {pids[n]}` ends it)" if n in pids else n for n in progress.left_running
         ]
         yield f"of these, an attempt still runs: {_some(shown)}"
+    if progress.snapshot_of_code is not None:
+        runs = "runs" if progress.holder is not None else "ran last"
+        yield f"{runs} from a copy of the code ({progress.snapshot_of_code}): edits do not matter to it"
     yield from remarks_on_code(progress)
     if progress.unread_lines:
         yield f"journal: {progress.unread_lines} line(s) could not be read"
@@ -144,6 +147,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "left_the_file": progress.left_the_file,
         "left_running": progress.left_running,
         "left_running_pids": progress.left_running_pids,
+        "snapshot": progress.snapshot_of_code,
         "paused": progress.trouble,
         "paused_by": progress.paused_by,
         "braked": progress.braked,

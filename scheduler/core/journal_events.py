@@ -49,6 +49,8 @@ class DispatcherStarted:
     root: str = ""
     # Tasks of the sweep file that this run was told to leave out.
     left_out: int = 0
+    # The digest of the copy of the code that attempts run from; None: from where the code is.
+    snapshot: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

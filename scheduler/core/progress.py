@@ -48,6 +48,8 @@ class SweepProgress:
     # Seconds from a device falling free to its next start, and of completed attempts: recent ones.
     gaps: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
+    # The digest of the copy of the code from which the dispatcher at work, or the last one, runs attempts.
+    snapshot_of_code: str | None = None
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
     # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
@@ -242,7 +244,7 @@ class SweepProgress:
 
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
-        self.trouble, self.draining = None, False
+        self.trouble, self.draining, self.snapshot_of_code = None, False, event.snapshot
         self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")

@@ -42,6 +42,7 @@ from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.wishes.watch import WishWatch
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
+from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, supervisor_of
@@ -80,6 +81,7 @@ class Dispatcher:
         progress: SweepProgress,
         display: Display,
         file: Path,
+        copy: CodeCopy | None = None,
     ) -> None:
         self._use = SweepInUse(sweep)
         self._paths = paths
@@ -99,7 +101,8 @@ class Dispatcher:
         self._unjudged: list[tuple[str, AttemptRecord]] = []
         # Of the devices as they were last offered, in bytes.
         self._free_memory: dict[str, int | None] = {}
-        self._source = SourceReader.of(sweep, paths, os.environ)
+        self._copy = copy
+        self._source = SourceReader.of(sweep, paths, os.environ, copy)
         self._inbox = Inbox()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._inbox, selectors.EVENT_READ)
@@ -203,6 +206,7 @@ class Dispatcher:
                 self._executor.where,
                 str(self._paths.root),
                 len(self._use.now.left_out),
+                self._copy.digest if self._copy is not None else None,
             )
         )
         for told in told_of_checkpoints(self._recovered):

@@ -39,7 +39,7 @@ class GitState:
     """One repository, by the folder that holds ``.git``."""
 
     def __init__(self, top: Path) -> None:
-        self._top = top
+        self.top = top
 
     @classmethod
     def around(cls, folder: Path) -> GitState | None:
@@ -51,9 +51,9 @@ class GitState:
 
     def commit(self) -> str | None:
         """Return the id of the commit that is checked out, or None if that cannot be read."""
-        git = self._top / ".git"
+        git = self.top / ".git"
         if git.is_file():  # a worktree, or a submodule
-            git = self._top / os.fsdecode(_read(git).removeprefix(b"gitdir:").strip())
+            git = self.top / os.fsdecode(_read(git).removeprefix(b"gitdir:").strip())
         head = _read(git / "HEAD").strip()
         if not head.startswith(b"ref:"):
             return _commit(head)
@@ -77,7 +77,7 @@ class GitState:
         program = shutil.which("git")
         if program is None or self._has_filters(program):
             return None
-        named = [str(file) for file in files if self._top in file.parents]
+        named = [str(file) for file in files if self.top in file.parents]
         code, said = self._ask(program, *_STATUS, "--untracked-files=no")
         if code == 0 and not said and named:
             code, said = self._ask(program, *_STATUS, "--", *named)
@@ -97,7 +97,7 @@ class GitState:
         try:
             git = subprocess.Popen(
                 [program, *_OPTIONS, *words],
-                cwd=self._top,
+                cwd=self.top,
                 env=inherited | _ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

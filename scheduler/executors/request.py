@@ -32,7 +32,7 @@ def build_request(
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
     results, spec = str(paths.results(task.id)), paths.spec(device.id)
-    command = sweep.argv(task, overrides, results, str(spec))
+    command = source.placed(sweep.argv(task, overrides, results, str(spec)))
     token = uuid.uuid4().hex
     return StartRequest(
         StartLine(

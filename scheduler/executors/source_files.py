@@ -52,17 +52,25 @@ class _Read:
 class SourceFiles:
     """Finds and reads the code of commands that are started in one folder."""
 
-    def __init__(self, folder: Path, python_path: str, not_code: Sequence[Path]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        python_path: str,
+        not_code: Sequence[Path],
+        code: Path | None = None,
+    ) -> None:
         """Read nothing yet.
 
         Args:
             folder: where commands are started.
             python_path: their PYTHONPATH.
             not_code: folders of files that are none.
+            code: a folder in one of them of files that are.
         """
         self._folder = folder
         self._roots = [folder, *(folder / path for path in python_path.split(os.pathsep) if path)]
         self._not_code = tuple(f"{path}{os.sep}" for path in not_code)
+        self._code = f"{code}{os.sep}" if code is not None else None
         self._known: dict[str, _Read] = {}
 
     def read(self, command: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -94,7 +102,8 @@ class SourceFiles:
                         break
             elif word and not word.startswith("-"):
                 path = os.path.join(self._folder, word)
-                if not path.startswith(self._not_code):
+                is_code = self._code is not None and path.startswith(self._code)
+                if is_code or not path.startswith(self._not_code):
                     yield path
 
     def _file(self, path: str) -> _Read | None:

@@ -12,7 +12,7 @@ from scheduler.storage.atomic import append_line
 from scheduler.storage.json_files import read_objects
 
 # What code, and what sets it, ends in; anything else that a command names may be a file that it writes.
-_CODE = frozenset(
+CODE = frozenset(
     {
         *(".py", ".sh", ".bash", ".pl", ".rb", ".R", ".jl", ".js", ".lua", ".ipynb"),
         *(".yaml", ".yml", ".toml", ".cfg", ".ini"),
@@ -52,7 +52,7 @@ def pairs(source: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     files, commit = source.get("files"), source.get("commit")
     for name, digest in files.items() if isinstance(files, dict) else ():
         ending = os.path.splitext(name)[1]
-        if isinstance(digest, str) and (not ending or ending in _CODE):
+        if isinstance(digest, str) and (not ending or ending in CODE):
             yield name, digest
     if isinstance(commit, str):
         yield "", commit

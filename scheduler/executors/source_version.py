@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep
+from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.git_state import GitState
 from scheduler.executors.source_files import SourceFiles
 from scheduler.executors.source_log import Versions
@@ -22,23 +23,39 @@ _LOOK_AT_COMMIT = 1.0  # seconds
 class SourceReader:
     """Tells what code attempts run that are started in one folder."""
 
-    def __init__(self, folder: Path, python_path: str, paths: SweepPaths) -> None:
+    def __init__(
+        self, folder: Path, python_path: str, paths: SweepPaths, copy: CodeCopy | None = None
+    ) -> None:
         """Read nothing yet.
 
         Args:
             folder: where attempts run.
             python_path: the workers' PYTHONPATH.
             paths: of the sweep's own files, which are no code.
+            copy: the copy of the code that the folder is in.
         """
         self._folder = folder
-        self._files = SourceFiles(folder, python_path, (paths.checkpoints, paths.logs))
+        self._copy = copy
+        own = (paths.checkpoints, paths.logs)
+        self._files = SourceFiles(
+            folder, python_path, own, copy.place if copy is not None else None
+        )
         self._versions = Versions(paths.versions)
         self._git: _GitWatch | None = None
         self._names: dict[str, str] = {}
 
     @classmethod
-    def of(cls, sweep: Sweep, paths: SweepPaths, inherited: Mapping[str, str]) -> SourceReader:
-        """Return the reader for attempts that are started from the current folder."""
+    def of(
+        cls,
+        sweep: Sweep,
+        paths: SweepPaths,
+        inherited: Mapping[str, str],
+        copy: CodeCopy | None = None,
+    ) -> SourceReader:
+        """Return the reader for attempts that are started from the current folder, or from a copy of it."""
+        if copy is not None:
+            own = copy.environment({**inherited, **sweep.own_environment(inherited)})
+            return cls(copy.folder, own.get("PYTHONPATH", ""), paths, copy)
         try:
             folder = Path.cwd()
         except FileNotFoundError:  # it was removed
@@ -49,10 +66,19 @@ class SourceReader:
     def read(self, command: Sequence[str]) -> dict[str, Any] | None:
         """Return ``commit``, ``dirty`` and ``files`` (digests by path) as far as they are known, or None."""
         found = dict(self._files.read(command))
+        if self._copy is not None:
+            content = {**self._copy.state, "snapshot": self._copy.digest}
+            return self._noted(content, found)
         if self._git is None:
             folders = [*(Path(os.path.realpath(path)).parent for path in found), self._folder]
             self._git = _GitWatch(next(filter(None, map(GitState.around, folders)), None))
-        content = self._git.look(found)
+        return self._noted(self._git.look(found), found)
+
+    def placed(self, command: Sequence[str]) -> list[str]:
+        """Return a command as it is started: of a copy of the code, if attempts run from one."""
+        return list(command) if self._copy is None else self._copy.placed(command)
+
+    def _noted(self, content: dict[str, Any], found: Mapping[str, str]) -> dict[str, Any] | None:
         if found:
             content["files"] = {self._shown(path): digest for path, digest in found.items()}
         self._versions.add(content)

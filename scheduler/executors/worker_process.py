@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from scheduler.devices.model import Device
 from scheduler.storage.json_files import parse_object
 
-_WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
+# The program that `python -m worker` means.
+OWN_WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
 # OpenBLAS and numexpr go by the first, too, as long as their own are not set.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 _ANSWERS = ("python", "-m", "worker", "answers")
@@ -36,8 +37,8 @@ def words_to_start(command: Sequence[str], path: str | None) -> list[str] | None
     program = find_program(command[0], path)
     if program is None:
         return None
-    if tuple(command[:3]) == ("python", "-m", "worker") and _WORKER.is_file():
-        return [program, str(_WORKER), *command[3:]]
+    if tuple(command[:3]) == ("python", "-m", "worker") and OWN_WORKER.is_file():
+        return [program, str(OWN_WORKER), *command[3:]]
     return [program, *command[1:]]
 
 

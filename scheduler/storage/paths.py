@@ -24,6 +24,8 @@ class SweepPaths:
         self.lock = self.checkpoints / ".lock"
         # Which sweep file the folder belongs to.
         self.record = self.checkpoints / ".sweep.json"
+        # Copies of the code that workers run, for a run with --snapshot.
+        self.code = self.checkpoints / ".code"
         # What somebody asks for from another shell.
         self.wishes = self.checkpoints / ".wishes"
         self.journal = self.logs / "journal.jsonl"

@@ -48,7 +48,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
     match event:
         case je.DispatcherStarted():
             root = f"root {event.root}; " if event.root else ""
-            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}"
+            code = f"; from a copy of the code ({event.snapshot})" if event.snapshot else ""
+            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{code}"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"

@@ -22,6 +22,7 @@ from scheduler.devices.model import Device, Reading
 from scheduler.devices.pool import DevicePool
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import mps, wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life
@@ -55,6 +56,7 @@ class LocalExecutor(Executor):
         paths: SweepPaths,
         found: FoundDevices,
         environment: Mapping[str, str],
+        copy: CodeCopy | None = None,
     ) -> None:
         """Begin without attempts.
 
@@ -63,6 +65,7 @@ class LocalExecutor(Executor):
             paths: for its files.
             found: the devices that the sweep may use.
             environment: what workers inherit.
+            copy: the copy of the code that they run from; None: from the current folder.
 
         Raises:
             LeaseFolderError: GPUs cannot be leased; the message says what to do.
@@ -71,10 +74,16 @@ class LocalExecutor(Executor):
         # The PATH on which programs are looked for.
         own = sweep.own_environment(environment)
         self._path = own.get("PATH", environment.get("PATH"))
+        if copy is not None:
+            own, environment = copy.environment(own), copy.environment(environment)
         self._devices = DevicePool(found, sweep.devices, self._post_readings)
         self._selector = selectors.DefaultSelector()
         self._supervisors = SupervisorPool(
-            self._devices, (own, environment), paths.supervisors, self._selector
+            self._devices,
+            (own, environment),
+            paths.supervisors,
+            self._selector,
+            copy.folder if copy is not None else None,
         )
         # What is to be said of it.
         self._of_mps = self._set_up_mps(sweep, environment)

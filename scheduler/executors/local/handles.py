@@ -30,6 +30,7 @@ class SupervisorHandle:
         setup: wire.Setup,
         stderr_path: Path,
         heirloom: Sequence[int] = (),
+        folder: Path | None = None,
     ) -> None:
         """Start it.
 
@@ -38,6 +39,7 @@ class SupervisorHandle:
             setup: what all attempts on its device have in common.
             stderr_path: where its traceback is appended, should it ever fail.
             heirloom: further descriptors that it and its workers inherit.
+            folder: where it runs, and workers do; None: in the current folder.
 
         Raises:
             OSError: no process could be started.
@@ -51,6 +53,7 @@ class SupervisorHandle:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
+                cwd=folder,
                 start_new_session=True,
                 pass_fds=pass_fds,
                 bufsize=0,

@@ -40,6 +40,7 @@ class SupervisorPool:
         environments: tuple[Mapping[str, str], Mapping[str, str]],
         stderr_path: Path,
         selector: selectors.BaseSelector,
+        folder: Path | None = None,
     ) -> None:
         """Begin without any.
 
@@ -48,6 +49,7 @@ class SupervisorPool:
             environments: of the workers: the sweep's own, and what they inherit.
             stderr_path: where a supervisor's traceback goes, should one ever fail.
             selector: where each is registered while it is here, with its seat as data.
+            folder: where workers run; None: in the current folder.
         """
         self._devices = devices
         # By which attempts that share a device compute.
@@ -55,6 +57,7 @@ class SupervisorPool:
         self._own, self._inherited = environments
         self._stderr_path = stderr_path
         self._selector = selector
+        self._folder = folder
         self._seats: list[Seat] = []
 
     def on(self, device: str, *, part: bool = False) -> Seat:
@@ -83,9 +86,8 @@ class SupervisorPool:
             if part and self.mps is not None:
                 environment |= self.mps.environment
                 heirloom = self.mps.heirloom
-            supervisor = SupervisorHandle(
-                lease, wire.Setup(environment, list(cpus)), self._stderr_path, heirloom
-            )
+            setup = wire.Setup(environment, list(cpus))
+            supervisor = SupervisorHandle(lease, setup, self._stderr_path, heirloom, self._folder)
         except OSError:
             if lease is not None:
                 lease.release()
