@@ -24,6 +24,10 @@ Arguments = argparse._ActionsContainer  # a parser, or a group of its arguments
 
 def _add_sweep(arguments: Arguments) -> None:
     arguments.add_argument("sweep", metavar="SWEEP.yaml", type=_path, help="the sweep file")
+    _add_root(arguments)
+
+
+def _add_root(arguments: Arguments) -> None:
     arguments.add_argument(
         "--root",
         metavar="DIR",
@@ -65,6 +69,38 @@ def _add_status(arguments: Arguments) -> None:
     _add_sweep(arguments)
     _add_only(arguments)
     arguments.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def _add_results(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "sweeps", metavar="SWEEP.yaml", type=_path, nargs="+", help="the sweep files"
+    )
+    _add_root(arguments)
+    _add_only(arguments)
+    arguments.add_argument(
+        "--max-loss",
+        type=_share,
+        metavar="LOSS",
+        help="the loss that is allowed: 1%% or 0.01 (default: as each task was measured)",
+    )
+    arguments.add_argument(
+        "--metric", type=_unmarked, metavar="NAME", help="whose loss (default: clip_score)"
+    )
+    form = arguments.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="a line for each configuration")
+    form.add_argument("--md", action="store_true", help="Markdown")
+    form.add_argument("--json", action="store_true", help="JSON, for scripts")
+
+
+def _share(text: str) -> float:
+    text = _unmarked(text).strip()
+    try:
+        share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: write 1% or 0.01")
+    return share
 
 
 def _add_tail(arguments: Arguments) -> None:
@@ -175,6 +211,17 @@ a third time: leave at once, without waiting for their end. All of it can be res
   python -m scheduler status sweeps/tiny.yaml
   python -m scheduler status sweeps/tiny.yaml --only 'steps=6'
   python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'""",
+    ),
+    "results": Command(
+        "the best under a bound, from what was measured",
+        _add_results,
+        """\
+  python -m scheduler results sweeps/tiny.yaml                  under the bound that it was measured for
+  python -m scheduler results sweeps/tiny.yaml --max-loss 1%    under another one; measures nothing
+  python -m scheduler results sweeps/*.yaml --csv > all.csv     every configuration of every task
+
+exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line or sweep file.""",
+        "measured.results",
     ),
     "tail": Command(
         "a task's log; -f follows it",

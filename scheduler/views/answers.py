@@ -72,6 +72,16 @@ class RowAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Halved:
+    """An argument that was halved because memory ran out."""
+
+    # What the sweep file says.
+    sweep: Any
+    # What the last attempt had.
+    was: Any
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAnswer:
     """What the rows of one task come to."""
 
@@ -89,6 +99,8 @@ class TaskAnswer:
     within: bool
     # Labels of those that the best is surely faster than.
     beats: Sequence[str]
+    # Labels of candidates that may keep the bound and be faster than the best, the fastest first.
+    undecided: Sequence[str]
     frontier: Sequence[str]
     # As of the summary (docs/results-schema.md); None: it says nothing.
     null_arm: Mapping[str, Any] | None
@@ -97,8 +109,8 @@ class TaskAnswer:
     # Configurations under earlier settings, and lines that cannot be read.
     earlier: int
     unread: int
-    # Arguments that were halved because memory ran out: the name, what the sweep says, what it was.
-    halved: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    # Arguments that were halved because memory ran out.
+    halved: Mapping[str, Halved] = field(default_factory=dict)
 
     def row(self, label: str | None) -> RowAnswer | None:
         """Return the row of that label."""
@@ -111,23 +123,6 @@ class TaskAnswer:
         sign = -1 if self.better == "lower" else 1
         return sorted(known, key=lambda row: -sign * (row.objective.value if row.objective else 0))
 
-    @property
-    def undecided(self) -> list[RowAnswer]:
-        """Return the candidates that may keep the bound and be faster than the best; neither is sure."""
-        best = self.row(self.best) if self.within else None
-        least = best.speedup.value if best is not None and best.speedup is not None else 1.0
-        return [
-            row
-            for row in self.rows
-            if row.role == "candidate"
-            and row.speedup is not None
-            and row.speedup.value > least
-            and (
-                row.bound == "cannot tell yet"
-                or (row.bound == "within" and row.speed == "cannot tell")
-            )
-        ]
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -138,6 +133,8 @@ class Answers:
     tasks: Sequence[TaskAnswer]
     # What was found wrong with files, in sentences.
     notices: Sequence[str]
+    # Of the JSON form, which docs/data/results.schema.json describes.
+    version: int = 1
 
 
 def answers_of(
@@ -183,6 +180,7 @@ def _task(sweep: Sweep, paths: SweepPaths, task: Task, content: Mapping[str, Any
         best.get("best"),
         best.get("within") is True,
         content["beats"],
+        content["undecided"],
         content["frontier"],
         content["null_arm"],
         content["disturbed"],
@@ -207,14 +205,12 @@ def overrides_of(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     return overrides if isinstance(overrides, dict) else {}
 
 
-def halved_of(
-    args: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> Mapping[str, tuple[Any, Any]]:
-    """Return the arguments that were halved: what the sweep says, and what it was."""
-    return {name: (args.get(name), value) for name, value in overrides.items()}
+def halved_of(args: Mapping[str, Any], overrides: Mapping[str, Any]) -> Mapping[str, Halved]:
+    """Return the arguments that were halved."""
+    return {name: Halved(args.get(name), value) for name, value in overrides.items()}
 
 
-def halved_in_words(halved: Mapping[str, tuple[Any, Any]]) -> Iterator[str]:
+def halved_in_words(halved: Mapping[str, Halved]) -> Iterator[str]:
     """Yield a clause for each argument that was halved."""
-    for name, (usual, value) in halved.items():
-        yield f"{name} {value} instead of {usual}: memory ran out"
+    for name, one in halved.items():
+        yield f"{name} {one.was} instead of {one.sweep}: memory ran out"

@@ -455,8 +455,8 @@ def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> Non
         (["status", "runner.yaml", "--jsn=1"], "there is no option '--jsn'; did you mean --json?"),
         (["status", "runner.yaml", "a", "b"], "too many arguments: a b"),
         (
-            ["report", "runner.yaml"],
-            "there is no command 'report'; known: run, status, tail, retry, stop, pause, "
+            ["nosuch", "runner.yaml"],
+            "there is no command 'nosuch'; known: run, status, results, tail, retry, stop, pause, "
             "resume, drain, reload, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),

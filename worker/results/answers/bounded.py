@@ -32,6 +32,8 @@ class Answers:
     rows: Rows
     seen: Sequence[Measurement]
     """The rows that were measured, with gain and loss of the metrics asked for."""
+    bounded: str
+    """The metric whose loss is bounded."""
     max_loss: float
     objective: Metric | None
     """The metric that is to be good: ``speedup``, or another worker's; None where none has a direction."""
@@ -54,7 +56,7 @@ class Answers:
         base = next((row for row in measured if row.role == "baseline"), None)
         seen = [_compared(row, base, bounded, objective) for row in measured]
         null = NullArm.of(seen)
-        return cls(rows, seen, limit, objective, best(seen, limit, null), null)
+        return cls(rows, seen, bounded, limit, objective, best(seen, limit, null), null)
 
     @property
     def has_loss(self) -> bool:
@@ -72,6 +74,7 @@ class Answers:
             "batch_size": self.rows.batch_size,
             "best": None if self.best is None else self.best.as_json(),
             "beats": self._beaten(),
+            "undecided": self._undecided(),
             "frontier": on_frontier,
             "null_arm": None if self.null_arm.speedup is None else self.null_arm.as_json(),
             "disturbed": disturbances.in_words(self.seen),
@@ -97,6 +100,24 @@ class Answers:
             if gain is not None and gain.high is not None and gain.high < mine.low
         ]
 
+    def _undecided(self) -> list[str]:
+        """Return the candidates that may keep the bound and be faster than the best, the fastest first."""
+        sure = self.best.speedup if self.best is not None and self.best.within else 1.0
+        return [
+            row.label
+            for row in sorted(self.seen, key=lambda row: -(row.value_of("speedup") or 0))
+            if row.role == "candidate"
+            and (row.value_of("speedup") or 0) > sure
+            and self._is_open(row)
+        ]
+
+    def _is_open(self, row: Measurement) -> bool:
+        if row.estimate_of("quality_loss") is None:
+            return False
+        answer = bound(row, self.max_loss).answer
+        unsure_of_speed = self.null_arm.speed(row) == "cannot tell"
+        return answer == "cannot tell yet" or (answer == "within" and unsure_of_speed)
+
     def _gain_of(self, label: str) -> Estimate | None:
         return next((row.estimate_of("speedup") for row in self.seen if row.label == label), None)
 
@@ -120,7 +141,7 @@ class Answers:
             scored = int(row.value_of("images_scored") or 0)
             if answered.images is not None and scored:
                 plain["more_images"] = max(1, answered.images - scored)
-            if named and row.role == "candidate":
+            if named and self.bounded == USUAL and row.role == "candidate":
                 known = self.rows.beats_fewer_steps(row.label)
                 plain["beats_fewer_steps"] = known or beats_fewer_steps(row, self.seen)
         if disturbances.is_beside_load(row):
