@@ -51,6 +51,7 @@ from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
 from scheduler.views.messages import in_doubt, judged_again, without
+from scheduler.views.source_mix import find_other_code, remarks_on_code
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
 
@@ -99,7 +100,8 @@ def run(arguments: argparse.Namespace) -> int:
         lock.release()
     with reader_may_leave():
         console = WideConsole()
-        for part in closing(progress, paths, time.time()):
+        find_other_code(progress, paths)
+        for part in (*remarks_on_code(progress), *closing(progress, paths, time.time())):
             console.print(part)
     return code
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import Ended, SweepRunner
 
 SCRIPT = {"a": "gate; ok", "b": "ok", "c": "exit 2", "d": "ok"}
 
@@ -24,14 +24,16 @@ def train(runner: SweepRunner) -> Path:
     return train
 
 
-def run_with_an_edit(runner: SweepRunner, train: Path) -> None:
+def run_with_an_edit(runner: SweepRunner, train: Path) -> Ended:
     """Edit the script while the first task runs."""
     running = runner.start()
     open_gate = runner.reach_gate("a")
     train.write_text("version 2\n")
     (train.parent / "out.csv").write_text("what workers write is no code\n")
     open_gate()
-    assert running.end().code == 1
+    ended = running.end()
+    assert ended.code == 1
+    return ended
 
 
 def test_every_attempt_records_the_code_that_it_ran(runner: SweepRunner, train: Path) -> None:
@@ -45,7 +47,8 @@ def test_every_attempt_records_the_code_that_it_ran(runner: SweepRunner, train: 
 
 def test_status_says_when_versions_mix(runner: SweepRunner, train: Path) -> None:
     assert runner.status()["tasks"][0]["other_code"] == []
-    run_with_an_edit(runner, train)
+    ended = run_with_an_edit(runner, train)
+    assert "1 task ran with other code than the newest (train.py changed)" in ended.out
     tasks = {task["task"]: task["other_code"] for task in runner.status()["tasks"]}
     assert tasks == {"a": ["train.py"], "b": [], "c": [], "d": []}
     said = runner.run("status", runner.file).out
