@@ -224,6 +224,8 @@ def follow(progress: SweepProgress, news: News, core: Core) -> None:
         progress.add(name)
         if isinstance(standing, Done | Failed):
             progress.move(name, DONE if isinstance(standing, Done) else FAILED)
+    names = dict.fromkeys((*(task.id for task in news.sweep.tasks), *progress.tasks))
+    progress.tasks = {name: progress.tasks[name] for name in names}
     progress.left_out = len(news.sweep.left_out)
 
 
