@@ -3,8 +3,9 @@
 python -I -S logging_worker.py FILE TASK BEHAVIOUR [SECONDS]
 
 The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate", as the second of "waits-later" does; the
-first of "breaks" removes a folder of ours. "unleases" removes its device's lease and waits until there is one
-again. Whoever comes to its end leaves a measurement, which says what $ROUND was.
+first of "breaks" removes a folder of ours. The first of "reloads" puts another sweep file in place, asks for
+it to be read, and stays. "unleases" removes its device's lease and waits until there is one again. Whoever
+comes to its end leaves a measurement, which says what $ROUND was.
 """
 
 import json
@@ -29,6 +30,10 @@ def main() -> int:
             gate.read(1)
     if behaviour == "breaks" and earlier == 0:
         shutil.rmtree(os.path.dirname(os.environ["SWEEP_SPEC"]))
+    if behaviour == "reloads" and earlier == 0:
+        os.rename("next.yaml", "crash.yaml")
+        os.rename("next.json", "checkpoints/crash/.wishes/reload.json")
+        signal.pause()
     if behaviour == "unleases":
         lease = os.path.join(os.environ["SCHEDULER_LEASES"], os.environ["CUDA_VISIBLE_DEVICES"])
         os.unlink(lease)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from scheduler.config.loader import read_sweep
 from scheduler.core import events as ev
 from scheduler.dispatch.wishes.files import ask
 from scheduler.storage.attempts_file import read_attempts
-from scheduler.storage.paths import SweepPaths
+from scheduler.storage.paths import RELOAD_WISH, SweepPaths
 
 HERE = Path(__file__).parent
 LOGGING_WORKER = [
@@ -30,6 +31,7 @@ LOGGING_WORKER = [
     "{behaviour}",
 ]
 NO_SUCCESS = {"success": "no program says this"}
+ONE_GPU = {"idle_for": "0s", "only": [0]}
 OK, FAILS, FAILS_ONCE = ["start", "end"], ["start", "end"] * 2, ["start", "end"] * 2
 
 
@@ -222,8 +224,10 @@ def leave_one_waiting(folder: Path, words: list[str]) -> None:
     leave_one_running(folder, words)
 
 
-def wishing(wish: ev.StopAsked | ev.PauseAsked) -> Callable[[Path, list[str]], Any]:
-    """Return what leaves an attempt at the gate and a wish; where that is a pause, what ends both."""
+def wishing(
+    wish: ev.StopAsked | ev.PauseAsked | ev.DrainAsked,
+) -> Callable[[Path, list[str]], Any]:
+    """Return what leaves an attempt at the gate and a wish; where that is no stop, what ends both."""
 
     def prepare(folder: Path, words: list[str]) -> Callable[[], object] | None:
         let_through = leave_one_running(folder, words)
@@ -238,6 +242,17 @@ def wishing(wish: ev.StopAsked | ev.PauseAsked) -> Callable[[Path, list[str]], A
         return go_on
 
     return prepare
+
+
+def reloading(folder: Path, words: list[str]) -> None:
+    """Have a worker put the sweep file in place that is there: until then there is another one."""
+    os.rename(folder / "crash.yaml", folder / "next.yaml")
+    wish = ev.ReloadAsked(read_sweep(folder / "next.yaml").fingerprint)
+    paths = SweepPaths(folder, "crash")
+    paths.make_folders()
+    ask(paths, wish)
+    os.rename(paths.wish(RELOAD_WISH), folder / "next.json")
+    write_sweep(folder, ["ok", "reloads", "fails-once"], 1, devices=ONE_GPU)
 
 
 def while_the_first_attempt_lasts(folder: Path, options: Sequence[str]) -> Sequence[str]:
@@ -292,7 +307,7 @@ SCENARIOS = {
         only=r".*/(judgement|outcomes|writer|atomic|attempts_file|checkpoints|journal)\.py",
     ),
     "folder removed": Scenario(  # on one GPU: what follows must find the folder gone
-        ["breaks", "ok"], [(OK, [0])] * 2, 0, sections={"devices": {"idle_for": "0s", "only": [0]}}
+        ["breaks", "ok"], [(OK, [0])] * 2, 0, sections={"devices": ONE_GPU}
     ),
     "edited": Scenario(  # what was completed is set aside, and what was measured
         ["ok", "fails"],
@@ -369,11 +384,29 @@ SCENARIOS = {
         wishing(ev.PauseAsked()),
         within=["begin_watching"],
     ),
+    "drained by hand": Scenario(
+        ["waits", "ok"],
+        [(OK, [0])] * 2,
+        0,
+        wishing(ev.DrainAsked("cpu:0")),
+        within=["begin_watching"],
+    ),
+    "reloaded": Scenario(  # one has completed, one runs, one is gone, one is new
+        ["ok", "reloads", "fails"],
+        [(OK + OK, [0]), (["start", *OK], [None, 0]), (FAILS, [1, 1])],
+        1,
+        reloading,
+        sections={
+            "worker": {"command": [*LOGGING_WORKER, "0"]},
+            "devices": ONE_GPU,
+        },
+        within=["go_on"],
+    ),
     "lease removed": Scenario(
         ["unleases"],
         [(OK, [0])],
         0,
-        sections={"devices": {"idle_for": "0s", "only": [0]}},
+        sections={"devices": ONE_GPU},
         within=["_keep_lease"],
     ),
 }

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.helpers.sweep_runner import PATIENCE, SweepRunner
+from tests.scheduler.dispatch.test_wishes import hand
 
 
 class Terminal:
@@ -174,6 +175,31 @@ def test_ctrl_c_on_the_screen(runner: SweepRunner, terminals: list[Terminal]) ->
     gate()
     assert terminal.end() == 130
     assert runner.states() == {"a": "completed", "b": "waiting"}
+
+
+def test_what_is_asked_for_from_another_shell_is_shown(
+    runner: SweepRunner, terminals: list[Terminal]
+) -> None:
+    runner.write({"a": ["gate; ok", "ok"], "b": "ok"}, devices={"cpu_slots": 1})
+    terminals.append(terminal := Terminal(runner))
+    runner.reach_gate("a")
+    hand(runner, "pause")
+    terminal.wait_for(r"paused by hand \(\w+\): nothing new is started; `resume` lets it go on")
+    hand(runner, "drain", "cpu:0")
+    terminal.wait_for("cpu:0: drained by hand")
+    hand(runner, "stop", "a")
+    terminal.wait_for("a: .* asked for it to be stopped; it goes back to waiting")
+    terminal.wait_for_lines({"0/2 completed · 0 running · 2 waiting": 1})
+    runner.write({"a": ["gate; ok", "ok"], "b": "ok", "c": "ok"}, devices={"cpu_slots": 1})
+    hand(runner, "reload")
+    terminal.wait_for("the sweep file was read again")
+    terminal.wait_for_lines({"0/3 completed · 0 running · 3 waiting": 1})
+    hand(runner, "drain", "cpu:0", "--undo")
+    terminal.wait_for("no longer drained by hand")
+    hand(runner, "resume")
+    assert terminal.end() == 0
+    assert "resumed by hand" in terminal.seen
+    assert "3 of 3 completed" in terminal.seen.replace("\r\n", "")
 
 
 def test_a_window_that_is_closed_costs_nothing(
