@@ -7,7 +7,7 @@ import json
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scheduler.cli.common import chosen
@@ -17,15 +17,19 @@ from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, WAITING, Holder
+from scheduler.storage.json_files import as_number
 from scheduler.storage.paths import SweepPaths
+from scheduler.views.answers import overrides_of
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
-from scheduler.views.messages import clock_time, conclusion_of, why_waits
+from scheduler.views.messages import best_of, clock_time, conclusion_of, why_waits
 from scheduler.views.running_sweep import CHANGED, NEW, REMOVED
 from scheduler.views.source_mix import find_other_code, remarks_on_code
 from scheduler.views.tables import closing, fill_from_checkpoints
 
+VERSION = 1  # of the JSON form: docs/data/status.schema.json; another where a key goes or changes its meaning
+_NUMBERS = ("speedup", "loss", "max_loss", "more_images")  # of the worker's summary
 _MOST_NAMED = 10  # tasks in one line
 _KINDS = {NEW: "new", CHANGED: "changed", REMOVED: "no longer in it"}
 
@@ -131,13 +135,13 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "source": view.source,
                 "other_code": [name or "commit" for name in view.other_code],
                 "waits": why_waits(task, progress, now) if view.state == WAITING else None,
-                "speedup": summary.get("speedup"),
-                "loss": summary.get("loss"),
+                **_answer_as_json(summary),
                 "conclusion": conclusion_of(summary) or None,
             }
         )
     holder = progress.holder
     return {
+        "version": VERSION,
         "sweep": name,
         "root": str(paths.root),
         "dispatcher": _holder_as_json(holder),
@@ -175,6 +179,34 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         ],
         "tasks": tasks,
     }
+
+
+def _answer_as_json(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a worker's summary says of the best, and what the attempt had in place of arguments."""
+    numbers = {name: as_number(summary.get(name)) for name in _NUMBERS}
+    within, best = summary.get("within"), best_of(summary) or None
+    beats = _of_the_best(summary, "beats_fewer_steps")
+    told = _of_the_best(summary, "told_apart")
+    ends = told if isinstance(told, dict) else {}
+    return {
+        **numbers,
+        "best": best,
+        "within": within if isinstance(within, bool) else None,
+        "speedup_interval": _interval(ends.get("speedup_interval")),
+        "loss_interval": _interval(ends.get("loss_interval")),
+        "beats_fewer_steps": beats if isinstance(beats, str) else None,
+        "halved": dict(overrides_of(summary)),
+    }
+
+
+def _of_the_best(summary: Mapping[str, Any], key: str) -> object:
+    """Return what a table of the summary by label says of the best."""
+    by_label, best = summary.get(key), summary.get("best")
+    return by_label.get(best) if isinstance(by_label, dict) and isinstance(best, str) else None
+
+
+def _interval(ends: object) -> list[float | None] | None:
+    return [as_number(end) for end in ends] if isinstance(ends, list) and len(ends) == 2 else None
 
 
 def _holder_as_json(holder: Holder | None) -> dict[str, Any] | None:

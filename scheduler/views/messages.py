@@ -18,6 +18,7 @@ from scheduler.storage.json_files import as_number
 
 # Reasons for which a task waits on, though its back-off is over: not every device will do.
 _NOT_ANY_DEVICE = frozenset({RetryCode.NEEDS_MEMORY, RetryCode.DEVICE_ERROR})
+_LONGEST_NAME = 80  # characters
 _LONGEST_CONCLUSION = 400
 _MOST_NAMED = 5  # tasks in one line
 
@@ -230,6 +231,12 @@ def conclusion_of(summary: Mapping[str, Any]) -> str:
     """Return what a worker's summary comes to in its own words, or an empty text."""
     conclusion = summary.get("conclusion")
     return printable(conclusion, " ")[:_LONGEST_CONCLUSION] if isinstance(conclusion, str) else ""
+
+
+def best_of(summary: Mapping[str, Any]) -> str:
+    """Return the name of the best configuration, or an empty text if the worker tells of none."""
+    best = summary.get("best")
+    return printable(best, " ")[:_LONGEST_NAME] if isinstance(best, str) else ""
 
 
 def speedup_and_loss(summary: Mapping[str, Any]) -> tuple[str, str]:

@@ -13,18 +13,24 @@ from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
+from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.messages import conclusion_of, speedup_and_loss, why_waits
+from scheduler.views.answers import overrides_of
+from scheduler.views.messages import best_of, conclusion_of, speedup_and_loss, why_waits
+from scheduler.views.shortened import shortened
 
 MANY = 200  # tasks; of more, the completed ones are only counted
-_COLUMNS = ("task", "result", "attempts", "device", "time", "speed-up", "loss")
-_FEWEST_COLUMNS = ("task", "result", "time", "speed-up", "loss")  # of a narrow terminal
+_COLUMNS = ("task", "result", "attempts", "device", "time", "best", "speed-up", "loss")
+_FEWEST_COLUMNS = ("task", "result", "best", "speed-up", "loss")  # of a narrow terminal
 _NUMERIC = ("attempts", "time", "speed-up", "loss")
 _GAP = 2  # between columns
+_LEAST_OF_A_NAME = (
+    16  # columns; before names of tasks get fewer, those of configurations are folded
+)
 _LEAST_FOR_CAUSES = 40  # columns; in fewer, sentences are folded into a strip that nobody reads
 
 
@@ -64,35 +70,46 @@ class TaskTable:
     ) -> Iterator[Table | Text]:
         """Yield the table that fits, and the causes that it does not hold."""
         longest = max(cell_len(row[-1].plain) for row in self.rows)
-        room = options.max_width - self._width(_COLUMNS)
+        columns = self._filled(_COLUMNS)
+        room = options.max_width - self._width(columns)
         beside = room >= _GAP + min(longest, _LEAST_FOR_CAUSES)
-        columns = _COLUMNS if room >= 0 else _FEWEST_COLUMNS
-        yield self._table(columns, with_causes=beside and longest > 0)
+        if room < 0:
+            columns = self._filled(_FEWEST_COLUMNS)
+            room = options.max_width - self._width(columns)
+        yield self._table(columns, min(0, room), with_causes=beside and longest > 0)
         if not beside:
             yield from (Text(f"{row[0]}: {row[-1]}") for row in self.rows if row[-1].plain)
 
-    def _width(self, columns: Sequence[str]) -> int:
-        widths = (
-            max(cell_len(name), *(cell_len(row[_COLUMNS.index(name)].plain) for row in self.rows))
-            for name in columns
-        )
-        return sum(widths) + _GAP * (len(columns) - 1)
+    def _filled(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns less that of the best, where no worker names any."""
+        return [name for name in columns if name != "best" or any(self._cells(name))]
 
-    def _table(self, columns: Sequence[str], *, with_causes: bool) -> Table:
+    def _cells(self, name: str) -> list[str]:
+        return [row[_COLUMNS.index(name)].plain for row in self.rows]
+
+    def _width_of(self, name: str) -> int:
+        return max(cell_len(name), *map(cell_len, self._cells(name)))
+
+    def _width(self, columns: Sequence[str]) -> int:
+        return sum(map(self._width_of, columns)) + _GAP * (len(columns) - 1)
+
+    def _table(self, columns: Sequence[str], room: int, *, with_causes: bool) -> Table:
+        """Return the table; names of tasks give way where there is too little room (less than 0)."""
         table = Table(box=None, pad_edge=False)
+        width = max(_LEAST_OF_A_NAME, self._width_of("task") + room)
         for name in columns:
-            # of names that do not fit nothing is cut off: tasks differ at their ends
-            wraps = name == "task"
+            folds = name == "best"
             table.add_column(
                 name,
-                no_wrap=not wraps,
-                overflow="fold" if wraps else "ellipsis",
+                no_wrap=not folds,
+                overflow="fold" if folds else "ellipsis",
                 justify="right" if name in _NUMERIC else "left",
             )
         if with_causes:
             table.add_column("cause", overflow="fold")
         for row in self.rows:
             cells = [row[_COLUMNS.index(name)] for name in columns]
+            cells[0] = Text(shortened(cells[0].plain, width))
             table.add_row(*cells, *([row[-1]] if with_causes else []))
         return table
 
@@ -129,7 +146,7 @@ def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> TaskTa
 
 def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
     if view.state == WAITING:  # where and how long it ran before is no part of how it stands
-        return [Text(view.state), Text(str(view.attempts or "")), *[Text("")] * 4]
+        return [Text(view.state), Text(str(view.attempts or "")), *[Text("")] * 5]
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
     seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
     device = progress.devices.get(view.device) if view.device else None
@@ -139,6 +156,7 @@ def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
         Text(str(view.attempts or "")),
         Text(device.label if device else view.device or ""),
         Text(format_duration(seconds) if seconds is not None else ""),
+        Text(best_of(view.summary or {})),
         Text(speedup),
         Text(loss),
     ]
@@ -154,7 +172,13 @@ def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> st
         return view.note
     if view.state == RUNNING and progress.holder is None:
         return "runs on without a dispatcher; the same command takes it over"
-    return conclusion_of(view.summary or {}) if view.state == DONE else ""
+    if view.state != DONE:
+        return ""
+    summary = view.summary or {}
+    halved = [
+        f"{name} halved to {value}: memory ran out" for name, value in overrides_of(summary).items()
+    ]
+    return printable("; ".join(filter(None, (*halved, conclusion_of(summary)))), " ")
 
 
 def level_table(progress: SweepProgress, paths: SweepPaths) -> Table | None:

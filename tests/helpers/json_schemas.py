@@ -7,14 +7,89 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from scheduler.views.answers import Answers
 
 FOLDER = Path(__file__).parents[2] / "docs" / "data"
-FORMS: dict[str, Any] = {"results": Answers}
+
+
+class Dispatcher(TypedDict):
+    pid: int | None
+    since: float | None
+
+
+class StatusDevice(TypedDict):
+    device: str
+    index: str
+    name: str
+    cores: str | None
+    task: str | None
+    idle: bool
+    reason: str
+    aside_until: float | None
+    aside_why: str | None
+    drained: bool
+
+
+class StatusTask(TypedDict):
+    task: str
+    state: Literal["waiting", "running", "being judged", "completed", "failed"]
+    attempts: int
+    device: str | None
+    started: float | None
+    seconds: float | None
+    cause: str | None
+    note: str | None
+    left_out: bool
+    source: dict[str, Any] | None
+    other_code: list[str]
+    waits: str | None
+    speedup: float | None
+    loss: float | None
+    max_loss: float | None
+    more_images: float | None
+    best: str | None
+    within: bool | None
+    speedup_interval: list[float | None] | None
+    loss_interval: list[float | None] | None
+    beats_fewer_steps: str | None
+    halved: dict[str, Any]
+    conclusion: str | None
+
+
+class Status(TypedDict):
+    """What ``status --json`` prints; more keys may come without another version."""
+
+    version: Literal[1]
+    sweep: str
+    root: str
+    dispatcher: Dispatcher | None
+    file_changed: bool
+    only: list[str]
+    left_out: int
+    left_the_file: list[str]
+    left_running: list[str]
+    left_running_pids: dict[str, int]
+    snapshot: str | None
+    paused: str | None
+    paused_by: str | None
+    braked: str | None
+    draining: bool
+    counts: dict[str, int]
+    journal_lines_unread: int
+    seconds_left: float | None
+    idle_device_seconds: float
+    lost_device_seconds: float
+    median_gap_seconds: float | None
+    devices: list[StatusDevice]
+    tasks: list[StatusTask]
+
+
+FORMS: dict[str, Any] = {"results": Answers, "status": Status}
 
 
 def schema_file(name: str) -> Path:

@@ -150,6 +150,8 @@ class Told:
     """The least distance of its speed-up from 1 that says anything; None where it is not known."""
     quality: Quality | None
     """None where no quality was measured."""
+    loss: Estimate | None = None
+    """Relative loss of CLIP score."""
 
     @classmethod
     def of(cls, row: Measurement, null: NullArm) -> Told:
@@ -159,6 +161,7 @@ class Told:
             row.estimate_of("speedup"),
             null.least_difference(row),
             None if row.estimate_of("quality_loss") is None else null.quality(row),
+            row.estimate_of("quality_loss"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -166,6 +169,9 @@ class Told:
         plain: dict[str, Any] = {} if self.speed is None else {"speed": self.speed}
         if self.least_difference is not None:
             plain["least_difference"] = self.least_difference
+        for name, found in (("speedup_interval", self.speedup), ("loss_interval", self.loss)):
+            if found is not None and found.low is not None:
+                plain[name] = [found.low, found.high]
         return plain if self.quality is None else plain | {"quality": self.quality}
 
     def in_words(self, beside: str = "") -> str:

@@ -64,7 +64,18 @@ def test_another_bound_is_another_answer_of_the_same_rows(ask, max_loss, best, b
 
 def test_without_a_bound_the_one_of_the_summary_holds(ask):
     assert ask(OURS)["max_loss"] == 0.05
-    assert ask([*OURS, {"max_loss": 0.02, "configurations": 6}])["max_loss"] == 0.02
+    assert ask([*OURS, {"summary": {"max_loss": 0.02}}])["max_loss"] == 0.02
+
+
+def test_what_no_bound_changes_is_taken_from_the_summary(ask):
+    summary = {"summary": {"beats_fewer_steps": {"open": "no"}}}
+
+    def beats(lines):
+        rows = {one["label"]: one for one in ask(lines, max_loss=0.05)["rows"]}
+        return rows["open"]["beats_fewer_steps"]
+
+    assert beats([*OURS, summary]) == "no"
+    assert beats([*OURS, summary, OURS[-1]]) == "cannot tell yet", "rows came after it"
 
 
 def test_what_the_best_surely_beats_is_named(ask):

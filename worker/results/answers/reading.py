@@ -63,13 +63,15 @@ def read(path: Path) -> Rows:
     except OSError as error:
         raise WorkerError(f"{path}: cannot be read: {error.strerror}") from error
     rows: list[Measurement] = []
-    unread, summary = 0, {}
+    unread = 0
+    summary: Mapping[str, Any] = {}
     for line in filter(None, map(bytes.strip, lines)):
         row: Measurement | None = _ours(line)
         if row is None:
             content = _plain(line)
             if content is not None and not content.keys() & {"metrics", "configuration"}:
-                summary = content
+                said = content.get("summary", content)
+                summary = said if isinstance(said, dict) else content
                 continue
             row = None if content is None else _of_another_worker(content, path.stem)
         summary = {}
