@@ -34,6 +34,7 @@ PURE = {
         "dataclasses",
         "enum",
         "functools",
+        "bisect",
         "heapq",
         "itertools",
         "math",

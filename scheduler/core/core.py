@@ -19,8 +19,9 @@ from scheduler.config.sweep import Limits
 from scheduler.core import events as ev
 from scheduler.core.brake import Brake
 from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
-from scheduler.core.states import InitialTask, State
+from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.devices import Device, Fleet
+from scheduler.core.tables.matching import Matching
 from scheduler.core.tables.order import LongestFirst
 from scheduler.core.tables.tasks import Tasks
 from scheduler.core.tables.waiting import Waiting
@@ -50,6 +51,9 @@ class Core:
         devices: Mapping[str, int | None] | None = None,
         alike: Collection[str] = (),
         order: LongestFirst | None = None,
+        *,
+        most_sharers: int | None = None,
+        groups: Mapping[str, str] | None = None,
     ) -> None:
         """Begin with what earlier dispatchers left.
 
@@ -62,6 +66,8 @@ class Core:
                 known: no task is given up for want of memory that one of them has.
             alike: those of them that are parts of one whole and never set aside: CPU slots.
             order: by which those that were never tried are started instead; it knows the tasks by number.
+            most_sharers: attempts that share a device, at most; None: as many as fit.
+            groups: which devices stand closer together than others, by name.
         """
         self._policy = policy
         self._now = now
@@ -72,7 +78,7 @@ class Core:
         self._waiting = Waiting(order)
         self._watches = Watches(limits, self._running)
         self._writes = Writes()
-        self._fleet = Fleet(alike)
+        self._fleet = Fleet(alike, most_sharers)
         self._look_again = False  # something changed that may suit a constrained task
         self._brake = Brake(policy.settings.stop_after, alike)
         self._held = False  # by hand: nothing is started
@@ -84,6 +90,8 @@ class Core:
         for name, memory in (devices or {}).items():
             if memory is not None:
                 self._fleet[name].total_memory = memory
+        for name, group in (groups or {}).items():
+            self._fleet[name].group = group
         for initial in tasks:
             self._add_task(initial)
 
@@ -115,7 +123,7 @@ class Core:
         tasks = self._tasks.counts[WAITING] - len(waiting.delayed)
         if not tasks or not self._may_start():
             return 0, []
-        any_will_do = bool(waiting.ready) or waiting.next_untried() is not None
+        any_will_do = waiting.first_line() is not None
         retries = [None] if any_will_do else list(waiting.constrained.values())
         names = self._fleet.within_hope(retries, self._now)
         return min(tasks, len(names), self._fleet.spare), names
@@ -165,33 +173,30 @@ class Core:
         judged = initial.state is WAITING and bool(initial.history)
         state = JUDGING if judged else initial.state
         task = self._tasks.add(initial.task, state)
-        self._waiting.untried.append(state is WAITING)
+        self._waiting.enter(task, initial.need, untried=state is WAITING)
+        self._fleet.expect(initial.need)
         if initial.history:
             self._history[task] = initial.history
         if state is DONE:
             self._brake.release()
         if state is RUNNING:
-            self._occupy(task, initial.devices, initial.started, initial.halvings)
+            self._occupy(task, initial.devices, initial.has, initial.started, initial.halvings)
         elif state is JUDGING:
             self._after_failure(task)
 
-    def _occupy(self, task: int, names: tuple[str, ...], started: float, halvings: int) -> None:
+    def _occupy(
+        self, task: int, names: tuple[str, ...], need: Need, started: float, halvings: int
+    ) -> None:
         for name in names:
-            device = self._fleet[name]
-            device.attempts += 1
-            device.idle = False
-        self._running[task] = RunningAttempt(names, started, halvings)
+            self._fleet.occupy(name, need, self._now)
+        self._running[task] = RunningAttempt(names, need, started, halvings)
         self._watches.begin(task, started)
 
     def _release(self, task: int) -> None:
         running = self._running.pop(task)
         self._waiting.ended(task, self._now - running.started)
         for name in running.devices:
-            device = self._fleet[name]
-            device.attempts -= 1
-            self._fleet.offer(
-                device, self._now
-            )  # it was seen idle under the attempt already, maybe
+            self._fleet.vacate(name, running.need, self._now)
         self._look_again = True
 
     def _exited(self, task: int, event: ev.AttemptExited) -> None:
@@ -305,48 +310,37 @@ class Core:
     # --- matching ------------------------------------------------------------------------------
 
     def _match(self) -> None:
-        """Start waiting tasks on idle devices: lower devices first, tasks that waited before first."""
+        """Start waiting tasks on devices that have room for them."""
         if not self._may_start():
             return
-        waiting = self._waiting
-        while waiting.ready or waiting.next_untried() is not None:
-            device = self._fleet.take(self._now)
-            if device is None:
-                break
-            self._start(self._pick(device), device)
-        if waiting.constrained and self._look_again:
-            self._match_constrained()
-        self._look_again = False
+        look_again, self._look_again = self._look_again, False
+        if not self._fleet.any_open(self._now):
+            return
+        matching = Matching(self._waiting, self._fleet, self._now)
+        if look_again and self._waiting.constrained:
+            for task, need, devices in matching.of_the_picky():
+                self._start(task, need, devices)
+        for task, need, devices in matching.of_the_others():
+            self._start(task, need, devices)
 
     def _may_start(self) -> bool:
         stopping = self._brake.on or self._interrupts or self._finished
         return not (stopping or self._held or self._reloading or self._writes.paused)
 
-    def _pick(self, device: Device) -> int:
-        for task, retry in self._waiting.constrained.items():
-            if self._fleet.suits(device, retry, self._now):
-                del self._waiting.constrained[task]
-                return task
-        return self._waiting.take_next()
-
-    def _match_constrained(self) -> None:
-        for task, retry in list(self._waiting.constrained.items()):
-            for device in self._fleet.usable(self._now):
-                if self._fleet.suits(device, retry, self._now):
-                    del self._waiting.constrained[task]
-                    self._start(task, device)
-                    break
-
-    def _start(self, task: int, device: Device) -> None:
+    def _start(self, task: int, need: Need, devices: Sequence[Device]) -> None:
         history: Sequence[JudgedAttempt] = self._history.get(task, ())
         halvings = 0
         if history:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        start = ev.Start(self._tasks.ids[task], len(history) + 1, (device.name,), halvings)
+        names = tuple(device.name for device in devices)
+        share = None if need.alone else need.memory
+        start = ev.Start(
+            self._tasks.ids[task], len(history) + 1, names, halvings, share, alone=need.alone
+        )
         self._tasks.move(task, start, RUNNING, self._now)
-        self._occupy(task, start.devices, self._now, halvings)
+        self._occupy(task, names, need, self._now, halvings)
         self._actions.append(start)
 
     def _start_refused(self, task: int, event: ev.StartRefused) -> None:

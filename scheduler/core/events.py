@@ -224,6 +224,10 @@ class Start:
     # All of them at once, the first ones of their order first.
     devices: tuple[str, ...]
     halvings: int
+    # Bytes that it asks for of a device that it shares.
+    share: int | None = None
+    # Nothing else may run there.
+    alone: bool = True
 
 
 @dataclass(frozen=True, slots=True)

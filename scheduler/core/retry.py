@@ -6,7 +6,7 @@ Nothing is counted anywhere else, so a dispatcher that died and one that did not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from scheduler.config.sweep import RetrySettings, Sweep
@@ -15,6 +15,7 @@ from scheduler.core.verdict import Kind, Verdict
 # Attempts that failed through no fault of the task; one more is charged to it.
 MAX_FREE_ATTEMPTS = 5
 MAX_BACKOFF = 3600.0  # seconds
+SHARE_STEP = 256 * 2**20  # bytes; what an attempt takes is asked for rounded up to it
 
 # Retrying cannot help: the same code will fail in the same way.
 _HOPELESS = frozenset({Kind.WRONG_CODE})
@@ -49,6 +50,16 @@ class JudgedAttempt:
     foreign: bool = False
     # How often the arguments of on_oom were halved for it.
     halvings: int = 0
+    # Bytes of a shared device: asked for, and taken at most; None: it had its devices alone, or is not known.
+    asked: int | None = None
+    taken: int | None = None
+    # Other attempts of ours were on its device when it ended.
+    crowded: bool = False
+
+    @property
+    def took_too_much(self) -> bool:
+        """Whether it took more of a shared device than it had asked for."""
+        return self.asked is not None and self.taken is not None and self.taken > self.asked
 
     @property
     def only_device(self) -> str | None:
@@ -67,6 +78,9 @@ class RetryCode(str, Enum):
     # Nothing is left to halve, and how much memory was free is not known.
     OUT_OF_MEMORY = "out of memory"
     MEMORY_TAKEN = "memory taken"
+    # On a shared device: it took more than it had asked for, or another attempt of ours did.
+    ASKS_FOR_MORE = "asks for more"
+    BESIDE_OTHERS = "beside others"
     # Version 0.1.0 recorded only words.
     OTHER = "other"
 
@@ -80,7 +94,7 @@ class RetryReason:
     kind: Kind | None = None
     # The back-off in seconds: FAILED, DEVICE_ERROR.
     pause: float = 0.0
-    # Bytes that were free and not enough: NEEDS_MEMORY.
+    # Bytes that were free and not enough: NEEDS_MEMORY; that it asks for: ASKS_FOR_MORE.
     memory: int | None = None
     # The worker's: HALVES_ARGUMENTS.
     arguments: tuple[str, ...] = ()
@@ -97,6 +111,8 @@ class Retry:
     halvings: int = 0
     above_memory: int | None = None
     avoid: str | None = None
+    # Bytes to ask for of a device that is shared; None: as its sweep says.
+    share: int | None = None
 
 
 class GiveUpCode(Enum):
@@ -140,6 +156,10 @@ class Policy:
 
         The last attempt is not a completed one.
         """
+        step = self._next_step(history)
+        return step if isinstance(step, GiveUp) else replace(step, share=_to_ask_for(history))
+
+    def _next_step(self, history: Sequence[JudgedAttempt]) -> Retry | GiveUp:
         last = history[-1]
         kind = last.verdict.kind
         if kind in _HOPELESS:
@@ -172,6 +192,8 @@ class Policy:
             pause = self._pause(history)
             reason = RetryReason(RetryCode.MEMORY_TAKEN)
             return Retry(last.ended + pause, reason, halvings, self._memory_needed(history))
+        if last.crowded:
+            return self._after_oom_beside_others(history, halvings)
         if self._can_halve(last):
             reason = RetryReason(RetryCode.HALVES_ARGUMENTS, arguments=tuple(self.settings.on_oom))
             return Retry(last.ended, reason, halvings)
@@ -182,11 +204,22 @@ class Policy:
         reason = RetryReason(RetryCode.NEEDS_MEMORY, memory=needed)
         return Retry(last.ended, reason, halvings, needed)
 
+    def _after_oom_beside_others(self, history: Sequence[JudgedAttempt], halvings: int) -> Retry:
+        """Have it ask for what it took; who kept to what it asked for may have met one who did not."""
+        last, needed = history[-1], self._memory_needed(history)
+        share = None if _kept_to_its_share(last) else _to_ask_for(history)
+        if share is not None:
+            reason = RetryReason(RetryCode.ASKS_FOR_MORE, memory=share)
+            return Retry(last.ended, reason, halvings, needed)
+        pause = self._pause(history)
+        reason = RetryReason(RetryCode.BESIDE_OTHERS)
+        return Retry(last.ended + pause, reason, halvings, needed)
+
     def _can_halve(self, attempt: JudgedAttempt) -> bool:
         """Say whether the attempt failed for want of memory that a smaller batch would not need."""
         return (
             attempt.verdict.kind is Kind.OUT_OF_MEMORY
-            and not attempt.foreign
+            and not (attempt.foreign or attempt.crowded)
             and attempt.halvings < self.max_halvings
         )
 
@@ -197,7 +230,7 @@ class Policy:
                 attempt.free_memory
                 for attempt in history
                 if attempt.verdict.kind is Kind.OUT_OF_MEMORY
-                and not attempt.foreign
+                and not (attempt.foreign or attempt.crowded)
                 and attempt.halvings >= self.max_halvings
                 and attempt.free_memory is not None
             ),
@@ -213,7 +246,8 @@ class Policy:
                 continue
             if self._can_halve(attempt):
                 continue  # the remedy is at hand, and runs out by itself
-            if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and attempt.foreign):
+            others_fault = attempt.foreign or (attempt.crowded and not attempt.took_too_much)
+            if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and others_fault):
                 free += 1
                 charged += free > MAX_FREE_ATTEMPTS
             else:
@@ -226,3 +260,33 @@ class Policy:
             return 0.0
         failures = sum(attempt.verdict.kind not in _UNCOUNTED for attempt in history)
         return min(MAX_BACKOFF, self.settings.backoff * 2.0 ** min(failures - 1, 16))
+
+
+def _kept_to_its_share(attempt: JudgedAttempt) -> bool:
+    return attempt.taken is not None and not attempt.took_too_much
+
+
+def _to_ask_for(history: Sequence[JudgedAttempt]) -> int | None:
+    """Return how many bytes of a shared device to ask for next; None: as its sweep says.
+
+    As much as any attempt was seen to take beyond what it had asked for. Where that is not known, one that
+    ran out of memory beside others asks for twice as much.
+    """
+    asks = [
+        _rounded(attempt.taken)
+        for attempt in history
+        if attempt.took_too_much and attempt.taken is not None
+    ]
+    asks += [
+        2 * attempt.asked
+        for attempt in history
+        if attempt.verdict.kind is Kind.OUT_OF_MEMORY
+        and attempt.crowded
+        and attempt.taken is None
+        and attempt.asked is not None
+    ]
+    return max(asks, default=None)
+
+
+def _rounded(memory: int) -> int:
+    return -(-memory // SHARE_STEP) * SHARE_STEP

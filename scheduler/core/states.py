@@ -117,8 +117,9 @@ class InitialTask:
     state: State = State.WAITING
     history: tuple[JudgedAttempt, ...] = ()
     need: Need = ONE_ALONE
-    # Of the running attempt.
+    # Of the running attempt: its devices, and what it has of each.
     devices: tuple[str, ...] = ()
+    has: Need = ONE_ALONE
     started: float = 0.0
     halvings: int = 0
 

@@ -13,6 +13,8 @@ _RETRY = {
     RetryCode.NEEDS_MEMORY: "out of memory: needs a device with more than {memory} free",
     RetryCode.OUT_OF_MEMORY: "out of memory",
     RetryCode.MEMORY_TAKEN: "others took the device's memory",
+    RetryCode.ASKS_FOR_MORE: "out of memory on a shared device: asks for {memory} of one",
+    RetryCode.BESIDE_OTHERS: "out of memory on a shared device, within what it had asked for",
     RetryCode.OTHER: "for a reason that was not recorded",
 }
 _AFTER_A_PAUSE = "waits {pause} after: {reason}"

@@ -19,14 +19,15 @@ SEEDS = 300
 
 
 class ForgetsToMarkADeviceBusy(Core):
-    def _occupy(self, task, names, started, halvings):
-        super()._occupy(task, names, started, halvings)
+    def _occupy(self, task, names, *rest):
+        super()._occupy(task, names, *rest)
         device = self._fleet[names[0]]
-        device.attempts, device.idle = 0, True
+        device.attempts, device.alone, device.idle = 0, 0, True
         self._fleet.offer(device, self._now)
 
     def _release(self, task):
-        self._fleet[self._running[task].devices[0]].attempts = 1
+        device = self._fleet[self._running[task].devices[0]]
+        device.attempts = device.alone = 1
         super()._release(task)
 
 
@@ -86,9 +87,10 @@ class LearnsFromFailuresHowLongTasksTake(Core):
 
 class ForgetsWhatWasPutBackBehindTheFirst(Core):
     def _start_refused(self, task, event):
-        first = self._waiting._first_untried
+        line = self._waiting._lines[self._waiting.needs[task]]
+        first = line.first
         super()._start_refused(task, event)
-        self._waiting._first_untried = first
+        line.first = first
 
 
 class StopsWhatItAdopts(Core):
@@ -277,8 +279,8 @@ class ChargesForMemoryThatOthersTook(Core):
 
 
 class ForgetsTheHalving(Core):
-    def _start(self, task, device):
-        super()._start(task, device)
+    def _start(self, task, need, devices):
+        super()._start(task, need, devices)
         self._actions[-1] = replace(self._actions[-1], halvings=0)
         self._running[task].halvings = 0
 
@@ -291,17 +293,18 @@ class SaysNotWhyATaskWaits(Core):
 
 
 class PrefersWhatWasNeverTried(Core):
-    def _pick(self, device):
-        untried = self._waiting.next_untried()
-        if untried is None:
-            return super()._pick(device)
-        self._waiting.untried[untried] = False
-        return untried
+    def _match(self):
+        for line in self._waiting._lines.values():
+            tried, line.tried = line.tried, []
+            super()._match()
+            line.tried += tried
+            super()._match()
 
 
 class NeverLooksAgainForAPickyTask(Core):
-    def _match_constrained(self):
-        pass
+    def _match(self):
+        self._look_again = False
+        super()._match()
 
 
 class HoldsTheDeviceOfWhatNeverBegan(Core):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from scheduler.core.events import SetAside
 from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry, RetryCode
+from scheduler.core.states import Need
+from scheduler.core.tables.closeness import closest
 from scheduler.core.verdict import Kind
 
 # What speaks against a device since its last completion, each task once, if it failed nowhere else:
@@ -36,20 +38,26 @@ class Device:
 
     name: str
     ordinal: int
+    # What stands closer together than others: a board, a NUMA node. None: not known.
+    group: str | None = None
     free_memory: int | None = None
     total_memory: int | None = None
-    # By the last event; and nothing was started on it since.
+    # By the last event; and nothing was started on it since that has it alone.
     idle: bool = False
     # No event since the last DeviceIdle called it busy, gone or refused.
     within_reach: bool = False
     # Of ours on it; after a dispatcher's death more than one can wait for its end.
     attempts: int = 0
+    # Of these, those that have it alone.
+    alone: int = 0
+    # Bytes that the others have asked for.
+    promised: int = 0
     # Somebody wants no attempt to be started on it.
     drained: bool = False
     aside_until: float = 0.0
     times_aside: int = 0
-    # It stands in the heap of idle devices.
-    queued: bool = False
+    # With which numbers of attempts it stands in the heap of open devices.
+    queued: set[int] = field(default_factory=set)
     # By task.
     failures: dict[int, _Failure] = field(default_factory=dict)
     first_failure: float = 0.0
@@ -60,7 +68,30 @@ class Device:
         return len(self.failures) >= SUSPECT_AFTER
 
     def usable(self, now: float) -> bool:
-        return self.idle and not (self.attempts or self.drained) and self.aside_until <= now
+        """Say whether anything may be started on it."""
+        return self.idle and not (self.alone or self.drained) and self.aside_until <= now
+
+    def has_room(self, need: Need, most: int | None) -> bool:
+        """Say whether a usable device has room for one more attempt.
+
+        Args:
+            need: of the attempt.
+            most: attempts at once on a device; None: as many as fit.
+        """
+        if not self.attempts:
+            return need.alone or self.has_free(need.memory)
+        if need.alone or (most is not None and self.attempts >= most):
+            return False
+        memory, total = need.memory or 0, self.total_memory
+        fits = total is None or self.promised + memory <= MOST_FREE * total
+        return fits and self.has_free(memory)
+
+    def has_free(self, memory: int | None) -> bool:
+        """Say whether so much memory is free, or almost all there is; what is not known is free."""
+        free, total = self.free_memory, self.total_memory
+        if memory is None or free is None:
+            return True
+        return free >= (memory if total is None else min(memory, MOST_FREE * total))
 
     def has_more_than(self, memory: int | None) -> bool:
         return memory is None or self.free_memory is None or self.free_memory > memory
@@ -75,18 +106,24 @@ class Device:
 class Fleet:
     """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
 
-    def __init__(self, alike: Collection[str] = ()) -> None:
+    def __init__(self, alike: Collection[str] = (), most_sharers: int | None = None) -> None:
         """Begin without devices.
 
         Args:
             alike: devices that are parts of one whole (CPU slots): none is ever worse than the others.
+            most_sharers: attempts that share a device, at most; None: as many as fit.
         """
+        self._most = most_sharers
+        # The least memory that an attempt asks for on a device that it shares; None: none does.
+        self.least_share: int | None = None
         self._alike = frozenset(alike)
         self._by_name: dict[str, Device] = {}
         self._by_ordinal: list[Device] = []
-        self._idle: list[int] = []  # heap of ordinals; those no longer usable are skipped
+        # Heap: (attempts, ordinal) of devices that may have room; what is no longer so is skipped.
+        self._open: list[tuple[int, int]] = []
         self._asides: list[tuple[float, int]] = []  # heap: (until when, ordinal)
         self._last_completion: dict[str, float] = {}
+        self._in_use = 0
         # So many may be in use at once; None: all.
         self.at_most: int | None = None
         # The only device on which a task has failed; None: there were several, so it is the task's fault.
@@ -100,14 +137,51 @@ class Fleet:
             self._by_ordinal.append(device)
         return device
 
-    def offer(self, device: Device, now: float) -> bool:
-        """Queue the device for the next task if it can take one; say whether it can."""
+    def expect(self, need: Need) -> None:
+        """Take note of what a task needs."""
+        if not need.alone:
+            memory = need.memory or 0
+            self.least_share = memory if self.least_share is None else min(self.least_share, memory)
+
+    def offer(self, device: Device, now: float) -> None:
+        """Queue the device for the next task if it can take one."""
+        if self._is_open(device, now) and device.attempts not in device.queued:
+            device.queued.add(device.attempts)
+            heapq.heappush(self._open, (device.attempts, device.ordinal))
+
+    def _is_open(self, device: Device, now: float) -> bool:
         if not device.usable(now):
             return False
-        if not device.queued:
-            device.queued = True
-            heapq.heappush(self._idle, device.ordinal)
-        return True
+        if not device.attempts:
+            return True
+        least = self.least_share
+        return least is not None and device.has_room(Need(memory=least, alone=False), self._most)
+
+    def occupy(self, name: str, need: Need, now: float) -> None:
+        """An attempt begins on a device, or goes on."""
+        device = self[name]
+        self._in_use += not device.attempts
+        device.attempts += 1
+        if need.alone:
+            device.alone += 1
+            device.idle = False
+            return
+        memory = need.memory or 0
+        device.promised += memory
+        if device.free_memory is not None:
+            device.free_memory -= memory  # it will take that soon
+        self.offer(device, now)
+
+    def vacate(self, name: str, need: Need, now: float) -> None:
+        """An attempt on a device is over."""
+        device = self[name]
+        device.attempts -= 1
+        self._in_use -= not device.attempts
+        if need.alone:
+            device.alone -= 1
+        else:
+            device.promised -= need.memory or 0
+        self.offer(device, now)  # it was seen idle under the attempt already, maybe
 
     def drain(self, name: str, now: float, *, on: bool) -> None:
         """Have no attempt started on the device, or, without ``on``, have them started again."""
@@ -119,7 +193,7 @@ class Fleet:
     def spare(self) -> int:
         """How many more devices may be in use."""
         most = len(self._by_ordinal) if self.at_most is None else self.at_most
-        return max(0, most - sum(device.attempts > 0 for device in self._by_ordinal))
+        return max(0, most - self._in_use)
 
     @property
     def full(self) -> bool:
@@ -135,20 +209,103 @@ class Fleet:
             if any(retry is None or device.could_do_for(retry) for retry in retries)
         ]
 
-    def take(self, now: float) -> Device | None:
-        """Remove and return the first usable device, or None."""
-        while self._idle and not self.full:
-            device = self._by_ordinal[heapq.heappop(self._idle)]
-            device.queued = False
-            if device.usable(now):
-                return device
-        return None
+    def any_open(self, now: float) -> bool:
+        """Say whether any device may have room, and may be used."""
+        if self.full and self.least_share is None:
+            return False
+        while self._open:
+            attempts, ordinal = self._open[0]
+            device = self._by_ordinal[ordinal]
+            if device.attempts == attempts and self._is_open(device, now):
+                return True
+            device.queued.discard(attempts)
+            heapq.heappop(self._open)
+        return False
 
-    def usable(self, now: float) -> Iterator[Device]:
-        """Yield the usable devices, first ones first, without taking them."""
-        for ordinal in [] if self.full else sorted(self._idle):
-            if self._by_ordinal[ordinal].usable(now):
-                yield self._by_ordinal[ordinal]
+    def find(
+        self, need: Need, now: float, retry: Retry | None = None, but: Collection[int] = ()
+    ) -> tuple[Device, ...]:
+        """Return devices for an attempt, all that it needs, or none.
+
+        Those with the fewest attempts, first ones first; several of one group where there is one that
+        has enough.
+
+        Args:
+            need: of the attempt.
+            now: the time.
+            retry: on what conditions the task is tried again; None: on none.
+            but: the ordinals of devices that are not to be had.
+        """
+        more = self._may_come_into_use(but)
+        if need.devices == 1 and retry is None:
+            first = self._first(need, now, but, more)
+            return () if first is None else (first,)
+        fitting = [
+            device
+            for device in self._usable(now)
+            if device.ordinal not in but
+            and (device.attempts or more > 0)
+            and device.has_room(need, self._most)
+            and (retry is None or self.suits(device, retry, now))
+        ]
+        found = closest(fitting, need.devices)
+        return found if sum(not device.attempts for device in found) <= more else ()
+
+    def _may_come_into_use(self, held: Collection[int]) -> int:
+        """Return how many devices may come into use beside those that are held for a task."""
+        if self.at_most is None:
+            return len(self._by_ordinal)
+        return self.spare - sum(not self._by_ordinal[ordinal].attempts for ordinal in held)
+
+    def held_for(self, need: Need, now: float, retry: Retry | None) -> frozenset[int]:
+        """Return the ordinals of devices on which nothing is to be started, to fall free for a task.
+
+        Of those that our own attempts keep from it, these are the ones with the fewest. They are chosen
+        anew whenever a device changes, and only ever for such as have fewer attempts, or as many and stand
+        before them; so in the end they are free.
+        """
+        fitting = [
+            device
+            for device in self._by_ordinal
+            if (device.idle or device.attempts)
+            and not device.drained
+            and device.aside_until <= now
+            and (retry is None or self.suits(device, retry, now, in_time=True))
+        ]
+        fitting.sort(key=lambda device: device.attempts)
+        return frozenset(device.ordinal for device in closest(fitting, need.devices))
+
+    def _first(self, need: Need, now: float, but: Collection[int], more: int) -> Device | None:
+        """Return the first device that has room for an attempt; it stays queued until that begins."""
+        passed_over: list[tuple[int, int]] = []
+        found = None
+        while self._open and found is None:
+            attempts, ordinal = self._open[0]
+            device = self._by_ordinal[ordinal]
+            if device.attempts != attempts or not self._is_open(device, now):
+                device.queued.discard(attempts)
+            elif need.alone and attempts:
+                break  # so have all behind it
+            elif (
+                ordinal in but
+                or (more <= 0 and not attempts)
+                or not device.has_room(need, self._most)
+            ):
+                passed_over.append(self._open[0])
+            else:
+                found = device
+                break
+            heapq.heappop(self._open)
+        for entry in passed_over:
+            heapq.heappush(self._open, entry)
+        return found
+
+    def _usable(self, now: float) -> Iterator[Device]:
+        """Yield the devices that may have room, those with the fewest attempts first."""
+        for attempts, ordinal in sorted(self._open):
+            device = self._by_ordinal[ordinal]
+            if device.attempts == attempts and self._is_open(device, now):
+                yield device
 
     def next_return(self) -> float | None:
         """Return when the next device that was set aside may be used again."""
@@ -168,9 +325,16 @@ class Fleet:
             return True
         return any(device.can_have_more_than(memory) for device in self._by_ordinal)
 
-    def suits(self, device: Device, retry: Retry, now: float) -> bool:
-        """Say whether the device meets the conditions under which a task is to be tried again."""
-        if not device.has_more_than(retry.above_memory):
+    def suits(self, device: Device, retry: Retry, now: float, *, in_time: bool = False) -> bool:
+        """Say whether the device meets the conditions under which a task is to be tried again.
+
+        Args:
+            device: the device.
+            retry: the conditions.
+            now: the time.
+            in_time: once our attempts on it are over; else now.
+        """
+        if not (in_time and device.attempts) and not device.has_more_than(retry.above_memory):
             return False
         if retry.avoid == device.name and (
             retry.reason.code is RetryCode.DEVICE_ERROR or device.suspect

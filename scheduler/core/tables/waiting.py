@@ -3,42 +3,98 @@
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Collection, Hashable, Sequence
 
 from scheduler.core.retry import Retry
+from scheduler.core.states import Need
 from scheduler.core.tables.order import LongestFirst
 
 
+class Line:
+    """The tasks of one need that wait, and for which any devices will do."""
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+        # Heap: tried before.
+        self.tried: list[int] = []
+        # All others that ever stood here, in the order in which they are to be started; those that still
+        # wait stand behind `first`.
+        self.others: list[int] = []
+        self.first = 0
+
+
 class Waiting:
-    """Every waiting task stands in exactly one of four places."""
+    """Every waiting task stands in exactly one of three places: a line, `constrained` or `delayed`."""
 
     def __init__(self, order: LongestFirst | None = None) -> None:
-        # By task: never tried. What is True is True from `_first_untried` of the order on.
+        # By task: what it needs, and whether it was never tried and waits.
+        self.needs: list[Need] = []
         self.untried: list[bool] = []
-        self._first_untried = 0
-        # None: the order of the sweep. Else it, and where each task stands in it.
+        self._lines: dict[Need, Line] = {}
+        # None: the order of the sweep. Else where each task stands in it.
         self._order = order
-        self._sequence: Sequence[int] | None = None
-        self._place: list[int] = []
+        self._places: list[int] | None = None
         if order is not None:
-            self._look_at_order(order)
-        # Heap: tried before, any device will do.
-        self.ready: list[int] = []
+            self._follow(order.sequence())
         # Tried before, not any device will do.
         self.constrained: dict[int, Retry] = {}
         # Heap: must not start before that time.
         self.delayed: list[tuple[float, int, Retry]] = []
 
-    def next_untried(self) -> int | None:
-        """Return the first task that was never tried, or None."""
-        sequence = self._sequence
-        while self._first_untried < len(self.untried if sequence is None else sequence):
-            first = self._first_untried
-            task = first if sequence is None else sequence[first]
+    def enter(self, task: int, need: Need, *, untried: bool) -> None:
+        """Take note of the next task by number; queue it if it was never tried and waits."""
+        self.needs.append(need)
+        self.untried.append(untried)
+        line = self._lines.get(need)
+        if line is None:
+            line = self._lines[need] = Line(need)
+        place = self._place(task)
+        if line.others and place < self._place(line.others[-1]):
+            insort(line.others, task, key=self._place)
+            line.first = 0
+        else:
+            line.others.append(task)
+
+    def first_line(self, without: Collection[Line] = ()) -> Line | None:
+        """Return the line, of all others, whose first task is to be started next.
+
+        What was tried before goes first.
+        """
+        first, rank = None, (2, 0)
+        for line in self._lines.values():
+            if line in without:
+                continue
+            if line.tried:
+                its_rank = 0, line.tried[0]
+            elif (untried := self._first_untried(line)) is not None:
+                its_rank = 1, self._place(untried)
+            else:
+                continue
+            if its_rank < rank:
+                first, rank = line, its_rank
+        return first
+
+    def take(self, line: Line) -> int:
+        """Remove and return a line's first task; there must be one."""
+        if line.tried:
+            return heapq.heappop(line.tried)
+        untried = self._first_untried(line)
+        assert untried is not None
+        self.untried[untried] = False
+        return untried
+
+    def _first_untried(self, line: Line) -> int | None:
+        while line.first < len(line.others):
+            task = line.others[line.first]
             if self.untried[task]:
                 return task
-            self._first_untried += 1
+            line.first += 1
         return None
+
+    def _place(self, task: int) -> int:
+        places = self._places
+        return task if places is None or task >= len(places) else places[task]
 
     def ended(self, task: int, seconds: float) -> None:
         """Take note of how long an attempt took."""
@@ -48,16 +104,15 @@ class Waiting:
     def completed(self, task: int) -> None:
         """Let the order of the others follow from what a completed task took."""
         if self._order is not None and self._order.completed(task):
-            self._look_at_order(self._order)
-
-    def _look_at_order(self, order: LongestFirst) -> None:
-        self._follow(order.sequence())
+            self._follow(self._order.sequence())
 
     def _follow(self, sequence: Sequence[int]) -> None:
-        self._sequence, self._first_untried = sequence, 0
-        self._place = [0] * (1 + max(sequence, default=0))
+        self._places = [0] * (1 + max(sequence, default=-1))
         for place, task in enumerate(sequence):
-            self._place[task] = place
+            self._places[task] = place
+        for line in self._lines.values():
+            line.others.sort(key=self._place)
+            line.first = 0
 
     def learn_of(self, values: Sequence[Sequence[Hashable]]) -> None:
         """Take the values of tasks that are about to be added, for the order by what tasks took."""
@@ -66,10 +121,7 @@ class Waiting:
 
     def reorder(self, sequence: Sequence[int]) -> None:
         """Take the tasks' numbers in another order, which gives way where the longest go first."""
-        if self._order is None:
-            self._follow(sequence)
-        else:
-            self._look_at_order(self._order)
+        self._follow(sequence if self._order is None else self._order.sequence())
 
     def delay(self, task: int, retry: Retry) -> None:
         """Keep the task until its time."""
@@ -77,8 +129,8 @@ class Waiting:
 
     def add(self, task: int, retry: Retry) -> bool:
         """Queue a task that was tried before; say whether any device will do."""
-        if retry.above_memory is None and retry.avoid is None:
-            heapq.heappush(self.ready, task)
+        if retry.above_memory is None and retry.avoid is None and retry.share is None:
+            heapq.heappush(self._lines[self.needs[task]].tried, task)
             return True
         self.constrained[task] = retry
         return False
@@ -86,27 +138,16 @@ class Waiting:
     def put_back(self, task: int) -> None:
         """Queue a task that was never tried where it was taken from."""
         self.untried[task] = True
-        place = task if self._sequence is None else self._place[task]
-        self._first_untried = min(self._first_untried, place)
+        line = self._lines[self.needs[task]]
+        line.first = min(line.first, bisect_left(line.others, self._place(task), key=self._place))
 
     def remove(self, tasks: Collection[int]) -> None:
         """Remove tasks, wherever they stand."""
         for task in tasks:
             self.untried[task] = False
             self.constrained.pop(task, None)
-        self.ready = [other for other in self.ready if other not in tasks]
+        for line in self._lines.values():
+            line.tried = [other for other in line.tried if other not in tasks]
+            heapq.heapify(line.tried)
         self.delayed = [one for one in self.delayed if one[1] not in tasks]
-        heapq.heapify(self.ready)
         heapq.heapify(self.delayed)
-
-    def take_next(self) -> int:
-        """Remove and return the next task for which any device will do; there must be one.
-
-        What was tried before goes first.
-        """
-        if self.ready:
-            return heapq.heappop(self.ready)
-        untried = self.next_untried()
-        assert untried is not None
-        self.untried[untried] = False
-        return untried

@@ -9,6 +9,7 @@ from enum import IntEnum
 
 from scheduler.config.sweep import Limits
 from scheduler.config.units import format_duration, format_size
+from scheduler.core.states import Need
 from scheduler.core.verdict import Kind, Verdict
 
 LOOKS_PER_STALL = 4  # signs of life are seen by what changed between two looks
@@ -28,6 +29,7 @@ class RunningAttempt:
     """A task's attempt on its devices; ``started`` is in the core's time."""
 
     devices: tuple[str, ...]
+    need: Need
     started: float
     halvings: int
     stopping: bool = False

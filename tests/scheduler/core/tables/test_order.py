@@ -10,7 +10,7 @@ from scheduler.config.sweep import Limits
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
-from scheduler.core.states import InitialTask
+from scheduler.core.states import ONE_ALONE, InitialTask
 from scheduler.core.tables.order import LongestFirst, learned
 from scheduler.core.tables.waiting import Waiting
 from scheduler.core.verdict import Kind, Verdict
@@ -65,12 +65,14 @@ def test_the_core_starts_next_what_is_like_the_longest() -> None:
 @given(st.lists(st.sampled_from(["take", "back", "complete"]), max_size=60), st.integers(1, 8))
 def test_every_task_is_taken_however_the_order_changes(steps: list[str], count: int) -> None:
     waiting = Waiting(LongestFirst([(n % 2, n % 3) for n in range(count)]))
-    waiting.untried.extend([True] * count)
+    for task in range(count):
+        waiting.enter(task, ONE_ALONE, untried=True)
     taken: list[int] = []
     left = set(range(count))
     for step in steps:
-        if step == "take" and waiting.next_untried() is not None:
-            taken.append(waiting.take_next())
+        line = waiting.first_line()
+        if step == "take" and line is not None:
+            taken.append(waiting.take(line))
             left.remove(taken[-1])
         elif step == "back" and taken:
             left.add(task := taken.pop())
@@ -79,8 +81,8 @@ def test_every_task_is_taken_however_the_order_changes(steps: list[str], count: 
             waiting.ended(taken[0], 1.0 + taken[0])
             waiting.completed(taken.pop(0))
     rest = set()
-    while waiting.next_untried() is not None:
-        rest.add(waiting.take_next())
+    while (line := waiting.first_line()) is not None:
+        rest.add(waiting.take(line))
     assert rest == left
 
 

@@ -1,0 +1,66 @@
+"""Which waiting task is started next, and on which devices. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from scheduler.core.retry import Retry
+from scheduler.core.states import Need
+from scheduler.core.tables.devices import Device, Fleet
+from scheduler.core.tables.waiting import Line, Waiting
+
+
+class Matching:
+    """One look at the tasks that wait and the devices that have room.
+
+    Tasks that were tried before go first, and in their order all others. A task for which there is no room
+    is passed over, but the first of them is not starved by smaller ones behind it: the devices that it will
+    have are not given to those. (Where every task has one device alone, whatever falls free is offered
+    to the first one anyway.)
+    """
+
+    def __init__(self, waiting: Waiting, fleet: Fleet, now: float) -> None:
+        self._waiting = waiting
+        self._fleet = fleet
+        self._now = now
+        self._passed_over: tuple[Need, Retry | None] | None = None
+        self._held: frozenset[int] | None = None
+
+    def of_the_picky(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
+        """Yield tasks for which not any device will do, with their devices; each is to be started at once."""
+        for task, retry in list(self._waiting.constrained.items()):
+            need = need_of(self._waiting.needs[task], retry)
+            if devices := self._place(need, retry):
+                del self._waiting.constrained[task]
+                yield task, need, devices
+
+    def of_the_others(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
+        """Yield the other tasks likewise."""
+        no_room: list[Line] = []
+        while (line := self._waiting.first_line(no_room)) is not None:
+            if devices := self._place(line.need, None):
+                yield self._waiting.take(line), line.need, devices
+            else:
+                no_room.append(line)
+
+    def _place(self, need: Need, retry: Retry | None) -> tuple[Device, ...]:
+        fleet, now = self._fleet, self._now
+        devices = fleet.find(need, now, retry)
+        if devices and self._passed_over is not None:
+            if self._held is None:
+                first, its_retry = self._passed_over
+                self._held = fleet.held_for(first, now, its_retry)
+            if not self._held.isdisjoint(device.ordinal for device in devices):
+                devices = fleet.find(need, now, retry, self._held)
+        starvable = need.devices > 1 or fleet.least_share is not None
+        if not devices and starvable and self._passed_over is None:
+            self._passed_over = need, retry
+        return devices
+
+
+def need_of(need: Need, retry: Retry | None) -> Need:
+    """Return what a task needs when it is tried again on these conditions."""
+    if retry is None or retry.share is None or need.alone:
+        return need
+    return replace(need, memory=max(retry.share, need.memory or 0))
