@@ -22,6 +22,7 @@ from scheduler.cli.locate import (
     remember,
     shown,
 )
+from scheduler.cli.measured.ahead import ahead_in_words
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
@@ -291,4 +292,6 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
         print(printable(f"  {judged_again(tasks, why, outcome)}", " "))
     for task_id in recovered.taken_again:
         print(f"  {task_id}: its checkpoint, which was set aside, holds again")
+    for line in ahead_in_words(sweep, paths, progress):
+        print(line)
     print("nothing was started")

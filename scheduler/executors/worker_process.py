@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scheduler.devices.model import Device
-from scheduler.storage.json_files import parse_object
+from scheduler.storage.json_files import as_number, parse_object
 
 # The program that `python -m worker` means.
 OWN_WORKER = Path(__file__).resolve().parents[2] / "worker" / "__main__.py"
@@ -115,6 +115,24 @@ def ask_what_is_kept(
         for task, counts in (kept.items() if isinstance(kept, dict) else ())
         if isinstance(counts, list) and len(counts) == 2 and all(type(n) is int for n in counts)
     }
+
+
+def ask_what_is_ahead(
+    check: Sequence[str], question: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, tuple[dict[str, int], float]]:
+    """Ask the worker what tasks cost: counts by what is counted, and a number that the time goes with."""
+    try:
+        answer = parse_object(_ask(check, {**question, "ahead": True}, environment).stdout.encode())
+    except WorkerCheckError:
+        return {}
+    ahead = (answer or {}).get("ahead")
+    found = {}
+    for task, one in ahead.items() if isinstance(ahead, dict) else ():
+        told = one if isinstance(one, dict) else {}
+        counts, work = told.get("counts"), as_number(told.get("work"))
+        if isinstance(counts, dict) and work is not None and work > 0:
+            found[task] = ({name: n for name, n in counts.items() if type(n) is int}, work)
+    return found
 
 
 def ask_about_results(

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_arguments: argparse.Namespace) -> int:
     """Answer on standard output; the exit code is 2 where the question cannot be read."""
     try:
-        tasks, args, section, results = _read_question(sys.stdin.buffer.read())
+        tasks, args, section, results, ahead = _read_question(sys.stdin.buffer.read())
     except (ValueError, KeyError, TypeError) as error:
         print(
             f"error: expected a JSON object with tasks, args and search ({error!r}); "
@@ -37,6 +37,10 @@ def run(_arguments: argparse.Namespace) -> int:
         return 2
     if results:
         json.dump({"problems": [], "kept": _kept(tasks, args, section, results)}, sys.stdout)
+        print()
+        return 0
+    if ahead:
+        json.dump({"problems": [], "ahead": _ahead(tasks, args, section)}, sys.stdout)
         print()
         return 0
     from worker.search.check import find_problems, measures_no_speed
@@ -65,10 +69,26 @@ def _kept(
     return {task: list(counts) for task, counts in counted.items() if counts is not None}
 
 
+def _ahead(
+    tasks: dict[str, dict[str, Any]], args: dict[str, Any], section: object
+) -> dict[str, dict[str, Any]]:
+    """Return what each task costs at least: counts for people, and a number that its time goes with."""
+    from worker.search.cost import costs_of_tasks
+
+    return {
+        task: {
+            "counts": {"images": cost.images, "calls of the denoiser": cost.denoiser_calls},
+            "work": cost.denoiser_calls,
+        }
+        for task, cost in costs_of_tasks(tasks, args, section).items()
+    }
+
+
 def _read_question(
     data: bytes,
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any], object, dict[str, Any]]:
-    """Return the tasks' matrix values by id, the arguments, the search section, and results files by task.
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], object, dict[str, Any], bool]:
+    """Return the tasks' matrix values by id, the arguments, the search section, results files by task, and
+    whether it is asked what is ahead.
 
     Raises:
         ValueError, KeyError, TypeError: it is no such question.
@@ -82,4 +102,4 @@ def _read_question(
     args, results = question.get("args") or {}, question.get("results") or {}
     if not all(isinstance(values, dict) for values in (args, results, *tasks.values())):
         raise TypeError("args, results and matrix are objects")
-    return tasks, args, question.get("search"), results
+    return tasks, args, question.get("search"), results, question.get("ahead") is True

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from worker.config.numbers import TASK_NUMBERS
 from worker.config.settings import Timing
+from worker.errors import WorkerError
+from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.search.configuration import Configuration
+from worker.search.plan import make_plan
+from worker.search.section import read_search
 from worker.search.studies import Study
 
 T = TypeVar("T")
@@ -53,3 +58,36 @@ def costs(
     times = sum(1 for _ in blocks(others, timing))
     again = Cost(times * once.images, times * once.denoiser_calls)
     return [again, *(cost_of(item, task, study, timing) for item in others)]
+
+
+def costs_of_tasks(
+    tasks: Mapping[str, Mapping[str, Any]], args: Mapping[str, Any], section: object
+) -> dict[str, Cost]:
+    """Return what measuring whole tasks costs at least, by their ids; of those of which it is known.
+
+    Args:
+        tasks: the matrix values of each task.
+        args: ``worker.args``; the matrix goes before them.
+        section: the search section, or None.
+    """
+    search, _ = read_search(section)
+    found = {}
+    for name, matrix in tasks.items() if search is not None else ():
+        values = {**args, **matrix}
+        try:
+            task = Task(
+                find_pipe(str(values["pipe"])),
+                find_sched(str(values["sched"])),
+                int(values["steps"]),
+            )
+            samples, size = (
+                TASK_NUMBERS[key](values.get(key, TASK_NUMBERS[key].default))
+                for key in ("num_samples", "batch_size")
+            )
+            study = Study("", samples, size)
+            assert search is not None
+            configurations = make_plan(task, search).configurations
+        except (WorkerError, KeyError, TypeError, ValueError):
+            continue
+        found[name] = sum(costs(configurations, task, study, search.timing), Cost(0, 0))
+    return found

@@ -64,6 +64,14 @@ class LongestFirst:
         self._next_look = self._all.count + 1 + self._all.count // 4
         return True
 
+    def expected(self, task: int) -> float | None:
+        """Return the seconds that a task is expected to take; None where none was completed."""
+        if not self._all.count:
+            return None
+        known = (self._by_value.get(pair) for pair in enumerate(self.values[task]))
+        factors = sum(mean.over(self._all) for mean in known if mean is not None)
+        return math.exp(self._all.total / self._all.count + factors)
+
     def sequence(self) -> list[int]:
         """Return the tasks' numbers, those first that are expected to take longest."""
         factors = {pair: mean.over(self._all) for pair, mean in self._by_value.items()}
