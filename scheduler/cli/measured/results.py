@@ -13,10 +13,13 @@ from scheduler.cli.measured import formats
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep, Task
+from scheduler.executors.source_log import Versions
 from scheduler.executors.worker_process import WorkerCheckError
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import Answers, answers_of
 from scheduler.views.console import WideConsole
+from scheduler.views.from_files import progress_from_files
+from scheduler.views.source_mix import find_other_code, remarks_on_code
 
 Asked = tuple[Sweep, SweepPaths, Sequence[Task]]
 
@@ -61,6 +64,11 @@ def _notices(answers: Answers, sweeps: Sequence[Asked]) -> Iterator[str]:
             yield f"{sweep.name}: no measurements yet in {shown(paths.checkpoints)}"
         elif len(measured) < len(names):
             yield f"{sweep.name}: {len(names) - len(measured)} of {len(names)} tasks have no measurements yet"
+        if Versions(paths.versions).mix():
+            progress = progress_from_files(sweep, paths)
+            progress.keep(names)
+            find_other_code(progress, paths)
+            yield from (f"{sweep.name}: {remark}" for remark in remarks_on_code(progress))
     for task in answers.tasks:
         if task.unread:
             yield f"{task.task}: {task.unread} line(s) are no measurement that can be read; passed over"

@@ -49,6 +49,8 @@ def test_status_says_when_versions_mix(runner: SweepRunner, train: Path) -> None
     assert runner.status()["tasks"][0]["other_code"] == []
     ended = run_with_an_edit(runner, train)
     assert "1 task ran with other code than the newest (train.py changed)" in ended.out
+    said = runner.run("results", runner.file).err
+    assert "runner: 1 task ran with other code than the newest (train.py changed)" in said
     tasks = {task["task"]: task["other_code"] for task in runner.status()["tasks"]}
     assert tasks == {"a": ["train.py"], "b": [], "c": [], "d": []}
     said = runner.run("status", runner.file).out
