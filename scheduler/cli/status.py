@@ -23,7 +23,7 @@ from scheduler.views.answers import overrides_of
 from scheduler.views.console import WideConsole
 from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
-from scheduler.views.messages import best_of, clock_time, conclusion_of, why_waits
+from scheduler.views.messages import best_of, conclusion_of, why_waits
 from scheduler.views.running_sweep import CHANGED, NEW, REMOVED
 from scheduler.views.source_mix import find_other_code, remarks_on_code
 from scheduler.views.tables import closing, fill_from_checkpoints
@@ -80,13 +80,10 @@ def _who(holder: Holder, now: float) -> str:
 def remarks(progress: SweepProgress) -> Iterator[str]:
     """Yield what is to be known before the tables are read."""
     if progress.file_changed and progress.holder is not None:
-        since = clock_time(progress.holder.at)
-        notes = Counter(view.note for view in progress.tasks.values() if view.note is not None)
-        parts = [f"{count} {_KINDS[note]}" for note, count in notes.items() if note in _KINDS]
-        what = f": {', '.join(parts)}" if parts else ""
+        parts = [f"{count} {kind}" for kind, count in _file_changes(progress).items() if count]
         yield (
-            f"the file has changed since the dispatcher started ({since}){what}; "
-            "`reload` has it take them in"
+            f"the file has changed since the dispatcher read it{': ' if parts else ''}{', '.join(parts)}; "
+            "`reload` has it read the file again"
         )
     if progress.only:
         who = "the last run was" if progress.holder is None else "the dispatcher was"
@@ -109,6 +106,12 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
     yield from remarks_on_code(progress)
     if progress.unread_lines:
         yield f"journal: {progress.unread_lines} line(s) could not be read"
+
+
+def _file_changes(progress: SweepProgress) -> dict[str, int]:
+    """Return how many tasks of the file are not as the dispatcher has them, by what they are."""
+    notes = Counter(view.note for view in progress.tasks.values())
+    return {kind: notes[note] for note, kind in _KINDS.items()}
 
 
 def _some(tasks: Sequence[str]) -> str:
@@ -146,6 +149,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "root": str(paths.root),
         "dispatcher": _holder_as_json(holder),
         "file_changed": progress.file_changed,
+        "file_changes": _file_changes(progress),
         "only": list(progress.only),
         "left_out": progress.left_out,
         "left_the_file": progress.left_the_file,

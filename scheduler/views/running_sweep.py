@@ -18,8 +18,8 @@ from scheduler.storage.paths import SweepPaths
 from scheduler.storage.sweep_record import read_tasks
 
 _LEAST_ROOM = 1 << 16  # bytes; what the dispatcher asks for before it goes on
-NEW = "not in the running sweep: the file has changed since the dispatcher started"
-CHANGED = "the running dispatcher takes it as the file was when it started"
+NEW = "not in the running sweep: the file has changed since the dispatcher read it"
+CHANGED = "the running dispatcher takes it as the file was when it read it"
 REMOVED = "no longer in the file; the running dispatcher goes on with it"
 
 

@@ -36,7 +36,7 @@ def test_new_tasks_are_run(runner: SweepRunner) -> None:
     running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "z": "ok"})
     edit(runner, {"new": "ok", "a": "gate; ok", "z": "ok"})
     status = runner.run("status", runner.file).out
-    assert "1 new; `reload` has it take them in" in status
+    assert "1 new; `reload` has it read the file again" in status
     assert "taken the file in: tasks: 1 new" in hand(runner, "reload")
     after = runner.status()
     assert not after["file_changed"]

@@ -35,6 +35,7 @@ def test_a_file_that_changed_under_its_dispatcher(runner: SweepRunner) -> None:
     runner.write_text(runner.file.read_text().replace("- gone\n", "- new\n"))
     status = runner.status()
     assert status["file_changed"] is True
+    assert status["file_changes"] == {"new": 1, "changed": 0, "no longer in it": 1}
     assert notes(runner) == {"new": NEW, "gone": REMOVED}
     assert runner.states() == {
         "done": "completed", "a": "running", "b": "waiting", "new": "waiting", "gone": "waiting"
@@ -44,8 +45,8 @@ def test_a_file_that_changed_under_its_dispatcher(runner: SweepRunner) -> None:
         "done": CHANGED, "a": CHANGED, "b": CHANGED, "new": NEW, "gone": REMOVED
     }  # fmt: skip
     said = runner.run("status", runner.file).out
-    assert "the file has changed since the dispatcher started" in said
-    assert "3 changed, 1 new, 1 no longer in it; `reload` has it take them in" in said
+    assert "the file has changed since the dispatcher read it: " in said
+    assert "1 new, 3 changed, 1 no longer in it; `reload` has it read the file again" in said
     open_gate()
     assert running.end().code == 0
 
