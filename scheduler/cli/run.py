@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         remember(whole, arguments.sweep, paths)
         sweep = with_seed(sweep, paths)
-        copy = copy_code(paths) if arguments.snapshot else None
+        copy = copy_code(paths, arguments.sweep) if arguments.snapshot else None
         executor = LocalExecutor(sweep, paths, devices, os.environ, copy)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
@@ -107,14 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def copy_code(paths: SweepPaths) -> CodeCopy:
+def copy_code(paths: SweepPaths, sweep_file: Path) -> CodeCopy:
     """Copy the code that the current folder has; say so if it is not what the last run had.
 
     Raises:
         UserError: it is too large, or cannot be copied.
     """
     try:
-        copy = take(Path.cwd(), paths)
+        copy = take(Path.cwd(), paths, sweep_file)
     except TooLarge as error:
         raise UserError(f"--snapshot: {error}; start it where the code alone is") from None
     except OSError as error:

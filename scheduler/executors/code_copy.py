@@ -73,15 +73,23 @@ class CodeCopy:
     def _placed(self, path: str) -> str:
         if not os.path.isabs(path):
             return path
-        copy = os.path.join(self.place, os.path.relpath(path, self.top))
-        real, place = os.path.realpath(copy), os.path.realpath(self.place)
-        # Else it is not of the code, or by a link what it was.
-        is_code = real == place or (real.startswith(place + os.sep) and os.path.exists(copy))
-        return copy if is_code else path
+        place = os.path.realpath(self.place)
+        for named in (path, os.path.realpath(path)):
+            copy = os.path.join(self.place, os.path.relpath(named, self.top))
+            real = os.path.realpath(copy)
+            # Else it is not of the code, or by a link what it was.
+            if real == place or (real.startswith(place + os.sep) and os.path.exists(copy)):
+                return copy
+        return path
 
 
-def take(folder: Path, paths: SweepPaths) -> CodeCopy:
+def take(folder: Path, paths: SweepPaths, sweep_file: Path) -> CodeCopy:
     """Copy the code that is run from a folder, unless there is a copy of just that; the sweep's lock is held.
+
+    Args:
+        folder: where workers would run.
+        paths: the sweep's files.
+        sweep_file: which is no code.
 
     Raises:
         TooLarge: it is no folder of code.
@@ -89,7 +97,7 @@ def take(folder: Path, paths: SweepPaths) -> CodeCopy:
     """
     repository = GitState.around(folder)
     top = repository.top if repository is not None else folder
-    found = _Tree(top, folder, (paths.root / "checkpoints", paths.root / "logs"))
+    found = _Tree(top, folder, (paths.root / "checkpoints", paths.root / "logs", sweep_file))
     digest = found.digest()
     place = paths.code / digest
     for left in paths.code.glob(".new-*"):
@@ -122,7 +130,7 @@ class _Tree:
         Args:
             top: the folder.
             folder: one in it that is to be there, code or not.
-            not_code: folders in which there is none.
+            not_code: folders in which there is none, and files that are none.
 
         Raises:
             TooLarge: there is too much.
@@ -165,7 +173,7 @@ class _Tree:
     def _look_through(self, below: str) -> bool:
         """Note what is to be done of a folder; say whether there is any code in it."""
         entries = list(self._entries(below))
-        code = [entry for entry in entries if _is_code(entry)]
+        code = [entry for entry in entries if _is_code(entry) and not self._is_none(entry)]
         known = {entry.name for entry in entries}
         if (len(entries) > _MANY and not code) or known & {"pyvenv.cfg", "conda-meta"}:
             return False
@@ -197,7 +205,10 @@ class _Tree:
     def _is_walked(self, entry: os.DirEntry[str]) -> bool:
         if entry.name.startswith(".") or not entry.is_dir(follow_symlinks=False):
             return False
-        return os.path.realpath(entry.path) not in self._not_code
+        return not self._is_none(entry)
+
+    def _is_none(self, entry: os.DirEntry[str]) -> bool:
+        return os.path.realpath(entry.path) in self._not_code
 
     def _read(self, name: str, entry: os.DirEntry[str]) -> None:
         content = Path(entry.path).read_bytes()

@@ -101,21 +101,20 @@ def test_a_resumed_run_has_the_same_copy_or_says_that_the_code_has_changed(
     runner.write({"b": ""}, worker={"command": COMMANDS["script"]})
     assert "has changed" not in runner.run(runner.file, "--snapshot").out
     (first,) = (path for path in runner.paths.code.iterdir() if path.is_dir())
-    made = first.stat().st_mtime_ns
+    made = first.stat().st_ino
     runner.write({"b": "", "c": ""}, worker={"command": COMMANDS["script"]})
-    (code / "runner.yaml").rename(code / "other.yaml")  # the sweep file itself is a file of code
-    runner.file = code / "other.yaml"
-    text = runner.file.read_text()
-    runner.file.write_text(f"name: runner\n{text}")
+    assert "has changed" not in runner.run(runner.file, "--snapshot").out, (
+        "the sweep file is no code"
+    )
+    assert first.stat().st_ino == made
+    runner.write({"b": "", "c": "", "d": ""}, worker={"command": COMMANDS["script"]})
     (code / "model.py").write_text("VERSION = 2\n")
     ended = runner.run(runner.file, "--snapshot")
     assert ended.code == 0, ended.err
     assert f"the code has changed since the last run ({first.name}, now " in ended.out
-    assert "version 2" in runner.log("c")
-    (second,) = (path for path in runner.paths.code.iterdir() if path.is_dir())
-    assert (second.name, second.stat().st_mtime_ns) != (first.name, made)
+    assert "version 2" in runner.log("d")
     other = {task["task"]: task["other_code"] for task in runner.status()["tasks"]}
-    assert other == {"b": ["model.py"], "c": []}
+    assert other == {"b": ["model.py"], "c": ["model.py"], "d": []}
 
 
 def test_what_is_too_large_is_no_code(runner: SweepRunner, code: Path) -> None:
@@ -161,7 +160,7 @@ def test_code_is_copied_and_all_else_linked(tmp_path: Path, paths: SweepPaths) -
     (tmp_path / "tool").chmod(0o755)
     os.mkfifo(tmp_path / "gate.py")
     (tmp_path / "dangling.py").symlink_to("nowhere")
-    copy = take(tmp_path, paths)
+    copy = take(tmp_path, paths, tmp_path / "sweep.yaml")
     assert copied(copy) == {"a.py", "lib/b.py", "tool"}
     assert linked(copy) == {
         *("lib/weights.bin", "data", "logs", ".venv", "env", "notes", "checkpoints", "gate.py"),
@@ -169,7 +168,7 @@ def test_code_is_copied_and_all_else_linked(tmp_path: Path, paths: SweepPaths) -
     }
     assert os.access(copy.place / "tool", os.X_OK)
     assert copy.folder == copy.place
-    assert take(tmp_path, paths).digest == copy.digest
+    assert take(tmp_path, paths, tmp_path / "sweep.yaml").digest == copy.digest
 
 
 def test_a_repository_is_copied_as_a_whole(tmp_path: Path, paths: SweepPaths) -> None:
@@ -177,7 +176,7 @@ def test_a_repository_is_copied_as_a_whole(tmp_path: Path, paths: SweepPaths) ->
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "lib"], ["commit", "-qm", "x"]):
         subprocess.run([*git, *words], cwd=tmp_path, check=True)
-    copy = take(tmp_path / "experiments", paths)
+    copy = take(tmp_path / "experiments", paths, tmp_path / "sweep.yaml")
     assert copy.folder == copy.place / "experiments"
     assert not copy.folder.is_symlink(), "else workers would run outside the copy"
     assert (copy.folder / "../lib/b.py").is_file()
@@ -188,21 +187,21 @@ def test_a_copy_is_mended_and_one_that_is_not_used_removed(
     tmp_path: Path, paths: SweepPaths
 ) -> None:
     write(tmp_path, "a.py", "lib/b.py")
-    first = take(tmp_path, paths)
+    first = take(tmp_path, paths, tmp_path / "sweep.yaml")
     (first.place / "a.py").write_text("changed by a worker")
-    assert take(tmp_path, paths).before is None
+    assert take(tmp_path, paths, tmp_path / "sweep.yaml").before is None
     assert (first.place / "a.py").read_text() == "a.py"
     (tmp_path / "a.py").write_text("version 2")
     paths.attempts("t").write_text(f'{{"source": {{"snapshot": "{first.digest}"}}}}\n')
-    second = take(tmp_path, paths)
+    second = take(tmp_path, paths, tmp_path / "sweep.yaml")
     assert second.before == first.digest
     assert first.place.is_dir(), "an attempt may run from it"
     paths.attempts("t").unlink()
     write(first.place, "out/result.csv")
-    take(tmp_path, paths)
+    take(tmp_path, paths, tmp_path / "sweep.yaml")
     assert copied(first) == {"out/result.csv"}, "what a worker wrote stays"
     (first.place / "out/result.csv").unlink()
-    take(tmp_path, paths)
+    take(tmp_path, paths, tmp_path / "sweep.yaml")
     assert not first.place.exists()
 
 
@@ -213,7 +212,7 @@ def test_too_much_is_refused(
     monkeypatch.setattr(code_copy, limit, value)
     write(tmp_path, "a.py", "b.py")
     with pytest.raises(TooLarge, match="files of code"):
-        take(tmp_path, paths)
+        take(tmp_path, paths, tmp_path / "sweep.yaml")
     assert not list(paths.checkpoints.rglob("*.py"))
 
 
@@ -221,8 +220,10 @@ def test_words_and_paths_that_lead_into_the_code_lead_into_the_copy(
     tmp_path: Path, paths: SweepPaths
 ) -> None:
     write(tmp_path, "lib/b.py", "data/x")
-    copy = take(tmp_path, paths)
+    copy = take(tmp_path, paths, tmp_path / "sweep.yaml")
     words: list[Any] = [f"{tmp_path}/lib/b.py", f"{tmp_path}/data/x", "/etc/hosts", "lib/b.py"]
     assert copy.placed(words) == [f"{copy.place}/lib/b.py", *words[1:]]
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert copy.placed([f"{tmp_path}/link/lib/b.py"]) == [f"{copy.place}/lib/b.py"]
     found = copy.environment({"PYTHONPATH": f"{tmp_path}/lib:/opt", "A": str(tmp_path)})
     assert found == {"PYTHONPATH": f"{copy.place}/lib:/opt", "A": str(tmp_path)}
