@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from scheduler.cli.common import UserError
 from scheduler.cli.locate import load
 from scheduler.cli.run import read_and_check
 from scheduler.config.loader import SweepError, read_sweep
+from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core.journal_events import ReloadRefused, SweepReloaded
 from scheduler.dispatch.wishes.files import ask
+from scheduler.dispatch.wishes.reload import cannot_change
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
@@ -33,6 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep, paths = load(arguments)
         look = LockLook.at(paths)
         if not look.held:
+            _refuse_other_name(sweep, arguments.sweep, paths)
             print(f"{sweep.name}: no dispatcher runs; the next one reads the file when it starts")
             return 0
         whole, _ = read_and_check(argparse.Namespace(**{**vars(arguments), "only": look.only}))
@@ -42,6 +46,26 @@ def run(arguments: argparse.Namespace) -> int:
     before = time.time()
     _ask(paths, ev.ReloadAsked(whole.fingerprint))
     return _answer(sweep, paths, before)
+
+
+def _refuse_other_name(sweep: Sweep, file: Path, paths: SweepPaths) -> None:
+    """Refuse a file that a dispatcher runs by another name.
+
+    Raises:
+        UserError: one does.
+    """
+    try:
+        names = sorted(os.listdir(paths.checkpoints.parent))
+    except OSError:
+        return
+    for name in names:
+        there = SweepPaths(paths.root, name)
+        record = SweepRecord.read(there)
+        if record is not None and record.names(file, there.root) and is_held(there.lock):
+            fixed = cannot_change(["name"])
+            raise UserError(
+                f"{sweep.name}: its dispatcher runs it as {printable(name, ' ')}; {fixed}"
+            )
 
 
 def _ask(paths: SweepPaths, wish: ev.ReloadAsked) -> None:
@@ -85,8 +109,8 @@ def _tell_dispatcher(arguments: argparse.Namespace, why: str) -> None:
     record = SweepRecord.read(paths)
     if record is None or not record.names(arguments.sweep, paths.root) or not is_held(paths.lock):
         return
-    first, *more = why.splitlines()
-    first = first.removeprefix(f"{arguments.sweep}: ")
+    start = f"{arguments.sweep}: "
+    first, *more = why.removeprefix(start).split(f"\n{start}")
     _ask(paths, ev.ReloadAsked(refused=first + (f" (and {len(more)} more)" if more else "")))
 
 

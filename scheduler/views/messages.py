@@ -86,7 +86,7 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.ReloadRefused():
             return f"the sweep file was not taken in ({event.by}): {event.why}"
         case je.TaskWithdrawn():
-            return f"{event.task}: is no longer in the sweep file; it is tried no more"
+            return f"{event.task}: is no longer in the sweep file; it leaves the sweep"
         case je.WishIgnored():
             return f".wishes/{event.file}: ignored: it {event.why}"
         case je.AttemptStarted():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_a_task_that_left_the_file_is_not_tried_again(runner: SweepRunner) -> No
     edit(runner, {"c": "ok"})
     hand(runner, "reload")
     open_gate()
-    running.wait_for("a: is no longer in the sweep file; it is tried no more")
+    running.wait_for("a: is no longer in the sweep file; it leaves the sweep")
     assert running.end().code == 0
     assert runner.starts("a") == 1
     assert not runner.paths.failed("a").exists()
@@ -193,6 +194,50 @@ def test_only_holds_for_new_tasks_too(runner: SweepRunner) -> None:
     open_gate()
     assert running.end().code == 0
     assert sorted(e["task"] for e in runner.logged("start")) == ["a1", "a2"]
+
+
+def test_another_name_is_another_sweep(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    runner.write_text(f"name: other\n{runner.file.read_text()}")
+    said = hand(runner, "reload", code=2)
+    assert said.startswith(
+        "other: its dispatcher runs it as runner; name cannot change while it runs"
+    )
+    open_gate()
+    assert running.end().code == 0
+
+
+def test_what_the_worker_finds_wrong_is_told_here_and_in_the_journal(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    edit(runner, {"a": "gate; ok", "b": "ok"}, worker={"command": ["no-such-program", "{task}"]})
+    assert "there is no program 'no-such-program'" in hand(runner, "reload", code=2)
+    running.wait_for("the sweep file was not taken in .*there is no program 'no-such-program'")
+    open_gate()
+    assert running.end().code == 0
+
+
+def test_a_paused_sweep_takes_the_file_in_and_stays_paused(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    hand(runner, "pause")
+    running.wait_for("paused by hand")
+    edit(runner, {"a": "gate; ok", "b": "ok"})
+    assert "1 new" in hand(runner, "reload")
+    open_gate()
+    running.wait_for("a: completed")
+    assert runner.starts("b") == 0
+    hand(runner, "resume")
+    assert running.end().code == 0
+    assert runner.starts("b") == 1
+
+
+def test_an_interrupted_sweep_takes_nothing_in(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok", "b": "ok"})
+    running.send(signal.SIGINT)
+    running.wait_for("interrupted: nothing new is started")
+    edit(runner, {"a": "gate; ok", "c": "ok"})
+    assert "it was interrupted, and starts nothing more" in hand(runner, "reload", code=2)
+    open_gate()
+    assert running.end().code == 130
 
 
 def test_without_a_dispatcher_there_is_nothing_to_do(runner: SweepRunner) -> None:
