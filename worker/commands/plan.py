@@ -26,6 +26,7 @@ _COUNTS = ("num_samples", "batch_size", "confirm")
 
 _EXAMPLE = """example:
   python -m worker plan --pipe SDXL --sched DDIM --steps 50 --search sweeps/sdxl.yaml
+  python -m worker plan --pipe SDXL --sched DDIM --steps 50 --measured checkpoints/sdxl/*.jsonl
 
 The counts are of images and of calls of the denoiser, each for a whole batch, untimed ones included.
 Where --search names a whole sweep, its worker.args are the defaults of the flags below it.
@@ -42,6 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--search", type=Path, help="a YAML file with the search section (default: by the pipe)"
+    )
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="results files of like tasks, to tell the time by: checkpoints/sdxl/*.jsonl",
     )
     for name in _COUNTS:
         kind = TASK_NUMBERS[name]
@@ -65,10 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
         check_task(task, search)
         plan = make_plan(task, search)
         num_samples, batch_size, confirm = _counts(arguments)
+        own = Study("", num_samples, batch_size)
+        time = _time_in_words(plan.configurations, task, own, search.timing, arguments.measured)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    own = Study("", num_samples, batch_size)
     again = [*confirmation(own, confirm), *stability(own, search.stability)]
     print(f"{len(plan.configurations)} configurations are measured:")
     for line in _in_words(plan.configurations, task, own, search.timing):
@@ -81,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{len(plan.left_out)} are left out:")
     for left_out in plan.left_out:
         print(f"  {left_out.label}: {left_out.reason}")
+    print(time)
     return 0
 
 
@@ -101,6 +112,34 @@ def _in_words(
             f"then rounds go on until every speed-up is known to ±{100 * timing.precision:g}%, "
             f"for at most {timing.longest:g} s in each of {count} blocks"
         )
+
+
+def _time_in_words(
+    configurations: Sequence[Configuration],
+    task: Task,
+    study: Study,
+    timing: Timing,
+    measured: Sequence[Path],
+) -> str:
+    """Return how long the plan takes on one device, and by what that is reckoned."""
+    from worker.results.answers.rates import seconds_per_call
+
+    rates, used = seconds_per_call(measured, task.pipe.name, study.batch_size)
+    alike = f"{task.pipe.name} in batches of {study.batch_size}"
+    if "baseline" not in rates:
+        where = "in the files named" if measured else "named (--measured FILE…)"
+        return f"GPU-hours: not known: no measurement of {alike} {where}"
+    found = costs(configurations, task, study, timing)
+    seconds = sum(
+        cost.denoiser_calls * rates.get(item.label, rates["baseline"])
+        for item, cost in zip(configurations, found, strict=True)
+    )
+    unknown = sum(item.label not in rates for item in configurations)
+    others = f"; {unknown} configurations not measured yet count as the baseline" if unknown else ""
+    return (
+        f"about {seconds / 3600:.2g} GPU-hours ({seconds:,.0f} s of pipeline calls on one device), "
+        f"from {used} measurements of {alike}{others}"
+    )
 
 
 def _cost_in_words(cost: Cost) -> str:

@@ -1,12 +1,15 @@
 """`python -m worker plan`: what would be measured, and what is wrong with a search file."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.helpers.measured_rows import row
 from worker.commands.main import main
+from worker.results.row import metric
 
 PLAN = [sys.executable, "-m", "worker", "plan", "--pipe", "SDXL", "--sched", "DDIM", "--steps"]
 
@@ -137,3 +140,43 @@ def test_a_plan_that_cannot_be_run_is_none(tmp_path, capsys):
     said = capsys.readouterr()
     assert "search.weights" in said.err
     assert said.out == ""
+
+
+FLAGS = ["plan", "--pipe", "SHAPES_SDXL", "--sched", "DDIM", "--steps", "10", "--batch-size", "4"]
+
+
+def measured(tmp_path, *rows):
+    """Write results of 20 steps in batches of 4: whole calls of so many seconds, by label."""
+    settings = {"digest": "d", "pipe": "SHAPES_SDXL", "sched": "DDIM", "steps": 20, "batch_size": 4}
+    lines = []
+    for label, seconds, changed in rows:
+        one = row(label, 1.0, 0.0, x=label)
+        metrics = [metric("seconds_per_batch", seconds, "s", "lower")]
+        plain = one.model_copy(update={"metrics": metrics}).as_json()
+        lines.append({**plain, "settings": settings | changed, "environment": {}})
+    file = tmp_path / "task.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return ["--measured", str(file)]
+
+
+def test_the_time_goes_by_what_calls_took_before(tmp_path, capsys):
+    def hours(*rows):
+        assert main([*FLAGS, *measured(tmp_path, *rows)]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "GPU-hours" in line)
+        return line, float(line.split("(")[1].split()[0].replace(",", ""))
+
+    line, baseline = hours(("baseline", 20.0, {}))
+    assert "from 1 measurements of SHAPES_SDXL in batches of 4" in line
+    assert "count as the baseline" in line
+    assert hours(("baseline", 40.0, {}))[1] == 2 * baseline
+    assert hours(("baseline", 20.0, {}), ("DeepCache 3/0", 10.0, {}))[1] < baseline
+
+
+@pytest.mark.parametrize("changed", [{"pipe": "SHAPES_SD15"}, {"batch_size": 8}, {"sched": "nix"}])
+def test_without_a_like_measurement_the_time_is_not_known(tmp_path, capsys, changed):
+    assert main([*FLAGS, *measured(tmp_path, ("baseline", 20.0, changed))]) == 0
+    assert "GPU-hours: not known: no measurement of SHAPES_SDXL" in capsys.readouterr().out
+    assert main(FLAGS) == 0
+    assert "named (--measured FILE…)" in capsys.readouterr().out
+    assert main([*FLAGS, "--measured", str(tmp_path / "nix.jsonl")]) == 2
+    assert "nix.jsonl: cannot be read: No such file" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from worker.config.bounded import parse_json, read_regular
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError
 from worker.results.row import MEASURED, Measurement, Row
 from worker.results.statistics import Comparison
 
@@ -56,12 +56,12 @@ def read(path: Path) -> Rows:
         path: the file; nothing is written to it. Rows that have no label are called by its name.
 
     Raises:
-        WorkerError: it cannot be read.
+        ConfigurationError: it cannot be read.
     """
     try:
         lines = read_regular(path, links=False).splitlines()
     except OSError as error:
-        raise WorkerError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     rows: list[Measurement] = []
     unread = 0
     summary: Mapping[str, Any] = {}
