@@ -196,6 +196,44 @@ def test_only_holds_for_new_tasks_too(runner: SweepRunner) -> None:
     assert sorted(e["task"] for e in runner.logged("start")) == ["a1", "a2"]
 
 
+def test_what_an_earlier_dispatcher_left_running_is_taken_over_when_it_is_back(
+    runner: SweepRunner,
+) -> None:
+    runner.write({"a": "gate; ok", "b": "gate; ok"})
+    first = runner.start()
+    gates = [runner.reach_gate(task) for task in "ab"]
+    first.kill()
+    edit(runner, {"b": "gate; ok"}, devices={"cpu_slots": 2})
+    running = runner.start()
+    running.wait_for("b: attempt 1 still runs on .*taken over")
+    edit(runner, {"a": "gate; ok", "b": "gate; ok"}, devices={"cpu_slots": 2})
+    assert "1 new" in hand(runner, "reload")
+    running.wait_for("a: attempt 1 still runs on .*taken over")
+    for open_gate in gates:
+        open_gate()
+    assert running.end().code == 0
+    assert (runner.starts("a"), runner.starts("b")) == (1, 1)
+
+
+def test_a_task_that_waits_for_its_next_attempt_begins_anew_with_other_settings(
+    runner: SweepRunner,
+) -> None:
+    script = {"a": ["exit 1", "ok"], "b": "gate; ok"}
+    runner.write(script, retries={"max_attempts": 2, "backoff": "1h"})
+    running = runner.start()
+    running.wait_for("a: will be tried again")
+    open_gate = runner.reach_gate("b")
+    other = {"command": [*runner.command(), "more"]}
+    edit(runner, script, devices={"cpu_slots": 2}, worker=other, retries={"backoff": "1h"})
+    hand(runner, "reload")
+    running.wait_for("a: completed")
+    open_gate()
+    running.send(signal.SIGINT)
+    running.send(signal.SIGINT)
+    running.end()
+    assert runner.starts("a") == 2
+
+
 def test_another_name_is_another_sweep(runner: SweepRunner) -> None:
     running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
     runner.write_text(f"name: other\n{runner.file.read_text()}")

@@ -91,6 +91,18 @@ def test_a_wish_stands_until_a_dispatcher_comes(runner: SweepRunner) -> None:
     assert (runner.starts("a"), runner.starts("b")) == (1, 0)
 
 
+def test_a_task_that_is_failed_while_an_attempt_of_other_settings_runs_stays_failed(
+    runner: SweepRunner,
+) -> None:
+    running, _ = one_at_its_gate(runner)
+    running.kill()
+    other = {"command": runner.command(), "args": {"x": 1}}
+    runner.write({"a": ["gate; ok", "ok"], "b": "ok"}, worker=other)
+    hand(runner, "stop", "a", "--fail")
+    assert [runner.run().code for _ in "12"] == [1, 1]
+    assert runner.starts("a") == 1
+
+
 # --- pause, resume -------------------------------------------------------------------------------
 
 
