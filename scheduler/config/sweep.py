@@ -133,7 +133,7 @@ class NotifySettings:
 
 
 # Tasks count by their ids and digests, which globbed values are part of.
-_NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed")
+NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed")
 # None if not given; sweeps without them have the fingerprint that they had before there were any.
 _LATER = ("spelling", "notify", "order", "timed")
 
@@ -238,7 +238,7 @@ class Sweep:
                 {
                     f.name: _given(getattr(self, f.name))
                     for f in fields(self)
-                    if f.name not in _NOT_OF_THE_FILE
+                    if f.name not in NOT_OF_THE_FILE
                     and not (f.name in _LATER and getattr(self, f.name) is None)
                 }
             )

@@ -21,7 +21,7 @@ from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.choice import NoSuchTask, choose
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.matrix.values import value_text
-from scheduler.config.sweep import Sweep, Task
+from scheduler.config.sweep import NOT_OF_THE_FILE, Sweep, Task
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.core.core import Core
@@ -41,8 +41,8 @@ from scheduler.storage.paths import SweepPaths
 # What a running dispatcher takes in: the tasks, what they run, and when they are tried again or ended.
 _MAY_CHANGE = frozenset(
     {
-        *("axes", "tasks", "globbed", "left_out", "is_named", "command", "check", "args", "search"),
-        *("spelling", "retries", "limits", "runs_on", "untimed"),
+        *NOT_OF_THE_FILE,
+        *("axes", "command", "check", "args", "search", "spelling", "retries", "limits"),
     }
 )
 # The keys of the others, where they are not called like the field.
