@@ -16,10 +16,13 @@ from typing import Any
 from scheduler.config.sweep import Sweep, Task
 from scheduler.executors.worker_process import ask_about_results
 from scheduler.storage.attempts_file import read_attempts
-from scheduler.storage.json_files import as_number, read_object
+from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 
 USUAL = "clip_score"  # the metric whose loss is bounded where none is named
+
+
+_ESTIMATES = ("speedup", "loss", "score", "seconds_per_image", "objective")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +32,6 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
-
-    @classmethod
-    def of(cls, content: object) -> Estimate | None:
-        """Return what JSON says, or None."""
-        if not isinstance(content, dict) or (value := as_number(content.get("value"))) is None:
-            return None
-        return cls(value, as_number(content.get("low")), as_number(content.get("high")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,8 @@ class RowAnswer:
     status: str
     speedup: Estimate | None = None
     loss: Estimate | None = None
+    # Of the metric whose loss is bounded: this can be held against other tasks' scores.
+    score: Estimate | None = None
     seconds_per_image: Estimate | None = None
     # Of the metric that is to be good: the speed-up, or another worker's own.
     objective: Estimate | None = None
@@ -66,9 +64,8 @@ class RowAnswer:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RowAnswer:
         """Return what JSON says."""
-        estimates = ("speedup", "loss", "seconds_per_image", "objective")
-        known: dict[str, Any] = {key: Estimate.of(content.get(key)) for key in estimates}
-        return cls(**{**content, **known})
+        found = {key: Estimate(**content[key]) for key in _ESTIMATES if key in content}
+        return cls(**{**content, **found})
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,7 @@ def run(_arguments: argparse.Namespace) -> int:
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    json.dump(answer, sys.stdout, ensure_ascii=True)
-    print()
+    print(json.dumps(answer))
     return 0
 
 

@@ -56,6 +56,8 @@ class _Record(BaseModel):
 class Metric(_Record):
     """One figure with the ends of its 95 % interval, all None where they are not known."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     name: str
     # whole numbers stay whole in JSON
     value: int | float | None
@@ -138,7 +140,11 @@ class Measurement(_Record):
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, or None."""
-        return next((metric for metric in self.metrics if metric.name == name), None)
+        # a loop: of ten thousand rows a generator for each would take a good part of the time
+        for metric in self.metrics:
+            if metric.name == name:
+                return metric
+        return None
 
     def value_of(self, name: str) -> float | None:
         """Return the value of the metric of that name, or None."""

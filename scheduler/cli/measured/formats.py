@@ -19,7 +19,7 @@ from scheduler.views.shortened import shortened
 
 _MOST_NAMED = 6  # configurations in one sentence
 _COLUMNS = ("task", "best", "speed-up", "loss", "s/image")
-_ESTIMATES = ("speedup", "loss", "seconds_per_image", "objective")
+_ESTIMATES = ("speedup", "loss", "score", "seconds_per_image", "objective")
 _PLAIN = ("role", "status", "speed", "bound", "more_images", "beats_fewer_steps", "beside_load")
 
 
@@ -94,7 +94,7 @@ def sentences(task: TaskAnswer, metric: str) -> Iterator[str]:
         yield f"nothing is told to be faster than the baseline within {bound}"
     else:
         how = "surely within" if task.within else "none surely, but perhaps within"
-        yield f"{how} {bound}: {best.label}, {_figures(best, task)}"
+        yield f"{how} {bound}: {best.label}, {_figures(best, task, metric)}"
         if task.beats:
             yield f"surely faster than {_some(task.beats)}"
         if best.beats_fewer_steps is not None:
@@ -152,12 +152,14 @@ def _open_row(row: RowAnswer) -> str:
     return f"{row.label}{gain}{more}"
 
 
-def _figures(row: RowAnswer, task: TaskAnswer) -> str:
+def _figures(row: RowAnswer, task: TaskAnswer, metric: str) -> str:
     parts = []
     if row.speedup is not None:
         parts.append(f"{_interval(row.speedup, '{:.2f}', '×')}")
     if row.loss is not None:
         parts.append(f"loss {_interval(row.loss, '{:+.2%}')}")
+    if row.score is not None:
+        parts.append(f"{metric} {row.score.value:.4g}")
     base = next((other for other in task.rows if other.role == "baseline"), None)
     if row.seconds_per_image is not None:
         beside = "" if base is None or not _seconds(base) else f" (baseline {_seconds(base)})"
@@ -191,7 +193,7 @@ def _fastest(tasks: Sequence[TaskAnswer]) -> str | None:
     seconds, task, row = min(known, key=lambda item: item[0])
     return (
         f"the fastest of all tasks: {_name(task, tasks)}, {row.label}, {seconds:.3g} s/image "
-        "(each loss is against its own task's baseline)"
+        "(each loss is against its own task's baseline; compare the scores)"
     )
 
 

@@ -126,6 +126,7 @@ class Answers:
         for key, name in (
             ("speedup", "speedup"),
             ("loss", "quality_loss"),
+            ("score", self.bounded),
             ("seconds_per_image", "seconds_per_image"),
             ("objective", "" if self.objective is None else self.objective.name),
         ):
@@ -174,7 +175,8 @@ def _compared(
             given = row.value_of("images_scored") if bounded in (USUAL, *_OF_ITSELF) else None
             count = int(given) if given is not None else FEWEST_IMAGES
             metrics.append(metric("images_scored", count, "", None))
-    return row.model_copy(update={"metrics": metrics})
+    changed = len(metrics) != len(row.metrics) or metrics != row.metrics
+    return row.model_copy(update={"metrics": metrics}) if changed else row
 
 
 def _named(name: str, found: Estimate) -> Metric:

@@ -6,7 +6,6 @@ A row needs its ``metrics``, and counts as a candidate called by its file where 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,8 +78,9 @@ def read(path: Path) -> Rows:
             unread += 1
         elif not isinstance(row, Row) or row.study is None:
             rows.append(row)
-    newest = {_name(row): row for row in rows if _digest(row) == _digest(rows[-1])}
-    earlier = {_name(row) for row in rows} - newest.keys()
+    named = [(_name(row), row) for row in rows]
+    newest = {name: row for name, row in named if _digest(row) == _digest(rows[-1])}
+    earlier = {name for name, _ in named} - newest.keys()
     size = rows[-1].settings.get("batch_size") if rows and isinstance(rows[-1], Row) else None
     return Rows(
         list(newest.values()),
@@ -96,15 +96,9 @@ def _ours(line: bytes) -> Row | None:
     if b'"configuration"' not in line or b"NaN" in line or b"Infinity" in line:
         return None
     try:
-        row = Row.model_validate_json(line)
+        return Row.model_validate_json(line)
     except ValidationError:
         return None
-    return row if _is_bounded(row) else None
-
-
-def _is_bounded(row: Measurement) -> bool:
-    ends = (end for item in row.metrics for end in (item.value, item.low, item.high))
-    return all(end is None or math.isfinite(end) for end in ends)
 
 
 def _plain(line: bytes) -> dict[str, Any] | None:
@@ -127,10 +121,9 @@ def _of_another_worker(content: Mapping[str, Any], label: str) -> Measurement | 
         "samples": {},
     }
     try:
-        row = Measurement.model_validate({**usual, **content})
+        return Measurement.model_validate({**usual, **content})
     except ValidationError:
         return None
-    return row if _is_bounded(row) else None
 
 
 def _name(row: Measurement) -> str:
