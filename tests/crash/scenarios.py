@@ -315,7 +315,7 @@ SCENARIOS = {
         1,
         after(["ok", "fails"], with_round(1)),
         sections=with_round(2),
-        within=["set_right", "_make_way"],
+        within=["set_right", "make_way"],
         afterwards=with_round(1),
     ),
     "put back": Scenario(  # both are taken again
@@ -333,7 +333,7 @@ SCENARIOS = {
         0,
         leave_other_waiting,
         sections=with_round(1),
-        within=["_stop", "_make_way"],
+        within=["_stop", "make_way"],
     ),
     "put back when the other has ended": Scenario(
         ["waits-later"],
