@@ -78,7 +78,9 @@ class CheckpointWriter(threading.Thread):
                 drafts.append((checkpoint, Draft(checkpoint.path, checkpoint.content())))
             except OSError as error:
                 yield partial(checkpoint.failed, error)
-        synced = self._pool.map(_sync, [draft for _, draft in drafts])
+        # One alone is sooner synced than handed to a thread.
+        sync_all = map if len(drafts) == 1 else self._pool.map
+        synced = sync_all(_sync, [draft for _, draft in drafts])
         for (checkpoint, draft), sync_error in zip(drafts, synced, strict=True):
             try:
                 if sync_error is not None:

@@ -19,6 +19,9 @@ from scheduler.storage.regular_files import open_own
 
 # The second for one that somebody stopped (SIGSTOP): the first would wait for its end.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGCONT)
+# Imported rather than run as a script, which Python would compile anew at every start.
+_PROGRAM = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
+_FOLDER = Path(supervisor_program.__file__).parent
 
 
 class SupervisorHandle:
@@ -49,7 +52,7 @@ class SupervisorHandle:
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(supervisor_program.__file__))],
+                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_FOLDER)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

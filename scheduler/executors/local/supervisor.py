@@ -26,7 +26,6 @@ import os
 import select
 import signal
 import stat
-import sys
 import time
 
 TYPE_CHECKING = False  # as typing's; importing that, or contextlib, would take a third of the start
@@ -439,6 +438,11 @@ def kernel_oom_kills() -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Carry out the orders on standard input until they end."""
     Supervisor().serve()
-    sys.exit(0)
+    os._exit(0)  # nothing is left to be done, and a device may be waited for
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,11 @@ class Seat:
     # Since when it has no work (monotonic); None: it has.
     idle_since: float | None
 
+    def reap(self) -> None:
+        """Wait for its supervisor, which was let go, unless that has an attempt to see to its end."""
+        if self.idle_since is not None:
+            self.supervisor.reap()
+
 
 class SupervisorPool:
     """Starts and stops supervisors, each with a device or a part of one."""
@@ -121,8 +126,11 @@ class SupervisorPool:
 
     def release_all(self) -> None:
         """Let every supervisor go: those with an attempt when it is over."""
-        for seat in list(self._seats):
-            self._release(seat)
+        seats = list(self._seats)
+        for seat in seats:
+            self._let_go(seat)
+        for seat in seats:  # they end side by side
+            seat.reap()
 
     def bury(self, seat: Seat) -> None:
         """Forget a supervisor that is dead."""
@@ -131,10 +139,12 @@ class SupervisorPool:
         seat.supervisor.reap()
 
     def _release(self, seat: Seat) -> None:
+        self._let_go(seat)
+        seat.reap()
+
+    def _let_go(self, seat: Seat) -> None:
         self._forget(seat)
         seat.supervisor.release()
-        if seat.idle_since is not None:
-            seat.supervisor.reap()
 
     def _forget(self, seat: Seat) -> None:
         self._seats.remove(seat)
