@@ -6,6 +6,7 @@ What a command takes is said here and what it does in its own file, so that --he
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import re
@@ -400,7 +401,10 @@ def _about(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
 
 
 def _run(command: str, arguments: argparse.Namespace) -> int:
+    gc.disable()
     module = importlib.import_module(f"scheduler.cli.{COMMANDS[command].module or command}")
+    gc.freeze()  # modules stay: the collector need not go through them, now or ever again
+    gc.enable()
     arguments.command = command
     from scheduler.cli.common import UserError
 
