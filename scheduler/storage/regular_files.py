@@ -41,6 +41,8 @@ def open_descriptor(path: Path | str, flags: int = os.O_RDONLY) -> int:
     """
     try:
         descriptor = os.open(path, flags | AS_DATA, _MODE)
+    except FileNotFoundError:
+        raise
     except OSError:
         if (what := _what_is_there(path)) is not None:
             raise _not_regular(what, path) from None
