@@ -1,10 +1,11 @@
 """What dispatching costs: throughput and gaps beside other schedulers, resuming, and start-up.
 
     pip install simple-gpu-scheduler; apt-get install parallel task-spooler
-    python benchmarks/dispatch.py [--rounds 5]
+    python benchmarks/dispatch.py [--rounds 5] [--beside ANOTHER_CHECKOUT]
 
 Tools that are missing are left out. Rounds are interleaved (ours, parallel, …, ours, parallel, …), since
-such machines drift; ratios are taken within a round and their median is printed.
+such machines drift; ratios are taken within a round and their median is printed. CPU time is of the whole
+process tree, but for task-spooler, whose server is nobody's child.
 """
 
 from __future__ import annotations
@@ -36,9 +37,16 @@ BASE |= {"PYTHONPATH": str(REPOSITORY)}
 DONE = "Successfully completed"
 
 
-def run(command: list[str], environment: dict[str, str] = BASE, stdin: str | None = None) -> str:
+def run(
+    command: list[str],
+    environment: dict[str, str] = BASE,
+    stdin: str | None = None,
+    folder: Path = REPOSITORY,
+) -> str:
     """Run a command to its end; return its standard output."""
-    done = subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True)
+    done = subprocess.run(
+        command, env=environment, input=stdin, capture_output=True, text=True, cwd=folder
+    )
     if done.returncode:
         raise SystemExit(
             f"{command[:4]}… exited with {done.returncode}:\n{done.stdout}{done.stderr}"
@@ -51,6 +59,12 @@ def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of all below it that have ended."""
+    usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def write_sweep(folder: Path, tasks: int, slots: int) -> Path:
@@ -66,10 +80,19 @@ def write_sweep(folder: Path, tasks: int, slots: int) -> Path:
     return path
 
 
-def ours(folder: Path, slots: int = SLOTS, environment: dict[str, str] = BASE) -> str:
-    """Run the no-op sweep in a new root, so that nothing need be removed first; return what it printed."""
+def ours(
+    folder: Path,
+    slots: int = SLOTS,
+    environment: dict[str, str] = BASE,
+    checkout: Path = REPOSITORY,
+) -> str:
+    """Run the no-op sweep in a new root, so that nothing need be removed first; return what it printed.
+
+    Removing would cost the next runs: ext4 passes by the inodes of files removed in the last minutes.
+    """
     sweep, root = write_sweep(folder, TASKS, slots), tempfile.mkdtemp(dir=folder)
-    return run([*SCHEDULER, str(sweep), "--root", root], environment)
+    environment = environment | {"PYTHONPATH": str(checkout)}
+    return run([*SCHEDULER, str(sweep), "--root", root], environment, folder=checkout)
 
 
 def ours_on_gpus(folder: Path) -> Callable[[], object] | None:
@@ -136,10 +159,33 @@ def simple_gpu_scheduler() -> Callable[[], object]:
     return lambda: run([program, "--gpus", *map(str, range(SLOTS))], stdin=commands)
 
 
-def throughput(rounds: int, folder: Path) -> None:
+def bare(folder: Path) -> None:
+    """Start and wait for the programs, each with a log and a synced file in a synced folder; nothing else."""
+    place = Path(tempfile.mkdtemp(dir=folder))
+    of_folder = os.open(place, os.O_RDONLY)
+    running: dict[int, int] = {}
+    for number in range(TASKS + SLOTS):
+        if number >= SLOTS:
+            task = running.pop(os.wait()[0])
+            done = os.open(place / f"{task}.done", os.O_WRONLY | os.O_CREAT)
+            os.write(done, DONE.encode())
+            os.fsync(done)
+            os.close(done)
+            os.fsync(of_folder)
+        if number < TASKS:
+            log = str(place / f"{number}.log")
+            output = (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT, 0o644)
+            words = ["/bin/echo", DONE]
+            running[os.posix_spawn(words[0], words, BASE, file_actions=[output])] = number
+    os.close(of_folder)
+
+
+def throughput(rounds: int, folder: Path, beside: Path | None) -> None:
     """Print tasks per second of each tool, and the ratio of ours to it within each round."""
     tools: dict[str, Callable[[], object] | None] = {
         "ours, CPU slots": lambda: ours(folder),
+        f"ours, as in {beside}": (lambda: ours(folder, checkout=beside)) if beside else None,
+        "only starts, logs and synced files": lambda: bare(folder),
         "ours, GPUs of the NVML fake": ours_on_gpus(folder),
         "GNU parallel --joblog --resume": parallel(folder) if shutil.which("parallel") else None,
         "task-spooler": task_spooler(folder) if shutil.which("tsp") else None,
@@ -150,15 +196,17 @@ def throughput(rounds: int, folder: Path) -> None:
     }
     present = {name: work for name, work in tools.items() if work is not None}
     seconds: dict[str, list[float]] = {name: [] for name in present}
+    cpu: dict[str, list[float]] = {name: [] for name in present}
     for number in range(rounds + 1):
         for name, work in present.items():
-            took = timed(work)
+            before, took = cpu_seconds(), timed(work)
             if number:  # the first round warms caches up
                 seconds[name].append(took)
+                cpu[name].append(cpu_seconds() - before)
     print(
         f"\n{TASKS} no-op tasks over {SLOTS} slots, whole process, median of {rounds} interleaved rounds"
     )
-    print("| tool | tasks/s | ours (CPU slots) is faster by |\n|---|---|---|")
+    print("| tool | tasks/s | CPU ms a task | ours (CPU slots) is faster by |\n|---|---|---|---|")
     for name, all_seconds in seconds.items():
         ratios = [
             theirs / own
@@ -166,7 +214,10 @@ def throughput(rounds: int, folder: Path) -> None:
         ]
         spread = f"{statistics.median(ratios):.2f}× ({min(ratios):.2f}–{max(ratios):.2f})"
         rate = TASKS / statistics.median(all_seconds)
-        print(f"| {name} | {rate:.0f} | {spread if name != 'ours, CPU slots' else ''} |")
+        each = statistics.median(cpu[name]) / TASKS * 1000
+        print(
+            f"| {name} | {rate:.0f} | {each:.2f} | {spread if name != 'ours, CPU slots' else ''} |"
+        )
 
 
 def gaps(folder: Path) -> None:
@@ -263,6 +314,7 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--beside", type=Path, help="another checkout of this project")
     parser.add_argument("--only", choices=["throughput", "gaps", "resume", "start-up"])
     arguments = parser.parse_args()
     print(machine())
@@ -271,7 +323,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "start-up": start_up,
             "gaps": lambda: gaps(folder),
-            "throughput": lambda: throughput(arguments.rounds, folder),
+            "throughput": lambda: throughput(arguments.rounds, folder, arguments.beside),
             "resume": lambda: resume(folder),
         }
         for part, work in parts.items():
