@@ -22,6 +22,7 @@ from scheduler.config.matrix.choice import NoSuchTask, choose
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.matrix.values import value_text
 from scheduler.config.sweep import NOT_OF_THE_FILE, Sweep, Task
+from scheduler.config.units import format_duration
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.core.core import Core
@@ -38,6 +39,7 @@ from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.executors.worker_process import WorkerCheckError, ask_worker
 from scheduler.storage.paths import SweepPaths
 
+LONGEST_READING = 60.0  # seconds; nothing is started meanwhile
 # What a running dispatcher takes in: the tasks, what they run, and when they are tried again or ended.
 _MAY_CHANGE = frozenset(
     {
@@ -127,9 +129,14 @@ class Reloader:
             self._inbox.post(partial(self._has_read, asked, found))
 
         threading.Thread(target=read, name="reload", daemon=True).start()
+        late = f"it could not be read within {format_duration(LONGEST_READING)}"
+        post = partial(self._inbox.post, partial(self._has_read, asked, late))
+        timer = threading.Timer(LONGEST_READING, post)
+        timer.daemon = True
+        timer.start()
 
     def _has_read(self, asked: Asked, found: tuple[Sweep, Sweep] | str) -> None:
-        if asked is not self._asked:  # somebody asked again meanwhile
+        if asked is not self._asked or self._read is not None:  # it is over, or asked again
             return
         if isinstance(found, str):
             self._end(found)
@@ -246,6 +253,8 @@ def read_anew(
     Raises:
         CannotReload: it is broken, is not what was checked, or changes what cannot change.
     """
+    if file.exists() and not file.is_file():
+        raise CannotReload("it is no file that can be read a second time")
     try:
         whole = read_sweep(file)
     except SweepError as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import threading
 from typing import Any
@@ -11,9 +13,16 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.core import events as ev
-from scheduler.dispatch.wishes.files import ask, read_wishes
+from scheduler.core import journal_events as je
+from scheduler.core.core import Core
+from scheduler.core.retry import Policy
+from scheduler.core.states import InitialTask
+from scheduler.dispatch.clock import Clock
+from scheduler.dispatch.inbox import Inbox
+from scheduler.dispatch.wishes import reload
+from scheduler.dispatch.wishes.files import Asked, ask, read_wishes
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
-from tests.helpers.sweep_runner import Running, SweepRunner
+from tests.helpers.sweep_runner import PATIENCE, Running, SweepRunner
 from tests.scheduler.dispatch.test_stopping import alive
 from tests.scheduler.dispatch.test_wishes import ME, hand
 
@@ -166,6 +175,37 @@ def test_a_file_that_changed_since_it_was_checked_is_not_taken_in(runner: SweepR
     open_gate()
     assert running.end().code == 0
     assert runner.starts("b") == 0
+
+
+def test_a_pipe_cannot_be_read_a_second_time(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
+    runner.file.unlink()
+    os.mkfifo(runner.file)
+    ask(runner.paths, ev.ReloadAsked("any"))
+    running.wait_for("not taken in .*: it is no file that can be read a second time")
+    open_gate()
+    assert running.end().code == 0
+
+
+def test_a_file_that_cannot_be_read_holds_nothing_up_for_ever(
+    runner: SweepRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.write({"a": "ok"})
+    sweep, never = read_sweep(runner.file), threading.Event()
+    monkeypatch.setattr(reload, "LONGEST_READING", 0.01)
+    monkeypatch.setattr(reload, "read_anew", lambda *_: never.wait())
+    inbox, refused = Inbox(), list[je.ReloadRefused]()
+    core = Core([InitialTask("a")], Policy.of(sweep), sweep.limits, 0.0)
+    reloader = reload.Reloader(
+        SweepInUse(sweep), runner.file, (), runner.paths, Clock(), core, inbox,
+        take_in=lambda news: None, refuse=refused.append,
+    )  # fmt: skip
+    wish = ev.ReloadAsked(sweep.fingerprint)
+    reloader.ask(Asked(wish, "ada", 0.0, (0, 0)), wish)
+    assert select.select([inbox], [], [], PATIENCE)[0]
+    inbox.call_all()
+    assert refused == [je.ReloadRefused("ada", "it could not be read within 0.0 s")]
+    never.set()
 
 
 def test_two_at_once_are_both_answered(runner: SweepRunner) -> None:
