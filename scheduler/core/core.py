@@ -256,7 +256,9 @@ class Core:
         return step
 
     def _queue(self, task: int, retry: Retry) -> None:
-        if not self._fleet.can_have_more_than(retry.above_memory):
+        if not self._fleet.can_have_more_than(
+            retry.above_memory, self._waiting.needs[task].devices
+        ):
             self._write(task, GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=retry.above_memory))
         elif not self._waiting.add(task, retry):
             self._look_again = True

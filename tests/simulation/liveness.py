@@ -55,9 +55,11 @@ class _Task:
     stage: Stage
     history: list[JudgedAttempt]
     place: int  # in the sweep's order
+    count: int  # of the devices that it needs
     due: float = 0.0  # not to be tried before
     flees: bool = False  # the device on which it failed last was suspect then
-    device: str = ""  # of the running attempt, as what follows
+    devices: tuple[str, ...] = ()  # of the running attempt, as what follows
+    alone: bool = True
     started: float = 0.0
     alive: float = 0.0  # the last sign of life that the core was told of
     asked: bool = False  # for a sign of life, and not answered yet
@@ -71,8 +73,8 @@ class _Task:
     leaving: bool = False  # not in the sweep file any more, but under way
     completed: bool = False  # and in the sweep file
 
-    def run(self, device: str, started: float) -> None:
-        self.device = device
+    def run(self, devices: tuple[str, ...], started: float, *, alone: bool) -> None:
+        self.devices, self.alone = devices, alone
         self.started = self.alive = self.measured = started
         self.asked, self.stopped, self.written = False, False, 0
         self.to_stop = False
@@ -110,7 +112,11 @@ class LivenessProperties:
         limits: Limits,
         alike: frozenset[str] = frozenset(),
         order: LongestFirstProperties | None = None,
+        *,
+        mixed: bool = False,
     ) -> None:
+        # Tasks share devices or have several: which one they get is checked by safety.py alone.
+        self._mixed = mixed
         self._alike = alike  # devices that are never set aside
         self._order = order  # None: tasks begin in the sweep's
         self._retries = retries
@@ -129,22 +135,25 @@ class LivenessProperties:
         self._interrupts = 0
         self._braked = self._must_brake = False
         # By task, of all failures so far: all the same; None: one was another, or a task was completed.
-        self._alike_so_far: dict[str, tuple[tuple[Kind, str], str]] | None = {}
+        self._alike_so_far: dict[str, tuple[tuple[Kind, str], tuple[str, ...]]] | None = {}
         self._places = 0
         for seed in seeds:
             self._add(seed)
 
     def _add(self, seed: InitialTask) -> None:
         stage = {State.WAITING: Stage.WAITING, State.RUNNING: Stage.RUNNING}.get(seed.state)
-        task = _Task(seed.task, stage or Stage.ENDED, list(seed.history), self._places)
+        task = _Task(
+            seed.task, stage or Stage.ENDED, list(seed.history), self._places, seed.need.devices
+        )
         self._places += 1
         self._tasks[seed.task] = self._at[task.stage][seed.task] = task
         if seed.state is State.DONE:
             task.completed, self._alike_so_far = True, None
         if seed.devices:
-            device = self._device(seed.devices[0])
-            device.gone = device.idle = False  # who adopts an attempt there looks for itself
-            task.run(device.name, seed.started)
+            for name in seed.devices:
+                device = self._device(name)
+                device.gone = device.idle = False  # who adopts an attempt there looks for itself
+            task.run(seed.devices, seed.started, alone=seed.has.alone)
         elif task.stage is Stage.WAITING and seed.history:
             task.due = self._due(task.history)
             self._move(task, Stage.JUDGED)
@@ -174,8 +183,9 @@ class LivenessProperties:
                 task = self._tasks[event.task]
                 self._move(task, Stage.WAITING)
                 task.flees = bool(task.history) and self._flees(task.history[-1])
-                device = self._devices[task.device]
-                device.idle = device.within_reach = False
+                for name in task.devices:
+                    device = self._devices[name]
+                    device.idle = device.within_reach = False
             case ev.AttemptExited():
                 self._ended(self._tasks[event.task], now)
                 self._move(self._tasks[event.task], Stage.EXITED)
@@ -271,6 +281,8 @@ class LivenessProperties:
             device.failures = [(other if t == task else t, a) for t, a in device.failures]
 
     def _ended(self, task: _Task, now: float) -> None:
+        for name in () if task.alone else task.devices:
+            self._devices[name].idle = False  # until it is seen again
         if self._order is not None:
             self._order.ended(task.id, now - task.started)
 
@@ -285,10 +297,13 @@ class LivenessProperties:
         kind, device = attempt.verdict.kind, self._device(attempt.devices[0])
         self._brake(task, attempt)
         if kind is Kind.COMPLETED:
-            device.failures.clear()
-            device.times_aside = 0
-            self._completions[device.name] = now
+            for name in attempt.devices:
+                self._device(name).failures.clear()
+                self._device(name).times_aside = 0
+                self._completions[name] = now
             self._evidence[task.id] = 2
+        elif len(attempt.devices) > 1:
+            pass  # which of them was at fault cannot be told
         elif kind in _BLAMES_THE_DEVICE and device.name not in self._alike:
             device.failures.append((task.id, attempt))
             self._failed_on.setdefault(task.id, set()).add(device.name)
@@ -312,10 +327,11 @@ class LivenessProperties:
         if any(like != other for other, _ in self._alike_so_far.values()):
             self._alike_so_far = None
             return
-        self._alike_so_far[task.id] = (like, attempt.devices[0])
+        self._alike_so_far[task.id] = (like, attempt.devices)
         most = self._retries.stop_after
-        devices = {device for _, device in self._alike_so_far.values()}
-        at_work = {other.device for other in self._at[Stage.RUNNING].values()}
+        devices = {device for _, used in self._alike_so_far.values() for device in used}
+        running = self._at[Stage.RUNNING].values()
+        at_work = {device for other in running for device in other.devices}
         sure = len(devices) > 1 or devices <= self._alike or at_work <= devices
         self._must_brake |= most is not None and len(self._alike_so_far) >= most and sure
 
@@ -336,6 +352,8 @@ class LivenessProperties:
         return len(own) >= 2 or (evidence >= 6 and completed_elsewhere)
 
     def _flees(self, last: JudgedAttempt) -> bool:
+        if len(last.devices) > 1:
+            return False
         device = self._device(last.devices[0])
         blames = last.verdict.kind in _BLAMES_THE_DEVICE
         return blames and not device.must_go and len(self._blamed_for(device)) >= 2
@@ -352,9 +370,10 @@ class LivenessProperties:
             match action:
                 case ev.Start():
                     self._check_start(action, now)
-                    self._devices[action.devices[0]].idle = False
+                    for name in action.devices if action.alone else ():
+                        self._devices[name].idle = False
                     task = self._tasks[action.task]
-                    task.run(action.devices[0], now)
+                    task.run(action.devices, now, alone=action.alone)
                     self._move(task, Stage.RUNNING)
                 case ev.Stop():
                     task = self._tasks[action.task]
@@ -410,7 +429,7 @@ class LivenessProperties:
             self._check_wake(now, wake)
 
     def _check_start(self, start: ev.Start, now: float) -> None:
-        task, device = self._tasks[start.task], self._devices[start.devices[0]]
+        task, devices = self._tasks[start.task], [self._devices[name] for name in start.devices]
         past = task.history
         kinds = {attempt.verdict.kind for attempt in past}
         demand("no start while paused", not self._paused, start)
@@ -418,22 +437,25 @@ class LivenessProperties:
         demand("no start once the first all failed alike", not self._braked, start)
         demand("no start while paused by hand", not self._held, start)
         demand("no start while the file is read again", not self._reloading, start)
-        demand("no start on a drained device", not device.drained, start)
-        demand("no start beyond the devices that may be used", not self._full(), start)
+        drained = any(device.drained for device in devices)
+        demand("no start on a drained device", not drained, start)
+        demand("no start beyond the devices that may be used", self._may_use(devices), start)
         demand("what is to fail is not tried again", not task.to_fail, start)
         demand("only what waits is started", task.stage is Stage.WAITING, start)
-        demand("no start on a device set aside", device.aside_until <= now, start)
+        aside = any(device.aside_until > now for device in devices)
+        demand("no start on a device set aside", not aside, start)
         demand("attempts are numbered", start.number == len(past) + 1, start)
         demand("attempts are limited", not self._is_used_up(past), start, past)
         demand("wrong code is not retried", Kind.WRONG_CODE not in kinds, start)
         demand("each OOM halves, nothing else does", start.halvings == self._halvings(past), start)
         demand("a retry waits for its time", now >= task.due, start, task.due)
         needed = self._memory_needed(past)
-        enough = device.has_more_than(needed)
-        demand("an OOM is retried where more memory is free", enough, start, device, needed)
-        elsewhere = not self._avoids(task, device, now)
+        enough = all(device.has_more_than(needed) for device in devices)
+        demand("an OOM is retried where more memory is free", enough, start, devices, needed)
+        elsewhere = not any(self._avoids(task, device, now) for device in devices)
         demand("a device in doubt sends its task elsewhere", elsewhere, start, self._devices)
-        if not past:
+        if not past and not self._mixed:
+            [device] = devices
             waiting = self._waiting(now)
             untried = sorted((t for t in waiting if not t.history), key=lambda t: t.place)
             if self._order is None:
@@ -472,7 +494,11 @@ class LivenessProperties:
         for task in self._at[Stage.RUNNING].values():
             if task.stopped:
                 continue
-            demand("no attempt stays on a lost device", not self._devices[task.device].gone, task)
+            demand(
+                "no attempt stays on a lost device",
+                not any(self._devices[name].gone for name in task.devices),
+                task,
+            )
             demand("the second Ctrl-C stops what runs", self._interrupts < 2, task)
             demand("what is to be stopped is", not task.to_stop, task)
             in_time = timeout is None or now < task.started + timeout
@@ -512,7 +538,8 @@ class LivenessProperties:
             demand("what left the file does not wait", not task.leaving, task)
         if self._paused or self._draining or self._held or self._braked or self._reloading:
             return
-        if self._full():
+        if self._full() or self._mixed:
+            self._check_standstill(waiting, now)
             return
         for device in self._devices.values():
             if (
@@ -524,6 +551,18 @@ class LivenessProperties:
                 continue
             suited = [task.id for task in waiting if self._suits(task, device, now)]
             demand("no idle device while a task waits", not suited, device, suited)
+
+    def _check_standstill(self, waiting: Sequence[_Task], now: float) -> None:
+        """Check that a sweep with all its devices free does not wait for nothing."""
+        if self._at_most is not None or self._used():
+            return
+        devices = self._devices.values()
+        free = [device for device in devices if device.idle and not device.drained]
+        if len(free) < len(devices) or any(device.aside_until > now for device in devices):
+            return
+        fitting = [task for task in waiting if task.count <= len(free)]
+        plain = [task for task in fitting if self._memory_needed(task.history) is None]
+        demand("no standstill while all devices are idle", not plain, plain, devices)
 
     def _check_wake(self, now: float, wake: float | None) -> None:
         demand("due is done", wake is None or wake > now, wake)
@@ -546,12 +585,19 @@ class LivenessProperties:
 
     # --- the rules -----------------------------------------------------------------------------
 
+    def _used(self) -> set[str]:
+        return {name for task in self._at[Stage.RUNNING].values() for name in task.devices}
+
     def _full(self) -> bool:
-        in_use = {task.device for task in self._at[Stage.RUNNING].values()}
-        return self._at_most is not None and len(in_use) >= self._at_most
+        return self._at_most is not None and len(self._used()) >= self._at_most
+
+    def _may_use(self, devices: Iterable[_Device]) -> bool:
+        in_use = self._used()
+        more = {device.name for device in devices} - in_use
+        return self._at_most is None or not more or len(in_use | more) <= self._at_most
 
     def _in_use(self, device: _Device) -> bool:
-        return any(task.device == device.name for task in self._at[Stage.RUNNING].values())
+        return device.name in self._used()
 
     def _waiting(self, now: float) -> list[_Task]:
         """Return the tasks that wait for nothing but a device."""
@@ -567,7 +613,7 @@ class LivenessProperties:
             return False
         last, needed = task.history[-1], self._memory_needed(task.history)
         flees = task.flees and len(self._blamed_for(device)) >= 2
-        if last.devices[0] != device.name or not (last.verdict.kind is Kind.DEVICE_ERROR or flees):
+        if last.devices != (device.name,) or not (last.verdict.kind is Kind.DEVICE_ERROR or flees):
             return False
         return any(
             (other.within_reach or self._in_use(other))
@@ -585,14 +631,15 @@ class LivenessProperties:
         if kind in _AT_ONCE or (
             kind is Kind.OUT_OF_MEMORY
             and not last.foreign
-            and (self._can_halve(last) or self._memory_needed(past) is not None)
+            and (_exceeded(last) or self._can_halve(last) or self._memory_needed(past) is not None)
         ):
             return last.ended
         failures = sum(attempt.verdict.kind is not Kind.STOPPED for attempt in past)
         return last.ended + min(MAX_BACKOFF, self._retries.backoff * 2.0 ** (failures - 1))
 
     def _can_halve(self, attempt: JudgedAttempt) -> bool:
-        out_of_memory = attempt.verdict.kind is Kind.OUT_OF_MEMORY and not attempt.foreign
+        others = attempt.foreign or attempt.crowded
+        out_of_memory = attempt.verdict.kind is Kind.OUT_OF_MEMORY and not others
         return out_of_memory and attempt.halvings < self._max_halvings
 
     def _halvings(self, past: Sequence[JudgedAttempt]) -> int:
@@ -604,7 +651,7 @@ class LivenessProperties:
             attempt.free_memory
             for attempt in past
             if attempt.verdict.kind is Kind.OUT_OF_MEMORY
-            and not attempt.foreign
+            and not (attempt.foreign or attempt.crowded)
             and not self._can_halve(attempt)
         )
         return max((memory for memory in tried if memory is not None), default=None)
@@ -618,7 +665,8 @@ class LivenessProperties:
             kind = attempt.verdict.kind
             if kind is Kind.STOPPED or self._can_halve(attempt):
                 continue
-            if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and attempt.foreign):
+            others = attempt.foreign or (attempt.crowded and not _exceeded(attempt))
+            if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and others):
                 free += 1
             else:
                 charged += 1
@@ -626,13 +674,22 @@ class LivenessProperties:
 
     def _is_over(self, past: Sequence[JudgedAttempt]) -> bool:
         """Say whether a task that failed like this has no further attempt."""
+        # What a task needs does not change, so that its attempts had as many devices.
+        count = len(past[-1].devices) if past else 1
         wrong_code = bool(past) and past[-1].verdict.kind is Kind.WRONG_CODE
-        hopeless = not self._may_have_more_than(self._memory_needed(past))
+        hopeless = not self._may_have_more_than(self._memory_needed(past), count)
         return wrong_code or hopeless or self._is_used_up(past)
 
-    def _may_have_more_than(self, needed: int | None) -> bool:
+    def _may_have_more_than(self, needed: int | None, count: int) -> bool:
         """Say whether any device could have so much memory free, as far as is known."""
-        if needed is None or not self._devices:
+        if needed is None or len(self._devices) < count:
             return True
         totals = [device.total_memory for device in self._devices.values()]
-        return any(total is None or total * MOST_FREE > needed for total in totals)
+        return sum(total is None or total * MOST_FREE > needed for total in totals) >= count
+
+
+def _exceeded(attempt: JudgedAttempt) -> bool:
+    """Say whether an attempt took more of a shared device than it had asked for."""
+    if not attempt.crowded or attempt.asked is None:
+        return False
+    return attempt.taken is None or attempt.taken > attempt.asked

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from scheduler.config.sweep import Rules
 from scheduler.core import events as ev
+from scheduler.core.states import ONE_ALONE, Need
 from scheduler.core.verdict import Exit, LogScan, Verdict
 
 GIB = 2**30
@@ -71,6 +72,8 @@ class Nature:
     fates: list[Fate] = field(default_factory=list)
     needs_halvings: int = 0
     needs_memory: int = 0  # bytes, at the smallest batch
+    need: Need = ONE_ALONE
+    takes: int = 0  # bytes of a device that it shares
     hopeless: End | None = None
 
 
@@ -89,7 +92,8 @@ class Gpu:
 
     @property
     def free_memory(self) -> int:
-        return self.total - self.reserved - self.guest
+        taken = sum(holder.takes for holder in self.holders if holder.working)
+        return self.total - self.reserved - self.guest - taken
 
 
 @dataclass
@@ -97,7 +101,8 @@ class Record:
     """One attempt in its task's attempts file; ``started`` is its monotonic time, good within one boot."""
 
     number: int
-    device: str
+    devices: tuple[str, ...]
+    has: Need
     started: float
     halvings: int
     free_memory: int | None
@@ -111,6 +116,8 @@ class Record:
     stop: Verdict | None = None
     verdict: Verdict | None = None
     foreign: bool = False
+    crowded: bool = False  # others of ours were on its device when it ended
+    taken: int | None = None
     settings: int = 0  # of the task, as the sweep file had them
 
 
@@ -207,10 +214,10 @@ class Supervisor:
     """One supervisor with one order; ``listener`` is the dispatcher that gave it, until that dies."""
 
     def __init__(
-        self, world: Model, gpu: Gpu, task: str, order: Record, size: int, listener: Listener
+        self, world: Model, task: str, order: Record, size: int, listener: Listener
     ) -> None:
         self._world = world
-        self._gpu = gpu
+        self._gpus = [world.gpus[name] for name in order.devices]
         self.task = task
         self._order = order
         self._size = size
@@ -222,12 +229,22 @@ class Supervisor:
         self.fate: Fate | None = None  # once it works
         self._stop_asked = False
         order.supervisor = self
-        gpu.holders.append(self)
+        for gpu in self._gpus:
+            gpu.holders.append(self)
         world.after(world.soon(), self._begin)
 
     @property
-    def device(self) -> str:
-        return self._gpu.name
+    def alone(self) -> bool:
+        return self._order.has.alone
+
+    @property
+    def asked(self) -> int:
+        """Bytes of a device that it shares."""
+        return self._order.has.memory or 0
+
+    @property
+    def takes(self) -> int:
+        return 0 if self.alone else self._world.natures[self.task].takes
 
     @property
     def settings(self) -> int:
@@ -257,7 +274,7 @@ class Supervisor:
     def _spawn(self) -> None:
         world, record = self._world, self._order
         fate = world.fate_of(self.task)
-        world.note("begins", self.task, record.number, "on", self.device, fate)
+        world.note("begins", self.task, record.number, "on", record.devices, fate)
         if fate.does_not_start:
             record.not_started = True
             self._ended(End.UNSEEN)
@@ -275,8 +292,10 @@ class Supervisor:
         nature, record = self._world.natures[self.task], self._order
         if fate.end is not End.COMPLETES:
             return fate.end
-        if self._gpu.faulty:
+        if any(gpu.faulty for gpu in self._gpus):
             return End.DEVICE_ERROR
+        if self.takes and any(gpu.free_memory < 0 for gpu in self._gpus):
+            return End.OUT_OF_MEMORY
         short = record.free_memory is not None and record.free_memory < nature.needs_memory
         if record.halvings < nature.needs_halvings or short:
             return End.OUT_OF_MEMORY
@@ -320,6 +339,8 @@ class Supervisor:
             record, self._order.end = self._order, end
             record.ended = self._world.time_of_day(self._world.now)
             record.was_told_to_stop = self._stop_asked
+            record.crowded = any(len(gpu.holders) > 1 for gpu in self._gpus)
+            record.taken = self.takes or None
             self._world.files[self.task].lines += 1
             self._world.note("ended", self.task, record.number, end.name)
             self._let_go()
@@ -337,9 +358,10 @@ class Supervisor:
         file = self._world.files[self.task]
         if file.lock is self:
             file.lock = None
-        if self in self._gpu.holders:
-            self._gpu.holders.remove(self)
-            self._world.device_changed(self._gpu)
+        for gpu in self._gpus:
+            if self in gpu.holders:
+                gpu.holders.remove(self)
+                self._world.device_changed(gpu)
 
     def stop(self) -> None:
         """Send TERM to the supervisor: it ends the worker, by KILL after a grace time."""
@@ -368,7 +390,7 @@ class Supervisor:
 
     def guest_arrived(self) -> None:
         """Share the device with another user's process, which may have taken the memory needed."""
-        if self.working and self._gpu.guest and self._world.rng.random() < 0.5:
+        if self.working and any(gpu.guest for gpu in self._gpus) and self._world.rng.random() < 0.5:
             self._world.after(self._world.soon(5.0), lambda: self.worker_ends(End.OUT_OF_MEMORY))
 
     def device_lost(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
+from scheduler.core.tables.devices import MOST_FREE
 from scheduler.core.verdict import Kind
 from tests.simulation.model import End, Record
 
@@ -43,16 +44,39 @@ class SafetyProperties:
         )
         held = world.wishes.paused is not None and world.wishes.paused is shell.wishes.paused
         demand("a pause outlives its dispatcher", not held, start)
-        drained = start.devices[0] in world.wishes.drained & shell.wishes.drained
-        demand("a drain outlives its dispatcher", not drained, start)
+        drained = world.wishes.drained & shell.wishes.drained
+        demand("a drain outlives its dispatcher", drained.isdisjoint(start.devices), start)
         demand("one attempt at a time", task not in shell.attempts, start)
         demand("an attempt is judged before the next", task not in shell.unjudged, start)
-        view = shell.views[start.devices[0]]
-        free = view.supervisor is None and start.devices[0] not in shell.occupied.values()
-        demand("a device is given once", free, start, shell.occupied)
-        demand("a device is idle when it is given", view.idle, start)
-        most, in_use = shell.wishes.at_most, set(shell.occupied.values())
-        demand("no more devices than may be", most is None or len(in_use) < most, start, in_use)
+        need = world.natures[task].need
+        given = len(set(start.devices)) == need.devices and start.alone == need.alone
+        demand("a task has what it needs", given, start, need)
+        for device in start.devices:
+            view = shell.views[device]
+            demand("a device is idle when it is given", view.idle, start)
+            others = [other for other, used in shell.occupied.items() if device in used]
+            if not start.alone:
+                self._check_sharing(shell, start, device, others)
+                continue
+            free = not view.supervisors and not others
+            demand("a device is given once", free, start, shell.occupied)
+        most = shell.wishes.at_most
+        in_use = {device for used in shell.occupied.values() for device in used}
+        within = most is None or len(in_use | set(start.devices)) <= max(most, len(in_use))
+        demand("no more devices than may be", within, start, in_use)
+
+    def _check_sharing(self, shell: Shell, start: ev.Start, device: str, others: list[str]) -> None:
+        """Check that an attempt may share a device with others of ours."""
+        world = self._world
+        alone = [other for other in others if shell.has[other].alone]
+        demand("a timed task is alone", not alone, start, alone)
+        if not others:
+            return
+        most = world.most_sharers
+        demand("no more sharers than may be", most is None or len(others) < most, start, others)
+        asked = (start.share or 0) + sum(shell.has[other].memory or 0 for other in others)
+        fits = asked <= MOST_FREE * world.gpus[device].total
+        demand("no more is promised than there is", fits, start)
 
     def worker_began(self, task: str, record: Record) -> None:
         """Check, as the event_log would, a worker that has just begun."""
@@ -68,7 +92,8 @@ class SafetyProperties:
                 demand("one attempt at a time", supervisor.task != task, task)
                 # Slots have no leases: a dead dispatcher's last order may share one for a while.
                 if not world.slots or supervisor.ordered_by is record.supervisor.ordered_by:
-                    free = gpu.name != record.device
+                    shares = not (record.has.alone or supervisor.alone)
+                    free = gpu.name not in record.devices or shares
                     demand("a device is used once", free, task, gpu.name)
 
     # --- stops, checkpoints, the end -------------------------------------------------------------
@@ -91,7 +116,7 @@ class SafetyProperties:
             or stop.task in shell.wishes.stops
             or (shell.wishes.paused is not None and shell.wishes.paused.now)
             or supervisor.settings != shell.file.get(stop.task),
-            Kind.DEVICE_ERROR: shell.views[shell.places[stop.task]].gone,
+            Kind.DEVICE_ERROR: any(shell.views[d].gone for d in shell.places[stop.task]),
         }
         demand("running work goes on", not supervisor.working or reason[kind], stop, ran)
 

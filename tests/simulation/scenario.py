@@ -7,6 +7,7 @@ from random import Random
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
+from scheduler.core.states import Need
 from tests.simulation.model import GIB, End, Fate, Gpu, Nature
 from tests.simulation.world import World
 
@@ -41,6 +42,7 @@ def build(seed: int, core: type[Core] = Core) -> World:
         _nature(f"t{n}", rng, roughness, timeout, stall, halvings)
         for n in range(rng.randint(3, 20))
     ]
+    most_sharers = _share_and_join(natures, len(gpus), Random(f"needs of {seed}"), slots=slots)
     _make_the_same_mistake(natures, Random(f"mistake of {seed}"))
     retries = RetrySettings(
         max_attempts=rng.choice((1, 2, 3, 3)),
@@ -56,6 +58,7 @@ def build(seed: int, core: type[Core] = Core) -> World:
         retries=retries,
         limits=Limits(timeout, stall),
         max_halvings=halvings,
+        most_sharers=most_sharers,
         core=core,
     )
 
@@ -81,6 +84,20 @@ def _nature(
     if rng.random() < 0.05:
         nature.hopeless = rng.choice([*_BAD_ENDS, End.WRONG_CODE])
     return nature
+
+
+def _share_and_join(natures: list[Nature], gpus: int, rng: Random, *, slots: bool) -> int | None:
+    """Let tasks of some sweeps share devices, or have several; return how many may share one."""
+    shares, joins = rng.random() < 0.3 and not slots, rng.random() < 0.3
+    memory = rng.choice((6, 10, 20)) * GIB
+    for nature in natures:
+        if shares and rng.random() < 0.6:
+            nature.need = Need(memory=memory, alone=False)
+            nature.takes = rng.choice((memory // 2, memory, memory, memory * 3 // 2))
+            nature.needs_memory = 0
+        elif joins and rng.random() < 0.4:
+            nature.need = Need(devices=rng.randint(1, gpus))
+    return rng.choice((None, 2, 3))
 
 
 def _make_the_same_mistake(natures: list[Nature], rng: Random) -> None:

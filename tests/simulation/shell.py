@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt
-from scheduler.core.states import InitialTask, State
+from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.order import LongestFirst
 from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
 from tests.simulation.liveness import LivenessProperties
@@ -40,7 +41,7 @@ class Shell:
         self.world = world
         self.adopt = adopt
         self.attempts: dict[str, Supervisor] = {}
-        self.places: dict[str, str] = {}  # task -> the device that the core gave its attempt
+        self.places: dict[str, tuple[str, ...]] = {}  # task -> what the core gave its attempt
         self.adopted: set[Supervisor] = set()
         self._logs: dict[
             Supervisor, tuple[float | None, float]
@@ -59,24 +60,32 @@ class Shell:
         open_attempts = [seed.task for seed in seeds if seed.state is State.RUNNING]
         self.unjudged |= set(open_attempts)
         # Where the core must believe its attempts to run, from what it has been told.
-        self.occupied = {seed.task: seed.devices[0] for seed in seeds if seed.devices}
+        self.occupied = {seed.task: seed.devices for seed in seeds if seed.devices}
+        self.has = {seed.task: seed.has for seed in seeds if seed.devices}
         alike = frozenset(world.gpus if world.slots else ())
         # Which tasks come first is another matter than what becomes of them; half of the worlds change it.
         values = {task: _values(task) for task in self.file if len(seeds) % 2}
         order = LongestFirst(list(values.values())) if values else None
         self.core: Core = world.make_core(
-            seeds, world.policy, world.limits, world.now, alike=alike, order=order
+            seeds,
+            world.policy,
+            world.limits,
+            world.now,
+            alike=alike,
+            order=order,
+            most_sharers=world.most_sharers,
+            groups={name: name[-1:] for name in world.gpus} if len(seeds) % 3 else None,
         )
         self._liveness = LivenessProperties(
             seeds, world.policy.settings, world.max_halvings, world.limits, alike,
-            LongestFirstProperties(values) if values else None,
+            LongestFirstProperties(values) if values else None, mixed=world.mixed,
         )  # fmt: skip
         self._open_attempts = open_attempts
 
     def begin(self) -> None:
         """Adopt what runs, judge what ended unseen, look at the devices."""
         for task in self._open_attempts:
-            self.take_over(task, self.world.files[task].records[-1].device)
+            self.take_over(task, self.world.files[task].records[-1].devices)
         self._read_wishes()
         for gpu in self.world.gpus.values():
             if self.world.slots:
@@ -94,22 +103,24 @@ class Shell:
                 if self.world.answers_for[task] == self.file[task]:
                     return InitialTask(task, state)
                 folder.remove(task)  # set aside
-        records = self.world.files[task].records
+        records, need = self.world.files[task].records, self.world.natures[task].need
         if not records:
-            return InitialTask(task)
+            return InitialTask(task, need=need)
         last = records[-1]
         judged = records if last.verdict is not None else records[:-1]
         today = self.file[task]
         history = tuple(self._past(record) for record in judged if record.settings == today)
         if last.verdict is not None:
-            return InitialTask(task, State.WAITING, history)
+            return InitialTask(task, State.WAITING, history, need)
         same_boot = last.boot == self.world.boot
         started = last.started if same_boot else self._monotonic(last.started_at)
         return InitialTask(
             task,
             State.RUNNING,
             history,
-            devices=(last.device,),
+            need,
+            devices=last.devices,
+            has=last.has,
             started=started,
             halvings=last.halvings,
         )
@@ -124,11 +135,14 @@ class Shell:
         ended = record.started_at if record.ended is None else record.ended
         return JudgedAttempt(
             verdict,
-            (record.device,),
+            record.devices,
             self._monotonic(ended),
             free_memory=record.free_memory,
             foreign=record.foreign,
             halvings=record.halvings,
+            asked=None if record.has.alone else record.has.memory,
+            taken=record.taken,
+            crowded=record.crowded,
         )
 
     # --- the loop ------------------------------------------------------------------------------
@@ -221,11 +235,12 @@ class Shell:
         seeds = [self._seed(task) for task in changed]
         begun = [s for s in seeds if s.state is State.RUNNING and s.task not in running]
         self.unjudged |= {seed.task for seed in begun}
-        self.occupied |= {seed.task: seed.devices[0] for seed in begun if seed.devices}
+        self.occupied |= {seed.task: seed.devices for seed in begun if seed.devices}
+        self.has |= {seed.task: seed.has for seed in begun if seed.devices}
         values = tuple(map(_values, changed))
         self.handle(ev.Reloaded(tuple(today), tuple(seeds), values))
         for seed in begun:
-            self.take_over(seed.task, self.world.files[seed.task].records[-1].device)
+            self.take_over(seed.task, self.world.files[seed.task].records[-1].devices)
 
     def _obeyed(self, task: str) -> None:
         if self.world.wishes.stops.get(task) is self.wishes.stops.pop(task, None):
@@ -241,8 +256,10 @@ class Shell:
         match action:
             case ev.Start():
                 promises.check_start(self, action)
-                self.occupied[action.task] = action.devices[0]
-                self.views[action.devices[0]].idle = False
+                self.occupied[action.task] = action.devices
+                self.has[action.task] = _has(action)
+                for device in action.devices if action.alone else ():
+                    self.views[device].idle = False
                 self._start(action)
             case ev.Stop():
                 promises.check_stop(self, action)
@@ -282,40 +299,46 @@ class Shell:
     # --- attempts ------------------------------------------------------------------------------
 
     def _start(self, action: ev.Start) -> None:
-        world, gpu = self.world, self.world.gpus[action.devices[0]]
-        if not world.slots and (gpu.leased_away or gpu.holders):
-            self.views[gpu.name].refused = True
-            self.handle(ev.StartRefused(action.task))
-            return
+        world, gpus = self.world, [self.world.gpus[name] for name in action.devices]
+        for gpu in gpus:
+            if not world.slots and _is_leased(gpu, alone=action.alone):
+                self.views[gpu.name].refused = True
+                self.handle(ev.StartRefused(action.task))
+                for other in gpus:
+                    self.look_later(other)
+                return
         if world.disk_full:  # the spec file cannot be written
-            self._disk_full_at_start(action.task, gpu)
+            self._disk_full_at_start(action.task, action.devices)
             return
         file = world.files[action.task]
         order = Record(
             action.number,
-            gpu.name,
+            action.devices,
+            _has(action),
             world.now,
             action.halvings,
-            None if world.slots else gpu.free_memory,
+            None if world.slots else min(gpu.free_memory for gpu in gpus),
             supervisor=None,  # type: ignore[arg-type]  # set by the supervisor itself
             settings=self.file[action.task],
         )
         last = file.records[-1] if file.records else None
         if last is not None and last.verdict is None and last.number >= action.number:
-            self.take_over(action.task, gpu.name)  # the last order of a dispatcher that died
+            self.take_over(action.task, action.devices)  # the last order of a dispatcher that died
             return
-        self._occupy(Supervisor(world, gpu, action.task, order, file.lines, self), gpu.name)
+        self._occupy(Supervisor(world, action.task, order, file.lines, self), action.devices)
 
-    def _occupy(self, supervisor: Supervisor, device: str) -> None:
-        self.attempts[supervisor.task], self.places[supervisor.task] = supervisor, device
-        view = self.views[device]
-        view.supervisor, view.others_came = supervisor, False
-        self.look_later(self.world.gpus[device])
+    def _occupy(self, supervisor: Supervisor, devices: tuple[str, ...]) -> None:
+        self.attempts[supervisor.task], self.places[supervisor.task] = supervisor, devices
+        for device in devices:
+            view = self.views[device]
+            view.supervisors[supervisor.task] = supervisor
+            view.others_came = False
+            self.look_later(self.world.gpus[device])
 
-    def _disk_full_at_start(self, task: str, gpu: Gpu) -> None:
+    def _disk_full_at_start(self, task: str, devices: tuple[str, ...]) -> None:
         self.handle(ev.StartRefused(task))
         self.handle(ev.WriteFailed("no room"))
-        self._vacate(gpu.name)
+        self._vacate(task, devices)
 
     def _last_sign(self, supervisor: Supervisor) -> float:
         """Return when the log was last seen to have changed: its own times are those of day."""
@@ -340,19 +363,19 @@ class Shell:
         self.world.maybe_kill()
         supervisor.stop()
 
-    def take_over(self, task: str, device: str) -> None:
+    def take_over(self, task: str, devices: tuple[str, ...]) -> None:
         """See to an attempt that has no supervisor of ours (any more)."""
         file = self.world.files[task]
         record = file.records[-1] if file.records else None
         if record is not None and record.ended is not None:
             self.unjudged.add(task)
-            self.post(lambda: self._ended_unseen(task, device))
+            self.post(lambda: self._ended_unseen(task, devices))
         elif record is not None and record.supervisor.alive:
             supervisor = record.supervisor
             supervisor.listener = self
             self.adopted.add(supervisor)
             self.unjudged.discard(task)
-            self._occupy(supervisor, device)
+            self._occupy(supervisor, devices)
             self.world.note("adopted", task, record.number)
             if not self.adopt:
                 self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
@@ -361,23 +384,25 @@ class Shell:
         else:
             self.unjudged.add(task)
             orphan = record.supervisor if record is not None else None
-            self.world.after(self.world.soon(1.0), lambda: self._end_orphan(task, device, orphan))
+            self.world.after(self.world.soon(1.0), lambda: self._end_orphan(task, devices, orphan))
 
-    def _end_orphan(self, task: str, device: str, supervisor: Supervisor | None) -> None:
+    def _end_orphan(
+        self, task: str, devices: tuple[str, ...], supervisor: Supervisor | None
+    ) -> None:
         if supervisor is not None:
             supervisor.worker_ends(End.KILLED)
         if self.world.files[task].lock is not None:  # the last order of a dispatcher that died
-            self.world.after(1.0, lambda: self._end_orphan(task, device, None))
+            self.world.after(1.0, lambda: self._end_orphan(task, devices, None))
         elif self.world.shell is self:
-            self.post(lambda: self._ended_unseen(task, device))
+            self.post(lambda: self._ended_unseen(task, devices))
 
-    def _ended_unseen(self, task: str, device: str) -> None:
+    def _ended_unseen(self, task: str, devices: tuple[str, ...]) -> None:
         file = self.world.files[task]
-        self._vacate(device)
+        self._vacate(task, devices)
         if not file.records or file.records[-1].verdict is not None:
             self.unjudged.discard(task)
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            self.handle(ev.AttemptJudged(task, JudgedAttempt(verdict, (device,), self.world.now)))
+            self.handle(ev.AttemptJudged(task, JudgedAttempt(verdict, devices, self.world.now)))
             return
         self.handle(ev.AttemptExited(task))
         self._judge(task, foreign=False)
@@ -390,18 +415,18 @@ class Shell:
         if supervisor in self.adopted:
             self.supervisor_died(supervisor)
             return
-        task, device = supervisor.task, self.places[supervisor.task]
-        foreign = self.views[device].others_came
+        task, devices = supervisor.task, self.places[supervisor.task]
+        foreign = any(self.views[device].others_came for device in devices)
         del self.attempts[task]
         if answer == "ended":
             self.unjudged.add(task)
             self.handle(ev.AttemptExited(task))
-            self._vacate(device)
+            self._vacate(task, devices)
             self._judge(task, foreign=foreign)
         elif answer == "no room":
-            self._disk_full_at_start(task, self.world.gpus[device])
+            self._disk_full_at_start(task, devices)
         else:
-            self.take_over(task, device)
+            self.take_over(task, devices)
 
     def supervisor_died(self, supervisor: Supervisor) -> None:
         """See the pipe of a supervisor break; or an adopted one go, whatever it went for."""
@@ -477,9 +502,7 @@ class Shell:
         self.handle(
             ev.AttemptJudged(
                 task,
-                JudgedAttempt(
-                    verdict, past.devices, past.ended, past.free_memory, foreign, past.halvings
-                ),
+                replace(past, verdict=verdict, foreign=foreign),
             )
         )
 
@@ -504,12 +527,13 @@ class Shell:
 
     # --- devices -------------------------------------------------------------------------------
 
-    def _vacate(self, device: str) -> None:
-        self.views[device].supervisor = None
-        if self.world.slots:
-            self.handle(ev.DeviceIdle(device))
-        else:
-            self.look_later(self.world.gpus[device])
+    def _vacate(self, task: str, devices: tuple[str, ...]) -> None:
+        for device in devices:
+            self.views[device].supervisors.pop(task, None)
+            if self.world.slots:
+                self.handle(ev.DeviceIdle(device))
+            else:
+                self.look_later(self.world.gpus[device])
 
     def look_later(self, gpu: Gpu) -> None:
         """Read the device a moment from now."""
@@ -527,13 +551,30 @@ class Shell:
                 self.handle(ev.DeviceGone(gpu.name, "fallen off the bus"))
             return
         view.gone = False
-        if view.supervisor is not None:
+        ours = list(view.supervisors.values())
+        if ours:
             view.others_came |= gpu.guest > 0
+        if ours and not any(supervisor.alone for supervisor in ours):
+            if gpu.guest:
+                self.handle(ev.DeviceBusy(gpu.name))
+            else:
+                awaited = sum(max(0, s.asked - s.takes * s.working) for s in ours)
+                self.handle(ev.DeviceIdle(gpu.name, gpu.free_memory - awaited, gpu.total))
+        elif ours:
+            pass
         elif gpu.guest or any(supervisor.working for supervisor in gpu.holders):
             self.handle(ev.DeviceBusy(gpu.name))
         elif not (view.refused and (gpu.leased_away or gpu.holders)):
             view.refused = False
             self.handle(ev.DeviceIdle(gpu.name, gpu.free_memory, gpu.total))
+
+
+def _has(start: ev.Start) -> Need:
+    return Need(len(start.devices), start.share, start.alone)
+
+
+def _is_leased(gpu: Gpu, *, alone: bool) -> bool:
+    return gpu.leased_away or any(alone or holder.alone for holder in gpu.holders)
 
 
 def _values(task: str) -> tuple[int, int]:
@@ -546,7 +587,7 @@ class _View:
     """What this dispatcher knows of a device beside what it told the core."""
 
     def __init__(self) -> None:
-        self.supervisor: Supervisor | None = None
+        self.supervisors: dict[str, Supervisor] = {}
         self.idle = False  # told so last, and nothing started since
         self.others_came = False
         self.refused = False

@@ -197,7 +197,7 @@ class TakesNewsOfABusyDeviceForIdleness(Core):
 
 class RetriesAnOomAnywhere(Core):
     def _queue(self, task, retry):
-        if self._fleet.can_have_more_than(retry.above_memory):
+        if self._fleet.can_have_more_than(retry.above_memory, 1):
             retry = replace(retry, above_memory=None)
         super()._queue(task, retry)
 
@@ -290,6 +290,83 @@ class SaysNotWhyATaskWaits(Core):
         super()._after_failure(task)
         if isinstance(self._actions[-1], ev.Waits):
             self._actions.pop()
+
+
+class LetsATimedTaskShare(Core):
+    def _start(self, task, need, devices):
+        super()._start(task, replace(need, alone=False), devices)
+
+
+class GivesADeviceThatIsShared(Core):
+    def _match(self):
+        for device in self._fleet._by_ordinal:
+            if device.attempts and not device.alone and device.idle:
+                device.attempts = 0
+                self._fleet.offer(device, self._now)
+        super()._match()
+
+
+class PromisesMoreThanThereIs(Core):
+    def _occupy(self, task, names, need, *rest):
+        super()._occupy(task, names, need, *rest)
+        for name in names:
+            device = self._fleet[name]
+            device.promised = 0
+            if device.total_memory is not None:
+                device.free_memory = device.total_memory
+
+
+class CountsNoSharers(Core):
+    def _add_task(self, initial):
+        self._fleet._most = None
+        super()._add_task(initial)
+
+
+class GivesOneDeviceOfSeveral(Core):
+    def _start(self, task, need, devices):
+        super()._start(task, need, devices[:1])
+
+
+class FreesOneDeviceOfSeveral(Core):
+    def _release(self, task):
+        running = self._running[task]
+        running.devices = running.devices[:1]
+        super()._release(task)
+
+
+class UsesMoreDevicesThanItMayForSeveral(Core):
+    def _match(self):
+        self._fleet._may_come_into_use = lambda _held: len(self._fleet._by_ordinal)
+        super()._match()
+
+
+class TakesAnEndedSharersPlaceAtOnce(Core):
+    def _release(self, task):
+        running = self._running[task]
+        idle = [self._fleet[name].idle for name in running.devices]
+        super()._release(task)
+        for name, was_idle in zip(running.devices, idle, strict=True):
+            self._fleet[name].idle = was_idle
+            self._fleet.offer(self._fleet[name], self._now)
+
+
+class BlamesTheFirstOfSeveralDevices(Core):
+    def _judged(self, task, event):
+        attempt = event.attempt
+        if len(attempt.devices) > 1 and not attempt.verdict.completed:
+            event = replace(event, attempt=replace(attempt, devices=attempt.devices[:1]))
+        super()._judged(task, event)
+
+
+class ChargesWhoKeptToItsShare(Core):
+    def _judged(self, task, event):
+        attempt = event.attempt
+        super()._judged(task, replace(event, attempt=replace(attempt, crowded=False)))
+
+
+class AsksForNoMoreThanBefore(Core):
+    def _queue(self, task, retry):
+        super()._queue(task, replace(retry, share=None))
 
 
 class PrefersWhatWasNeverTried(Core):

@@ -12,7 +12,7 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import Policy
-from scheduler.core.states import State
+from scheduler.core.states import ONE_ALONE, State
 from tests.simulation.model import AttemptsFile, End, Gpu, Model, Nature, Record, Supervisor, Wishes
 from tests.simulation.safety import Broken, SafetyProperties
 from tests.simulation.shell import Killed, Shell
@@ -34,12 +34,16 @@ class World(Model):
         retries: RetrySettings,
         limits: Limits,
         max_halvings: int = 0,
+        most_sharers: int | None = None,
         core: type[Core] = Core,
     ) -> None:
         super().__init__(natures, gpus, rng, slots=slots)
         self.policy = Policy(retries, max_halvings)
         self.max_halvings = max_halvings
         self.limits = limits
+        self.most_sharers = most_sharers
+        # Some tasks share devices, or want several.
+        self.mixed = any(nature.need != ONE_ALONE for nature in natures)
         self.make_core = core
         self.writer_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
         self.story: deque[tuple[object, ...]] = deque(maxlen=2000)
@@ -325,4 +329,5 @@ class World(Model):
                 supervisor.kill()
 
     def _supervisors(self) -> list[Supervisor]:
-        return [supervisor for gpu in self.gpus.values() for supervisor in gpu.holders]
+        holders = [supervisor for gpu in self.gpus.values() for supervisor in gpu.holders]
+        return list(dict.fromkeys(holders))

@@ -181,6 +181,7 @@ class Fleet:
             device.alone -= 1
         else:
             device.promised -= need.memory or 0
+            device.idle = False  # what it took may not be back
         self.offer(device, now)  # it was seen idle under the attempt already, maybe
 
     def drain(self, name: str, now: float, *, on: bool) -> None:
@@ -267,7 +268,7 @@ class Fleet:
         fitting = [
             device
             for device in self._by_ordinal
-            if (device.idle or device.attempts)
+            if (device.within_reach or device.attempts)
             and not device.drained
             and device.aside_until <= now
             and (retry is None or self.suits(device, retry, now, in_time=True))
@@ -319,11 +320,11 @@ class Fleet:
             came_back = True
         return came_back
 
-    def can_have_more_than(self, memory: int | None) -> bool:
-        """Say whether a known device could ever have more than ``memory`` bytes free."""
-        if memory is None or not self._by_ordinal:
-            return True
-        return any(device.can_have_more_than(memory) for device in self._by_ordinal)
+    def can_have_more_than(self, memory: int | None, count: int) -> bool:
+        """Say whether so many known devices could ever have more than ``memory`` bytes free."""
+        if memory is None or len(self._by_ordinal) < count:
+            return True  # it asks for nothing, or not all devices are known yet
+        return sum(device.can_have_more_than(memory) for device in self._by_ordinal) >= count
 
     def suits(self, device: Device, retry: Retry, now: float, *, in_time: bool = False) -> bool:
         """Say whether the device meets the conditions under which a task is to be tried again.
