@@ -465,7 +465,7 @@ class Core:
             self._brake.begin_anew(None if self._tasks.counts[DONE] else most)
         for number, initial in enumerate(event.tasks):
             if self._tasks.runs(initial.task):
-                self._outdate(self._tasks.number(initial.task), initial.history)
+                self._outdate(self._tasks.number(initial.task), initial)
             else:
                 self._waiting.learn_of(event.values[number : number + 1])
                 self._add_task(initial)
@@ -500,11 +500,13 @@ class Core:
         self._history.pop(task, None)
         return withdrawn
 
-    def _outdate(self, task: int, history: tuple[JudgedAttempt, ...]) -> None:
-        """End the attempt of a task whose settings have changed; of before only ``history`` counts."""
+    def _outdate(self, task: int, initial: InitialTask) -> None:
+        """End the attempt of a task whose settings have changed; what counts of before is in ``initial``."""
+        self._waiting.change_need(task, initial.need)
+        self._fleet.expect(initial.need)
         self._history.pop(task, None)
-        if history:
-            self._history[task] = history
+        if initial.history:
+            self._history[task] = initial.history
         self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
         self._forget_wish(task)
 

@@ -552,15 +552,15 @@ class RetriesWhatLeftTheFile(Core):
 
 
 class LetsTheOutdatedRun(Core):
-    def _outdate(self, task, history):
+    def _outdate(self, task, initial):
         stop, self._stop = self._stop, lambda *_: None
-        super()._outdate(task, history)
+        super()._outdate(task, initial)
         self._stop = stop
 
 
 class ChargesForOtherSettings(Core):
-    def _outdate(self, task, history):
-        super()._outdate(task, self._history.get(task, ()))
+    def _outdate(self, task, initial):
+        super()._outdate(task, replace(initial, history=self._history.get(task, ())))
 
 
 class StartsWhileTheFileIsReadAgain(Core):

@@ -56,6 +56,16 @@ class Waiting:
         else:
             line.others.append(task)
 
+    def change_need(self, task: int, need: Need) -> None:
+        """Have a task that does not wait now need something else when it does."""
+        before = self._lines[self.needs[task]]
+        before.others.remove(task)
+        before.first = 0
+        self.needs[task] = need
+        line = self._lines.setdefault(need, Line(need))
+        insort(line.others, task, key=self._place)
+        line.first = 0
+
     def first_line(self, without: Collection[Line] = ()) -> Line | None:
         """Return the line, of all others, whose first task is to be started next.
 

@@ -8,11 +8,12 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
-from scheduler.core.states import InitialTask, State
+from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.order import LongestFirst
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 
 GPU = "gpu0"
+GIB = 2**30
 COMPLETED = Verdict(Kind.COMPLETED, "…")
 FAILED = Verdict(Kind.FAILED, "a bad day")
 
@@ -111,6 +112,20 @@ def test_a_running_task_with_other_settings_is_stopped_and_begins_anew() -> None
     end(core, "a", stop.verdict, 5.0)
     assert free(core, 6.0) == ["a"]
     assert ev.Waits in map(type, end(core, "a", FAILED, 7.0)), "what failed before is not charged"
+
+
+def test_a_running_task_that_measures_speed_from_now_on_gets_a_device_alone() -> None:
+    part = Need(memory=GIB, alone=False)
+    tasks = [InitialTask(name, need=part) for name in "ab"]
+    core = Core(tasks, Policy(), Limits(log=None), 0.0)
+    idle = ev.DeviceIdle(GPU, 20 * GIB, 20 * GIB)
+    assert starts([*core.handle(idle, 1.0), *core.handle(idle, 1.0)]) == ["a", "b"]
+    core.handle(ev.Reloaded(("a", "b"), (InitialTask("a"),)), 2.0)
+    actions = end(core, "a", Verdict(Kind.STOPPED, SWEEP_CHANGED), 3.0)
+    assert not starts([*actions, *core.handle(idle, 4.0)]), "b is still there"
+    actions = [*end(core, "b", COMPLETED, 5.0), *core.handle(idle, 6.0)]
+    (start,) = [action for action in actions if isinstance(action, ev.Start)]
+    assert (start.task, start.alone) == ("a", True)
 
 
 def test_a_waiting_task_with_other_settings_has_no_past() -> None:
