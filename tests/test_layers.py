@@ -14,7 +14,17 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = {
-    "scheduler": ["config", "core", "storage", "devices", "executors", "dispatch", "views", "cli"],
+    "scheduler": [
+        "config",
+        "core",
+        "storage",
+        "devices",
+        "executors",
+        "dispatch",
+        "views",
+        "report",
+        "cli",
+    ],
     "worker": [
         *("config", "models", "accelerators", "search", "metrics", "results", "measure"),
         *("judging", "commands"),

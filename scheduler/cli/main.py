@@ -93,6 +93,24 @@ def _add_results(arguments: Arguments) -> None:
     form.add_argument("--json", action="store_true", help="JSON, for scripts")
 
 
+def _add_report(arguments: Arguments) -> None:
+    arguments.add_argument(
+        "sweeps", metavar="SWEEP.yaml", type=_path, nargs="+", help="the sweep files"
+    )
+    _add_root(arguments)
+    _add_only(arguments)
+    arguments.add_argument(
+        "--metric", type=_unmarked, metavar="NAME", help="whose loss (default: clip_score)"
+    )
+    arguments.add_argument(
+        "--output",
+        type=_path,
+        metavar="FILE.html",
+        help="where to write it (default: SWEEP-report.html here); tables are written beside it",
+    )
+    arguments.add_argument("--open", action="store_true", help="show it in the browser")
+
+
 def _share(text: str) -> float:
     text = _unmarked(text).strip()
     try:
@@ -223,6 +241,16 @@ a third time: leave at once, without waiting for their end. All of it can be res
 
 exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line or sweep file.""",
         "measured.results",
+    ),
+    "report": Command(
+        "an HTML file that shows what was measured",
+        _add_report,
+        """\
+  python -m scheduler report sweeps/tiny.yaml                       writes tiny-report.html, .csv and .parquet
+  python -m scheduler report sweeps/*.yaml --output all.html --open    several sweeps in one file
+
+exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line or sweep file.""",
+        "measured.report",
     ),
     "tail": Command(
         "a task's log; -f follows it",

@@ -26,12 +26,12 @@ Asked = tuple[Sweep, SweepPaths, Sequence[Task]]
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer; return 1 where there are no rows yet."""
-    sweeps = [_asked(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
+    sweeps = [asked_for(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
     try:
         answers = answers_of(sweeps, arguments.metric, arguments.max_loss)
     except WorkerCheckError as error:
         raise UserError(printable(str(error), " ")) from None
-    for notice in _notices(answers, sweeps):
+    for notice in notices_of(answers, sweeps):
         print(printable(notice, " "), file=sys.stderr)
     if arguments.json:
         formats.print_json(answers)
@@ -46,7 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if any(task.rows for task in answers.tasks) else 1
 
 
-def _asked(file: Path, arguments: argparse.Namespace) -> Asked:
+def asked_for(file: Path, arguments: argparse.Namespace) -> Asked:
+    """Return the sweep of a file, its paths and the tasks that are asked for.
+
+    Raises:
+        UserError: the file is wrong, or there is no such task.
+    """
     try:
         sweep = read_sweep(file)
     except SweepError as error:
@@ -54,7 +59,7 @@ def _asked(file: Path, arguments: argparse.Namespace) -> Asked:
     return sweep, locate(sweep, file, arguments.root), chosen(sweep, arguments.only)
 
 
-def _notices(answers: Answers, sweeps: Sequence[Asked]) -> Iterator[str]:
+def notices_of(answers: Answers, sweeps: Sequence[Asked]) -> Iterator[str]:
     """Yield what is to be known before the answer is believed."""
     yield from answers.notices
     for sweep, paths, tasks in sweeps:

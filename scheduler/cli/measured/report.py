@@ -1,0 +1,56 @@
+"""``python -m scheduler report``: an HTML file that shows what was measured; nothing is measured for it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import webbrowser
+from pathlib import Path
+
+from scheduler.cli.common import UserError
+from scheduler.cli.measured.results import asked_for, notices_of
+from scheduler.config.printable import printable
+from scheduler.executors.worker_process import WorkerCheckError
+from scheduler.report.content import content_of
+from scheduler.report.page import LibraryMissingError, page_of
+from scheduler.report.tables import write_csv, write_parquet
+from scheduler.views.answers import answers_of
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the report and its tables; return 1 where there are no rows yet."""
+    sweeps = [asked_for(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
+    names = [sweep.name for sweep, _, _ in sweeps]
+    if len(set(names)) < len(names):
+        raise UserError("two of the sweep files have the same name; give one another `name:`")
+    path = _output(arguments, names)
+    try:
+        answers = answers_of(sweeps, arguments.metric)
+        content = content_of(sweeps, answers, answers_of(sweeps, arguments.metric, 1.0))
+        page = page_of(content)
+    except WorkerCheckError as error:
+        raise UserError(printable(str(error), " ")) from None
+    except LibraryMissingError as error:
+        raise UserError(str(error)) from None
+    for notice in notices_of(answers, sweeps):
+        print(printable(notice, " "), file=sys.stderr)
+    path.write_text(page, encoding="utf-8")
+    print(path)
+    write_csv(path.with_suffix(".csv"), content.rows)
+    print(path.with_suffix(".csv"))
+    if write_parquet(path.with_suffix(".parquet"), content.rows):
+        print(path.with_suffix(".parquet"))
+    else:
+        print("no Parquet file: pyarrow is not installed", file=sys.stderr)
+    if arguments.open and not webbrowser.open(path.absolute().as_uri()):
+        print(f"no browser was found; open {path} by hand", file=sys.stderr)
+    return 0 if content.rows else 1
+
+
+def _output(arguments: argparse.Namespace, names: list[str]) -> Path:
+    if arguments.output is None:
+        return Path(f"{names[0] if len(names) == 1 else 'sweeps'}-report.html")
+    path: Path = arguments.output
+    if path.suffix not in (".html", ".htm"):
+        raise UserError(f"--output {path}: its name must end in .html")
+    return path

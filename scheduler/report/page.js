@@ -1,0 +1,218 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const at = (id) => document.getElementById(id);
+  // Plotly takes some HTML within its texts; of what comes from files it is to see none.
+  const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const element = (name, text, parent) => {
+    const made = document.createElement(name);
+    if (text !== undefined) made.textContent = text;
+    if (parent) parent.append(made);
+    return made;
+  };
+  const name = (row) => (data.sweeps.length > 1 ? row.sweep + "/" : "") + row.task;
+  const key = (row) => JSON.stringify([row.sweep, row.task]);
+  const percent = (value) => (value === null || value === undefined ? "" : (100 * value).toFixed(2) + " %");
+  const figure = (value) => (value === null || value === undefined ? "" : Number(value.toPrecision(4)).toString());
+  const MANY = 1000; // points: more are drawn without whiskers
+  const MOST_ROWS = 200; // of the table at once
+  const KINDS = {
+    "within": ["circle", "#1b7837"], "not within": ["x", "#b2182b"], "cannot tell yet": ["diamond-open", "#b35806"],
+    "fewer steps": ["square", "#7570b3"], "baseline": ["star", "#808080"], "loss not known": ["triangle-up", "#2166ac"],
+  };
+  const quiet = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["toImage", "sendDataToCloud"] };
+
+  // As scheduler/views/answers.py has it: a row's answer under any bound follows from its interval.
+  const bound = (row, limit) => {
+    if (row.role !== "candidate" || !row.loss) return null;
+    const { low, high } = row.loss;
+    if (!row.decided || low === null || high === null) return "cannot tell yet";
+    return high <= limit ? "within" : low > limit ? "not within" : "cannot tell yet";
+  };
+  const kind = (row) => {
+    if (row.role === "baseline") return "baseline";
+    if (row.role === "control") return "fewer steps";
+    return bound(row, limit()) || "loss not known";
+  };
+  const limit = () => Number(at("loss").value) / 100;
+  const fastest = (rows) => rows.reduce((best, row) => (!best || row.speedup.value > best.speedup.value ? row : best), null);
+  const interval = (found, form) =>
+    form(found.value) + (found.low === null ? "" : " [" + form(found.low) + ", " + form(found.high) + "]");
+
+  const shown = () => {
+    const chosen = at("task").value;
+    const off = new Set([...document.querySelectorAll("#accelerators input:not(:checked)")].map((box) => box.value));
+    return data.rows.filter((row) => (chosen === "" || key(row) === chosen) && !row.accelerators.some((one) => off.has(one)));
+  };
+
+  const answer = () => {
+    at("loss-shown").textContent = at("loss").value + " %";
+    const box = at("answer");
+    box.replaceChildren();
+    at("reproduce").replaceChildren();
+    const groups = new Map();
+    for (const row of data.rows) {
+      if (!groups.has(key(row))) groups.set(key(row), []);
+      groups.get(key(row)).push(row);
+    }
+    let commands = 0;
+    for (const rows of [...groups.values()].slice(0, 50)) {
+      const able = rows.filter((row) => row.role === "candidate" && row.speedup && row.loss);
+      const sure = fastest(able.filter((row) => row.speed === "faster" && bound(row, limit()) === "within"));
+      const open = able.filter((row) => row.speed !== "slower" && bound(row, limit()) === "cannot tell yet");
+      const line = element("p", name(rows[0]) + ": ", box);
+      if (sure) {
+        element("strong", sure.label, line);
+        line.append(", " + interval(sure.speedup, (value) => value.toFixed(2) + "×") + " as fast, loss " +
+          interval(sure.loss, percent) + " (95 % intervals): surely within.");
+      } else if (able.length) line.append("no configuration is surely faster and within.");
+      else line.append("no loss of " + data.metric + " is known, so nothing is said of a bound.");
+      const better = open.filter((row) => !sure || row.speedup.value > sure.speedup.value);
+      if (better.length) line.append(" Cannot tell yet: " + better.slice(0, 6).map((row) => row.label).join(", ") + ".");
+      if (sure && sure.command && commands < 5) {
+        commands += 1;
+        element("p", "The task that measured " + sure.label + ", by hand:", at("reproduce"));
+        element("pre", sure.command, at("reproduce")).tabIndex = 0;
+      }
+    }
+    if (!groups.size) element("p", "Nothing is measured yet.", box);
+  };
+
+  const METRICS = [...new Set(data.rows.flatMap((row) => Object.keys(row.metrics)))];
+  const value = (row, metric) => row.metrics[metric] || null;
+  const layout = (more) => {
+    const style = getComputedStyle(document.documentElement);
+    const text = style.getPropertyValue("--text").trim();
+    const axis = { gridcolor: "rgba(128,128,128,.3)", zerolinecolor: "rgba(128,128,128,.6)", automargin: true };
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text },
+      margin: { l: 60, r: 20, t: 30, b: 50 }, legend: { orientation: "h", y: 1.12 },
+      ...more, xaxis: { ...axis, ...more.xaxis }, yaxis: { ...axis, ...more.yaxis },
+    };
+  };
+  const whisker = (rows, metric) => ({
+    type: "data", symmetric: false, thickness: 1, width: 3,
+    array: rows.map((row) => { const [middle, , high] = value(row, metric); return high === null ? 0 : high - middle; }),
+    arrayminus: rows.map((row) => { const [middle, low] = value(row, metric); return low === null ? 0 : middle - low; }),
+  });
+  const band = () => {
+    const own = data.tasks.find((task) => key(task) === at("task").value);
+    const null_arm = own && own.null_arm;
+    if (!null_arm) return [];
+    const band_of = (least, middle, axis) => (least ? [{
+      type: "rect", layer: "below", line: { width: 0 }, fillcolor: "rgba(128,128,128,.25)",
+      xref: axis === "x" ? "x" : "paper", yref: axis === "x" ? "paper" : "y",
+      x0: axis === "x" ? middle - least : 0, x1: axis === "x" ? middle + least : 1,
+      y0: axis === "x" ? 0 : middle - least, y1: axis === "x" ? 1 : middle + least,
+    }] : []);
+    return [
+      ...(at("x").value === "quality_loss" ? band_of(null_arm.least_loss, 0, "x") : []),
+      ...(at("y").value === "speedup" ? band_of(null_arm.least_difference, 1, "y") : []),
+    ];
+  };
+  const draw = () => {
+    const [across, up] = [at("x").value, at("y").value];
+    const rows = shown().filter((row) => value(row, across) && value(row, up));
+    const traces = Object.entries(KINDS).map(([label, [symbol, color]]) => {
+      const own = rows.filter((row) => kind(row) === label);
+      if (label === "fewer steps") own.sort((one, other) => value(one, across)[0] - value(other, across)[0]);
+      return {
+        name: label, type: rows.length > MANY ? "scattergl" : "scatter", x: own.map((row) => value(row, across)[0]), y: own.map((row) => value(row, up)[0]),
+        mode: label === "fewer steps" && at("task").value !== "" ? "lines+markers" : "markers",
+        marker: { symbol, color, size: 10 }, line: { dash: "dot", color },
+        text: own.map((row) => escaped(name(row) + ": " + row.label)),
+        hovertemplate: "%{text}<br>" + escaped(across) + " %{x:.4g}<br>" + escaped(up) + " %{y:.4g}<extra></extra>",
+        ...(rows.length > MANY ? {} : { error_x: whisker(own, across), error_y: whisker(own, up) }),
+      };
+    }).filter((trace) => trace.x.length);
+    if (across === "quality_loss" && up === "speedup" && at("task").value !== "") {
+      const frontier = rows.filter((row) => row.frontier).sort((one, other) => value(one, across)[0] - value(other, across)[0]);
+      traces.push({ name: "frontier", mode: "lines", type: "scatter", hoverinfo: "skip", line: { color: "#1b7837" },
+        x: frontier.map((row) => value(row, across)[0]), y: frontier.map((row) => value(row, up)[0]) });
+    }
+    Plotly.react("points", traces, layout({ shapes: band(), xaxis: { title: { text: escaped(across) } }, yaxis: { title: { text: escaped(up) } } }), quiet);
+    const parameters = [...new Set(rows.flatMap((row) => Object.keys(row.parameters)))];
+    const named = rows.filter((row) => Object.keys(row.parameters).length);
+    at("parallel").hidden = !named.length;
+    if (named.length) {
+      const dimensions = [
+        ...parameters.map((one) => ({ label: escaped(one), values: named.map((row) => (one in row.parameters ? row.parameters[one] : 0)) })),
+        ...[...new Set([across, up])].map((one) => ({ label: escaped(one), values: named.map((row) => value(row, one)[0]) })),
+      ];
+      Plotly.react("parallel", [{ type: "parcoords", dimensions, line: { color: "#2166ac" } }], layout({ margin: { l: 60, r: 60, t: 60, b: 30 } }), quiet);
+    }
+  };
+
+  const COLUMNS = [
+    ["task", name], ["configuration", (row) => row.label], ["kind", kind],
+    ["speed-up", (row) => row.speedup && row.speedup.value, figure], ["loss", (row) => row.loss && row.loss.value, percent],
+    ["s/image", (row) => row.seconds_per_image && row.seconds_per_image.value, figure],
+    [data.metric, (row) => row.score && row.score.value, figure], ["disturbed", (row) => row.disturbed],
+  ];
+  let order = [3, -1];
+  const table = (focused) => {
+    const words = at("words").value.toLowerCase();
+    const all = shown().map((row) => COLUMNS.map(([, get]) => get(row)))
+      .filter((cells) => !words || cells.join(" ").toLowerCase().includes(words));
+    const [column, sign] = order;
+    const compared = (one, other) => (typeof one === "number" && typeof other === "number" ? one - other : String(one ?? "").localeCompare(String(other ?? "")));
+    all.sort((one, other) => sign * compared(one[column], other[column]));
+    const made = at("rows");
+    made.replaceChildren();
+    const head = element("tr", undefined, element("thead", undefined, made));
+    COLUMNS.forEach(([title], number) => {
+      const cell = element("th", undefined, head);
+      cell.scope = "col";
+      cell.setAttribute("aria-sort", number !== column ? "none" : sign > 0 ? "ascending" : "descending");
+      const button = element("button", title + (number !== column ? "" : sign > 0 ? " ▲" : " ▼"), cell);
+      button.type = "button";
+      button.addEventListener("click", () => { order = [number, number === column ? -sign : 1]; table(number); });
+      if (focused === number) button.focus();
+    });
+    const body = element("tbody", undefined, made);
+    for (const cells of all.slice(0, MOST_ROWS)) {
+      const line = element("tr", undefined, body);
+      cells.forEach((cell, number) => element("td", cell === null || cell === undefined ? "" : (COLUMNS[number][2] || String)(cell), line));
+    }
+    at("count").textContent = all.length + " rows" + (all.length > MOST_ROWS ? ", the first " + MOST_ROWS + " shown" : "");
+  };
+
+  const devices = () => {
+    at("devices").hidden = !data.ran.length;
+    if (!data.ran.length) return;
+    const last = Math.max(...data.ran.map((one) => one.ended || one.started));
+    const bars = (label, color, own) => ({
+      name: label, type: "bar", orientation: "h", marker: { color }, y: own.map((one) => escaped(one.device)),
+      base: own.map((one) => new Date(1000 * one.started).toISOString()), x: own.map((one) => 1000 * ((one.ended || last) - one.started)),
+      text: own.map((one) => escaped(one.task + ", attempt " + one.attempt + (one.cause ? ": " + one.cause : ""))),
+      textposition: "none", hovertemplate: "%{text}<extra></extra>",
+    });
+    Plotly.react("devices", [
+      bars("completed or running", "#2166ac", data.ran.filter((one) => !one.cause)),
+      bars("failed", "#b2182b", data.ran.filter((one) => one.cause)),
+    ], layout({ barmode: "overlay", xaxis: { type: "date", title: { text: "UTC" } }, yaxis: { type: "category" } }), quiet);
+  };
+
+  const choice = (id, texts, wanted) => {
+    for (const [text, chosen] of texts) { const made = element("option", text, at(id)); made.value = chosen; }
+    if (texts.some(([, chosen]) => chosen === wanted)) at(id).value = wanted;
+  };
+  const all = () => { draw(); table(); };
+  choice("task", [...data.tasks.map((task) => [name(task), key(task)]), ["all tasks", ""]], data.tasks.length ? key(data.tasks[0]) : "");
+  choice("x", METRICS.map((one) => [one, one]), "quality_loss");
+  choice("y", METRICS.map((one) => [one, one]), "speedup");
+  for (const one of [...new Set(data.rows.flatMap((row) => row.accelerators))].sort()) {
+    const label = element("label", undefined, at("accelerators"));
+    const box = element("input", undefined, label);
+    box.type = "checkbox"; box.checked = true; box.value = one;
+    label.append(" " + one);
+    box.addEventListener("change", all);
+  }
+  at("accelerators").hidden = at("accelerators").children.length < 2;
+  at("loss").value = 100 * data.max_loss;
+  at("loss").addEventListener("input", () => { answer(); all(); });
+  for (const id of ["task", "x", "y"]) at(id).addEventListener("change", all);
+  at("words").addEventListener("input", () => table());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { draw(); devices(); });
+  answer(); all(); devices();
+})();

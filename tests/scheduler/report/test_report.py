@@ -1,0 +1,131 @@
+"""`python -m scheduler report`: its files, and the page in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.cli.main import main
+
+pytest.importorskip("plotly", reason="reports are drawn with plotly")
+HOSTILE = (
+    "</script><script>document.title='taken'</script><img src=x onerror=document.title='taken'>"
+)
+
+
+def row(label: str, speedup: float, loss: float, spread: float, **more: Any) -> dict[str, Any]:
+    def metric(name: str, value: float, half: float, better: str | None) -> dict[str, Any]:
+        return {
+            "name": name,
+            "value": value,
+            "low": value - half,
+            "high": value + half,
+            "better": better,
+        }
+
+    metrics = [metric("clip_score", 30.0, 0.1, "higher")]
+    if label != "baseline":
+        metrics.append(metric("speedup", speedup, 0.01, "higher"))
+        metrics.append(metric("quality_loss", loss, spread, "lower"))
+        metrics.append({"name": "images_scored", "value": 32})
+    accelerators = {"tome": {"ratio": speedup / 10}} if label != "baseline" else {}
+    role = "baseline" if label == "baseline" else "candidate"
+    return {
+        "label": label,
+        "role": role,
+        "metrics": metrics,
+        "configuration": {"accelerators": accelerators},
+        **more,
+    }
+
+
+ROWS = [
+    row("baseline", 1.0, 0.0, 0.0),
+    row("safe", 1.5, 0.002, 0.001, reproduce={"command": "python -m worker search"}),
+    row("fast", 2.5, 0.03, 0.005),
+    row("open" + HOSTILE, 3.0, 0.05, 0.04),
+]
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    sweep = {"worker": {"command": ["true", "{task}"]}, "matrix": {"t": ["a"]}}
+    (tmp_path / "one.yaml").write_text(json.dumps(sweep))
+    (tmp_path / "checkpoints" / "one").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "one" / "a.jsonl").write_text(
+        "".join(json.dumps(one) + "\n" for one in ROWS)
+    )
+    assert main(["report", "one.yaml"]) == 0
+    return tmp_path / "one-report.html"
+
+
+def test_one_small_file_and_tables_beside_it(report: Path) -> None:
+    page = report.read_text()
+    assert len(page.encode()) < 8 << 20
+    assert HOSTILE not in page
+    with report.with_suffix(".csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(one["quality_loss"] or 0) for one in rows] == [0.0, 0.002, 0.03, 0.05]
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow writes Parquet")
+    assert parquet.read_table(report.with_suffix(".parquet")).num_rows == len(ROWS)
+
+
+def test_another_workers_rows_make_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: Path
+) -> None:
+    rows = [{"label": f"sleep {n}", "metrics": [{"name": "seconds", "value": n}]} for n in (1, 2)]
+    file = tmp_path / "checkpoints" / "one" / "a.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert main(["report", "one.yaml", "--output", "other.html"]) == 0
+    assert "sleep 2" in (tmp_path / "other.html").read_text()
+
+
+@pytest.mark.parametrize("width, scheme", [(360, "dark"), (800, "light"), (1400, "dark")])
+def test_the_page_in_a_browser(report: Path, width: int, scheme: Any) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed"
+    )
+    browser_path = shutil.which("chromium")
+    if browser_path is None:
+        pytest.skip("no chromium is installed")
+    told: list[str] = []
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on(
+            "console",
+            lambda message: told.append(message.text) if message.type == "error" else None,
+        )
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("request", lambda request: told.append(request.url))
+        page.goto(report.as_uri())
+        assert page.title() == "Report: one"
+        page.fill("#loss", "1")
+        assert "safe, 1.50× [1.49×, 1.51×]" in page.inner_text("#answer")
+        assert "python -m worker search" in page.inner_text("#reproduce")
+        page.fill("#loss", "4")
+        assert "fast, 2.50×" in page.inner_text("#answer")
+        assert "Cannot tell yet: open" in page.inner_text("#answer")
+        symbols = page.evaluate(
+            "document.getElementById('points').data.map((t) => t.marker?.symbol)"
+        )
+        assert {"circle", "diamond-open"} <= set(symbols)
+        page.fill("#words", "safe")
+        assert page.locator("#rows tbody tr").count() == 1
+        page.fill("#words", "")
+        page.uncheck("#accelerators input")
+        assert page.locator("#rows tbody tr").count() == 1  # the baseline
+        page.check("#accelerators input")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = axe.Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        page.screenshot(path=str(report.with_suffix(".png")), full_page=True)
+        browser.close()
+    assert [one for one in told if not one.startswith(("data:", "blob:"))] == [report.as_uri()]
