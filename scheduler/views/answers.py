@@ -115,8 +115,13 @@ class TaskAnswer:
 
     @property
     def ranked(self) -> list[RowAnswer]:
-        """Return the rows by the metric that is to be good, the best first; for rows without any loss."""
-        known = [row for row in self.rows if row.objective is not None]
+        """Return the rows by the metric that is to be good, the best first, less the controls.
+
+        For rows without any loss; without a candidate there is nothing to rank.
+        """
+        known = [row for row in self.rows if row.objective is not None and row.role != "control"]
+        if not any(row.role == "candidate" for row in known):
+            return []
         sign = -1 if self.better == "lower" else 1
         return sorted(known, key=lambda row: -sign * (row.objective.value if row.objective else 0))
 

@@ -111,10 +111,12 @@ def sentences(task: TaskAnswer, metric: str) -> Iterator[str]:
 
 
 def _without_loss(task: TaskAnswer, metric: str) -> Iterator[str]:
-    yield f"no loss of {metric} is known, so nothing is said of a bound"
     ranked = task.ranked
     if not ranked:
+        some = any(row.role == "candidate" and row.status == "measured" for row in task.rows)
+        yield "no metric says which way is better" if some else "no candidate is measured yet"
         return
+    yield f"no loss of {metric} is known, so nothing is said of a bound"
     first, others = ranked[0], ranked[1:]
     value = _interval(first.objective, "{:.4g}")
     yield f"best by {task.objective} ({task.better} is better): {first.label}, {value}"

@@ -172,6 +172,22 @@ def test_of_a_worker_with_one_metric_the_best_is_told_by_that(
     assert "cannot be told from shortish" in out
 
 
+def test_controls_alone_make_no_best(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(box, LONG, [ROWS[0], line("3 steps", 2.0, 0.1, role="control")])
+    assert main(["results", "one.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "no candidate is measured yet" in out
+    assert "3 steps" not in out
+
+
+def test_of_metrics_without_a_direction_none_is_best(
+    box: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(box, LONG, [{"label": "a", "metrics": [{"name": "nap", "value": 1.0}]}])
+    assert main(["results", "one.yaml"]) == 0
+    assert "no metric says which way is better" in capsys.readouterr().out
+
+
 def test_hostile_names_reach_no_terminal_and_no_table(
     box: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
