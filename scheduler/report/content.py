@@ -109,6 +109,7 @@ def _row(
         "best": row.label == task.best,
         "frontier": row.label in task.frontier,
         "decided": row.label in decided,
+        "fewer_steps": row.role == "control" and "steps" in _object(written.get("configuration")),
         "metrics": dict(_metrics(written)),
         "accelerators": sorted(map(str, accelerators)),
         "parameters": dict(_parameters(accelerators)),

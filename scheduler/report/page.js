@@ -12,13 +12,13 @@
   };
   const name = (row) => (data.sweeps.length > 1 ? row.sweep + "/" : "") + row.task;
   const key = (row) => JSON.stringify([row.sweep, row.task]);
-  const percent = (value) => (value === null || value === undefined ? "" : (100 * value).toFixed(2) + " %");
+  const percent = (value) => (value === null || value === undefined ? "" : (100 * value).toFixed(2) + "\u00a0%");
   const figure = (value) => (value === null || value === undefined ? "" : Number(value.toPrecision(4)).toString());
   const MANY = 1000; // points: more are drawn without whiskers
   const MOST_ROWS = 200; // of the table at once
   const KINDS = {
     "within": ["circle", "#1b7837"], "not within": ["x", "#b2182b"], "cannot tell yet": ["diamond-open", "#b35806"],
-    "fewer steps": ["square", "#7570b3"], "baseline": ["star", "#808080"], "loss not known": ["triangle-up", "#2166ac"],
+    "fewer steps": ["square", "#7570b3"], "other control": ["hexagon-open", "#808080"], "baseline": ["star", "#808080"], "loss not known": ["triangle-up", "#2166ac"],
   };
   const quiet = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["toImage", "sendDataToCloud"] };
 
@@ -31,7 +31,7 @@
   };
   const kind = (row) => {
     if (row.role === "baseline") return "baseline";
-    if (row.role === "control") return "fewer steps";
+    if (row.role === "control") return row.fewer_steps ? "fewer steps" : "other control";
     return bound(row, limit()) || "loss not known";
   };
   const limit = () => Number(at("loss").value) / 100;
@@ -117,7 +117,7 @@
       const own = rows.filter((row) => kind(row) === label);
       if (label === "fewer steps") own.sort((one, other) => value(one, across)[0] - value(other, across)[0]);
       return {
-        name: label, type: rows.length > MANY ? "scattergl" : "scatter", x: own.map((row) => value(row, across)[0]), y: own.map((row) => value(row, up)[0]),
+        name: label, type: "scatter", x: own.map((row) => value(row, across)[0]), y: own.map((row) => value(row, up)[0]),
         mode: label === "fewer steps" && at("task").value !== "" ? "lines+markers" : "markers",
         marker: { symbol, color, size: 10 }, line: { dash: "dot", color },
         text: own.map((row) => escaped(name(row) + ": " + row.label)),
@@ -131,16 +131,37 @@
         x: frontier.map((row) => value(row, across)[0]), y: frontier.map((row) => value(row, up)[0]) });
     }
     Plotly.react("points", traces, layout({ shapes: band(), xaxis: { title: { text: escaped(across) } }, yaxis: { title: { text: escaped(up) } } }), quiet);
-    const parameters = [...new Set(rows.flatMap((row) => Object.keys(row.parameters)))];
-    const named = rows.filter((row) => Object.keys(row.parameters).length);
+    parallel(rows, [...new Set([across, up])]);
+  };
+  // As lines of an ordinary plot: plotly's own parallel coordinates compile code, which the page's policy forbids.
+  const parallel = (rows, metrics) => {
+    const named = rows.filter((row) => Object.keys(row.parameters).length).slice(0, MANY);
     at("parallel").hidden = !named.length;
-    if (named.length) {
-      const dimensions = [
-        ...parameters.map((one) => ({ label: escaped(one), values: named.map((row) => (one in row.parameters ? row.parameters[one] : 0)) })),
-        ...[...new Set([across, up])].map((one) => ({ label: escaped(one), values: named.map((row) => value(row, one)[0]) })),
-      ];
-      Plotly.react("parallel", [{ type: "parcoords", dimensions, line: { color: "#2166ac" } }], layout({ margin: { l: 60, r: 60, t: 60, b: 30 } }), quiet);
-    }
+    if (!named.length) return;
+    const parameters = [...new Set(named.flatMap((row) => Object.keys(row.parameters)))];
+    // A parameter of a method that is off counts as 0.
+    const axes = [
+      ...parameters.map((one) => [one, (row) => row.parameters[one] ?? 0]), ...metrics.map((one) => [one, (row) => value(row, one)[0]]),
+    ].map(([title, get]) => {
+      const values = named.map(get);
+      return { title: escaped(title), get, low: Math.min(...values), high: Math.max(...values) };
+    });
+    const height = (axis, row) => (axis.high > axis.low ? (axis.get(row) - axis.low) / (axis.high - axis.low) : 0.5);
+    const traces = Object.entries(KINDS).map(([label, [symbol, color]]) => {
+      const own = named.filter((row) => kind(row) === label);
+      return {
+        name: label, type: "scatter", mode: "lines+markers", connectgaps: false, marker: { symbol, color, size: 7 }, line: { color, width: 1 },
+        x: own.flatMap(() => [...axes.map((axis) => axis.title), null]),
+        y: own.flatMap((row) => [...axes.map((axis) => height(axis, row)), null]),
+        text: own.flatMap((row) => [...axes.map((axis) => escaped(name(row) + ": " + row.label) + "<br>" + axis.title + " " + figure(axis.get(row))), ""]),
+        hovertemplate: "%{text}<extra></extra>",
+      };
+    }).filter((trace) => trace.x.length);
+    const ends = axes.flatMap((axis) => [["low", 0, -14], ["high", 1, 14]].map(([end, y, yshift]) => (
+      { x: axis.title, y, yshift, text: figure(axis[end]), showarrow: false })));
+    Plotly.react("parallel", traces, layout({
+      annotations: ends, xaxis: { type: "category" }, yaxis: { showticklabels: false, showgrid: false, zeroline: false, range: [-0.12, 1.12] },
+    }), quiet);
   };
 
   const COLUMNS = [

@@ -117,6 +117,8 @@ def test_the_page_in_a_browser(report: Path, width: int, scheme: Any) -> None:
             "document.getElementById('points').data.map((t) => t.marker?.symbol)"
         )
         assert {"circle", "diamond-open"} <= set(symbols)
+        assert page.locator("#parallel .scatterlayer path.js-line").count() == 3  # candidates
+        assert "WebGL" not in page.inner_text("body")
         page.fill("#words", "safe")
         assert page.locator("#rows tbody tr").count() == 1
         page.fill("#words", "")

@@ -1,0 +1,102 @@
+"""How long a report of 10,000 measurements takes to be written, and to be open in Chromium.
+
+    python benchmarks/report_scale.py [--tasks 400]
+
+Rows are made up, 25 to a task. Opening needs playwright, and a chromium on the path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROWS = 25  # of a task
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--tasks", type=int, default=400)
+    tasks = parser.parse_args().tasks
+    with tempfile.TemporaryDirectory() as folder:
+        box = Path(folder)
+        write_sweep(box, tasks)
+        began = time.perf_counter()
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        command = [sys.executable, "-m", "scheduler", "report", "many.yaml"]
+        subprocess.run(command, cwd=box, env=environment, check=True, stdout=subprocess.DEVNULL)
+        print(f"{tasks * ROWS} measurements written in {time.perf_counter() - began:.1f} s")
+        page = box / "many-report.html"
+        print(f"{page.stat().st_size / 1e6:.1f} MB, open in {seconds_to_open(page):.1f} s")
+
+
+def write_sweep(box: Path, tasks: int) -> None:
+    names = [f"task-{number}" for number in range(tasks)]
+    sweep = {"worker": {"command": ["true", "{task}"]}, "matrix": {"t": names}}
+    (box / "many.yaml").write_text(json.dumps(sweep))
+    folder = box / "checkpoints" / "many"
+    folder.mkdir(parents=True)
+    chance = random.Random(0)
+    for name in names:
+        rows = [made_up(number, chance) for number in range(ROWS)]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def made_up(number: int, chance: random.Random) -> dict[str, object]:
+    def metric(name: str, value: float, better: str) -> dict[str, object]:
+        half = abs(value) / 20
+        return {
+            "name": name,
+            "value": value,
+            "low": value - half,
+            "high": value + half,
+            "better": better,
+        }
+
+    metrics = [
+        metric("clip_score", 30 + chance.random(), "higher"),
+        metric("seconds_per_image", 1.0, "lower"),
+    ]
+    if number:
+        metrics += [
+            metric("speedup", 1 + 2 * chance.random(), "higher"),
+            metric("quality_loss", chance.random() / 10, "lower"),
+            {"name": "images_scored", "value": 64},
+        ]
+    accelerators = {"deepcache": {"cache_interval": number}} if number else {}
+    role = "candidate" if number else "baseline"
+    label = f"DeepCache {number}" if number else "baseline"
+    return {
+        "label": label,
+        "role": role,
+        "metrics": metrics,
+        "configuration": {"accelerators": accelerators},
+    }
+
+
+def seconds_to_open(page: Path) -> float:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        tab = browser.new_page()
+        began = time.perf_counter()
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("#devices", state="attached")
+        assert tab.locator("#rows tbody tr").count()
+        seconds = time.perf_counter() - began
+        browser.close()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
