@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from scheduler.report.content import Content
 
@@ -40,8 +41,26 @@ def page_of(content: Content) -> str:
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        data=Markup(as_inline_json(content.plain())),  # noqa: S704
+        data=Markup(as_inline_json(_short(content.plain()))),  # noqa: S704
     )
+
+
+def _short(value: Any) -> Any:
+    """Return a value with six digits of each measurement and without what is not known of it.
+
+    Ends of intervals stay, also those that are not known; large numbers, as times of day, stay whole.
+    """
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if abs(value) < 1e6 else value
+    if isinstance(value, dict):
+        return {
+            key: _short(item)
+            for key, item in value.items()
+            if key in ("low", "high", "ended") or not (item is None or item is False or item == "")
+        }
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return value
 
 
 def as_inline_json(value: object) -> str:

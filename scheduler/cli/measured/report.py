@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import webbrowser
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scheduler.cli.common import UserError
@@ -25,8 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError("two of the sweep files have the same name; give one another `name:`")
     path = _output(arguments, names)
     try:
-        answers = answers_of(sweeps, arguments.metric)
-        content = content_of(sweeps, answers, answers_of(sweeps, arguments.metric, 1.0))
+        # Each is asked of a process of its own, so both can be asked at once.
+        with ThreadPoolExecutor(1) as other:
+            at_any_loss = other.submit(answers_of, sweeps, arguments.metric, 1.0)
+            answers = answers_of(sweeps, arguments.metric)
+            content = content_of(sweeps, answers, at_any_loss.result())
         page = page_of(content)
     except WorkerCheckError as error:
         raise UserError(printable(str(error), " ")) from None
