@@ -12,7 +12,7 @@ from scheduler.cli.common import UserError
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.sweep import DeviceSettings
 from scheduler.config.units import format_size
-from scheduler.devices.finding import FoundDevices, NoDevices, find_devices
+from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, room
 from scheduler.devices.idle import IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
 from scheduler.devices.model import Device, Reading
@@ -41,6 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         table.add_column(column, no_wrap=column != "reason", overflow="fold")
     for device, reading, idle, reason in judge_all(nvml, devices, settings):
         memory = f"{_size(reading.free_memory)} of {_size(reading.total_memory)}"
+        most, words = room(device, settings), reason
+        if idle and most > 1:
+            words = f"{reason}; room for {most} that share it"
         table.add_row(
             device.index,
             device.name,
@@ -48,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
             memory,
             device.cores or "all",
             "yes" if idle else "no",
-            reason,
+            words,
         )
     WideConsole().print(table)
     return 0

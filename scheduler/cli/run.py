@@ -28,7 +28,7 @@ from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
 from scheduler.config.printable import printable
 from scheduler.config.sweep import OWN_PLACEHOLDERS, Order, Sweep, Task
-from scheduler.devices.finding import FoundDevices
+from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.clock import Clock
@@ -270,7 +270,12 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     print(f"{sweep.name}: {count}; root {shown(paths.root)}; {devices.where}")
     for device in devices.all:
         cores = f", cores {device.cores}" if device.cores else ""
-        print(f"  device {device.index}: {device.name}{cores}")
+        most = room(device, sweep.devices)
+        shared = f", room for {most} that share it" if most > 1 else ""
+        print(f"  device {device.index}: {device.name}{cores}{shared}")
+    if sweep.devices.share is not None:
+        alone = len(sweep.tasks) - len(sweep.untimed)
+        print(f"  {alone} tasks measure speed, each on a device of its own; the others share them")
     if sweep.order is not None:
         print(f"  order: {sweep.order.kind}{_seed_in_words(sweep.order)}")
     for task in in_order(sweep, recovered, paths):

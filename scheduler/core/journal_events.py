@@ -23,6 +23,8 @@ class ListedDevice:
     index: str
     # The CPUs that its attempts are bound to, as the kernel writes a list of them: 0-3,8. None: to none.
     cores: str | None = None
+    # For how many attempts that share it there is room.
+    room: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class AttemptStarted:
     started: float
     # The worker's.
     pid: int | None = None
+    # Bytes that it asks for of a device that it shares; None: it has it alone.
+    share: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ class AttemptAdopted:
     attempt: int
     device: str
     started: float
+    share: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class SweepProgress:
         waiting = sum(t.state == WAITING and not t.left_out for t in self.tasks.values())
         running = [now - (t.started or now) for t in self.tasks.values() if t.state == RUNNING]
         work = typical * waiting + sum(max(typical * 0.1, typical - age) for age in running)
-        slots = sum(1 for d in self.devices.values() if d.task or d.idle)
+        slots = sum(max(len(d.tasks), d.idle) for d in self.devices.values())
         return work / max(1, slots, len(running)) if work else 0.0
 
     # --- snapshots -------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ class SweepProgress:
             self.lost_seconds,
             list(self.gaps),
             list(self.durations),
-            {name: replace(device) for name, device in self.devices.items()},
+            {name: replace(d, tasks=list(d.tasks)) for name, d in self.devices.items()},
             {
                 name: replace(view)
                 for name, view in self.tasks.items()
@@ -120,7 +120,9 @@ class SweepProgress:
         self.told, self.braked = set(snapshot.told), snapshot.braked
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
-        self.devices = {name: replace(device) for name, device in snapshot.devices.items()}
+        self.devices = {
+            name: replace(d, tasks=list(d.tasks)) for name, d in snapshot.devices.items()
+        }
         for name, view in snapshot.tasks.items():
             if name in self.tasks:
                 self.move(name, view.state)
@@ -202,7 +204,7 @@ class SweepProgress:
 
     def _pass_time(self, at: float) -> None:
         if self.holder is not None and self.counts[WAITING] and at > self._last:
-            free = sum(1 for d in self.devices.values() if d.idle and d.task is None)
+            free = sum(1 for d in self.devices.values() if d.idle and not d.tasks)
             # By how it stood when this stretch began: a pause that has just ended is no idle time.
             if free and self._some_could_start(self._last):
                 self.idle_seconds += free * (at - self._last)
@@ -248,7 +250,9 @@ class SweepProgress:
         self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")
-        self.devices = {d.id: DeviceView(d.name, d.index, cores=d.cores) for d in event.devices}
+        self.devices = {
+            d.id: DeviceView(d.name, d.index, cores=d.cores, room=d.room) for d in event.devices
+        }
         for name, view in self.tasks.items():
             if view.state in (RUNNING, ENDED):
                 self.move(name, WAITING)
@@ -256,7 +260,9 @@ class SweepProgress:
     def _attempt_started(self, event: je.AttemptStarted | je.AttemptAdopted) -> None:
         self.told -= {"finished", "paused"}
         device = self._device(event.device)
-        device.task = event.task
+        if event.task not in device.tasks:
+            device.tasks.append(event.task)
+        device.sharing = event.share is not None
         if device.free_since is not None:
             self.gaps.append(max(0.0, event.started - device.free_since))
             device.free_since = None
@@ -267,7 +273,8 @@ class SweepProgress:
 
     def _attempt_ended(self, event: je.AttemptEnded, at: float) -> None:
         device = self._device(event.device)
-        device.task = None
+        if event.task in device.tasks:
+            device.tasks.remove(event.task)
         if self._some_could_start(at):  # and somebody was there to start it
             since = self.holder.at if self.holder else at
             device.free_since = max(event.ended, since)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from scheduler.core.retry import RetryReason
@@ -56,7 +56,11 @@ class DeviceView:
     # Lost, or in error.
     gone: bool = False
     reason: str = "not looked at yet"
-    task: str | None = None
+    # Whose attempts run on it: one's, or those of several that share it.
+    tasks: list[str] = field(default_factory=list)
+    # For how many attempts that share it there is room, and whether those on it do.
+    room: int = 1
+    sharing: bool = False
     aside_until: float = 0.0
     aside_why: str = ""
     # When it fell free, while a task waited; to measure the gap.
@@ -65,6 +69,12 @@ class DeviceView:
     cores: str | None = None
     # Somebody wants nothing to be started on it.
     drained: bool = False
+
+    def share_of(self, task: str) -> str:
+        """Return how many there are beside a task that shares the device, such as `` (2 of 3)``."""
+        if not self.sharing or task not in self.tasks:
+            return ""
+        return f" ({self.tasks.index(task) + 1} of {max(self.room, len(self.tasks))})"
 
     @property
     def label(self) -> str:

@@ -47,6 +47,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from scheduler.config.sweep import Sweep
 from scheduler.core.events import (
     Activity,
     AttemptExited,
@@ -103,6 +104,14 @@ class Need:
     memory: int | None = None
     # No other attempt may be on them: a task that is timed, or of a sweep that does not share.
     alone: bool = True
+
+    @classmethod
+    def of(cls, sweep: Sweep, task: str) -> Need:
+        """Return what a task of a sweep needs."""
+        share = sweep.devices.share
+        if share is None or sweep.runs_on == "CPU" or task not in sweep.untimed:
+            return ONE_ALONE
+        return cls(memory=share.memory, alone=False)
 
 
 ONE_ALONE = Need()

@@ -47,9 +47,9 @@ class RunningAttempts:
         """Return a task's attempt that runs."""
         return self._running.get(task)
 
-    def on(self, device: str) -> RunningAttempt | None:
-        """Return the attempt that runs on a device."""
-        return next((a for a in self._running.values() if a.device == device), None)
+    def on(self, device: str) -> list[RunningAttempt]:
+        """Return the attempts that run on a device."""
+        return [a for a in self._running.values() if a.device == device]
 
     def last_on_file(self, task: str, known: AttemptRecord | None = None) -> AttemptRecord | None:
         """Return a task's last attempt up to the known one, completed by what is known of it."""
@@ -74,10 +74,11 @@ class RunningAttempts:
         """An attempt that another dispatcher began does not run any more; `end` follows."""
         self._vanishing[task] = (device, known)
 
-    def begin(self, task: str, at: float) -> RunningAttempt:
+    def begin(self, task: str, at: float, cores: str | None = None) -> RunningAttempt:
         """An attempt that was asked for has begun, at that time of day: its file is ours to add to."""
         attempt = self._running[task]
-        attempt.record.started = replace(attempt.record.started, started=at)
+        begun = attempt.record.started
+        attempt.record.started = replace(begun, started=at, cores=cores or begun.cores)
         attempt.begun = True
         for line in (attempt.record.foreign, attempt.record.stop):
             if line is not None:

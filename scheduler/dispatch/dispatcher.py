@@ -28,6 +28,7 @@ from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
+from scheduler.devices.finding import room
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.attempts import RunningAttempt, RunningAttempts
 from scheduler.dispatch.clock import Clock
@@ -113,13 +114,14 @@ class Dispatcher:
             self._use, paths, self._clock, self._writer, self._readers, self._handle, self._emit
         )
         self._core = Core(
-            recovered.initial_tasks(self._clock, sweep.order),
+            recovered.initial_tasks(self._clock, sweep),
             retry.Policy.of(sweep),
             sweep.limits,
             time.monotonic(),
             {device.id: device.total_memory for device in executor.devices},
             [device.id for device in executor.devices if device.kind == "cpu"],
             recovered.longest_first(sweep, paths),
+            most_sharers=sweep.devices.share.at_most if sweep.devices.share else None,
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
         only = lock.holder.get("only", ())
@@ -202,7 +204,10 @@ class Dispatcher:
                 os.getpid(),
                 start_ticks(os.getpid()),
                 len(self._use.now.tasks),
-                [je.ListedDevice(d.id, d.name, d.index, d.cores) for d in self._devices.values()],
+                [
+                    je.ListedDevice(d.id, d.name, d.index, d.cores, room(d, self._use.now.devices))
+                    for d in self._devices.values()
+                ],
                 self._executor.where,
                 str(self._paths.root),
                 len(self._use.now.left_out),
@@ -233,7 +238,8 @@ class Dispatcher:
         at = record.started.started
         attempt = self._attempts.adopt(task, device, record)
         started = time.time() if at is None else at
-        self._emit(je.AttemptAdopted(task, attempt.number, device, started))
+        share = record.started.share
+        self._emit(je.AttemptAdopted(task, attempt.number, device, started, share))
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.digest != self._use.digest(task):
@@ -369,14 +375,14 @@ class Dispatcher:
                 self._handle(event)
             case ev.DeviceBusy() | ev.DeviceGone():
                 self._handle(event)
-            case je.DeviceState():
+            case je.DeviceState() | je.MoreTaken():
                 self._emit(event)
             case je.OthersCame():
                 self._others_came(event)
             case ex.Started():
                 self._started(event)
             case ex.Ended():
-                self._over(event.task, event.end, event.least_free)
+                self._over(event.task, event)
             case ex.Lost():
                 self._over(event.task, None)
             case ex.Refused():
@@ -387,18 +393,22 @@ class Dispatcher:
                 self._outcomes.files_in_trouble(event.error)
 
     def _others_came(self, event: je.OthersCame) -> None:
-        """Record that others came to the device of an attempt of ours, and who."""
-        attempt = self._attempts.on(event.device)
-        if attempt is None:  # its supervisor was killed: these are its own processes, being ended
+        """Record that others came to the device of attempts of ours, and who."""
+        attempts = self._attempts.on(event.device)
+        if not attempts:  # its supervisor was killed: these are its own processes, being ended
             return
         line = ForeignLine(event.processes, event.hidden_memory)
-        self._attempts.others_came(attempt, line)
+        for attempt in attempts:
+            self._attempts.others_came(attempt, line)
         self._emit(event)
 
     def _started(self, event: ex.Started) -> None:
-        attempt = self._attempts.begin(event.task, event.at)
+        attempt = self._attempts.begin(event.task, event.at, event.cores)
+        share = attempt.record.started.share
         self._emit(
-            je.AttemptStarted(event.task, attempt.number, attempt.device, event.at, event.pid)
+            je.AttemptStarted(
+                event.task, attempt.number, attempt.device, event.at, event.pid, share
+            )
         )
 
     def _refused(self, event: ex.Refused) -> None:
@@ -428,17 +438,19 @@ class Dispatcher:
                 self._emit(je.CheckpointRejected(attempt.task, why or "it is damaged", kept))
             self._handle(ev.StartRefused(attempt.task))
 
-    def _over(self, task: str, end: EndLine | None, least_free: int | None = None) -> None:
-        """An attempt is over, with an ``end`` that is known or not: offer its device, then read its log."""
+    def _over(self, task: str, told: ex.Ended | None) -> None:
+        """An attempt is over, with an end that is known or not: offer its device, then read its log."""
         if self._must_leave():
             return
-        device, record = self._attempts.end(task, end)
+        device, record = self._attempts.end(task, None if told is None else told.end)
         if record is None:
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
             past = retry.JudgedAttempt(verdict, (device,), time.monotonic())
             self._handle(ev.AttemptJudged(task, past))
             return
-        record.least_free = least_free
+        if told is not None:
+            record.least_free = told.least_free
+            record.taken, record.crowded = told.taken, told.crowded
         number, ended = record.started.attempt, record.ended or EndLine()
         at = time.time() if ended.ended is None else ended.ended
         self._emit(

@@ -95,6 +95,7 @@ def attempts_of(
         return [*attempts, known]
     found.ended, found.stop = found.ended or known.ended, found.stop or known.stop
     found.foreign, found.least_free = found.foreign or known.foreign, known.least_free
+    found.taken, found.crowded = known.taken, known.crowded
     return attempts[: attempts.index(found) + 1]
 
 
@@ -157,7 +158,12 @@ def judge_attempt(
     if not verdict.completed and last is not None and last.verdict is None:
         # If there is no room for this line, a next dispatcher judges the same files again.
         last.verdict = VerdictLine(
-            verdict, last.started.attempt, sweep.settings_digest, last.least_free
+            verdict,
+            last.started.attempt,
+            sweep.settings_digest,
+            last.least_free,
+            last.taken,
+            last.crowded,
         )
         with suppress(OSError):
             append_line(paths.attempts(task.id), last.verdict.as_json())
@@ -329,6 +335,9 @@ def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> Judge
         free_memory=started.free_memory,
         foreign=record.foreign is not None,
         halvings=started.halvings,
+        asked=started.share,
+        taken=record.taken if record.verdict is None else record.verdict.taken,
+        crowded=record.crowded if record.verdict is None else record.verdict.crowded,
     )
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.matrix.values import value_text
-from scheduler.config.sweep import Order, Sweep, Task
+from scheduler.config.sweep import Sweep, Task
 from scheduler.core.retry import GiveUp, JudgedAttempt, Policy
-from scheduler.core.states import InitialTask, State
+from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.order import LongestFirst, learned
 from scheduler.core.verdict import RULES_CHANGED, SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.clock import Clock
@@ -304,12 +304,14 @@ class Recovered:
         """Return the tasks that nothing is known to run of."""
         return {task for task, standing in self.standings.items() if isinstance(standing, Waiting)}
 
-    def initial_tasks(self, clock: Clock, order: Order | None) -> list[InitialTask]:
+    def initial_tasks(self, clock: Clock, sweep: Sweep) -> list[InitialTask]:
         """Return what the core begins with, in the order in which it is to start them."""
         names: Sequence[str] = list(self.standings)
-        if order is not None and order.kind == "random":
-            names = shuffled(names, order.seed or 0)
-        return [_initial_task(name, self.standings[name], clock) for name in names]
+        if sweep.order is not None and sweep.order.kind == "random":
+            names = shuffled(names, sweep.order.seed or 0)
+        return [
+            _initial_task(name, self.standings[name], clock, Need.of(sweep, name)) for name in names
+        ]
 
     def longest_first(self, sweep: Sweep, paths: SweepPaths) -> LongestFirst | None:
         """Return the order by what completed tasks took, if the sweep asks for it."""
@@ -414,21 +416,23 @@ def _doubts(
     return doubts
 
 
-def _initial_task(task: str, standing: Standing, clock: Clock) -> InitialTask:
+def _initial_task(task: str, standing: Standing, clock: Clock, need: Need) -> InitialTask:
     match standing:
         case Done():
             return InitialTask(task, State.DONE)
         case Failed():
             return InitialTask(task, State.FAILED)
         case Waiting():
-            return InitialTask(task, State.WAITING, standing.history)
+            return InitialTask(task, State.WAITING, standing.history, need)
         case Running():
             begun = standing.attempt.started
             return InitialTask(
                 task,
                 State.RUNNING,
                 standing.history,
+                need,
                 devices=(begun.device,),
+                has=Need(memory=begun.share, alone=begun.share is None),
                 started=clock.started(begun),
                 halvings=begun.halvings,
             )

@@ -31,7 +31,9 @@ def build_request(
         source: tells what code the attempt will run.
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
-    results, spec = str(paths.results(task.id)), paths.spec(device.id)
+    # Attempts that share a device would write over each other's.
+    spec = paths.spec(device.id if start.share is None else task.id)
+    results = str(paths.results(task.id))
     command = source.placed(sweep.argv(task, overrides, results, str(spec)))
     token = uuid.uuid4().hex
     return StartRequest(
@@ -48,6 +50,7 @@ def build_request(
             settings=sweep.settings_digest,
             source=source.read(command),
             cores=device.cores,
+            share=start.share,
         ),
         task=task.id,
         device=device.id,

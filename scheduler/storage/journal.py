@@ -172,6 +172,8 @@ def _as_today(content: dict[str, Any], event_type: type[JournalEvent]) -> dict[s
         return _process_as_today(content)
     if event_type is Snapshot and isinstance(holder := content.get("holder"), dict):
         content = content | {"holder": _process_as_today(holder)}
+    if event_type is Snapshot and isinstance(devices := content.get("devices"), dict):
+        content = content | {"devices": {name: _device_as_today(d) for name, d in devices.items()}}
     if event_type is Snapshot and isinstance(tasks := content.get("tasks"), dict):
         return content | {"tasks": {name: _view_as_today(view) for name, view in tasks.items()}}
     return content
@@ -179,6 +181,13 @@ def _as_today(content: dict[str, Any], event_type: type[JournalEvent]) -> dict[s
 
 def _process_as_today(content: dict[str, Any]) -> dict[str, Any]:
     return {"start_ticks": content.get("birth"), **content}
+
+
+def _device_as_today(view: object) -> object:
+    """Return a device's view with the one task that ran on it, until several could, as one of a list."""
+    if isinstance(view, dict) and "tasks" not in view:
+        return view | {"tasks": [view["task"]] if view.get("task") else []}
+    return view
 
 
 def _view_as_today(view: object) -> object:

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -38,6 +39,10 @@ LASTING = (
 )
 # What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
+
+# A device, and what runs there.
+_Row = tuple[DeviceView, str | None]
 
 
 class PlainDisplay:
@@ -107,7 +112,8 @@ class LiveDisplay:
         size = self._live.console.size
         top = progress_rows(self._progress, now, size.width)
         height = size.height - len(top) - 2  # the devices' heading, and the line of the cursor
-        events = min(height - 1, max(FEWEST, height - len(self._progress.devices)))
+        rows = sum(max(1, len(device.tasks)) for device in self._progress.devices.values())
+        events = min(height - 1, max(FEWEST, height - rows))
         recent = list(self._recent)[-events:] if events > 0 else []
         return Group(
             *top, device_table(self._progress, self._paths, now, most=height - len(recent)), *recent
@@ -164,7 +170,8 @@ def device_table(
 ) -> Table:
     """Return a row per device: what runs on it, how far it seems to be, and its log's last line.
 
-    Of more than ``most`` devices, those that run nothing are left out first, and a row counts the rest.
+    A device that several share has a row for each. Of more than ``most`` rows, those of devices that run
+    nothing are left out first, and a row counts the rest.
     """
     table = Table(box=None, pad_edge=False, expand=True)
     table.add_column("device", no_wrap=True)
@@ -174,14 +181,17 @@ def device_table(
     table.add_column("log", no_wrap=True, overflow="ellipsis", ratio=1)
     recent = progress.durations
     typical = sum(recent) / len(recent) if recent else None
-    for device in _chosen(progress, most):
-        if device.task is None:
+    rows: list[_Row] = []
+    for device in progress.devices.values():
+        rows += [(device, task) for task in device.tasks] or [(device, None)]
+    for device, task in _chosen(rows, most):
+        if task is None:
             aside = device.aside_until > now
             why = f"set aside until {clock_time(device.aside_until)}" if aside else device.reason
             why = "drained by hand" if device.drained else why
             table.add_row(device.label, Text("–"), "", "", Text(why, style="dim"))
             continue
-        view = progress.tasks.get(device.task)
+        view = progress.tasks.get(task)
         age = now - view.started if view is not None and view.started else 0.0
         # The scheduler knows nothing of a task's parts: the mean of the tasks before is its best guess.
         bar = (
@@ -191,27 +201,27 @@ def device_table(
         )
         number = f" (attempt {view.attempts})" if view is not None and view.attempts > 1 else ""
         number += "; drained by hand" if device.drained else ""
-        line = last_line(paths.log(device.task))
+        line = last_line(paths.log(task))
         table.add_row(
-            device.label,
-            Text(device.task + number),
+            device.label + device.share_of(task),
+            Text(task + number),
             format_duration(age),
             bar,
             Text(line, style="dim"),
         )
-    left_out = len(progress.devices) - table.row_count
+    left_out = len(rows) - table.row_count
     if left_out:
-        table.add_row("…", Text(f"{left_out} more devices", style="dim"), "", "", "")
+        what = "more devices" if len(rows) == len(progress.devices) else "more, idle or running"
+        table.add_row("…", Text(f"{left_out} {what}", style="dim"), "", "", "")
     return table
 
 
-def _chosen(progress: SweepProgress, most: int | None) -> list[DeviceView]:
-    devices = list(progress.devices.values())
-    if most is None or len(devices) <= most:
-        return devices
-    busy_first = sorted(devices, key=lambda device: device.task is None)
-    kept = busy_first[: max(0, most - 1)]  # the last row counts the others
-    return [device for device in devices if any(device is one for one in kept)]
+def _chosen(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
+    if most is None or len(rows) <= most:
+        return rows
+    busy_first = sorted(range(len(rows)), key=lambda number: rows[number][1] is None)
+    # The last row counts the others.
+    return [rows[number] for number in sorted(busy_first[: max(0, most - 1)])]
 
 
 def last_line(path: Path) -> str:

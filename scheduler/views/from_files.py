@@ -160,7 +160,7 @@ def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:
 def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
     """Show what runs without the journal's telling of it, and nothing else on its devices."""
     for device in progress.devices.values():
-        device.task = None
+        device.tasks.clear()
     for task in folder_entries(paths.checkpoints, ".attempts"):
         file = paths.attempts(task)
         if (
@@ -177,7 +177,7 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
             view.attempts, view.device = begun.attempt, begun.device
             view.started = begun.started
         if view.device in progress.devices:
-            progress.devices[view.device].task = task
+            progress.devices[view.device].tasks.append(task)
 
 
 def _show_attempts_so_far(progress: SweepProgress, paths: SweepPaths) -> None:

@@ -90,10 +90,10 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.WishIgnored():
             return f".wishes/{event.file}: ignored: it {event.why}"
         case je.AttemptStarted():
-            where = _label(event.device, progress)
+            where = _seat(event, progress)
             return f"{event.task}: attempt {event.attempt} started on {where}"
         case je.AttemptAdopted():
-            where = _label(event.device, progress)
+            where = _seat(event, progress)
             return f"{event.task}: attempt {event.attempt} still runs on {where}; taken over"
         case je.AttemptFailed():
             attempt = f"attempt {event.attempt} on {_label(event.device, progress)}"
@@ -174,6 +174,12 @@ def _label(device: str, progress: SweepProgress) -> str:
     return (progress.devices.get(device) or DeviceView(index=device)).label
 
 
+def _seat(event: je.AttemptStarted | je.AttemptAdopted, progress: SweepProgress) -> str:
+    """Return where an attempt runs, and how many share that device with it."""
+    device = progress.devices.get(event.device) or DeviceView(index=event.device)
+    return device.label + device.share_of(event.task)
+
+
 def _others(event: je.OthersCame, progress: SweepProgress) -> str:
     who = [f"{p.pid} ({p.name}, user {p.user})" for p in event.processes]
     if not who:
@@ -212,8 +218,8 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return "why is not known: the journal says nothing of the dispatcher that runs"
     if not usable:
         return "every device is set aside, drained or gone"
-    if all(d.task is not None or not d.idle for d in usable):
-        others = [f"{d.label} {d.reason}" for d in usable if d.task is None]
+    if all(d.tasks or not d.idle for d in usable):
+        others = [f"{d.label} {d.reason}" for d in usable if not d.tasks]
         return "no idle device" + (
             f" ({'; '.join(others[:4])})" if others else ": all run other tasks"
         )

@@ -51,7 +51,7 @@ SAMPLES: list[je.JournalEvent] = [
         lost_seconds=2.0,
         gaps=[0.5],
         durations=[3.0],
-        devices={"GPU-a": DeviceView("a GPU", "0", task="a")},
+        devices={"GPU-a": DeviceView("a GPU", "0", tasks=["a"])},
         tasks={
             "a": TaskView(RUNNING, 1, "GPU-a", 5.0),
             "b": TaskView(WAITING, 1, waits=HALVES, not_before=3.0),

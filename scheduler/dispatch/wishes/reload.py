@@ -202,7 +202,7 @@ class Reloader:
             names = list(shuffled(names, sweep.order.seed or 0))
         event = ev.Reloaded(
             tuple(names),
-            tuple(recovered.initial_tasks(self._clock, None)),
+            tuple(recovered.initial_tasks(self._clock, replace(part, order=None))),
             tuple(tuple(map(value_text, task.values)) for task in changed),
             Policy.of(sweep),
             sweep.limits,

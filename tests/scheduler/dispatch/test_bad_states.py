@@ -192,7 +192,9 @@ class Case:
         draft.publish()
 
     def states(self) -> dict[str, State]:
-        return {task.task: task.state for task in self.recover().initial_tasks(self.clock, None)}
+        return {
+            task.task: task.state for task in self.recover().initial_tasks(self.clock, self.sweep)
+        }
 
     def set_right(self) -> Recovered:
         return set_right(recover(self.sweep, self.paths, self.clock), self.sweep, self.paths)
@@ -373,7 +375,7 @@ def everything_is_said(case: Case) -> None:
     assert b"c" in case.say("status")
     assert b"nothing was started" in case.say("run", "--dry-run")
     found = case.recover()
-    found.initial_tasks(case.clock, None)
+    found.initial_tasks(case.clock, case.sweep)
     for task, record in found.open_attempts.items():
         assert AdoptedSupervisor.find(record) is None
         judgement = judge_attempt(case.task(task), case.paths, case.sweep)

@@ -87,7 +87,7 @@ def test_an_attempt_without_a_verdict_runs_or_ended_unseen(case: Case) -> None:
     assert isinstance(standing, Running)
     assert [attempt.verdict.kind for attempt in standing.history] == [Kind.FAILED]
     assert found.open_attempts["a"].started.attempt == 2
-    (initial,) = found.initial_tasks(Clock(), None)
+    (initial,) = found.initial_tasks(Clock(), case.sweep)
     assert (initial.state, initial.devices, initial.halvings) == (State.RUNNING, ("cpu:0",), 2)
 
 
