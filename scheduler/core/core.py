@@ -313,11 +313,9 @@ class Core:
 
     def _match(self) -> None:
         """Start waiting tasks on devices that have room for them."""
-        if not self._may_start():
+        if not self._fleet.any_open(self._now) or not self._may_start():
             return
         look_again, self._look_again = self._look_again, False
-        if not self._fleet.any_open(self._now):
-            return
         matching = Matching(self._waiting, self._fleet, self._now)
         if look_again and self._waiting.constrained:
             for task, need, devices in matching.of_the_picky():

@@ -212,7 +212,7 @@ class Fleet:
 
     def any_open(self, now: float) -> bool:
         """Say whether any device may have room, and may be used."""
-        if self.full and self.least_share is None:
+        if not self._open or (self.full and self.least_share is None):
             return False
         while self._open:
             attempts, ordinal = self._open[0]

@@ -38,7 +38,10 @@ class Matching:
     def of_the_others(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
         """Yield the other tasks likewise."""
         no_room: list[Line] = []
-        while (line := self._waiting.first_line(no_room)) is not None:
+        while self._fleet.any_open(self._now):
+            line = self._waiting.first_line(no_room)
+            if line is None:
+                break
             if devices := self._place(line.need, None):
                 yield self._waiting.take(line), line.need, devices
             else:
