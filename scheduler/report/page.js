@@ -59,7 +59,11 @@
     for (const rows of [...groups.values()].slice(0, 50)) {
       const able = rows.filter((row) => row.role === "candidate" && row.speedup && row.loss);
       const sure = fastest(able.filter((row) => row.speed === "faster" && bound(row, limit()) === "within"));
-      const open = able.filter((row) => row.speed !== "slower" && bound(row, limit()) === "cannot tell yet");
+      // As worker/results/answers/bounded.py has it: they may keep the bound and be faster than the best.
+      const least = sure ? sure.speedup.value : 1;
+      const open = able.filter((row) => row.speedup.value > least && (bound(row, limit()) === "cannot tell yet" ||
+        (bound(row, limit()) === "within" && row.speed === "cannot tell")))
+        .sort((one, other) => other.speedup.value - one.speedup.value);
       const line = element("p", name(rows[0]) + ": ", box);
       if (sure) {
         element("strong", sure.label, line);
@@ -67,8 +71,7 @@
           interval(sure.loss, percent) + " (95 % intervals): surely within.");
       } else if (able.length) line.append("no configuration is surely faster and within.");
       else line.append("no loss of " + data.metric + " is known, so nothing is said of a bound.");
-      const better = open.filter((row) => !sure || row.speedup.value > sure.speedup.value);
-      if (better.length) line.append(" Cannot tell yet: " + better.slice(0, 6).map((row) => row.label).join(", ") + ".");
+      if (open.length) line.append(" Cannot tell yet: " + open.slice(0, 6).map((row) => row.label).join(", ") + ".");
       if (sure && sure.command && commands < 5) {
         commands += 1;
         element("p", "The task that measured " + sure.label + ", by hand:", at("reproduce"));

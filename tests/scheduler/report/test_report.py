@@ -18,7 +18,9 @@ HOSTILE = (
 )
 
 
-def row(label: str, speedup: float, loss: float, spread: float, **more: Any) -> dict[str, Any]:
+def row(
+    label: str, speedup: float, loss: float, spread: float, unsure: float = 0.01, **more: Any
+) -> dict[str, Any]:
     def metric(name: str, value: float, half: float, better: str | None) -> dict[str, Any]:
         return {
             "name": name,
@@ -30,7 +32,7 @@ def row(label: str, speedup: float, loss: float, spread: float, **more: Any) -> 
 
     metrics = [metric("clip_score", 30.0, 0.1, "higher")]
     if label != "baseline":
-        metrics.append(metric("speedup", speedup, 0.01, "higher"))
+        metrics.append(metric("speedup", speedup, unsure, "higher"))
         metrics.append(metric("quality_loss", loss, spread, "lower"))
         metrics.append({"name": "images_scored", "value": 32})
     accelerators = {"tome": {"ratio": speedup / 10}} if label != "baseline" else {}
@@ -84,6 +86,40 @@ def test_another_workers_rows_make_a_report(
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
     assert main(["report", "one.yaml", "--output", "other.html"]) == 0
     assert "sleep 2" in (tmp_path / "other.html").read_text()
+
+
+def test_its_answer_is_that_of_results_under_every_bound(
+    report: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    browser_path = shutil.which("chromium")
+    if browser_path is None:
+        pytest.skip("no chromium is installed")
+    rows = [
+        *ROWS,
+        row("perhaps faster", 1.8, 0.004, 0.002, unsure=0.9),
+        row("slower", 0.8, 0.004, 0.01),
+        row("just as fast", 1.005, 0.01, 0.02),
+    ]
+    file = report.parent / "checkpoints" / "one" / "a.jsonl"
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    assert main(["report", "one.yaml"]) == 0
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=browser_path, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto(report.as_uri())
+        for percent in ("0", "0.4", "0.7", "1.1", "2.7", "3.7", "9.1", "20"):
+            capsys.readouterr()
+            assert main(["results", "one.yaml", "--json", "--max-loss", f"{percent}%"]) == 0
+            [told] = json.loads(capsys.readouterr().out)["tasks"]
+            page.fill("#loss", percent)
+            words = page.inner_text("#answer")
+            sure, _, undecided = words.partition("Cannot tell yet: ")
+            assert undecided == (", ".join(told["undecided"]) + "." if undecided else ""), percent
+            assert bool(undecided) == bool(told["undecided"]), percent
+            named = told["within"] and told["best"] != "baseline"
+            assert (f": {told['best']}, " in sure) == named, percent
+        browser.close()
 
 
 @pytest.mark.parametrize("width, scheme", [(360, "dark"), (800, "light"), (1400, "dark")])
