@@ -232,11 +232,14 @@ class _Devices(_Section):
     exclude: list[DeviceName] = []
     cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
     share: Annotated[_Share | None, BeforeValidator(_given)] = None
+    at_most: Annotated[
+        Annotated[StrictInt, Field(ge=1, le=4096)] | None, BeforeValidator(_given)
+    ] = None
 
     @property
     def demands(self) -> tuple[str, ...]:
         """The keys that are given and demand something of GPUs: a CPU slot fulfils none of them."""
-        given = self.model_fields_set - {"cpu_slots", "cores"}
+        given = self.model_fields_set - {"cpu_slots", "cores", "at_most"}
         return tuple(name for name in type(self).model_fields if name in given)
 
 

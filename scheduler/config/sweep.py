@@ -84,7 +84,9 @@ class DeviceSettings:
     cores: CoreSetting = "auto"
     # None: each attempt has its device alone.
     share: ShareSettings | None = None
-    # The keys of the section that demand something of a GPU: all given ones but cpu_slots and cores.
+    # In use at once; None: all that are idle.
+    at_most: int | None = None
+    # The keys of the section that demand something of a GPU: all given ones but cpu_slots, cores, at_most.
     demands: tuple[str, ...] = ()
 
 

@@ -114,20 +114,6 @@ class Core:
             times.append(comes_back)
         return min(times, default=None)
 
-    def wanted(self) -> tuple[int, list[str]]:
-        """Return how many more devices tasks wait for now, and the names of those that would do.
-
-        What is in use, idle or others' is not told apart, but what is the sweep's own already is left out.
-        """
-        waiting = self._waiting
-        tasks = self._tasks.counts[WAITING] - len(waiting.delayed)
-        if not tasks or not self._may_start():
-            return 0, []
-        any_will_do = waiting.first_line() is not None
-        retries = [None] if any_will_do else list(waiting.constrained.values())
-        names = self._fleet.within_hope(retries, self._now)
-        return min(tasks, len(names), self._fleet.spare), names
-
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take one event at time ``now``; return what is to be done, in this order.
 

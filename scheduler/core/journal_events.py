@@ -53,6 +53,8 @@ class DispatcherStarted:
     left_out: int = 0
     # The digest of the copy of the code that attempts run from; None: from where the code is.
     snapshot: str | None = None
+    # Devices in use at once; None: all that are idle.
+    at_most: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

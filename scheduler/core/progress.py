@@ -50,6 +50,8 @@ class SweepProgress:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     # The digest of the copy of the code from which the dispatcher at work, or the last one, runs attempts.
     snapshot_of_code: str | None = None
+    # Devices that it uses at once; None: all that are idle.
+    at_most: int | None = None
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
     # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
@@ -111,6 +113,7 @@ class SweepProgress:
             },
             sorted(self.told),
             self.braked,
+            self.at_most,
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
@@ -118,6 +121,7 @@ class SweepProgress:
         self.trouble, self.draining = snapshot.trouble, snapshot.draining
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
         self.told, self.braked = set(snapshot.told), snapshot.braked
+        self.at_most = snapshot.at_most
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
         self.devices = {
@@ -205,6 +209,9 @@ class SweepProgress:
     def _pass_time(self, at: float) -> None:
         if self.holder is not None and self.counts[WAITING] and at > self._last:
             free = sum(1 for d in self.devices.values() if d.idle and not d.tasks)
+            if self.at_most is not None:  # the others are left to colleagues
+                in_use = sum(1 for d in self.devices.values() if d.tasks)
+                free = min(free, max(0, self.at_most - in_use))
             # By how it stood when this stretch began: a pause that has just ended is no idle time.
             if free and self._some_could_start(self._last):
                 self.idle_seconds += free * (at - self._last)
@@ -247,6 +254,7 @@ class SweepProgress:
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
         self.trouble, self.draining, self.snapshot_of_code = None, False, event.snapshot
+        self.at_most = event.at_most
         self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")

@@ -114,3 +114,4 @@ class Snapshot:
     tasks: Mapping[str, TaskView]
     told: Sequence[str] = ()
     braked: str | None = None
+    at_most: int | None = None

@@ -146,6 +146,8 @@ class Dispatcher:
                 self._writer.start()
                 for task, record in self._recovered.open_attempts.items():
                     self._take_over(task, record.started.device, record, adopt=adopt)
+                if (at_most := self._use.now.devices.at_most) is not None:
+                    self._handle(ev.AtMost(at_most))
                 self._wishes.begin_watching()
                 self._executor.offer_devices()
                 while self._exit_code is None and not self._detached:
@@ -212,6 +214,7 @@ class Dispatcher:
                 str(self._paths.root),
                 len(self._use.now.left_out),
                 self._copy.digest if self._copy is not None else None,
+                self._use.now.devices.at_most,
             )
         )
         for told in told_of_checkpoints(self._recovered):

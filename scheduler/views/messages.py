@@ -50,7 +50,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.DispatcherStarted():
             root = f"root {event.root}; " if event.root else ""
             code = f"; from a copy of the code ({event.snapshot})" if event.snapshot else ""
-            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{code}"
+            most = f"; at most {event.at_most} in use at once" if event.at_most is not None else ""
+            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{code}"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"

@@ -164,6 +164,23 @@ def test_waits_for_a_gpu_that_others_use_and_says_why(runs: Runs, fake_nvml: Fak
     assert run.end()[0] == 0
 
 
+def test_at_most_so_many_gpus_are_used_at_once(runs: Runs, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(4)
+    devices = {"idle_for": "0s", "at_most": 2}
+    code, output = runs.start(runs.sweep("few", ["fine"] * 10, devices=devices)).end()
+    assert (code, "; at most 2 in use at once" in output.splitlines()[0]) == (0, True), output
+    in_use: set[str] = set()
+    most = 0
+    for line in (runs.folder / "logs" / "few" / "journal.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "attempt_started":
+            in_use.add(event["device"])
+        elif event["event"] == "attempt_ended":
+            in_use.discard(event["device"])
+        most = max(most, len(in_use))
+    assert most == 2
+
+
 def test_two_dispatchers_never_share_a_gpu(runs: Runs, fake_nvml: FakeNvml) -> None:
     fake_nvml.gpus(2)
     both = [runs.start(runs.sweep(name, ["fine"] * 12)) for name in ("one", "two")]

@@ -99,9 +99,6 @@ class Device:
     def can_have_more_than(self, memory: int | None) -> bool:
         return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
 
-    def could_do_for(self, retry: Retry) -> bool:
-        return retry.avoid != self.name and self.can_have_more_than(retry.above_memory)
-
 
 class Fleet:
     """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
@@ -200,15 +197,6 @@ class Fleet:
     def full(self) -> bool:
         """Whether as many devices are in use as may be."""
         return self.at_most is not None and not self.spare
-
-    def within_hope(self, retries: Collection[Retry | None], now: float) -> list[str]:
-        """Return the devices, none of them in use, that would do for one of the tasks, if they were idle."""
-        return [
-            device.name
-            for device in self._by_ordinal
-            if not (device.attempts or device.drained) and device.aside_until <= now
-            if any(retry is None or device.could_do_for(retry) for retry in retries)
-        ]
 
     def any_open(self, now: float) -> bool:
         """Say whether any device may have room, and may be used."""

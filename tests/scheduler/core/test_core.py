@@ -101,26 +101,3 @@ def test_what_runs_goes_on_when_fewer_devices_may_be_used():
     assert core.handle(ev.DeviceIdle("gpu0"), 2.0) == []  # b still runs
     assert core.handle(ev.AttemptExited("b"), 3.0) == [ev.Start("c", 1, ("gpu0",), 0)]
     assert core.handle(ev.AtMost(None), 4.0) == [ev.Start("d", 1, ("gpu2",), 0)]
-
-
-def test_what_a_core_wants_is_what_it_would_start_now():
-    core = Core([InitialTask(name) for name in "abcd"], Policy(), Limits(), 0.0)
-    for device in ("gpu0", "gpu1", "gpu2", "gpu3", "gpu4"):
-        core.handle(ev.DeviceBusy(device), 0.0)
-    assert core.wanted() == (4, ["gpu0", "gpu1", "gpu2", "gpu3", "gpu4"])
-    core.handle(ev.DeviceIdle("gpu0"), 0.0)
-    core.handle(ev.DrainAsked("gpu1"), 0.0)
-    assert core.wanted() == (3, ["gpu2", "gpu3", "gpu4"])
-    core.handle(ev.AtMost(2), 0.0)
-    assert core.wanted() == (1, ["gpu2", "gpu3", "gpu4"])
-    core.handle(ev.PauseAsked(), 0.0)
-    assert core.wanted() == (0, [])
-
-
-def test_a_core_wants_no_device_that_is_too_small_for_what_waits():
-    gib = 2**30
-    oom = JudgedAttempt(Verdict(Kind.OUT_OF_MEMORY, "…"), ("gpu0",), 1.0, free_memory=23 * gib)
-    sizes = {"small": 24 * gib, "large": 80 * gib}
-    seeds = [InitialTask("a", history=(oom,))]
-    core = Core(seeds, Policy(RetrySettings()), Limits(), 1.0, sizes)
-    assert core.wanted() == (1, ["large"])
