@@ -10,6 +10,7 @@ answers; without it, commands come on standard input (get_server_list, quit).
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -23,7 +24,8 @@ def install(folder: Path, refuses: str = "") -> Path:
     """Make the program; return the folder to be on the PATH."""
     folder.mkdir(exist_ok=True)
     program = folder / NAME
-    program.write_text(f"#!/bin/sh\nexec {sys.executable} {__file__} '{refuses}' \"$@\"\n")
+    words = shlex.join([sys.executable, __file__, refuses])
+    program.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
     program.chmod(0o755)
     return folder
 

@@ -15,7 +15,7 @@ PLAN = ["plan", "--pipe", "SDXL", "--sched", "DDIM", "--steps", "20"]
     [
         ([], "the following arguments are required: COMMAND"),
         (["serch", "--pipe", "SDXL"], "there is no command 'serch'; did you mean search?"),
-        (["xyz"], "there is no command 'xyz'; Known: check, compare, "),
+        (["xyz"], "there is no command 'xyz'; Known: answers, check, compare, "),
         ([*PLAN, "--serch=x"], "there is no option '--serch'; did you mean --search?"),
         (["judge", "case", "another"], "too many arguments: another"),
     ],

@@ -54,7 +54,7 @@ def test_an_attempt_for_the_edited_file_is_stopped_before_what_was_completed_cou
     runner.run()
     runner.write(script, worker={"args": {"lr": 0.1}})
     running = runner.start()
-    running.wait_for("a: attempt 1 started")
+    runner.wait_for_log("hangs", "a")  # what it is to do it has read, which the next line changes
     running.send(signal.SIGTERM)
     running.end()
     runner.write(script)

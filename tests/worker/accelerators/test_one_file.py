@@ -66,6 +66,7 @@ def test_it_is_planned(extended: Path) -> None:
         "  MiddleSkip 1: with every 1 MiddleSkip leaves nothing out; so it is measured as 'baseline'",
         "  DeepCache 2/0 + MiddleSkip 2: DeepCache leaves the middle block out by itself: choose one"
         " of the two",
+        "GPU-hours: not known: no measurement of TINY_SD15 in batches of 4 named (--measured FILE…)",
     ]
 
 
