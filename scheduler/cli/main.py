@@ -430,9 +430,11 @@ def _about(unknown: Sequence[str], parser: argparse.ArgumentParser) -> str:
 
 def _run(command: str, arguments: argparse.Namespace) -> int:
     gc.disable()
-    module = importlib.import_module(f"scheduler.cli.{COMMANDS[command].module or command}")
-    gc.freeze()  # modules stay: the collector need not go through them, now or ever again
-    gc.enable()
+    try:
+        module = importlib.import_module(f"scheduler.cli.{COMMANDS[command].module or command}")
+        gc.freeze()  # modules stay: the collector need not go through them, now or ever again
+    finally:
+        gc.enable()
     arguments.command = command
     from scheduler.cli.common import UserError
 

@@ -31,6 +31,13 @@ def run(_arguments: argparse.Namespace) -> int:
     # ten thousand rows are millions of objects that all stay: to look for garbage takes longer than to read
     gc.disable()
     try:
+        return _answer()
+    finally:
+        gc.enable()
+
+
+def _answer() -> int:
+    try:
         files, metric, max_loss = _read_question(sys.stdin.buffer.read())
         answer = answers(files, metric, max_loss)
     except (ValueError, KeyError, TypeError) as error:
