@@ -287,7 +287,7 @@ def test_the_next_has_the_sweep_by_its_own_reading_of_the_file(runner: SweepRunn
     runner.write(script, devices={"cpu_slots": 1}, limits=AT_REST)
     first = runner.start()
     runner.reach_gate("a")
-    runner.wait_for_log("start", "a")
+    first.wait_for("a: attempt 1 started")
     runner.paths.lock.unlink()
     runner.write(script, devices={"cpu_slots": 1}, worker={"args": {"lr": 1}})
     second = runner.start()
