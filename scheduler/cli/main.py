@@ -72,20 +72,25 @@ def _add_status(arguments: Arguments) -> None:
     arguments.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
-def _add_results(arguments: Arguments) -> None:
+def _add_measured(arguments: Arguments) -> None:
+    """Say which measurements are asked for."""
     arguments.add_argument(
         "sweeps", metavar="SWEEP.yaml", type=_path, nargs="+", help="the sweep files"
     )
     _add_root(arguments)
     _add_only(arguments)
     arguments.add_argument(
+        "--metric", type=_unmarked, metavar="NAME", help="whose loss (default: clip_score)"
+    )
+
+
+def _add_results(arguments: Arguments) -> None:
+    _add_measured(arguments)
+    arguments.add_argument(
         "--max-loss",
         type=_share,
         metavar="LOSS",
         help="the loss that is allowed: 1%% or 0.01 (default: as each task was measured)",
-    )
-    arguments.add_argument(
-        "--metric", type=_unmarked, metavar="NAME", help="whose loss (default: clip_score)"
     )
     form = arguments.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="a line for each configuration")
@@ -94,14 +99,7 @@ def _add_results(arguments: Arguments) -> None:
 
 
 def _add_report(arguments: Arguments) -> None:
-    arguments.add_argument(
-        "sweeps", metavar="SWEEP.yaml", type=_path, nargs="+", help="the sweep files"
-    )
-    _add_root(arguments)
-    _add_only(arguments)
-    arguments.add_argument(
-        "--metric", type=_unmarked, metavar="NAME", help="whose loss (default: clip_score)"
-    )
+    _add_measured(arguments)
     arguments.add_argument(
         "--output",
         type=_path,
