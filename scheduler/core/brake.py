@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from scheduler.core.retry import JudgedAttempt
 from scheduler.core.verdict import Kind, Verdict
@@ -70,7 +70,7 @@ class Brake:
         self.on, self._first, self._failed = False, None, {}
         self._stop_after = stop_after
 
-    def failed(self, task: int, attempt: JudgedAttempt, running_on: Collection[str]) -> bool:
+    def failed(self, task: int, attempt: JudgedAttempt, running_on: Iterable[str]) -> bool:
         """Take a failed attempt; say whether it is the one too many.
 
         Args:

@@ -207,7 +207,7 @@ class Core:
         self._set_aside(self._fleet.failed_on(attempt, task, self._now))
         if attempt.verdict.kind is Kind.DISK_FULL:
             self._pause(attempt.verdict.cause)
-        at_work = {name for running in self._running.values() for name in running.devices}
+        at_work = (name for running in self._running.values() for name in running.devices)
         if self._brake.failed(task, attempt, at_work):
             self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
         self._after_failure(task)

@@ -202,14 +202,18 @@ class Fleet:
         """Say whether any device may have room, and may be used."""
         if not self._open or (self.full and self.least_share is None):
             return False
+        return self._first_open(now) is not None
+
+    def _first_open(self, now: float) -> Device | None:
+        """Return the first device in the heap that may have room; those that have none leave it."""
         while self._open:
             attempts, ordinal = self._open[0]
             device = self._by_ordinal[ordinal]
             if device.attempts == attempts and self._is_open(device, now):
-                return True
+                return device
             device.queued.discard(attempts)
             heapq.heappop(self._open)
-        return False
+        return None
 
     def find(
         self, need: Need, now: float, retry: Retry | None = None, but: Collection[int] = ()
@@ -268,23 +272,14 @@ class Fleet:
         """Return the first device that has room for an attempt; it stays queued until that begins."""
         passed_over: list[tuple[int, int]] = []
         found = None
-        while self._open and found is None:
-            attempts, ordinal = self._open[0]
-            device = self._by_ordinal[ordinal]
-            if device.attempts != attempts or not self._is_open(device, now):
-                device.queued.discard(attempts)
-            elif need.alone and attempts:
+        while found is None and (device := self._first_open(now)) is not None:
+            if need.alone and device.attempts:
                 break  # so have all behind it
-            elif (
-                ordinal in but
-                or (more <= 0 and not attempts)
-                or not device.has_room(need, self._most)
-            ):
-                passed_over.append(self._open[0])
-            else:
+            may_be_used = device.ordinal not in but and (device.attempts or more > 0)
+            if may_be_used and device.has_room(need, self._most):
                 found = device
-                break
-            heapq.heappop(self._open)
+            else:
+                passed_over.append(heapq.heappop(self._open))
         for entry in passed_over:
             heapq.heappush(self._open, entry)
         return found
