@@ -7,7 +7,8 @@ import pytest
 
 from scheduler.core import events as ev
 from scheduler.core.brake import COUNTED
-from scheduler.core.core import BY_HAND, Core
+from scheduler.core.core import Core
+from scheduler.core.moves.course import BY_HAND
 from scheduler.core.states import ImpossibleEventError, State
 from scheduler.core.tables.devices import ASIDE
 from scheduler.core.verdict import Kind, Verdict

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-import scheduler.core.core
+import scheduler.core.moves.course
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core import states
@@ -160,7 +160,7 @@ class Recording(Tasks):
 
 def test_every_transition_of_the_table_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that never is would be a mistake in the table; one that is not in it, an error."""
-    monkeypatch.setattr(scheduler.core.core, "Tasks", Recording)
+    monkeypatch.setattr(scheduler.core.moves.course, "Tasks", Recording)
     for seed in range(200):
         live_through(build(seed), seed)
     stay = {(begin, step, end) for begin, step, end in table() if begin == end}

@@ -1,0 +1,1 @@
+"""Two layers below core.py: what follows from how attempts end, and what people ask for."""

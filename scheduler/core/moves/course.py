@@ -1,0 +1,269 @@
+"""The course of a task, as it follows from its attempts: judged, tried again, done, given up."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from scheduler.config.sweep import Limits
+from scheduler.core import events as ev
+from scheduler.core.brake import Brake
+from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
+from scheduler.core.states import InitialTask, Need, State
+from scheduler.core.tables.devices import Fleet
+from scheduler.core.tables.order import LongestFirst
+from scheduler.core.tables.tasks import Tasks
+from scheduler.core.tables.waiting import Waiting
+from scheduler.core.tables.watches import RunningAttempt, Watches
+from scheduler.core.tables.writes import Writes
+from scheduler.core.verdict import Kind, Verdict
+
+BY_HAND = GiveUp(GiveUpCode.BY_HAND)
+# Looking a member up in its enumeration costs as much as the rest of a move.
+WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED, GONE = State
+
+
+class Course:
+    """What is known of a sweep, and the moves of its tasks that follow from what becomes of attempts."""
+
+    def __init__(
+        self,
+        tasks: Iterable[InitialTask],
+        policy: Policy,
+        limits: Limits,
+        now: float,
+        devices: Mapping[str, int | None] | None = None,
+        alike: Collection[str] = (),
+        order: LongestFirst | None = None,
+        *,
+        most_sharers: int | None = None,
+        groups: Mapping[str, str] | None = None,
+    ) -> None:
+        """Begin with what earlier dispatchers left.
+
+        Args:
+            tasks: every task, in the order in which they are to be started.
+            policy: when a task is tried again.
+            limits: when an attempt is stopped.
+            now: the time.
+            devices: the memory in bytes of each device that events may name, None where it is not
+                known: no task is given up for want of memory that one of them has.
+            alike: those of them that are parts of one whole and never set aside: CPU slots.
+            order: by which those that were never tried are started instead; it knows the tasks by number.
+            most_sharers: attempts that share a device, at most; None: as many as fit.
+            groups: which devices stand closer together than others, by name.
+        """
+        self._policy = policy
+        self._now = now
+        self._actions: list[ev.Action] = []
+        self._tasks = Tasks()
+        self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
+        self._running: dict[int, RunningAttempt] = {}
+        self._waiting = Waiting(order)
+        self._watches = Watches(limits, self._running)
+        self._writes = Writes()
+        self._fleet = Fleet(alike, most_sharers)
+        self._look_again = False  # something changed that may suit a constrained task
+        self._brake = Brake(policy.settings.stop_after, alike)
+        self._held = False  # by hand: nothing is started
+        self._reloading = False  # the sweep file is being read again: nothing is started
+        self._leaving: set[int] = set()  # not in the sweep file any more, but under way
+        self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
+        self._interrupts = 0
+        self._finished = False
+        for name, memory in (devices or {}).items():
+            if memory is not None:
+                self._fleet[name].total_memory = memory
+        for name, group in (groups or {}).items():
+            self._fleet[name].group = group
+        for initial in tasks:
+            self._add_task(initial)
+
+    # --- tasks ----------------------------------------------------------------------------------
+
+    def _add_task(self, initial: InitialTask) -> None:
+        # What failed before is as if judged just now: that decides where it belongs.
+        judged = initial.state is WAITING and bool(initial.history)
+        state = JUDGING if judged else initial.state
+        task = self._tasks.add(initial.task, state)
+        self._waiting.enter(task, initial.need, untried=state is WAITING)
+        self._fleet.expect(initial.need)
+        if initial.history:
+            self._history[task] = initial.history
+        if state is DONE:
+            self._brake.release()
+        if state is RUNNING:
+            self._occupy(task, initial.devices, initial.has, initial.started, initial.halvings)
+        elif state is JUDGING:
+            self._after_failure(task)
+
+    def _occupy(
+        self, task: int, names: tuple[str, ...], need: Need, started: float, halvings: int
+    ) -> None:
+        for name in names:
+            self._fleet.occupy(name, need, self._now)
+        self._running[task] = RunningAttempt(names, need, started, halvings)
+        self._watches.begin(task, started)
+
+    def _release(self, task: int) -> None:
+        running = self._running.pop(task)
+        self._waiting.ended(task, self._now - running.started)
+        for name in running.devices:
+            self._fleet.vacate(name, running.need, self._now)
+        self._look_again = True
+
+    def _exited(self, task: int, event: ev.AttemptExited) -> None:
+        self._release(task)
+        self._tasks.move(task, event, JUDGING, self._now)
+
+    def _start_refused(self, task: int, event: ev.StartRefused) -> None:
+        """Put the task back where it was; its device counts as busy until it is seen idle again."""
+        for name in self._running[task].devices:
+            self._withhold(name)
+        self._release(task)
+        self._tasks.move(task, event, WAITING, self._now)
+        if task in self._leaving:
+            self._leave(task)
+        elif task in self._to_fail:
+            self._write(task, BY_HAND)
+        elif task not in self._history:
+            self._waiting.put_back(task)
+        else:
+            step = self._next_step(task)
+            assert isinstance(step, Retry)
+            self._queue(task, step)
+
+    def _judged(self, task: int, event: ev.AttemptJudged) -> None:
+        attempt = event.attempt
+        # An attempt that never became a process has no exit.
+        if self._tasks.states[task] is RUNNING:
+            self._release(task)
+        self._tasks.move(task, event, JUDGING, self._now)
+        self._look_again = True  # devices that are avoided may be less suspect now
+        if attempt.verdict.completed:
+            self._waiting.completed(task)
+            self._brake.release()
+            for name in attempt.devices:
+                self._set_aside(self._fleet.completed_on(name, task, self._now))
+            self._write(task)
+            return
+        self._history[task] = (*self._history.get(task, ()), attempt)
+        self._set_aside(self._fleet.failed_on(attempt, task, self._now))
+        if attempt.verdict.kind is Kind.DISK_FULL:
+            self._pause(attempt.verdict.cause)
+        at_work = (name for running in self._running.values() for name in running.devices)
+        if self._brake.failed(task, attempt, at_work):
+            self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
+        self._after_failure(task)
+
+    def _after_failure(self, task: int) -> None:
+        """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
+        if task in self._leaving:
+            self._leave(task)
+            return
+        step = self._next_step(task)
+        if isinstance(step, GiveUp):
+            self._set_aside(self._fleet.gave_up(task, self._now))
+            self._write(task, step)
+            return
+        if task in self._to_fail:
+            self._write(task, BY_HAND)
+            return
+        waits = ev.Waits(self._tasks.ids[task], step)
+        self._tasks.move(task, waits, WAITING, self._now)
+        self._actions.append(waits)
+        if step.at > self._now:
+            self._waiting.delay(task, step)
+        else:
+            self._queue(task, step)
+
+    def _next_step(self, task: int) -> Retry | GiveUp:
+        """Return what becomes of a task that has failed: what fails on a suspect device flees it."""
+        history = self._history[task]
+        step = self._policy.next_step(history)
+        if isinstance(step, Retry) and step.avoid is None and self._fleet.flees(history[-1]):
+            return replace(step, avoid=history[-1].only_device)
+        return step
+
+    def _queue(self, task: int, retry: Retry) -> None:
+        if not self._fleet.can_have_more_than(
+            retry.above_memory, self._waiting.needs[task].devices
+        ):
+            self._write(task, GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=retry.above_memory))
+        elif not self._waiting.add(task, retry):
+            self._look_again = True
+
+    def _write(self, task: int, failure: GiveUp | None = None) -> None:
+        write = ev.WriteCheckpoint(self._tasks.ids[task], failure)
+        self._tasks.move(task, write, WRITING, self._now)
+        self._writes.asked[task] = failure
+        self._actions.append(write)
+
+    def _written(self, task: int, event: ev.CheckpointWritten) -> None:
+        failure = self._writes.asked.pop(task)
+        self._tasks.move(task, event, DONE if failure is None else FAILED, self._now)
+        self._history.pop(task, None)
+        self._tasks.stories.end(task)
+        self._forget_wish(task)
+        if task in self._leaving:
+            self._leave(task)
+        self._resume()
+
+    def _stop(self, task: int, verdict: Verdict) -> None:
+        running = self._running[task]
+        if not running.stopping:
+            running.stopping = True
+            stop = ev.Stop(self._tasks.ids[task], verdict)
+            self._tasks.stories.add(task, stop, self._now)
+            self._actions.append(stop)
+
+    def _leave(self, task: int) -> None:
+        self._leaving.remove(task)
+        self._actions.append(self._move_out(task))
+        self._forget_wish(task)
+
+    def _move_out(self, task: int) -> ev.Withdrawn:
+        withdrawn = ev.Withdrawn(self._tasks.ids[task])
+        self._tasks.move(task, withdrawn, GONE, self._now)
+        self._tasks.stories.end(task)
+        self._history.pop(task, None)
+        return withdrawn
+
+    def _forget_wish(self, task: int) -> None:
+        if task in self._to_fail:
+            self._to_fail.remove(task)
+            self._actions.append(ev.Obeyed(self._tasks.ids[task]))
+
+    # --- devices --------------------------------------------------------------------------------
+
+    def _set_aside(self, aside: ev.SetAside | None) -> None:
+        if aside is not None:
+            self._look_again = True
+            self._actions.append(aside)
+
+    def _withhold(self, name: str) -> None:
+        device = self._fleet[name]
+        device.idle = device.within_reach = False
+        self._look_again = True  # a task may no longer wait for it in vain
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def _write_failed(self, event: ev.WriteFailed) -> None:
+        if event.task is not None:
+            task = self._tasks.expect(event)
+            self._tasks.stories.add(task, event, self._now)
+            self._writes.failed.add(task)
+        self._pause(event.reason)
+
+    def _pause(self, why: str) -> None:
+        if self._writes.pause(self._now):
+            self._actions.append(ev.Paused(why))
+
+    def _writable_again(self) -> None:
+        for task, failure in self._writes.writable_again():
+            self._actions.append(ev.WriteCheckpoint(self._tasks.ids[task], failure))
+        self._resume()
+
+    def _resume(self) -> None:
+        if self._writes.paused and self._writes.resume():
+            self._actions.append(ev.Resumed())
