@@ -28,13 +28,11 @@ from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
-from scheduler.devices.finding import room
-from scheduler.devices.processes import start_ticks
-from scheduler.dispatch.attempts import RunningAttempt, RunningAttempts
+from scheduler.dispatch.attempts import RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.notifier import Notifier
-from scheduler.dispatch.notify.records import record_of
+from scheduler.dispatch.notify.records import record_of, start_of
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
 from scheduler.dispatch.repairs import make_way, told_of_checkpoints
@@ -47,12 +45,11 @@ from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, supervisor_of
-from scheduler.storage.checkpoints import why_not_done, why_not_there
+from scheduler.storage.checkpoints import why_not_there
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.locks import SweepLock
 from scheduler.storage.paths import SweepPaths, size_of
-from scheduler.storage.regular_files import set_aside
 from scheduler.storage.sweep_record import claim
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
@@ -202,19 +199,11 @@ class Dispatcher:
 
     def _begin(self) -> None:
         self._emit(
-            je.DispatcherStarted(
-                os.getpid(),
-                start_ticks(os.getpid()),
-                len(self._use.now.tasks),
-                [
-                    je.ListedDevice(d.id, d.name, d.index, d.cores, room(d, self._use.now.devices))
-                    for d in self._devices.values()
-                ],
-                self._executor.where,
-                str(self._paths.root),
-                len(self._use.now.left_out),
+            start_of(
+                self._use.now,
+                self._paths,
+                self._executor,
                 self._copy.digest if self._copy is not None else None,
-                self._use.now.devices.at_most,
             )
         )
         for told in told_of_checkpoints(self._recovered):
@@ -420,26 +409,9 @@ class Dispatcher:
             case ex.Refusal.DEVICE_HELD:
                 self._handle(ev.StartRefused(event.task))
             case ex.Refusal.COMPLETED:
-                self._found_done(attempt)
+                self._outcomes.found_done(event.task, attempt.device)
             case ex.Refusal.RUNNING | ex.Refusal.CHANGED:  # a dispatcher that died got there first
                 self._take_over(event.task, attempt.device)
-
-    def _found_done(self, attempt: RunningAttempt) -> None:
-        """A task that was to run has a ``.done``: of another dispatcher, or put back by its user."""
-        path = self._paths.done(attempt.task)
-        digest = self._use.digest(attempt.task)
-        done = read_object(path)
-        why = why_not_done(done, digest, None, self._use.now.runs_on)
-        if done is not None and why is None:
-            verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
-            self._outcomes.found(attempt.task, done)
-            past = retry.JudgedAttempt(verdict, (attempt.device,), time.monotonic())
-            self._handle(ev.AttemptJudged(attempt.task, past))
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                kept = set_aside(path).name
-                self._emit(je.CheckpointRejected(attempt.task, why or "it is damaged", kept))
-            self._handle(ev.StartRefused(attempt.task))
 
     def _over(self, task: str, told: ex.Ended | None) -> None:
         """An attempt is over, with an end that is known or not: offer its device, then read its log."""

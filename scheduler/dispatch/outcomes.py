@@ -15,12 +15,13 @@ from scheduler.config.units import format_size
 from scheduler.core import events as ev
 from scheduler.core.journal_events import (
     AttemptFailed,
+    CheckpointRejected,
     JournalEvent,
     SweepPaused,
     TaskCompleted,
     TaskFailed,
 )
-from scheduler.core.retry import GiveUpCode
+from scheduler.core.retry import GiveUpCode, JudgedAttempt
 from scheduler.core.texts import give_up_text
 from scheduler.core.verdict import DISK_ERRNOS, Kind, Verdict
 from scheduler.dispatch.clock import Clock
@@ -35,8 +36,10 @@ from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.writer import Checkpoint, CheckpointWriter, Readers
 from scheduler.storage.atomic import why_not_writable
 from scheduler.storage.attempts_file import AttemptRecord
-from scheduler.storage.json_files import as_number
+from scheduler.storage.checkpoints import why_not_done
+from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths, size_of
+from scheduler.storage.regular_files import set_aside
 
 # Too many open files, too many processes, no memory.
 _ERRNOS_OF_NO_FILE = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM})
@@ -114,6 +117,22 @@ class Outcomes:
         if record.started.digest != self._use.digest(task):
             attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
         self._handle(ev.AttemptJudged(task, attempt))
+
+    def found_done(self, task: str, device: str) -> None:
+        """A task that was to run there has a ``.done``: of another dispatcher, or put back by its user."""
+        path = self._paths.done(task)
+        done = read_object(path)
+        why = why_not_done(done, self._use.digest(task), None, self._use.now.runs_on)
+        if done is not None and why is None:
+            verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
+            self.found(task, done)
+            past = JudgedAttempt(verdict, (device,), time.monotonic())
+            self._handle(ev.AttemptJudged(task, past))
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                kept = set_aside(path).name
+                self._emit(CheckpointRejected(task, why or "it is damaged", kept))
+            self._handle(ev.StartRefused(task))
 
     def found(self, task: str, done: Mapping[str, Any]) -> None:
         """Record a task whose ``.done`` others have written; nothing is left to be judged or written."""
