@@ -11,24 +11,21 @@ from typing import Annotated, Any, cast, get_args
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
-    Discriminator,
     Field,
     PlainValidator,
     StrictBool,
     StrictInt,
     StrictStr,
-    Tag,
     ValidationError,
     model_validator,
 )
 
 from scheduler.config import sweep as plain
-from scheduler.config.matrix.ranges import Number as RangeNumber
+from scheduler.config.matrix.axes import AXES, STRICT, Axis, Value, keys_of
 from scheduler.config.matrix.values import Scalar as MatrixScalar
 from scheduler.config.placeholders import names_in
 from scheduler.config.spelling import Spelling, parse_spelling
-from scheduler.config.strict_yaml import NumberText, Unusable
+from scheduler.config.strict_yaml import Unusable
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules
 from scheduler.config.units import parse_duration, parse_size
@@ -37,23 +34,6 @@ from scheduler.config.units import parse_duration, parse_size
 def _scalar(value: object) -> object:
     if not isinstance(value, bool | int | float | str):
         raise ValueError("must be text, a number or true/false")  # noqa: TRY004  # pydantic's
-    return value
-
-
-def _value(value: object) -> object:
-    """Let pass what JSON can hold, less nothing at all; of what could not be read the reader has told."""
-    if isinstance(value, dict):
-        return {key: _value(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_value(part) for part in value]
-    if not isinstance(value, bool | int | float | str | Unusable):
-        raise ValueError("must be text, a number, true/false, or a list or mapping of these")  # noqa: TRY004  # pydantic's
-    return value
-
-
-def _number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float | NumberText):
-        raise ValueError("must be a number")  # noqa: TRY004  # pydantic's
     return value
 
 
@@ -96,9 +76,6 @@ def _limit(parse: Callable[[object], float]) -> Callable[[object], float | None]
 _LONGEST_TO_TELL = 600.0  # seconds; the sweep's lock is held so long at the end
 
 Scalar = Annotated[MatrixScalar, PlainValidator(_scalar)]
-# matrix.values.Value, which pydantic, as it refers to itself, cannot take apart.
-Value = Annotated[Any, PlainValidator(_value)]
-Number = Annotated[RangeNumber, PlainValidator(_number)]
 Argument = Annotated[MatrixScalar | list[MatrixScalar], PlainValidator(_argument)]
 DeviceName = Annotated[int | str, PlainValidator(_device_name)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -106,59 +83,11 @@ Limit = Annotated[float | None, BeforeValidator(_limit(parse_duration))]
 LogLimit = Annotated[int | None, BeforeValidator(_limit(parse_size))]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Name = Annotated[StrictStr, Field(pattern=r"^[A-Za-z_][\w-]*$")]
+_Rule = Annotated[dict[StrictStr, Value], Field(min_length=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
-
-
-class GlobSection(_Section):
-    glob: Annotated[StrictStr, Field(min_length=1)]
-
-
-class RangeSection(_Section):
-    first: Annotated[Number, Field(alias="from")]
-    last: Annotated[Number, Field(alias="to")]
-    step: Annotated[Number, Field(alias="by")]
-
-
-def _two(value: object) -> object:
-    if not isinstance(value, list) or len(value) != 2:
-        raise ValueError("must be the two ends, as in [1e-5, 1e-2]")
-    return value
-
-
-class LogSection(_Section):
-    ends: Annotated[list[Number], BeforeValidator(_two), Field(alias="log")]
-    n: Annotated[StrictInt, Field(ge=2)]
-
-
-def _kind_of_axis(value: object) -> str:
-    if isinstance(value, list):
-        return _LIST
-    if isinstance(value, dict):
-        counts = {
-            kind: len(_keys_of(section) & value.keys()) for kind, section in _AXES.items()
-        }  # fmt: skip
-        return max(counts, key=lambda kind: counts[kind])
-    return next((kind for kind, section in _AXES.items() if isinstance(value, section)), _LIST)
-
-
-def _keys_of(section: type[BaseModel]) -> set[str]:
-    return {field.alias or name for name, field in section.model_fields.items()}
-
-
-# Names that no key of a file has: pydantic puts them into the location of what it finds.
-_GLOB, _LIST, _RANGE, _LOG = "(glob)", "(list)", "(range)", "(log)"
-_AXES: dict[str, type[_Section]] = {_GLOB: GlobSection, _RANGE: RangeSection, _LOG: LogSection}
-_Axis = Annotated[
-    Annotated[list[Value], Tag(_LIST)]
-    | Annotated[GlobSection, Tag(_GLOB)]
-    | Annotated[RangeSection, Tag(_RANGE)]
-    | Annotated[LogSection, Tag(_LOG)],
-    Discriminator(_kind_of_axis),
-]
-_Rule = Annotated[dict[StrictStr, Value], Field(min_length=1)]
+    model_config = STRICT
 
 
 class _Name(_Section):
@@ -317,7 +246,7 @@ def _order(value: object) -> plain.Order | None:
 
 class SweepSection(_Section):
     name: Annotated[_Name, BeforeValidator(_name)] = _Name()
-    matrix: Annotated[dict[StrictStr, _Axis], Field(min_length=1)]
+    matrix: Annotated[dict[StrictStr, Axis], Field(min_length=1)]
     order: Annotated[plain.Order | None, PlainValidator(_order)] = None
     exclude: list[_Rule] = []
     include: list[_Rule] = []
@@ -448,10 +377,10 @@ _SECTIONS: dict[str, type[BaseModel]] = {
 
 def _unknown_key(location: Sequence[str | int]) -> str:
     first = str(location[0]) if len(location) > 1 else ""
-    sections = _AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
+    sections = AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
     if tuple(location[:-1]) == ("worker", "spelling"):
         sections = [_Spelling]
     elif tuple(location[:-1]) == ("devices", "share"):
         sections = [_Share]
-    names = [name for section in sections for name in sorted(_keys_of(section))]
+    names = [name for section in sections for name in sorted(keys_of(section))]
     return f"unknown key{nearest(location[-1], names)}"
