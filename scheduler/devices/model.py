@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,13 @@ class Device:
     def part_cpus(self, number: int) -> tuple[int, ...]:
         """Return the CPUs of a part; there may be parts beyond those that cores were dealt to."""
         return self.parts[number % len(self.parts)] if self.parts else self.cpus
+
+
+def joined_cpus(shares: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the CPUs of an attempt on several devices, each with such a share; one without has them all."""
+    if not all(shares):
+        return ()
+    return tuple(sorted({cpu for share in shares for cpu in share}))
 
 
 @dataclass(frozen=True, slots=True)

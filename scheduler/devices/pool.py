@@ -28,6 +28,15 @@ EAGER_AFTER_CHANGE = (
 MPS_SERVER = 2**30
 TOLD_IN_STEPS = 256 * 2**20  # bytes that an attempt takes beyond what it asked for
 
+
+class DeviceHeld(LeaseHeld):
+    """A device cannot be had now; the message is a phrase that says why."""
+
+    def __init__(self, device: str, why: str) -> None:
+        self.device = device
+        super().__init__(why)
+
+
 PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken
 
 
@@ -96,20 +105,32 @@ class DevicePool:
         """Say whether a device takes no more than one process, by its compute mode."""
         return self._nvml is not None and self._nvml.is_exclusive(device)
 
-    def lease(self, device: str, *, part: bool = False) -> Lease | None:
-        """Take the right to a device or a part of it; CPU slots need none, they are each dispatcher's own.
+    def lease(self, devices: tuple[str, ...], *, part: bool = False) -> list[Lease]:
+        """Take the right to devices, or to a part of each: to all of them or none.
+
+        They are taken in the order of their ids, and nobody waits while they hold some: of two
+        dispatchers that want the same ones, whoever has the first gets the others as well. CPU slots need
+        none, they are each dispatcher's own.
+
+        Returns:
+            the leases in the order of ``devices``, or none where none is needed.
 
         Raises:
-            LeaseHeld: another dispatcher has it, or leases cannot be kept safely now; see `refused`.
+            DeviceHeld: another dispatcher has one, or leases cannot be kept safely now; see `refused`.
         """
         if self._nvml is None:
-            return None
-        if not self._views[device].attempts:
-            self.give_back(device)
-        try:
-            return self._acquire(device, part=part)
-        except LeaseFolderError as why:
-            raise LeaseHeld(str(why)) from why
+            return []
+        taken: dict[str, Lease] = {}
+        for device in sorted(devices):
+            if not self._views[device].attempts:
+                self.give_back(device)
+            try:
+                taken[device] = self._acquire(device, part=part)
+            except (LeaseHeld, LeaseFolderError) as why:
+                for lease in taken.values():
+                    lease.release()
+                raise DeviceHeld(device, str(why)) from why
+        return [taken[device] for device in devices]
 
     def _acquire(self, device: str, *, part: bool) -> Lease:
         if part:
@@ -123,11 +144,22 @@ class DevicePool:
             view.lease.release()
             view.lease = None
 
-    def refused(self, device: str, why: str, *, part: bool = False) -> Iterator[PoolEvent]:
-        """A lease was refused: the device counts as busy until it can be had."""
-        view = self._views[device]
+    def refused(
+        self, devices: tuple[str, ...], held: DeviceHeld, *, part: bool = False
+    ) -> Iterator[PoolEvent]:
+        """Leases were refused: the device that is held counts as busy until it can be had.
+
+        The others are looked at again, and offered.
+        """
+        view = self._views[held.device]
         view.refused, view.refused_part = True, part
-        yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, why))
+        yield from self._show(
+            held.device, idle=False, reason=IdleReason(IdleCode.LEASED, str(held))
+        )
+        assert self._watch is not None
+        for device in devices:
+            if device != held.device:
+                self._watch.look_eagerly(device)
 
     def occupy(
         self,
@@ -188,13 +220,18 @@ class DevicePool:
         view = self._views.get(device)
         return view is not None and len(view.attempts) > 1
 
-    def last_active(self, device: str) -> float | None:
-        """Return when the device was last seen computing for us (monotonic).
+    def last_active(self, devices: tuple[str, ...]) -> float | None:
+        """Return when any of an attempt's devices was last seen computing for it (monotonic).
 
-        None if it cannot be told: NVML does not say, or others use it too, be it attempts of ours.
+        None if it cannot be told of one: NVML does not say, or others use it too, be it attempts of ours.
         """
-        view = self._views.get(device)
-        return view.last_active if view and len(view.attempts) == 1 else None
+        latest = 0.0
+        for device in devices:
+            view = self._views.get(device)
+            if view is None or view.last_active is None or len(view.attempts) != 1:
+                return None
+            latest = max(latest, view.last_active)
+        return latest
 
     # --- readings ------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ class RunningAttempt:
 
     task: str
     number: int
-    device: str
+    devices: tuple[str, ...]
     # As its file should have it, should that be removed.
     record: AttemptRecord
     # Its file says that it began.
@@ -33,8 +33,8 @@ class RunningAttempts:
     def __init__(self, paths: SweepPaths) -> None:
         self._paths = paths
         self._running: dict[str, RunningAttempt] = {}
-        # With their device; None: nothing is known of them.
-        self._vanishing: dict[str, tuple[str, AttemptRecord | None]] = {}
+        # With their devices; None: nothing is known of them.
+        self._vanishing: dict[str, tuple[tuple[str, ...], AttemptRecord | None]] = {}
 
     def __len__(self) -> int:
         return len(self._running)
@@ -49,7 +49,7 @@ class RunningAttempts:
 
     def on(self, device: str) -> list[RunningAttempt]:
         """Return the attempts that run on a device."""
-        return [a for a in self._running.values() if a.device == device]
+        return [a for a in self._running.values() if device in a.devices]
 
     def last_on_file(self, task: str, known: AttemptRecord | None = None) -> AttemptRecord | None:
         """Return a task's last attempt up to the known one, completed by what is known of it."""
@@ -61,18 +61,18 @@ class RunningAttempts:
         """An attempt is asked for; it has not begun yet."""
         number, record = request.start.attempt, AttemptRecord(request.start)
         self._running[request.task] = RunningAttempt(
-            request.task, number, request.device, record, begun=False
+            request.task, number, request.devices, record, begun=False
         )
 
-    def adopt(self, task: str, device: str, record: AttemptRecord) -> RunningAttempt:
+    def adopt(self, task: str, devices: tuple[str, ...], record: AttemptRecord) -> RunningAttempt:
         """An attempt that another dispatcher began runs on."""
-        attempt = RunningAttempt(task, record.started.attempt, device, record, begun=True)
+        attempt = RunningAttempt(task, record.started.attempt, devices, record, begun=True)
         self._running[task] = attempt
         return attempt
 
-    def vanish(self, task: str, device: str, known: AttemptRecord | None) -> None:
+    def vanish(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> None:
         """An attempt that another dispatcher began does not run any more; `end` follows."""
-        self._vanishing[task] = (device, known)
+        self._vanishing[task] = (devices, known)
 
     def begin(self, task: str, at: float, cores: str | None = None) -> RunningAttempt:
         """An attempt that was asked for has begun, at that time of day: its file is ours to add to."""
@@ -89,8 +89,8 @@ class RunningAttempts:
         """An attempt that was asked for was not begun; return what it would have been."""
         return self._running.pop(task)
 
-    def end(self, task: str, end: EndLine | None) -> tuple[str, AttemptRecord | None]:
-        """An attempt is over; return its device, and its record if there is one that was not judged.
+    def end(self, task: str, end: EndLine | None) -> tuple[tuple[str, ...], AttemptRecord | None]:
+        """An attempt is over; return its devices, and its record if there is one that was not judged.
 
         Args:
             task: its task.
@@ -98,15 +98,15 @@ class RunningAttempts:
         """
         attempt = self._running.pop(task, None)
         if attempt is None:
-            device, record = self._vanishing.pop(task)
+            devices, record = self._vanishing.pop(task)
         else:
-            device = attempt.device
+            devices = attempt.devices
             record = attempt.record if attempt.begun or end is not None else None
         if record is None:  # whether it ever began, only its file can tell
             record = self.last_on_file(task)
         elif end is not None:
             record.ended = end
-        return device, record if record is not None and record.verdict is None else None
+        return devices, record if record is not None and record.verdict is None else None
 
     # --- what is to be known of them should this process die -----------------------------------
 
@@ -116,7 +116,7 @@ class RunningAttempts:
         self._add_line(attempt, attempt.record.stop)
 
     def others_came(self, attempt: RunningAttempt, line: ForeignLine) -> None:
-        """Record that others came to an attempt's device."""
+        """Record that others came to a device of an attempt."""
         attempt.record.foreign = line
         self._add_line(attempt, line)
 

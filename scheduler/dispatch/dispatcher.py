@@ -142,7 +142,7 @@ class Dispatcher:
                 self._begin()
                 self._writer.start()
                 for task, record in self._recovered.open_attempts.items():
-                    self._take_over(task, record.started.device, record, adopt=adopt)
+                    self._take_over(task, record.started.devices, record, adopt=adopt)
                 if (at_most := self._use.now.devices.at_most) is not None:
                     self._handle(ev.AtMost(at_most))
                 self._wishes.begin_watching()
@@ -216,7 +216,12 @@ class Dispatcher:
             self._emit(je.UnlistedTask(task, supervisor_of(self._paths.attempts(task))))
 
     def _take_over(
-        self, task: str, device: str, known: AttemptRecord | None = None, *, adopt: bool = True
+        self,
+        task: str,
+        devices: tuple[str, ...],
+        known: AttemptRecord | None = None,
+        *,
+        adopt: bool = True,
     ) -> None:
         """See to an attempt that another dispatcher began: have it adopted, or what it left judged.
 
@@ -224,19 +229,19 @@ class Dispatcher:
             known: what is known of it, should its file have been removed.
         """
         record = self._attempts.last_on_file(task, known)
-        if not self._executor.adopt(task, device, record) or record is None:
-            self._attempts.vanish(task, device, record)
+        if not self._executor.adopt(task, devices, record) or record is None:
+            self._attempts.vanish(task, devices, record)
             return
         at = record.started.started
-        attempt = self._attempts.adopt(task, device, record)
+        attempt = self._attempts.adopt(task, devices, record)
         started = time.time() if at is None else at
         share = record.started.share
-        self._emit(je.AttemptAdopted(task, attempt.number, device, started, share))
+        self._emit(je.AttemptAdopted(task, attempt.number, devices[0], started, share))
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.digest != self._use.digest(task):
             self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
-        elif (why := why_not_there(device, self._use.now.runs_on)) is not None:
+        elif (why := why_not_there(devices[0], self._use.now.runs_on)) is not None:
             self._stop(task, Verdict(Kind.STOPPED, why))
 
     def _end(self) -> None:
@@ -265,7 +270,7 @@ class Dispatcher:
         self._handle(news.event)
         for task in news.begun:
             record = news.recovered.open_attempts[task]
-            self._take_over(task, record.started.device, record)
+            self._take_over(task, record.started.devices, record)
 
     def _refuse(self, refused: je.ReloadRefused) -> None:
         self._emit(refused)
@@ -310,7 +315,7 @@ class Dispatcher:
     def _start(self, action: ev.Start) -> None:
         if self._detached:
             return
-        task, device = self._use.tasks[action.task], self._devices[action.devices[0]]
+        task, devices = self._use.tasks[action.task], [self._devices[d] for d in action.devices]
         try:
             for told in make_way(
                 task, self._to_make_way.pop(task.id, None), self._use.now, self._paths
@@ -320,14 +325,20 @@ class Dispatcher:
             self._handle(ev.StartRefused(task.id))
             self._outcomes.files_in_trouble(error)
             return
-        free = self._free_memory.get(device.id)
+        free = [f for d in action.devices if (f := self._free_memory.get(d)) is not None]
         request = build_request(
-            self._use.now, task, action, device, self._paths, free_memory=free, source=self._source
+            self._use.now,
+            task,
+            action,
+            devices,
+            self._paths,
+            free_memory=min(free, default=None),
+            source=self._source,
         )
         # Read after the size that the executor will compare; most tasks were never tried.
         last = self._attempts.last_on_file(task.id) if request.attempts_size else None
         if last is not None and last.verdict is None and last.started.attempt >= action.number:
-            self._take_over(task.id, device.id)  # the last order of a dispatcher that died
+            self._take_over(task.id, action.devices)  # the last order of a dispatcher that died
             return
         self._attempts.request(request)
         self._executor.start(request)
@@ -385,7 +396,7 @@ class Dispatcher:
                 self._outcomes.files_in_trouble(event.error)
 
     def _others_came(self, event: je.OthersCame) -> None:
-        """Record that others came to the device of attempts of ours, and who."""
+        """Record that others came to a device of attempts of ours, and who."""
         attempts = self._attempts.on(event.device)
         if not attempts:  # its supervisor was killed: these are its own processes, being ended
             return
@@ -399,7 +410,7 @@ class Dispatcher:
         share = attempt.record.started.share
         self._emit(
             je.AttemptStarted(
-                event.task, attempt.number, attempt.device, event.at, event.pid, share
+                event.task, attempt.number, attempt.devices[0], event.at, event.pid, share
             )
         )
 
@@ -409,18 +420,18 @@ class Dispatcher:
             case ex.Refusal.DEVICE_HELD:
                 self._handle(ev.StartRefused(event.task))
             case ex.Refusal.COMPLETED:
-                self._outcomes.found_done(event.task, attempt.device)
+                self._outcomes.found_done(event.task, attempt.devices)
             case ex.Refusal.RUNNING | ex.Refusal.CHANGED:  # a dispatcher that died got there first
-                self._take_over(event.task, attempt.device)
+                self._take_over(event.task, attempt.devices)
 
     def _over(self, task: str, told: ex.Ended | None) -> None:
         """An attempt is over, with an end that is known or not: offer its device, then read its log."""
         if self._must_leave():
             return
-        device, record = self._attempts.end(task, None if told is None else told.end)
+        devices, record = self._attempts.end(task, None if told is None else told.end)
         if record is None:
             verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            past = retry.JudgedAttempt(verdict, (device,), time.monotonic())
+            past = retry.JudgedAttempt(verdict, devices, time.monotonic())
             self._handle(ev.AttemptJudged(task, past))
             return
         if told is not None:
@@ -429,7 +440,7 @@ class Dispatcher:
         number, ended = record.started.attempt, record.ended or EndLine()
         at = time.time() if ended.ended is None else ended.ended
         self._emit(
-            je.AttemptEnded(task, number, device, at, ended.code, ended.signal, ended.leftovers)
+            je.AttemptEnded(task, number, devices[0], at, ended.code, ended.signal, ended.leftovers)
         )
         self._handle(ev.AttemptExited(task))
         self._unjudged.append((task, record))

@@ -34,6 +34,7 @@ from scheduler.storage.attempts_file import (
     EndLine,
     StartLine,
     VerdictLine,
+    devices_as_json,
     latest,
     read_attempts,
 )
@@ -302,7 +303,7 @@ def checkpoint_content(
         "settings": _settings(None if by_hand else begun, task, sweep),
         "verdict": judgement.verdict.kind.value,
         "cause": why,
-        "device": begun and begun.device,
+        **devices_as_json(begun.devices if begun else ()),
         "device_name": begun and begun.device_name,
         "cores": begun and begun.cores,
         "started": begun and _iso(begun.started),
@@ -330,7 +331,7 @@ def past_attempt(record: AttemptRecord, verdict: Verdict, clock: Clock) -> Judge
     ended = started.started if record.ended is None else record.ended.ended
     return JudgedAttempt(
         verdict,
-        (started.device,),
+        started.devices,
         clock.monotonic(ended),
         free_memory=started.free_memory,
         foreign=record.foreign is not None,

@@ -118,7 +118,7 @@ class Outcomes:
             attempt = replace(attempt, halvings=0)  # what it needed, today's command may not
         self._handle(ev.AttemptJudged(task, attempt))
 
-    def found_done(self, task: str, device: str) -> None:
+    def found_done(self, task: str, devices: tuple[str, ...]) -> None:
         """A task that was to run there has a ``.done``: of another dispatcher, or put back by its user."""
         path = self._paths.done(task)
         done = read_object(path)
@@ -126,7 +126,7 @@ class Outcomes:
         if done is not None and why is None:
             verdict = Verdict(Kind.COMPLETED, "its checkpoint was there already")
             self.found(task, done)
-            past = JudgedAttempt(verdict, (device,), time.monotonic())
+            past = JudgedAttempt(verdict, devices, time.monotonic())
             self._handle(ev.AttemptJudged(task, past))
         else:
             with contextlib.suppress(FileNotFoundError):

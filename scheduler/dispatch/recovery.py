@@ -431,7 +431,7 @@ def _initial_task(task: str, standing: Standing, clock: Clock, need: Need) -> In
                 State.RUNNING,
                 standing.history,
                 need,
-                devices=(begun.device,),
+                devices=begun.devices,
                 has=Need(memory=begun.share, alone=begun.share is None),
                 started=clock.started(begun),
                 halvings=begun.halvings,

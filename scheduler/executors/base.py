@@ -13,11 +13,12 @@
 `Ended`, `Lost`, `Refused` and `Failed`. For each that was adopted: exactly one of `Ended` and `Lost`. Events
 of one task come in the order in which they happened. What goes wrong outside is an event, never an exception.
 
-**Devices.** A device is the task's from `start` or `adopt` until its last event has been handled, and is not
-told idle before, unless the task shares it (its start line says how much memory it asks for): then it is told
-idle while there is room beside the task. Each event is to be handled before the next is asked for, and
-whoever answers a task's last event by adopting another attempt on the same device keeps it. A `DeviceIdle`
-holds until its device is given to a task or told busy or gone.
+**Devices.** An attempt has one device or several, all of them or none: where one cannot be had it is refused,
+and the others are told idle again. They are the task's from `start` or `adopt` until its last event has been
+handled, and are not told idle before, unless the task shares one (its start line says how much memory it asks
+for): then it is told idle while there is room beside the task. Each event is to be handled before the next is
+asked for, and whoever answers a task's last event by adopting another attempt on the same devices keeps them.
+A `DeviceIdle` holds until its device is given to a task or told busy or gone.
 
 **Files.** The executor writes the spec file, the log, and the lines of the attempts file that tell of start
 and end, each of them before it tells of it. The dispatcher appends its own lines (stop, foreign, verdict)
@@ -54,7 +55,8 @@ class StartRequest:
     # How the attempts file is to say that it began; the executor adds by what it is found again, and when.
     start: StartLine
     task: str
-    device: str
+    # All of them at once.
+    devices: tuple[str, ...]
     # The first word is looked up on the PATH where the worker is to run; `python` is this interpreter.
     command: Sequence[str]
     # Added to what all attempts have in common.
@@ -82,7 +84,7 @@ class Refusal(Enum):
     RUNNING = "running"
     # The task was run since the request was made.
     CHANGED = "changed"
-    # The device is somebody else's.
+    # A device is somebody else's.
     DEVICE_HELD = "device held"
 
 
@@ -108,11 +110,11 @@ class Ended:
 
     task: str
     end: EndLine
-    # Bytes: the least that was free on its device in its last seconds. None: not known.
+    # Bytes: the least that was free on a device of its in its last seconds. None: not known.
     least_free: int | None = None
-    # Bytes: the most that it was seen to hold of its device. None: not known.
+    # Bytes: the most that it was seen to hold of one device. None: not known.
     taken: int | None = None
-    # Others of ours were on its device when it ended.
+    # Others of ours were on a device of its when it ended.
     crowded: bool = False
 
 
@@ -158,12 +160,12 @@ class Executor(ABC):
         """How the devices were found, for people."""
 
     @abstractmethod
-    def adopt(self, task: str, device: str, known: AttemptRecord | None) -> bool:
+    def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
         """See to an attempt that an earlier dispatcher began, and that ``known`` tells of.
 
         Args:
             task: its task.
-            device: where the dispatcher takes it to run; that is not given to another task meanwhile.
+            devices: where the dispatcher takes it to run; none is given to another task meanwhile.
             known: its record; None: somebody is about to begin it.
 
         Returns:
@@ -177,7 +179,7 @@ class Executor(ABC):
 
     @abstractmethod
     def start(self, request: StartRequest) -> None:
-        """Start an attempt on a device that was told idle."""
+        """Start an attempt on devices that were told idle."""
 
     @abstractmethod
     def stop(self, task: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from scheduler.config.sweep import Sweep, Task
+from scheduler.config.units import format_cpus
 from scheduler.core.events import Start
-from scheduler.devices.model import Device
+from scheduler.devices.model import Device, joined_cpus
 from scheduler.executors.base import StartRequest
 from scheduler.executors.source_version import SourceReader
 from scheduler.executors.worker_process import TOKEN
@@ -18,7 +20,7 @@ def build_request(
     sweep: Sweep,
     task: Task,
     start: Start,
-    device: Device,
+    devices: Sequence[Device],
     paths: SweepPaths,
     *,
     free_memory: int | None,
@@ -27,21 +29,21 @@ def build_request(
     """Return the request for what the core has decided.
 
     Args:
-        free_memory: of the device, bytes; None: not known.
+        free_memory: of the device with the least of it, bytes; None: not known.
         source: tells what code the attempt will run.
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
     # Attempts that share a device would write over each other's.
-    spec = paths.spec(device.id if start.share is None else task.id)
+    spec = paths.spec(devices[0].id if start.share is None else task.id)
     results = str(paths.results(task.id))
     command = source.placed(sweep.argv(task, overrides, results, str(spec)))
     token = uuid.uuid4().hex
     return StartRequest(
         StartLine(
             attempt=start.number,
-            device=device.id,
+            devices=tuple(device.id for device in devices),
             task=task.id,
-            device_name=device.name,
+            device_name=", ".join(dict.fromkeys(device.name for device in devices)),
             digest=sweep.digest(task),
             token=token,
             halvings=start.halvings,
@@ -49,11 +51,11 @@ def build_request(
             free_memory=free_memory,
             settings=sweep.settings_digest,
             source=source.read(command),
-            cores=device.cores,
+            cores=format_cpus(joined_cpus([device.cpus for device in devices])) or None,
             share=start.share,
         ),
         task=task.id,
-        device=device.id,
+        devices=tuple(device.id for device in devices),
         command=command,
         environment={
             "SWEEP_TASK": task.id,

@@ -43,20 +43,24 @@ def words_to_start(command: Sequence[str], path: str | None) -> list[str] | None
 
 
 def worker_environment(
-    device: Device, threads: int | None, own: Mapping[str, str], inherited: Mapping[str, str]
+    devices: Sequence[Device],
+    threads: int | None,
+    own: Mapping[str, str],
+    inherited: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return a worker's environment: what was inherited, then the sweep's, then the device.
+    """Return a worker's environment: what was inherited, then the sweep's, then the devices.
 
     The number of threads (None: none is set) gives way to what the sweep says of it. What was inherited gives
     way on CPU slots, whose times depend on it; elsewhere it may be somebody's wish.
     """
     environment = {**inherited, "PYTHONUNBUFFERED": "1"}
-    wishes = own if device.kind == "cpu" else {**inherited, **own}
+    gpus = [device.id for device in devices if device.kind != "cpu"]
+    wishes = {**inherited, **own} if gpus else own
     if threads is not None and wishes.keys().isdisjoint(_THREADS):
         environment |= dict.fromkeys(_THREADS, str(threads))
     environment |= own
     environment |= {
-        "CUDA_VISIBLE_DEVICES": "" if device.kind == "cpu" else device.id,
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
     }
     return environment

@@ -5,7 +5,8 @@ Each line is a JSON object, known by its keys:
 ========  ===================================  ==========================================================
 line      keys                                 written by
 ========  ===================================  ==========================================================
-start     attempt, device, digest, token, …    the supervisor, before it starts the worker
+start     attempt, device, digest, token, …    the supervisor, before it starts the worker; devices, too,
+                                               where there are several
 end       ended, code, signal, …               the supervisor, when the worker and its children are gone
 stop      stop, cause                          the dispatcher, before it stops the attempt
 foreign   foreign, hidden_memory               the dispatcher, when others come to the device
@@ -41,8 +42,10 @@ class StartLine:
     """How an attempt began."""
 
     attempt: int
-    device: str
+    # One at least.
+    devices: tuple[str, ...]
     task: str | None = None
+    # Of all its devices, each name once.
     device_name: str | None = None
     # Of what the sweep file asked for then.
     digest: str | None = None
@@ -50,7 +53,7 @@ class StartLine:
     token: str | None = None
     halvings: int = 0
     overrides: Line = field(default_factory=dict)
-    # Bytes, of the device.
+    # Bytes, of the device with the least of it.
     free_memory: int | None = None
     # The supervisor: its process id, when that process was started (clock ticks since boot), which boot.
     supervisor: int | None = None
@@ -68,17 +71,22 @@ class StartLine:
     # Bytes that it asked for of a device that others of ours may share; None: it has the device alone.
     share: int | None = None
 
+    @property
+    def device(self) -> str:
+        """The first of its devices."""
+        return self.devices[0]
+
     @classmethod
     def parse(cls, line: Line) -> StartLine | None:
         """Return the start that a line tells of, or None if it tells of none."""
-        attempt, device = _int(line, "attempt"), _text(line, "device")
-        if attempt is None or device is None:
+        attempt, devices = _int(line, "attempt"), devices_in(line)
+        if attempt is None or not devices:
             return None
         overrides, source = line.get("overrides"), line.get("source")
         supervisor, ticks = _int(line, "supervisor"), _int(line, "start_ticks")
         return cls(
             attempt,
-            device,
+            devices,
             _text(line, "task"),
             _text(line, "device_name"),
             _text(line, "digest"),
@@ -101,7 +109,9 @@ class StartLine:
 
     def as_json(self) -> dict[str, Any]:
         """Return the line, as far as it is known."""
-        return {key: value for key in self.__slots__ if (value := getattr(self, key)) is not None}
+        others = (key for key in self.__slots__ if key not in ("attempt", "devices"))
+        known = {key: value for key in others if (value := getattr(self, key)) is not None}
+        return {"attempt": self.attempt, **devices_as_json(self.devices), **known}
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +286,7 @@ class AttemptRecord:
         content: dict[str, Any] = {
             "attempt": begun.attempt,
             "task": begun.task,
-            "device": begun.device,
+            **devices_as_json(begun.devices),
             "device_name": begun.device_name,
             "token": begun.token,
             "halvings": begun.halvings,
@@ -299,6 +309,20 @@ class AttemptRecord:
             content |= {"oom_killed": end.oom_killed, "stopped": end.stopped}
             content |= {"leftovers": end.leftovers, "peak_memory": end.peak_memory}
         return content if self.verdict is None else content | self.verdict.as_json()
+
+
+def devices_in(line: Line) -> tuple[str, ...]:
+    """Return the devices that a line tells of; none where it tells of none."""
+    device, several = _text(line, "device"), line.get("devices")
+    if isinstance(several, list) and several[:1] == [device]:
+        return tuple(name for name in several if isinstance(name, str))
+    return () if device is None else (device,)
+
+
+def devices_as_json(devices: Sequence[str]) -> dict[str, Any]:
+    """Return what lines and checkpoints say of an attempt's devices: the first, and all where it had more."""
+    content: dict[str, Any] = {"device": devices[0] if devices else None}
+    return content | {"devices": list(devices)} if len(devices) > 1 else content
 
 
 def read_attempts(path: Path) -> list[AttemptRecord]:

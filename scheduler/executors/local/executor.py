@@ -17,9 +17,8 @@ from pathlib import Path
 from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_cpus
 from scheduler.devices.finding import FoundDevices
-from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Reading
-from scheduler.devices.pool import DevicePool
+from scheduler.devices.pool import DeviceHeld, DevicePool
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.code_copy import CodeCopy
@@ -39,7 +38,7 @@ class _Supervised:
     """An attempt below a living supervisor."""
 
     task: str
-    device: str
+    devices: tuple[str, ...]
     start: StartLine
     supervisor: SupervisorHandle | AdoptedSupervisor
     life: Life
@@ -89,7 +88,7 @@ class LocalExecutor(Executor):
         self._of_mps = self._set_up_mps(sweep, environment)
         # By task: those below a supervisor, and the devices of these and of all others not yet over.
         self._supervised: dict[str, _Supervised] = {}
-        self._device_of: dict[str, str] = {}
+        self._devices_of: dict[str, tuple[str, ...]] = {}
         # What threads, and calls that cannot answer at once, have to say.
         self._inbox: queue.SimpleQueue[Callable[[], Iterator[ExecutorEvent]]] = queue.SimpleQueue()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -127,8 +126,8 @@ class LocalExecutor(Executor):
 
     # --- what the dispatcher asks for ----------------------------------------------------------
 
-    def adopt(self, task: str, device: str, known: AttemptRecord | None) -> bool:
-        self._device_of[task] = device
+    def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
+        self._devices_of[task] = devices
         if known is not None and known.ended is not None:
             self._post(partial(self._over, base.Ended(task, known.ended)))
             return False
@@ -138,10 +137,11 @@ class LocalExecutor(Executor):
             return False
         life = Life(self._paths.log(task), supervisor.pid)
         share = known.started.share
-        attempt = _Supervised(task, device, known.started, supervisor, life, begun=True)
+        attempt = _Supervised(task, devices, known.started, supervisor, life, begun=True)
         self._supervised[task] = attempt
         foreign = known.foreign is not None
-        self._devices.occupy(device, task, supervisor.pid, share=share, others_came=foreign)
+        for device in devices:
+            self._devices.occupy(device, task, supervisor.pid, share=share, others_came=foreign)
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
 
@@ -149,15 +149,15 @@ class LocalExecutor(Executor):
         self._post(self._devices.start)
 
     def start(self, request: StartRequest) -> None:
-        task, device = request.task, request.device
+        task, devices = request.task, request.devices
         part = request.start.share is not None
-        self._device_of[task] = device
+        self._devices_of[task] = devices
         try:
-            seat = self._supervisors.on(device, part=part)
+            seat = self._supervisors.on(devices, part=part)
             _overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
-        except LeaseHeld as why:
-            self._post(partial(self._held, task, str(why), part=part))
+        except DeviceHeld as held:
+            self._post(partial(self._held, task, held, part=part))
             return
         except OSError as error:
             self._post(partial(self._over, base.Failed(task, error)))
@@ -165,9 +165,10 @@ class LocalExecutor(Executor):
         supervisor = seat.supervisor
         life = Life(request.log_file, supervisor.pid)
         start = replace(request.start, cores=format_cpus(seat.cpus) or None)
-        self._supervised[task] = _Supervised(task, device, start, supervisor, life, begun=False)
+        self._supervised[task] = _Supervised(task, devices, start, supervisor, life, begun=False)
         seat.idle_since = None
-        self._devices.occupy(device, task, supervisor.pid, share=start.share)
+        for device in devices:
+            self._devices.occupy(device, task, supervisor.pid, share=start.share)
         words = words_to_start(request.command, self._path) or list(request.command)
         supervisor.order(wire.Run.of(replace(request, start=start), words))
 
@@ -180,7 +181,7 @@ class LocalExecutor(Executor):
         attempt, now = self._supervised.get(task), time.monotonic()
         if attempt is None:  # what is left of it is being ended
             return now
-        return attempt.life.look(now, self._devices.last_active(attempt.device))
+        return attempt.life.look(now, self._devices.last_active(attempt.devices))
 
     # --- what it tells -------------------------------------------------------------------------
 
@@ -282,27 +283,30 @@ class LocalExecutor(Executor):
         record = latest(attempts, start.attempt if start is not None else None)
         return record.ended if record is not None and record.verdict is None else None
 
-    def _held(self, task: str, why: str, *, part: bool) -> Iterator[ExecutorEvent]:
-        yield from self._devices.refused(self._device_of.pop(task), why, part=part)
+    def _held(self, task: str, held: DeviceHeld, *, part: bool) -> Iterator[ExecutorEvent]:
+        yield from self._devices.refused(self._devices_of.pop(task), held, part=part)
         yield base.Refused(task, Refusal.DEVICE_HELD)
 
     def _over(
         self, event: base.Ended | base.Lost | base.Refused | base.Failed
     ) -> Iterator[ExecutorEvent]:
-        """Tell a task's last event, then offer its device, unless that is another task's by now."""
-        device = self._device_of.pop(event.task)
+        """Tell a task's last event, then offer its devices, unless they are its next attempt's by now."""
+        devices, task = self._devices_of.pop(event.task), event.task
         if isinstance(event, base.Ended):
+            free = [self._devices.least_free(device) for device in devices]
+            taken = [self._devices.most_taken(device, task) for device in devices]
             event = replace(
                 event,
-                least_free=self._devices.least_free(device),
-                taken=self._devices.most_taken(device, event.task),
-                crowded=self._devices.is_crowded(device),
+                least_free=min((f for f in free if f is not None), default=None),
+                taken=max((t for t in taken if t is not None), default=None),
+                crowded=any(map(self._devices.is_crowded, devices)),
             )
         yield event
-        if not self._supervisors.has(device):
-            self._devices.give_back(device)
-        if event.task not in self._device_of:
-            yield from self._devices.vacate(device, event.task)
+        for device in devices:
+            if not self._supervisors.has(device):
+                self._devices.give_back(device)
+            if device not in self._devices_of.get(task, ()):
+                yield from self._devices.vacate(device, task)
 
 
 def _overwrite(path: Path, data: bytes) -> None:

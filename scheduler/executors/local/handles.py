@@ -25,11 +25,11 @@ _FOLDER = Path(supervisor_program.__file__).parent
 
 
 class SupervisorHandle:
-    """A supervisor that this dispatcher started; see supervisor.py. It has the device as long as it lives."""
+    """A supervisor that this dispatcher started; see supervisor.py. It has its devices while it lives."""
 
     def __init__(
         self,
-        lease: Lease | None,
+        leases: Sequence[Lease],
         setup: wire.Setup,
         stderr_path: Path,
         heirloom: Sequence[int] = (),
@@ -38,8 +38,8 @@ class SupervisorHandle:
         """Start it.
 
         Args:
-            lease: of its device, which it takes over.
-            setup: what all attempts on its device have in common.
+            leases: of its devices, which it takes over.
+            setup: what all its attempts have in common.
             stderr_path: where its traceback is appended, should it ever fail.
             heirloom: further descriptors that it and its workers inherit.
             folder: where it runs, and workers do; None: in the current folder.
@@ -48,7 +48,7 @@ class SupervisorHandle:
             OSError: no process could be started.
         """
         self._answers = b""
-        pass_fds = (*(lease.descriptors if lease else ()), *heirloom)
+        held = (descriptor for lease in leases for descriptor in lease.descriptors)
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(
@@ -58,11 +58,11 @@ class SupervisorHandle:
                 stderr=stderr,
                 cwd=folder,
                 start_new_session=True,
-                pass_fds=pass_fds,
+                pass_fds=(*held, *heirloom),
                 bufsize=0,
             )
         self.order(setup)
-        if lease is not None:
+        for lease in leases:
             lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 
     @property

@@ -1,4 +1,4 @@
-"""The supervisors of one dispatcher: one for each device in use, or part of one, given back when idle."""
+"""The supervisors of one dispatcher: one for each attempt at once, with its devices, given back when idle."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler.devices.model import joined_cpus
 from scheduler.devices.pool import DevicePool
 from scheduler.executors.local import wire
 from scheduler.executors.local.handles import SupervisorHandle
@@ -22,8 +23,8 @@ class Seat:
     """A supervisor, and what it has for its attempts."""
 
     supervisor: SupervisorHandle
-    device: str
-    # It has a part of the device, not all of it.
+    devices: tuple[str, ...]
+    # It has a part of each device, not all of it.
     part: bool
     # The CPUs that its attempts are bound to.
     cpus: Sequence[int]
@@ -37,7 +38,7 @@ class Seat:
 
 
 class SupervisorPool:
-    """Starts and stops supervisors, each with a device or a part of one."""
+    """Starts and stops supervisors, each with a device, several, or a part of one."""
 
     def __init__(
         self,
@@ -65,26 +66,30 @@ class SupervisorPool:
         self._folder = folder
         self._seats: list[Seat] = []
 
-    def on(self, device: str, *, part: bool = False) -> Seat:
-        """Return a supervisor on the device that has no work, started now if there is none.
+    def on(self, devices: tuple[str, ...], *, part: bool = False) -> Seat:
+        """Return a supervisor on these devices that has no work, started now if there is none.
 
         Raises:
-            LeaseHeld: the device, or a part of it, cannot be had now.
+            DeviceHeld: one of them, or a part of it, cannot be had now.
             OSError: no process could be started.
         """
-        for seat in [s for s in self._seats if s.device == device and s.idle_since is not None]:
-            if seat.part == part:
+        wanted = set(devices)
+        for seat in [s for s in self._seats if s.idle_since is not None]:
+            if seat.devices == devices and seat.part == part:
                 return seat
-            self._release(seat)  # it has a part, and the whole is wanted, or the other way round
-        return self._start(device, part)
+            if not wanted.isdisjoint(seat.devices):
+                self._release(seat)  # it has them with others, or parts where the whole is wanted
+        return self._start(devices, part)
 
-    def _start(self, device: str, part: bool) -> Seat:
-        on = self._devices[device]
-        lease = self._devices.lease(device, part=part)
-        cpus, threads = on.cpus, self._devices.threads
-        if lease is not None and lease.part is not None:
-            cpus = on.part_cpus(lease.part)
-            threads = threads and max(1, threads // self._devices.room(device))
+    def _start(self, devices: tuple[str, ...], part: bool) -> Seat:
+        on = [self._devices[device] for device in devices]
+        leases = self._devices.lease(devices, part=part)
+        shares, threads = [device.cpus for device in on], self._devices.threads
+        for number, lease in enumerate(leases):
+            if lease.part is not None:
+                shares[number] = on[number].part_cpus(lease.part)
+                threads = threads and max(1, threads // self._devices.room(lease.device_id))
+        cpus = joined_cpus(shares)
         environment = worker_environment(on, threads, self._own, self._inherited)
         try:
             heirloom: Sequence[int] = ()
@@ -92,19 +97,19 @@ class SupervisorPool:
                 environment |= self.mps.environment
                 heirloom = self.mps.heirloom
             setup = wire.Setup(environment, list(cpus))
-            supervisor = SupervisorHandle(lease, setup, self._stderr_path, heirloom, self._folder)
+            supervisor = SupervisorHandle(leases, setup, self._stderr_path, heirloom, self._folder)
         except OSError:
-            if lease is not None:
+            for lease in leases:
                 lease.release()
             raise
-        seat = Seat(supervisor, device, part, cpus, time.monotonic())
+        seat = Seat(supervisor, devices, part, cpus, time.monotonic())
         self._seats.append(seat)
         self._selector.register(supervisor, selectors.EVENT_READ, seat)
         return seat
 
     def has(self, device: str) -> bool:
         """Say whether a supervisor is on the device."""
-        return any(seat.device == device for seat in self._seats)
+        return any(device in seat.devices for seat in self._seats)
 
     def rests(self, supervisor: SupervisorHandle) -> None:
         """A supervisor has no attempt any more."""
@@ -148,6 +153,7 @@ class SupervisorPool:
 
     def _forget(self, seat: Seat) -> None:
         self._seats.remove(seat)
-        if not self.has(seat.device):
-            self._devices.give_back(seat.device)
+        for device in seat.devices:
+            if not self.has(device):
+                self._devices.give_back(device)
         self._selector.unregister(seat.supervisor)

@@ -90,5 +90,7 @@ def _start(descriptor: str, task: str) -> StartLine | None:
 
 def _unknown(task: str, environment: dict[str, str]) -> AttemptRecord:
     """Return an attempt of which no file tells: it is ended as one whose supervisor was killed."""
-    device = Path(environment.get("SWEEP_SPEC", "")).stem
-    return AttemptRecord(StartLine(1, device, task, token=environment.get(TOKEN)))
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    spec = Path(environment.get("SWEEP_SPEC", "")).stem  # of a CPU slot
+    devices = tuple(filter(None, visible)) or (spec,)
+    return AttemptRecord(StartLine(1, devices, task, token=environment.get(TOKEN)))

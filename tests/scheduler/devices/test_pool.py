@@ -17,7 +17,7 @@ from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, roo
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.nvml import Nvml
-from scheduler.devices.pool import DevicePool, PoolEvent
+from scheduler.devices.pool import DeviceHeld, DevicePool, PoolEvent
 
 GIB = 2**30
 GPU = Device("GPU-1", "a GPU", "0", "gpu", total_memory=80 * GIB)
@@ -98,25 +98,23 @@ def test_the_most_that_an_attempt_and_its_children_held_is_known(
 
 
 def test_parts_are_leased_and_the_whole_when_they_are_given_back(pool: DevicePool) -> None:
-    parts = [pool.lease(GPU.id, part=True) for _ in range(3)]
-    assert [part.part for part in parts if part] == [0, 1, 2]
+    parts = [lease for _ in range(3) for lease in pool.lease([GPU.id], part=True)]
+    assert [part.part for part in parts] == [0, 1, 2]
     for part in (True, False):
         with pytest.raises(LeaseHeld):
-            pool.lease(GPU.id, part=part)
+            pool.lease([GPU.id], part=part)
     for lease in parts:
-        assert lease is not None
         lease.release()
-    assert pool.lease(GPU.id) is not None
+    assert pool.lease([GPU.id])
 
 
 def test_a_part_that_was_refused_is_waited_for(pool: DevicePool, worker: int) -> None:
     pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
-    parts = [pool.lease(GPU.id, part=True) for _ in range(3)]
-    list(pool.refused(GPU.id, "held", part=True))
+    parts = [lease for _ in range(3) for lease in pool.lease([GPU.id], part=True)]
+    list(pool.refused([GPU.id], DeviceHeld(GPU.id, "held"), part=True))
     reading = held(Process(worker, 9 * GIB))
     told(pool, reading)
     assert told(pool, reading) == [DeviceBusy(GPU.id)]
-    assert parts[0] is not None
     parts[0].release()
     assert told(pool, reading) == [DeviceIdle(GPU.id, 60 * GIB, 80 * GIB)]
 

@@ -106,8 +106,7 @@ def held(device: str) -> bool:
 
 @pytest.mark.parametrize("what", ["its file", "the folder", "another folder", "another file"])
 def test_a_lease_whose_file_is_removed_is_taken_anew(devices: DevicePool, what: str) -> None:
-    lease = devices.lease(GPU.id)  # as our supervisor holds it
-    assert lease is not None
+    [lease] = devices.lease([GPU.id])  # as our supervisor holds it
     devices.occupy(GPU.id, "task", supervisor=1)
     for _ in range(2):
         if what == "its file":

@@ -158,6 +158,6 @@ def test_the_number_of_threads_gives_way_to_wishes(
     omp: str | None,
     mkl: str | None,
 ) -> None:
-    environment = worker_environment(device, threads, own, inherited)
+    environment = worker_environment([device], threads, own, inherited)
     assert environment.get("OMP_NUM_THREADS") == omp
     assert environment.get("MKL_NUM_THREADS") == mkl

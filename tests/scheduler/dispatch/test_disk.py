@@ -159,7 +159,7 @@ def test_a_log_that_breaks_off_while_the_disk_is_full_is_charged_to_nobody(
     """The disk has room again when it is judged."""
     sweep = read_sweep(runner.write({"a": "ok", "b": "ok"}))
     runner.paths.make_folders()
-    known = AttemptRecord(StartLine(1, "cpu:0", started=50.0), ended=EndLine(code=1, ended=60.0))
+    known = AttemptRecord(StartLine(1, ("cpu:0",), started=50.0), ended=EndLine(code=1, ended=60.0))
     verdicts = {}
     for content in ("", "half a li", "a line\n"):
         runner.paths.log("a").write_text(content)

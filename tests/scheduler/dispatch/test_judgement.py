@@ -44,13 +44,13 @@ def test_of_two_with_one_number_the_last_is_meant(tmp_path: Path) -> None:
 
 def test_the_known_attempt_is_judged_though_the_next_has_begun(tmp_path: Path) -> None:
     paths = paths_with(tmp_path, start(1, "x"), start(2, "y"))
-    known = AttemptRecord(StartLine(1, "cpu:0", token="x"), ended=EndLine(5.0, code=1))
+    known = AttemptRecord(StartLine(1, ("cpu:0",), token="x"), ended=EndLine(5.0, code=1))
     (only,) = attempts_of("a", paths, known)
     assert only.ended == EndLine(5.0, code=1)
 
 
 def test_the_known_attempt_is_judged_though_its_file_is_gone(tmp_path: Path) -> None:
-    known = AttemptRecord(StartLine(3, "cpu:0", token="z"))
+    known = AttemptRecord(StartLine(3, ("cpu:0",), token="z"))
     assert attempts_of("a", paths_with(tmp_path), known) == [known]
 
 

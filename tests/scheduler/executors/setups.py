@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,12 +72,18 @@ class LocalSetup:
     # --- the same for every executor -----------------------------------------------------------
 
     def request(
-        self, executor: Executor, script: str, *, task: str = "a", number: int = 1, device: int = 0
+        self,
+        executor: Executor,
+        script: str,
+        *,
+        task: str = "a",
+        number: int = 1,
+        devices: Sequence[int] = (0,),
     ) -> StartRequest:
         """Return the request to run a shell script."""
-        on = executor.devices[device]
+        on = [executor.devices[place] for place in devices]
         asked = next(t for t in self.sweep.tasks if t.id == task)
-        start = Start(task, number, on.id, 0)
+        start = Start(task, number, tuple(device.id for device in on), 0)
         request = build_request(
             self.sweep,
             asked,

@@ -156,6 +156,57 @@ def test_a_device_that_another_holds_is_refused_and_told_when_it_is_free(
     assert second.until(Ended).end.code == 0
 
 
+def test_an_attempt_has_all_its_devices_until_its_end(
+    setup: LocalSetup, driver: Driver, gate: Path
+) -> None:
+    first, second = (device.id for device in driver.executor.devices)
+    script = f'echo "$CUDA_VISIBLE_DEVICES"; {WAITS.format(gate=gate)}'
+    driver.executor.start(setup.request(driver.executor, script, devices=[0, 1]))
+    driver.until(Started, "a")
+    begin = len(driver.seen)
+    look_around(setup, driver)
+    open_gate(gate, 0)
+    driver.until(Ended, "a")
+    told = driver.seen[begin : driver.past]
+    assert not offers(first, told) and not offers(second, told)
+    assert setup.record().started.devices == (first, second)
+    gpus = [device.id for device in driver.executor.devices if device.kind != "cpu"]
+    assert setup.paths.log("a").read_text() == ",".join(gpus) + "\n"
+    for device in (first, second):
+        driver.past = begin + len(told)
+        driver.until(DeviceIdle, device)
+    # Each is had alone again.
+    driver.executor.start(setup.request(driver.executor, "exit 3", number=2, devices=[1]))
+    assert driver.until(Ended, "a").end.code == 3
+
+
+def test_of_several_devices_an_attempt_has_all_or_none(
+    setup: LocalSetup, new: Callable[[], Driver], gate: Path
+) -> None:
+    if not setup.leases:
+        pytest.skip("devices of this executor are each dispatcher's own")
+    first, second = new(), new()
+    first.executor.start(setup.request(first.executor, WAITS.format(gate=gate), devices=[1]))
+    first.until(Started)
+    second.executor.offer_devices()
+    second.until(DeviceIdle, "GPU-0")
+    second.executor.start(setup.request(second.executor, "exit 0", task="b", devices=[0, 1]))
+    assert second.until(Refused) == Refused("b", Refusal.DEVICE_HELD)
+    second.until(DeviceIdle, "GPU-0")
+    assert not offers("GPU-1", second.seen[second.past :])
+    third = new()  # nobody has the one that was not refused
+    third.executor.start(setup.request(third.executor, "exit 4", task="b"))
+    assert third.until(Ended).end.code == 4
+    third.executor.close()
+    open_gate(gate, 0)
+    first.until(Ended)
+    first.executor.close()
+    second.until(DeviceIdle, "GPU-1")
+    request = setup.request(second.executor, "exit 5", task="b", number=2, devices=[0, 1])
+    second.executor.start(request)
+    assert second.until(Ended).end.code == 5
+
+
 # --- an attempt's life ---------------------------------------------------------------------------
 
 
@@ -244,7 +295,7 @@ def test_a_stop_ends_the_whole_tree(
     if adopted:
         driver.executor.close()
         driver = new()
-        assert driver.executor.adopt("a", driver.executor.devices[0].id, setup.record())
+        assert driver.executor.adopt("a", (driver.executor.devices[0].id,), setup.record())
     driver.executor.stop("a")
     assert driver.until(Ended, "a").end.stopped
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -295,7 +346,7 @@ def test_a_task_that_others_run_ran_or_completed_is_refused(
     setup: LocalSetup, new: Callable[[], Driver], gate: Path
 ) -> None:
     first, second = new(), new()
-    early = setup.request(second.executor, "exit 0", device=1)
+    early = setup.request(second.executor, "exit 0", devices=[1])
     first.executor.start(setup.request(first.executor, WAITS.format(gate=gate)))
     first.until(Started)
     second.executor.start(early)
@@ -305,7 +356,7 @@ def test_a_task_that_others_run_ran_or_completed_is_refused(
     second.executor.start(early)
     assert second.until(Refused) == Refused("a", Refusal.CHANGED)
     setup.paths.done("a").write_text("{}")
-    second.executor.start(setup.request(second.executor, "exit 0", number=2, device=1))
+    second.executor.start(setup.request(second.executor, "exit 0", number=2, devices=[1]))
     assert second.until(Refused) == Refused("a", Refusal.COMPLETED)
     assert setup.record().started.attempt == 1
 
@@ -313,7 +364,7 @@ def test_a_task_that_others_run_ran_or_completed_is_refused(
 def test_two_executors_at_once(setup: LocalSetup, new: Callable[[], Driver]) -> None:
     drivers = {"a": new(), "b": new()}
     for index, (task, driver) in enumerate(drivers.items()):
-        request = setup.request(driver.executor, f"exit {index}", task=task, device=index)
+        request = setup.request(driver.executor, f"exit {index}", task=task, devices=[index])
         driver.executor.start(request)
     for index, (task, driver) in enumerate(drivers.items()):
         assert driver.until(Ended, task).end.code == index
@@ -329,7 +380,7 @@ def test_an_attempt_is_found_again_and_its_end_seen(
     setup: LocalSetup, driver: Driver, gate: Path
 ) -> None:
     device = driver.executor.devices[0].id
-    assert driver.executor.adopt("a", device, setup.record())
+    assert driver.executor.adopt("a", (device,), setup.record())
     driver.turn()
     begin = len(driver.seen)
     look_around(setup, driver)
@@ -344,7 +395,7 @@ def test_an_exit_status_that_nobody_waited_for_is_told_to_the_next(
 ) -> None:
     open_gate(gate, 5)
     wait_for_end(setup)
-    assert not driver.executor.adopt("a", driver.executor.devices[0].id, setup.record())
+    assert not driver.executor.adopt("a", (driver.executor.devices[0].id,), setup.record())
     assert driver.until(Ended, "a").end == setup.record().ended
     assert setup.record().ended.code == 5  # type: ignore[union-attr]
 
@@ -356,7 +407,7 @@ def test_an_attempt_whose_watcher_was_killed_too_is_ended_and_lost(
     record = setup.record()
     setup.kill_watcher(record)
     assert is_locked(setup.paths.attempts("a"))  # the worker waits at the gate, and will for ever
-    driver.executor.adopt("a", driver.executor.devices[0].id, record)
+    driver.executor.adopt("a", (driver.executor.devices[0].id,), record)
     driver.until(Lost, "a")
     assert not is_locked(setup.paths.attempts("a"))
     assert setup.record().ended is None
@@ -383,7 +434,7 @@ def test_a_closed_executor_leaves_its_attempt_to_the_next(
     first.until(Started)
     first.executor.close()
     assert is_locked(setup.paths.attempts("a"))
-    assert second.executor.adopt("a", second.executor.devices[0].id, setup.record())
+    assert second.executor.adopt("a", (second.executor.devices[0].id,), setup.record())
     open_gate(gate, 7)
     assert second.until(Ended, "a").end.code == 7
 
@@ -399,10 +450,10 @@ def test_a_device_stays_with_the_attempt_that_is_adopted_in_its_place(
 
     def handle(event: ExecutorEvent) -> None:
         if isinstance(event, Refused):
-            adopted.append(driver.executor.adopt("a", device, setup.record()))
+            adopted.append(driver.executor.adopt("a", (device,), setup.record()))
 
     begin = len(driver.seen)
-    driver.executor.start(setup.request(driver.executor, "exit 0", number=2, device=1))
+    driver.executor.start(setup.request(driver.executor, "exit 0", number=2, devices=[1]))
     driver.until(Refused, "a", handle)
     driver.turn()
     assert adopted == [True]

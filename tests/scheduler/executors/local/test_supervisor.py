@@ -146,7 +146,7 @@ def test_a_dead_supervisor_that_nobody_has_reaped_is_not_taken_for_a_living_one(
     """Process 1 of many a container reaps nobody: such a supervisor would be taken over for ever."""
     process = subprocess.Popen(["sleep", "1000"])
     ticks, boot = supervisor_program.start_ticks(process.pid), supervisor_program.identity()["boot"]
-    start = StartLine(1, "cpu:0", supervisor=process.pid, start_ticks=ticks, boot=boot)
+    start = StartLine(1, ("cpu:0",), supervisor=process.pid, start_ticks=ticks, boot=boot)
     record = AttemptRecord(start)
     living = AdoptedSupervisor.find(record)
     assert living is not None
