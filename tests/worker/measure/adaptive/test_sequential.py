@@ -1,0 +1,78 @@
+"""Intervals that are looked at again and again are wrong no more often than they say, by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from worker.measure.adaptive.sequential import looks, loss_interval, t_quantile
+
+RUNS = 2000
+ERROR = 0.05
+
+
+@pytest.mark.parametrize(
+    ("tail", "freedom", "expected"),
+    [
+        (0.025, 1, 12.706),
+        (0.025, 2, 4.3027),
+        (0.025, 7, 2.3646),
+        (0.0005, 7, 5.4079),
+        (0.0005, 8, 5.0413),
+        (0.005, 31, 2.7440),
+        (0.025, 511, 1.9646),
+    ],
+)
+def test_the_quantiles_are_those_of_students_t(tail, freedom, expected):
+    assert t_quantile(tail, freedom) == pytest.approx(expected, abs=5e-4)
+
+
+def test_looks_grow_fourfold_and_end_with_all_prompts():
+    assert looks(512) == (8, 32, 128, 512)
+    assert looks(200) == (8, 32, 200)
+    assert looks(16) == (8, 16)
+    assert looks(5) == (5,)
+
+
+def draw(kind: str, generator: np.random.Generator, count: int) -> np.ndarray:
+    """Return single losses with a mean of 2 %, shape [RUNS, count]."""
+    shape = (RUNS, count)
+    if kind == "normal":
+        return generator.normal(0.02, 0.03, shape)
+    if kind == "heavy tails":
+        return 0.02 + 0.02 * generator.standard_t(3, shape)
+    # one image in five falls apart
+    return np.where(generator.random(shape) < 0.2, generator.exponential(0.1, shape), 0.0)
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "some fall apart"])
+def test_the_better_end_is_wrong_at_no_look_in_more_than_its_share_of_runs(kind):
+    """It is what rejects: a configuration that loses exactly the bound is rejected so often at most."""
+    generator = np.random.default_rng(0)
+    all_looks = looks(512)
+    base = 90 + generator.normal(0, 4, (RUNS, 512))
+    lost = draw(kind, generator, 512)
+    wrong = sum(
+        any(
+            loss_interval(b[:n], b[:n] - 90 * d[:n], ERROR / len(all_looks)).low > 0.02
+            for n in all_looks
+        )
+        for b, d in zip(base, lost, strict=True)
+    )
+    # half of the error is the other end's
+    most = ERROR / 2
+    assert wrong / RUNS <= most + 3 * math.sqrt(most * (1 - most) / RUNS)
+
+
+def test_looking_naively_is_wrong_more_often():
+    """What the simulation above would find if each look had a 95 % interval of its own."""
+    generator = np.random.default_rng(0)
+    base = np.full(512, 90.0)
+    lost = draw("normal", generator, 512)
+    wrong = sum(
+        any(loss_interval(base[:n], base[:n] - 90 * d[:n], ERROR).low > 0.02 for n in looks(512))
+        for d in lost
+    )
+    assert wrong / RUNS > 1.8 * ERROR / 2
