@@ -22,7 +22,7 @@ from scheduler.core.moves.wishes import Wishes
 from scheduler.core.retry import JudgedAttempt, Retry
 from scheduler.core.states import Need, State
 from scheduler.core.tables.devices import Device
-from scheduler.core.tables.matching import Matching
+from scheduler.core.tables.matching import Matching, Wanted, wanted
 from scheduler.core.tables.watches import Watch
 from scheduler.core.verdict import Kind, Verdict
 
@@ -54,6 +54,10 @@ class Core(Wishes):
         if (comes_back := self._fleet.next_return()) is not None:
             times.append(comes_back)
         return min(times, default=None)
+
+    def wanted(self) -> Wanted:
+        """Return for how many more devices there is work now, and which would do."""
+        return wanted(self._waiting, self._fleet, self._now) if self._may_start() else Wanted()
 
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take one event at time ``now``; return what is to be done, in this order.

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
+from scheduler.config.sweep import MOST_SHARERS
 from scheduler.core.events import SetAside
 from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry, RetryCode
 from scheduler.core.states import Need
@@ -98,6 +99,10 @@ class Device:
 
     def can_have_more_than(self, memory: int | None) -> bool:
         return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
+
+    def could_do_for(self, retry: Retry) -> bool:
+        """Say whether a task could be tried again on it under these conditions, if it were idle."""
+        return retry.avoid != self.name and self.can_have_more_than(retry.above_memory)
 
 
 class Fleet:
@@ -197,6 +202,29 @@ class Fleet:
     def full(self) -> bool:
         """Whether as many devices are in use as may be."""
         return self.at_most is not None and not self.spare
+
+    def unused(self, now: float) -> list[Device]:
+        """Return the devices that may be used and that nothing of ours runs on, idle or not."""
+        return [
+            device
+            for device in self._by_ordinal
+            if not (device.attempts or device.drained) and device.aside_until <= now
+        ]
+
+    @property
+    def most_on_one(self) -> int:
+        """How many attempts may be on one device, at most."""
+        if self.least_share is None:
+            return 1
+        return self.room_on_one(Need(memory=self.least_share, alone=False))
+
+    def room_on_one(self, need: Need) -> int:
+        """Return how many such attempts there is room for on the largest device."""
+        if need.alone:
+            return 1
+        largest = max((device.total_memory or 0 for device in self._by_ordinal), default=0)
+        fit = int(MOST_FREE * largest) // need.memory if need.memory and largest else MOST_SHARERS
+        return max(1, min(fit, self._most or MOST_SHARERS))
 
     def any_open(self, now: float) -> bool:
         """Say whether any device may have room, and may be used."""

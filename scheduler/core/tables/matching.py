@@ -1,9 +1,9 @@
-"""Which waiting task is started next, and on which devices. Pure."""
+"""Which waiting task is started next, and on which devices; how many more would be put to use. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from scheduler.core.retry import Retry
 from scheduler.core.states import Need
@@ -67,3 +67,29 @@ def need_of(need: Need, retry: Retry | None) -> Need:
     if retry is None or retry.share is None or need.alone:
         return need
     return replace(need, memory=max(retry.share, need.memory or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Devices that tasks wait for, beyond those that are in use."""
+
+    # How many there would be work for.
+    more: int = 0
+    # The names of those that would do, idle or not.
+    devices: tuple[str, ...] = ()
+
+
+def wanted(waiting: Waiting, fleet: Fleet, now: float) -> Wanted:
+    """Return for how many more devices there is work now, whoever uses them at the moment."""
+    unused = fleet.unused(now)
+    most = min(len(unused), fleet.spare)
+    more, least, names = 0, most, set[str]()
+    for standing, retry, tasks in waiting.demands(most * fleet.most_on_one):
+        need = need_of(standing, retry)
+        fitting = [device for device in unused if retry is None or device.could_do_for(retry)]
+        if need.devices <= min(most, len(fitting)):
+            more += need.devices * -(-tasks // fleet.room_on_one(need))
+            least = min(least, need.devices)
+            names.update(device.name for device in fitting)
+    more = min(more, most, len(names))
+    return Wanted(more - more % least, tuple(sorted(names))) if more else Wanted()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
+from itertools import islice
 
 from scheduler.core.retry import Retry
 from scheduler.core.states import Need
@@ -84,6 +85,20 @@ class Waiting:
             if its_rank < rank:
                 first, rank = line, its_rank
         return first
+
+    def demands(self, most: int) -> Iterator[tuple[Need, Retry | None, int]]:
+        """Yield what waiting tasks need and on what conditions, and how many there are of each.
+
+        Args:
+            most: tasks that are counted of one kind, and retries that are looked at; more need not be known.
+        """
+        for line in self._lines.values():
+            places = range(line.first, len(line.others))
+            untried = (place for place in places if self.untried[line.others[place]])
+            if tasks := len(line.tried) + sum(1 for _ in islice(untried, most)):
+                yield line.need, None, tasks
+        for task, retry in islice(self.constrained.items(), most):
+            yield self.needs[task], retry, 1
 
     def take(self, line: Line) -> int:
         """Remove and return a line's first task; there must be one."""

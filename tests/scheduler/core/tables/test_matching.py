@@ -167,3 +167,63 @@ def test_what_asks_for_more_starts_where_there_is_so_much() -> None:
     assert starts(core.handle(ev.AttemptJudged("t0", shared(50, crowded=True)), 2.0)) == []
     started = core.handle(ev.DeviceIdle("gpu0", 55 * GIB, 80 * GIB), 3.0)
     assert [s.share for s in started if isinstance(s, ev.Start)] == [50 * GIB]
+
+
+def wanted(core: Core) -> tuple[int, str]:
+    found = core.wanted()
+    return found.more, " ".join(found.devices)
+
+
+def busy(core: Core, *devices: str) -> None:
+    for device in devices:
+        core.handle(ev.DeviceBusy(device), 0.0)
+
+
+def test_what_is_wanted_is_what_would_be_started() -> None:
+    core = core_with(*[Need()] * 4)
+    busy(core, "gpu0", "gpu1", "gpu2", "gpu3", "gpu4")
+    assert wanted(core) == (4, "gpu0 gpu1 gpu2 gpu3 gpu4")
+    see(core, "gpu0", at=0.0)
+    assert wanted(core) == (3, "gpu1 gpu2 gpu3 gpu4")
+    core.handle(ev.DrainAsked("gpu1"), 0.0)
+    assert wanted(core) == (3, "gpu2 gpu3 gpu4")
+    core.handle(ev.AtMost(2), 0.0)
+    assert wanted(core) == (1, "gpu2 gpu3 gpu4")
+    core.handle(ev.PauseAsked(), 0.0)
+    assert wanted(core) == (0, "")
+    core.handle(ev.ResumeAsked(), 0.0)
+    core.handle(ev.AtMost(1), 0.0)
+    assert wanted(core) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("needs", "devices", "at_most", "more"),
+    [
+        ([PAIR] * 3, 5, None, 4),
+        ([PAIR], 5, None, 2),
+        ([PAIR], 1, None, 0),
+        ([PAIR], 5, 1, 0),
+        ([PAIR, Need()], 5, None, 3),
+        ([PAIR, Need()], 1, None, 1),
+        ([SHARES] * 3, 5, None, 1),
+        ([SHARES] * 4, 5, None, 2),
+        ([SHARES] * 40, 5, None, 5),
+        ([SHARES, SHARES, Need()], 5, None, 2),
+    ],
+)
+def test_as_many_devices_are_wanted_as_there_is_work_for(
+    needs: list[Need], devices: int, at_most: int | None, more: int
+) -> None:
+    names = [f"gpu{number}" for number in range(devices)]
+    tasks = [InitialTask(f"t{number}", need=need) for number, need in enumerate(needs)]
+    sizes = dict.fromkeys(names, 80 * GIB)
+    core = Core(tasks, Policy(RetrySettings()), Limits(log=None), 0.0, sizes)
+    core.handle(ev.AtMost(at_most), 0.0)
+    assert core.wanted().more == more
+
+
+def test_no_device_is_wanted_that_is_too_small_for_what_waits() -> None:
+    oom = JudgedAttempt(OOM, ("gpu0",), 1.0, free_memory=23 * GIB)
+    sizes = {"small": 24 * GIB, "large": 80 * GIB}
+    core = Core([InitialTask("a", history=(oom,))], Policy(RetrySettings()), Limits(), 1.0, sizes)
+    assert wanted(core) == (1, "large")
