@@ -163,6 +163,7 @@ class _Reader:
             notify=None if model.notify is None else model.notify.settings(),
             search=model.search,
             order=model.order,
+            priority=model.priority,
             globbed=matrix.globbed,
             spelling=model.worker.spelling.parsed() if model.worker.spelling else None,
             is_named=model.name.sweep is not None,

@@ -244,10 +244,18 @@ def _order(value: object) -> plain.Order | None:
     )
 
 
+def _priority(value: object) -> int:
+    most = plain.MOST_PRIORITY
+    if isinstance(value, int) and not isinstance(value, bool) and -most <= value <= most:
+        return value
+    raise ValueError(f"must be a whole number from {-most} to {most}; more goes first")
+
+
 class SweepSection(_Section):
     name: Annotated[_Name, BeforeValidator(_name)] = _Name()
     matrix: Annotated[dict[StrictStr, Axis], Field(min_length=1)]
     order: Annotated[plain.Order | None, PlainValidator(_order)] = None
+    priority: Annotated[int, PlainValidator(_priority)] = 0
     exclude: list[_Rule] = []
     include: list[_Rule] = []
     worker: _Worker = _Worker()

@@ -54,6 +54,7 @@ class Task:
     values: tuple[Value, ...]  # in the order of the sweep's axes
 
 
+MOST_PRIORITY = 100
 # Attempts on one device: more contexts than a driver with MPS takes (48 clients).
 MOST_SHARERS = 48
 
@@ -136,8 +137,8 @@ class NotifySettings:
 
 # Tasks count by their ids and digests, which globbed values are part of.
 NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed")
-# None if not given; sweeps without them have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify", "order", "timed")
+# Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
+_LATER = ("spelling", "notify", "order", "timed", "priority")
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,8 @@ class Sweep:
     reuses_results: bool = False
     # Whether the worker measures speed, by the file; None: it does not say.
     timed: bool | None = None
+    # Among the sweeps that wait for devices of the same machine, at most MOST_PRIORITY either way.
+    priority: int = 0
     devices: DeviceSettings = field(default_factory=DeviceSettings)
     retries: RetrySettings = field(default_factory=RetrySettings)
     limits: Limits = field(default_factory=Limits)
@@ -241,7 +244,7 @@ class Sweep:
                     f.name: _given(getattr(self, f.name))
                     for f in fields(self)
                     if f.name not in NOT_OF_THE_FILE
-                    and not (f.name in _LATER and getattr(self, f.name) is None)
+                    and not (f.name in _LATER and getattr(self, f.name) == f.default)
                 }
             )
         )

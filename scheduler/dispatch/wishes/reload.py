@@ -44,7 +44,17 @@ LONGEST_READING = 60.0  # seconds; nothing is started meanwhile
 _MAY_CHANGE = frozenset(
     {
         *NOT_OF_THE_FILE,
-        *("axes", "command", "check", "args", "search", "spelling", "retries", "limits"),
+        *(
+            "axes",
+            "command",
+            "check",
+            "args",
+            "search",
+            "spelling",
+            "retries",
+            "limits",
+            "priority",
+        ),
     }
 )
 # The keys of the others, where they are not called like the field.
