@@ -278,6 +278,10 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
         print(f"  {alone} tasks measure speed, each on a device of its own; the others share them")
     if sweep.order is not None:
         print(f"  order: {sweep.order.kind}{_seed_in_words(sweep.order)}")
+    if sweep.priority:
+        print(
+            f"  priority: {sweep.priority}, among the sweeps that wait for devices of this machine"
+        )
     for task in in_order(sweep, recovered, paths):
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")

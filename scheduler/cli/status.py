@@ -85,6 +85,8 @@ def remarks(progress: SweepProgress) -> Iterator[str]:
             f"the file has changed since the dispatcher read it{': ' if parts else ''}{', '.join(parts)}; "
             "`reload` has it read the file again"
         )
+    if progress.priority and progress.holder is not None:
+        yield f"its priority among the sweeps that wait for devices is {progress.priority}"
     if progress.only:
         who = "the last run was" if progress.holder is None else "the dispatcher was"
         words = " ".join(f"--only {shlex.quote(word)}" for word in progress.only)
@@ -156,6 +158,8 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "left_running": progress.left_running,
         "left_running_pids": progress.left_running_pids,
         "snapshot": progress.snapshot_of_code,
+        "priority": progress.priority,
+        "waits_for_share": progress.asks_for_share and holder is not None,
         "paused": progress.trouble,
         "paused_by": progress.paused_by,
         "braked": progress.braked,

@@ -55,6 +55,8 @@ class DispatcherStarted:
     snapshot: str | None = None
     # Devices in use at once; None: all that are idle.
     at_most: int | None = None
+    # Among the sweeps that wait for devices of the same machine.
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,14 @@ class DeviceState:
     reason: str
     # It cannot be used at all: lost, or in error.
     gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShareAsked:
+    """Other dispatchers of the machine are asked for devices that fall free, or, without ``on``, no more."""
+
+    NAME: ClassVar = "share_asked"
+    on: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +410,7 @@ JournalEvent = (
     | CheckpointsJudgedAgain
     | UnlistedTask
     | DeviceState
+    | ShareAsked
     | AttemptStarted
     | AttemptAdopted
     | AttemptStopping

@@ -52,6 +52,10 @@ class SweepProgress:
     snapshot_of_code: str | None = None
     # Devices that it uses at once; None: all that are idle.
     at_most: int | None = None
+    # Among the sweeps that wait for devices of the same machine.
+    priority: int = 0
+    # It waits for devices that other sweeps use, and has asked them for its share.
+    asks_for_share: bool = False
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
     # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
@@ -114,6 +118,8 @@ class SweepProgress:
             sorted(self.told),
             self.braked,
             self.at_most,
+            self.priority,
+            self.asks_for_share,
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
@@ -122,6 +128,7 @@ class SweepProgress:
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
         self.told, self.braked = set(snapshot.told), snapshot.braked
         self.at_most = snapshot.at_most
+        self.priority, self.asks_for_share = snapshot.priority, snapshot.asks_for_share
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
         self.devices = {
@@ -151,6 +158,8 @@ class SweepProgress:
             case je.DeviceState():
                 device = self._device(event.device)
                 device.idle, device.reason, device.gone = event.idle, event.reason, event.gone
+            case je.ShareAsked():
+                self.asks_for_share = event.on
             case je.AttemptStarted() | je.AttemptAdopted():
                 self._attempt_started(event)
             case je.AttemptEnded():
@@ -254,7 +263,7 @@ class SweepProgress:
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
         self.trouble, self.draining, self.snapshot_of_code = None, False, event.snapshot
-        self.at_most = event.at_most
+        self.at_most, self.priority, self.asks_for_share = event.at_most, event.priority, False
         self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")

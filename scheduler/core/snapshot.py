@@ -115,3 +115,5 @@ class Snapshot:
     told: Sequence[str] = ()
     braked: str | None = None
     at_most: int | None = None
+    priority: int = 0
+    asks_for_share: bool = False

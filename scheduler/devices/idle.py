@@ -47,6 +47,7 @@ class IdleCode(Enum):
     IN_ERROR = "in error"
     UNREAD = "unread"
     LEASED = "leased"
+    LEFT = "left to others"
     OTHERS_PROCESS = "others' process"
     OWN_PROCESS = "own process"
     STILL_HELD = "still held"
@@ -63,6 +64,7 @@ _TEXTS = {
     IdleCode.IN_ERROR: "in error: {subject}",
     IdleCode.UNREAD: "{subject}",
     IdleCode.LEASED: "{subject}",
+    IdleCode.LEFT: "left to another sweep ({subject})",
     IdleCode.OTHERS_PROCESS: "busy: {processes}",
     IdleCode.OWN_PROCESS: "busy: our own {processes}",
     IdleCode.STILL_HELD: "busy: {memory} still held after our own last attempt",
@@ -125,7 +127,8 @@ class IdleTracker:
 
     def __init__(self, rule: IdleRule) -> None:
         self._rule = rule
-        self._quiet_since: float | None = None
+        # Since when nothing has been in the way; None: something is.
+        self.quiet_since: float | None = None
         self._others_came = False  # somebody else was there since the device was last idle
 
     def judge(
@@ -161,13 +164,13 @@ class IdleTracker:
         if obstacle is None and not sharing:
             obstacle = self._obstacle(reading, own_pids, hidden, trusted=trusted)
         if obstacle is not None:
-            self._quiet_since = None
+            self.quiet_since = None
             return Idleness(False, obstacle, foreign=foreign, hidden_memory=hidden)
-        if self._quiet_since is None or self._quiet_since > now:
-            self._quiet_since = now
-        quiet = now - self._quiet_since
+        if self.quiet_since is None or self.quiet_since > now:
+            self.quiet_since = now
+        quiet = now - self.quiet_since
         if not trusted and quiet < self._rule.idle_for:
-            until = self._quiet_since + self._rule.idle_for
+            until = self.quiet_since + self._rule.idle_for
             reason = IdleReason(IdleCode.NOT_FOR_LONG, measured=quiet, limit=self._rule.idle_for)
             return Idleness(False, reason, until)
         self._others_came = self._others_came and sharing

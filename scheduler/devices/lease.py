@@ -38,7 +38,8 @@ from pathlib import Path
 
 from scheduler.devices.processes import user_name
 
-_OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+# How files are opened that others may have put there.
+UNTRUSTED = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _NOTE = re.compile(rb"lease pid=(\d{1,10}) uid=(\d{1,10})\n")
 _ELSEWHERE = "set SCHEDULER_LEASES to a folder that all users of this machine share"
 
@@ -66,7 +67,7 @@ def check_folder(folder: Path) -> str | None:
     Raises:
         LeaseFolderError: it cannot be made, or others could meddle.
     """
-    descriptor = _open_folder(folder)
+    descriptor = open_folder(folder)
     try:
         owner = os.fstat(descriptor).st_uid
     finally:
@@ -97,7 +98,7 @@ class Lease:
                 its file cannot be locked. It may be free at the next try.
             LeaseFolderError: the folder is missing and cannot be made, or others could meddle.
         """
-        directory = _open_folder(folder)
+        directory = open_folder(folder)
         try:
             return cls(device_id, _take(directory, folder / _file_name(device_id), fcntl.LOCK_EX))
         finally:
@@ -117,7 +118,7 @@ class Lease:
             LeaseFolderError: as in `acquire`.
         """
         path = folder / _file_name(device_id)
-        directory = _open_folder(folder)
+        directory = open_folder(folder)
         try:
             whole = _take(directory, path, fcntl.LOCK_SH)
             try:
@@ -197,8 +198,12 @@ def _take_part(directory: int, device: Path, parts: int) -> tuple[int, int]:
     raise LeaseHeld(f"all {parts} part(s) of it are taken, the last one {held}")
 
 
-def _open_folder(folder: Path) -> int:
-    """Return a descriptor of the folder, made if it is missing."""
+def open_folder(folder: Path) -> int:
+    """Return a descriptor of the folder, made if it is missing.
+
+    Raises:
+        LeaseFolderError: it cannot be made, or others could meddle.
+    """
     made = False
     try:
         with suppress(FileExistsError):
@@ -233,7 +238,7 @@ def _open_file(directory: int, path: Path) -> int | None:
     with suppress(FileNotFoundError):
         return _open_existing(directory, path)
     try:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _OPEN
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | UNTRUSTED
         return os.open(path.name, flags, 0o666, dir_fd=directory)
     except FileExistsError:
         return None
@@ -246,9 +251,9 @@ def _open_file(directory: int, path: Path) -> int | None:
 def _open_existing(directory: int, path: Path) -> int:
     try:
         try:
-            return os.open(path.name, os.O_RDWR | _OPEN, dir_fd=directory)
+            return os.open(path.name, os.O_RDWR | UNTRUSTED, dir_fd=directory)
         except PermissionError:  # of a user whose umask forbids it: reading is enough to lock
-            return os.open(path.name, os.O_RDONLY | _OPEN, dir_fd=directory)
+            return os.open(path.name, os.O_RDONLY | UNTRUSTED, dir_fd=directory)
     except FileNotFoundError:
         raise
     except OSError as error:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from scheduler.config.sweep import DeviceSettings
+from scheduler.core import journal_events as je
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
-from scheduler.core.journal_events import DeviceState, MoreTaken, OtherProcess, OthersCame
+from scheduler.devices.fairness.share import FairShare
 from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
@@ -37,7 +38,8 @@ class DeviceHeld(LeaseHeld):
         super().__init__(why)
 
 
-PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken
+_Told = je.DeviceState | je.OthersCame | je.MoreTaken | je.ShareAsked
+PoolEvent = DeviceIdle | DeviceBusy | DeviceGone | _Told
 
 
 def idle_rule(settings: DeviceSettings) -> IdleRule:
@@ -74,6 +76,7 @@ class DevicePool:
         self._by_id = {device.id: device for device in self.all}
         self._views = {device.id: _View(IdleTracker(idle_rule(settings))) for device in self.all}
         self._leases = default_folder()
+        self.fairness = FairShare(self._leases, settings.idle_for, self._in_use)
         self._watch: DeviceWatch | None = None
         if self._nvml is not None:
             if (warning := check_folder(self._leases)) is not None:
@@ -89,13 +92,14 @@ class DevicePool:
             self._watch.start()
             return
         for device in self.all:
-            yield DeviceState(device.id, idle=True, reason="idle")
+            yield je.DeviceState(device.id, idle=True, reason="idle")
             yield DeviceIdle(device.id)
 
     def finish(self) -> None:
         """Stop looking."""
         if self._watch is not None:
             self._watch.finish()
+        self.fairness.finish()
 
     def room(self, device: str) -> int:
         """Return into how many parts a device is divided."""
@@ -188,6 +192,7 @@ class DevicePool:
         view.last_active = None
         view.others_came, view.hidden_before = others_came, False
         view.changed = time.monotonic()
+        self.fairness.taken(device)
         if share is not None and self._watch is not None:
             self._watch.look_eagerly(device)  # there may be room for the next
 
@@ -239,6 +244,12 @@ class DevicePool:
         """Yield what readings of devices change."""
         for reading in readings:
             yield from self._judge(reading)
+        yield from self.fairness.tell()
+
+    def _in_use(self) -> tuple[list[str], float]:
+        """Return the devices with attempts of ours, and when one last began or ended."""
+        in_use = [device for device, view in self._views.items() if view.attempts]
+        return in_use, max(view.changed for view in self._views.values())
 
     def _judge(self, reading: Reading) -> Iterator[PoolEvent]:
         device, now = reading.device_id, time.monotonic()
@@ -273,11 +284,19 @@ class DevicePool:
         if view.attempts:
             yield from self._while_ours(device, reading, idleness, own, now)
         elif not idleness.idle:
+            self.fairness.taken(device)
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=False, reason=idleness.reason)
             yield DeviceBusy(device)
         elif (held := self._still_held(device, view)) is not None:
+            self.fairness.taken(device)
             yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, held))
+        elif (left := self.fairness.why_left(device, view.tracker.quiet_since)) is not None:
+            self._pace(device, view, idleness, now)
+            # Whoever it is left to may have it at the next look.
+            view.refused, view.refused_part = True, False
+            yield from self._show(device, idle=False, reason=left)
+            yield DeviceBusy(device)
         else:
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=True, reason=idleness.reason)
@@ -328,14 +347,15 @@ class DevicePool:
         lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
         if (idleness.foreign or lasting) and not view.others_came:
             view.others_came = True
-            processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
-            yield OthersCame(device, processes, hidden)
+            processes = [je.OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
+            yield je.OthersCame(device, processes, hidden)
         if not view.sharing:
             return
         assert self._watch is not None
         if now >= view.changed + EAGER_AFTER_CHANGE:
             self._watch.look_calmly(device)
-        if not idleness.idle or lasting or self._still_held(device, view) is not None:
+        kept_by_others = not idleness.idle or lasting or self._still_held(device, view) is not None
+        if kept_by_others or self.fairness.why_left(device, None) is not None:
             yield DeviceBusy(device)
         else:
             yield DeviceIdle(device, view.free_for_more(reading), reading.total_memory)
@@ -345,7 +365,7 @@ class DevicePool:
         for task, attempt in view.attempts.items():
             if attempt.share is not None and (attempt.most_taken or 0) > attempt.told:
                 attempt.told = -(-(attempt.most_taken or 0) // TOLD_IN_STEPS) * TOLD_IN_STEPS
-                yield MoreTaken(task, device, attempt.most_taken or 0, attempt.share)
+                yield je.MoreTaken(task, device, attempt.most_taken or 0, attempt.share)
 
     def _keep_lease(self, device: str, view: _View) -> None:
         """Take the lease of a device in our use anew if its file was removed or replaced.
@@ -382,7 +402,7 @@ class DevicePool:
         shown = (idle, reason.kind)
         if view.shown != shown:
             view.shown = shown
-            yield DeviceState(device, idle, reason.text, gone)
+            yield je.DeviceState(device, idle, reason.text, gone)
 
 
 class _Attempt:

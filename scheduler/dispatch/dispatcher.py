@@ -28,6 +28,7 @@ from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
+from scheduler.devices.fairness.claims import Demand
 from scheduler.dispatch.attempts import RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
@@ -146,6 +147,7 @@ class Dispatcher:
                 if (at_most := self._use.now.devices.at_most) is not None:
                     self._handle(ev.AtMost(at_most))
                 self._wishes.begin_watching()
+                self._executor.heed(lambda: Demand(self._use.now.priority, self._core.wanted()))
                 self._executor.offer_devices()
                 while self._exit_code is None and not self._detached:
                     self._turn()
@@ -378,7 +380,7 @@ class Dispatcher:
                 self._handle(event)
             case ev.DeviceBusy() | ev.DeviceGone():
                 self._handle(event)
-            case je.DeviceState() | je.MoreTaken():
+            case je.DeviceState() | je.MoreTaken() | je.ShareAsked():
                 self._emit(event)
             case je.OthersCame():
                 self._others_came(event)

@@ -34,14 +34,15 @@ through `fileno`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
-from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame
+from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame, ShareAsked
+from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.model import Device
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 
@@ -142,7 +143,9 @@ class Failed:
 
 
 AttemptEvent = Started | Ended | Lost | Refused | Failed
-DeviceEvent = DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken
+DeviceEvent = (
+    DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken | ShareAsked
+)
 ExecutorEvent = AttemptEvent | DeviceEvent
 
 
@@ -172,6 +175,9 @@ class Executor(ABC):
             whether it runs, found by what its record says and beyond doubt. If it does not, whatever is
             left of it is ended first, and then its end is told.
         """
+
+    def heed(self, demand: Callable[[], Demand]) -> None:  # noqa: B027  # most have nobody to share with
+        """Share devices with other dispatchers by what this sweep wants at the moment, if there are any."""
 
     @abstractmethod
     def offer_devices(self) -> None:

@@ -51,7 +51,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             root = f"root {event.root}; " if event.root else ""
             code = f"; from a copy of the code ({event.snapshot})" if event.snapshot else ""
             most = f"; at most {event.at_most} in use at once" if event.at_most is not None else ""
-            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{code}"
+            rank = f"; priority {event.priority}" if event.priority else ""
+            return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{rank}{code}"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"
@@ -141,7 +142,7 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"stops: {event.why}; nothing new is started, what runs may end"
         case je.NotificationFailed():
             return f"notify.command ({event.occasion}) {event.why}"
-        case je.AttemptEnded() | je.Notified() | Snapshot():
+        case je.AttemptEnded() | je.Notified() | je.ShareAsked() | Snapshot():
             return None
 
 
@@ -214,6 +215,11 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return f"{retry_text(view.waits)}; {view.not_before - now:.0f} s to go"
     if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:
         return retry_text(replace(view.waits, pause=0.0))
+    return _why_no_device(progress, now)
+
+
+def _why_no_device(progress: SweepProgress, now: float) -> str:
+    """Return why a task waits that any device would do for."""
     usable = [d for d in progress.devices.values() if d.aside_until <= now and not d.drained]
     if not progress.devices:
         return "why is not known: the journal says nothing of the dispatcher that runs"
@@ -221,9 +227,10 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return "every device is set aside, drained or gone"
     if all(d.tasks or not d.idle for d in usable):
         others = [f"{d.label} {d.reason}" for d in usable if not d.tasks]
-        return "no idle device" + (
-            f" ({'; '.join(others[:4])})" if others else ": all run other tasks"
-        )
+        if not others:
+            return "no idle device: all run other tasks"
+        waits = ": waits for its fair share of them" if progress.asks_for_share else ""
+        return f"no idle device ({'; '.join(others[:4])}){waits}"
     return "its turn comes next"
 
 

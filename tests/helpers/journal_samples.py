@@ -18,6 +18,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.CheckpointsJudgedAgain(["a"], "validate has changed", "still completed"),
     je.UnlistedTask("z"),
     je.DeviceState("GPU-a", idle=False, reason="busy: process 4711"),
+    je.ShareAsked(on=True),
     je.AttemptStarted("a", 1, "GPU-a", 5.0, pid=9),
     je.AttemptAdopted("a", 1, "GPU-a", 5.0),
     je.AttemptStopping("a", 1, "stopped by\nthe user"),

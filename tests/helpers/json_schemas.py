@@ -75,6 +75,8 @@ class Status(TypedDict):
     left_running: list[str]
     left_running_pids: dict[str, int]
     snapshot: str | None
+    priority: int
+    waits_for_share: bool
     paused: str | None
     paused_by: str | None
     braked: str | None

@@ -43,6 +43,7 @@ def start_of(
         len(sweep.left_out),
         copy,
         sweep.devices.at_most,
+        sweep.priority,
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_cpus
+from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.pool import DeviceHeld, DevicePool
@@ -144,6 +145,9 @@ class LocalExecutor(Executor):
             self._devices.occupy(device, task, supervisor.pid, share=share, others_came=foreign)
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
+
+    def heed(self, demand: Callable[[], Demand]) -> None:
+        self._devices.fairness.demand = demand
 
     def offer_devices(self) -> None:
         self._post(self._devices.start)

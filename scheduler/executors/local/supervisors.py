@@ -123,10 +123,13 @@ class SupervisorPool:
         return min(idle) + KEEP_IDLE if idle else None
 
     def release_idle(self) -> None:
-        """Give back what supervisors have that have been idle for long enough."""
+        """Give back what supervisors have that have been idle for long enough, or that is left to others."""
         now = time.monotonic()
         for seat in list(self._seats):
-            if seat.idle_since is not None and now - seat.idle_since >= KEEP_IDLE:
+            if seat.idle_since is None:
+                continue
+            left = any(map(self._devices.fairness.is_left, seat.devices))
+            if left or now - seat.idle_since >= KEEP_IDLE:
                 self._release(seat)
 
     def release_all(self) -> None:

@@ -56,7 +56,7 @@ def test_the_words_of_version_0_1_0_mean_what_they_meant() -> None:
 
 
 def test_every_kind_of_event_is_a_sentence_or_silent() -> None:
-    silent = (je.AttemptEnded, je.Notified, je.Snapshot)
+    silent = (je.AttemptEnded, je.Notified, je.ShareAsked, je.Snapshot)
     assert {type(event) for event in SAMPLES} == set(get_args(je.JournalEvent))
     for event in SAMPLES:
         text = sentence(event, progress())
