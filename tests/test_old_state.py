@@ -142,6 +142,9 @@ def test_its_rows_are_measurements_and_sum_up_to_what_they_did(old: Path) -> Non
     assert (len(rows), others) == (3, 0)
     assert [row.as_json() for row in rows] == lines
     summary = summarise(rows, max_loss=0.05).as_json()
+    # which was one number then
+    counted = summary.pop("configurations")
+    assert counted["measured"] == last["summary"]["configurations"]
     new = ("null_arm", "told_apart", "more_images", "conclusion")
     added = {name: summary.pop(name) for name in new}
     assert {key: last["summary"][key] for key in summary} == summary

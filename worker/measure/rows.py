@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
@@ -243,9 +244,46 @@ def _absent_quality(settings: MeasurementSettings) -> dict[str, str]:
     return reasons
 
 
-def images_of(row: Measurement) -> int:
-    """Return how many images a measurement made."""
-    return int(row.value_of("images") or 0)
+M = TypeVar("M", bound=Measurement)
+
+
+def with_cost(row: M, images: int, seconds: float) -> M:
+    """Return a measurement with what further calls cost added to what it cost before.
+
+    Args:
+        row: the measurement.
+        images: made in these calls.
+        seconds: for which they had the device.
+    """
+    further = (("images_generated", images, ""), ("gpu_seconds", seconds, "s"))
+    cost = [
+        metric(name, added + (row.value_of(name) or 0), unit, "lower")
+        for name, added, unit in further
+    ]
+    names = {item.name for item in cost}
+    kept = [item for item in row.metrics if item.name not in names]
+    return row.model_copy(update={"metrics": [*kept, *cost]})
+
+
+def with_costs(
+    measured: Sequence[Measurement], made: Sequence[int], seconds: float
+) -> list[Measurement]:
+    """Return measurements with what they cost; the seconds evenly, of failed ones nothing.
+
+    Args:
+        measured: what is written of a block.
+        made: images of each; those of any beyond, of which nothing is written, and of failed ones
+            count with the first that did not fail.
+        seconds: for which the whole block had the device.
+    """
+    good = [number for number, row in enumerate(measured) if row.status == MEASURED]
+    costs = {number: made[number] for number in good}
+    if good:
+        costs[good[0]] += sum(made) - sum(costs.values())
+    return [
+        with_cost(row, costs[number], seconds / len(good)) if number in costs else row
+        for number, row in enumerate(measured)
+    ]
 
 
 def in_words(row: Measurement, precision: float | None = None) -> str:
@@ -258,7 +296,9 @@ def in_words(row: Measurement, precision: float | None = None) -> str:
     if row.status != MEASURED:
         return f"{row.label}: {row.status}; the next configuration follows"
     seconds = row.value_of("seconds_per_image")
-    words = [f"{images_of(row)} images" if seconds is None else f"{seconds:.3f} s/image"]
+    words = [
+        f"{row.value_of('images') or 0:.0f} images" if seconds is None else f"{seconds:.3f} s/image"
+    ]
     for name, before, form, unit in (
         ("speedup", "", ".2f", "x"),
         ("clip_score", "CLIP ", ".2f", ""),

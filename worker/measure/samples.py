@@ -29,6 +29,8 @@ class Samples:
     """Seconds of its very first batch."""
     spent: float = 0.0
     """Seconds in the pipeline altogether: cold, timed and retaken."""
+    made: int = 0
+    """Images altogether, those of untimed and retaken calls included."""
     seconds: list[float] = field(default_factory=list)
     """Seconds of each timed batch."""
     readings: list[Reading] = field(default_factory=list)

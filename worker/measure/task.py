@@ -25,7 +25,7 @@ from worker.results import device_time, environment
 from worker.results.file import ResultsFile
 from worker.results.frontier import frontier
 from worker.results.row import OUT_OF_MEMORY, Measurement, Row
-from worker.results.summary import Summary, in_words, spread, summarise
+from worker.results.summary import Summary, gpu_seconds, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
 from worker.search.incompatible import check_task
@@ -65,20 +65,23 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         measured = task.measure(own, plan.configurations)
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
+        others: list[Row] = []
         for study in again:
             confirmed = task.measure(study, _with_controls(plan, best))
-            measured += confirmed
+            others += confirmed
             summary = replace(summary, confirmation=summarise(confirmed, request.search.max_loss))
         if varied:
             found = {study.name: task.measure(study, best) for study in varied}
-            measured += [row for part in found.values() for row in part]
+            others += [row for part in found.values() for row in part]
             summary = replace(summary, stability=spread(found))
-        profiled = summarise(task.profile(own, plan.configurations), request.search.max_loss)
+        measured = task.profile(own, plan.configurations)
+    everything = [*measured, *others]
     summary = replace(
-        profiled,
+        summarise(measured, request.search.max_loss),
         confirmation=summary.confirmation,
         stability=summary.stability,
-        images_generated=sum(rows.images_of(row) for row in measured),
+        images_generated=sum(row.images_generated for row in everything),
+        gpu_seconds=gpu_seconds(everything),
         overhead=None if request.search.timing.is_off else task.overhead,
     )
     results.append({"summary": summary.as_json()})
@@ -167,7 +170,7 @@ class TaskRun:
                 written["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
-                for measurement in self._evaluate(context, [BASELINE, *block], study):
+                for measurement in self._evaluate(context, [BASELINE, *block], study, digest):
                     self._add(
                         Row.of(
                             measurement,
@@ -203,10 +206,13 @@ class TaskRun:
             self._say(f"profiling {len(awaited)} configurations")
             others = [item for item in wanted if item.key in awaited and item.role != "baseline"]
             context = self._session.context(settings, own)
+            start = time.monotonic()
             profiled = profile(context, [BASELINE, *others])
+            seconds = (time.monotonic() - start) / len(awaited)
             for item in profiled:
                 row = awaited.get(item.samples.configuration.key)
                 if row is not None:
+                    row = rows.with_cost(row, item.samples.made, seconds)
                     row = device_time.added_to(row, item.seconds, profiled[0].seconds, item.unknown)
                     self._kept.add(row)
                     self._say(device_time.in_words(row))
@@ -230,8 +236,9 @@ class TaskRun:
         return dict.fromkeys(device_time.FIGURES, why)
 
     def _evaluate(
-        self, context: EvaluationContext, block: list[Configuration], study: Study
+        self, context: EvaluationContext, block: list[Configuration], study: Study, digest: str
     ) -> list[Measurement]:
+        """Measure a block; its baseline is among what is returned only where it has no row yet."""
         self._say(f"measuring {', '.join(item.label for item in block)}")
         start = time.monotonic()
         try:
@@ -242,20 +249,22 @@ class TaskRun:
             # the task itself is measured; that this study cannot be is its result
             failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else error.status
             measured = [Samples(item, failure=failure) for item in block]
-        self._seconds_evaluating += time.monotonic() - start
+        seconds = time.monotonic() - start
+        self._seconds_evaluating += seconds
         self._seconds_in_pipeline += sum(samples.spent for samples in measured)
         settings = context.settings
-        return [
+        first = int(self._kept.holds(BASELINE, digest))
+        made = [
             rows.make_measurement(
                 samples, measured[0], settings.batch_size, settings.timing.precision
             )
-            for samples in measured
+            for samples in measured[first:]
         ]
+        images = [samples.made for samples in (*measured[first:], *measured[:first])]
+        return rows.with_costs(made, images, seconds)
 
     def _add(self, row: Row) -> None:
-        """Append a row, unless it is the baseline, measured again beside a block."""
-        if row.role == "baseline" and self._kept.holds(BASELINE, row.digest):
-            return
+        """Append a row."""
         if row.study is not None:
             row = row.model_copy(update={"label": f"{row.label} ({row.study})"})
         self._kept.add(row)

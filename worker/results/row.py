@@ -134,6 +134,11 @@ class Measurement(_Record):
         return bool(self.samples.seconds)
 
     @property
+    def images_generated(self) -> int:
+        """All images behind it, as far as the row tells: older ones know those of timed calls alone."""
+        return int(self.value_of("images_generated") or self.value_of("images") or 0)
+
+    @property
     def has_other_steps(self) -> bool:
         """Whether this is the control that has fewer steps than the task."""
         return "steps" in self.configuration

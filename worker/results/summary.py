@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from worker.results import disturbances, statistics
@@ -18,11 +18,22 @@ Spread = dict[str, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
+class Counts:
+    """How many configurations there were, the baseline included."""
+
+    planned: int
+    measured: int
+    dropped: int = 0
+    """By an adaptive search, before they were seen on all prompts."""
+
+
+@dataclass(frozen=True)
 class Summary:
     """The last line of a finished task; its keys stand at the top of the checkpoint."""
 
     images_generated: int
-    configurations: int
+    """All of them: of the baseline, untimed, timed, retaken, scored, profiled."""
+    configurations: Counts
     out_of_memory: Sequence[str]
     """Labels of what did not fit."""
     non_finite: Sequence[str]
@@ -30,6 +41,8 @@ class Summary:
     max_loss: float
     frontier: Sequence[str]
     """Labels, the slowest first."""
+    gpu_seconds: float | None = None
+    """For which the device was measured on, loading apart; None where no row tells."""
     null_arm: NullArm | None = None
     """None where there is nothing that it could judge."""
     told_apart: Mapping[str, Told] = field(default_factory=dict)
@@ -60,7 +73,8 @@ class Summary:
         """Return it as it stands in a results file; what was not asked for is left out."""
         plain: dict[str, Any] = {
             "images_generated": self.images_generated,
-            "configurations": self.configurations,
+            **({} if self.gpu_seconds is None else {"gpu_seconds": round(self.gpu_seconds, 3)}),
+            "configurations": asdict(self.configurations),
             "out_of_memory": list(self.out_of_memory),
             "not_numbers": list(self.non_finite),
             "max_loss": self.max_loss,
@@ -140,8 +154,9 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
     null = NullArm.of(rows)
     compared = any(row.role == "candidate" or row.is_null_arm for row in rows)
     return Summary(
-        images_generated=sum(int(row.value_of("images") or 0) for row in measured),
-        configurations=len(rows),
+        images_generated=sum(row.images_generated for row in measured),
+        gpu_seconds=gpu_seconds(measured),
+        configurations=Counts(planned=len(rows), measured=len(rows)),
         out_of_memory=[row.label for row in rows if row.status == OUT_OF_MEMORY],
         non_finite=[row.label for row in rows if row.status == NON_FINITE],
         worthless={row.label: row.status for row in rows if row.status in WORTHLESS},
@@ -157,6 +172,12 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
         beside_load=[row.label for row in measured if disturbances.is_beside_load(row)],
         is_timed=not measured or any(row.is_timed for row in measured),
     )
+
+
+def gpu_seconds(rows: Sequence[Measurement]) -> float | None:
+    """Return for how long the device was measured on for these rows; None where none of them tells."""
+    known = [taken for row in rows if (taken := row.value_of("gpu_seconds")) is not None]
+    return sum(known) if known else None
 
 
 def beats_fewer_steps(row: Measurement, rows: Sequence[Measurement]) -> statistics.Comparison:

@@ -62,6 +62,7 @@ def generate(
     if batch is None:
         return None
     samples.spent += batch.seconds
+    samples.made += len(indices)
     # random weights may overflow, and nothing is said of their images
     if context.quality is None:
         return batch
@@ -99,6 +100,7 @@ def _refuse_without_content(context: EvaluationContext, baseline: Samples) -> No
         )
         assert batch is not None, "the baseline is made or raises"
         baseline.spent += batch.seconds
+        baseline.made += len(indices)
         contrast.add(batch.images, indices)
     if worthless.fault(contrast) is not None:
         raise worthless.without_content(contrast)

@@ -149,6 +149,7 @@ class FurtherCalls:
         except WorkerError as error:
             raise UnknownFigureError(f"a further call failed: {error}") from error
         self.samples.spent += apart.spent
+        self.samples.made += apart.made
         if batch is None:
             raise UnknownFigureError(f"a further call failed: {apart.failure}")
         self.made.append(replace(batch, images=None))
