@@ -121,6 +121,7 @@ class GiveUpCode(Enum):
     WRONG_CODE = "wrong code"
     NO_ATTEMPTS_LEFT = "no attempts left"
     NO_SUCH_MEMORY = "no such memory"
+    TOO_FEW_DEVICES = "too few devices"
     BY_HAND = "by hand"
 
 
@@ -136,6 +137,9 @@ class GiveUp:
     max_attempts: int = 0
     # Bytes that were free and not enough, and that no device has more of: NO_SUCH_MEMORY.
     memory: int | None = None
+    # How many devices it has at once, and how many an attempt can have here: TOO_FEW_DEVICES.
+    devices: int = 0
+    most_devices: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,8 +107,10 @@ class Need:
 
     @classmethod
     def of(cls, sweep: Sweep, task: str) -> Need:
-        """Return what a task of a sweep needs."""
-        share = sweep.devices.share
+        """Return what a task of a sweep needs: one that has several devices has them alone."""
+        devices, share = sweep.devices_of(task), sweep.devices.share
+        if devices > 1:
+            return cls(devices)
         if share is None or sweep.runs_on == "CPU" or task not in sweep.untimed:
             return ONE_ALONE
         return cls(memory=share.memory, alone=False)

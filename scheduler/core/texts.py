@@ -22,6 +22,7 @@ _GIVE_UP = {
     GiveUpCode.BY_HAND: "stopped by hand",
     GiveUpCode.WRONG_CODE: "{cause}; the same code would fail again",
     GiveUpCode.NO_ATTEMPTS_LEFT: "{cause} (attempt {attempts} of {max_attempts})",
+    GiveUpCode.TOO_FEW_DEVICES: "needs {devices} devices at once, and {most_devices} is the most here",
     GiveUpCode.NO_SUCH_MEMORY: _RETRY[RetryCode.NEEDS_MEMORY] + ", and there is none",
 }
 
@@ -47,6 +48,8 @@ def give_up_text(reason: GiveUp) -> str:
         attempts=reason.attempts,
         max_attempts=reason.max_attempts,
         memory=format_size(reason.memory or 0),
+        devices=reason.devices,
+        most_devices=reason.most_devices,
     )
 
 

@@ -38,6 +38,7 @@ class Course:
         *,
         most_sharers: int | None = None,
         groups: Mapping[str, str] | None = None,
+        lone: Collection[str] = (),
     ) -> None:
         """Begin with what earlier dispatchers left.
 
@@ -47,11 +48,13 @@ class Course:
             limits: when an attempt is stopped.
             now: the time.
             devices: the memory in bytes of each device that events may name, None where it is not
-                known: no task is given up for want of memory that one of them has.
+                known: no task is given up for want of memory that one of them has, and each that has
+                more devices at once than these are.
             alike: those of them that are parts of one whole and never set aside: CPU slots.
             order: by which those that were never tried are started instead; it knows the tasks by number.
             most_sharers: attempts that share a device, at most; None: as many as fit.
             groups: which devices stand closer together than others, by name.
+            lone: devices that no attempt can have beside others: MIG instances.
         """
         self._policy = policy
         self._now = now
@@ -76,6 +79,10 @@ class Course:
                 self._fleet[name].total_memory = memory
         for name, group in (groups or {}).items():
             self._fleet[name].group = group
+        for name in lone:
+            self._fleet[name].lone = True
+        # How many an attempt can have at once; None: not known.
+        self._most_devices = max(1, len(devices.keys() - set(lone))) if devices else None
         for initial in tasks:
             self._add_task(initial)
 
@@ -96,6 +103,9 @@ class Course:
             self._occupy(task, initial.devices, initial.has, initial.started, initial.halvings)
         elif state is JUDGING:
             self._after_failure(task)
+        elif state is WAITING and (failure := self._too_few_devices(task)) is not None:
+            self._waiting.remove([task])
+            self._write(task, failure)
 
     def _occupy(
         self, task: int, names: tuple[str, ...], need: Need, started: float, halvings: int
@@ -186,12 +196,21 @@ class Course:
         return step
 
     def _queue(self, task: int, retry: Retry) -> None:
-        if not self._fleet.can_have_more_than(
+        if (failure := self._too_few_devices(task)) is not None:
+            self._write(task, failure)
+        elif not self._fleet.can_have_more_than(
             retry.above_memory, self._waiting.needs[task].devices
         ):
             self._write(task, GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=retry.above_memory))
         elif not self._waiting.add(task, retry):
             self._look_again = True
+
+    def _too_few_devices(self, task: int) -> GiveUp | None:
+        """Return why a task can never be started, if it has more devices at once than can be had."""
+        count, most = self._waiting.needs[task].devices, self._most_devices
+        if most is None or count <= most:
+            return None
+        return GiveUp(GiveUpCode.TOO_FEW_DEVICES, devices=count, most_devices=most)
 
     def _write(self, task: int, failure: GiveUp | None = None) -> None:
         write = ev.WriteCheckpoint(self._tasks.ids[task], failure)

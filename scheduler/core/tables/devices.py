@@ -41,6 +41,8 @@ class Device:
     ordinal: int
     # What stands closer together than others: a board, a NUMA node. None: not known.
     group: str | None = None
+    # No attempt can have it beside others: a MIG instance.
+    lone: bool = False
     free_memory: int | None = None
     total_memory: int | None = None
     # By the last event; and nothing was started on it since that has it alone.
@@ -265,6 +267,7 @@ class Fleet:
             device
             for device in self._usable(now)
             if device.ordinal not in but
+            and not (device.lone and need.devices > 1)
             and (device.attempts or more > 0)
             and device.has_room(need, self._most)
             and (retry is None or self.suits(device, retry, now))
@@ -289,7 +292,7 @@ class Fleet:
             device
             for device in self._by_ordinal
             if (device.within_reach or device.attempts)
-            and not device.drained
+            and not (device.drained or (device.lone and need.devices > 1))
             and device.aside_until <= now
             and (retry is None or self.suits(device, retry, now, in_time=True))
         ]
@@ -335,7 +338,8 @@ class Fleet:
         """Say whether so many known devices could ever have more than ``memory`` bytes free."""
         if memory is None or len(self._by_ordinal) < count:
             return True  # it asks for nothing, or not all devices are known yet
-        return sum(device.can_have_more_than(memory) for device in self._by_ordinal) >= count
+        able = (device for device in self._by_ordinal if count == 1 or not device.lone)
+        return sum(device.can_have_more_than(memory) for device in able) >= count
 
     def suits(self, device: Device, retry: Retry, now: float, *, in_time: bool = False) -> bool:
         """Say whether the device meets the conditions under which a task is to be tried again.

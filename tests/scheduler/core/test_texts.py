@@ -43,6 +43,10 @@ def test_why_a_task_is_tried_again(reason: RetryReason, text: str) -> None:
         (GiveUp(GiveUpCode.WRONG_CODE, "exit 2"), "exit 2; the same code would fail again"),
         (GiveUp(GiveUpCode.NO_ATTEMPTS_LEFT, "exit 1", 3, 3), "exit 1 (attempt 3 of 3)"),
         (
+            GiveUp(GiveUpCode.TOO_FEW_DEVICES, devices=4, most_devices=2),
+            "needs 4 devices at once, and 2 is the most here",
+        ),
+        (
             GiveUp(GiveUpCode.NO_SUCH_MEMORY, memory=GIB),
             "out of memory: needs a device with more than 1.0 GiB free, and there is none",
         ),

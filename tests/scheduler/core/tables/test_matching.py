@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
-from scheduler.core.retry import JudgedAttempt, Policy, Retry, RetryCode
+from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry, RetryCode
 from scheduler.core.states import InitialTask, Need
 from scheduler.core.tables.closeness import closest
 from scheduler.core.verdict import Kind, Verdict
@@ -26,10 +27,16 @@ class Place:
     group: str | None = None
 
 
-def core_with(*needs: Need, most: int | None = None, groups: dict[str, str] | None = None) -> Core:
+def core_with(
+    *needs: Need,
+    most: int | None = None,
+    groups: dict[str, str] | None = None,
+    lone: Sequence[str] = (),
+) -> Core:
     tasks = [InitialTask(f"t{number}", need=need) for number, need in enumerate(needs)]
     policy = Policy(RetrySettings(max_attempts=3, backoff=0.0))
-    return Core(tasks, policy, Limits(log=None), 0.0, most_sharers=most, groups=groups)
+    limits = Limits(log=None)
+    return Core(tasks, policy, limits, 0.0, most_sharers=most, groups=groups, lone=lone)
 
 
 def see(core: Core, device: str, free: int = 80, at: float = 1.0) -> list[tuple[str, ...]]:
@@ -105,6 +112,37 @@ def test_devices_of_one_board_go_together() -> None:
     assert see(core, "gpu1") == [("t0", "gpu1")]
     assert see(core, "gpu0") == []
     assert see(core, "gpu2") == [("t1", "gpu0", "gpu2")]
+
+
+def test_what_no_attempt_can_have_beside_others_is_joined_to_none() -> None:
+    core = core_with(PAIR, PAIR, lone=["gpu0"])
+    assert see(core, "gpu0") + see(core, "gpu1") == []
+    assert see(core, "gpu2") == [("t0", "gpu1", "gpu2")]
+    assert end(core, "t0", "gpu1", "gpu2") + see(core, "gpu1") == []
+    assert see(core, "gpu2") == [("t1", "gpu1", "gpu2")]
+
+
+@pytest.mark.parametrize("lone", [[], ["gpu2"]])
+def test_a_task_that_has_more_than_there_are_is_given_up(lone: list[str]) -> None:
+    history = (JudgedAttempt(Verdict(Kind.FAILED, "…"), ("gpu0", "gpu1", "gpu3"), 0.0),)
+    tasks = [
+        InitialTask("never tried", need=Need(devices=3)),
+        InitialTask("tried elsewhere", need=Need(devices=3), history=history),
+        InitialTask("fits", need=PAIR),
+    ]
+    here = dict.fromkeys(["gpu0", "gpu1", *lone])
+    core = Core(tasks, Policy(RetrySettings(backoff=0.0)), Limits(), 0.0, here, lone=lone)
+    why = GiveUp(GiveUpCode.TOO_FEW_DEVICES, devices=3, most_devices=2)
+    written = [a for a in core.handle(ev.Tick(), 1.0) if isinstance(a, ev.WriteCheckpoint)]
+    assert written == [ev.WriteCheckpoint(task, why) for task in ("never tried", "tried elsewhere")]
+    core.handle(ev.DeviceIdle("gpu0"), 1.0)
+    assert starts(core.handle(ev.DeviceIdle("gpu1"), 1.0)) == [("fits", "gpu0", "gpu1")]
+    for task in ("never tried", "tried elsewhere"):
+        core.handle(ev.CheckpointWritten(task), 1.0)
+    core.handle(ev.AttemptExited("fits"), 2.0)
+    done = JudgedAttempt(Verdict(Kind.COMPLETED, ""), ("gpu0", "gpu1"), 2.0)
+    core.handle(ev.AttemptJudged("fits", done), 2.0)
+    assert ev.Finish(1) in core.handle(ev.CheckpointWritten("fits"), 2.0)
 
 
 def test_a_pair_is_not_kept_waiting_by_a_limit_on_devices() -> None:
