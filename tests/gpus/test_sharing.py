@@ -60,6 +60,7 @@ def test_nothing_is_lost_repeated_or_beside_a_timed_task(runs: Runs, sweep: str)
         run = runs.start(sweep)
         for _ in range(6):
             run.until("attempt . started")
+        run.until(": completed")  # so a worker has noted something
         victim = next(line for line in reversed(runs.seen()) if line[0] == "start")
         with suppress(ProcessLookupError):  # it has ended meanwhile
             os.kill(int(victim[5]), signal.SIGKILL)
