@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Collection, Sequence
 
 from rich.table import Table
 
 from scheduler.cli.common import UserError
 from scheduler.config.loader import SweepError, read_sweep
-from scheduler.config.sweep import DeviceSettings
+from scheduler.config.sweep import DeviceSettings, Sweep
 from scheduler.config.units import format_size
 from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, room
 from scheduler.devices.idle import IdleTracker
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, default_folder
-from scheduler.devices.model import Device, Reading
+from scheduler.devices.model import Device, Reading, most_at_once
 from scheduler.devices.nvml import Nvml
 from scheduler.devices.pool import idle_rule
 from scheduler.devices.selection import UnknownDevice
@@ -67,6 +68,29 @@ def open_devices(settings: DeviceSettings) -> FoundDevices:
         return find_devices(settings, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except (UnknownDevice, NoDevices) as error:
         raise UserError(str(error)) from None
+
+
+def check_enough(sweep: Sweep, waiting: Collection[str], devices: Sequence[Device]) -> None:
+    """Make sure that no task waits for more devices at once than there are.
+
+    Raises:
+        UserError: some would wait for ever.
+    """
+    if sweep.devices.per_task == 1:
+        return
+    most = most_at_once(devices)
+    counts = {t.id: sweep.devices_of(t.id) for t in sweep.tasks if t.id in waiting}
+    too_many = [task for task, count in counts.items() if count > most]
+    if not too_many:
+        return
+    needed = max(counts.values())
+    lone = "; no task can have several MIG instances" if most < len(devices) else ""
+    others = "" if len(too_many) == len(sweep.tasks) else ", or --only for the other tasks"
+    raise UserError(
+        f"devices.per_task: {too_many[0]} has {counts[too_many[0]]} devices at once, and {most} is the most "
+        f"here{lone}; {len(too_many)} task(s) would wait for ever: lower it, or go where there are "
+        f"{needed}{others}"
+    )
 
 
 def judge_all(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.cli.common import UserError, chosen, lock_sweep
-from scheduler.cli.devices import open_devices
+from scheduler.cli.devices import check_enough, open_devices
 from scheduler.cli.kept import tell_recovered
 from scheduler.cli.locate import (
     locate_to_run,
@@ -28,6 +28,7 @@ from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
 from scheduler.config.printable import printable
 from scheduler.config.sweep import OWN_PLACEHOLDERS, Order, Sweep, Task
+from scheduler.core.states import Need
 from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         executor = LocalExecutor(sweep, paths, devices, os.environ, copy)
         recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
         recovered = recovered.with_survivors(survivors(recovered, paths))
+        check_enough(sweep, recovered.waiting, devices.all)
         tell_left_running(sweep, paths)
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
@@ -261,10 +263,25 @@ def _seed_in_words(order: Order) -> str:
     return ", drawn at the first run" if order.seed is None else f", seed {order.seed}"
 
 
+def _on_devices(sweep: Sweep) -> Iterator[str]:
+    """Yield what the sweep file says of which task has which devices, and when."""
+    if sweep.devices.share is not None:
+        alone = sum(Need.of(sweep, task.id).alone for task in sweep.tasks)
+        yield f"{alone} tasks have their devices alone; the others share them"
+    if (most := sweep.most_devices) > 1:
+        each = f"up to {most}" if isinstance(sweep.devices.per_task, str) else str(most)
+        yield f"each task has {each} devices at once"
+    if sweep.order is not None:
+        yield f"order: {sweep.order.kind}{_seed_in_words(sweep.order)}"
+    if sweep.priority:
+        yield f"priority: {sweep.priority}, among the sweeps that wait for devices of this machine"
+
+
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = tell_recovered(recover(sweep, paths, Clock()), sweep, paths)
     survivors(recovered, paths)
+    check_enough(sweep, recovered.waiting, devices.all)
     progress = initial_progress(recovered, paths)
     count = f"{len(sweep.tasks)} tasks{without(len(sweep.left_out))}"
     print(f"{sweep.name}: {count}; root {shown(paths.root)}; {devices.where}")
@@ -273,15 +290,8 @@ def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
         most = room(device, sweep.devices)
         shared = f", room for {most} that share it" if most > 1 else ""
         print(f"  device {device.index}: {device.name}{cores}{shared}")
-    if sweep.devices.share is not None:
-        alone = len(sweep.tasks) - len(sweep.untimed)
-        print(f"  {alone} tasks measure speed, each on a device of its own; the others share them")
-    if sweep.order is not None:
-        print(f"  order: {sweep.order.kind}{_seed_in_words(sweep.order)}")
-    if sweep.priority:
-        print(
-            f"  priority: {sweep.priority}, among the sweeps that wait for devices of this machine"
-        )
+    for line in _on_devices(sweep):
+        print(f"  {line}")
     for task in in_order(sweep, recovered, paths):
         words = sweep.argv(task, {}, str(paths.results(task.id)), str(paths.spec("DEVICE")))
         print(f"  {task.id} [{progress.tasks[task.id].state}] {shlex.join(words)}")

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from scheduler.config import strict_yaml
 from scheduler.config import sweep as plain
 from scheduler.config.matrix.expansion import Expansion, check_file_name
+from scheduler.config.matrix.values import value_text
 from scheduler.config.placeholders import as_text, names_in, unexpanded
 from scheduler.config.schema import (
     SweepSection,
@@ -124,6 +125,7 @@ class _Reader:
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
+        self._check_per_task(tasks)
         command = tuple(model.worker.command)
         check = tuple(model.worker.check) if model.worker.check else None
         if command == plain.DEFAULT_COMMAND and check is None:
@@ -225,6 +227,36 @@ class _Reader:
                 self.problems.append(
                     f"retries.on_oom.{name}: worker.args has no whole number of that name to halve"
                 )
+
+    def _check_per_task(self, tasks: Sequence[plain.Task]) -> None:
+        """Refuse numbers of devices that are none, or that no task could ever have."""
+        devices = self._model.devices
+        per_task = devices.per_task
+        counts: list[Any] = [per_task]
+        if isinstance(per_task, str):
+            if per_task not in self._axes:
+                self.problems.append(
+                    f"devices.per_task: the matrix has no axis {per_task!r}{nearest(per_task, self._axes)}"
+                )
+                return
+            counts = [task.values[self._axes.index(per_task)] for task in tasks]
+        for value in counts:
+            if not plain.is_device_count(value):
+                self.problems.append(
+                    f"matrix.{per_task}: {value_text(value)!r} is no number of devices, which "
+                    "devices.per_task takes the values of this axis for; use whole numbers from 1"
+                )
+                return
+        if devices.at_most is not None and max(counts, default=0) > devices.at_most:
+            self.problems.append(
+                f"devices.at_most: {devices.at_most} is less than what a task has at once "
+                f"({max(counts)}, devices.per_task), so it could never start"
+            )
+        if devices.share is not None and min(counts, default=1) > 1:
+            self.problems.append(
+                "devices.share: each task has several devices (devices.per_task), and such a task has "
+                "them alone; remove one of the two"
+            )
 
 
 def _as_it_is(name: str, text: str) -> str:

@@ -152,6 +152,14 @@ class _Share(_Section):
     mps: StrictBool = False
 
 
+def _per_task(value: object) -> object:
+    if plain.is_device_count(value) or (isinstance(value, str) and value):
+        return value
+    raise ValueError(
+        "must be how many devices each task has at once (at least 1), or the axis whose values say so"
+    )
+
+
 class _Devices(_Section):
     max_utilization: Annotated[StrictInt, Field(ge=0, le=100)] = 5
     min_free_memory: Size = 2**30
@@ -161,6 +169,7 @@ class _Devices(_Section):
     exclude: list[DeviceName] = []
     cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
     share: Annotated[_Share | None, BeforeValidator(_given)] = None
+    per_task: Annotated[int | str, PlainValidator(_per_task)] = 1
     at_most: Annotated[
         Annotated[StrictInt, Field(ge=1, le=4096)] | None, BeforeValidator(_given)
     ] = None

@@ -54,6 +54,11 @@ class Task:
     values: tuple[Value, ...]  # in the order of the sweep's axes
 
 
+def is_device_count(value: object) -> bool:
+    """Say whether a value is a number of devices that a task can have at once."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 4096
+
+
 MOST_PRIORITY = 100
 # Attempts on one device: more contexts than a driver with MPS takes (48 clients).
 MOST_SHARERS = 48
@@ -85,6 +90,8 @@ class DeviceSettings:
     cores: CoreSetting = "auto"
     # None: each attempt has its device alone.
     share: ShareSettings | None = None
+    # That each task has at once; a text: the axis whose values say so.
+    per_task: int | str = 1
     # In use at once; None: all that are idle.
     at_most: int | None = None
     # The keys of the section that demand something of a GPU: all given ones but cpu_slots, cores, at_most.
@@ -203,6 +210,21 @@ class Sweep:
         if self.timed:
             told = self._ids
         return replace(self, untimed=frozenset(self._ids).difference(told))
+
+    def devices_of(self, task: str) -> int:
+        """Return how many devices a task, of that id, has at once."""
+        per_task = self.devices.per_task
+        return per_task if isinstance(per_task, int) else self._device_counts[task]
+
+    @cached_property
+    def _device_counts(self) -> dict[str, int]:
+        place = self.axes.index(str(self.devices.per_task))
+        return {task.id: task.values[place] for task in self.tasks}  # type: ignore[misc]  # loader.py has checked
+
+    @property
+    def most_devices(self) -> int:
+        """How many devices a task of it has at once, at most."""
+        return max((self.devices_of(task.id) for task in self.tasks), default=1)
 
     @property
     def _ids(self) -> list[str]:

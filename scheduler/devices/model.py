@@ -24,6 +24,11 @@ class Device:
     parts: tuple[tuple[int, ...], ...] = ()  # the same of each part of it, where several share it
 
     @property
+    def node(self) -> str | None:
+        """What it shares with others close to it, on one NUMA node: their CPUs. None: not known."""
+        return format_cpus(self.near) or None
+
+    @property
     def cores(self) -> str | None:
         """Its CPUs as the kernel writes a list of them: ``0-3,8``."""
         return format_cpus(self.cpus) or None
@@ -31,6 +36,11 @@ class Device:
     def part_cpus(self, number: int) -> tuple[int, ...]:
         """Return the CPUs of a part; there may be parts beyond those that cores were dealt to."""
         return self.parts[number % len(self.parts)] if self.parts else self.cpus
+
+
+def most_at_once(devices: Sequence[Device]) -> int:
+    """Return how many of the devices one attempt can have: of several MIG instances CUDA uses only one."""
+    return max(1, sum(device.kind != "mig" for device in devices))
 
 
 def joined_cpus(shares: Sequence[Sequence[int]]) -> tuple[int, ...]:

@@ -120,6 +120,8 @@ class Dispatcher:
             [device.id for device in executor.devices if device.kind == "cpu"],
             recovered.longest_first(sweep, paths),
             most_sharers=sweep.devices.share.at_most if sweep.devices.share else None,
+            groups={d.id: d.node for d in executor.devices if d.node is not None},
+            lone=[device.id for device in executor.devices if device.kind == "mig"],
         )
         self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
         only = lock.holder.get("only", ())
@@ -327,15 +329,9 @@ class Dispatcher:
             self._handle(ev.StartRefused(task.id))
             self._outcomes.files_in_trouble(error)
             return
-        free = [f for d in action.devices if (f := self._free_memory.get(d)) is not None]
+        free, use = self._free_memory, self._use.now
         request = build_request(
-            self._use.now,
-            task,
-            action,
-            devices,
-            self._paths,
-            free_memory=min(free, default=None),
-            source=self._source,
+            use, task, action, devices, self._paths, free_memory=free, source=self._source
         )
         # Read after the size that the executor will compare; most tasks were never tried.
         last = self._attempts.last_on_file(task.id) if request.attempts_size else None

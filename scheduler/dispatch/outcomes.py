@@ -172,12 +172,13 @@ class Outcomes:
 
     def _write(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         task, paths = self._use.tasks[action.task], self._paths
-        if action.failure is not None and not judgement.attempts:  # by hand: it was never tried
-            verdict = Verdict(Kind.STOPPED, give_up_text(action.failure))
+        by_hand = action.failure is not None and action.failure.code is GiveUpCode.BY_HAND
+        if action.failure is not None and not judgement.attempts:  # it was never tried
+            kind = Kind.STOPPED if by_hand else Kind.NOT_STARTED
+            verdict = Verdict(kind, give_up_text(action.failure))
             judgement = replace(judgement, verdict=verdict)
         self._judgements[task.id] = judgement
         why = judgement.verdict.cause if action.failure is None else give_up_text(action.failure)
-        by_hand = action.failure is not None and action.failure.code is GiveUpCode.BY_HAND
         content = partial(
             checkpoint_content, task, self._use.of(task.id), paths, judgement, why, by_hand=by_hand
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.config.units import format_cpus
@@ -23,16 +23,17 @@ def build_request(
     devices: Sequence[Device],
     paths: SweepPaths,
     *,
-    free_memory: int | None,
+    free_memory: Mapping[str, int | None],
     source: SourceReader,
 ) -> StartRequest:
     """Return the request for what the core has decided.
 
     Args:
-        free_memory: of the device with the least of it, bytes; None: not known.
+        free_memory: by device as it was last offered, bytes; None: not known.
         source: tells what code the attempt will run.
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
+    free = [free_memory.get(device.id) for device in devices]
     # Attempts that share a device would write over each other's.
     spec = paths.spec(devices[0].id if start.share is None else task.id)
     results = str(paths.results(task.id))
@@ -48,7 +49,7 @@ def build_request(
             token=token,
             halvings=start.halvings,
             overrides=overrides if start.halvings else {},
-            free_memory=free_memory,
+            free_memory=min((f for f in free if f is not None), default=None),
             settings=sweep.settings_digest,
             source=source.read(command),
             cores=format_cpus(joined_cpus([device.cpus for device in devices])) or None,

@@ -58,9 +58,9 @@ class Runs:
         path.write_text(json.dumps(sweep))
         return str(path)
 
-    def start(self, sweep: str, **environment: str) -> Run:
+    def start(self, sweep: str, *flags: str, **environment: str) -> Run:
         process = subprocess.Popen(
-            [sys.executable, "-m", "scheduler", sweep, "--root", str(self.folder)],
+            [sys.executable, "-m", "scheduler", sweep, "--root", str(self.folder), *flags],
             env=self.environment | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from scheduler.config.sweep import (
     ShareSettings,
     Sweep,
 )
+from scheduler.core.states import Need
 from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
 
 GOOD = """\
@@ -47,6 +49,21 @@ def problems(folder: Path, text: str | bytes) -> list[str]:
 
 
 # --- what a good file means ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "counts"), [("2", [2, 2, 2]), ("gpus", [1, 2, 4]), ("1", [1, 1, 1])]
+)
+def test_how_many_devices_a_task_has(tmp_path: Path, written: str, counts: list[int]) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"matrix: {{gpus: [1, 2, 4]}}\ndevices: {{per_task: {written}}}\n")
+    sweep = read_sweep(path)
+    assert [sweep.devices_of(task.id) for task in sweep.tasks] == counts
+    assert sweep.most_devices == max(counts)
+    sharing = replace(sweep, devices=replace(sweep.devices, share=ShareSettings(2**30)))
+    needs = [Need.of(sharing.with_timed([]), task.id) for task in sweep.tasks]
+    assert [need.devices for need in needs] == counts
+    assert [need.alone for need in needs] == [count > 1 for count in counts]
 
 
 def test_what_sharing_is_written_as(tmp_path: Path) -> None:
@@ -315,6 +332,26 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
         ("devices: {share: {memory: 1GiB, mps: 1}}", "devices.share.mps: must be true or false, not 1"),
         ("devices: {share: {memory: 1GiB, mp: true}}", "devices.share.mp: unknown key; did you mean mps"),
         ("worker: {timed: 3}", "worker.timed: must be true or false, not 3"),
+        *(
+            (f"devices: {{per_task: {value}}}", f"devices.per_task: {what}")
+            for value, what in [
+                ("0", "must be how many devices each task has at once (at least 1), or the axis"),
+                ("1.5", "must be how many devices each task has at once (at least 1), or the axis"),
+                ("''", "must be how many devices each task has at once (at least 1), or the axis"),
+                ("{p}", "must be how many devices each task has at once (at least 1), or the axis"),
+                ("", "is empty; give it a value or remove it"),
+                ("gpus", "the matrix has no axis 'gpus'; known: p"),
+            ]
+        ),
+        ("devices: {per_task: p}", "matrix.p: 'a' is no number of devices, which devices.per_task"),
+        (
+            "devices: {per_task: 3, at_most: 2}",
+            "devices.at_most: 2 is less than what a task has at once (3, devices.per_task), so it could",
+        ),
+        (
+            "devices: {per_task: 2, share: {memory: 1GiB}}",
+            "devices.share: each task has several devices (devices.per_task), and such a task has them",
+        ),
         ("devices: {cores: }", "devices.cores: is empty; give it a value or remove it"),
         ("devices: {cores: on}", "line 2: devices.cores: on means true in YAML; write true, or put it"),
         ("devices: {idle_for: off}", "line 2: devices.idle_for: off means false in YAML"),

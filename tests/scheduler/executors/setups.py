@@ -90,7 +90,7 @@ class LocalSetup:
             start,
             on,
             self.paths,
-            free_memory=None,
+            free_memory={},
             source=SourceReader.of(self.sweep, self.paths, os.environ),
         )
         return replace(request, command=["sh", "-c", script], grace=0.2)
