@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -293,16 +293,15 @@ class SweepRunner:
         """End what a failed test left running."""
         for running in self._running:
             running.kill()
-        for pid in self._own_processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        end_processes_of(self.folder)
         for gate in self._gates:
             gate.close()
 
-    def _own_processes(self) -> Iterator[int]:
-        mark = os.fsencode(self.folder)
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with contextlib.suppress(OSError):
-                    if mark in (entry / "cmdline").read_bytes():
-                        yield int(entry.name)
+
+def end_processes_of(folder: Path) -> None:
+    """Kill the processes, workers above all, whose command line names a folder."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                    os.kill(int(entry.name), signal.SIGKILL)
