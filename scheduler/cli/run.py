@@ -23,6 +23,7 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.cli.measured.ahead import ahead_in_words
+from scheduler.config.hours import Hours, zone_text
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
@@ -36,6 +37,7 @@ from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
 from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
 from scheduler.dispatch.repairs import set_right
+from scheduler.dispatch.wishes.hours import limit_at
 from scheduler.executors.code_copy import CodeCopy, TooLarge, take
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
@@ -52,7 +54,7 @@ from scheduler.storage.sweep_record import SweepRecord
 from scheduler.views.console import WideConsole
 from scheduler.views.display import make_display
 from scheduler.views.from_files import initial_progress
-from scheduler.views.messages import in_doubt, judged_again, without
+from scheduler.views.messages import in_doubt, judged_again, limit_text, without
 from scheduler.views.source_mix import find_other_code, remarks_on_code
 from scheduler.views.streams import reader_may_leave
 from scheduler.views.tables import closing
@@ -271,6 +273,9 @@ def _on_devices(sweep: Sweep) -> Iterator[str]:
     if (most := sweep.most_devices) > 1:
         each = f"up to {most}" if isinstance(sweep.devices.per_task, str) else str(most)
         yield f"each task has {each} devices at once"
+    if isinstance(hours := sweep.devices.at_most, Hours):
+        now = limit_text(limit_at(hours, time.time()))
+        yield f"devices in use at once: {hours} ({zone_text(hours.zone)}); now {now}"
     if sweep.order is not None:
         yield f"order: {sweep.order.kind}{_seed_in_words(sweep.order)}"
     if sweep.priority:

@@ -16,7 +16,7 @@ from scheduler.cli.locate import load, shown
 from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
-from scheduler.core.snapshot import DONE, WAITING, Holder
+from scheduler.core.snapshot import DONE, WAITING, Holder, Limit
 from scheduler.storage.json_files import as_number
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import overrides_of
@@ -145,6 +145,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
             }
         )
     holder = progress.holder
+    limit = progress.limit if holder is not None else Limit()
     return {
         "version": VERSION,
         "sweep": name,
@@ -163,6 +164,9 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "paused": progress.trouble,
         "paused_by": progress.paused_by,
         "braked": progress.braked,
+        "at_most": limit.devices,
+        "at_most_until": limit.until,
+        "at_most_zone": limit.zone,
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
         "journal_lines_unread": progress.unread_lines,

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from scheduler.config import strict_yaml
 from scheduler.config import sweep as plain
+from scheduler.config.hours import Hours
 from scheduler.config.matrix.expansion import Expansion, check_file_name
 from scheduler.config.matrix.values import value_text
 from scheduler.config.placeholders import as_text, names_in, unexpanded
@@ -126,6 +127,7 @@ class _Reader:
         self._check_environment()
         self._check_halved()
         self._check_per_task(tasks)
+        self._check_zone()
         command = tuple(model.worker.command)
         check = tuple(model.worker.check) if model.worker.check else None
         if command == plain.DEFAULT_COMMAND and check is None:
@@ -145,9 +147,10 @@ class _Reader:
             timed=model.worker.timed,
             devices=plain.DeviceSettings(
                 **{
-                    **dict(model.devices),
+                    **model.devices.model_dump(exclude={"zone"}),
                     "only": tuple(model.devices.only),
                     "exclude": tuple(model.devices.exclude),
+                    "at_most": model.devices.limit,
                     "demands": model.devices.demands,
                     "share": model.devices.share
                     and plain.ShareSettings(**dict(model.devices.share)),
@@ -247,15 +250,23 @@ class _Reader:
                     "devices.per_task takes the values of this axis for; use whole numbers from 1"
                 )
                 return
-        if devices.at_most is not None and max(counts, default=0) > devices.at_most:
+        most = devices.limit.most if isinstance(devices.limit, Hours) else devices.limit
+        if most is not None and max(counts, default=0) > most:
             self.problems.append(
-                f"devices.at_most: {devices.at_most} is less than what a task has at once "
+                f"devices.at_most: {most} is less than what a task has at once "
                 f"({max(counts)}, devices.per_task), so it could never start"
             )
         if devices.share is not None and min(counts, default=1) > 1:
             self.problems.append(
                 "devices.share: each task has several devices (devices.per_task), and such a task has "
                 "them alone; remove one of the two"
+            )
+
+    def _check_zone(self) -> None:
+        devices = self._model.devices
+        if devices.zone is not None and not isinstance(devices.limit, Hours):
+            self.problems.append(
+                "devices.zone: says in which zone the hours of at_most are, and there are none; remove it"
             )
 
 

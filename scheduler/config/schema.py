@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from scheduler.config import sweep as plain
+from scheduler.config.hours import AtMost, Hours, SomeHours, hours_of, read_zone
 from scheduler.config.matrix.axes import AXES, STRICT, Axis, Value, keys_of
 from scheduler.config.matrix.values import Scalar as MatrixScalar
 from scheduler.config.placeholders import names_in
@@ -170,14 +171,18 @@ class _Devices(_Section):
     cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
     share: Annotated[_Share | None, BeforeValidator(_given)] = None
     per_task: Annotated[int | str, PlainValidator(_per_task)] = 1
-    at_most: Annotated[
-        Annotated[StrictInt, Field(ge=1, le=4096)] | None, BeforeValidator(_given)
-    ] = None
+    at_most: Annotated[AtMost | None, BeforeValidator(_given)] = None
+    zone: Annotated[str | None, BeforeValidator(read_zone)] = None
+
+    @property
+    def limit(self) -> int | Hours | None:
+        """How many devices may be in use at once."""
+        return hours_of(self.at_most, self.zone) if isinstance(self.at_most, list) else self.at_most
 
     @property
     def demands(self) -> tuple[str, ...]:
         """The keys that are given and demand something of GPUs: a CPU slot fulfils none of them."""
-        given = self.model_fields_set - {"cpu_slots", "cores", "at_most"}
+        given = self.model_fields_set - {"cpu_slots", "cores", "at_most", "zone"}
         return tuple(name for name in type(self).model_fields if name in given)
 
 
@@ -283,6 +288,7 @@ _MISSING = {
     "option": 'is missing; it is a template, as in {option: "--{name} {value}"}',
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
     "command": "is missing; it is a program and its words, as in [python, tell.py]",
+    "gpus": "is missing; it is how many devices may be in use at those hours, as in {gpus: 8}",
     "memory": "is missing; it is what one attempt needs of a device's memory, as in {memory: 20GiB}",
 }
 _EXPECTED = {
@@ -344,7 +350,7 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
 
 # Entries that a fault takes with it, by how their keys begin: how many parts these have.
 _WHOLE: dict[Sequence[str | int], int] = {
-    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("devices", "share"): 2
+    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("devices", "share"): 2, ("devices", "at_most"): 2
 }  # fmt: skip
 
 
@@ -360,6 +366,8 @@ def without_faults(content: dict[str, Any], error: ValidationError) -> dict[str,
     paths = {
         path[: _WHOLE.get(path[:1]) or _WHOLE.get(path[:2], len(path))] for path in found if path
     }
+    if ("devices", "at_most") in paths and "zone" in rest["devices"]:
+        paths.add(("devices", "zone"))  # without hours it would look wrong
     # Last entries first, so that the indices of a list's earlier entries stay true.
     for path in sorted(paths, reverse=True):
         *way, key = path
@@ -390,14 +398,15 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
     "limits": _Limits, "validate": _Validate, "notify": _Notify, "name": _Name,
 }  # fmt: skip
+_NESTED: dict[tuple[str | int, ...], type[BaseModel]] = {
+    ("worker", "spelling"): _Spelling, ("devices", "share"): _Share, ("devices", "at_most"): SomeHours,
+}  # fmt: skip
 
 
 def _unknown_key(location: Sequence[str | int]) -> str:
     first = str(location[0]) if len(location) > 1 else ""
     sections = AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
-    if tuple(location[:-1]) == ("worker", "spelling"):
-        sections = [_Spelling]
-    elif tuple(location[:-1]) == ("devices", "share"):
-        sections = [_Share]
+    if (nested := _NESTED.get(tuple(location[:2]))) is not None and len(location) > 2:
+        sections = [nested]
     names = [name for section in sections for name in sorted(keys_of(section))]
     return f"unknown key{nearest(location[-1], names)}"

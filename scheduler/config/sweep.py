@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from scheduler.config.differences import without_logins, without_secrets
+from scheduler.config.hours import Hours
 from scheduler.config.matrix.values import Scalar, Value
 from scheduler.config.placeholders import (
     as_text,
@@ -93,8 +94,8 @@ class DeviceSettings:
     # That each task has at once; a text: the axis whose values say so.
     per_task: int | str = 1
     # In use at once; None: all that are idle.
-    at_most: int | None = None
-    # The keys of the section that demand something of a GPU: all given ones but cpu_slots, cores, at_most.
+    at_most: int | Hours | None = None
+    # The keys of the section that demand something of a GPU: all but cpu_slots, cores, at_most, zone.
     demands: tuple[str, ...] = ()
 
 

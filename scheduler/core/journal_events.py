@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from scheduler.core.retry import RetryReason
-from scheduler.core.snapshot import Snapshot
+from scheduler.core.snapshot import Limit, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class DispatcherStarted:
     left_out: int = 0
     # The digest of the copy of the code that attempts run from; None: from where the code is.
     snapshot: str | None = None
-    # Devices in use at once; None: all that are idle.
+    # Devices in use at once at any hour; None: all that are idle, or AtMost follows.
     at_most: int | None = None
     # Among the sweeps that wait for devices of the same machine.
     priority: int = 0
@@ -364,6 +364,13 @@ class DrainAsked:
 
 
 @dataclass(frozen=True, slots=True)
+class AtMost(Limit):
+    """So many devices may be in use at once, from now on."""
+
+    NAME: ClassVar = "at_most"
+
+
+@dataclass(frozen=True, slots=True)
 class SweepReloaded:
     """The changed sweep file was taken in: so many tasks are new, changed, no longer in it."""
 
@@ -432,6 +439,7 @@ JournalEvent = (
     | PauseAsked
     | ResumeAsked
     | DrainAsked
+    | AtMost
     | SweepReloaded
     | ReloadRefused
     | TaskWithdrawn

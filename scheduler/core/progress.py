@@ -17,6 +17,7 @@ from scheduler.core.snapshot import (
     WAITING,
     DeviceView,
     Holder,
+    Limit,
     Snapshot,
     TaskState,
     TaskView,
@@ -50,8 +51,8 @@ class SweepProgress:
     durations: deque[float] = field(default_factory=lambda: deque(maxlen=100))
     # The digest of the copy of the code from which the dispatcher at work, or the last one, runs attempts.
     snapshot_of_code: str | None = None
-    # Devices that it uses at once; None: all that are idle.
-    at_most: int | None = None
+    # How many devices it uses at once.
+    limit: Limit = field(default_factory=Limit)
     # Among the sweeps that wait for devices of the same machine.
     priority: int = 0
     # It waits for devices that other sweeps use, and has asked them for its share.
@@ -97,6 +98,14 @@ class SweepProgress:
         slots = sum(max(len(d.tasks), d.idle) for d in self.devices.values())
         return work / max(1, slots, len(running)) if work else 0.0
 
+    def in_use(self) -> int:
+        """Return how many devices run something."""
+        return sum(1 for device in self.devices.values() if device.tasks)
+
+    def as_many_as_may_be(self) -> bool:
+        """Say whether no further device may come into use."""
+        return self.limit.devices is not None and self.in_use() >= self.limit.devices
+
     # --- snapshots -------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
@@ -117,9 +126,11 @@ class SweepProgress:
             },
             sorted(self.told),
             self.braked,
-            self.at_most,
+            self.limit.devices,
             self.priority,
             self.asks_for_share,
+            self.limit.until,
+            self.limit.zone,
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
@@ -127,7 +138,7 @@ class SweepProgress:
         self.trouble, self.draining = snapshot.trouble, snapshot.draining
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
         self.told, self.braked = set(snapshot.told), snapshot.braked
-        self.at_most = snapshot.at_most
+        self.limit = Limit(snapshot.at_most, snapshot.at_most_until, snapshot.at_most_zone)
         self.priority, self.asks_for_share = snapshot.priority, snapshot.asks_for_share
         self.gaps.extend(snapshot.gaps)
         self.durations.extend(snapshot.durations)
@@ -192,6 +203,8 @@ class SweepProgress:
                 self.paused_by = None
             case je.DrainAsked():
                 self._device(event.device).drained = event.on
+            case je.AtMost():
+                self.limit = Limit(event.devices, event.until, event.zone)
             case je.TaskWithdrawn():
                 self.remove(event.task)
             case je.SweepReloaded():
@@ -218,9 +231,8 @@ class SweepProgress:
     def _pass_time(self, at: float) -> None:
         if self.holder is not None and self.counts[WAITING] and at > self._last:
             free = sum(1 for d in self.devices.values() if d.idle and not d.tasks)
-            if self.at_most is not None:  # the others are left to colleagues
-                in_use = sum(1 for d in self.devices.values() if d.tasks)
-                free = min(free, max(0, self.at_most - in_use))
+            if self.limit.devices is not None:  # the others are left to colleagues
+                free = min(free, max(0, self.limit.devices - self.in_use()))
             # By how it stood when this stretch began: a pause that has just ended is no idle time.
             if free and self._some_could_start(self._last):
                 self.idle_seconds += free * (at - self._last)
@@ -263,7 +275,8 @@ class SweepProgress:
     def _dispatcher_started(self, event: je.DispatcherStarted, at: float) -> None:
         self.holder = Holder(event.pid, event.start_ticks, at)
         self.trouble, self.draining, self.snapshot_of_code = None, False, event.snapshot
-        self.at_most, self.priority, self.asks_for_share = event.at_most, event.priority, False
+        self.limit = Limit(event.at_most)
+        self.priority, self.asks_for_share = event.priority, False
         self.paused_by = self.braked = None
         if not self.counts[FAILED]:
             self.told.discard("failed")

@@ -99,6 +99,17 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How many devices may be in use at once; None: all."""
+
+    devices: int | None = None
+    # A time of day in seconds; None: for good.
+    until: float | None = None
+    # The zone of the hours that it goes by; None: this machine's.
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that the events before told, less what checkpoints tell of ended tasks."""
 
@@ -117,3 +128,5 @@ class Snapshot:
     at_most: int | None = None
     priority: int = 0
     asks_for_share: bool = False
+    at_most_until: float | None = None
+    at_most_zone: str | None = None

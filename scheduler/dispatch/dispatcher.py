@@ -37,6 +37,7 @@ from scheduler.dispatch.notify.records import record_of, start_of
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
 from scheduler.dispatch.repairs import make_way, told_of_checkpoints
+from scheduler.dispatch.wishes.hours import HourWatch
 from scheduler.dispatch.wishes.reload import News, Reloader, follow
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.wishes.watch import WishWatch
@@ -132,6 +133,7 @@ class Dispatcher:
         self._wishes = WishWatch(
             self._use, paths, self._devices, self._inbox, self._handle, self._emit, reloader.ask
         )
+        self._hours = HourWatch(self._use, progress, self._handle, self._emit)
         self._emitted_events = 0
         self._exit_code: int | None = None
         self._detached = False
@@ -146,8 +148,7 @@ class Dispatcher:
                 self._writer.start()
                 for task, record in self._recovered.open_attempts.items():
                     self._take_over(task, record.started.devices, record, adopt=adopt)
-                if (at_most := self._use.now.devices.at_most) is not None:
-                    self._handle(ev.AtMost(at_most))
+                self._hours.look()
                 self._wishes.begin_watching()
                 self._executor.heed(lambda: Demand(self._use.now.priority, self._core.wanted()))
                 self._executor.offer_devices()
@@ -165,6 +166,7 @@ class Dispatcher:
         self._handle(ev.Tick())
         self._flush()
         self._selector.select(self._sleep_time())
+        self._hours.look()
         for number in self._inbox.read():
             if number == signal.SIGINT:
                 self._handle(ev.Interrupt())
@@ -183,8 +185,8 @@ class Dispatcher:
     def _sleep_time(self) -> float:
         now = time.monotonic()
         refresh = self._display.refresh() or LONGEST_SLEEP
-        times = [now + refresh, self._core.next_wake(), self._executor.deadline()]
-        return max(0.0, min(at for at in times if at is not None) - now)
+        times = [self._core.next_wake(), self._executor.deadline(), self._hours.deadline()]
+        return max(0.0, min([now + refresh, *(at for at in times if at is not None)]) - now)
 
     def _handle(self, event: ev.Event) -> None:
         for action in self._core.handle(event, time.monotonic()):

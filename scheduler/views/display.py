@@ -23,7 +23,7 @@ from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, DeviceView
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import open_binary
-from scheduler.views.messages import clock_time, sentence
+from scheduler.views.messages import clock_time, limit_text, sentence
 from scheduler.views.streams import reader_may_leave
 
 RECENT = 8  # events shown below the devices, where there is room
@@ -153,6 +153,8 @@ def progress_rows(progress: SweepProgress, now: float, width: int) -> list[Table
     if progress.braked:
         verb = "stops" if progress.holder is not None else "the last run stopped"
         rows.append(_line(printable(f"{verb}: {progress.braked}", " "), "bold red"))
+    if progress.holder is not None and progress.limit.devices is not None:
+        rows.append(_line(f"devices: {limit_text(progress.limit)}"))
     if progress.holder is not None and progress.draining:
         rows.append(
             _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")

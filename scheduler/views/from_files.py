@@ -13,6 +13,7 @@ from scheduler.core.snapshot import (
     RUNNING,
     WAITING,
     Holder,
+    Limit,
     TaskState,
     TaskView,
 )
@@ -154,6 +155,7 @@ def _correct_holder(progress: SweepProgress, holder: Holder | None) -> bool:
     # Of devices and trouble it tells what another dispatcher met.
     progress.devices.clear()
     progress.trouble, progress.draining, progress.braked = None, False, None
+    progress.limit = Limit()
     return False
 
 

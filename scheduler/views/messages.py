@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from scheduler.config.hours import hour_text
 from scheduler.config.printable import printable
 from scheduler.config.units import format_duration, format_size
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
 from scheduler.core.retry import RetryCode
-from scheduler.core.snapshot import DeviceView, Snapshot
+from scheduler.core.snapshot import DeviceView, Limit, Snapshot
 from scheduler.core.texts import retry_text
 from scheduler.storage.json_files import as_number
 
@@ -50,7 +51,7 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.DispatcherStarted():
             root = f"root {event.root}; " if event.root else ""
             code = f"; from a copy of the code ({event.snapshot})" if event.snapshot else ""
-            most = f"; at most {event.at_most} in use at once" if event.at_most is not None else ""
+            most = f"; {limit_text(Limit(event.at_most))}" if event.at_most is not None else ""
             rank = f"; priority {event.priority}" if event.priority else ""
             return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{rank}{code}"
         case je.CheckpointRejected():
@@ -83,6 +84,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"{_label(event.device, progress)}: drained by hand ({by}): {what}".replace(
                 "drained", "drained" if event.on else "no longer drained"
             )
+        case je.AtMost():
+            return limit_text(event)
         case je.SweepReloaded():
             return f"the sweep file was read again ({event.by}): {counted_changes(event)}"
         case je.ReloadRefused():
@@ -144,6 +147,17 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"notify.command ({event.occasion}) {event.why}"
         case je.AttemptEnded() | je.Notified() | je.ShareAsked() | Snapshot():
             return None
+
+
+def limit_text(limit: Limit) -> str:
+    """Return how many devices may be in use at once, and until when."""
+    if limit.devices is None:
+        return "all devices may be in use at once"
+    most = f"at most {limit.devices} in use at once"
+    try:
+        return most if limit.until is None else f"{most} until {hour_text(limit.until, limit.zone)}"
+    except (ValueError, OverflowError, OSError):  # of a damaged line in the journal
+        return most
 
 
 def counted_changes(event: je.SweepReloaded) -> str:
@@ -225,6 +239,8 @@ def _why_no_device(progress: SweepProgress, now: float) -> str:
         return "why is not known: the journal says nothing of the dispatcher that runs"
     if not usable:
         return "every device is set aside, drained or gone"
+    if progress.as_many_as_may_be():
+        return limit_text(progress.limit)
     if all(d.tasks or not d.idle for d in usable):
         others = [f"{d.label} {d.reason}" for d in usable if not d.tasks]
         if not others:

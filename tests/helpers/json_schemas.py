@@ -80,6 +80,9 @@ class Status(TypedDict):
     paused: str | None
     paused_by: str | None
     braked: str | None
+    at_most: int | None
+    at_most_until: float | None
+    at_most_zone: str | None
     draining: bool
     counts: dict[str, int]
     journal_lines_unread: int

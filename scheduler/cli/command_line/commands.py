@@ -117,8 +117,9 @@ A pause stays until `resume`, also over the dispatcher's end and its next start.
   python -m scheduler reload sweeps/tiny.yaml
 
 New tasks are run; what has left the file and waits is not started any more, what runs goes on to its end
-and is not tried again. Tasks with other settings begin anew, those that run are stopped for it. Retries and
-limits are taken over; devices, worker.env, validate, notify and order cannot change while it runs.""",
+and is not tried again. Tasks with other settings begin anew, those that run are stopped for it. Retries,
+limits and devices.at_most are taken over; the rest of devices, worker.env, validate, notify and order
+cannot change while it runs.""",
     ),
     "devices": Command(
         "every device, idle or not, and the reason",

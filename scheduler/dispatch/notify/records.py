@@ -42,7 +42,7 @@ def start_of(
         str(paths.root),
         len(sweep.left_out),
         copy,
-        sweep.devices.at_most,
+        most if isinstance(most := sweep.devices.at_most, int) else None,
         sweep.priority,
     )
 

@@ -40,7 +40,7 @@ from scheduler.executors.worker_process import WorkerCheckError, ask_worker
 from scheduler.storage.paths import SweepPaths
 
 LONGEST_READING = 60.0  # seconds; nothing is started meanwhile
-# What a running dispatcher takes in: the tasks, what they run, and when they are tried again or ended.
+# What a running dispatcher takes in: the tasks, what they run, when they are tried again or ended.
 _MAY_CHANGE = frozenset(
     {
         *NOT_OF_THE_FILE,
@@ -305,6 +305,8 @@ def unchangeable(before: Sweep, now: Sweep) -> list[str]:
     """Return the keys that differ and that no running dispatcher takes in."""
     if before.order is not None and now.order is not None and now.order.seed is None:
         now = replace(now, order=replace(now.order, seed=before.order.seed))
+    # The one key of its section that a running dispatcher takes in.
+    now = replace(now, devices=replace(now.devices, at_most=before.devices.at_most))
     return [
         _KEYS.get(f.name, f.name)
         for f in fields(Sweep)
