@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from worker.models.task import Task
     from worker.search.incompatible import check_task
     from worker.search.plan import make_plan
-    from worker.search.studies import Study, confirmation, stability
+    from worker.search.studies import Study, confirmation, prompts_to_confirm, stability
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
@@ -74,12 +74,15 @@ def run(arguments: argparse.Namespace) -> int:
         check_task(task, search)
         plan = make_plan(task, search)
         num_samples, batch_size, confirm = _counts(arguments)
+        confirm = prompts_to_confirm(search, num_samples, confirm)
         own = Study("", num_samples, batch_size)
         time = _time_in_words(plan.configurations, task, own, search.timing, arguments.measured)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     again = [*confirmation(own, confirm), *stability(own, search.stability)]
+    if search.strategy == "adaptive":
+        print("an adaptive search measures a part of what a grid would:")
     print(f"{len(plan.configurations)} configurations are measured:")
     for line in _in_words(plan.configurations, task, own, search.timing):
         print(line)

@@ -58,7 +58,12 @@ class Clip(Section):
 _AT_MOST = 600.0
 
 
-def _time_to_measure(value: object) -> float:
+def time_to_measure(value: object) -> float:
+    """Read for how long something may be measured, and return the seconds.
+
+    Raises:
+        ValueError: it is no duration, or none that anybody means.
+    """
     seconds = duration(value)
     if not 0.001 <= seconds <= 10_000 * 86_400:
         raise ValueError(f"expected from 1ms to 10000d, found {value!r}")
@@ -83,7 +88,7 @@ class Timing(Section):
     warmup: Whole = 1
     repeats: Positive = 10
     precision: Annotated[float, BeforeValidator(percentage)] | None = None
-    at_most: Annotated[float, BeforeValidator(_time_to_measure)] | None = None
+    at_most: Annotated[float, BeforeValidator(time_to_measure)] | None = None
     block: Positive = 3
     energy: bool = True
     device_time: bool = True

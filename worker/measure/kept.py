@@ -45,7 +45,8 @@ def count_kept(
     search, _ = read_search(section)
     values = {**args, **matrix}
     try:
-        if search is None:
+        # which configurations an adaptive search will want is not known before
+        if search is None or search.strategy == "adaptive":
             return None
         task = Task(
             find_pipe(str(values["pipe"])), find_sched(str(values["sched"])), int(values["steps"])
@@ -96,7 +97,11 @@ class KeptRows:
 
     def holds(self, configuration: Configuration, digest: str) -> bool:
         """Say whether there is a row of a configuration with settings of this digest."""
-        return (digest, configuration.key) in self._rows
+        return self.holds_key(configuration.key, digest)
+
+    def holds_key(self, key: str, digest: str) -> bool:
+        """Say the same of a configuration's key."""
+        return (digest, key) in self._rows
 
     def rows(self, wanted: Sequence[Configuration], digest: str) -> list[Row]:
         """Return the row of each configuration with settings of this digest.

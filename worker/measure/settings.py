@@ -32,6 +32,9 @@ class TaskRequest:
     def reproduction(self) -> dict[str, object]:
         """Return how the task is repeated by hand, as it stands in a row."""
         search = self.search.model_dump(mode="json", exclude_defaults=True)
+        # what an adaptive search looks for depends on whether it was named
+        if "max_loss" in self.search.model_fields_set:
+            search["max_loss"] = self.search.max_loss
         return {"command": self.command, "search": search}
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from worker.config.settings import Timing
 from worker.errors import OutOfMemoryError
 from worker.measure import rows
 from worker.measure.context import EvaluationContext
@@ -50,6 +52,10 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
     """
     check_task(request.task, request.search)
     results.check_writable()
+    if request.search.strategy == "adaptive":
+        from worker.measure.adaptive.task import run_adaptive
+
+        return run_adaptive(request, results, device, say)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     again = list(confirmation(own, request.confirm))
     varied = list(stability(own, request.search.stability))
@@ -120,6 +126,41 @@ class TaskRun:
         if not self._seconds_evaluating:
             return None
         return 1 - self._seconds_in_pipeline / self._seconds_evaluating
+
+    def with_timing(self, timing: Timing) -> TaskRun:
+        """Return the same attempt, with rows in common, that times differently."""
+        other = copy.copy(self)
+        search = self._request.search.model_copy(update={"timing": timing})
+        other._request = replace(self._request, search=search)
+        return other
+
+    def is_measured(self, study: Study, wanted: Sequence[Configuration]) -> bool:
+        """Say whether every configuration has its row."""
+        _, written = self._settings(study)
+        digest = str(written["digest"])
+        return not self._kept.missing(wanted, digest, self._request.search.timing)
+
+    def add_pooled(self, measurement: Measurement, study: Study, part: Row) -> Row:
+        """Append what several studies say together of a configuration, unless it is there.
+
+        Args:
+            measurement: that.
+            study: as if it had been measured in one.
+            part: the row of one of those studies.
+        """
+        _, written = self._settings(study)
+        row = Row.of(
+            measurement,
+            absent=part.absent,
+            # of the first look alone it would else be that look's
+            settings=dict(part.settings) | written | {"digest": f"{written['digest']} pooled"},
+            environment=self._environment,
+            reproduce=self._request.reproduction(),
+            study=None,
+        )
+        if not self._kept.holds_key(row.key, row.digest):
+            self._kept.add(row)
+        return row
 
     def plan(self, own: Study) -> Plan:
         """Return the task's plan; what no file here tells of the model, the loaded pipeline does.
@@ -244,7 +285,7 @@ class TaskRun:
         try:
             measured = evaluate(context, block, lambda done: self._say(f"  {done}"))
         except (OutOfMemoryError, WorthlessImagesError) as error:
-            if not study.name:
+            if not study.name or study.is_part:
                 raise
             # the task itself is measured; that this study cannot be is its result
             failure = OUT_OF_MEMORY if isinstance(error, OutOfMemoryError) else error.status

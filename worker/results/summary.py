@@ -66,6 +66,8 @@ class Summary:
     """None where nothing was measured again on other prompts."""
     stability: Spread | None = None
     """None where no study of it was asked for."""
+    search: Mapping[str, Any] | None = None
+    """What an adaptive search wanted, chose, and why it stopped; None of a grid."""
     overhead: float | None = None
     """Share of the evaluation's time that was not spent in the pipeline; None if none was."""
 
@@ -97,6 +99,8 @@ class Summary:
             plain["confirmation"] = self.confirmation.as_json()
         if self.stability is not None:
             plain["stability"] = self.stability
+        if self.search is not None:
+            plain["search"] = dict(self.search)
         if self.overhead is not None:
             plain["overhead"] = self.overhead
         return plain

@@ -16,7 +16,13 @@ from worker.models.suitability import check_source, sched_refusal
 from worker.search.incompatible import section_incompatibility
 from worker.search.plan import captions_source, impossible_grids
 from worker.search.section import Search, read_search
-from worker.search.studies import Study, confirmation, stability
+from worker.search.studies import (
+    Study,
+    confirmation,
+    prompts_to_confirm,
+    stability,
+    too_few_to_search,
+)
 
 Problem = tuple[str, str]
 
@@ -53,6 +59,8 @@ def find_problems(
     if search is not None:
         found |= dict.fromkeys(_scheds_of_models(tasks, args, pipes, scheds, search))
         count = _most_captions(tasks, args, search)
+        if search.strategy == "adaptive":
+            found |= dict.fromkeys(_too_few_to_search(tasks, args))
         found |= dict.fromkeys(_in_search(search, list(pipes.values()), count))
     return list(found)
 
@@ -110,6 +118,15 @@ def _most_captions(
     return max((_captions(search, *counts) for counts in wanted), default=0)
 
 
+def _too_few_to_search(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]
+) -> Iterator[Problem]:
+    for task in tasks:
+        refused = too_few_to_search(_given(task, args, "num_samples"))
+        if refused is not None:
+            yield "search.strategy", refused
+
+
 def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
     number = digits(str(task.get(name, args.get(name, TASK_NUMBERS[name].default))))
     return min(number or 0, TASK_NUMBERS[name].most)
@@ -117,6 +134,7 @@ def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:
 
 def _captions(search: Search, num_samples: int, confirm: int) -> int:
     own = Study("", num_samples, batch_size=1)
+    confirm = prompts_to_confirm(search, num_samples, confirm)
     studies = (own, *confirmation(own, confirm), *stability(own, search.stability))
     return max(study.end for study in studies)
 

@@ -16,8 +16,10 @@ from pydantic import (
     ValidationError,
     create_model,
     field_serializer,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
+from typing_extensions import Self
 
 from worker.accelerators.registry import specs
 from worker.accelerators.spec import (
@@ -37,6 +39,7 @@ from worker.config.settings import (
     Stability,
     Steps,
     Timing,
+    time_to_measure,
     timing_section,
 )
 from worker.errors import nearest
@@ -123,6 +126,29 @@ class Search(Section):
     timing: Annotated[Timing, BeforeValidator(timing_section)] = Timing()
     stability: Stability | None = None
     max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    strategy: Literal["grid", "adaptive"] = "grid"
+    target_speedup: Annotated[float, Field(gt=1)] | None = None
+    budget: Annotated[float, BeforeValidator(time_to_measure)] | None = None
+
+    @model_validator(mode="after")
+    def _strategy_fits(self) -> Self:
+        adaptive = self.strategy == "adaptive"
+        for name in ("target_speedup", "budget"):
+            if not adaptive and getattr(self, name) is not None:
+                raise ValueError(
+                    f"{name} ends an adaptive search: set strategy: adaptive, or leave it out"
+                )
+        if adaptive and self.timing.is_off:
+            raise ValueError("strategy: adaptive goes by speed, which timing: off does not measure")
+        if adaptive and self.weights == "random":
+            raise ValueError(
+                "strategy: adaptive compares images, which mean nothing with weights: random"
+            )
+        return self
+
+    @field_serializer("budget", when_used="json")
+    def _as_duration(self, seconds: float | None) -> str | None:
+        return None if seconds is None else f"{seconds:.12g}s"
 
     @field_serializer("timing", mode="wrap")
     def _as_written(self, timing: Timing, write: SerializerFunctionWrapHandler) -> object:

@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from worker.config.settings import Stability
+from worker.search.section import Search
 
 Length = Literal["as given", "short", "long"]
 
 _SHORT_WORDS = 4
+# with fewer, a bound is not decided
+_FEWEST_TO_CONFIRM = 16
 # CLIP reads 77 tokens; eight captions of ten words are always more
 _CAPTIONS_IN_A_LONG_PROMPT = 8
 
@@ -26,6 +29,8 @@ class Study:
     first_prompt: int = 0
     seed: int = 0
     length: Length = "as given"
+    is_part: bool = False
+    """Whether it is a part of the task's own measurements, which fail where its baseline does."""
 
     @property
     def end(self) -> int:
@@ -51,6 +56,23 @@ def confirmation(own: Study, count: int) -> Iterator[Study]:
     if count:
         first = own.first_prompt + own.count
         yield replace(own, name="confirmation", first_prompt=first, count=count)
+
+
+def prompts_to_confirm(search: Search, num_samples: int, confirm: int) -> int:
+    """Return on how many prompts the best is confirmed: what an adaptive search chose, always."""
+    if confirm or search.strategy == "grid":
+        return confirm
+    return max(_FEWEST_TO_CONFIRM, num_samples // 4)
+
+
+def too_few_to_search(num_samples: int) -> str | None:
+    """Return why an adaptive search cannot do with so many prompts; None where it can."""
+    if num_samples >= _FEWEST_TO_CONFIRM:
+        return None
+    return (
+        f"an adaptive search needs {_FEWEST_TO_CONFIRM} prompts or more, since fewer decide nothing: "
+        f"raise num_samples, which is {num_samples}"
+    )
 
 
 def stability(own: Study, wanted: Stability | None) -> Iterator[Study]:

@@ -34,7 +34,7 @@ from worker.measure.adaptive.decisions import (
     loss_in_words,
     percent,
 )
-from worker.measure.adaptive.sequential import looks, loss_interval
+from worker.measure.adaptive.sequential import FIRST_LOOK, looks, loss_interval
 from worker.results.statistics import FEWEST_IMAGES, Estimate
 
 Scores = Sequence[float]
@@ -91,12 +91,15 @@ class Race:
         names: of the configurations, the baseline apart.
         goal: what is to be found.
         prompts: how many there are; a configuration that stays is seen on all of them.
+        first: how many are looked at first.
     """
 
-    def __init__(self, names: Sequence[str], goal: Goal, prompts: int) -> None:
+    def __init__(
+        self, names: Sequence[str], goal: Goal, prompts: int, first: int = FIRST_LOOK
+    ) -> None:
         self._runners = {name: _Runner(name) for name in names}
         self._goal = goal
-        self._looks = looks(prompts)
+        self._looks = looks(prompts, first)
         self.stopped: str | None = None
         """Why it is over; None while it is not."""
         self.images = 0

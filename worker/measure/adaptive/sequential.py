@@ -23,10 +23,10 @@ FIRST_LOOK = 8
 _GROWTH = 4
 
 
-def looks(most: int) -> tuple[int, ...]:
+def looks(most: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
     """Return after how many prompts there is a look: 8, 32, 128, …, and after all of them."""
     found = []
-    look = FIRST_LOOK
+    look = first
     # one right before the last would cost an error and add little
     while look * 2 <= most:
         found.append(look)

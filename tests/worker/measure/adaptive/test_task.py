@@ -1,0 +1,161 @@
+"""A task searched adaptively on a trained miniature, from beginning to end and from the middle."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from tests.helpers.tiny_task import NO_CONTROLS, read, value
+from worker.errors import ConfigurationError
+from worker.measure.settings import TaskRequest
+from worker.measure.task import run
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
+from worker.results.file import ResultsFile
+from worker.search.section import Search, read_search
+
+SECTION = {
+    "strategy": "adaptive",
+    "max_loss": 0.05,
+    "configurations": [
+        {"deepcache": {"cache_interval": [2, 4]}},
+        {"tome": {"ratio": 0.5, "max_downsample": 2}},
+    ],
+    "controls": NO_CONTROLS | {"null_arm": True},
+    "timing": {"repeats": 2, "energy": False},
+}
+
+
+def search(path, say=lambda _line: None, **changes):
+    torch.set_num_threads(1)
+    task = Task(find_pipe("SHAPES_SDXL"), find_sched("DDIM"), 4)
+    request = TaskRequest(task, Search.model_validate(SECTION | changes), 16, 8)
+    return run(request, ResultsFile.open(path), "cpu", say)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return the results file of a search, and its summary."""
+    path = tmp_path_factory.mktemp("finished") / "t.jsonl"
+    summary = search(path)
+    return path, summary
+
+
+def of_kind(path, kind):
+    # through what passes over a line that is cut off
+    return [line[kind] for line in ResultsFile.open(path).lines if kind in line]
+
+
+def test_the_summary_tells_what_was_found_why_it_ended_and_what_it_cost(finished):
+    path, _ = finished
+    (summary,) = of_kind(path, "summary")
+    assert summary["search"]["wanted"] == "the fastest within a loss of 5%"
+    assert summary["search"]["stopped"]
+    assert summary["configurations"]["planned"] == summary["configurations"]["measured"] == 5
+    assert summary["configurations"]["dropped"] >= 1
+    assert summary["best"] == summary["search"]["chosen"]["label"]
+    assert "on 16 prompts" in summary["search"]["chosen"]["confirmed"]
+    rows = [line for line in read(path) if "role" in line]
+    looks = [row for row in rows if str(row.get("study")).startswith("prompts")]
+    confirmed = [row for row in rows if row.get("study") == "confirmation"]
+    counted = [value(row, "images_generated") for row in (*looks, *confirmed)]
+    assert summary["images_generated"] == sum(counted)
+
+
+def test_each_configuration_has_one_row_of_all_its_looks(finished):
+    path, _ = finished
+    rows = [line for line in read(path) if "role" in line]
+    own = {row["label"]: row for row in rows if "study" not in row}
+    assert set(own) == {
+        "baseline",
+        "baseline, other seeds",
+        "DeepCache 2/0",
+        "DeepCache 4/0",
+        "ToMe 0.5/2",
+    }
+    for label, row in own.items():
+        looks = [item for item in rows if item["label"].startswith(f"{label} (prompts")]
+        scores = [score for item in looks for score in item["samples"]["clip_score"]]
+        assert row["samples"]["clip_score"] == scores
+        assert row["settings"]["num_samples"] == value(row, "images_scored") == len(scores)
+
+
+def test_the_log_stands_beside_the_results(finished):
+    path, _ = finished
+    (decisions,) = of_kind(path, "decisions")
+    assert decisions[0]["what"] == "asked"
+    assert decisions[-1]["what"] == "stopped"
+    assert {"label", "prompts", "why", "images"} <= next(
+        item.keys() for item in decisions if item["what"] == "dropped"
+    )
+
+
+def test_a_finished_search_measures_nothing_again(finished, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(finished[0].read_bytes())
+    again = search(path)
+    before, after = (
+        [line for line in read(file) if "role" in line] for file in (finished[0], path)
+    )
+    assert after == before
+    assert again == finished[1]
+
+
+@pytest.mark.parametrize("left", [5, 6])
+def test_an_interrupted_search_goes_on_behind_its_rows_and_finds_the_same(finished, tmp_path, left):
+    """From the first look on nothing but images decides, and those are the same again."""
+    path = tmp_path / "t.jsonl"
+    lines = finished[0].read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:left]) + lines[left][:50])
+    search(path)
+    (decisions,) = of_kind(path, "decisions")
+    assert [item | {"images": 0} for item in decisions] == [
+        item | {"images": 0} for item in of_kind(finished[0], "decisions")[0]
+    ]
+    (summary,) = of_kind(path, "summary")
+    assert summary["best"] == of_kind(finished[0], "summary")[0]["best"]
+
+
+def test_a_spent_budget_ends_it_with_what_would_come_next(finished, tmp_path):
+    path = tmp_path / "t.jsonl"
+    lines = finished[0].read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:5]))
+    said = []
+    summary = search(path, said.append, budget="1ms")
+    assert summary.search["stopped"] == "the budget of 0.001 s is spent"
+    assert summary.search["next"].endswith("on prompts 9 to 16")
+    assert any(line.startswith("would measure next: ") for line in said)
+
+
+def test_too_few_prompts_are_refused(tmp_path):
+    task = Task(find_pipe("SHAPES_SDXL"), find_sched("DDIM"), 4)
+    request = TaskRequest(task, Search.model_validate(SECTION), 8, 8)
+    with pytest.raises(ConfigurationError, match="needs 16 prompts or more"):
+        run(request, ResultsFile.open(tmp_path / "t.jsonl"), "cpu", print)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "sentence"),
+    [
+        ({"strategy": "random"}, "search.strategy", "input should be 'grid' or 'adaptive'"),
+        ({"target_speedup": 2.0}, "search", "target_speedup ends an adaptive search"),
+        ({"budget": "2h"}, "search", "budget ends an adaptive search"),
+        (SECTION | {"target_speedup": 1.0}, "search.target_speedup", "greater than 1"),
+        (SECTION | {"budget": 7200}, "search.budget", "is not a duration"),
+        (SECTION | {"timing": "off"}, "search", "timing: off does not measure"),
+        (SECTION | {"weights": "random"}, "search", "mean nothing with weights: random"),
+    ],
+)
+def test_bad_input_is_told_in_one_sentence(section, key, sentence):
+    _, problems = read_search(section)
+    assert [where for where, _ in problems] == [key]
+    assert sentence in problems[0][1]
+
+
+def test_a_search_is_reproduced_with_the_bound_that_was_named():
+    task = Task(find_pipe("SHAPES_SDXL"), find_sched("DDIM"), 4)
+    request = TaskRequest(task, Search.model_validate(SECTION), 16, 8)
+    again = Search.model_validate(json.loads(json.dumps(request.reproduction()["search"])))
+    assert "max_loss" in again.model_fields_set

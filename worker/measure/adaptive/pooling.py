@@ -1,0 +1,74 @@
+"""What several looks at a configuration say together, as one measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from worker.results import statistics
+from worker.results.row import MEASURED, Better, Figures, Measurement, Metric, Row, metric
+from worker.results.statistics import Estimate
+
+# of each image, with unit and which is better
+_OF_IMAGES: tuple[tuple[str, str, Better], ...] = (
+    ("clip_score", "", "higher"),
+    ("psnr", "dB", "higher"),
+    ("ssim", "", "higher"),
+    ("lpips", "", "lower"),
+)
+_JOINED = (*(name for name, _, _ in _OF_IMAGES), "baseline_clip_score")
+_SUMMED = ("images", "images_scored", "images_generated", "gpu_seconds")
+_OF_QUALITY = {*(name for name, _, _ in _OF_IMAGES), "quality_loss", "efficiency", *_SUMMED}
+
+
+def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measurement:
+    """Return one measurement: the speed of the first look, the quality of all images.
+
+    Args:
+        parts: a row of each look, in order.
+        label: the configuration's own.
+        loss: with its interval, which is to be wider than one that was looked at once.
+    """
+    first = parts[0]
+    failed = [row for row in parts if row.status != MEASURED]
+    if failed:
+        update = {"label": label, "status": failed[0].status, "metrics": [], "samples": Figures()}
+        return Measurement(**dict(_plain(first)) | update)
+    joined = {
+        name: [value for row in parts for value in getattr(row.samples, name)] for name in _JOINED
+    }
+    kept = [item for item in first.metrics if item.name not in _OF_QUALITY]
+    update = {
+        "label": label,
+        "samples": first.samples.model_copy(update=joined),
+        "metrics": [*kept, *_sums(parts), *_quality(joined, loss, first.value_of("speedup"))],
+    }
+    return Measurement(**dict(_plain(first)) | update)
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """Return a row without what it depends on."""
+    return {name: getattr(row, name) for name in Measurement.model_fields}
+
+
+def _sums(parts: Sequence[Row]) -> Iterator[Metric]:
+    for name in _SUMMED:
+        found = [row.metric(name) for row in parts]
+        known = [item for item in found if item is not None and item.value is not None]
+        if known:
+            total = sum(item.value for item in known if item.value is not None)
+            yield metric(name, total, known[0].unit, known[0].better)
+
+
+def _quality(
+    joined: dict[str, list[float | None]], loss: Estimate | None, speedup: float | None
+) -> Iterator[Metric]:
+    for name, unit, better in _OF_IMAGES:
+        values = [value for value in joined[name] if value is not None]
+        if values:
+            mean = statistics.mean(values)
+            yield metric(name, mean.value, unit, better, low=mean.low, high=mean.high)
+    if loss is not None:
+        yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
+        if speedup is not None:
+            yield metric("efficiency", speedup / (1 + loss.value), "", "higher")
