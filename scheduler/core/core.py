@@ -83,8 +83,8 @@ class Core(Wishes):
                 self._withhold(event.device)
             case ev.DeviceGone():
                 self._device_gone(event)
-            case ev.StartRefused():
-                self._start_refused(self._tasks.expect(event), event)
+            case ev.StartRefused() | ev.Queued() | ev.Began():
+                self._told_of_start(self._tasks.expect(event), event)
             case ev.WriteFailed():
                 self._write_failed(event)
             case ev.DiskWritable():

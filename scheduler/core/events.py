@@ -48,6 +48,20 @@ class StartRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class Queued:
+    """The attempt waits in the queue of a cluster's scheduler: its time does not run yet."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """An attempt that was Queued runs since now."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptExited:
     """The worker is gone and its device can be looked at; the attempt is yet to be judged."""
 
@@ -201,6 +215,8 @@ Event = (
     | DeviceBusy
     | DeviceGone
     | StartRefused
+    | Queued
+    | Began
     | AttemptExited
     | AttemptJudged
     | CheckpointWritten

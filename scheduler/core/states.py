@@ -8,6 +8,8 @@ decided; what is not in it cannot happen::
     WAITING --StopAsked--> WAITING
     WAITING --Withdrawn--> GONE
     RUNNING --StartRefused--> WAITING
+    RUNNING --Queued--> RUNNING
+    RUNNING --Began--> RUNNING
     RUNNING --Activity--> RUNNING
     RUNNING --Output--> RUNNING
     RUNNING --Stop--> RUNNING
@@ -28,12 +30,13 @@ decided; what is not in it cannot happen::
     FAILED --StopAsked--> FAILED
     FAILED --Withdrawn--> GONE
 
-Six of them need a word:
+Seven of them need a word:
 
 * A waiting task is given up without another attempt when no device can have the memory it needs, or when
   somebody asks for it.
 * An attempt that never became a process has no exit: it is judged while it runs. The same holds for a
   task that turns out to be completed by others.
+* On a cluster an attempt may be queued before it begins: it has its device, and is not timed.
 * An attempt shows signs of life, and writes, while it is being stopped, too; that changes nothing then.
 * A checkpoint for which there is no room is asked for again; its task stays where it is.
 * Somebody may ask at any time for a task to be stopped; what follows from it are actions of their own.
@@ -52,8 +55,10 @@ from scheduler.core.events import (
     Activity,
     AttemptExited,
     AttemptJudged,
+    Began,
     CheckpointWritten,
     Output,
+    Queued,
     Start,
     StartRefused,
     Stop,
@@ -68,6 +73,8 @@ from scheduler.core.retry import JudgedAttempt
 # Events and actions that are about one task. (A WriteFailed is, if it names one.)
 TaskEvent = (
     StartRefused
+    | Queued
+    | Began
     | Activity
     | Output
     | AttemptExited
@@ -109,6 +116,8 @@ class Need:
     def of(cls, sweep: Sweep, task: str) -> Need:
         """Return what a task of a sweep needs: one that has several devices has them alone."""
         devices, share = sweep.devices_of(task), sweep.devices.share
+        if sweep.on_cluster:  # of one slot; what its job has is between executor and cluster
+            return ONE_ALONE
         if devices > 1:
             return cls(devices)
         if share is None or sweep.runs_on == "CPU" or task not in sweep.untimed:
@@ -144,6 +153,8 @@ TRANSITIONS: Mapping[State, Mapping[type[Step], frozenset[State]]] = {
     },
     State.RUNNING: {
         StartRefused: frozenset({State.WAITING}),
+        Queued: frozenset({State.RUNNING}),
+        Began: frozenset({State.RUNNING}),
         Activity: frozenset({State.RUNNING}),
         Output: frozenset({State.RUNNING}),
         Stop: frozenset({State.RUNNING}),

@@ -118,7 +118,7 @@ class Dispatcher:
             sweep.limits,
             time.monotonic(),
             {device.id: device.total_memory for device in executor.devices},
-            [device.id for device in executor.devices if device.kind == "cpu"],
+            [device.id for device in executor.devices if device.is_slot],
             recovered.longest_first(sweep, paths),
             most_sharers=sweep.devices.share.at_most if sweep.devices.share else None,
             groups={d.id: d.node for d in executor.devices if d.node is not None},
@@ -376,7 +376,7 @@ class Dispatcher:
             case ev.DeviceIdle():
                 self._free_memory[event.device] = event.free_memory
                 self._handle(event)
-            case ev.DeviceBusy() | ev.DeviceGone():
+            case ev.DeviceBusy() | ev.DeviceGone() | ev.Queued() | ev.Began():
                 self._handle(event)
             case je.DeviceState() | je.MoreTaken() | je.ShareAsked():
                 self._emit(event)

@@ -1,4 +1,4 @@
-"""The contract between the dispatcher and whatever runs its attempts: this machine, later a cluster.
+"""The contract between the dispatcher and whatever runs its attempts: this machine, or a cluster.
 
 **Order of calls.** The dispatcher calls, in this order,
 
@@ -9,9 +9,10 @@
    `Executor.fileno` is readable or `Executor.deadline` has come;
 4. `Executor.close`. Attempts that still run go on, and the next dispatcher's executor finds them.
 
-**What is told.** For each task that was started: at most one `Started`, and then exactly one of
-`Ended`, `Lost`, `Refused` and `Failed`. For each that was adopted: exactly one of `Ended` and `Lost`. Events
-of one task come in the order in which they happened. What goes wrong outside is an event, never an exception.
+**What is told.** For each task that was started: at most one `Started`, and then exactly one of `Ended`,
+`Lost`, `Refused` and `Failed`. A cluster's executor tells `Queued` first, and `Began` just before
+`Started`. For each that was adopted: exactly one of `Ended` and `Lost`. Events of one task come in the order
+in which they happened. What goes wrong outside is an event, never an exception.
 
 **Devices.** An attempt has one device or several, all of them or none: where one cannot be had it is refused,
 and the others are told idle again. They are the task's from `start` or `adopt` until its last event has been
@@ -40,7 +41,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.events import Began, DeviceBusy, DeviceGone, DeviceIdle, Queued
 from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame, ShareAsked
 from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.model import Device
@@ -142,7 +143,7 @@ class Failed:
     error: OSError = field(compare=False)
 
 
-AttemptEvent = Started | Ended | Lost | Refused | Failed
+AttemptEvent = Queued | Began | Started | Ended | Lost | Refused | Failed
 DeviceEvent = (
     DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken | ShareAsked
 )

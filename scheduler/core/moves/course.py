@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
@@ -117,10 +118,20 @@ class Course:
 
     def _release(self, task: int) -> None:
         running = self._running.pop(task)
-        self._waiting.ended(task, self._now - running.started)
+        self._waiting.ended(task, max(0.0, self._now - running.started))
         for name in running.devices:
             self._fleet.vacate(name, running.need, self._now)
         self._look_again = True
+
+    def _told_of_start(self, task: int, event: ev.StartRefused | ev.Queued | ev.Began) -> None:
+        match event:
+            case ev.StartRefused():
+                self._start_refused(task, event)
+            case ev.Queued():
+                self._running[task].started = math.inf
+            case ev.Began():
+                self._running[task].started = self._now
+                self._watches.begin(task, self._now)
 
     def _exited(self, task: int, event: ev.AttemptExited) -> None:
         self._release(task)

@@ -26,7 +26,7 @@ class Watch(IntEnum):
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """A task's attempt on its devices; ``started`` is in the core's time."""
+    """A task's attempt on its devices; ``started`` is in the core's time, infinite while it is queued."""
 
     devices: tuple[str, ...]
     need: Need

@@ -101,3 +101,24 @@ def test_what_runs_goes_on_when_fewer_devices_may_be_used():
     assert core.handle(ev.DeviceIdle("gpu0"), 2.0) == []  # b still runs
     assert core.handle(ev.AttemptExited("b"), 3.0) == [ev.Start("c", 1, ("gpu0",), 0)]
     assert core.handle(ev.AtMost(None), 4.0) == [ev.Start("d", 1, ("gpu2",), 0)]
+
+
+def test_the_time_of_an_attempt_in_a_queue_does_not_run():
+    core = Core([InitialTask("a")], Policy(), Limits(timeout=10.0, stall=10.0, log=100), 0.0)
+    core.handle(ev.DeviceIdle("slurm:0"), 0.0)
+    assert core.handle(ev.Queued("a"), 1.0) == []
+    assert core.handle(ev.Tick(), 5000.0) == []
+    assert core.handle(ev.Began("a"), 6000.0) == []
+    assert core.handle(ev.Tick(), 6001.0) == [ev.CheckOutput("a")]
+    [stop] = [a for a in core.handle(ev.Tick(), 6010.0) if isinstance(a, ev.Stop)]
+    assert stop.verdict.kind is Kind.TIMEOUT
+
+
+def test_a_queued_attempt_can_be_stopped():
+    core = Core([InitialTask("a")], Policy(), Limits(), 0.0)
+    core.handle(ev.DeviceIdle("slurm:0"), 0.0)
+    core.handle(ev.Queued("a"), 1.0)
+    [stop, *_] = core.handle(ev.StopAsked("a"), 2.0)
+    assert isinstance(stop, ev.Stop)
+    core.handle(ev.AttemptExited("a"), 3.0)
+    assert core.state("a").name == "JUDGING"

@@ -31,6 +31,8 @@ COMPLETED = JudgedAttempt(Verdict(Kind.COMPLETED, "…"), (DEVICE,), 1.0)
 FAILED = JudgedAttempt(Verdict(Kind.FAILED, "…"), (DEVICE,), 1.0)
 EVENTS: list[states.TaskEvent] = [
     ev.StartRefused("a"),
+    ev.Queued("a"),
+    ev.Began("a"),
     ev.Activity("a", 1.0),
     ev.Output("a", 1),
     ev.AttemptExited("a"),
