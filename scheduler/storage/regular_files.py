@@ -135,3 +135,19 @@ def _kind(mode: int) -> str:
 
 def _not_regular(what: str, path: Path | str) -> NotRegular:
     return NotRegular(errno.EINVAL, f"is {what}, not a regular file", os.fspath(path))
+
+
+def overwrite(path: Path, data: bytes) -> None:
+    """Write a file over, without truncating it first: ext4 syncs a file that was emptied and written.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    descriptor = open_own(path, os.O_WRONLY)
+    try:
+        written = os.write(descriptor, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.ftruncate(descriptor, written)
+    finally:
+        os.close(descriptor)

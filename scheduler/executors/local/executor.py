@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import queue
@@ -12,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_cpus
@@ -24,14 +22,14 @@ from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import mps, wire
-from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
+from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle, cpu_time
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.local.orphans import end_orphans
 from scheduler.executors.local.supervisors import Seat, SupervisorPool
 from scheduler.executors.worker_process import words_to_start
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
-from scheduler.storage.regular_files import make_way, open_own
+from scheduler.storage.regular_files import make_way, overwrite
 
 
 @dataclass(slots=True)
@@ -136,7 +134,7 @@ class LocalExecutor(Executor):
         if known is None or supervisor is None:
             self._see_off(task, known.started if known is not None else None)
             return False
-        life = Life(self._paths.log(task), supervisor.pid)
+        life = Life(self._paths.log(task), partial(cpu_time, supervisor.pid))
         share = known.started.share
         attempt = _Supervised(task, devices, known.started, supervisor, life, begun=True)
         self._supervised[task] = attempt
@@ -158,7 +156,7 @@ class LocalExecutor(Executor):
         self._devices_of[task] = devices
         try:
             seat = self._supervisors.on(devices, part=part)
-            _overwrite(request.spec_file, json.dumps(request.spec).encode())
+            overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
         except DeviceHeld as held:
             self._post(partial(self._held, task, held, part=part))
@@ -167,7 +165,7 @@ class LocalExecutor(Executor):
             self._post(partial(self._over, base.Failed(task, error)))
             return
         supervisor = seat.supervisor
-        life = Life(request.log_file, supervisor.pid)
+        life = Life(request.log_file, partial(cpu_time, supervisor.pid))
         start = replace(request.start, cores=format_cpus(seat.cpus) or None)
         self._supervised[task] = _Supervised(task, devices, start, supervisor, life, begun=False)
         seat.idle_since = None
@@ -311,15 +309,3 @@ class LocalExecutor(Executor):
                 self._devices.give_back(device)
             if device not in self._devices_of.get(task, ()):
                 yield from self._devices.vacate(device, task)
-
-
-def _overwrite(path: Path, data: bytes) -> None:
-    """Write a file over, without truncating it first: ext4 syncs a file that was emptied and written."""
-    descriptor = open_own(path, os.O_WRONLY)
-    try:
-        written = os.write(descriptor, data)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        os.ftruncate(descriptor, written)
-    finally:
-        os.close(descriptor)

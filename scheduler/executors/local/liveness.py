@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from scheduler.executors.local.handles import cpu_time
 from scheduler.storage.paths import size_of
 
 BUSY = 0.05  # of one core, on average between two looks; a process that only waits uses less
@@ -17,9 +17,15 @@ class Life:
     nothing that works must be stopped for that. The first look finds everything new.
     """
 
-    def __init__(self, log: Path, supervisor: int) -> None:
+    def __init__(self, log: Path, cpu_time: Callable[[], float]) -> None:
+        """Look at an attempt for the first time later.
+
+        Args:
+            log: its log.
+            cpu_time: tells how many seconds of CPU time its processes have used.
+        """
         self._log = log
-        self._supervisor = supervisor
+        self._cpu_time = cpu_time
         # Of the log.
         self._size: int | None = None
         # Seconds that the attempt's processes have used.
@@ -41,7 +47,7 @@ class Life:
         if device_active is not None:
             self._alive = max(self._alive, device_active)
         else:
-            cpu = cpu_time(self._supervisor)
+            cpu = self._cpu_time()
             if cpu - self._cpu > BUSY * (now - self._looked):
                 self._alive = now
             self._cpu = cpu

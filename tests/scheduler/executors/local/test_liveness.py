@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def supervisor(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[byte
 
 
 def test_output_is_a_sign_of_life(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
-    life = Life(log, supervisor.pid)
+    life = Life(log, partial(cpu_time, supervisor.pid))
     assert [life.look(at, 0.0) for at in (100.0, 200.0)] == [100.0, 100.0]
     with log.open("a") as file:
         file.write("more\n")
@@ -48,7 +49,7 @@ def test_output_is_a_sign_of_life(log: Path, supervisor: subprocess.Popen[bytes]
 
 def test_the_time_of_day_is_not(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
     """The clock is set an hour on or back: the log's time says nothing of when it was written."""
-    life = Life(log, supervisor.pid)
+    life = Life(log, partial(cpu_time, supervisor.pid))
     life.look(100.0, 0.0)
     for step in (3600, -3600):
         os.utime(log, (log.stat().st_atime, log.stat().st_mtime + step))
@@ -56,7 +57,7 @@ def test_the_time_of_day_is_not(log: Path, supervisor: subprocess.Popen[bytes]) 
 
 
 def test_a_device_that_computes_is(log: Path, supervisor: subprocess.Popen[bytes]) -> None:
-    life = Life(log, supervisor.pid)
+    life = Life(log, partial(cpu_time, supervisor.pid))
     life.look(100.0, 100.0)
     assert [life.look(200.0, at) for at in (90.0, 150.0, 0.0)] == [100.0, 150.0, 150.0]
 
@@ -65,7 +66,10 @@ def test_a_device_that_computes_is(log: Path, supervisor: subprocess.Popen[bytes
 def test_processes_that_compute_are_where_the_device_does_not_tell(
     log: Path, supervisor: subprocess.Popen[bytes]
 ) -> None:
-    life, told = Life(log, supervisor.pid), Life(log, supervisor.pid)
+    life, told = (
+        Life(log, partial(cpu_time, supervisor.pid)),
+        Life(log, partial(cpu_time, supervisor.pid)),
+    )
     life.look(100.0, None)
     told.look(100.0, 0.0)
     assert supervisor.stdin is not None
