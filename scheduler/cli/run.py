@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.cli.common import UserError, chosen, lock_sweep
-from scheduler.cli.devices import check_enough, open_devices
-from scheduler.cli.kept import tell_recovered
+from scheduler.cli.devices import check_enough
 from scheduler.cli.locate import (
     locate_to_run,
     misplaced_files,
@@ -23,6 +22,8 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.cli.measured.ahead import ahead_in_words
+from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
+from scheduler.cli.starting.kept import tell_recovered
 from scheduler.config.hours import Hours, zone_text
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.shuffle import shuffled
@@ -39,7 +40,6 @@ from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
 from scheduler.dispatch.repairs import set_right
 from scheduler.dispatch.wishes.hours import limit_at
 from scheduler.executors.code_copy import CodeCopy, TooLarge, take
-from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.local.survivors import find_survivors
 from scheduler.executors.worker_process import (
     WorkerAnswer,
@@ -64,8 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
     whole, sweep = read_and_check(arguments)
     paths = locate_to_run(whole, arguments.sweep, arguments.root)
-    devices = open_devices(sweep.devices)
-    sweep = replace(sweep, runs_on="GPU" if devices.on_gpus else "CPU")
+    sweep, cluster, devices = open_executor(sweep, arguments.executor, arguments.sweep)
     unheard = nobody_is_told(sweep)
     if unheard and arguments.dry_run:
         raise UserError(f"{arguments.sweep}: {unheard[0]}")
@@ -79,10 +78,13 @@ def run(arguments: argparse.Namespace) -> int:
         remember(whole, arguments.sweep, paths)
         sweep = with_seed(sweep, paths)
         copy = copy_code(paths, arguments.sweep) if arguments.snapshot else None
-        executor = LocalExecutor(sweep, paths, devices, os.environ, copy)
-        recovered = set_right(recover(sweep, paths, Clock()), sweep, paths)
-        recovered = recovered.with_survivors(survivors(recovered, paths))
-        check_enough(sweep, recovered.waiting, devices.all)
+        recovered = recover(sweep, paths, Clock())
+        refuse_other_executor(recovered, cluster)
+        executor = make_executor(sweep, paths, cluster, devices, copy)
+        recovered = set_right(recovered, sweep, paths)
+        if cluster is None:
+            recovered = recovered.with_survivors(survivors(recovered, paths))
+            check_enough(sweep, recovered.waiting, devices.all)
         tell_left_running(sweep, paths)
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)

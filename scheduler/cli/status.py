@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scheduler.cli.common import chosen
-from scheduler.cli.kept import tell_progress
 from scheduler.cli.locate import load, shown
+from scheduler.cli.starting.kept import tell_progress
 from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress

@@ -167,6 +167,7 @@ class _Reader:
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             notify=None if model.notify is None else model.notify.settings(),
             search=model.search,
+            executor=None if model.executor is None else model.executor.settings(),
             order=model.order,
             priority=model.priority,
             globbed=matrix.globbed,

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from scheduler.config import sweep as plain
+from scheduler.config.cluster.slurm import ExecutorSection, given
 from scheduler.config.hours import AtMost, Hours, SomeHours, hours_of, read_zone
 from scheduler.config.matrix.axes import AXES, STRICT, Axis, Value, keys_of
 from scheduler.config.matrix.values import Scalar as MatrixScalar
@@ -138,17 +139,10 @@ def _share_of_memory(value: object) -> int:
     return size
 
 
-def _given(value: object) -> object:
-    """Let pass anything but an empty key, which an optional one would take for its absence."""
-    if value is None:
-        raise ValueError
-    return value
-
-
 class _Share(_Section):
     memory: Annotated[int, BeforeValidator(_share_of_memory)]
     at_most: Annotated[
-        Annotated[StrictInt, Field(ge=1, le=plain.MOST_SHARERS)] | None, BeforeValidator(_given)
+        Annotated[StrictInt, Field(ge=1, le=plain.MOST_SHARERS)] | None, BeforeValidator(given)
     ] = None
     mps: StrictBool = False
 
@@ -169,9 +163,9 @@ class _Devices(_Section):
     only: list[DeviceName] = []
     exclude: list[DeviceName] = []
     cores: Annotated[plain.CoreSetting, PlainValidator(_cores)] = "auto"
-    share: Annotated[_Share | None, BeforeValidator(_given)] = None
+    share: Annotated[_Share | None, BeforeValidator(given)] = None
     per_task: Annotated[int | str, PlainValidator(_per_task)] = 1
-    at_most: Annotated[AtMost | None, BeforeValidator(_given)] = None
+    at_most: Annotated[AtMost | None, BeforeValidator(given)] = None
     zone: Annotated[str | None, BeforeValidator(read_zone)] = None
 
     @property
@@ -278,6 +272,7 @@ class SweepSection(_Section):
     limits: _Limits = _Limits()
     validation: Annotated[_Validate, Field(alias="validate")] = _Validate()
     notify: _Notify | None = None
+    executor: Annotated[ExecutorSection | None, BeforeValidator(given)] = None
     search: Any = None
 
 
@@ -289,6 +284,8 @@ _MISSING = {
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
     "command": "is missing; it is a program and its words, as in [python, tell.py]",
     "gpus": "is missing; it is how many devices may be in use at those hours, as in {gpus: 8}",
+    "kind": "is missing; it is slurm",
+    "time": "is missing; it is how long one attempt may take, as in 4h",
     "memory": "is missing; it is what one attempt needs of a device's memory, as in {memory: 20GiB}",
 }
 _EXPECTED = {
@@ -350,7 +347,8 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
 
 # Entries that a fault takes with it, by how their keys begin: how many parts these have.
 _WHOLE: dict[Sequence[str | int], int] = {
-    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("devices", "share"): 2, ("devices", "at_most"): 2
+    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("executor",): 1,
+    ("devices", "share"): 2, ("devices", "at_most"): 2,
 }  # fmt: skip
 
 
@@ -396,7 +394,8 @@ def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[s
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
-    "limits": _Limits, "validate": _Validate, "notify": _Notify, "name": _Name,
+    "limits": _Limits, "validate": _Validate, "notify": _Notify, "executor": ExecutorSection,
+    "name": _Name,
 }  # fmt: skip
 _NESTED: dict[tuple[str | int, ...], type[BaseModel]] = {
     ("worker", "spelling"): _Spelling, ("devices", "share"): _Share, ("devices", "at_most"): SomeHours,

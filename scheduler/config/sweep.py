@@ -100,6 +100,32 @@ class DeviceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SlurmSettings:
+    """The sweep's ``executor`` section: what each of its jobs asks Slurm for; None: Slurm's default."""
+
+    # Seconds that one attempt may take.
+    time: float
+    partition: str | None = None
+    # As sbatch has it; empty: no GPU.
+    gres: str = "gpu:1"
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    cpus: int | None = None
+    memory: int | None = None  # bytes of a node's
+    # Jobs at once, running or in Slurm's queue; None: as many as the partition has room for.
+    at_most: int | None = None
+    # Seconds for which an attempt may run on without the shared folder; after twice as long without a
+    # sign of it, it is lost.
+    lease: float = 120.0
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether its attempts run on GPUs."""
+        return self.gres.partition(":")[0] == "gpu"
+
+
+@dataclass(frozen=True, slots=True)
 class RetrySettings:
     """The sweep's ``retries`` section; ``on_oom`` names the arguments that are halved."""
 
@@ -144,9 +170,9 @@ class NotifySettings:
 
 
 # Tasks count by their ids and digests, which globbed values are part of.
-NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed")
+NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed", "on_cluster")
 # Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify", "order", "timed", "priority")
+_LATER = ("spelling", "notify", "order", "timed", "priority", "executor")
 
 
 @dataclass(frozen=True)
@@ -174,6 +200,8 @@ class Sweep:
     search: Any = None
     # The kind of device that it runs on, as far as that is known: completions answer for no other.
     runs_on: Literal["GPU", "CPU"] | None = None
+    # Its attempts are jobs of a cluster's scheduler; none shares a device.
+    on_cluster: bool = False
     # The file gives the name; else it is the file's own, without its ending.
     is_named: bool = True
     # How axes and args become words; None: as by default, and axes only for the default command.
@@ -184,6 +212,8 @@ class Sweep:
     globbed: tuple[bool, ...] = ()
     # Tasks of the file that are none of this sweep's: a run takes only some.
     left_out: frozenset[str] = frozenset()
+    # None: this machine.
+    executor: SlurmSettings | None = None
     # Tasks that measure no speed, and so may share a device, by their ids.
     untimed: frozenset[str] = frozenset()
 

@@ -49,7 +49,7 @@ class FoundDevices(NamedTuple):
 def room(device: Device, settings: DeviceSettings) -> int:
     """Return into how many parts a device is divided: for so many attempts at once."""
     share = settings.share
-    if share is None or device.kind == "cpu":
+    if share is None or device.is_slot:
         return 1
     most = share.at_most or MOST_SHARERS
     if device.total_memory is None:
@@ -73,7 +73,7 @@ def find_devices(
             cores than the sweep asks for.
     """
     try:
-        nvml, here = _within(patience, _open_gpus)
+        nvml, here = within(patience, _open_gpus)
     except NoDriverLibrary as error:
         return _instead_of_gpus(settings, str(error), driver=False)
     except NvmlUnavailable as error:
@@ -137,7 +137,7 @@ def _with_cores(found: FoundDevices, here: list[Device], settings: DeviceSetting
     return FoundDevices(devices, where, found.nvml, shares.threads)
 
 
-def _within(seconds: float, work: Callable[[], _T]) -> _T:
+def within(seconds: float, work: Callable[[], _T]) -> _T:
     """Return what ``work`` does in a thread of its own, which is left behind if it takes too long.
 
     Raises:

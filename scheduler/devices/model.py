@@ -16,7 +16,7 @@ class Device:
     id: str  # what CUDA_VISIBLE_DEVICES takes: "GPU-<uuid>", "MIG-<uuid>"; "cpu:0" for a CPU slot
     name: str  # "NVIDIA H200", "CPU slot 0"
     index: str  # as a user writes it: "0" in PCI bus order, "0:1" for a MIG instance, "cpu:0"
-    kind: Literal["gpu", "mig", "cpu"]
+    kind: Literal["gpu", "mig", "cpu", "slot"]  # a slot: room for one job of a cluster's scheduler
     total_memory: int | None = None  # bytes; None where it is not known
     parent: str | None = None  # a MIG instance's GPU, "GPU-<uuid>"
     near: frozenset[int] = frozenset()  # CPUs close to it; empty: not known
@@ -27,6 +27,11 @@ class Device:
     def node(self) -> str | None:
         """What it shares with others close to it, on one NUMA node: their CPUs. None: not known."""
         return format_cpus(self.near) or None
+
+    @property
+    def is_slot(self) -> bool:
+        """Whether it is as good as all others: part of a CPU, or room for a job somewhere."""
+        return self.kind in ("cpu", "slot")
 
     @property
     def cores(self) -> str | None:

@@ -129,6 +129,11 @@ class Nvml:
         except self._nvml.NVMLError:
             return
 
+    @property
+    def driver_version(self) -> str | None:
+        """The version of the driver; None: it does not tell."""
+        return self._known(self._nvml.nvmlSystemGetDriverVersion)
+
     def devices(self) -> list[Device]:
         """Return all devices of the machine, in NVML's order; MIG instances stand for their GPU.
 

@@ -222,6 +222,8 @@ def _end(attempt: AttemptRecord | None) -> Exit | NotStarted:
 def _stop(attempt: AttemptRecord | None) -> Verdict | None:
     if attempt is not None and attempt.stop is not None:
         return attempt.stop.verdict
+    if attempt is not None and attempt.ended is not None and attempt.ended.out_of_time:
+        return Verdict(Kind.TIMEOUT, "the time that its job had was over (executor.time)")
     if attempt is not None and attempt.ended is not None and attempt.ended.stopped:
         return Verdict(Kind.STOPPED, "its supervisor was told to stop")
     return None

@@ -34,8 +34,9 @@ def build_request(
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
     free = [free_memory.get(device.id) for device in devices]
-    # Attempts that share a device would write over each other's.
-    spec = paths.spec(devices[0].id if start.share is None else task.id)
+    # Attempts that share a device, or that jobs in a queue are for, would write over each other's.
+    own = start.share is not None or devices[0].kind == "slot"
+    spec = paths.spec(task.id if own else devices[0].id)
     results = str(paths.results(task.id))
     command = source.placed(sweep.argv(task, overrides, results, str(spec)))
     token = uuid.uuid4().hex

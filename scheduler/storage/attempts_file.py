@@ -33,6 +33,8 @@ from scheduler.storage.locks import is_held
 Line = Mapping[str, Any]
 # The key of a line that takes an attempt's verdict back.
 JUDGE_AGAIN = "judge_again"
+# Keys of an end that stand there only where they say something.
+_OFTEN_LEFT_OUT = ("not_started", "errno", "out_of_time")
 # What the dispatcher stopped an attempt for, rather than what its end says.
 _TOLD = frozenset({Kind.TIMEOUT, Kind.STALLED, Kind.TOO_MUCH_OUTPUT, Kind.STOPPED})
 
@@ -70,6 +72,8 @@ class StartLine:
     cores: str | None = None
     # Bytes that it asked for of a device that others of ours may share; None: it has the device alone.
     share: int | None = None
+    # Where on a cluster it runs: node, job, and the GPUs that it has there.
+    place: Line | None = None
 
     @property
     def device(self) -> str:
@@ -82,7 +86,7 @@ class StartLine:
         attempt, devices = _int(line, "attempt"), devices_in(line)
         if attempt is None or not devices:
             return None
-        overrides, source = line.get("overrides"), line.get("source")
+        overrides, source, place = (line.get(key) for key in ("overrides", "source", "place"))
         supervisor, ticks = _int(line, "supervisor"), _int(line, "start_ticks")
         return cls(
             attempt,
@@ -105,6 +109,7 @@ class StartLine:
             source if isinstance(source, dict) else None,
             _text(line, "cores"),
             _int(line, "share"),
+            place if isinstance(place, dict) else None,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -126,6 +131,8 @@ class EndLine:
     oom_killed: bool = False
     # The supervisor was told to stop it.
     stopped: bool = False
+    # It was told to when the time was over that its job had on the cluster.
+    out_of_time: bool = False
     # How many processes the worker left behind.
     leftovers: int = 0
     # Bytes of main memory, of the worker and what it waited for.
@@ -145,6 +152,7 @@ class EndLine:
             _int(line, "signal"),
             line.get("oom_killed") is True,
             line.get("stopped") is True,
+            line.get("out_of_time") is True,
             _int(line, "leftovers") or 0,
             _int(line, "peak_memory"),
             str(line["not_started"]) if "not_started" in line else None,
@@ -156,7 +164,7 @@ class EndLine:
         return {
             key: value
             for key, value in asdict(self).items()
-            if value is not None or key not in ("not_started", "errno")
+            if value not in (None, False) or key not in _OFTEN_LEFT_OUT
         }
 
 
@@ -296,7 +304,12 @@ class AttemptRecord:
         }
         if begun.source is not None:
             content["source"] = begun.source
-        for name, value in (("cores", begun.cores), ("share", begun.share), ("taken", self.taken)):
+        for name, value in (
+            ("cores", begun.cores),
+            ("share", begun.share),
+            ("place", begun.place),
+            ("taken", self.taken),
+        ):
             if value is not None:
                 content[name] = value
         if self.foreign is not None:
@@ -307,6 +320,7 @@ class AttemptRecord:
             content |= {"not_started": end.not_started, "errno": end.errno}
         elif end is not None:
             content |= {"oom_killed": end.oom_killed, "stopped": end.stopped}
+            content |= {"out_of_time": True} if end.out_of_time else {}
             content |= {"leftovers": end.leftovers, "peak_memory": end.peak_memory}
         return content if self.verdict is None else content | self.verdict.as_json()
 

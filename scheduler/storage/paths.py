@@ -26,6 +26,8 @@ class SweepPaths:
         self.record = self.checkpoints / ".sweep.json"
         # Copies of the code that workers run, for a run with --snapshot.
         self.code = self.checkpoints / ".code"
+        # What jobs on a cluster are to run, and their signs of life.
+        self.jobs = self.checkpoints / ".jobs"
         # What somebody asks for from another shell.
         self.wishes = self.checkpoints / ".wishes"
         self.journal = self.logs / "journal.jsonl"

@@ -50,6 +50,11 @@ def add_run(arguments: Arguments) -> None:
         help="run workers from a copy of the current folder's code: edits do not matter meanwhile",
     )
     _add_only(arguments)
+    arguments.add_argument(
+        "--executor",
+        choices=("local", "slurm"),
+        help="where attempts run (default: as the sweep's executor section says, else here)",
+    )
     arguments.add_argument("--plain", action="store_true", help="print lines even on a terminal")
 
 

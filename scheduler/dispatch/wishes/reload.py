@@ -280,7 +280,8 @@ def read_anew(
     sweep = whole.limited_to(chosen) if only else whole
     if sweep.devices.share is not None:
         sweep = sweep.with_timed(_timed(sweep))
-    return whole, replace(sweep, runs_on=today.runs_on, order=today.order)
+    sweep = replace(sweep, runs_on=today.runs_on, on_cluster=today.on_cluster)
+    return whole, replace(sweep, order=today.order)
 
 
 def _timed(sweep: Sweep) -> frozenset[str] | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scheduler.config.loader import read_sweep
+from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Start
 from scheduler.devices.cpu import cpu_slots
 from scheduler.devices.finding import FoundDevices
@@ -25,9 +26,12 @@ from scheduler.devices.model import Device, Reading
 from scheduler.executors.base import Executor, ExecutorEvent, Started, StartRequest
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.request import build_request
+from scheduler.executors.slurm.check import slots
+from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
+from tests.helpers.slurm import the_lab, why_no_slurm
 
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 SWEEP = """
@@ -42,6 +46,13 @@ class LocalSetup:
     """Two CPU slots of this machine."""
 
     leases = False
+    # What a killed supervisor leaves lives until somebody ends it.
+    orphans_live = True
+
+    @staticmethod
+    def why_not() -> str | None:
+        """Return why it cannot be had here, or None."""
+        return None
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,6 +74,10 @@ class LocalSetup:
     def looks(self) -> int | None:
         """Return how often a device has been looked at so far; None: none ever is."""
         return None
+
+    def visible(self, devices: Sequence[Device]) -> str:
+        """Return the CUDA_VISIBLE_DEVICES of an attempt on these devices."""
+        return ",".join(device.id for device in devices if device.kind != "cpu")
 
     def kill_watcher(self, record: AttemptRecord) -> None:
         """Kill without a warning what an attempt was started by, and what would see its end."""
@@ -124,9 +139,36 @@ class LocalGpuWorld(LocalSetup):
         return Idle.looks
 
 
-SETUPS: dict[str, Callable[[Path], LocalSetup]] = {
+class SlurmSetup(LocalSetup):
+    """Two jobs at a time of a real Slurm, without GPUs."""
+
+    orphans_live = False
+    settings = SlurmSettings(60.0, gres="", lease=2.0)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if "SLURM_CONF" not in os.environ:  # else this is the process that is killed
+            os.environ |= the_lab().environment
+
+    @staticmethod
+    def why_not() -> str | None:
+        return why_no_slurm()
+
+    def found(self) -> FoundDevices:
+        return FoundDevices(slots(2, self.settings), "two jobs", None)
+
+    def executor(self) -> Executor:
+        found = (self.found().all, "two jobs")
+        return SlurmExecutor(self.sweep, self.paths, self.settings, found, os.environ)
+
+    def visible(self, devices: Sequence[Device]) -> str:
+        return ""
+
+
+SETUPS: dict[str, type[LocalSetup]] = {
     "local, CPU slots": LocalSetup,
     "local, GPUs": LocalGpuWorld,
+    "Slurm": SlurmSetup,
 }
 
 

@@ -34,12 +34,15 @@ WAITS = 'read code < "{gate}"; exit $code'
 
 @pytest.fixture(params=SETUPS)
 def name(request: pytest.FixtureRequest) -> str:
+    if (why := SETUPS[str(request.param)].why_not()) is not None:
+        pytest.skip(why)
     return str(request.param)
 
 
 @pytest.fixture
 def setup(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSetup:
     monkeypatch.setenv("SCHEDULER_LEASES", "set by the setup")
+    monkeypatch.delenv("SLURM_CONF", raising=False)
     return SETUPS[name](tmp_path)
 
 
@@ -170,8 +173,7 @@ def test_an_attempt_has_all_its_devices_until_its_end(
     told = driver.seen[begin : driver.past]
     assert not offers(first, told) and not offers(second, told)
     assert setup.record().started.devices == (first, second)
-    gpus = [device.id for device in driver.executor.devices if device.kind != "cpu"]
-    assert setup.paths.log("a").read_text() == ",".join(gpus) + "\n"
+    assert setup.paths.log("a").read_text() == setup.visible(driver.executor.devices) + "\n"
     for device in (first, second):
         driver.past = begin + len(told)
         driver.until(DeviceIdle, device)
@@ -261,7 +263,7 @@ def test_the_worker_has_the_environment_and_the_spec_of_its_request(
     driver.until(Ended, "a")
     first, spec = setup.paths.log("a").read_text().splitlines()
     device = driver.executor.devices[0]
-    assert first.strip() == f"a yes {'' if device.kind == 'cpu' else device.id}".strip()
+    assert first.strip() == f"a yes {setup.visible([device])}".strip()
     assert '"matrix": {"letter": "a"}' in spec
 
 
@@ -406,7 +408,10 @@ def test_an_attempt_whose_watcher_was_killed_too_is_ended_and_lost(
 ) -> None:
     record = setup.record()
     setup.kill_watcher(record)
-    assert is_locked(setup.paths.attempts("a"))  # the worker waits at the gate, and will for ever
+    if setup.orphans_live:
+        assert is_locked(
+            setup.paths.attempts("a")
+        )  # the worker waits at the gate, and will for ever
     driver.executor.adopt("a", (driver.executor.devices[0].id,), record)
     driver.until(Lost, "a")
     assert not is_locked(setup.paths.attempts("a"))

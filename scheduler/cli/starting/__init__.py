@@ -1,0 +1,1 @@
+"""What a run settles before the first attempt."""

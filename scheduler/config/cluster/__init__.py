@@ -1,0 +1,1 @@
+"""What attempts ask a cluster for."""

@@ -1,0 +1,80 @@
+"""The section of a sweep file that has its attempts run on a cluster."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, StrictInt, StrictStr
+
+from scheduler.config.matrix.axes import STRICT
+from scheduler.config.sweep import SlurmSettings
+from scheduler.config.units import parse_duration, parse_size
+
+_MOST = 4096  # jobs at once, cores of one
+
+
+def _kind(value: object) -> object:
+    if value != "slurm":
+        raise ValueError("must be slurm (the one cluster scheduler there is)")
+    return value
+
+
+def _gres(value: object) -> str:
+    if value == "none":
+        return ""
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w.-]*(:[\w.-]+){0,2}", value):
+        return value
+    raise ValueError("must be what sbatch --gres takes, as in gpu:h100:1, or none")
+
+
+def _time(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds < 60:
+        raise ValueError("must be at least 1m: Slurm counts in minutes")
+    return seconds
+
+
+def _lease(value: object) -> float:
+    seconds = parse_duration(value)
+    if not 10 <= seconds <= 3600:
+        raise ValueError("must be from 10s to 1h")
+    return seconds
+
+
+def _memory(value: object) -> int:
+    size = parse_size(value)
+    if size <= 0:
+        raise ValueError("must be more than nothing: what one attempt needs of a node, as in 64GiB")
+    return size
+
+
+def given(value: object) -> object:
+    """Let pass anything but an empty key, which an optional one would take for its absence."""
+    if value is None:
+        raise ValueError
+    return value
+
+
+_Word = Annotated[Annotated[StrictStr, Field(pattern=r"^[^\s,]+$")] | None, BeforeValidator(given)]
+_Text = Annotated[Annotated[StrictStr, Field(min_length=1)] | None, BeforeValidator(given)]
+_Count = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST)] | None, BeforeValidator(given)]
+
+
+class ExecutorSection(BaseModel):
+    model_config = STRICT
+    kind: Annotated[str, PlainValidator(_kind)]
+    time: Annotated[float, BeforeValidator(_time)]
+    partition: _Word = None
+    gres: Annotated[str, PlainValidator(_gres)] = SlurmSettings(60).gres
+    account: _Word = None
+    qos: _Word = None
+    constraint: _Text = None
+    cpus: _Count = None
+    memory: Annotated[int | None, BeforeValidator(_memory)] = None
+    at_most: _Count = None
+    lease: Annotated[float, BeforeValidator(_lease)] = SlurmSettings(60).lease
+
+    def settings(self) -> SlurmSettings:
+        """Return what the section asks for."""
+        return SlurmSettings(**self.model_dump(exclude={"kind"}))

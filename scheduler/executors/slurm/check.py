@@ -1,0 +1,127 @@
+"""Whether Slurm would take a sweep's jobs, asked before anything is submitted; and how many at once."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+
+from scheduler.config.suggest import nearest
+from scheduler.config.sweep import SlurmSettings
+from scheduler.devices.model import Device
+from scheduler.executors.slurm import commands
+from scheduler.executors.slurm.commands import NodeGroup, SlurmError
+
+PROGRAMS = ("sbatch", "squeue", "scancel", "sinfo")
+MOST_SLOTS = 256  # unless the sweep asks for more
+# What is so only now, and what jobs wait for in the queue.
+_FOR_NOW = re.compile("down, drained|temporarily|not available at this time|in use")
+
+
+class SlurmUnusable(Exception):  # noqa: N818  # a state of the cluster, or a mistake in the sweep
+    """Slurm cannot run such jobs, or is not here; the message says why and what to do."""
+
+
+def find_slots(settings: SlurmSettings) -> tuple[list[Device], str]:
+    """Return a slot for each job that Slurm is to have at a time, and how they were found, for people.
+
+    Raises:
+        SlurmUnusable: Slurm's commands are missing or get no answer, or no job of that kind can ever run.
+    """
+    for program in PROGRAMS:
+        if shutil.which(program) is None:
+            raise SlurmUnusable(
+                f"executor: there is no program {program} on the PATH; start it where Slurm's commands are, "
+                "or with --executor local"
+            )
+    try:
+        groups = commands.node_groups()
+        partition = settings.partition or commands.default_partition()
+    except SlurmError as error:
+        raise SlurmUnusable(f"executor: Slurm does not answer: {error}") from None
+    nodes = _nodes_of(partition, groups)
+    room = sum(group.nodes * _room(group, settings) for group in nodes)
+    if not room:
+        raise SlurmUnusable(_no_room(partition, nodes, settings))
+    try:
+        commands.test_submission(settings)
+    except SlurmError as error:
+        if _FOR_NOW.search(str(error)) is None:
+            raise SlurmUnusable(
+                f"executor: Slurm takes no such job in partition {partition}: {error}"
+            ) from None
+    number = settings.at_most or min(room, MOST_SLOTS)
+    where = f"Slurm, partition {partition}: {number} job(s) at once, each with {_words(settings)}"
+    return slots(number, settings), where
+
+
+def slots(number: int, settings: SlurmSettings) -> list[Device]:
+    """Return so many slots; the ids of those without a GPU tell that they are none."""
+    what, prefix = (settings.gres, "") if settings.on_gpus else ("no GPU", "cpu:")
+    return [
+        Device(f"{prefix}slurm:{n}", f"Slurm job ({what})", f"slurm:{n}", "slot")
+        for n in range(number)
+    ]
+
+
+def _words(settings: SlurmSettings) -> str:
+    return settings.gres or "no GPU"
+
+
+def _nodes_of(partition: str | None, groups: Sequence[NodeGroup]) -> list[NodeGroup]:
+    names = list(dict.fromkeys(group.partition for group in groups))
+    if partition is None:
+        raise SlurmUnusable(
+            f"executor.partition: is missing, and Slurm has no default; it has {', '.join(names)}"
+        )
+    if partition not in names:
+        raise SlurmUnusable(
+            f"executor.partition: Slurm has no partition {partition!r}{nearest(partition, names)}; "
+            f"it has {', '.join(names)}"
+        )
+    return [group for group in groups if group.partition == partition]
+
+
+def _no_room(partition: str | None, nodes: Sequence[NodeGroup], settings: SlurmSettings) -> str:
+    have = sorted({group.gres for group in nodes} - {"(null)"})
+    if settings.gres and not any(_has(group, settings.gres) for group in nodes):
+        there = f"its nodes have {', '.join(have)}" if have else "its nodes have none"
+        return f"executor.gres: no node of partition {partition} has {settings.gres}; {there}" + (
+            "" if have else " (for jobs without a GPU write none)"
+        )
+    most = max((group.cpus for group in nodes), default=0)
+    return f"executor.cpus: no node of partition {partition} has {settings.cpus}; the largest has {most}"
+
+
+def _room(group: NodeGroup, settings: SlurmSettings) -> int:
+    """Return how many such jobs a node of the group has room for, by its GPUs and cores."""
+    room = group.cpus // (settings.cpus or 1)
+    if settings.gres:
+        room = min(room, _has(group, settings.gres))
+    return room
+
+
+def _has(group: NodeGroup, gres: str) -> int:
+    """Return how often a node of the group has a gres."""
+    name, kind, count = parse_gres(gres)
+    there = sum(
+        n for other, type_, n in _parts(group.gres) if other == name and kind in ("", type_)
+    )
+    return there // count
+
+
+def _parts(gres: str) -> Iterator[tuple[str, str, int]]:
+    """Yield the parts of what sinfo says that a node has, such as ``gpu:h100:4(S:0-1),mps:400``."""
+    for part in re.sub(r"\([^)]*\)", "", gres).split(","):
+        if part:
+            yield parse_gres(part)
+
+
+def parse_gres(gres: str) -> tuple[str, str, int]:
+    """Return name, type (empty: any) and number of ``name[:type][:number]``."""
+    name, *rest = gres.split(":")
+    number = 1
+    if rest and (found := re.fullmatch(r"(\d+)([kKmMgG]?)", rest[-1])) is not None:
+        number = int(found[1]) * {"": 1, "k": 2**10, "m": 2**20, "g": 2**30}[found[2].lower()]
+        rest.pop()
+    return name, rest[0] if rest else "", max(1, number)

@@ -1,0 +1,315 @@
+"""The executor of a cluster that Slurm shares out: each attempt is a job of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import queue
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from scheduler.config.sweep import SlurmSettings, Sweep
+from scheduler.core.events import Began, DeviceBusy, DeviceIdle, Queued
+from scheduler.core.journal_events import DeviceState
+from scheduler.devices.model import Device
+from scheduler.executors import base
+from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.code_copy import CodeCopy
+from scheduler.executors.local import wire
+from scheduler.executors.local.liveness import Life
+from scheduler.executors.slurm.engine import Engine, Job
+from scheduler.executors.slurm.files import JobFiles, left_behind
+from scheduler.executors.worker_process import worker_environment
+from scheduler.storage.attempts_file import AttemptRecord, StartLine
+from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import make_way, overwrite
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until Slurm is asked again whether it takes a job
+_PACKAGE = Path(__file__).resolve().parents[3]
+# Neither the current folder nor a PYTHONPATH counts, should they have a module of that name.
+_PROGRAM = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from scheduler.executors.slurm.job import main; sys.exit(main())"
+)
+# Of a start line, what a job in the queue must share with a request to do in its place.
+_SAME = ("attempt", "task", "digest", "halvings", "overrides", "settings", "source")
+
+
+class SlurmExecutor(Executor):
+    """Has attempts run as Slurm's jobs, as many as there are slots; Slurm decides when, and where."""
+
+    def __init__(
+        self,
+        sweep: Sweep,
+        paths: SweepPaths,
+        settings: SlurmSettings,
+        found: tuple[Sequence[Device], str],
+        environment: Mapping[str, str],
+        copy: CodeCopy | None = None,
+    ) -> None:
+        """Begin without attempts.
+
+        Args:
+            sweep: for its name, and the environment that it gives workers.
+            paths: of its files; nodes must see them under the same names.
+            settings: what jobs ask for.
+            found: the slots, and how they were found.
+            environment: what workers inherit.
+            copy: the copy of the code that they run from; None: from the current folder.
+        """
+        self._paths = paths
+        self._settings = settings
+        self._slots, self._where = found
+        own = sweep.own_environment(environment)
+        inherited = {
+            n: v for n, v in environment.items() if not n.startswith(("SLURM_", "SBATCH_"))
+        }
+        if copy is not None:
+            own, inherited = copy.environment(own), copy.environment(inherited)
+        self._environment = partial(
+            worker_environment, threads=settings.cpus, own=own, inherited=inherited
+        )
+        self._folder = copy.folder if copy is not None else Path.cwd()
+        self._jobs: dict[str, Job] = {}
+        self._lives: dict[str, Life] = {}
+        self._devices_of: dict[str, tuple[str, ...]] = {}
+        # Of dispatchers that died, by task: attempts in Slurm's queue, or running.
+        self._left = {
+            content["task"]: (files, content)
+            for files, content in left_behind(paths.jobs)
+            if isinstance(content.get("task"), str)
+        }
+        self._offering = False
+        # Slurm takes no job now: when it is asked again (monotonic), and how long that was put off.
+        self._ask_again: float | None = None
+        self._pause = 0.0
+        # Slots of which something was told.
+        self._told: set[str] = set()
+        self._inbox: queue.SimpleQueue[Callable[[], Iterator[ExecutorEvent]]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._engine = Engine(
+            settings, paths, sweep.name, self._happened, self._waits, self._refused
+        )
+        self._engine.start()
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        return self._slots
+
+    @property
+    def where(self) -> str:
+        return self._where
+
+    # --- what the dispatcher asks for ----------------------------------------------------------
+
+    def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
+        self._devices_of[task] = devices
+        left = self._left.pop(task, None)
+        if known is not None and known.ended is not None:
+            self._post(partial(self._over, base.Ended(task, known.ended)))
+            return False
+        if known is not None and known.started.token is not None:
+            files = JobFiles(self._paths.jobs, known.started.token)
+        else:
+            files = left[0] if left is not None else JobFiles(self._paths.jobs, "unknown")
+        self._watch(Job(task, known.started if known is not None else None, files, adopted=True))
+        return known is not None
+
+    def offer_devices(self) -> None:
+        self._offering = True
+        self._post(self._offer_all)
+
+    def start(self, request: StartRequest) -> None:
+        task = request.task
+        self._devices_of[task] = request.devices
+        left = self._left.pop(task, None)
+        if left is not None and self._take_left(request, *left):
+            return
+        files = JobFiles(self._paths.jobs, str(request.start.token))
+        job = Job(task, request.start, files)
+        try:
+            overwrite(request.spec_file, json.dumps(request.spec).encode())
+            make_way(request.attempts_file)
+            self._require_folders(request)
+            files.write_order(self._order(request))
+        except OSError as error:
+            self._post(partial(self._over, base.Failed(task, error)))
+            return
+        self._jobs[task], self._lives[task] = job, Life(request.log_file, files.cpu_time)
+        words = [sys.executable, "-I", "-c", _PROGRAM, str(_PACKAGE)]
+        self._engine.submit(job, [*words, str(files.order.parent.absolute()), files.token])
+
+    def stop(self, task: str) -> None:
+        if (job := self._jobs.get(task)) is not None:
+            self._engine.cancel(job)
+
+    def last_sign_of_life(self, task: str) -> float:
+        life, now = self._lives.get(task), time.monotonic()
+        return now if life is None else life.look(now, None)
+
+    def _take_left(self, request: StartRequest, files: JobFiles, order: dict[str, Any]) -> bool:
+        """See to what a dispatcher that died has left of a task; say whether that is its attempt now."""
+        task = request.task
+        begun = StartLine.parse(order["run"]["start"]) if "run" in order else None
+        if begun is not None and _does_for(begun, request) and files.order.exists():
+            job = Job(task, begun, files)
+            self._watch(job)
+            self._post(partial(iter, [Queued(task)]))
+            return True
+        if files.withdraw():
+            self._engine.discard(files.token)
+            return False
+        if not files.running.exists():
+            return False
+        self._left[task] = (files, order)
+        self._post(partial(self._over, base.Refused(task, Refusal.RUNNING)))
+        return True
+
+    def _watch(self, job: Job) -> None:
+        self._jobs[job.task] = job
+        self._lives[job.task] = Life(self._paths.log(job.task), job.files.cpu_time)
+        self._engine.watch(job)
+
+    def _require_folders(self, request: StartRequest) -> None:
+        """Make sure of the folders that the job writes into: it could tell of their absence only later.
+
+        Raises:
+            FileNotFoundError: one is not there.
+        """
+        for path in (request.log_file, request.attempts_file):
+            if not path.parent.is_dir():
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+
+    def _order(self, request: StartRequest) -> dict[str, Any]:
+        """Return what a job is told."""
+        on = next(slot for slot in self._slots if slot.id == request.devices[0])
+        # It runs in another folder.
+        named = {
+            name: getattr(request, name).absolute()
+            for name in ("attempts_file", "done_file", "log_file")
+        }
+        run = wire.Run.of(replace(request, **named), list(request.command))
+        return {
+            "task": request.task,
+            "folder": str(self._folder),
+            "stderr": str(self._paths.supervisors.absolute()),
+            "lease": self._settings.lease,
+            "time": self._settings.time,
+            "environment": self._environment([on]),
+            "run": json.loads(run.as_line()),
+        }
+
+    # --- what it tells -------------------------------------------------------------------------
+
+    def fileno(self) -> int:
+        return self._wake
+
+    def deadline(self) -> float | None:
+        return self._ask_again
+
+    def events(self) -> Iterator[ExecutorEvent]:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while not self._inbox.empty():
+            yield from self._inbox.get()()
+        if self._ask_again is not None and time.monotonic() >= self._ask_again:
+            self._ask_again = None
+            yield from (DeviceIdle(slot) for slot in self._free()[:1])
+
+    def close(self) -> None:
+        self._engine.finish()
+
+    def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
+        """Have something told by `events`; safe from any thread."""
+        self._inbox.put(tell)
+        os.eventfd_write(self._wake, 1)
+
+    def _happened(self, event: ExecutorEvent) -> None:
+        """Take an event of the engine's; in its thread."""
+        match event:
+            case base.Started():
+                self._post(partial(self._runs, event))
+            case Queued():
+                self._post(partial(self._queued, event))
+            case _:
+                assert isinstance(event, base.Ended | base.Lost | base.Refused | base.Failed)
+                self._post(partial(self._over, event))
+
+    def _waits(self, job: Job, why: str) -> None:
+        self._post(partial(self._show, job.task, why))
+
+    def _refused(self, job: Job, why: str) -> None:
+        self._post(partial(self._not_taken, job, why))
+
+    def _queued(self, event: Queued) -> Iterator[ExecutorEvent]:
+        yield event
+        if self._pause:  # Slurm takes jobs again
+            self._pause, self._ask_again = 0.0, None
+            yield from self._offer_all()
+
+    def _runs(self, event: base.Started) -> Iterator[ExecutorEvent]:
+        yield Began(event.task)
+        yield event
+        yield from self._show(event.task, None)
+
+    def _show(self, task: str, why: str | None) -> Iterator[ExecutorEvent]:
+        """Tell why a task's job waits; None: it does not any more."""
+        for slot in self._devices_of.get(task, ()):
+            if why is not None:
+                self._told.add(slot)
+                yield DeviceState(slot, False, why)
+            elif slot in self._told:
+                self._told.discard(slot)
+                yield DeviceState(slot, False, "its job runs")
+
+    def _not_taken(self, job: Job, why: str) -> Iterator[ExecutorEvent]:
+        """Slurm takes no job now: wait, with one slot that says why."""
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
+        self._ask_again = time.monotonic() + self._pause
+        yield from self._show(job.task, f"Slurm takes no job now: {why}")
+        slots = self._forget(job.task)
+        yield base.Refused(job.task, Refusal.DEVICE_HELD)
+        yield from (DeviceBusy(slot) for slot in {*self._free(), *slots})
+
+    def _over(
+        self, event: base.Ended | base.Lost | base.Refused | base.Failed
+    ) -> Iterator[ExecutorEvent]:
+        """Tell a task's last event, then offer its slot, unless it is its next attempt's by now."""
+        slots = self._forget(event.task)
+        yield event
+        for slot in slots:
+            if slot not in self._devices_of.get(event.task, ()):
+                yield from self._offer(slot)
+
+    def _forget(self, task: str) -> tuple[str, ...]:
+        self._jobs.pop(task, None)
+        self._lives.pop(task, None)
+        return self._devices_of.pop(task)
+
+    def _free(self) -> list[str]:
+        taken = {slot for slots in self._devices_of.values() for slot in slots}
+        return [slot.id for slot in self._slots if slot.id not in taken]
+
+    def _offer_all(self) -> Iterator[ExecutorEvent]:
+        for slot in self._free():
+            yield from self._offer(slot)
+
+    def _offer(self, slot: str) -> Iterator[ExecutorEvent]:
+        if not self._offering or self._pause or slot not in self._free():
+            return
+        if slot in self._told:
+            self._told.discard(slot)
+            yield DeviceState(slot, True, "free")
+        yield DeviceIdle(slot)
+
+
+def _does_for(begun: StartLine, request: StartRequest) -> bool:
+    """Say whether an attempt in the queue is the one that is asked for, its name and slot apart."""
+    return all(getattr(begun, name) == getattr(request.start, name) for name in _SAME)

@@ -1,0 +1,172 @@
+"""What a job runs on its node: a guard, below it the supervisor, below that the worker.
+
+The guard is the batch script's own process. It claims the attempt's order, has the supervisor carry it out
+just as on one machine, and holds the attempt's lease: every few seconds it writes into a file on the storage
+that it shares with the dispatcher. Once that file is gone, or cannot be written for the time of the lease, it
+ends the whole tree; the dispatcher waits for twice as long before it takes the attempt for lost. So a node
+that is cut off has stopped before the task is started elsewhere.
+
+Should the supervisor be killed, the guard ends what is left; should the guard be killed, the kernel tells the
+supervisor, which stops its attempt. Slurm signals all processes of a job at once, so a worker may have died
+of the signal before the supervisor has seen it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from scheduler.executors.local import supervisor
+from scheduler.executors.local.handles import cpu_time
+from scheduler.executors.slurm.files import JobFiles
+from scheduler.executors.slurm.place import find_place, node_environment
+from scheduler.executors.worker_process import words_to_start
+
+RENEW = 5.0  # seconds between two signs of life, at most
+_LOOK = 500  # milliseconds between two looks at the lease
+_LATE = 0.5  # seconds in which a signal to a whole job reaches all of it
+_EARLY = 5.0  # seconds; so much before a job's end by its clock, its time may be over by Slurm's
+_PR_SET_PDEATHSIG = 1
+_GONE = (errno.ENOENT, errno.ESTALE)
+
+
+class Lease(threading.Thread):
+    """Renews the permission to go on; a thread, since writing to storage that is gone can block for good."""
+
+    def __init__(self, files: JobFiles, seconds: float, task: str) -> None:
+        super().__init__(name="lease", daemon=True)
+        self._files = files
+        self._seconds = seconds
+        self._task = task
+        self._renewed = time.monotonic()
+        # The permission was taken back.
+        self.revoked = False
+
+    def renew(self) -> None:
+        """Write a sign of life.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        at = time.monotonic()
+        self._files.write_sign({"task": self._task, "at": at, "cpu": cpu_time(os.getpid())})
+        self._renewed = at  # not when it had been written: others may have seen it since
+
+    def run(self) -> None:
+        while not self.revoked:
+            time.sleep(min(RENEW, self._seconds / 6))
+            try:
+                self.renew()
+            except OSError as error:
+                self.revoked = error.errno in _GONE
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was not renewed in time."""
+        return time.monotonic() - self._renewed > self._seconds
+
+
+class JobSupervisor(supervisor.Supervisor):
+    """Carries out one order that is known from the start, in a job whose processes are signalled at once."""
+
+    def __init__(self, orders: bytes, time_up: float) -> None:
+        """Begin.
+
+        Args:
+            orders: all that it will ever be told.
+            time_up: from then on, a stop means that the job's time is over (monotonic).
+        """
+        super().__init__()
+        self._orders, self._dispatcher_gone = orders, True
+        self._time_up = time_up
+
+    def _watch(self, worker: int, grace: float) -> dict[str, Any]:
+        ended = super()._watch(worker, grace)
+        until = time.monotonic() + _LATE
+        while ended["code"] != 0 and not self._stop_asked and time.monotonic() < until:
+            self._wait(until - time.monotonic())
+        ended["stopped"] = ended["stopped"] or self._stop_asked
+        if ended["stopped"] and time.monotonic() >= self._time_up:
+            ended["out_of_time"] = True
+        return ended
+
+
+def main() -> int:
+    """Carry out the order of an attempt; return the job's exit code."""
+    begun = time.monotonic()
+    files = JobFiles(Path(sys.argv[2]), sys.argv[3])
+    order = files.read_order()
+    if order is None:
+        return 0  # it was taken back while the job was in the queue
+    os.chdir(order["folder"])
+    _redirect(order["stderr"], 2)
+    if not files.claim():
+        return 0
+    lease = Lease(files, order["lease"], order["task"])
+    lease.renew()
+    _redirect(str(files.answers), 1)
+    ctypes.CDLL(None).prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    orders = _orders(order)
+    guard = os.getpid()
+    child = os.fork()
+    if child == 0:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        carrying_out = JobSupervisor(orders, begun + order["time"] - _EARLY)
+        if os.getppid() == guard:
+            carrying_out.serve()
+        os._exit(0)
+    lease.start()
+    _guard(child, lease)
+    return 0
+
+
+def _orders(order: dict[str, Any]) -> bytes:
+    """Return what the supervisor is told, completed by what is only known on the node."""
+    place = find_place(os.environ)
+    environment = node_environment(order["environment"], os.environ, place)
+    run = order["run"]
+    run["command"] = words_to_start(run["command"], environment.get("PATH")) or run["command"]
+    run["start"]["place"] = place
+    if place["gpus"]:
+        run["start"]["device_name"] = place["gpus"][0]["name"]
+    setup = {"type": "setup", "environment": environment, "cpus": []}
+    return b"".join(json.dumps(told).encode() + b"\n" for told in (setup, run))
+
+
+def _redirect(path: str, descriptor: int) -> None:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    os.dup2(opened, descriptor)
+    os.close(opened)
+
+
+def _guard(child: int, lease: Lease) -> None:
+    """Wait for the supervisor's end, or bring it about; return when nothing below is left."""
+    signal.signal(signal.SIGTERM, lambda *_: _tell(child, signal.SIGTERM))
+    ended = os.pidfd_open(child)
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
+    told = False
+    while not poll.poll(_LOOK):
+        if lease.is_over:
+            break
+        if lease.revoked and not told:
+            told = True
+            _tell(child, signal.SIGTERM)
+    while supervisor.reap():  # of an attempt whose supervisor was killed, or whose lease is over
+        supervisor.send_to_all(signal.SIGKILL)
+        time.sleep(0.05)
+
+
+def _tell(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)

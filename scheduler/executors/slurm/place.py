@@ -1,0 +1,74 @@
+"""Where on a cluster an attempt runs, as its node sees it: the job, the node, its GPUs and their driver."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduler.devices.finding import within
+from scheduler.devices.model import Device
+from scheduler.devices.nvml import Nvml, NvmlUnavailable
+from scheduler.devices.selection import visible_to_cuda
+
+_PATIENCE = 60.0  # seconds, for a driver's first answer
+# What Slurm sets for a job, or its node has of its own; all else is as the dispatcher has it.
+_OF_THE_NODE = frozenset(
+    {
+        *("ROCR_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL", "ZE_AFFINITY_MASK"),
+        *("HOSTNAME", "TMPDIR"),
+    }
+)
+
+
+def find_place(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the place of the job that this process is in.
+
+    Args:
+        environment: of the job.
+
+    Returns:
+        ``node``, ``job`` (its number), ``gpus`` (each with ``uuid`` and ``name``) and ``driver`` (its
+        version); without NVIDIA's driver there are no GPUs, and no version.
+    """
+    job = environment.get("SLURM_JOB_ID", "")
+    place: dict[str, Any] = {
+        "node": environment.get("SLURMD_NODENAME"),
+        "job": int(job) if job.isdecimal() else None,
+        "gpus": [],
+    }
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+    if not visible:
+        return place
+    try:
+        driver, here = within(_PATIENCE, _look)
+    except NvmlUnavailable:
+        return place
+    gpus = visible_to_cuda(here, visible)
+    return place | {"gpus": [{"uuid": d.id, "name": d.name} for d in gpus], "driver": driver}
+
+
+def _look() -> tuple[str | None, list[Device]]:
+    nvml = Nvml.open()
+    try:
+        return nvml.driver_version, nvml.devices()
+    finally:
+        nvml.close()
+
+
+def node_environment(
+    order: Mapping[str, str], node: Mapping[str, str], place: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return a worker's environment on its node.
+
+    Args:
+        order: what it is to have in common with the dispatcher's.
+        node: the job's own.
+        place: where it runs; its GPUs are named to the worker as everywhere, by their UUIDs.
+    """
+    own = {
+        name: value
+        for name, value in node.items()
+        if name in _OF_THE_NODE or name.startswith(("SLURM_", "SLURMD_"))
+    }
+    gpus = ",".join(gpu["uuid"] for gpu in place["gpus"])
+    return {**order, **own, "CUDA_VISIBLE_DEVICES": gpus or node.get("CUDA_VISIBLE_DEVICES", "")}

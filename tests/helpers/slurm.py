@@ -1,0 +1,198 @@
+"""A real Slurm for tests, of Debian's packages: a controller and nodes on this machine, with fake GPUs.
+
+It needs root, who may run several slurmds on one machine and make device files. No systemd, no cgroups, no
+accounting. Several nodes share this machine's processes and files, as those of a cluster share only files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE = 60.0  # seconds; only a test that fails waits so long
+NODES, GPUS = 2, 4
+_PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
+# Each daemon listens at the address that its machine's name has: it is to be loopback's.
+_NAMED_LOCALHOST = ("unshare", "-u", "sh", "-c", 'hostname localhost; exec "$@"', "sh")
+_CONF = """\
+ClusterName=lab
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort={port}
+SlurmUser=root
+SlurmdUser=root
+AuthInfo=socket={folder}/munge.sock,cred_expire=2
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_min_interval=1000,sched_interval=1,batch_sched_delay=0,defer_batch
+GresTypes=gpu
+ReturnToService=2
+KillWait=12
+MinJobAge=20
+SlurmdTimeout=10
+NodeName=n[1-{nodes}] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[{first}-{last}] {node}
+PartitionName=main Nodes=ALL Default=YES State=UP
+PartitionName=other Nodes=n1 State=UP
+"""
+
+
+def why_no_slurm() -> str | None:
+    """Return why no Slurm can be started here, or None if one can."""
+    if os.geteuid() != 0:
+        return "a Slurm of one's own needs root"
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        return f"no {', '.join(missing)} here (apt-get install slurm-wlm munge)"
+    if subprocess.run(["unshare", "-u", "true"], check=False, capture_output=True).returncode:
+        return "no UTS namespace can be made here"
+    return None
+
+
+class Daemon:
+    """A program of Slurm's that is started, killed and started again."""
+
+    def __init__(self, *command: str) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            [*_NAMED_LOCALHOST, *self._command], stdin=quiet, stdout=quiet, stderr=quiet
+        )
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(PATIENCE)
+            self._process = None
+
+
+class SlurmLab:
+    """A cluster; `environment` is what its commands need."""
+
+    def __init__(self, extra: str = "") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="slurm-lab-"))
+        port = _free_ports(NODES + 1)
+        self.conf = self.folder / "slurm.conf"
+        ports = {"port": port, "first": port + 1, "last": port + NODES}
+        node = f"CPUs=16 RealMemory=2000 Gres=gpu:{GPUS}"
+        self.conf.write_text(
+            _CONF.format(folder=self.folder, nodes=NODES, node=node, **ports) + extra
+        )
+        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-{GPUS - 1}]\n")
+        for number in range(GPUS):  # major 240: for local use
+            os.mknod(self.folder / f"gpu{number}", 0o20600, os.makedev(240, number))
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        self.environment = {"SLURM_CONF": str(self.conf)}
+        conf = ("-f", str(self.conf))
+        self.controller = Daemon("slurmctld", "-D", *conf)
+        self.nodes = [Daemon("slurmd", "-D", *conf, "-N", f"n{n + 1}") for n in range(NODES)]
+
+    def start(self) -> None:
+        key = self.folder / "munge.key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o400)
+        names = {"key-file": key, "socket": self.folder / "munge.sock"}
+        names |= {f"{n}-file": self.folder / f"munge.{n}" for n in ("pid", "log", "seed")}
+        subprocess.run(
+            ["munged", "--force", *(f"--{name}={path}" for name, path in names.items())],
+            check=True,
+            capture_output=True,
+        )
+        for daemon in (self.controller, *self.nodes):
+            daemon.start()
+        self.wait_until_idle()
+        self.run_job()
+
+    def stop(self) -> None:
+        with contextlib.suppress(AssertionError):
+            self.call("scancel", "--user=root")
+            self.call("scancel", "--signal=KILL", "--full", "--user=root")
+        for daemon in (*self.nodes, self.controller):
+            daemon.end()
+        with contextlib.suppress(OSError, ValueError):
+            os.kill(int((self.folder / "munge.pid").read_text()), signal.SIGTERM)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def call(self, *words: str) -> str:
+        """Run a command of Slurm's; return what it printed."""
+        done = subprocess.run(
+            words,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        assert done.returncode == 0, (words, done.stderr)
+        return done.stdout
+
+    def wait_until_idle(self) -> None:
+        """Wait until all nodes are up, and nothing runs."""
+        wait_until(lambda: self._states() == {"idle"})
+
+    def _states(self) -> set[str]:
+        with contextlib.suppress(AssertionError):
+            return set(self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split())
+        return set()
+
+    def run_job(self) -> None:
+        """Run a job to its end: the first after a controller's start waits for seconds."""
+        self.call("srun", "-t", "1", "true")
+
+    def jobs(self) -> dict[str, str]:
+        """Return the states of all jobs by their numbers."""
+        lines = self.call("squeue", "-h", "-t", "all", "-o", "%A %T").splitlines()
+        return dict(line.split()[:2] for line in lines)
+
+
+@functools.lru_cache(maxsize=1)
+def the_lab() -> SlurmLab:
+    """Return the Slurm of this test process, started at first use and ended with the process."""
+    lab = SlurmLab()
+    atexit.register(lab.stop)
+    lab.start()
+    return lab
+
+
+def wait_until(holds: Callable[[], object], patience: float = PATIENCE) -> None:
+    """Wait for something outside that nothing tells of."""
+    until = time.monotonic() + patience
+    while not holds():
+        assert time.monotonic() < until, "it never came to that"
+        time.sleep(0.05)
+
+
+def _free_ports(number: int) -> int:
+    """Return the first of so many ports in a row that nobody listens at."""
+    for first in range(17_000 + os.getpid() % 1000 * 10, 30_000, 10):
+        if all(map(_is_free, range(first, first + number))):
+            return first
+    raise AssertionError("no ports are free")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,170 @@
+"""Whole sweeps on a real Slurm: dispatcher, jobs, and what people and administrators do to them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.sweep_runner import SweepRunner
+
+SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
+
+
+@pytest.fixture
+def sweep(runner: SweepRunner, lab: SlurmLab) -> SweepRunner:
+    """A runner whose sweeps run on the cluster, unless they say otherwise."""
+    runner.environment |= lab.environment
+    return runner
+
+
+def write(sweep: SweepRunner, script: dict[str, Any], **settings: Any) -> None:
+    sweep.write(script, executor={**SLURM, **settings}, devices={"idle_for": "0s"})
+
+
+# --- what is refused before anything is submitted ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"partition": "mian"}, "executor.partition: Slurm has no partition 'mian'; did you mean main?"),
+        ({"gres": "gpu:h100:1"}, "executor.gres: no node of partition main has gpu:h100:1; its nodes have"),
+        ({"gres": "gpu:5"}, "executor.gres: no node of partition main has gpu:5"),
+        ({"gres": "none", "cpus": 17}, "executor.cpus: no node of partition main has 17; the largest has 16"),
+        ({"constraint": "nofeature"}, "executor: Slurm takes no such job in partition main: Invalid feature"),
+        ({"memory": "1TiB"}, "executor: Slurm takes no such job in partition main: "),
+    ],
+)  # fmt: skip
+def test_what_no_node_has_is_refused(
+    sweep: SweepRunner, lab: SlurmLab, settings: dict[str, Any], says: str
+) -> None:
+    write(sweep, {"a": "ok"}, **settings)
+    before = lab.jobs()
+    ended = sweep.run()
+    assert ended.code == 2
+    told = ended.err.removeprefix(f"error: {sweep.file}: ").removeprefix(f"{sweep.file}: ")
+    assert says in told
+    assert len(told.splitlines()) == 1
+    assert lab.jobs().keys() <= before.keys()
+    assert not sweep.paths.attempts("a").exists()
+
+
+def test_slurm_needs_an_executor_section(sweep: SweepRunner) -> None:
+    sweep.write({"a": "ok"})
+    ended = sweep.run(sweep.file, "--executor", "slurm")
+    assert ended.code == 2
+    assert "executor: is missing" in ended.err
+
+
+def test_a_dry_run_submits_nothing(sweep: SweepRunner, lab: SlurmLab) -> None:
+    write(sweep, {"a": "ok"}, at_most=3)
+    before = lab.jobs()
+    ended = sweep.run(sweep.file, "--dry-run")
+    assert ended.code == 0
+    assert "Slurm, partition main: 3 job(s) at once, each with gpu:1" in ended.out
+    assert lab.jobs().keys() <= before.keys()
+
+
+# --- a sweep -------------------------------------------------------------------------------------
+
+
+def test_a_sweep_runs_on_the_nodes(sweep: SweepRunner) -> None:
+    """In a folder whose name has quotes, spaces and newlines; of a task whose name has more of them."""
+    odd = "$(touch x) `id` \"q\" 'p' %j \\n"
+    write(sweep, {"a": "ok", "b": ["exit 1", "ok"], odd: "ok"})
+    assert sweep.run().code == 0
+    assert sweep.starts() == 4
+    done = sweep.done("a")
+    place = done["attempts"][-1]["place"]
+    assert place["node"] in ("n1", "n2")
+    assert place["job"] > 0
+    [start] = sweep.logged("start", "a")
+    assert start["environment"]["CUDA_VISIBLE_DEVICES"] in ("0", "1", "2", "3")
+    assert sweep.done("b")["attempts"][0]["cause"].startswith("exit code 1")
+    assert sweep.done(odd)["exit_code"] == 0
+    assert not list(sweep.paths.jobs.iterdir())
+    assert sweep.states() == {"a": "completed", "b": "completed", odd: "completed"}
+
+
+def test_what_was_completed_here_counts_there(sweep: SweepRunner) -> None:
+    write(sweep, {"a": "ok"}, gres="none")
+    assert sweep.run(sweep.file, "--executor", "local").code == 0
+    assert sweep.run().code == 0
+    assert sweep.starts() == 1
+
+
+def test_a_dispatcher_that_was_killed_is_followed_by_one_that_takes_over(
+    sweep: SweepRunner,
+) -> None:
+    """What runs is taken over; what waits in the queue keeps its place there."""
+    write(sweep, {"a": "gate; ok", "b": "ok"}, at_most=2)
+    first = sweep.start()
+    go_on = sweep.reach_gate("a")
+    first.kill()
+    second = sweep.start()
+    second.wait_for("a: attempt 1 still runs")
+    go_on()
+    assert second.end().code == 0
+    assert sweep.starts("a") == 1
+    assert sweep.done("a")["attempts"][-1]["attempt"] == 1
+
+
+def test_stopping_ends_a_job_with_its_descendants(sweep: SweepRunner) -> None:
+    write(sweep, {"a": ["family; hang", "ok"]})
+    running = sweep.start()
+    sweep.wait_for_log("hangs", "a")
+    assert sweep.run("stop", sweep.file, "a").code == 0
+    assert running.end().code == 0
+    pids = [entry["pid"] for entry in sweep.logged("child")]
+    assert len(pids) == 4
+    assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
+    assert sweep.done("a")["attempts"][0]["verdict"] == "stopped"
+
+
+@pytest.mark.parametrize("who", ["runs", "waits"])
+def test_a_job_that_somebody_cancels_is_tried_again(
+    sweep: SweepRunner, lab: SlurmLab, who: str
+) -> None:
+    write(sweep, {"a": ["hang", "ok"] if who == "runs" else "ok"})
+    if who == "waits":
+        lab.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    running = sweep.start()
+    try:
+        if who == "runs":
+            sweep.wait_for_log("hangs", "a")
+        else:
+            wait_until(lambda: "PENDING" in lab.jobs().values())
+        lab.call("scancel", "--user=root")
+        if who == "waits":
+            running.wait_for("was CANCELLED before its attempt began")
+    finally:
+        lab.call("scontrol", "update", "PartitionName=main", "State=UP")
+    assert running.end().code == 0
+    assert sweep.starts() == (2 if who == "runs" else 1)
+    first, *more = sweep.done("a")["attempts"]
+    assert len(more) == (1 if who == "runs" else 0), "one that never began is no attempt"
+    assert first.get("verdict") == ("stopped" if who == "runs" else None)
+
+
+def test_a_worker_that_is_killed_is_tried_again(sweep: SweepRunner) -> None:
+    write(sweep, {"a": ["kill 9", "ok"]})
+    assert sweep.run().code == 0
+    assert sweep.done("a")["attempts"][0]["signal"] == signal.SIGKILL
+
+
+def test_the_other_executor_leaves_what_runs_alone(sweep: SweepRunner) -> None:
+    write(sweep, {"a": "gate; ok"})
+    first = sweep.start()
+    go_on = sweep.reach_gate("a")
+    first.send(signal.SIGTERM)
+    first.end()
+    ended = sweep.run(sweep.file, "--executor", "local")
+    assert ended.code == 2
+    assert "a: its attempt is Slurm's job" in ended.err
+    go_on()
+    assert sweep.run().code == 0
+    assert sweep.starts("a") == 1
