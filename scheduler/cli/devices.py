@@ -76,7 +76,7 @@ def check_enough(sweep: Sweep, waiting: Collection[str], devices: Sequence[Devic
     Raises:
         UserError: some would wait for ever.
     """
-    if sweep.devices.per_task == 1:
+    if sweep.devices.per_task == 1 or sweep.on_cluster:
         return
     most = most_at_once(devices)
     counts = {t.id: sweep.devices_of(t.id) for t in sweep.tasks if t.id in waiting}

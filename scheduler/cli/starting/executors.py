@@ -15,7 +15,7 @@ from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.base import Executor
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local.executor import LocalExecutor
-from scheduler.executors.slurm.check import SlurmUnusable, find_slots
+from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres
 from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.storage.paths import SweepPaths
 
@@ -53,11 +53,27 @@ def open_executor(
         slots, where = find_slots(settings)
     except SlurmUnusable as error:
         raise UserError(f"{file}: {error}") from None
+    _check_gpus(sweep, settings, file)
     unused = [f"devices.{key}" for key in _NOT_ON_A_CLUSTER if getattr(sweep.devices, key)]
     if unused:
         print(f"{file}: {', '.join(unused)}: not used on a cluster", file=sys.stderr)
     sweep = replace(sweep, runs_on="GPU" if settings.on_gpus else "CPU", on_cluster=True)
     return sweep, settings, FoundDevices(slots, where, None)
+
+
+def _check_gpus(sweep: Sweep, settings: SlurmSettings, file: Path) -> None:
+    """Make sure that each job has as many GPUs as its task is to have, if the sweep says that of tasks.
+
+    Raises:
+        UserError: it has not.
+    """
+    each = parse_gres(settings.gres)[2] if settings.on_gpus else 1
+    for task in sweep.tasks if sweep.devices.per_task != 1 else ():
+        if (devices := sweep.devices_of(task.id)) != each:
+            raise UserError(
+                f"{file}: devices.per_task: {task.id} is to have {devices} device(s), and each job has {each} "
+                "(executor.gres); on a cluster all tasks of a sweep have equally many"
+            )
 
 
 def make_executor(

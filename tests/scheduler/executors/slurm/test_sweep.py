@@ -53,6 +53,16 @@ def test_what_no_node_has_is_refused(
     assert not sweep.paths.attempts("a").exists()
 
 
+def test_as_many_gpus_as_a_task_is_to_have(sweep: SweepRunner) -> None:
+    write(sweep, {"a": "ok"}, gres="gpu:2")
+    assert sweep.run(sweep.file, "--dry-run").code == 0
+    devices = {"idle_for": "0s", "per_task": 3}
+    sweep.write({"a": "ok"}, executor={**SLURM, "gres": "gpu:2"}, devices=devices)
+    ended = sweep.run()
+    assert ended.code == 2
+    assert "devices.per_task: a is to have 3 device(s), and each job has 2" in ended.err
+
+
 def test_slurm_needs_an_executor_section(sweep: SweepRunner) -> None:
     sweep.write({"a": "ok"})
     ended = sweep.run(sweep.file, "--executor", "slurm")
