@@ -71,7 +71,7 @@ def _check_gpus(sweep: Sweep, settings: SlurmSettings, file: Path) -> None:
     for task in sweep.tasks if sweep.devices.per_task != 1 else ():
         if (devices := sweep.devices_of(task.id)) != each:
             raise UserError(
-                f"{file}: devices.per_task: {task.id} is to have {devices} device(s), and each job has {each} "
+                f"{file}: devices.per_task: {task.id} has {devices} device(s), and each job {each} "
                 "(executor.gres); on a cluster all tasks of a sweep have equally many"
             )
 

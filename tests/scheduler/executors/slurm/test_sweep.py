@@ -60,7 +60,7 @@ def test_as_many_gpus_as_a_task_is_to_have(sweep: SweepRunner) -> None:
     sweep.write({"a": "ok"}, executor={**SLURM, "gres": "gpu:2"}, devices=devices)
     ended = sweep.run()
     assert ended.code == 2
-    assert "devices.per_task: a is to have 3 device(s), and each job has 2" in ended.err
+    assert "devices.per_task: a has 3 device(s), and each job 2" in ended.err
 
 
 def test_slurm_needs_an_executor_section(sweep: SweepRunner) -> None:
