@@ -269,6 +269,7 @@ class Dispatcher:
         self._use.take_in(news.sweep)
         self._to_make_way |= news.recovered.standings
         self._emit(news.told)
+        self._hours.look()
         for told in told_of_checkpoints(news.recovered):
             self._emit(told)
         self._wishes.reloaded()

@@ -138,6 +138,18 @@ def test_changed_hours_are_taken_in_while_it_runs(runner: SweepRunner) -> None:
     assert [entry["devices"] for entry in runner.journal("at_most")] == [2]
 
 
+def test_new_tasks_begin_by_the_number_that_came_with_them(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok"}, devices={"cpu_slots": 2, "at_most": 2})
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 2, "at_most": 1})
+    hand(runner, "reload")
+    assert runner.states() == {"a": "running", "b": "waiting"}
+    open_gate()
+    assert running.end().code == 0
+    assert runner.order() == ["start a", "end a", "start b", "end b"]
+
+
 def test_until_when_a_number_holds_is_shown(runner: SweepRunner) -> None:
     runner.write(
         {"a": "gate; ok"}, devices={"cpu_slots": 3, "at_most": DAY_AND_NIGHT, "zone": BERLIN}
