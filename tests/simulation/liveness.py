@@ -452,6 +452,9 @@ class LivenessProperties:
         needed = self._memory_needed(past)
         enough = all(device.has_more_than(needed) for device in devices)
         demand("an OOM is retried where more memory is free", enough, start, devices, needed)
+        more = [attempt.taken or 0 for attempt in past if attempt.took_too_much]
+        asks = start.share is None or start.share >= max(more, default=0)
+        demand("who took more than its share asks for as much", asks, start, more)
         elsewhere = not any(self._avoids(task, device, now) for device in devices)
         demand("a device in doubt sends its task elsewhere", elsewhere, start, self._devices)
         if not past and not self._mixed:
@@ -554,13 +557,14 @@ class LivenessProperties:
 
     def _check_standstill(self, waiting: Sequence[_Task], now: float) -> None:
         """Check that a sweep with all its devices free does not wait for nothing."""
-        if self._at_most is not None or self._used():
+        if self._used():
             return
         devices = self._devices.values()
         free = [device for device in devices if device.idle and not device.drained]
         if len(free) < len(devices) or any(device.aside_until > now for device in devices):
             return
-        fitting = [task for task in waiting if task.count <= len(free)]
+        most = len(free) if self._at_most is None else min(len(free), self._at_most)
+        fitting = [task for task in waiting if task.count <= most]
         plain = [task for task in fitting if self._memory_needed(task.history) is None]
         demand("no standstill while all devices are idle", not plain, plain, devices)
 

@@ -200,6 +200,10 @@ class Fleet:
         most = len(self._by_ordinal) if self.at_most is None else self.at_most
         return max(0, most - self._in_use)
 
+    def allows(self, need: Need) -> bool:
+        """Say whether so many devices may be in use at once."""
+        return self.at_most is None or need.devices <= self.at_most
+
     @property
     def full(self) -> bool:
         """Whether as many devices are in use as may be."""

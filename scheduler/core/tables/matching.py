@@ -57,6 +57,8 @@ class Matching:
             if not self._held.isdisjoint(device.ordinal for device in devices):
                 devices = fleet.find(need, now, retry, self._held)
         starvable = need.devices > 1 or fleet.least_share is not None
+        # What has more than may be in use now waits for other hours; nothing is kept for it until then.
+        starvable = starvable and fleet.allows(need)
         if not devices and starvable and self._passed_over is None:
             self._passed_over = need, retry
         return devices

@@ -104,6 +104,14 @@ def test_several_devices_are_had_at_once_or_not_at_all() -> None:
     assert see(core, "gpu1", at=3.0) == [("t3", "gpu1")]
 
 
+def test_nothing_is_kept_for_what_has_more_devices_than_may_be_in_use() -> None:
+    core = core_with(PAIR, Need(), Need(), Need())
+    core.handle(ev.AtMost(1), 0.5)
+    assert see(core, "gpu0") + see(core, "gpu1") == [("t1", "gpu0")]
+    assert starts(core.handle(ev.AtMost(2), 1.0)) == []  # kept for the pair
+    assert end(core, "t1", "gpu0") + see(core, "gpu0") == [("t0", "gpu0", "gpu1")]
+
+
 def test_devices_of_one_board_go_together() -> None:
     boards = {"gpu0": "a", "gpu1": "b", "gpu2": "a", "gpu3": "b"}
     core = core_with(Need(), PAIR, PAIR, groups=boards)
