@@ -1,43 +1,48 @@
-"""``python -m scheduler tail``: a task's log; with -f it is followed, across attempts."""
+"""``python -m scheduler tail``: logs of tasks; with -f they are followed, across attempts."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 from scheduler.cli.common import UserError, chosen
-from scheduler.cli.locate import load
-from scheduler.storage.attempts_file import is_locked
-from scheduler.storage.locks import is_held
+from scheduler.cli.locate import load, shown
+from scheduler.config.printable import printable
+from scheduler.config.sweep import Sweep
+from scheduler.core.snapshot import FAILED
+from scheduler.storage.checkpoints import logs_by_task
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular, open_binary
+from scheduler.views.logs.ends import go_to_last
+from scheduler.views.logs.following import NEXT_ATTEMPT, Follower, how_it_ended, look_at_all
+from scheduler.views.logs.text import LogText
+from scheduler.views.shortened import shortened
 
 LOOK_AGAIN = 0.2  # seconds
+FEW = 10  # lines of each log, where several are followed; and twice as many of those that failed
 _BLOCK = 1 << 16  # bytes
-_MOST_NAMED = 5  # tasks in one line
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the log."""
+    """Print the logs."""
     sweep, paths = load(arguments)
-    tasks = [task.id for task in chosen(sweep, [arguments.task])]
-    if len(tasks) > 1:
-        few = ", ".join(tasks[:_MOST_NAMED]) + (", …" if len(tasks) > _MOST_NAMED else "")
-        raise UserError(f"{arguments.task!r} means {len(tasks)} tasks; a log is one's: {few}")
-    (task,) = tasks
-    log = paths.log(task)
-    if not os.path.lexists(log) and not arguments.follow:
+    if not arguments.tasks and not arguments.failed:
         raise UserError(
-            f"{log}: there is no log yet; the task has not been started (-f waits for it)",
-            exit_code=1,
+            "whose log? Name tasks by id or pattern ('*' means all), or say --failed for the ends of theirs"
         )
+    tasks = [task.id for task in chosen(sweep, arguments.tasks)]
     try:
-        follow(paths, task, arguments.lines, forever=arguments.follow)
+        if arguments.failed:
+            print_failed(sweep, paths, tasks, arguments.lines)
+        elif arguments.follow:
+            follow(paths, tasks, arguments.lines)
+        else:
+            print_logs(paths, tasks, arguments.lines)
     except NotRegular as error:
         raise UserError(f"{error.filename}: {error.strerror}") from None
     except KeyboardInterrupt:
@@ -45,114 +50,103 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def follow(paths: SweepPaths, task: str, lines: int | None, *, forever: bool) -> None:
-    """Copy the log to standard output, and then those of the attempts that follow, each to its end.
+def print_logs(paths: SweepPaths, tasks: Sequence[str], lines: int | None) -> None:
+    """Print the newest log of each task, from its last lines on."""
+    there = [task for task in tasks if os.path.lexists(paths.log(task))]
+    if not there:
+        whose = "the task has not" if len(tasks) == 1 else f"none of these {len(tasks)} tasks has"
+        raise UserError(
+            f"{paths.log(tasks[0])}: there is no log yet; {whose} been started (-f waits for it)",
+            exit_code=1,
+        )
+    for task, text in _texts(tasks).items():
+        if task in there:
+            _copy(paths.log(task), text, lines)
 
-    It ends when nothing can write a log of the task any more, and says so.
+
+def print_failed(sweep: Sweep, paths: SweepPaths, tasks: Sequence[str], lines: int | None) -> None:
+    """Print why tasks have failed, and the ends of their last logs."""
+    from scheduler.views.from_files import progress_from_files  # much, that logs need not wait for
+    from scheduler.views.tables import fill_from_checkpoints
+
+    progress = progress_from_files(sweep, paths)
+    failed = [task for task in tasks if progress.tasks[task].state == FAILED]
+    fill_from_checkpoints(progress, paths, failed)
+    for task in failed:
+        cause = printable(progress.tasks[task].cause or "", " ")
+        print(f"==> {task}: failed: {cause} ({shown(paths.log(task))}) <==")
+        try:
+            _copy(paths.log(task), LogText(""), 2 * FEW if lines is None else lines)
+        except FileNotFoundError:
+            print("its log is gone")
+    if not failed:
+        print("no task has failed", file=sys.stderr)
+
+
+def follow(paths: SweepPaths, tasks: Sequence[str], lines: int | None) -> None:
+    """Print logs and go on as they grow, until nothing can write one any more.
+
+    Of several tasks, those that have ended before show nothing until they are tried again.
     """
-    out = sys.stdout.buffer
-    log = paths.log(task)
-    for number, file in enumerate(_logs(paths, task)):
-        if number:
-            out.write(b"==> next attempt <==\n")
-        elif lines is not None:
-            _go_to_last(file, lines)
-        while True:
-            ended = _how_it_ended(paths, task)  # first: what is seen then is all there will be
-            over = _is_replaced(log, file)
-            while chunk := file.read(_BLOCK):
-                out.write(chunk)
-            out.flush()
-            if not forever:
-                return
-            if over:
-                break
-            if ended is not None:
-                _say_ended(task, ended)
-                return
+    texts, logs = _texts(tasks), logs_by_task(paths.logs)
+    if len(tasks) > 1 and lines is None:
+        lines = FEW
+    followers = [
+        Follower(
+            paths,
+            task,
+            logs.get(task, ()),
+            0 if len(tasks) > 1 and how_it_ended(paths, task) else lines,
+        )
+        for task in tasks
+    ]
+    while followers:
+        for follower, data in look_at_all(followers, paths):
+            _show(texts[follower.task], follower.task, data, alone=len(tasks) == 1)
+        for follower in followers:
+            sys.stdout.write(texts[follower.task].pause())
+        sys.stdout.flush()
+        over = [follower for follower in followers if follower.ended is not None]
+        followers = [follower for follower in followers if follower.ended is None]
+        _say_over(over, texts, last=not followers)
+        if followers:
             time.sleep(LOOK_AGAIN)
 
 
-def _logs(paths: SweepPaths, task: str) -> Iterator[BinaryIO]:
-    """Yield the newest attempt's log, then each that follows; a short attempt's has its number by then."""
-    log = paths.log(task)
-    passed = max(_kept(log), default=0)
-    file: BinaryIO | None = None
-    while True:
-        ended = _how_it_ended(paths, task)
-        later = [number for number in _kept(log) if number > passed]
-        following = _open(paths.old_log(task, later[0]) if later else log)
-        if following is None and ended is not None:
-            _say_ended(task, ended)
-            return
-        if following is None:
-            time.sleep(LOOK_AGAIN)
-            continue
-        told = file is not None and os.path.sameopenfile(file.fileno(), following.fileno())
-        renamed = not later and any(number > passed for number in _kept(log))  # while we looked
-        passed = later[0] if later else passed
-        if told or renamed:
-            following.close()
-            time.sleep(LOOK_AGAIN)
-            continue
-        if file is not None:
-            file.close()  # only now: as long as it is open, no other file gets its inode
-        file = following
-        yield file
+def _show(text: LogText, task: str, data: bytes | None, *, alone: bool) -> None:
+    if data is NEXT_ATTEMPT:
+        sys.stdout.writelines(text.end())
+        print("==> next attempt <==" if alone else f"==> {task}: next attempt <==")
+    else:
+        sys.stdout.writelines(text.feed(data))
 
 
-def _how_it_ended(paths: SweepPaths, task: str) -> str | None:
-    """Return how a task ended of which no process can write a log any more, or None."""
-    if is_held(paths.lock) or is_locked(paths.attempts(task)):
-        return None
-    if os.path.lexists(paths.done(task)):
-        return "completed"
-    return "failed" if os.path.lexists(paths.failed(task)) else None
+def _say_over(over: Iterable[Follower], texts: Mapping[str, LogText], *, last: bool) -> None:
+    for follower in over:
+        sys.stdout.writelines(texts[follower.task].end())
+        sys.stdout.flush()
+        if len(texts) == 1:
+            print(
+                f"{follower.task} has {follower.ended} and no dispatcher runs: nothing follows",
+                file=sys.stderr,
+            )
+    if last and len(texts) > 1:
+        print("all of them have ended and no dispatcher runs: nothing follows", file=sys.stderr)
 
 
-def _say_ended(task: str, ended: str) -> None:
-    print(f"{task} has {ended} and no dispatcher runs: nothing follows", file=sys.stderr)
+def _texts(tasks: Sequence[str]) -> dict[str, LogText]:
+    """Return what makes each task's log harmless, and puts the task's name before lines of several."""
+    if len(tasks) == 1:
+        return {tasks[0]: LogText()}
+    most = shutil.get_terminal_size().columns // 3 if sys.stdout.isatty() else sys.maxsize
+    width = min(max(map(len, tasks)), most)
+    return {task: LogText(f"{shortened(task, width):{width}} | ") for task in tasks}
 
 
-def _kept(log: Path) -> list[int]:
-    """Return the numbers under which logs of earlier attempts are kept, the oldest first."""
-    names = os.listdir(log.parent) if log.parent.exists() else []
-    ends = [name.removeprefix(f"{log.name}.") for name in names if name.startswith(f"{log.name}.")]
-    return sorted(int(end) for end in ends if end.isdecimal())
-
-
-def _open(path: Path) -> BinaryIO | None:
-    try:
-        return open_binary(path)
-    except FileNotFoundError:
-        return None
-
-
-def _is_replaced(log: Path, file: BinaryIO) -> bool:
-    try:
-        return not os.path.samestat(log.lstat(), os.fstat(file.fileno()))
-    except FileNotFoundError:
-        return False  # renamed; the next attempt's log comes soon
-
-
-def _go_to_last(file: BinaryIO, lines: int) -> None:
-    """Go to where the last lines begin, reading back from the end, never more than a block at once."""
-    position = file.seek(0, os.SEEK_END)
-    if lines == 0 or position == 0:
-        return
-    file.seek(position - 1)
-    if file.read(1) == b"\n":
-        position -= 1  # it ends the last line
-    while position > 0:
-        start = max(0, position - _BLOCK)
-        file.seek(start)
-        block = file.read(position - start)
-        found = block.count(b"\n")
-        if found >= lines:
-            within = len(block)
-            for _ in range(lines):
-                within = block.rfind(b"\n", 0, within)
-            file.seek(start + within + 1)
-            return
-        lines, position = lines - found, start
-    file.seek(0)
+def _copy(log: Path, text: LogText, lines: int | None) -> None:
+    with open_binary(log) as file:
+        if lines is not None and not go_to_last(file, lines):
+            sys.stdout.writelines(text.feed("…".encode()))
+        while chunk := file.read(_BLOCK):
+            sys.stdout.writelines(text.feed(chunk))
+    sys.stdout.writelines(text.end())

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,7 +19,7 @@ from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, DeviceView
 from scheduler.storage.paths import SweepPaths
-from scheduler.storage.regular_files import open_binary
+from scheduler.views.logs.ends import last_line
 from scheduler.views.messages import clock_time, limit_text, sentence
 from scheduler.views.streams import reader_may_leave
 
@@ -37,8 +34,6 @@ LASTING = (
     *(je.SweepReloaded, je.ReloadRefused, je.TaskWithdrawn),
     *(je.SweepBraked, je.NotificationFailed),
 )
-# What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
 # A device, and what runs there.
@@ -224,18 +219,6 @@ def _chosen(rows: Sequence[_Row], most: int | None) -> Sequence[_Row]:
     busy_first = sorted(range(len(rows)), key=lambda number: rows[number][1] is None)
     # The last row counts the others.
     return [rows[number] for number in sorted(busy_first[: max(0, most - 1)])]
-
-
-def last_line(path: Path) -> str:
-    """Return the last line of a log that is not empty, fit to be shown on a terminal."""
-    try:
-        with open_binary(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
-    except OSError:
-        return ""
-    plain = (_ESCAPE.sub("", line).strip() for line in reversed(lines))
-    return printable(next(filter(None, plain), ""))
 
 
 def make_display(

@@ -115,13 +115,27 @@ def _share(text: str) -> float:
 def add_tail(arguments: Arguments) -> None:
     add_sweep(arguments)
     arguments.add_argument(
-        "task", metavar="TASK", type=unmarked, help="the task's id, or a choice of one"
+        "tasks",
+        metavar="TASK",
+        nargs="*",
+        type=unmarked,
+        help="whose logs, each as --only has it; lines of several begin with the task",
+    )
+    what = arguments.add_mutually_exclusive_group()
+    what.add_argument(
+        "-f", "--follow", action="store_true", help="go on as the logs grow; Ctrl-C ends it"
+    )
+    what.add_argument(
+        "--failed",
+        action="store_true",
+        help="of the tasks that have failed (default: all of them) the cause and the log's end",
     )
     arguments.add_argument(
-        "-f", "--follow", action="store_true", help="go on as the log grows; Ctrl-C ends it"
-    )
-    arguments.add_argument(
-        "-n", "--lines", type=_count, metavar="N", help="begin with the last N lines (default: all)"
+        "-n",
+        "--lines",
+        type=_count,
+        metavar="N",
+        help="begin with the last N lines (default: all; 10 of several that are followed, 20 with --failed)",
     )
 
 

@@ -63,9 +63,12 @@ exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line
         "measured.report",
     ),
     "tail": Command(
-        "a task's log; -f follows it",
+        "logs of tasks; -f follows them",
         arguments.add_tail,
-        "  python -m scheduler tail sweeps/tiny.yaml SHAPES_SD15_DDIM_6 -f",
+        """\
+  python -m scheduler tail sweeps/tiny.yaml SHAPES_SD15_DDIM_6 -f    across its attempts
+  python -m scheduler tail sweeps/tiny.yaml '*' -f                   all that run, lines with their names
+  python -m scheduler tail sweeps/tiny.yaml --failed                 why tasks failed, and their ends""",
     ),
     "retry": Command(
         "forget failures, so that they are tried again",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -12,11 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-import scheduler.cli.tail
-from scheduler.cli.tail import _go_to_last
 from tests.helpers.sweep_runner import PATIENCE, REPOSITORY, SweepRunner
 
 COMMANDS = ("run", "status", "tail", "retry", "devices")
@@ -182,135 +177,6 @@ def test_a_journal_line_that_was_cut_off_does_not_swallow_the_next(runner: Sweep
     assert json.loads(lines[1])["event"] == "dispatcher_started"
 
 
-# --- tail ----------------------------------------------------------------------------------------
-
-
-def test_tail(runner: SweepRunner) -> None:
-    runner.write({"a": "print one; print two; ok", "b": "ok"})
-    ended = runner.run("tail", runner.file, "a")
-    assert ended.code == 1
-    assert "there is no log yet; the task has not been started (-f waits for it)" in ended.err
-    runner.run()
-    assert runner.run("tail", runner.file, "a").out == "one\ntwo\nSuccessfully completed\n"
-    assert runner.run("tail", runner.file, "a", "-n", "2").out == "two\nSuccessfully completed\n"
-    assert runner.run("tail", runner.file, "a", "-n", "0").out == ""
-    assert runner.run("tail", runner.file, "a", "-n", "99").out == runner.log("a")
-    ended = runner.run("tail", runner.file, "a", "-n", "-1")
-    assert ended.code == 2
-    ended = runner.run("tail", runner.file, "aa")
-    assert ended.code == 2
-    assert ended.err == "runner has no task 'aa'; did you mean a?\n"
-
-
-def test_tail_follows_across_attempts(runner: SweepRunner) -> None:
-    runner.write({"a": ["print one; gate; exit 1", "print two; gate; ok"]})
-    tail = runner.start("tail", runner.file, "a", "-f")  # before there is anything
-    running = runner.start()
-    tail.wait_for("^one$")
-    runner.open_gate("a")
-    tail.wait_for("^==> next attempt <==$")
-    tail.wait_for("^two$")
-    runner.open_gate("a")
-    tail.wait_for("^Successfully completed$")
-    assert running.end().code == 0
-    ended = tail.end()
-    assert (ended.code, ended.err) == (
-        0,
-        "a has completed and no dispatcher runs: nothing follows\n",
-    )
-
-
-def test_tail_ends_where_nothing_can_follow(runner: SweepRunner) -> None:
-    script = {"a": "print one; ok", "b": "exit 2", "c": "print two; gate; ok"}
-    runner.write(script, devices={"cpu_slots": 3})
-    running = runner.start()
-    running.wait_for("b: failed")
-    tail = runner.start("tail", runner.file, "b", "-f")
-    open_gate = runner.reach_gate("c")
-    waiting = runner.start("tail", runner.file, "c", "-f")
-    waiting.wait_for("^two$")
-    waiting.send(signal.SIGINT)
-    assert waiting.end().code == 130
-    open_gate()
-    assert running.end().code == 1
-    assert (tail.end().code, tail.end().out) == (0, "")
-    assert "b has failed and no dispatcher runs" in tail.end().err
-    ended = runner.run("tail", runner.file, "a", "-f", "-n", "1")
-    assert (ended.code, ended.out) == (0, "Successfully completed\n")
-    runner.paths.log("a").unlink()
-    assert runner.run("tail", runner.file, "a", "-f").code == 0
-
-
-def test_tail_follows_attempts_that_are_shorter_than_a_glance(runner: SweepRunner) -> None:
-    attempts = [
-        "print 1; gate; exit 1",
-        *(f"print {n}; exit 1" for n in range(2, 6)),
-        "print 6; ok",
-    ]
-    runner.write({"a": attempts}, retries={"max_attempts": 6})
-    before = runner.start("tail", runner.file, "a", "-f")
-    running = runner.start()
-    open_gate = runner.reach_gate("a")
-    amid = runner.start("tail", runner.file, "a", "-f")
-    for tail in (before, amid):
-        tail.wait_for("^1$")
-    open_gate()
-    assert running.end().code == 0
-    for tail in (before, amid):
-        tail.wait_for("^Successfully completed$")
-        lines = [line for line in tail.end().out.split() if line.isdecimal()]
-        assert lines == ["1", "2", "3", "4", "5", "6"]
-
-
-@pytest.mark.parametrize(
-    ("content", "lines", "rest"),
-    [
-        *((b"abc", 0, b""), (b"", 0, b""), (b"abc\n", 0, b""), (b"a\nb", 1, b"b")),
-        *((b"", 1, b""), (b"a\n\n\n", 1, b"\n"), (b"a\nb\n", 1, b"b\n"), (b"a\nb", 9, b"a\nb")),
-    ],
-)
-def test_the_last_lines(content: bytes, lines: int, rest: bytes) -> None:
-    file = io.BytesIO(content)
-    _go_to_last(file, lines)
-    assert file.tell() <= len(content)  # what is appended next is not jumped over
-    assert file.read() == rest
-
-
-@given(st.lists(st.sampled_from([b"\n", b"a", b"bcd"])).map(b"".join), st.integers(0, 9))
-def test_the_last_lines_over_any_border(content: bytes, lines: int) -> None:
-    file = io.BytesIO(content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scheduler.cli.tail, "_BLOCK", 3)
-        _go_to_last(file, lines)
-    all_lines = content.splitlines(keepends=True)
-    assert file.read() == b"".join(all_lines[len(all_lines) - min(lines, len(all_lines)) :])
-
-
-def test_an_endless_line_is_not_held_in_memory(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
-    with log.open("wb") as file:
-        file.truncate(1 << 31)  # zeros that take no room
-        file.seek(0, os.SEEK_END)
-        file.write(b"\nlast\n")
-    code = (
-        "import resource, sys; from pathlib import Path; from scheduler.cli import tail;"
-        " resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30));"
-        " file = Path(sys.argv[1]).open('rb'); tail._go_to_last(file, 2); print(file.tell())"
-    )
-    done = subprocess.run([sys.executable, "-c", code, log], capture_output=True, text=True)
-    assert done.stdout == "0\n", done.stderr
-
-
-def test_tail_of_a_log_that_is_a_folder(runner: SweepRunner) -> None:
-    runner.write({"a": "ok"})
-    runner.paths.log("a").mkdir(parents=True)
-    ended = runner.run("tail", runner.file, "a")
-    assert (ended.code, ended.err) == (
-        2,
-        f"{runner.paths.log('a')}: is a folder, not a regular file\n",
-    )
-
-
 # --- retry ---------------------------------------------------------------------------------------
 
 
@@ -449,7 +315,8 @@ def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> Non
         (["statsu", "x.yaml"], "there is no command 'statsu'; did you mean status?"),
         (["status"], "the following arguments are required: SWEEP.yaml"),
         (["status", "."], "is a folder; a sweep is a YAML file"),
-        (["tail", "runner.yaml"], "the following arguments are required: TASK"),
+        (["tail", "runner.yaml"], "whose log? Name tasks by id or pattern"),
+        (["tail", "runner.yaml", "a", "-f", "--failed"], "--failed: not allowed with argument -f"),
         (["tail", "runner.yaml", "a", "-n", "x"], "argument -n/--lines: 'x' is no number of lines"),
         (["runner.yaml", "--dryrun"], "there is no option '--dryrun'; did you mean --dry-run?"),
         (["status", "runner.yaml", "--jsn=1"], "there is no option '--jsn'; did you mean --json?"),

@@ -1,0 +1,1 @@
+"""Logs as people read them: made harmless for a terminal, from their ends, and as they grow."""
