@@ -244,18 +244,22 @@ class Sweep:
 
     def devices_of(self, task: str) -> int:
         """Return how many devices a task, of that id, has at once."""
-        per_task = self.devices.per_task
-        return per_task if isinstance(per_task, int) else self._device_counts[task]
+        return self.device_counts.get(task, 1)
 
     @cached_property
-    def _device_counts(self) -> dict[str, int]:
-        place = self.axes.index(str(self.devices.per_task))
-        return {task.id: task.values[place] for task in self.tasks}  # type: ignore[misc]  # loader.py has checked
+    def device_counts(self) -> Mapping[str, int]:
+        """How many devices each task has at once that has several, by its id."""
+        per_task = self.devices.per_task
+        if isinstance(per_task, int):
+            return dict.fromkeys(self._ids, per_task) if per_task > 1 else {}
+        place = self.axes.index(per_task)
+        values = ((task.id, task.values[place]) for task in self.tasks)
+        return {task: n for task, n in values if isinstance(n, int) and n > 1}
 
     @property
     def most_devices(self) -> int:
         """How many devices a task of it has at once, at most."""
-        return max((self.devices_of(task.id) for task in self.tasks), default=1)
+        return max(self.device_counts.values(), default=1)
 
     @property
     def _ids(self) -> list[str]:

@@ -151,7 +151,7 @@ class AttemptStarted:
     NAME: ClassVar = "attempt_started"
     task: str
     attempt: int
-    device: str
+    devices: tuple[str, ...]
     started: float
     # The worker's.
     pid: int | None = None
@@ -166,7 +166,7 @@ class AttemptAdopted:
     NAME: ClassVar = "attempt_adopted"
     task: str
     attempt: int
-    device: str
+    devices: tuple[str, ...]
     started: float
     share: int | None = None
 
@@ -188,7 +188,7 @@ class AttemptEnded:
     NAME: ClassVar = "attempt_ended"
     task: str
     attempt: int
-    device: str
+    devices: tuple[str, ...]
     ended: float
     code: int | None = None
     signal: int | None = None
@@ -197,12 +197,12 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
-    """An attempt was judged, and not completed; ``foreign``: others were on its device."""
+    """An attempt was judged, and not completed; ``foreign``: others were on its devices."""
 
     NAME: ClassVar = "attempt_failed"
     task: str
     attempt: int
-    device: str
+    devices: tuple[str, ...]
     verdict: str
     cause: str
     seconds: float
@@ -246,7 +246,7 @@ class TaskCompleted:
 
     NAME: ClassVar = "completed"
     task: str
-    device: str | None
+    devices: tuple[str, ...]
     attempts: int
     seconds: float
     summary: Mapping[str, Any] = field(default_factory=dict)
@@ -262,7 +262,7 @@ class TaskFailed:
 
     NAME: ClassVar = "failed"
     task: str
-    device: str | None
+    devices: tuple[str, ...]
     attempts: int
     seconds: float
     why: str
@@ -445,6 +445,11 @@ JournalEvent = (
     | TaskWithdrawn
     | WishIgnored
     | Snapshot
+)
+
+# The line has `device`, the first of them, and all only where there are several.
+OnDevices = (
+    AttemptStarted | AttemptAdopted | AttemptEnded | AttemptFailed | TaskCompleted | TaskFailed
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import statistics
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core import journal_events as je
@@ -57,6 +57,8 @@ class SweepProgress:
     priority: int = 0
     # It waits for devices that other sweeps use, and has asked them for its share.
     asks_for_share: bool = False
+    # Of tasks that have several devices at once: how many.
+    device_counts: Mapping[str, int] = field(default_factory=dict)
     # The sweep file is not as the running dispatcher read it.
     file_changed: bool = False
     # Tasks of the file that the newest run, or who looks, was told to leave out, and by what words.
@@ -96,7 +98,10 @@ class SweepProgress:
         running = [now - (t.started or now) for t in self.tasks.values() if t.state == RUNNING]
         work = typical * waiting + sum(max(typical * 0.1, typical - age) for age in running)
         slots = sum(max(len(d.tasks), d.idle) for d in self.devices.values())
-        return work / max(1, slots, len(running)) if work else 0.0
+        # A task that has several devices stands on each of them.
+        at_work = [task for device in self.devices.values() for task in device.tasks]
+        at_once = slots * len(set(at_work)) / len(at_work) if at_work else slots
+        return work / max(1, at_once, len(running)) if work else 0.0
 
     def in_use(self) -> int:
         """Return how many devices run something."""
@@ -289,29 +294,28 @@ class SweepProgress:
 
     def _attempt_started(self, event: je.AttemptStarted | je.AttemptAdopted) -> None:
         self.told -= {"finished", "paused"}
-        device = self._device(event.device)
-        if event.task not in device.tasks:
-            device.tasks.append(event.task)
-        device.sharing = event.share is not None
-        if device.free_since is not None:
-            self.gaps.append(max(0.0, event.started - device.free_since))
-            device.free_since = None
+        for device in map(self._device, event.devices):
+            if event.task not in device.tasks:
+                device.tasks.append(event.task)
+            device.sharing = event.share is not None
+            if device.free_since is not None:
+                self.gaps.append(max(0.0, event.started - device.free_since))
+                device.free_since = None
         view = self.move(event.task, RUNNING)
         if view is not None:
-            view.attempts, view.device = event.attempt, event.device
+            view.attempts, view.devices = event.attempt, event.devices
             view.started, view.waits = event.started, None
 
     def _attempt_ended(self, event: je.AttemptEnded, at: float) -> None:
-        device = self._device(event.device)
-        if event.task in device.tasks:
-            device.tasks.remove(event.task)
+        since = None
         if self._some_could_start(at):  # and somebody was there to start it
-            since = self.holder.at if self.holder else at
-            device.free_since = max(event.ended, since)
-        else:
-            device.free_since = None
-        if device.index.startswith("cpu:"):
-            device.idle = True
+            since = max(event.ended, self.holder.at if self.holder else at)
+        for device in map(self._device, event.devices):
+            if event.task in device.tasks:
+                device.tasks.remove(event.task)
+            device.free_since = since
+            if device.index.startswith("cpu:"):
+                device.idle = True
         self.move(event.task, ENDED)
 
     def _attempt_failed(self, event: je.AttemptFailed) -> None:

@@ -22,7 +22,8 @@ class TaskView:
 
     state: TaskState = WAITING
     attempts: int = 0
-    device: str | None = None
+    # On which its last attempt ran.
+    devices: tuple[str, ...] = ()
     started: float | None = None
     # Of the attempt that completed it.
     seconds: float | None = None

@@ -242,7 +242,7 @@ class Dispatcher:
         attempt = self._attempts.adopt(task, devices, record)
         started = time.time() if at is None else at
         share = record.started.share
-        self._emit(je.AttemptAdopted(task, attempt.number, devices[0], started, share))
+        self._emit(je.AttemptAdopted(task, attempt.number, devices, started, share))
         if not adopt:
             self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
         elif record.started.digest != self._use.digest(task):
@@ -411,7 +411,7 @@ class Dispatcher:
         share = attempt.record.started.share
         self._emit(
             je.AttemptStarted(
-                event.task, attempt.number, attempt.devices[0], event.at, event.pid, share
+                event.task, attempt.number, attempt.devices, event.at, event.pid, share
             )
         )
 
@@ -441,7 +441,7 @@ class Dispatcher:
         number, ended = record.started.attempt, record.ended or EndLine()
         at = time.time() if ended.ended is None else ended.ended
         self._emit(
-            je.AttemptEnded(task, number, devices[0], at, ended.code, ended.signal, ended.leftovers)
+            je.AttemptEnded(task, number, devices, at, ended.code, ended.signal, ended.leftovers)
         )
         self._handle(ev.AttemptExited(task))
         self._unjudged.append((task, record))

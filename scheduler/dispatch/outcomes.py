@@ -35,7 +35,7 @@ from scheduler.dispatch.judgement import (
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.writer import Checkpoint, CheckpointWriter, Readers
 from scheduler.storage.atomic import why_not_writable
-from scheduler.storage.attempts_file import AttemptRecord
+from scheduler.storage.attempts_file import AttemptRecord, devices_in
 from scheduler.storage.checkpoints import why_not_done
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths, size_of
@@ -102,7 +102,7 @@ class Outcomes:
                 AttemptFailed(
                     task,
                     record.started.attempt,
-                    record.started.device,
+                    record.started.devices,
                     verdict.kind.value,
                     verdict.cause,
                     judgement.seconds,
@@ -137,11 +137,7 @@ class Outcomes:
     def found(self, task: str, done: Mapping[str, Any]) -> None:
         """Record a task whose ``.done`` others have written; nothing is left to be judged or written."""
         self._judgements.pop(task, None)  # of an attempt that failed before
-        device, seconds, attempts = (
-            done.get("device"),
-            as_number(done.get("seconds")),
-            done.get("attempts"),
-        )
+        seconds, attempts = as_number(done.get("seconds")), done.get("attempts")
         digest, log = done.get("digest"), done.get("log")
         sha256, crc32 = (
             log.get(name) if isinstance(log, dict) else None for name in ("sha256", "crc32")
@@ -149,7 +145,7 @@ class Outcomes:
         self._emit(
             TaskCompleted(
                 task,
-                device if isinstance(device, str) else None,
+                devices_in(done),
                 len(attempts) if isinstance(attempts, list) else 0,
                 seconds or 0.0,
                 summary=done,
@@ -193,16 +189,16 @@ class Outcomes:
 
     def _written(self, action: ev.WriteCheckpoint, judgement: Judgement) -> None:
         self._judgements.pop(action.task, None)
-        device = judgement.attempts[-1].started.device if judgement.attempts else None
+        devices = judgement.attempts[-1].started.devices if judgement.attempts else ()
         attempts, seconds = len(judgement.attempts), judgement.seconds
         if action.failure is not None:
             why = give_up_text(action.failure)
-            self._emit(TaskFailed(action.task, device, attempts, seconds, why))
+            self._emit(TaskFailed(action.task, devices, attempts, seconds, why))
         else:
             self._emit(
                 TaskCompleted(
                     action.task,
-                    device,
+                    devices,
                     attempts,
                     seconds,
                     judgement.summary,

@@ -35,7 +35,7 @@ from scheduler.dispatch.settings_files import SettingsFiles
 from scheduler.dispatch.writer import write_together
 from scheduler.executors.local.supervisor import rotate
 from scheduler.storage.atomic import append_line, sync_folder, write_durably
-from scheduler.storage.attempts_file import JUDGE_AGAIN
+from scheduler.storage.attempts_file import JUDGE_AGAIN, devices_as_json
 from scheduler.storage.checkpoints import find_log, logs_by_task, why_not_there
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import read_object
@@ -213,7 +213,10 @@ class _Completions:
         if all(one.path != path for one in standing.rejected) or _is_of_another(path, digest):
             return False
         recorded = self._recorded.get((task.id, digest))
-        if recorded is None or why_not_there(recorded.device, self._sweep.runs_on) is not None:
+        if recorded is None:
+            return False
+        device = recorded.devices[0] if recorded.devices else None
+        if why_not_there(device, self._sweep.runs_on) is not None:
             return False
         log = self._paths.log(task.id)
         if not is_log(log, recorded.log_sha256, recorded.log_crc32):
@@ -229,7 +232,7 @@ class _Completions:
             "settings": self._sweep.settings_digest,
             "verdict": Kind.COMPLETED.value,
             "cause": "proved again by the journal and the log, since the checkpoint was damaged",
-            "device": recorded.device,
+            **devices_as_json(recorded.devices),
             "seconds": recorded.seconds,
             "exit_code": 0,
             "attempts": [],

@@ -22,7 +22,10 @@ _SETTINGS = ("settings", "environment", "reproduce")
 
 @dataclass
 class Ran:
-    """One attempt on a device; times of day in seconds, None where the journal does not tell the end."""
+    """One attempt on a device, of which it may have had others as well.
+
+    Times of day in seconds, None where the journal does not tell the end.
+    """
 
     sweep: str
     task: str
@@ -150,14 +153,16 @@ def _ran(sweep: str, paths: SweepPaths) -> list[Ran]:
     for entry in JournalReader(paths.journal):
         event = entry.event
         if isinstance(event, AttemptStarted):
-            key = (event.task, event.attempt, event.device)
-            found[key] = Ran(sweep, event.task, event.attempt, event.device, event.started)
+            for device in event.devices:
+                key = (event.task, event.attempt, device)
+                found[key] = Ran(sweep, event.task, event.attempt, device, event.started)
         elif isinstance(event, AttemptEnded | AttemptFailed):
-            one = found.get((event.task, event.attempt, event.device))
-            if one is not None and isinstance(event, AttemptEnded):
-                one.ended = event.ended
-            elif one is not None and isinstance(event, AttemptFailed):
-                one.cause = event.cause
+            keys = ((event.task, event.attempt, device) for device in event.devices)
+            for one in (found[key] for key in keys if key in found):
+                if isinstance(event, AttemptEnded):
+                    one.ended = event.ended
+                else:
+                    one.cause = event.cause
     return list(found.values())
 
 

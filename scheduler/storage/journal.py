@@ -18,12 +18,14 @@ from scheduler.core.journal_events import (
     DispatcherStarted,
     Entry,
     JournalEvent,
+    OnDevices,
     TaskWaits,
     UnlistedTask,
 )
 from scheduler.core.retry import RetryCode, RetryReason
 from scheduler.core.snapshot import Snapshot
 from scheduler.core.texts import retry_text
+from scheduler.storage.attempts_file import devices_as_json, devices_in
 from scheduler.storage.json_files import LARGEST, as_number, lines_of, parse_object
 from scheduler.storage.regular_files import open_binary, open_own
 
@@ -168,6 +170,8 @@ def _as_today(content: dict[str, Any], event_type: type[JournalEvent]) -> dict[s
     """Return a line of an earlier version as this one would have written it."""
     if event_type is TaskWaits and "reason" not in content:
         return content | {"reason": _reason(content.get("why"))}
+    if issubclass(event_type, OnDevices):
+        return content | {"devices": devices_in(content)}
     if event_type is DispatcherStarted:
         return _process_as_today(content)
     if event_type is Snapshot and isinstance(holder := content.get("holder"), dict):
@@ -191,8 +195,12 @@ def _device_as_today(view: object) -> object:
 
 
 def _view_as_today(view: object) -> object:
-    if isinstance(view, dict) and isinstance(words := view.get("waits"), str):
-        return view | {"waits": _reason(words)}
+    if not isinstance(view, dict):
+        return view
+    if "devices" not in view:
+        view = view | {"devices": devices_in(view)}
+    if isinstance(words := view.get("waits"), str):
+        view = view | {"waits": _reason(words)}
     return view
 
 
@@ -207,6 +215,9 @@ def _reason(words: object) -> RetryReason | None:
 def _as_line(entry: Entry) -> bytes:
     event = entry.event
     content = {"at": entry.at, "event": event.NAME, **_fields(event)}
+    if isinstance(event, OnDevices):
+        del content["devices"]
+        content |= devices_as_json(event.devices)
     if isinstance(event, TaskWaits):
         content["why"] = retry_text(event.reason)
     return json.dumps(content, default=_plain).encode() + b"\n"

@@ -92,6 +92,7 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     for entry in journal:
         progress.apply(entry)
     progress.unread_lines = journal.unread
+    progress.device_counts = sweep.device_counts
     if sweep.runs_on is None:
         sweep = replace(sweep, runs_on=_last_ran_on(progress))
     told_of_it = _correct_holder(progress, look.holder(progress.holder))
@@ -176,10 +177,11 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
         attempts = read_attempts(file)
         if attempts:  # else its supervisor is about to begin
             begun = attempts[-1].started
-            view.attempts, view.device = begun.attempt, begun.device
+            view.attempts, view.devices = begun.attempt, begun.devices
             view.started = begun.started
-        if view.device in progress.devices:
-            progress.devices[view.device].tasks.append(task)
+        for name in view.devices:
+            if name in progress.devices:
+                progress.devices[name].tasks.append(task)
 
 
 def _show_attempts_so_far(progress: SweepProgress, paths: SweepPaths) -> None:
@@ -189,7 +191,7 @@ def _show_attempts_so_far(progress: SweepProgress, paths: SweepPaths) -> None:
         if view.state != WAITING:
             continue
         view.attempts, view.cause = 0, None
-        view.device = view.started = view.seconds = view.summary = None
+        view.devices, view.started, view.seconds, view.summary = (), None, None, None
         if name in tried and (attempts := read_attempts(paths.attempts(name))):
             last = attempts[-1]
             view.attempts = last.started.attempt

@@ -101,7 +101,7 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             where = _seat(event, progress)
             return f"{event.task}: attempt {event.attempt} still runs on {where}; taken over"
         case je.AttemptFailed():
-            attempt = f"attempt {event.attempt} on {_label(event.device, progress)}"
+            attempt = f"attempt {event.attempt} on {labels(event.devices, progress)}"
             return f"{event.task}: {attempt}: {event.verdict}: {event.cause}"
         case je.TaskWaits():
             return f"{event.task}: will be tried again: {retry_text(event.reason)}"
@@ -190,10 +190,15 @@ def _label(device: str, progress: SweepProgress) -> str:
     return (progress.devices.get(device) or DeviceView(index=device)).label
 
 
+def labels(devices: Sequence[str], progress: SweepProgress) -> str:
+    """Return how people call the devices of an attempt."""
+    return ", ".join(_label(device, progress) for device in devices)
+
+
 def _seat(event: je.AttemptStarted | je.AttemptAdopted, progress: SweepProgress) -> str:
     """Return where an attempt runs, and how many share that device with it."""
-    device = progress.devices.get(event.device) or DeviceView(index=event.device)
-    return device.label + device.share_of(event.task)
+    views = [progress.devices.get(name) or DeviceView(index=name) for name in event.devices]
+    return ", ".join(view.label + view.share_of(event.task) for view in views)
 
 
 def _others(event: je.OthersCame, progress: SweepProgress) -> str:
@@ -229,11 +234,11 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
         return f"{retry_text(view.waits)}; {view.not_before - now:.0f} s to go"
     if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:
         return retry_text(replace(view.waits, pause=0.0))
-    return _why_no_device(progress, now)
+    return _why_no_device(progress, now, progress.device_counts.get(task, 1))
 
 
-def _why_no_device(progress: SweepProgress, now: float) -> str:
-    """Return why a task waits that any device would do for."""
+def _why_no_device(progress: SweepProgress, now: float, count: int) -> str:
+    """Return why a task waits that any devices would do for, so many at once."""
     usable = [d for d in progress.devices.values() if d.aside_until <= now and not d.drained]
     if not progress.devices:
         return "why is not known: the journal says nothing of the dispatcher that runs"
@@ -247,6 +252,9 @@ def _why_no_device(progress: SweepProgress, now: float) -> str:
             return "no idle device: all run other tasks"
         waits = ": waits for its fair share of them" if progress.asks_for_share else ""
         return f"no idle device ({'; '.join(others[:4])}){waits}"
+    idle = sum(d.idle and not d.tasks for d in usable)
+    if idle < count:
+        return f"needs {count} devices at once, and of {len(progress.devices)} only {idle} is idle"
     return "its turn comes next"
 
 

@@ -17,10 +17,11 @@ from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
+from scheduler.storage.attempts_file import devices_in
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import overrides_of
-from scheduler.views.messages import best_of, conclusion_of, speedup_and_loss, why_waits
+from scheduler.views.messages import best_of, conclusion_of, labels, speedup_and_loss, why_waits
 from scheduler.views.shortened import shortened
 
 MANY = 200  # tasks; of more, the completed ones are only counted
@@ -45,7 +46,7 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         attempts = content.get("attempts")
         view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
         view.seconds = as_number(content.get("seconds"))
-        view.device = str(content.get("device") or "") or None
+        view.devices = devices_in(content)
         view.summary = content if view.state == DONE else None
         view.source = source if isinstance(source := content.get("source"), dict) else None
         view.started = _last_start(content)
@@ -149,12 +150,11 @@ def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
         return [Text(view.state), Text(str(view.attempts or "")), *[Text("")] * 5]
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
     seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
-    device = progress.devices.get(view.device) if view.device else None
     speedup, loss = speedup_and_loss(view.summary or {})
     return [
         Text(view.state, style=style),
         Text(str(view.attempts or "")),
-        Text(device.label if device else view.device or ""),
+        Text(labels(view.devices, progress)),
         Text(format_duration(seconds) if seconds is not None else ""),
         Text(best_of(view.summary or {})),
         Text(speedup),

@@ -40,6 +40,7 @@ class StatusTask(TypedDict):
     state: Literal["waiting", "running", "being judged", "completed", "failed"]
     attempts: int
     device: str | None
+    devices: list[str]
     started: float | None
     seconds: float | None
     cause: str | None

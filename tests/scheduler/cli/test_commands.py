@@ -70,13 +70,17 @@ def test_status_says_what_a_backing_off_task_waits_for(runner: SweepRunner) -> N
 
 
 @pytest.mark.parametrize(
-    ("number", "journal"),
-    [(signal.SIGTERM, "kept"), (signal.SIGKILL, "kept"), (signal.SIGKILL, "removed")],
+    ("number", "journal", "slots"),
+    [
+        (signal.SIGTERM, "kept", 1),
+        (signal.SIGKILL, "kept", 2),
+        (signal.SIGKILL, "removed", 2),
+    ],
 )
 def test_status_of_what_a_dispatcher_left_running(
-    runner: SweepRunner, number: int, journal: str
+    runner: SweepRunner, number: int, journal: str, slots: int
 ) -> None:
-    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    runner.write({"a": "gate; ok", "b": "ok"}, devices={"cpu_slots": slots, "per_task": slots})
     running = runner.start()
     open_gate = runner.reach_gate("a")
     runner.wait_for_journal("attempt_started", "a")
@@ -89,16 +93,17 @@ def test_status_of_what_a_dispatcher_left_running(
     assert status["counts"]["running"] == 1
     a, b = status["tasks"]
     assert (a["state"], a["attempts"], a["device"]) == ("running", 1, "cpu:0")
+    assert a["devices"] == ["cpu:0", "cpu:1"][:slots]
     assert a["started"] > 0
     assert (b["state"], b["waits"]) == ("waiting", "no dispatcher runs")
-    assert [device["task"] for device in status["devices"]] == ["a"] * (journal == "kept")
+    assert [device["task"] for device in status["devices"]] == ["a"] * slots * (journal == "kept")
     said = runner.run("status", runner.file).out
     assert "runs on without a dispatcher; the same command takes it over" in said
     open_gate()
     runner.wait_for_end_of_attempt("a")
     status = runner.status()
     assert [task["state"] for task in status["tasks"]] == ["waiting", "waiting"]
-    assert [device["task"] for device in status["devices"]] == [None] * (journal == "kept")
+    assert [device["task"] for device in status["devices"]] == [None] * slots * (journal == "kept")
 
 
 def test_status_knows_that_the_sweep_file_has_changed(runner: SweepRunner) -> None:

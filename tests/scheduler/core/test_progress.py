@@ -26,23 +26,42 @@ def begins(at: float) -> tuple[float, je.JournalEvent]:
 
 
 def starts(task: str, started: float) -> je.AttemptStarted:
-    return je.AttemptStarted(task, 1, "GPU-a", started)
+    return je.AttemptStarted(task, 1, ("GPU-a",), started)
 
 
 def ends(task: str, ended: float) -> je.AttemptEnded:
-    return je.AttemptEnded(task, 1, "GPU-a", ended)
+    return je.AttemptEnded(task, 1, ("GPU-a",), ended)
 
 
 def test_the_gap_between_tasks_does_not_hold_the_time_without_a_dispatcher() -> None:
     seen = progress(
         begins(100.0),
-        (100.1, je.AttemptAdopted("a", 1, "GPU-a", 20.0)),
+        (100.1, je.AttemptAdopted("a", 1, ("GPU-a",), 20.0)),
         (100.2, ends("a", 30.0)),
         (100.4, starts("b", 100.5)),
         (101.0, ends("b", 101.0)),
         (101.2, starts("c", 101.5)),
     )
     assert list(seen.gaps) == pytest.approx([0.5, 0.5])
+
+
+def test_an_attempt_is_on_all_its_devices() -> None:
+    here = [je.ListedDevice(f"GPU-{name}", "a GPU", name) for name in "abcd"]
+    idle = [(100.0, je.DeviceState(device.id, idle=True, reason="idle")) for device in here]
+    both = ("GPU-a", "GPU-b")
+    seen = progress((100.0, je.DispatcherStarted(1, 2, 3, here, "4 devices")), *idle)
+    for at, event in [
+        (100.0, je.AttemptStarted("a", 1, both, 100.0)),
+        (110.0, je.AttemptEnded("a", 1, both, 110.0)),
+        (110.0, je.TaskCompleted("a", both, 1, 10.0)),
+        (110.5, je.AttemptStarted("b", 1, both, 110.5)),
+    ]:
+        seen.apply(je.Entry(at, event))
+    assert seen.tasks["b"].devices == both
+    assert [device.tasks for device in seen.devices.values()] == [["b"], ["b"], [], []]
+    assert list(seen.gaps) == pytest.approx([0.5, 0.5])
+    # Two at once on four devices: one that waits, and what is left of the one that runs.
+    assert seen.seconds_left(110.5) == pytest.approx((10.0 + 10.0) / 2)
 
 
 def test_devices_are_not_idle_while_there_is_no_dispatcher() -> None:

@@ -35,6 +35,32 @@ def test_every_kind_of_event_is_read_back_as_it_was_written(path: Path) -> None:
     assert journal.unread == 0
 
 
+@pytest.mark.parametrize(
+    ("devices", "keys"),
+    [
+        ((), {"device": None}),
+        (("GPU-a",), {"device": "GPU-a"}),
+        (("GPU-a", "GPU-b"), {"device": "GPU-a", "devices": ["GPU-a", "GPU-b"]}),
+    ],
+)
+def test_devices_stand_beside_the_first_where_there_are_several(
+    path: Path, devices: tuple[str, ...], keys: dict[str, object]
+) -> None:
+    entries = write(path, je.TaskFailed("a", devices, 3, 1.5, "why"))
+    line = json.loads(path.read_text())
+    assert {key: line[key] for key in ("device", "devices") if key in line} == keys
+    assert list(JournalReader(path)) == entries
+
+
+def test_the_device_of_a_task_in_an_old_snapshot_is_read(path: Path) -> None:
+    (entry,) = write(path, SAMPLES[-1])
+    line = json.loads(path.read_text())
+    line["tasks"]["a"]["device"] = line["tasks"]["a"].pop("devices")[0]
+    del line["tasks"]["b"]["devices"]
+    path.write_text(json.dumps(line) + "\n")
+    assert list(JournalReader(path)) == [entry]
+
+
 def test_people_can_read_why_a_task_waits(path: Path) -> None:
     write(path, je.TaskWaits("a", 40.0, HALVES))
     line = json.loads(path.read_text())

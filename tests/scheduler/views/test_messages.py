@@ -28,6 +28,21 @@ def test_why_a_task_waits_names_devices_as_people_do() -> None:
     assert why_waits("a", progress(), 102.0) == "no idle device (GPU 0 busy: process 4711)"
 
 
+def test_a_task_that_has_several_devices_waits_for_all_of_them() -> None:
+    seen = progress()
+    seen.device_counts = {"a": 2}
+    assert why_waits("a", seen, 102.0).startswith("no idle device (GPU 0 busy")
+    seen.devices |= {"GPU-b": DeviceView("a GPU", "1", idle=True)}
+    why = "needs 2 devices at once, and of 2 only 1 is idle"
+    assert why_waits("a", seen, 102.0) == why
+    seen.devices["GPU-a"].idle = True
+    assert why_waits("a", seen, 102.0) == "its turn comes next"
+    both = je.AttemptStarted("a", 1, ("GPU-a", "GPU-b"), 103.0)
+    assert sentence(both, seen) == "a: attempt 1 started on GPU 0, GPU 1"
+    failed = je.AttemptFailed("a", 1, both.devices, "failed", "exit code 1", 1.0)
+    assert sentence(failed, seen) == "a: attempt 1 on GPU 0, GPU 1: failed: exit code 1"
+
+
 @pytest.mark.parametrize(
     ("reason", "text"),
     [

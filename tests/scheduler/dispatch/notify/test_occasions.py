@@ -39,12 +39,12 @@ def told(*events: je.JournalEvent, tasks: int = 2) -> list[str]:
         ([FULL, STARTED, FULL], ["paused: No space left on device"]),
         ([FULL, je.SweepResumed(), FULL], ["paused: No space left on device"] * 2),
         (
-            [je.TaskFailed("0", None, 3, 1.0, "why"), je.TaskFailed("1", None, 3, 1.0, "why")],
+            [je.TaskFailed("0", (), 3, 1.0, "why"), je.TaskFailed("1", (), 3, 1.0, "why")],
             ["failed: 0: why"],
         ),
         ([LOST_A], []),
         ([je.DeviceState("GPU-a", idle=False, reason="busy: others"), ASIDE_B], []),
-        ([je.AttemptStarted("0", 1, "GPU-b", 1.0), LOST_A, ASIDE_B], []),
+        ([je.AttemptStarted("0", 1, ("GPU-b",), 1.0), LOST_A, ASIDE_B], []),
         (
             [LOST_A, ASIDE_B],
             [
