@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scheduler.storage.atomic import Draft, sync_folder, write_durably
+from scheduler.storage.atomic import Draft, as_lines, sync_folder, write_durably
 from scheduler.storage.logs import ReadingStopped
 
 SYNCERS = 16  # threads: file systems commit syncs that come together as one
@@ -75,7 +75,7 @@ class CheckpointWriter(threading.Thread):
         published: list[Checkpoint] = []
         for checkpoint in batch:
             try:
-                drafts.append((checkpoint, Draft(checkpoint.path, checkpoint.content())))
+                drafts.append((checkpoint, Draft(checkpoint.path, as_lines(checkpoint.content()))))
             except OSError as error:
                 yield partial(checkpoint.failed, error)
         # One alone is sooner synced than handed to a thread.

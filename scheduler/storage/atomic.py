@@ -20,12 +20,11 @@ class Draft:
     `publish`; then sync the folder. Each raises OSError and leaves nothing behind if it fails.
     """
 
-    def __init__(self, path: Path, *lines: Mapping[str, Any]) -> None:
-        content = "".join(json.dumps(line, default=str) + "\n" for line in lines)
+    def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
         self._descriptor, self._temporary = create_draft(path.with_name(f".{path.name}.tmp"))
         try:
-            _write_all(self._descriptor, content.encode())
+            _write_all(self._descriptor, content)
         except OSError:
             os.close(self._descriptor)
             self._discard()
@@ -65,10 +64,24 @@ def write_durably(path: Path, *lines: Mapping[str, Any]) -> None:
     Raises:
         OSError: it could not be written; what was there still is.
     """
-    draft = Draft(path, *lines)
+    write_bytes_durably(path, as_lines(*lines))
+
+
+def write_bytes_durably(path: Path, content: bytes) -> None:
+    """Replace one file by ``content``, atomically and durably.
+
+    Raises:
+        OSError: it could not be written; what was there still is.
+    """
+    draft = Draft(path, content)
     draft.sync()
     draft.publish()
     sync_folder(path.parent)
+
+
+def as_lines(*lines: Mapping[str, Any]) -> bytes:
+    """Return lines of JSON as they stand in a file."""
+    return "".join(json.dumps(line, default=str) + "\n" for line in lines).encode()
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,7 +31,7 @@ from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_at
 from scheduler.dispatch.recovery import Done, Recovered, Waiting, recover
 from scheduler.dispatch.repairs import set_right
 from scheduler.executors.local.handles import AdoptedSupervisor
-from scheduler.storage.atomic import Draft
+from scheduler.storage.atomic import Draft, as_lines
 from scheduler.storage.attempts_file import read_attempts
 from scheduler.storage.logs import last_summary
 from scheduler.storage.paths import SweepPaths
@@ -187,7 +187,8 @@ class Case:
     def checkpoint(self, judgement: Judgement, path: Path) -> None:
         """Write the checkpoint of the task "c"."""
         task = self.sweep.tasks[2]
-        draft = Draft(path, checkpoint_content(task, self.sweep, self.paths, judgement, "why"))
+        content = checkpoint_content(task, self.sweep, self.paths, judgement, "why")
+        draft = Draft(path, as_lines(content))
         draft.sync()
         draft.publish()
 
