@@ -49,25 +49,50 @@ def write_sweep(box: Path, tasks: int) -> None:
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+# What rows of a GPU have: a usual value, whether there is an interval, which way is better.
+METRICS: dict[str, tuple[float, bool, str | None]] = {
+    "clip_score": (30.0, True, "higher"),
+    "psnr": (22.0, True, "higher"),
+    "ssim": (0.8, True, "higher"),
+    "lpips": (0.2, True, "lower"),
+    "seconds_per_image": (2.0, False, "lower"),
+    "seconds_per_batch": (4.0, False, "lower"),
+    "seconds_per_batch_p95": (4.1, False, "lower"),
+    "seconds_per_batch_iqr": (0.05, False, "lower"),
+    "images_per_second": (0.5, False, "higher"),
+    "seconds_setup": (0.1, False, "lower"),
+    "efficiency": (1.5, False, "higher"),
+    "peak_memory": (1.4e10, False, "lower"),
+    "memory_added": (2e8, False, "lower"),
+    "energy_per_image": (900.0, True, "lower"),
+    "mean_power": (500.0, False, "lower"),
+    "device_seconds": (3.5, False, "lower"),
+    "device_busy_share": (0.9, False, None),
+    "speedup_device": (1.6, True, "higher"),
+    "gpu_utilization": (97.0, False, None),
+    "gpu_clock": (1900.0, False, None),
+    "cpu_seconds_per_batch": (4.0, False, None),
+    "cpu_seconds_per_batch_iqr": (0.01, False, None),
+    "host_share": (0.6, False, None),
+    "wait_share": (0.01, False, "lower"),
+    "core_slowness": (1.02, False, "lower"),
+}
+
+
 def made_up(number: int, chance: random.Random) -> dict[str, object]:
-    def metric(name: str, value: float, better: str) -> dict[str, object]:
+    def metric(name: str, value: float, sure: bool, better: str | None) -> dict[str, object]:
         half = abs(value) / 20
-        return {
-            "name": name,
-            "value": value,
-            "low": value - half,
-            "high": value + half,
-            "better": better,
-        }
+        ends = {"low": value - half, "high": value + half} if sure else {}
+        return {"name": name, "value": value, "better": better, **ends}
 
     metrics = [
-        metric("clip_score", 30 + chance.random(), "higher"),
-        metric("seconds_per_image", 1.0, "lower"),
+        metric(name, usual * (0.9 + chance.random() / 5), sure, better)
+        for name, (usual, sure, better) in METRICS.items()
     ]
     if number:
         metrics += [
-            metric("speedup", 1 + 2 * chance.random(), "higher"),
-            metric("quality_loss", chance.random() / 10, "lower"),
+            metric("speedup", 1 + 2 * chance.random(), True, "higher"),
+            metric("quality_loss", chance.random() / 10, True, "lower"),
             {"name": "images_scored", "value": 64},
         ]
     accelerators = {"deepcache": {"cache_interval": number}} if number else {}
@@ -78,6 +103,8 @@ def made_up(number: int, chance: random.Random) -> dict[str, object]:
         "role": role,
         "metrics": metrics,
         "configuration": {"accelerators": accelerators},
+        "environment": {"device": "NVIDIA H200", "versions": {"torch": "2.11.0"}},
+        "reproduce": {"command": "python -m worker search --pipe SDXL --sched DDIM --steps 50"},
     }
 
 

@@ -13,10 +13,12 @@ from scheduler.core.snapshot import FAILED
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.answers import Answers, RowAnswer, TaskAnswer, halved_in_words
+from scheduler.views.answers import USUAL, Answers, Estimate, RowAnswer, TaskAnswer, halved_in_words
 from scheduler.views.from_files import progress_from_files
 
 Asked = tuple[Sweep, SweepPaths, Sequence[Task]]
+# What of an answer the row's metrics have as well.
+_AMONG_METRICS = ("objective", "score", "seconds_per_image")
 _SETTINGS = ("settings", "environment", "reproduce")
 
 
@@ -45,7 +47,7 @@ class Content:
     metric: str
     max_loss: float
     # One for each configuration of each task; keys as in `_row`.
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[dict[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     ran: Sequence[Ran]
     failures: Sequence[Mapping[str, str]]
@@ -53,9 +55,10 @@ class Content:
     # Of each sweep, in words.
     course: Sequence[str] = field(default_factory=list)
 
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON may hold it."""
-        return asdict(self)
+    @property
+    def loss_name(self) -> str:
+        """What the loss that is bounded is called among a row's metrics."""
+        return "quality_loss" if self.metric == USUAL else f"loss of {self.metric}"
 
 
 def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -> Content:
@@ -95,9 +98,9 @@ def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -
 def _written(paths: SweepPaths, task: str) -> dict[str, Mapping[str, Any]]:
     """Return the newest row of each label, as the worker wrote it."""
     return {
-        str(row["label"]): row
+        str(row.get("label", task)): row
         for row in read_objects(paths.results(task))
-        if "metrics" in row and "study" not in row and "label" in row
+        if "metrics" in row and "study" not in row
     }
 
 
@@ -108,7 +111,7 @@ def _row(
     return {
         "sweep": task.sweep,
         "task": task.task,
-        **{key: value for key, value in asdict(row).items() if key != "objective"},
+        **{key: value for key, value in asdict(row).items() if key not in _AMONG_METRICS},
         "best": row.label == task.best,
         "frontier": row.label in task.frontier,
         "decided": row.label in decided,
@@ -121,12 +124,12 @@ def _row(
     }
 
 
-def _metrics(written: Mapping[str, Any]) -> Iterator[tuple[str, list[float | None]]]:
+def _metrics(written: Mapping[str, Any]) -> Iterator[tuple[str, Estimate]]:
     metrics = written.get("metrics")
     for metric in metrics if isinstance(metrics, list) else ():
         if isinstance(metric, dict) and (value := as_number(metric.get("value"))) is not None:
-            ends = [as_number(metric.get(end)) for end in ("low", "high")]
-            yield str(metric.get("name")), [value, *ends]
+            low, high = as_number(metric.get("low")), as_number(metric.get("high"))
+            yield str(metric.get("name")), Estimate(value, low, high)
 
 
 def _parameters(accelerators: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

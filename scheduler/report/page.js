@@ -1,6 +1,29 @@
 "use strict";
 (() => {
+  // The other half of scheduler/report/columns.py: null and absent are one here.
+  const values = (column, length) => {
+    if (column.same !== undefined) return Array(length).fill(column.same);
+    if (column.numbers) return column.numbers.map((number) => (number === null ? null : number / 10 ** column.decimals));
+    if (column.texts) return column.rows.map((index) => column.texts[index]);
+    if (column.interval) {
+      const [middles, below, above] = column.interval.map((part) => values(part, length));
+      const end = (middle, distance, sign) => (distance === null ? null : middle + sign * distance);
+      return middles.map((middle, index) => (middle === null ? null : [middle, end(middle, below[index], -1), end(middle, above[index], 1)]));
+    }
+    const parts = Object.entries(column.objects).map(([key, part]) => [key, values(part, length)]);
+    return Array.from({ length }, (_, index) => {
+      const own = parts.filter(([, part]) => part[index] !== null).map(([key, part]) => [key, part[index]]);
+      return own.length ? Object.fromEntries(own) : null;
+    });
+  };
+  const unpacked = (column) => values(column, column.length);
   const data = JSON.parse(document.getElementById("data").textContent);
+  data.rows = unpacked(data.rows).map((row) => ({ metrics: {}, parameters: {}, ...row }));
+  for (const row of data.rows) {
+    for (const [name, told] of [["speedup", row.speedup], [data.loss, row.loss]]) {
+      if (told) row.metrics[name] ??= [told.value, told.low ?? null, told.high ?? null];
+    }
+  }
   const at = (id) => document.getElementById(id);
   // Plotly takes some HTML within its texts; of what comes from files it is to see none.
   const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -26,7 +49,7 @@
   const bound = (row, limit) => {
     if (row.role !== "candidate" || !row.loss) return null;
     const { low, high } = row.loss;
-    if (!row.decided || low === null || high === null) return "cannot tell yet";
+    if (!row.decided || low === undefined || high === undefined) return "cannot tell yet";
     return high <= limit ? "within" : low > limit ? "not within" : "cannot tell yet";
   };
   const kind = (row) => {
@@ -37,7 +60,7 @@
   const limit = () => Number(at("loss").value) / 100;
   const fastest = (rows) => rows.reduce((best, row) => (!best || row.speedup.value > best.speedup.value ? row : best), null);
   const interval = (found, form) =>
-    form(found.value) + (found.low === null ? "" : " [" + form(found.low) + ", " + form(found.high) + "]");
+    form(found.value) + (found.low === undefined ? "" : " [" + form(found.low) + ", " + form(found.high) + "]");
 
   const shown = () => {
     const chosen = at("task").value;
@@ -109,7 +132,7 @@
       y0: axis === "x" ? 0 : middle - least, y1: axis === "x" ? 1 : middle + least,
     }] : []);
     return [
-      ...(at("x").value === "quality_loss" ? band_of(null_arm.least_loss, 0, "x") : []),
+      ...(at("x").value === data.loss ? band_of(null_arm.least_loss, 0, "x") : []),
       ...(at("y").value === "speedup" ? band_of(null_arm.least_difference, 1, "y") : []),
     ];
   };
@@ -128,7 +151,7 @@
         ...(rows.length > MANY ? {} : { error_x: whisker(own, across), error_y: whisker(own, up) }),
       };
     }).filter((trace) => trace.x.length);
-    if (across === "quality_loss" && up === "speedup" && at("task").value !== "") {
+    if (across === data.loss && up === "speedup" && at("task").value !== "") {
       const frontier = rows.filter((row) => row.frontier).sort((one, other) => value(one, across)[0] - value(other, across)[0]);
       traces.push({ name: "frontier", mode: "lines", type: "scatter", hoverinfo: "skip", line: { color: "#1b7837" },
         x: frontier.map((row) => value(row, across)[0]), y: frontier.map((row) => value(row, up)[0]) });
@@ -170,8 +193,8 @@
   const COLUMNS = [
     ["task", name], ["configuration", (row) => row.label], ["kind", kind],
     ["speed-up", (row) => row.speedup && row.speedup.value, figure], ["loss", (row) => row.loss && row.loss.value, percent],
-    ["s/image", (row) => row.seconds_per_image && row.seconds_per_image.value, figure],
-    [data.metric, (row) => row.score && row.score.value, figure], ["disturbed", (row) => row.disturbed],
+    ["s/image", (row) => (value(row, "seconds_per_image") || [null])[0], figure],
+    [data.metric, (row) => (value(row, data.metric) || [null])[0], figure], ["disturbed", (row) => row.disturbed],
   ];
   let order = [3, -1];
   const table = (focused) => {
@@ -223,7 +246,7 @@
   };
   const all = () => { draw(); table(); };
   choice("task", [...data.tasks.map((task) => [name(task), key(task)]), ["all tasks", ""]], data.tasks.length ? key(data.tasks[0]) : "");
-  choice("x", METRICS.map((one) => [one, one]), "quality_loss");
+  choice("x", METRICS.map((one) => [one, one]), data.loss);
   choice("y", METRICS.map((one) => [one, one]), "speedup");
   for (const one of [...new Set(data.rows.flatMap((row) => row.accelerators))].sort()) {
     const label = element("label", undefined, at("accelerators"));

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from scheduler.report.columns import as_columns
 from scheduler.report.content import Content
 
 _HERE = Path(__file__).parent
@@ -41,26 +43,36 @@ def page_of(content: Content) -> str:
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        data=Markup(as_inline_json(_short(content.plain()))),  # noqa: S704
+        data=Markup(as_inline_json(_for_the_script(content))),  # noqa: S704
     )
 
 
-def _short(value: Any) -> Any:
-    """Return a value with six digits of each measurement and without what is not known of it.
+def _for_the_script(content: Content) -> dict[str, Any]:
+    """Return what the script is given: rows as columns, and no text that the template has written already."""
+    return {
+        "sweeps": content.sweeps,
+        "metric": content.metric,
+        "max_loss": content.max_loss,
+        "loss": content.loss_name,
+        "rows": as_columns([_without_what_is_told(row, content.loss_name) for row in content.rows]),
+        "tasks": [
+            {key: task[key] for key in ("sweep", "task", "null_arm")} for task in content.tasks
+        ],
+        "ran": [asdict(one) for one in content.ran],
+    }
 
-    Ends of intervals stay, also those that are not known; large numbers, as times of day, stay whole.
-    """
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if abs(value) < 1e6 else value
-    if isinstance(value, dict):
-        return {
-            key: _short(item)
-            for key, item in value.items()
-            if key in ("low", "high", "ended") or not (item is None or item is False or item == "")
-        }
-    if isinstance(value, list | tuple):
-        return [_short(item) for item in value]
-    return value
+
+def _without_what_is_told(row: dict[str, Any], loss: str) -> dict[str, Any]:
+    """Return a row without the metrics that its own speed-up and loss say once more."""
+    told = {
+        key: row[own] and row[own]["value"] for key, own in (("speedup", "speedup"), (loss, "loss"))
+    }
+    metrics = {
+        name: metric
+        for name, metric in row["metrics"].items()
+        if name not in told or metric.value != told[name]
+    }
+    return {**row, "metrics": metrics}
 
 
 def as_inline_json(value: object) -> str:

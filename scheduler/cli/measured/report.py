@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 import webbrowser
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scheduler.cli.common import UserError
+from scheduler.cli.locate import shown
 from scheduler.cli.measured.results import asked_for, notices_of
 from scheduler.config.printable import printable
 from scheduler.executors.worker_process import WorkerCheckError
 from scheduler.report.content import content_of
 from scheduler.report.page import LibraryMissingError, page_of
-from scheduler.report.tables import write_csv, write_parquet
+from scheduler.report.tables import as_csv, as_parquet
+from scheduler.storage.atomic import write_bytes_durably
 from scheduler.views.answers import answers_of
 
 
@@ -38,17 +42,33 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(str(error)) from None
     for notice in notices_of(answers, sweeps):
         print(printable(notice, " "), file=sys.stderr)
-    path.write_text(page, encoding="utf-8")
-    print(path)
-    write_csv(path.with_suffix(".csv"), content.rows)
-    print(path.with_suffix(".csv"))
-    if write_parquet(path.with_suffix(".parquet"), content.rows):
-        print(path.with_suffix(".parquet"))
+    _write(path, page.encode("utf-8", "backslashreplace"))
+    _write(path.with_suffix(".csv"), as_csv(content.rows))
+    if (parquet := as_parquet(content.rows)) is not None:
+        _write(path.with_suffix(".parquet"), parquet)
     else:
         print("no Parquet file: pyarrow is not installed", file=sys.stderr)
     if arguments.open and not webbrowser.open(path.absolute().as_uri()):
-        print(f"no browser was found; open {path} by hand", file=sys.stderr)
+        print(f"no browser was found; open {shown(path)} by hand", file=sys.stderr)
     return 0 if content.rows else 1
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file and say so.
+
+    Raises:
+        UserError: it could not be written; what was there still is.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder of that name is there")
+        # Where a link leads to, and not in its place.
+        write_bytes_durably(Path(os.path.realpath(path)), content)
+    except OSError as error:
+        raise UserError(
+            f"{shown(path)} cannot be written: {error.strerror}; give another place with --output"
+        ) from None
+    print(shown(path))
 
 
 def _output(arguments: argparse.Namespace, names: list[str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,35 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_one_small_file_and_tables_beside_it(report: Path) -> None:
     page = report.read_text()
-    assert len(page.encode()) < 8 << 20
+    assert len(page.encode()) < 8e6
     assert HOSTILE not in page
     with report.with_suffix(".csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [float(one["quality_loss"] or 0) for one in rows] == [0.0, 0.002, 0.03, 0.05]
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow writes Parquet")
     assert parquet.read_table(report.with_suffix(".parquet")).num_rows == len(ROWS)
+
+
+def test_without_room_the_old_files_stay(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {file: file.read_bytes() for file in report.parent.glob("one-report.*")}
+    assert report in before
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        assert main(["report", "one.yaml"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = capsys.readouterr().err
+    assert "one-report.html cannot be written: File too large" in told
+    assert told.count("\n") == 1
+    assert {file: file.read_bytes() for file in report.parent.glob("*one-report.*")} == before
+
+
+def test_a_folder_in_its_place_stays(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (report.parent / "taken.html").mkdir()
+    assert main(["report", "one.yaml", "--output", "taken.html"]) == 2
+    assert "taken.html cannot be written: a folder of that name is there" in capsys.readouterr().err
+    assert (report.parent / "taken.html").is_dir()
 
 
 def test_another_workers_rows_make_a_report(
