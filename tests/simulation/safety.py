@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scheduler.core import events as ev
 from scheduler.core.tables.devices import MOST_FREE
+from scheduler.core.tables.matching import Wanted
 from scheduler.core.verdict import Kind
 from tests.simulation.model import End, Record
 
@@ -64,6 +66,21 @@ class SafetyProperties:
         in_use = {device for used in shell.occupied.values() for device in used}
         within = most is None or len(in_use | set(start.devices)) <= max(most, len(in_use))
         demand("no more devices than may be", within, start, in_use)
+
+    def check_wanted(self, shell: Shell, wanted: Wanted, actions: Sequence[ev.Action]) -> None:
+        """Check what the core said to want, before a device was seen idle, by what it then starts."""
+        in_use = {device for used in shell.occupied.values() for device in used}
+        most = shell.wishes.at_most
+        spare = len(self._world.gpus) if most is None else max(0, most - len(in_use))
+        demand("no more is wanted than may be", wanted.more <= spare, wanted, in_use)
+        to_be_had = not {*in_use, *shell.wishes.drained}.intersection(wanted.devices)
+        demand("what is wanted may be used", to_be_had, wanted, in_use)
+        paused = shell.wishes.paused is not None
+        demand("who is paused wants nothing", not (paused and wanted.more), wanted)
+        started = [action for action in actions if isinstance(action, ev.Start)]
+        for device in {device for start in started for device in start.devices} - in_use:
+            known = wanted.more and device in wanted.devices
+            demand("what is used at once was wanted", known, device, wanted)
 
     def _check_sharing(self, shell: Shell, start: ev.Start, device: str, others: list[str]) -> None:
         """Check that an attempt may share a device with others of ours."""

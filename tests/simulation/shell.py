@@ -168,7 +168,15 @@ class Shell:
         world.note("event", event)
         self._keep_account(event)
         self._liveness.told(event, world.now)
+        wanted, wake = self.core.wanted(), self.core.next_wake()
         actions = self.core.handle(event, world.now)
+        # Slots are nobody else's; and time that passes brings tasks and devices back.
+        if (
+            isinstance(event, ev.DeviceIdle)
+            and not world.slots
+            and (wake or world.now + 1) > world.now
+        ):
+            world.promises.check_wanted(self, wanted, actions)
         self._liveness.decided(actions, world.now, self.core.next_wake())
         for action in actions:
             world.note("action", action)

@@ -61,6 +61,25 @@ class KeepsToTheLeastThatItWasEverTold(Core):
             self._fleet.at_most = min(before, before if event.devices is None else event.devices)
 
 
+class WantsNothingForWhatWasTried(Core):
+    def wanted(self):
+        constrained, self._waiting.constrained = self._waiting.constrained, {}
+        found = super().wanted()
+        self._waiting.constrained = constrained
+        return found
+
+
+class WantsWhatItMayNotUse(Core):
+    def wanted(self):
+        drained = [device for device in self._fleet._by_ordinal if device.drained]
+        for device in drained:
+            device.drained = False
+        found = super().wanted()
+        for device in drained:
+            device.drained = True
+        return found
+
+
 class StopsWhatIsBeyondTheNumber(Core):
     def _asked(self, event):
         super()._asked(event)

@@ -102,10 +102,6 @@ class Device:
     def can_have_more_than(self, memory: int | None) -> bool:
         return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
 
-    def could_do_for(self, retry: Retry) -> bool:
-        """Say whether a task could be tried again on it under these conditions, if it were idle."""
-        return retry.avoid != self.name and self.can_have_more_than(retry.above_memory)
-
 
 class Fleet:
     """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
@@ -356,20 +352,26 @@ class Fleet:
         """
         if not (in_time and device.attempts) and not device.has_more_than(retry.above_memory):
             return False
-        if retry.avoid == device.name and (
-            retry.reason.code is RetryCode.DEVICE_ERROR or device.suspect
-        ):
-            return not any(
-                other is not device
-                and (
-                    other.within_reach or other.attempts
-                )  # a device that others use may never be free
-                and not other.drained
-                and other.aside_until <= now
-                and other.has_more_than(retry.above_memory)
-                for other in self._by_ordinal
-            )
-        return True
+        return not self._is_avoided(device, retry, now)
+
+    def could_do(self, device: Device, retry: Retry, now: float) -> bool:
+        """Say whether a task could be tried again on a device under these conditions, were it idle."""
+        can = device.can_have_more_than(retry.above_memory)
+        return can and not self._is_avoided(device, retry, now)
+
+    def _is_avoided(self, device: Device, retry: Retry, now: float) -> bool:
+        """Say whether a task is to be tried again on another device, of which there is one."""
+        flees = retry.reason.code is RetryCode.DEVICE_ERROR or device.suspect
+        if retry.avoid != device.name or not flees:
+            return False
+        return any(
+            other is not device
+            and (other.within_reach or other.attempts)  # a device that others use may never be free
+            and not other.drained
+            and other.aside_until <= now
+            and other.has_more_than(retry.above_memory)
+            for other in self._by_ordinal
+        )
 
     def completed_on(self, name: str, task: int, now: float) -> SetAside | None:
         """Record that an attempt was completed there: it clears the device of suspicion.

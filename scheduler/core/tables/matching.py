@@ -88,10 +88,14 @@ def wanted(waiting: Waiting, fleet: Fleet, now: float) -> Wanted:
     more, least, names = 0, most, set[str]()
     for standing, retry, tasks in waiting.demands(most * fleet.most_on_one):
         need = need_of(standing, retry)
-        fitting = [device for device in unused if retry is None or device.could_do_for(retry)]
-        if need.devices <= min(most, len(fitting)):
+        fitting = [d for d in unused if retry is None or fleet.could_do(d, retry, now)]
+        # Those that share may have some of their devices already.
+        at_once = need.devices if need.alone else 1
+        if at_once <= min(most, len(fitting)):
             more += need.devices * -(-tasks // fleet.room_on_one(need))
-            least = min(least, need.devices)
+            least = min(least, at_once)
             names.update(device.name for device in fitting)
+        if more >= most and len(names) == len(unused):
+            break
     more = min(more, most, len(names))
     return Wanted(more - more % least, tuple(sorted(names))) if more else Wanted()

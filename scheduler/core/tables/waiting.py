@@ -11,6 +11,8 @@ from scheduler.core.retry import Retry
 from scheduler.core.states import Need
 from scheduler.core.tables.order import LongestFirst
 
+MOST_RETRIES = 256  # that are looked at to learn what devices are wanted
+
 
 class Line:
     """The tasks of one need that wait, and for which any devices will do."""
@@ -90,14 +92,14 @@ class Waiting:
         """Yield what waiting tasks need and on what conditions, and how many there are of each.
 
         Args:
-            most: tasks that are counted of one kind, and retries that are looked at; more need not be known.
+            most: tasks that are counted of one kind; more need not be known.
         """
         for line in self._lines.values():
             places = range(line.first, len(line.others))
             untried = (place for place in places if self.untried[line.others[place]])
             if tasks := len(line.tried) + sum(1 for _ in islice(untried, most)):
                 yield line.need, None, tasks
-        for task, retry in islice(self.constrained.items(), most):
+        for task, retry in islice(self.constrained.items(), MOST_RETRIES):
             yield self.needs[task], retry, 1
 
     def take(self, line: Line) -> int:
