@@ -379,6 +379,8 @@ class SweepReloaded:
     new: int
     changed: int
     removed: int
+    # Of the sweep from now on; None: an earlier version does not say.
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,6 +214,7 @@ class SweepProgress:
                 self.remove(event.task)
             case je.SweepReloaded():
                 self.braked = None if event.changed else self.braked
+                self.priority = self.priority if event.priority is None else event.priority
             case Snapshot():
                 self._restore(event, at)
             case (

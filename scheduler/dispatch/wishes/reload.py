@@ -223,6 +223,7 @@ class Reloader:
             new=len(changed) - len(here),
             changed=len(here),
             removed=sum(task.id not in today for task in self._use.now.tasks),
+            priority=sweep.priority,
         )
         begun = [name for name in recovered.open_attempts if name not in running]
         return News(whole, sweep, recovered, begun, event, told)

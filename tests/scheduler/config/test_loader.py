@@ -51,6 +51,20 @@ def problems(folder: Path, text: str | bytes) -> list[str]:
 # --- what a good file means ----------------------------------------------------------------------
 
 
+def test_a_priority_is_none_of_the_tasks_and_its_absence_changes_no_fingerprint(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "s.yaml"
+    sweeps = []
+    for line in ("", "priority: 0\n", "priority: 5\n"):
+        path.write_text(f"matrix: {{p: [a]}}\n{line}")
+        sweeps.append(read_sweep(path))
+    assert [sweep.priority for sweep in sweeps] == [0, 0, 5]
+    assert len({sweep.digest(sweep.tasks[0]) for sweep in sweeps}) == 1
+    of_before = "c017d3518f3bfec793e6e494008b1d4ed7195dd2a54dba504e368f7d318ef026"
+    assert [sweep.fingerprint == of_before for sweep in sweeps] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     ("written", "counts"), [("2", [2, 2, 2]), ("gpus", [1, 2, 4]), ("1", [1, 1, 1])]
 )
@@ -315,6 +329,14 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
             (f"devices: {{cores: {value}}}", "devices.cores: must be auto, off or how many cores each att")
             for value in ("0", "-1", "1.5", "true", "false", "all", "[0, 1]", "{n: 1}", "'2'")
         ),
+        *(
+            (f"priority: {value}", f"priority: must be a whole number from -100 to 100; more goes first{but}")
+            for value, but in [
+                ("101", ", not 101"), ("-101", ", not -101"), ("1.0", ", not 1.0"), ("high", ", not 'high'"),
+                ("true", ", not True"), ("[1]", ""),
+            ]
+        ),
+        ("priority:", "priority: is empty; give it a value or remove it"),
         ("devices: {share: }", "devices.share: is empty; give it a value or remove it"),
         ("devices: {share: 20GiB}", "devices.share: must be a mapping, as in {key: value}, not '20G"),
         ("devices: {share: {}}", "devices.share.memory: is missing; it is what one attempt needs of a"),

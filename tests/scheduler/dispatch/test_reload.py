@@ -130,6 +130,21 @@ def test_retries_and_limits_are_taken_over(runner: SweepRunner) -> None:
     assert runner.starts() == 1
 
 
+def test_a_priority_is_taken_over_and_shown(runner: SweepRunner) -> None:
+    running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"}, priority=-3)
+    assert "; priority -3" in running.wait_for("1 tasks.*").string
+    edit(runner, {"a": "gate; ok"}, priority=5)
+    assert runner.status()["priority"] == -3
+    hand(runner, "reload")
+    assert runner.status()["priority"] == 5
+    said = "its priority among the sweeps that wait for devices is 5"
+    assert said in runner.run("status", runner.file).out
+    said = "priority: 5, among the sweeps that wait for devices of this machine"
+    assert said in runner.run(runner.file, "--dry-run").out
+    open_gate()
+    assert running.end().code == 0
+
+
 @pytest.mark.parametrize(
     ("sections", "names"),
     [
