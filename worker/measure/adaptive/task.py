@@ -197,7 +197,7 @@ class _Search:
         """Measure what was found again on prompts that the search did not see, and what judges it."""
         found = self._race.found()
         labels = {found.sure or found.chosen, found.chosen}
-        if self._goal.wants == "frontier":
+        if self._goal.wants == "frontier" and self._request.confirm:
             labels |= set(found.frontier)
         if self._goal.wants == "target":
             labels = {found.sure or found.chosen}
