@@ -119,6 +119,7 @@ def _row(
         "metrics": dict(_metrics(written)),
         "accelerators": sorted(map(str, accelerators)),
         "parameters": dict(_parameters(accelerators)),
+        "snippet": task.snippets.get(row.label, ""),
         "command": _text(_object(written.get("reproduce")).get("command")),
         "disturbed": _text(written.get("disturbed")),
     }

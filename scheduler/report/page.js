@@ -99,6 +99,10 @@
         commands += 1;
         element("p", "The task that measured " + sure.label + ", by hand:", at("reproduce"));
         element("pre", sure.command, at("reproduce")).tabIndex = 0;
+        if (sure.snippet) {
+          element("p", sure.label + " on a pipeline of your own:", at("reproduce"));
+          element("pre", sure.snippet, at("reproduce")).tabIndex = 0;
+        }
       }
     }
     if (!groups.size) element("p", "Nothing is measured yet.", box);

@@ -108,6 +108,9 @@ class TaskAnswer:
     unread: int
     # Arguments that were halved because memory ran out.
     halved: Mapping[str, Halved] = field(default_factory=dict)
+    # Programs, by label, that make images as a configuration does: of the best, and of what is the best
+    # under other bounds. Empty where they were not asked for, and of another worker's rows.
+    snippets: Mapping[str, str] = field(default_factory=dict)
 
     def row(self, label: str | None) -> RowAnswer | None:
         """Return the row of that label."""
@@ -143,6 +146,8 @@ def answers_of(
     sweeps: Iterable[tuple[Sweep, SweepPaths, Sequence[Task]]],
     metric: str | None = None,
     max_loss: float | None = None,
+    *,
+    snippets: bool = False,
 ) -> Answers:
     """Return what the rows that exist come to.
 
@@ -150,6 +155,7 @@ def answers_of(
         sweeps: each with its paths and the tasks that are asked for.
         metric: whose loss is bounded; None: ``clip_score``.
         max_loss: a share; None: each task's own bound, as of its last summary.
+        snippets: whether programs are wanted as well.
 
     Raises:
         WorkerCheckError: no row has that metric, or rows cannot be read here at all; a sentence.
@@ -163,7 +169,7 @@ def answers_of(
     if not asked:
         return Answers(metric or USUAL, [], [])
     files = {key: str(paths.results(task.id).absolute()) for key, (_, paths, task) in asked.items()}
-    question = {"results": files, "metric": metric, "max_loss": max_loss}
+    question = {"results": files, "metric": metric, "max_loss": max_loss, "snippets": snippets}
     told = ask_about_results(question, os.environ)
     found = [_task(*asked[key], content) for key, content in told["tasks"].items()]
     return Answers(str(told["metric"]), found, [str(notice) for notice in told["notices"]])
@@ -189,6 +195,7 @@ def _task(sweep: Sweep, paths: SweepPaths, task: Task, content: Mapping[str, Any
         content["earlier"],
         content["unread"],
         halved_of(sweep.args, _last_overrides(paths, task.id)),
+        content.get("snippets", {}),
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from worker.accelerators.base import Clock, Overrides
+from worker.accelerators.recipe import NoRecipe, Recipe, Target, keywords
 from worker.accelerators.spec import (
     AcceleratorSpec,
     Captured,
@@ -387,6 +388,23 @@ class _DeepCacheSpec(AcceleratorSpec):
     def effect(self, values: Values, context: Context) -> Values:
         full = self.full_calls(values, context.task.calls, context.gate)
         return {"branch": values["cache_branch_id"], "full": sorted(full)}
+
+    def recipe(self, values: Values, target: Target) -> Recipe | NoRecipe:
+        if "center" in values:
+            return NoRecipe("DeepCache 0.1.1 has only the uniform schedule")
+        if target.repeats_timesteps:
+            return NoRecipe(
+                "DeepCache 0.1.1 tells steps by the value of their timestep, which "
+                f"{target.sched.name} may repeat"
+            )
+        return Recipe(
+            ["from DeepCache import DeepCacheSDHelper"],
+            [
+                "helper = DeepCacheSDHelper(pipe=pipe)",
+                f"helper.set_params({keywords(values)})",
+                "helper.enable()",
+            ],
+        )
 
     def full_calls(self, values: Values, calls: int, gate: int | None) -> frozenset[int]:
         schedule = {key: values[key] for key in ("center", "power") if key in values}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from worker.accelerators.base import Clock
+from worker.accelerators.recipe import NoRecipe, Target
 from worker.accelerators.spec import (
     AcceleratorSpec,
     Context,
@@ -71,6 +72,11 @@ class _GuidanceSpec(AcceleratorSpec):
         if values["step"] >= context.task.calls:
             return None, f"guidance would end after the last of {context.task.calls} UNet calls"
         return values, None
+
+    def recipe(self, values: Values, target: Target) -> NoRecipe:
+        return NoRecipe(
+            "diffusers' SDCFGCutoffCallback gives every image of a batch the last prompt"
+        )
 
     def gate(self, values: Values) -> int:
         gate: int = values["step"]

@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from worker.accelerators.base import Accelerator
+from worker.accelerators.recipe import NoRecipe, Recipe, Target
 from worker.models.families.base import Architecture
 from worker.models.task import Task
 from worker.types import Opaque, Pipeline
@@ -272,6 +273,15 @@ class AcceleratorSpec(ABC):
             gate: the call from which on another method drops guidance.
         """
         return None
+
+    def recipe(self, values: Values, target: Target) -> Recipe | NoRecipe:
+        """Return how the published package does the same, or why it cannot.
+
+        Args:
+            values: the method's parameters, complete.
+            target: the pipeline.
+        """
+        return NoRecipe(f"no published package makes the images of {self.title}")
 
     def complete(self, values: Values) -> dict[str, Any]:
         """Return the values with the defaults of those that are left out."""

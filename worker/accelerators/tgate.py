@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from worker.accelerators.base import Clock, Overrides
+from worker.accelerators.recipe import NoRecipe, Target
 from worker.accelerators.spec import (
     REQUIRED,
     AcceleratorSpec,
@@ -266,6 +267,12 @@ class _TGateSpec(AcceleratorSpec):
             return None, reason
         # at the gate itself self-attention is computed; one behind the end is like any other
         return values | {"gate_step": min(gate, calls + 1)}, reason
+
+    def recipe(self, values: Values, target: Target) -> NoRecipe:
+        return NoRecipe(
+            "tgate 1.0.0 stays on the pipeline for good, fails without guidance, and knows no other "
+            "method than DeepCache beside it"
+        )
 
     def gate(self, values: Values) -> int:
         gate: int = values["gate_step"]

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.accelerators.base import Clock
+from worker.accelerators.recipe import Recipe, Target, keywords
 from worker.accelerators.spec import (
     AcceleratorSpec,
     Captured,
@@ -218,6 +219,17 @@ class _ToMeSpec(AcceleratorSpec):
             because.append(f"sx {sx} and sy {sy} leave at most {most} of the tokens to be merged")
             values["ratio"] = most
         return values, "; ".join(because) or None
+
+    def recipe(self, values: Values, target: Target) -> Recipe:
+        return Recipe(
+            ["import tomesd"],
+            [
+                f"tomesd.apply_patch(pipe.unet, {keywords(values)})",
+                "# Before each call, or images depend on those before: tomesd's random choices go on.",
+                "generator = torch.Generator(device=pipe.device).manual_seed(seed)",
+                'pipe.unet._tome_info["args"]["generator"] = generator',
+            ],
+        )
 
     def effect(self, values: Values, context: Context) -> Values:
         others = {item.name for item in self.parameters if item.implied}

@@ -38,8 +38,8 @@ def run(_arguments: argparse.Namespace) -> int:
 
 def _answer() -> int:
     try:
-        files, metric, max_loss = _read_question(sys.stdin.buffer.read())
-        answer = answers(files, metric, max_loss)
+        files, metric, max_loss, snippets = _read_question(sys.stdin.buffer.read())
+        answer = answers(files, metric, max_loss, snippets=snippets)
     except (ValueError, KeyError, TypeError) as error:
         print(
             f"error: expected a JSON object with results, and perhaps max_loss and metric ({error!r}); "
@@ -55,9 +55,19 @@ def _answer() -> int:
 
 
 def answers(
-    files: Mapping[str, Path], metric: str | None, max_loss: float | None
+    files: Mapping[str, Path],
+    metric: str | None,
+    max_loss: float | None,
+    *,
+    snippets: bool = False,
 ) -> dict[str, Any]:
     """Return what the files of tasks answer.
+
+    Args:
+        files: of each task.
+        metric: whose loss is bounded; None: the usual one.
+        max_loss: a share; None: each task's own.
+        snippets: whether programs are wanted that make images as the chosen configurations do.
 
     Raises:
         ConfigurationError: no row has such a metric, or the baseline has none of it.
@@ -85,7 +95,10 @@ def answers(
     return {
         "metric": metric or USUAL,
         "notices": notices,
-        "tasks": {task: one.as_json() for task, one in found.items()},
+        "tasks": {
+            task: one.as_json() | ({"snippets": one.snippets()} if snippets else {})
+            for task, one in found.items()
+        },
     }
 
 
@@ -93,8 +106,8 @@ def _names(rows: Iterable[Any]) -> Sequence[str]:
     return sorted({item.name for row in rows for item in row.metrics})
 
 
-def _read_question(data: bytes) -> tuple[dict[str, Path], str | None, float | None]:
-    """Return the results files by task, the metric and the bound.
+def _read_question(data: bytes) -> tuple[dict[str, Path], str | None, float | None, bool]:
+    """Return the results files by task, the metric, the bound, and whether snippets are wanted.
 
     Raises:
         ValueError, KeyError, TypeError: it is no such question.
@@ -109,4 +122,5 @@ def _read_question(data: bytes) -> tuple[dict[str, Path], str | None, float | No
         isinstance(max_loss, bool) or not isinstance(max_loss, int | float)
     ):
         raise TypeError("max_loss is a number")
-    return {task: Path(str(path)) for task, path in question["results"].items()}, metric, max_loss
+    files = {task: Path(str(path)) for task, path in question["results"].items()}
+    return files, metric, max_loss, question.get("snippets") is True

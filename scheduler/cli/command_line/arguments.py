@@ -88,6 +88,9 @@ def add_results(arguments: Arguments) -> None:
     form.add_argument("--csv", action="store_true", help="a line for each configuration")
     form.add_argument("--md", action="store_true", help="Markdown")
     form.add_argument("--json", action="store_true", help="JSON, for scripts")
+    form.add_argument(
+        "--snippet", action="store_true", help="a Python program that makes images as the best does"
+    )
 
 
 def add_report(arguments: Arguments) -> None:

@@ -48,6 +48,7 @@ a third time: leave at once, without waiting for their end. All of it can be res
   python -m scheduler results sweeps/tiny.yaml                  under the bound that it was measured for
   python -m scheduler results sweeps/tiny.yaml --max-loss 1%    under another one; measures nothing
   python -m scheduler results sweeps/*.yaml --csv > all.csv     every configuration of every task
+  python -m scheduler results sweeps/tiny.yaml --snippet        the best of each task as a Python program
 
 exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line or sweep file.""",
         "measured.results",

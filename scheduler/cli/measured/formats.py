@@ -252,3 +252,20 @@ def print_json(answers: Answers) -> None:
     """Print all of it."""
     json.dump(asdict(answers), sys.stdout, indent=1)
     print()
+
+
+def print_snippets(answers: Answers) -> None:
+    """Print, of each task's best, a program that makes images so; say of the others that there is none."""
+    tasks = [task for task in answers.tasks if task.rows]
+    programs = [task.snippets.get(task.best or "") for task in tasks]
+    for task, program in zip(tasks, programs, strict=True):
+        if program is None:
+            name = printable(_name(task, tasks), " ")
+            print(
+                f"{name}: there is no program for its best, {_best_in_words(task)}", file=sys.stderr
+            )
+    print("\n".join(program for program in programs if program is not None), end="")
+
+
+def _best_in_words(task: TaskAnswer) -> str:
+    return "which is not known" if task.best is None else printable(task.best, " ")

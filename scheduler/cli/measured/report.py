@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         # Each is asked of a process of its own, so both can be asked at once.
         with ThreadPoolExecutor(1) as other:
             at_any_loss = other.submit(answers_of, sweeps, arguments.metric, 1.0)
-            answers = answers_of(sweeps, arguments.metric)
+            answers = answers_of(sweeps, arguments.metric, snippets=True)
             content = content_of(sweeps, answers, at_any_loss.result())
         page = page_of(content)
     except WorkerCheckError as error:

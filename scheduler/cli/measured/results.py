@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the answer; return 1 where there are no rows yet."""
     sweeps = [asked_for(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
     try:
-        answers = answers_of(sweeps, arguments.metric, arguments.max_loss)
+        wanted = arguments.snippet or arguments.json
+        answers = answers_of(sweeps, arguments.metric, arguments.max_loss, snippets=wanted)
     except WorkerCheckError as error:
         raise UserError(printable(str(error), " ")) from None
     for notice in notices_of(answers, sweeps):
@@ -37,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         formats.print_json(answers)
     elif arguments.csv:
         formats.print_csv(answers, sys.stdout)
+    elif arguments.snippet:
+        formats.print_snippets(answers)
     elif arguments.md:
         formats.print_markdown(answers)
     else:

@@ -12,9 +12,10 @@ from typing import Any
 
 from worker.results import disturbances
 from worker.results.answers.reading import Rows
+from worker.results.answers.snippet import chosen_under_some_bound, snippet
 from worker.results.frontier import Best, best, bound, frontier
 from worker.results.null_arm import NullArm
-from worker.results.row import MEASURED, Measurement, Metric, metric
+from worker.results.row import MEASURED, Measurement, Metric, Row, metric
 from worker.results.statistics import FEWEST_IMAGES, Estimate
 from worker.results.summary import beats_fewer_steps
 
@@ -62,6 +63,13 @@ class Answers:
     def has_loss(self) -> bool:
         """Whether a loss is known of any row."""
         return any(row.estimate_of("quality_loss") for row in self.seen if row.role != "baseline")
+
+    def snippets(self) -> dict[str, str]:
+        """Return programs by label: of the best, and of what is the best under other bounds."""
+        best = None if self.best is None else self.best.label
+        chosen = chosen_under_some_bound(self.seen, best)
+        programs = {row.label: snippet(row) for row in chosen if isinstance(row, Row)}
+        return {label: program for label, program in programs.items() if program is not None}
 
     def as_json(self) -> dict[str, Any]:
         """Return it as docs/reading-results.md describes it."""

@@ -276,3 +276,33 @@ def test_a_reader_that_leaves_is_no_error(box: Path, form: list[str]) -> None:
     )
     os.close(writes)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_program_of_the_best(box: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {
+        "digest": "now",
+        "pipe": "SHAPES_SD15",
+        "source": "./models/o'clock",
+        "weights": "pretrained",
+        "sched": "DDIM",
+        "steps": 6,
+        "image_size": 64,
+        "guidance_scale": 7.5,
+        "seed": 0,
+        "dtype": "float32",
+        "batch_size": 2,
+        "first_prompt": 0,
+        "pipeline": {},
+    }
+    more = {"status": "measured", "samples": {}, "settings": settings, "environment": {}}
+    cached = {"accelerators": {"deepcache": {"cache_interval": 3, "cache_branch_id": 0}}}
+    rows = [ROWS[0] | more | {"configuration": {"accelerators": {}}}]
+    rows.append(ROWS[1] | more | {"configuration": cached})
+    measured(box, LONG, rows)
+    measured(box, "SD15-DDIM-25")
+    assert main(["results", "one.yaml", "--snippet"]) == 0
+    said = capsys.readouterr()
+    assert 'model = "./models/o\'clock"' in said.out
+    assert "helper.set_params(cache_interval=3, cache_branch_id=0)" in said.out
+    assert said.out.count("import torch") == 1
+    assert "SD15-DDIM-25: there is no program for its best, open" in said.err
