@@ -14,7 +14,6 @@ from scheduler.config.units import format_duration, format_size
 from scheduler.core.tables.devices import MOST_FREE
 from scheduler.devices.cores.machine import read_machine
 from scheduler.devices.cores.shares import TooFewCores, share_out
-from scheduler.devices.cpu import cpu_slots
 from scheduler.devices.model import Device
 from scheduler.devices.nvml import NoDriverLibrary, Nvml, NvmlUnavailable
 from scheduler.devices.selection import usable
@@ -44,6 +43,14 @@ class FoundDevices(NamedTuple):
     def on_gpus(self) -> bool:
         """Whether attempts will run on GPUs, which a completion made on a CPU does not answer for."""
         return self.nvml is not None
+
+
+def cpu_slots(number: int) -> list[Device]:
+    """Return ``number`` CPU slots, the devices of a machine without NVML: ``cpu:0`` upwards."""
+    return [
+        Device(id=f"cpu:{slot}", name=f"CPU slot {slot}", index=f"cpu:{slot}", kind="cpu")
+        for slot in range(number)
+    ]
 
 
 def room(device: Device, settings: DeviceSettings) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,10 +16,9 @@ from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, Idl
 from scheduler.devices.lease import Lease, LeaseFolderError, LeaseHeld, check_folder, default_folder
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.owners import with_owners
+from scheduler.devices.use import LAST_SECONDS, AttemptOnDevice, DeviceUse
 from scheduler.devices.watch import INTERVAL, DeviceWatch
 
-LAST_SECONDS = 5.0  # of an attempt, in which the memory that it lacked was short
-LAST_READINGS = int(LAST_SECONDS / INTERVAL) + 1
 MEMORY_BACK = 5.0  # seconds within which the memory of an ended process is surely free again
 EAGER_AFTER_CHANGE = (
     0.5  # seconds; on a shared device memory is back, or the next may begin, so soon
@@ -74,7 +72,9 @@ class DevicePool:
         # Process ids of what attempts compute by, other than their own processes.
         self.servers: Collection[int] = ()
         self._by_id = {device.id: device for device in self.all}
-        self._views = {device.id: _View(IdleTracker(idle_rule(settings))) for device in self.all}
+        self._views = {
+            device.id: DeviceUse(IdleTracker(idle_rule(settings))) for device in self.all
+        }
         self._leases = default_folder()
         self.fairness = FairShare(self._leases, settings.idle_for, self._in_use)
         self._watch: DeviceWatch | None = None
@@ -188,7 +188,7 @@ class DevicePool:
             return
         if share is None or not view.attempts:
             view.free.clear()
-        view.attempts[task] = _Attempt(supervisor, share)
+        view.attempts[task] = AttemptOnDevice(supervisor, share)
         view.last_active = None
         view.others_came, view.hidden_before = others_came, False
         view.changed = time.monotonic()
@@ -302,7 +302,7 @@ class DevicePool:
             yield from self._show(device, idle=True, reason=idleness.reason)
             yield DeviceIdle(device, reading.free_memory, reading.total_memory)
 
-    def _pace(self, device: str, view: _View, idleness: Idleness, now: float) -> None:
+    def _pace(self, device: str, view: DeviceUse, idleness: Idleness, now: float) -> None:
         """Look eagerly at a device that should fall idle within the second, calmly at others."""
         assert self._watch is not None
         soon = idleness.until is not None and idleness.until - now < INTERVAL
@@ -360,14 +360,14 @@ class DevicePool:
         else:
             yield DeviceIdle(device, view.free_for_more(reading), reading.total_memory)
 
-    def _more_taken(self, device: str, view: _View) -> Iterator[PoolEvent]:
+    def _more_taken(self, device: str, view: DeviceUse) -> Iterator[PoolEvent]:
         """Tell of attempts that hold more of a shared device than they asked for, as that grows."""
         for task, attempt in view.attempts.items():
             if attempt.share is not None and (attempt.most_taken or 0) > attempt.told:
                 attempt.told = -(-(attempt.most_taken or 0) // TOLD_IN_STEPS) * TOLD_IN_STEPS
                 yield je.MoreTaken(task, device, attempt.most_taken or 0, attempt.share)
 
-    def _keep_lease(self, device: str, view: _View) -> None:
+    def _keep_lease(self, device: str, view: DeviceUse) -> None:
         """Take the lease of a device in our use anew if its file was removed or replaced.
 
         As a rule it cannot be had, for our own supervisor has it.
@@ -379,7 +379,7 @@ class DevicePool:
             self.give_back(device)
             view.lease = anew
 
-    def _still_held(self, device: str, view: _View) -> str | None:
+    def _still_held(self, device: str, view: DeviceUse) -> str | None:
         """Try a lease that was refused before; without this, a task would be sent there every second.
 
         Returns:
@@ -403,81 +403,3 @@ class DevicePool:
         if view.shown != shown:
             view.shown = shown
             yield je.DeviceState(device, idle, reason.text, gone)
-
-
-class _Attempt:
-    """What is known of an attempt of ours on a device."""
-
-    __slots__ = ("held", "most_taken", "share", "supervisor", "told")
-
-    def __init__(self, supervisor: int, share: int | None) -> None:
-        self.supervisor = supervisor
-        # Bytes that it asked for of a device that it shares; None: it has it alone.
-        self.share = share
-        # Bytes that its processes hold, by the last reading, and the most that they ever held.
-        self.held: int | None = None
-        self.most_taken: int | None = None
-        # More than this is to be told.
-        self.told = share or 0
-
-
-class _View:
-    """What is known of one device."""
-
-    def __init__(self, tracker: IdleTracker) -> None:
-        self.tracker = tracker
-        # Ours on it, by task.
-        self.attempts: dict[str, _Attempt] = {}
-        # The last to use it was an attempt of ours.
-        self.ours_last = False
-        # When one of ours last began or ended.
-        self.changed = 0.0
-        # When it was last seen to compute; None: not known.
-        self.last_active: float | None = None
-        # Others came while our attempt ran.
-        self.others_came = False
-        # There was memory of nobody in sight during our attempt, at the last reading.
-        self.hidden_before = False
-        # When how much memory was free during our attempt: the last readings.
-        self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
-        # Beside its supervisor's, of whose file the name is gone.
-        self.lease: Lease | None = None
-        # A lease of it was refused, and whether one of a part.
-        self.refused = False
-        self.refused_part = False
-        self.gone = False
-        # What was last told of it, without figures.
-        self.shown: tuple[bool, tuple[object, ...]] | None = None
-
-    @property
-    def sharing(self) -> bool:
-        """Whether attempts of ours are on it that others may run beside."""
-        return bool(self.attempts) and all(a.share is not None for a in self.attempts.values())
-
-    def note_memory(self, reading: Reading, own: Mapping[int, str]) -> None:
-        """Take note of how much memory each attempt holds.
-
-        Args:
-            reading: the look at the device.
-            own: the tasks of the attempts' processes, by process id.
-        """
-        held: dict[str, int] = {}
-        for process in reading.processes or ():
-            if process.pid in own and process.used_memory is not None:
-                task = own[process.pid]
-                held[task] = held.get(task, 0) + process.used_memory
-        for task, attempt in self.attempts.items():
-            attempt.held = held.get(task, attempt.held and 0)
-            if attempt.held is not None:
-                attempt.most_taken = max(attempt.most_taken or 0, attempt.held)
-
-    def free_for_more(self, reading: Reading) -> int | None:
-        """Return the bytes that are free and that no attempt has asked for and not yet taken."""
-        if reading.free_memory is None:
-            return None
-        to_come = sum(
-            max(0, (attempt.share or 0) - attempt.held)
-            for attempt in self.attempts.values()
-            if attempt.held is not None
-        )
-        return max(0, reading.free_memory - to_come)

@@ -13,7 +13,7 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import DeviceSettings
-from scheduler.devices.finding import NoDevices, find_devices
+from scheduler.devices.finding import NoDevices, cpu_slots, find_devices
 from scheduler.devices.nvml import Nvml
 from tests.helpers.fake_nvml import (
     DRIVER_NOT_LOADED,
@@ -188,3 +188,10 @@ def test_a_driver_that_hangs_is_not_waited_for_without_end(
     with pytest.raises(NoDevices, match="the NVIDIA driver has not answered for"):
         find_devices(DeviceSettings(), os.environ.get("CUDA_VISIBLE_DEVICES"), patience=0.01)
     answers.set()
+
+
+def test_cpu_slots_have_names() -> None:
+    assert [(d.id, d.name, d.kind) for d in cpu_slots(2)] == [
+        ("cpu:0", "CPU slot 0", "cpu"),
+        ("cpu:1", "CPU slot 1", "cpu"),
+    ]

@@ -20,8 +20,7 @@ from typing import Any, TypeVar
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Start
-from scheduler.devices.cpu import cpu_slots
-from scheduler.devices.finding import FoundDevices
+from scheduler.devices.finding import FoundDevices, cpu_slots
 from scheduler.devices.model import Device, Reading
 from scheduler.executors.base import Executor, ExecutorEvent, Started, StartRequest
 from scheduler.executors.local.executor import LocalExecutor

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from scheduler.devices.cores.machine import Core, Machine
 from scheduler.devices.cores.shares import TooFewCores, share_out
-from scheduler.devices.cpu import cpu_slots
+from scheduler.devices.finding import cpu_slots
 from scheduler.devices.model import Device
 
 
