@@ -148,22 +148,13 @@ class DevicePool:
             view.lease.release()
             view.lease = None
 
-    def refused(
-        self, devices: tuple[str, ...], held: DeviceHeld, *, part: bool = False
-    ) -> Iterator[PoolEvent]:
-        """Leases were refused: the device that is held counts as busy until it can be had.
-
-        The others are looked at again, and offered.
-        """
+    def refused(self, held: DeviceHeld, *, part: bool = False) -> Iterator[PoolEvent]:
+        """A lease was refused: the device counts as busy until it can be had."""
         view = self._views[held.device]
         view.refused, view.refused_part = True, part
         yield from self._show(
             held.device, idle=False, reason=IdleReason(IdleCode.LEASED, str(held))
         )
-        assert self._watch is not None
-        for device in devices:
-            if device != held.device:
-                self._watch.look_eagerly(device)
 
     def occupy(
         self,

@@ -286,7 +286,8 @@ class LocalExecutor(Executor):
         return record.ended if record is not None and record.verdict is None else None
 
     def _held(self, task: str, held: DeviceHeld, *, part: bool) -> Iterator[ExecutorEvent]:
-        yield from self._devices.refused(self._devices_of.pop(task), held, part=part)
+        del self._devices_of[task]
+        yield from self._devices.refused(held, part=part)
         yield base.Refused(task, Refusal.DEVICE_HELD)
 
     def _over(

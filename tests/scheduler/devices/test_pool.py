@@ -111,7 +111,7 @@ def test_parts_are_leased_and_the_whole_when_they_are_given_back(pool: DevicePoo
 def test_a_part_that_was_refused_is_waited_for(pool: DevicePool, worker: int) -> None:
     pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
     parts = [lease for _ in range(3) for lease in pool.lease([GPU.id], part=True)]
-    list(pool.refused([GPU.id], DeviceHeld(GPU.id, "held"), part=True))
+    list(pool.refused(DeviceHeld(GPU.id, "held"), part=True))
     reading = held(Process(worker, 9 * GIB))
     told(pool, reading)
     assert told(pool, reading) == [DeviceBusy(GPU.id)]

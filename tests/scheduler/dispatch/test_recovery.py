@@ -91,6 +91,17 @@ def test_an_attempt_without_a_verdict_runs_or_ended_unseen(case: Case) -> None:
     assert (initial.state, initial.devices, initial.halvings) == (State.RUNNING, ("cpu:0",), 2)
 
 
+def test_a_running_attempt_has_all_its_devices(case: Case) -> None:
+    both = {"device": "GPU-a", "devices": ["GPU-a", "GPU-b"]}
+    case.write("a.attempts", START | both | {"digest": case.digest})
+    (initial,) = case.recover().initial_tasks(Clock(), case.sweep)
+    assert initial.devices == ("GPU-a", "GPU-b")
+    case.write("a.attempts", START | both | {"digest": case.digest}, VERDICT)
+    standing = case.recover().standings["a"]
+    assert isinstance(standing, Waiting)
+    assert standing.history[0].devices == ("GPU-a", "GPU-b")
+
+
 def test_attempts_of_another_sweep_file_count_no_more(case: Case) -> None:
     case.write("a.attempts", START | {"digest": "another"}, VERDICT)
     assert case.recover().standings == {"a": Waiting()}
