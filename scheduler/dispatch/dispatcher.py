@@ -323,16 +323,18 @@ class Dispatcher:
         if self._detached:
             return
         task, devices = self._use.tasks[action.task], [self._devices[d] for d in action.devices]
+        free, use = self._free_memory, self._use.now
         try:
-            for told in make_way(
-                task, self._to_make_way.pop(task.id, None), self._use.now, self._paths
-            ):
+            for told in make_way(task, self._to_make_way.get(task.id), use, self._paths):
                 self._emit(told)
+            self._to_make_way.pop(task.id, None)
         except OSError as error:
             self._handle(ev.StartRefused(task.id))
-            self._outcomes.files_in_trouble(error)
+            self._outcomes.files_in_trouble(error)  # first, so that nothing is started now
+            for device in devices if action.alone else ():  # still idle; one that is shared is told
+                total, known = device.total_memory, free.get(device.id)
+                self._handle(ev.DeviceIdle(device.id, known, total))
             return
-        free, use = self._free_memory, self._use.now
         request = build_request(
             use, task, action, devices, self._paths, free_memory=free, source=self._source
         )

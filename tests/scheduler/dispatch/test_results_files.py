@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from scheduler.config.loader import read_sweep
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import AT_REST, SweepRunner
 
 
 def rows(path: Path) -> list[int]:
@@ -44,6 +45,23 @@ def test_rows_of_an_attempt_that_failed_are_gone_on_with_under_its_arguments_onl
             runner.run("retry", runner.file)
     assert runner.starts() == 3
     assert rows(runner.paths.results("a")) == [1, 1]
+
+
+def test_rows_that_cannot_be_put_away_are_once_they_can(runner: SweepRunner) -> None:
+    runner.write({"a": 'results {"lr": 1}; ok'}, worker={"args": {"lr": 1}})
+    runner.run()
+    digest, current = runner.done("a")["digest"], runner.paths.results("a")
+    runner.write({"a": 'results {"lr": 2}; ok'}, worker={"args": {"lr": 2}}, limits=AT_REST)
+    if subprocess.run(["mount", "--bind", current, current]).returncode:
+        pytest.skip("needs to mount a file on itself, so that it cannot be renamed")
+    try:
+        running = runner.start()
+        running.wait_for("paused: .*Device or resource busy")
+    finally:
+        subprocess.run(["umount", current], check=True)
+    assert running.end().code == 0
+    assert rows(current) == [2]
+    assert rows(runner.paths.results_of("a", digest)) == [1]
 
 
 def test_a_worker_that_tells_rows_apart_keeps_them_in_one_file(runner: SweepRunner) -> None:
