@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scheduler.config.sweep import Sweep, Task
-from scheduler.core.journal_events import AttemptEnded, AttemptFailed, AttemptStarted
-from scheduler.core.progress import SweepProgress
-from scheduler.core.snapshot import FAILED
-from scheduler.storage.journal import JournalReader
+from scheduler.report.boxes import Asked, device_in
+from scheduler.report.history import (
+    MOST_GAPS,
+    Gap,
+    Ran,
+    course_in_words,
+    disturbances_in_words,
+    failures_of,
+    read_history,
+)
 from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.answers import USUAL, Answers, Estimate, RowAnswer, TaskAnswer, halved_in_words
+from scheduler.views.answers import (
+    USUAL,
+    Answers,
+    Estimate,
+    RowAnswer,
+    TaskAnswer,
+    halved_in_words,
+    without_loss_in_words,
+)
 from scheduler.views.from_files import progress_from_files
 
-Asked = tuple[Sweep, SweepPaths, Sequence[Task]]
 # What of an answer the row's metrics have as well.
 _AMONG_METRICS = ("objective", "score", "seconds_per_image")
-_SETTINGS = ("settings", "environment", "reproduce")
-
-
-@dataclass
-class Ran:
-    """One attempt on a device, of which it may have had others as well.
-
-    Times of day in seconds, None where the journal does not tell the end.
-    """
-
-    sweep: str
-    task: str
-    attempt: int
-    device: str
-    started: float
-    ended: float | None = None
-    cause: str = ""
+_SETTINGS = ("settings", "reproduce")
 
 
 @dataclass(frozen=True)
@@ -50,10 +47,24 @@ class Content:
     rows: Sequence[dict[str, Any]]
     tasks: Sequence[Mapping[str, Any]]
     ran: Sequence[Ran]
+    # The longest; how many there are beside them.
+    gaps: Sequence[Gap]
+    more_gaps: int
     failures: Sequence[Mapping[str, str]]
     notices: Sequence[str]
     # Of each sweep, in words.
     course: Sequence[str] = field(default_factory=list)
+
+    @property
+    def environments(self) -> Sequence[tuple[Mapping[str, Any], Sequence[str]]]:
+        """Return each environment that tasks were measured in, with those tasks."""
+        found: dict[str, tuple[Mapping[str, Any], list[str]]] = {}
+        for task in self.tasks:
+            key = json.dumps(task["environment"], sort_keys=True)
+            found.setdefault(key, (task["environment"], []))[1].append(
+                f"{task['sweep']}/{task['task']}"
+            )
+        return list(found.values())
 
     @property
     def loss_name(self) -> str:
@@ -76,22 +87,26 @@ def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -
         written = _written(paths[task.sweep, task.task], task.task)
         decided = {row.label for row in unbounded.rows if row.bound == "within"}
         rows += [_row(task, row, written.get(row.label, {}), decided) for row in task.rows]
-        tasks.append(_task(task, written))
+        tasks.append(_task(task, written, answers.metric))
     progresses = {sweep.name: progress_from_files(sweep, places) for sweep, places, _ in asked}
+    histories = [read_history(sweep.name, places) for sweep, places, _ in asked]
+    gaps = sorted((gap for _, own in histories for gap in own), key=lambda gap: -gap.seconds)
     return Content(
         [sweep.name for sweep, _, _ in asked],
         answers.metric,
         max((task.max_loss for task in answers.tasks), default=0.05),
         rows,
         tasks,
-        [one for sweep, places, _ in asked for one in _ran(sweep.name, places)],
+        [one for ran, _ in histories for one in ran],
+        gaps[:MOST_GAPS],
+        max(0, len(gaps) - MOST_GAPS),
         [
             one
             for sweep, _, tasks in asked
-            for one in _failures(progresses[sweep.name], sweep, tasks)
+            for one in failures_of(sweep.name, progresses[sweep.name], tasks)
         ],
         answers.notices,
-        [_course(name, progress) for name, progress in progresses.items()],
+        [course_in_words(name, progress) for name, progress in progresses.items()],
     )
 
 
@@ -121,7 +136,8 @@ def _row(
         "parameters": dict(_parameters(accelerators)),
         "snippet": task.snippets.get(row.label, ""),
         "command": _text(_object(written.get("reproduce")).get("command")),
-        "disturbed": _text(written.get("disturbed")),
+        "device": device_in(written),
+        "disturbed": disturbances_in_words(written.get("disturbed")),
     }
 
 
@@ -140,52 +156,21 @@ def _parameters(accelerators: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
                 yield f"{name}.{key}", number
 
 
-def _task(task: TaskAnswer, written: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _task(
+    task: TaskAnswer, written: Mapping[str, Mapping[str, Any]], metric: str
+) -> dict[str, Any]:
     newest = list(written.values())[-1] if written else {}
     return {
         "sweep": task.sweep,
         "task": task.task,
         "null_arm": task.null_arm,
+        "objective": task.objective,
+        "without_loss": "; ".join(without_loss_in_words(task, metric)),
         "disturbed": task.disturbed or "",
         "halved": "; ".join(halved_in_words(task.halved)),
+        "environment": _object(newest.get("environment")),
         "details": {key: newest[key] for key in _SETTINGS if key in newest},
     }
-
-
-def _ran(sweep: str, paths: SweepPaths) -> list[Ran]:
-    found: dict[tuple[str, int, str], Ran] = {}
-    for entry in JournalReader(paths.journal):
-        event = entry.event
-        if isinstance(event, AttemptStarted):
-            for device in event.devices:
-                key = (event.task, event.attempt, device)
-                found[key] = Ran(sweep, event.task, event.attempt, device, event.started)
-        elif isinstance(event, AttemptEnded | AttemptFailed):
-            keys = ((event.task, event.attempt, device) for device in event.devices)
-            for one in (found[key] for key in keys if key in found):
-                if isinstance(event, AttemptEnded):
-                    one.ended = event.ended
-                else:
-                    one.cause = event.cause
-    return list(found.values())
-
-
-def _failures(
-    progress: SweepProgress, sweep: Sweep, tasks: Sequence[Task]
-) -> Iterator[dict[str, str]]:
-    for task in tasks:
-        view = progress.tasks[task.id]
-        if view.cause and view.state != "completed":
-            state = "failed" if view.state == FAILED else "waits to be tried again"
-            yield {"sweep": sweep.name, "task": task.id, "state": state, "cause": view.cause}
-
-
-def _course(name: str, progress: SweepProgress) -> str:
-    counts = ", ".join(f"{count} {state}" for state, count in progress.counts.items() if count)
-    return (
-        f"{name}: {counts or 'no tasks'}; devices stood idle for {progress.idle_seconds:.0f} s while tasks "
-        f"waited, attempts that failed took {progress.lost_seconds:.0f} s"
-    )
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -27,6 +27,8 @@
   const at = (id) => document.getElementById(id);
   // Plotly takes some HTML within its texts; of what comes from files it is to see none.
   const escaped = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  // Of an axis; plotly keeps them as an object's keys, where `__proto__` is none.
+  const category = (text) => escaped(text) + " ";
   const element = (name, text, parent) => {
     const made = document.createElement(name);
     if (text !== undefined) made.textContent = text;
@@ -88,12 +90,13 @@
         (bound(row, limit()) === "within" && row.speed === "cannot tell")))
         .sort((one, other) => other.speedup.value - one.speedup.value);
       const line = element("p", name(rows[0]) + ": ", box);
+      const about = data.tasks.find((task) => key(task) === key(rows[0]));
       if (sure) {
         element("strong", sure.label, line);
         line.append(", " + interval(sure.speedup, (value) => value.toFixed(2) + "×") + " as fast, loss " +
           interval(sure.loss, percent) + " (95 % intervals): surely within.");
       } else if (able.length) line.append("no configuration is surely faster and within.");
-      else line.append("no loss of " + data.metric + " is known, so nothing is said of a bound.");
+      else line.append(about.without_loss + ".");
       if (open.length) line.append(" Cannot tell yet: " + open.slice(0, 6).map((row) => row.label).join(", ") + ".");
       if (sure && sure.command && commands < 5) {
         commands += 1;
@@ -108,8 +111,9 @@
     if (!groups.size) element("p", "Nothing is measured yet.", box);
   };
 
+  const DEVICES = [...new Set(data.rows.map((row) => row.device))];
   const METRICS = [...new Set(data.rows.flatMap((row) => Object.keys(row.metrics)))];
-  const value = (row, metric) => row.metrics[metric] || null;
+  const value = (row, metric) => (Object.hasOwn(row.metrics, metric) ? row.metrics[metric] : null);
   const layout = (more) => {
     const style = getComputedStyle(document.documentElement);
     const text = style.getPropertyValue("--text").trim();
@@ -122,13 +126,13 @@
   };
   const whisker = (rows, metric) => ({
     type: "data", symmetric: false, thickness: 1, width: 3,
-    array: rows.map((row) => { const [middle, , high] = value(row, metric); return high === null ? 0 : high - middle; }),
-    arrayminus: rows.map((row) => { const [middle, low] = value(row, metric); return low === null ? 0 : middle - low; }),
+    array: rows.map((row) => { if (row === null) return 0; const [middle, , high] = value(row, metric); return high === null ? 0 : high - middle; }),
+    arrayminus: rows.map((row) => { if (row === null) return 0; const [middle, low] = value(row, metric); return low === null ? 0 : middle - low; }),
   });
   const band = () => {
-    const own = data.tasks.find((task) => key(task) === at("task").value);
-    const null_arm = own && own.null_arm;
-    if (!null_arm) return [];
+    // Across tasks: what none of them could have seen.
+    const arms = data.tasks.filter((task) => task.null_arm && ["", key(task)].includes(at("task").value)).map((task) => task.null_arm);
+    const widest = (what) => Math.max(0, ...arms.map((arm) => arm[what] ?? 0));
     const band_of = (least, middle, axis) => (least ? [{
       type: "rect", layer: "below", line: { width: 0 }, fillcolor: "rgba(128,128,128,.25)",
       xref: axis === "x" ? "x" : "paper", yref: axis === "x" ? "paper" : "y",
@@ -136,32 +140,54 @@
       y0: axis === "x" ? 0 : middle - least, y1: axis === "x" ? 1 : middle + least,
     }] : []);
     return [
-      ...(at("x").value === data.loss ? band_of(null_arm.least_loss, 0, "x") : []),
-      ...(at("y").value === "speedup" ? band_of(null_arm.least_difference, 1, "y") : []),
+      ...(at("x").value === data.loss ? band_of(widest("least_loss"), 0, "x") : []),
+      ...(at("y").value === "speedup" ? band_of(widest("least_difference"), 1, "y") : []),
     ];
   };
+  // One line for each task, in one trace; where all tasks are shown, a gap lies between two of them.
+  const by_task = (rows, across) => {
+    const groups = new Map();
+    for (const row of rows) groups.set(key(row), [...(groups.get(key(row)) || []), row]);
+    return [...groups.values()].flatMap((own, index) => [...(index ? [null] : []), ...own.sort((one, other) => across(one) - across(other))]);
+  };
+  // Of the points on the tasks' own frontiers, those that none of another task beats in both.
+  const frontier_across = (rows, x, y) => {
+    const ordered = [...rows].sort((one, other) => x(one) - x(other) || y(other) - y(one));
+    let best = -Infinity;
+    return ordered.filter((row) => y(row) > best && ((best = y(row)), true));
+  };
+  const CONFIGURATION = "configuration"; // instead of a metric, across
   const draw = () => {
     const [across, up] = [at("x").value, at("y").value];
-    const rows = shown().filter((row) => value(row, across) && value(row, up));
+    const named = across === CONFIGURATION;
+    const rows = shown().filter((row) => (named || value(row, across)) && value(row, up));
+    const x = (row) => (row === null ? null : named ? category(row.label) : value(row, across)[0]);
+    const y = (row) => (row === null ? null : value(row, up)[0]);
     const traces = Object.entries(KINDS).map(([label, [symbol, color]]) => {
-      const own = rows.filter((row) => kind(row) === label);
-      if (label === "fewer steps") own.sort((one, other) => value(one, across)[0] - value(other, across)[0]);
+      const joined = label === "fewer steps" && !named;
+      const all_own = rows.filter((row) => kind(row) === label);
+      const own = joined ? by_task(all_own, x) : all_own;
       return {
-        name: label, type: "scatter", x: own.map((row) => value(row, across)[0]), y: own.map((row) => value(row, up)[0]),
-        mode: label === "fewer steps" && at("task").value !== "" ? "lines+markers" : "markers",
+        name: label, type: "scatter", x: own.map(x), y: own.map(y), connectgaps: false,
+        mode: joined ? "lines+markers" : "markers",
         marker: { symbol, color, size: 10 }, line: { dash: "dot", color },
-        text: own.map((row) => escaped(name(row) + ": " + row.label)),
-        hovertemplate: "%{text}<br>" + escaped(across) + " %{x:.4g}<br>" + escaped(up) + " %{y:.4g}<extra></extra>",
-        ...(rows.length > MANY ? {} : { error_x: whisker(own, across), error_y: whisker(own, up) }),
+        text: own.map((row) => row && escaped(name(row) + ": " + row.label + (DEVICES.length > 1 ? " on " + (row.device || "a device not told") : ""))),
+        hovertemplate: "%{text}<br>" + (named ? "" : escaped(across) + " %{x:.4g}<br>") + escaped(up) + " %{y:.4g}<extra></extra>",
+        ...(rows.length > MANY ? {} : { ...(named ? {} : { error_x: whisker(own, across) }), error_y: whisker(own, up) }),
       };
     }).filter((trace) => trace.x.length);
-    if (across === data.loss && up === "speedup" && at("task").value !== "") {
-      const frontier = rows.filter((row) => row.frontier).sort((one, other) => value(one, across)[0] - value(other, across)[0]);
-      traces.push({ name: "frontier", mode: "lines", type: "scatter", hoverinfo: "skip", line: { color: "#1b7837" },
-        x: frontier.map((row) => value(row, across)[0]), y: frontier.map((row) => value(row, up)[0]) });
+    if (across === data.loss && up === "speedup") {
+      const ahead = rows.filter((row) => row.frontier);
+      const own = by_task(ahead, x);
+      const line = { type: "scatter", mode: "lines", hoverinfo: "skip", connectgaps: false };
+      traces.push({ ...line, name: own.includes(null) ? "frontier of each task" : "frontier", line: { color: KINDS.within[1], width: own.includes(null) ? 1 : 2 }, x: own.map(x), y: own.map(y) });
+      if (own.includes(null)) {
+        const best = frontier_across(ahead, x, y);
+        traces.push({ ...line, name: "frontier across tasks", line: { color: KINDS.within[1], width: 4, shape: "hv" }, x: best.map(x), y: best.map(y) });
+      }
     }
     Plotly.react("points", traces, layout({ shapes: band(), xaxis: { title: { text: escaped(across) } }, yaxis: { title: { text: escaped(up) } } }), quiet);
-    parallel(rows, [...new Set([across, up])]);
+    parallel(rows, [...new Set(named ? [up] : [across, up])]);
   };
   // As lines of an ordinary plot: plotly's own parallel coordinates compile code, which the page's policy forbids.
   const parallel = (rows, metrics) => {
@@ -171,10 +197,10 @@
     const parameters = [...new Set(named.flatMap((row) => Object.keys(row.parameters)))];
     // A parameter of a method that is off counts as 0.
     const axes = [
-      ...parameters.map((one) => [one, (row) => row.parameters[one] ?? 0]), ...metrics.map((one) => [one, (row) => value(row, one)[0]]),
+      ...parameters.map((one) => [one, (row) => Object.hasOwn(row.parameters, one) ? row.parameters[one] : 0]), ...metrics.map((one) => [one, (row) => value(row, one)[0]]),
     ].map(([title, get]) => {
       const values = named.map(get);
-      return { title: escaped(title), get, low: Math.min(...values), high: Math.max(...values) };
+      return { title: category(title), get, low: Math.min(...values), high: Math.max(...values) };
     });
     const height = (axis, row) => (axis.high > axis.low ? (axis.get(row) - axis.low) / (axis.high - axis.low) : 0.5);
     const traces = Object.entries(KINDS).map(([label, [symbol, color]]) => {
@@ -194,20 +220,30 @@
     }), quiet);
   };
 
-  const COLUMNS = [
+  const metric = (wanted) => [wanted, (row) => (value(row, wanted) || [null])[0], figure];
+  const FIXED = [
     ["task", name], ["configuration", (row) => row.label], ["kind", kind],
     ["speed-up", (row) => row.speedup && row.speedup.value, figure], ["loss", (row) => row.loss && row.loss.value, percent],
     ["s/image", (row) => (value(row, "seconds_per_image") || [null])[0], figure],
-    [data.metric, (row) => (value(row, data.metric) || [null])[0], figure], ["disturbed", (row) => row.disturbed],
+    [data.metric, (row) => (value(row, data.metric) || [null])[0], figure],
+    ...(DEVICES.length > 1 ? [["device", (row) => row.device]] : []), ["disturbed", (row) => row.disturbed],
   ];
+  // And what is drawn, where it has no column yet.
+  const IN_FIXED = new Set(["speedup", data.loss, "seconds_per_image", data.metric]);
+  const columns = () => [...FIXED, ...new Set([at("x").value, at("y").value])].flatMap((one) => (
+    typeof one !== "string" ? [one] : IN_FIXED.has(one) || !METRICS.includes(one) ? [] : [metric(one)]));
   let order = [3, -1];
   const table = (focused) => {
+    const COLUMNS = columns();
     const words = at("words").value.toLowerCase();
     const all = shown().map((row) => COLUMNS.map(([, get]) => get(row)))
       .filter((cells) => !words || cells.join(" ").toLowerCase().includes(words));
+    order[0] = Math.min(order[0], COLUMNS.length - 1);
     const [column, sign] = order;
+    const empty = (cell) => cell === null || cell === undefined || cell === "";
     const compared = (one, other) => (typeof one === "number" && typeof other === "number" ? one - other : String(one ?? "").localeCompare(String(other ?? "")));
-    all.sort((one, other) => sign * compared(one[column], other[column]));
+    // What has no value stands last, whichever way.
+    all.sort((one, other) => empty(one[column]) - empty(other[column]) || sign * compared(one[column], other[column]));
     const made = at("rows");
     made.replaceChildren();
     const head = element("tr", undefined, element("thead", undefined, made));
@@ -233,15 +269,15 @@
     if (!data.ran.length) return;
     const last = Math.max(...data.ran.map((one) => one.ended || one.started));
     const bars = (label, color, own) => ({
-      name: label, type: "bar", orientation: "h", marker: { color }, y: own.map((one) => escaped(one.device)),
-      base: own.map((one) => new Date(1000 * one.started).toISOString()), x: own.map((one) => 1000 * ((one.ended || last) - one.started)),
+      name: label, type: "bar", orientation: "h", marker: { color }, y: own.map((one) => category((data.sweeps.length > 1 ? one.sweep + ": " : "") + one.device)),
+      base: own.map((one) => new Date(1000 * one.started).toISOString()), x: own.map((one) => 1000 * Math.max(1, (one.ended || last) - one.started)),
       text: own.map((one) => escaped(one.task + ", attempt " + one.attempt + (one.cause ? ": " + one.cause : ""))),
       textposition: "none", hovertemplate: "%{text}<extra></extra>",
     });
     Plotly.react("devices", [
       bars("completed or running", "#2166ac", data.ran.filter((one) => !one.cause)),
       bars("failed", "#b2182b", data.ran.filter((one) => one.cause)),
-    ], layout({ barmode: "overlay", xaxis: { type: "date", title: { text: "UTC" } }, yaxis: { type: "category" } }), quiet);
+    ], layout({ barmode: "overlay", xaxis: { type: "date", title: { text: "UTC" } }, yaxis: { type: "category", ticklabelposition: innerWidth < 640 ? "inside" : "outside" } }), quiet);
   };
 
   const choice = (id, texts, wanted) => {
@@ -250,8 +286,9 @@
   };
   const all = () => { draw(); table(); };
   choice("task", [...data.tasks.map((task) => [name(task), key(task)]), ["all tasks", ""]], data.tasks.length ? key(data.tasks[0]) : "");
-  choice("x", METRICS.map((one) => [one, one]), data.loss);
-  choice("y", METRICS.map((one) => [one, one]), "speedup");
+  const objective = data.tasks.map((task) => task.objective).find((one) => METRICS.includes(one)) ?? METRICS[0];
+  choice("x", [CONFIGURATION, ...METRICS].map((one) => [one, one]), METRICS.includes(data.loss) ? data.loss : CONFIGURATION);
+  choice("y", METRICS.map((one) => [one, one]), METRICS.includes("speedup") ? "speedup" : objective);
   for (const one of [...new Set(data.rows.flatMap((row) => row.accelerators))].sort()) {
     const label = element("label", undefined, at("accelerators"));
     const box = element("input", undefined, label);

@@ -6,13 +6,17 @@ import base64
 import hashlib
 import json
 from dataclasses import asdict
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from scheduler.config.printable import printable
 from scheduler.report.columns import as_columns
 from scheduler.report.content import Content
 
 _HERE = Path(__file__).parent
+# What the script is told of a task.
+_OF_TASKS = ("sweep", "task", "null_arm", "objective", "without_loss")
 
 
 class LibraryMissingError(Exception):
@@ -35,7 +39,10 @@ def page_of(content: Content) -> str:
             "pip install 'diffusion-sweeps[report]'"
         ) from None
     scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")]
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible
+    )
+    environment.filters["utc"] = _utc
     template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
     return template.render(
         content=content,
@@ -43,7 +50,7 @@ def page_of(content: Content) -> str:
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
-        data=Markup(as_inline_json(_for_the_script(content))),  # noqa: S704
+        data=Markup(as_inline_json(_visible(_for_the_script(content)))),  # noqa: S704
     )
 
 
@@ -55,9 +62,7 @@ def _for_the_script(content: Content) -> dict[str, Any]:
         "max_loss": content.max_loss,
         "loss": content.loss_name,
         "rows": as_columns([_without_what_is_told(row, content.loss_name) for row in content.rows]),
-        "tasks": [
-            {key: task[key] for key in ("sweep", "task", "null_arm")} for task in content.tasks
-        ],
+        "tasks": [{key: task[key] for key in _OF_TASKS} for task in content.tasks],
         "ran": [asdict(one) for one in content.ran],
     }
 
@@ -73,6 +78,22 @@ def _without_what_is_told(row: dict[str, Any], loss: str) -> dict[str, Any]:
         if name not in told or metric.value != told[name]
     }
     return {**row, "metrics": metrics}
+
+
+def _visible(value: Any) -> Any:
+    """Return a value without letters that hide, or turn the direction of what stands beside them."""
+    if type(value) is str:  # not the page's own, which is marked up
+        return "\n".join(printable(line, "\N{REPLACEMENT CHARACTER}") for line in value.split("\n"))
+    if isinstance(value, dict):
+        return {_visible(key): _visible(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_visible(item) for item in value]
+    return value
+
+
+def _utc(seconds: float) -> str:
+    """Return a time of day in words."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def as_inline_json(value: object) -> str:

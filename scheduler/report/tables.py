@@ -10,7 +10,18 @@ from typing import Any
 from scheduler.config.printable import printable
 from scheduler.views.answers import Estimate
 
-_PLAIN = ("sweep", "task", "label", "role", "status", "bound", "speed", "best", "more_images")
+_PLAIN = (
+    "sweep",
+    "task",
+    "label",
+    "role",
+    "status",
+    "bound",
+    "speed",
+    "best",
+    "more_images",
+    "device",
+)
 _ENDS = ("", "_low", "_high")
 
 

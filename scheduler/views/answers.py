@@ -20,8 +20,7 @@ from scheduler.storage.json_files import read_object
 from scheduler.storage.paths import SweepPaths
 
 USUAL = "clip_score"  # the metric whose loss is bounded where none is named
-
-
+_MOST_NAMED = 6  # configurations in one sentence
 _ESTIMATES = ("speedup", "loss", "score", "seconds_per_image", "objective")
 
 
@@ -223,3 +222,47 @@ def halved_in_words(halved: Mapping[str, Halved]) -> Iterator[str]:
     """Yield a clause for each argument that was halved."""
     for name, one in halved.items():
         yield f"{name} {one.was} instead of {one.sweep}: memory ran out"
+
+
+def without_loss_in_words(task: TaskAnswer, metric: str) -> Iterator[str]:
+    """Yield clauses on a task of which no loss is known: the best by the metric that is to be good."""
+    ranked = task.ranked
+    if not ranked:
+        some = any(row.role == "candidate" and row.status == "measured" for row in task.rows)
+        yield "no metric says which way is better" if some else "no candidate is measured yet"
+        return
+    yield f"no loss of {metric} is known, so nothing is said of a bound"
+    first, others = ranked[0], ranked[1:]
+    value = interval_in_words(first.objective, "{:.4g}")
+    yield f"best by {task.objective} ({task.better} is better): {first.label}, {value}"
+    close = [row.label for row in others if not _apart(first, row, task.better)]
+    if close:
+        yield f"cannot be told from {some_of(close)}"
+
+
+def _apart(first: RowAnswer, other: RowAnswer, better: str | None) -> bool:
+    """Whether two intervals lie apart; of values without an interval nothing is known."""
+    mine, theirs = first.objective, other.objective
+    if mine is None or theirs is None or None in (mine.low, mine.high, theirs.low, theirs.high):
+        return False
+    assert mine.low is not None
+    assert mine.high is not None
+    assert theirs.low is not None
+    assert theirs.high is not None
+    return mine.high < theirs.low if better == "lower" else mine.low > theirs.high
+
+
+def interval_in_words(found: Estimate | None, form: str, unit: str = "") -> str:
+    """Return a value with its interval."""
+    if found is None:
+        return "not known"
+    value = form.format(found.value) + unit
+    if found.low is None or found.high is None:
+        return f"{value} [no interval]"
+    return f"{value} [{form.format(found.low)}, {form.format(found.high)}]"
+
+
+def some_of(labels: Sequence[str]) -> str:
+    """Return the first of some labels, and how many more there are."""
+    more = len(labels) - _MOST_NAMED
+    return ", ".join(labels[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -14,10 +14,17 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler.config.printable import printable
-from scheduler.views.answers import Answers, Estimate, RowAnswer, TaskAnswer, halved_in_words
+from scheduler.views.answers import (
+    Answers,
+    RowAnswer,
+    TaskAnswer,
+    halved_in_words,
+    interval_in_words,
+    some_of,
+    without_loss_in_words,
+)
 from scheduler.views.shortened import shortened
 
-_MOST_NAMED = 6  # configurations in one sentence
 _COLUMNS = ("task", "best", "speed-up", "loss", "s/image")
 _ESTIMATES = ("speedup", "loss", "score", "seconds_per_image", "objective")
 _PLAIN = ("role", "status", "speed", "bound", "more_images", "beats_fewer_steps", "beside_load")
@@ -89,14 +96,14 @@ def sentences(task: TaskAnswer, metric: str) -> Iterator[str]:
     bound = f"{100 * task.max_loss:g}% of {metric}"
     best = task.row(task.best)
     if best is None:
-        yield from _without_loss(task, metric)
+        yield from without_loss_in_words(task, metric)
     elif best.role == "baseline":
         yield f"nothing is told to be faster than the baseline within {bound}"
     else:
         how = "surely within" if task.within else "none surely, but perhaps within"
         yield f"{how} {bound}: {best.label}, {_figures(best, task, metric)}"
         if task.beats:
-            yield f"surely faster than {_some(task.beats)}"
+            yield f"surely faster than {some_of(task.beats)}"
         if best.beats_fewer_steps is not None:
             yield f"faster than fewer steps at the same loss: {best.beats_fewer_steps}"
     yield from _open(task, bound)
@@ -107,40 +114,13 @@ def sentences(task: TaskAnswer, metric: str) -> Iterator[str]:
         yield f"the speed-up of {best.label} is from disturbed rounds"
     lost = [f"{row.label} ({row.status})" for row in task.rows if row.status != "measured"]
     if lost:
-        yield f"without figures: {_some(lost)}"
-
-
-def _without_loss(task: TaskAnswer, metric: str) -> Iterator[str]:
-    ranked = task.ranked
-    if not ranked:
-        some = any(row.role == "candidate" and row.status == "measured" for row in task.rows)
-        yield "no metric says which way is better" if some else "no candidate is measured yet"
-        return
-    yield f"no loss of {metric} is known, so nothing is said of a bound"
-    first, others = ranked[0], ranked[1:]
-    value = _interval(first.objective, "{:.4g}")
-    yield f"best by {task.objective} ({task.better} is better): {first.label}, {value}"
-    close = [row.label for row in others if not _apart(first, row, task.better)]
-    if close:
-        yield f"cannot be told from {_some(close)}"
-
-
-def _apart(first: RowAnswer, other: RowAnswer, better: str | None) -> bool:
-    """Whether two intervals lie apart; of values without an interval nothing is known."""
-    mine, theirs = first.objective, other.objective
-    if mine is None or theirs is None or None in (mine.low, mine.high, theirs.low, theirs.high):
-        return False
-    assert mine.low is not None
-    assert mine.high is not None
-    assert theirs.low is not None
-    assert theirs.high is not None
-    return mine.high < theirs.low if better == "lower" else mine.low > theirs.high
+        yield f"without figures: {some_of(lost)}"
 
 
 def _open(task: TaskAnswer, bound: str) -> Iterator[str]:
     named = [row for label in task.undecided if label != task.best and (row := task.row(label))]
     if named:
-        yield f"not decided within {bound}: {_some([_open_row(row) for row in named])}"
+        yield f"not decided within {bound}: {some_of([_open_row(row) for row in named])}"
     best = task.row(task.best)
     if best is not None and not task.within and best.more_images is not None:
         yield f"about {best.more_images} more images decide {best.label}"
@@ -157,9 +137,9 @@ def _open_row(row: RowAnswer) -> str:
 def _figures(row: RowAnswer, task: TaskAnswer, metric: str) -> str:
     parts = []
     if row.speedup is not None:
-        parts.append(f"{_interval(row.speedup, '{:.2f}', '×')}")
+        parts.append(f"{interval_in_words(row.speedup, '{:.2f}', '×')}")
     if row.loss is not None:
-        parts.append(f"loss {_interval(row.loss, '{:+.2%}')}")
+        parts.append(f"loss {interval_in_words(row.loss, '{:+.2%}')}")
     if row.score is not None:
         parts.append(f"{metric} {row.score.value:.4g}")
     base = next((other for other in task.rows if other.role == "baseline"), None)
@@ -167,20 +147,6 @@ def _figures(row: RowAnswer, task: TaskAnswer, metric: str) -> str:
         beside = "" if base is None or not _seconds(base) else f" (baseline {_seconds(base)})"
         parts.append(f"{_seconds(row)} s/image{beside}")
     return ", ".join(parts)
-
-
-def _interval(found: Estimate | None, form: str, unit: str = "") -> str:
-    if found is None:
-        return "not known"
-    value = form.format(found.value) + unit
-    if found.low is None or found.high is None:
-        return f"{value} [no interval]"
-    return f"{value} [{form.format(found.low)}, {form.format(found.high)}]"
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = len(labels) - _MOST_NAMED
-    return ", ".join(labels[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fastest(tasks: Sequence[TaskAnswer]) -> str | None:

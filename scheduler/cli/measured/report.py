@@ -15,6 +15,7 @@ from scheduler.cli.locate import shown
 from scheduler.cli.measured.results import asked_for, notices_of
 from scheduler.config.printable import printable
 from scheduler.executors.worker_process import WorkerCheckError
+from scheduler.report.boxes import told_apart
 from scheduler.report.content import content_of
 from scheduler.report.page import LibraryMissingError, page_of
 from scheduler.report.tables import as_csv, as_parquet
@@ -24,11 +25,9 @@ from scheduler.views.answers import answers_of
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report and its tables; return 1 where there are no rows yet."""
-    sweeps = [asked_for(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
-    names = [sweep.name for sweep, _, _ in sweeps]
-    if len(set(names)) < len(names):
-        raise UserError("two of the sweep files have the same name; give one another `name:`")
-    path = _output(arguments, names)
+    asked = [asked_for(file, arguments) for file in dict.fromkeys(arguments.sweeps)]
+    path = _output(arguments, [sweep.name for sweep, _, _ in asked])
+    sweeps = told_apart(asked)
     try:
         # Each is asked of a process of its own, so both can be asked at once.
         with ThreadPoolExecutor(1) as other:
