@@ -62,7 +62,7 @@ class SafetyProperties:
                 continue
             free = not view.supervisors and not others
             demand("a device is given once", free, start, shell.occupied)
-        most = shell.wishes.at_most
+        most = shell.at_most()
         in_use = {device for used in shell.occupied.values() for device in used}
         within = most is None or len(in_use | set(start.devices)) <= max(most, len(in_use))
         demand("no more devices than may be", within, start, in_use)

@@ -8,6 +8,7 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.states import Need
+from tests.simulation.hours import some_hours, some_night
 from tests.simulation.model import GIB, End, Fate, Gpu, Nature
 from tests.simulation.world import World
 
@@ -44,6 +45,8 @@ def build(seed: int, core: type[Core] = Core) -> World:
     ]
     most_sharers = _share_and_join(natures, len(gpus), Random(f"needs of {seed}"), slots=slots)
     _make_the_same_mistake(natures, Random(f"mistake of {seed}"))
+    begins = Random(f"night of {seed}")
+    hours = some_hours(begins) if begins.random() < 0.3 else None
     retries = RetrySettings(
         max_attempts=rng.choice((1, 2, 3, 3)),
         backoff=rng.choice((0.0, 1.0, 30.0)),
@@ -59,6 +62,8 @@ def build(seed: int, core: type[Core] = Core) -> World:
         limits=Limits(timeout, stall),
         max_halvings=halvings,
         most_sharers=most_sharers,
+        hours=hours,
+        begins=0.0 if hours is None else some_night(hours, begins),
         core=core,
     )
 
@@ -156,7 +161,11 @@ def disturb(world: World, rng: Random) -> None:
         case 17 | 18 | 19 | 20:
             world.ask(_some_wish(world, gpu, rng))
         case 24:
-            world.limit_devices(rng.choice((0, 1, 1, 2, 3, None)))
+            most = rng.choice((0, 1, 1, 2, 3, None))
+            if world.hours is None:
+                world.limit_devices(most)
+            else:
+                world.change_hours(some_hours(Random(f"hours from {world.now}")))
         case 21 | 22 | 23:
             for _ in range(rng.choice((0, 1, 1, 3))):
                 back = list(world.taken_out) if rng.random() < 0.4 else []

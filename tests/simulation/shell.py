@@ -17,6 +17,7 @@ from scheduler.core.retry import JudgedAttempt
 from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.order import LongestFirst
 from scheduler.core.verdict import SWEEP_CHANGED, Exit, Kind, Verdict, judge
+from tests.simulation.hours import HoursOfShell
 from tests.simulation.liveness import LivenessProperties
 from tests.simulation.model import End, Gpu, Record, Supervisor, Wishes
 from tests.simulation.order import LongestFirstProperties
@@ -51,6 +52,7 @@ class Shell:
         self.braked = False
         self.views = {name: _View() for name in world.gpus}
         self.wishes = Wishes()  # as they were last read
+        self.hours = HoursOfShell(world, self.handle)
         self._inbox: deque[Callback] = deque()
         self._jobs: deque[Job] = deque()
         self._writer_works = False
@@ -86,6 +88,7 @@ class Shell:
         """Adopt what runs, judge what ended unseen, look at the devices."""
         for task in self._open_attempts:
             self.take_over(task, self.world.files[task].records[-1].devices)
+        self.hours.look()
         self._read_wishes()
         for gpu in self.world.gpus.values():
             if self.world.slots:
@@ -149,9 +152,19 @@ class Shell:
 
     def turn(self) -> None:
         """Wake up for whatever reason: tell the time, then take what was posted."""
+        self.hours.look()
         self.handle(ev.Tick())
         while self._inbox:
             self._inbox.popleft()()
+
+    def next_wake(self) -> float | None:
+        """Return when it wakes if nothing comes."""
+        times = (self.core.next_wake(), self.hours.deadline)
+        return min((at for at in times if at is not None), default=None)
+
+    def at_most(self) -> int | None:
+        """Return how many devices may be in use, by what it has read; None: all."""
+        return self.wishes.at_most if self.world.hours is None else self.hours.allowed()
 
     def post(self, callback: Callback) -> None:
         """Have the loop call ``callback`` soon, in the order of posting."""
@@ -246,6 +259,7 @@ class Shell:
         self.occupied |= {seed.task: seed.devices for seed in begun if seed.devices}
         self.has |= {seed.task: seed.has for seed in begun if seed.devices}
         values = tuple(map(_values, changed))
+        self.hours.take_in()
         self.handle(ev.Reloaded(tuple(today), tuple(seeds), values))
         for seed in begun:
             self.take_over(seed.task, self.world.files[seed.task].records[-1].devices)

@@ -2,9 +2,12 @@
 
 import heapq
 from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from scheduler.config.hours import Holding, Hours
 from scheduler.core import events as ev
 from scheduler.core.brake import COUNTED
 from scheduler.core.core import Core
@@ -12,6 +15,7 @@ from scheduler.core.moves.course import BY_HAND
 from scheduler.core.states import ImpossibleEventError, State
 from scheduler.core.tables.devices import ASIDE
 from scheduler.core.verdict import Kind, Verdict
+from scheduler.dispatch.wishes.hours import HourWatch
 from tests.simulation.safety import Broken
 from tests.simulation.scenario import build, live_through
 from tests.simulation.shell import Shell
@@ -651,6 +655,37 @@ def test_a_shell_that_starts_without_looking_for_wishes_is_found(monkeypatch):
 
     begins = Shell.begin
     monkeypatch.setattr(Shell, "begin", begin)
+    assert _is_found(Core)
+
+
+def test_a_watch_that_does_not_wake_for_the_hour_is_found(monkeypatch):
+    monkeypatch.setattr(HourWatch, "deadline", lambda _watch: None)
+    assert _is_found(Core)
+
+
+def test_a_watch_that_looks_only_at_its_start_is_found(monkeypatch):
+    def look(watch):
+        if watch._setting is None:
+            looks(watch)
+
+    looks = HourWatch.look
+    monkeypatch.setattr(HourWatch, "look", look)
+    assert _is_found(Core)
+
+
+def test_hours_that_are_added_up_on_the_wall_are_found(monkeypatch):
+    def at(hours, now):
+        begin = datetime.fromtimestamp(now, ZoneInfo(hours.zone))
+        holds = numbers(hours, begin)
+        wall = begin.replace(second=0, microsecond=0)
+        while numbers(hours, wall) == holds:
+            wall += timedelta(minutes=1)
+        return Holding(holds, now + (wall - begin).total_seconds())
+
+    def numbers(hours, wall):
+        return hours._by_minute()[wall.hour * 60 + wall.minute]
+
+    monkeypatch.setattr(Hours, "at", at)
     assert _is_found(Core)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
+from scheduler.config.hours import Hours
 from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
@@ -35,6 +36,8 @@ class World(Model):
         limits: Limits,
         max_halvings: int = 0,
         most_sharers: int | None = None,
+        hours: Hours | None = None,
+        begins: float = 0.0,
         core: type[Core] = Core,
     ) -> None:
         super().__init__(natures, gpus, rng, slots=slots)
@@ -42,6 +45,9 @@ class World(Model):
         self.max_halvings = max_halvings
         self.limits = limits
         self.most_sharers = most_sharers
+        self.hours = hours  # of the sweep file
+        self.clock_settings = [(0.0, begins)]
+        self.disturbances = 0  # so often was the clock set, or did nothing get the processor
         # Some tasks share devices, or want several.
         self.mixed = any(nature.need != ONE_ALONE for nature in natures)
         self.make_core = core
@@ -90,7 +96,7 @@ class World(Model):
 
     def advance(self) -> bool:
         """Let the next thing happen; return False if nothing ever will."""
-        wake = self.shell.core.next_wake() if self.shell is not None else None
+        wake = self.shell.next_wake() if self.shell is not None else None
         next_at = self._happenings[0][0] if self._happenings else None
         if wake is not None and (next_at is None or wake < next_at):
             self.now = max(self.now, wake)
@@ -105,7 +111,7 @@ class World(Model):
     def advance_to(self, time: float) -> None:
         """Let everything happen that happens before ``time``."""
         while self.exit_code is None:
-            wake = self.shell.core.next_wake() if self.shell is not None else None
+            wake = self.shell.next_wake() if self.shell is not None else None
             due = [
                 at
                 for at in (wake, self._happenings[0][0] if self._happenings else None)
@@ -221,6 +227,12 @@ class World(Model):
         self.wishes.at_most = at_most
         self.wishes_change()
 
+    def change_hours(self, hours: Hours) -> None:
+        """Edit the hours of the sweep file, and ask for it to be read again."""
+        self.note("hours", hours)
+        self.hours = hours
+        self.reload()
+
     def edit(self, choice: float, task: str) -> None:
         """Edit the sweep file: a new task, other settings, a task taken out or put back."""
         self.note("edit", f"{choice:.2f}", task)
@@ -269,11 +281,13 @@ class World(Model):
     def leap(self, seconds: float) -> None:
         """Let time pass in which nothing gets the processor: a suspended virtual machine."""
         self.note("leap", seconds)
+        self.disturbances += 1
         self.now += seconds
 
     def set_clock(self, seconds: float) -> None:
         """Set the time of day forward or back; no process notices."""
         self.note("clock", seconds)
+        self.disturbances += 1
         self.clock_settings.append((self.now, self.clock_settings[-1][1] + seconds))
 
     def fill_disk(self, *, full: bool) -> None:

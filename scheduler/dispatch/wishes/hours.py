@@ -26,6 +26,7 @@ class HourWatch:
         handle: Callable[[ev.Event], None],
         emit: Callable[[je.JournalEvent], None],
         time_of_day: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin as the core does: all devices may be in use.
 
@@ -35,12 +36,14 @@ class HourWatch:
             handle: takes what the core is told.
             emit: takes what the journal is told, unless it has it from the dispatcher's start.
             time_of_day: in seconds since 1970.
+            monotonic: by which the deadline is given.
         """
         self._use = use
         self._progress = progress
         self._handle = handle
         self._emit = emit
         self._time_of_day = time_of_day
+        self._monotonic = monotonic
         self._told = Limit()
         # By what the number was found, and when.
         self._setting: int | Hours | None = None
@@ -65,7 +68,7 @@ class HourWatch:
     def deadline(self) -> float | None:
         """Return when, in monotonic time, the number changes; None: it holds for good."""
         until = self._told.until
-        return None if until is None else time.monotonic() + until - self._time_of_day()
+        return None if until is None else self._monotonic() + until - self._time_of_day()
 
 
 def limit_at(setting: int | Hours | None, now: float) -> Limit:
