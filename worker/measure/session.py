@@ -22,6 +22,7 @@ from worker.models.loading import apply_settings, load_pipeline
 from worker.models.prompts import load_captions
 from worker.models.task import Task
 from worker.search.studies import Study
+from worker.types import Pipeline
 
 
 class Session:
@@ -31,9 +32,16 @@ class Session:
         task: the task.
         device: a torch device.
         say: called with a line for the log before each model is loaded.
+        pipeline: one that is loaded already, with the task's noise scheduler; None: the task's.
     """
 
-    def __init__(self, task: Task, device: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        task: Task,
+        device: str,
+        say: Callable[[str], None],
+        pipeline: Pipeline | None = None,
+    ) -> None:
         self._task = task
         self._device = device
         self._say = say
@@ -43,6 +51,9 @@ class Session:
         self._lpips: Lpips | None = None
         self._fid: Fid | None = None
         self._pipeline: AcceleratedPipeline | None = None
+        if pipeline is not None:
+            denoiser = family_of(task.pipe.architecture).denoiser
+            self._pipeline = AcceleratedPipeline(pipeline, denoiser, compiled=False)
         self._memory: Memory | None = None
         self._not_taken: Mapping[str, object] = {}
 

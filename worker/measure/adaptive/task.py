@@ -25,6 +25,7 @@ from worker.search.configuration import BASELINE, Configuration
 from worker.search.plan import Plan
 from worker.search.section import Search
 from worker.search.studies import Study, confirmation, prompts_to_confirm, too_few_to_search
+from worker.types import Pipeline
 
 Say = Callable[[str], None]
 
@@ -42,7 +43,13 @@ def goal_of(search: Search) -> Goal:
     return Goal("fastest" if is_bound else "frontier", search.max_loss)
 
 
-def run_adaptive(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Summary:
+def run_adaptive(
+    request: TaskRequest,
+    results: ResultsFile,
+    device: str,
+    say: Say,
+    pipeline: Pipeline | None = None,
+) -> Summary:
     """Search, confirm what was found, append all of it, and return the task's summary.
 
     Args:
@@ -50,6 +57,7 @@ def run_adaptive(request: TaskRequest, results: ResultsFile, device: str, say: S
         results: what an earlier attempt measured; the search goes on behind it.
         device: a torch device.
         say: called with each line for the log.
+        pipeline: a loaded one to search for, instead of the task's.
 
     Raises:
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
@@ -62,7 +70,7 @@ def run_adaptive(request: TaskRequest, results: ResultsFile, device: str, say: S
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     (again,) = confirmation(own, confirm)
     asked = replace(request.task, image_size=request.search.image_size)
-    with Session(asked, device, say) as session:
+    with Session(asked, device, say, pipeline) as session:
         session.prompts(settings_of(request, own, device).captions, again)
         task = TaskRun(request, results, device, session, say)
         plan = task.plan(own)
@@ -262,9 +270,11 @@ class _Search:
             "stopped": self._race.stopped,
             "next": None if following is None else following.in_words(),
             "prompts": self._request.num_samples,
+            "accelerators": {},
         }
         if chosen is not None:
             again = _find(confirmed, self._configurations[chosen])
+            plain["accelerators"] = self._configurations[chosen].as_json()["accelerators"]
             plain["chosen"] = {
                 "label": chosen,
                 "searched": _figures_in_words(_find(self._pooled, self._configurations[chosen])),

@@ -1,0 +1,160 @@
+"""The fastest acceleration of a pipeline of one's own, from Python."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker.accelerators.compose import Accelerated
+from worker.accelerators.spec import Values
+from worker.errors import ConfigurationError
+from worker.measure.adaptive.task import run_adaptive
+from worker.measure.settings import TaskRequest
+from worker.models.catalogue import find_sched
+from worker.models.families.base import Family, Pipe
+from worker.models.families.registry import families
+from worker.models.task import Task
+from worker.results.file import ResultsFile
+from worker.results.summary import Summary
+from worker.search.section import read_search
+from worker.types import Pipeline
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """What was found for a pipeline."""
+
+    label: str
+    """In words, such as ``DeepCache 3/0``; ``baseline`` where nothing is better."""
+    accelerators: Mapping[str, Values]
+    """Methods with their parameters; none for the baseline."""
+    speedup: float
+    loss: float
+    """Relative loss of CLIP score on the prompts of the search."""
+    within: bool
+    """Whether it surely keeps the bound and is faster, on prompts that the search did not see."""
+    stopped: str
+    """Why the search ended."""
+    summary: Summary
+
+    def on(self, pipe: Pipeline) -> Accelerated:
+        """Return a context in which the pipeline is accelerated so.
+
+        Example::
+
+            with found.on(pipe) as accelerated:
+                images = pipe(prompts, num_inference_steps=50, **accelerated.begin(calls=50, seed=0)).images
+        """
+        return Accelerated(pipe, self.accelerators, denoiser=_family_of(pipe).denoiser)
+
+
+def find(
+    pipe: Pipeline,
+    *,
+    max_loss: float = 0.05,
+    target_speedup: float | None = None,
+    captions: str | Sequence[str] | None = None,
+    steps: int = 50,
+    num_samples: int = 128,
+    batch_size: int = 4,
+    results: str | Path | None = None,
+    say: Callable[[str], None] = print,
+    **search: Any,
+) -> Acceleration:
+    """Find out how far a pipeline can be accelerated, and return the best.
+
+    The pipeline stays as it is: bit for bit, whatever was tried in it.
+
+    Args:
+        pipe: a loaded Stable Diffusion pipeline (SD1.x, SD2.x or SDXL) on its device.
+        max_loss: how much of its CLIP score may be lost, as a share.
+        target_speedup: the first that is surely so much faster ends the search; None: the fastest.
+        captions: the prompts, or a file of them, or None for COCO 2017's. A quarter more than
+            ``num_samples`` are read, to confirm what was found.
+        steps: inference steps of a call.
+        num_samples: prompts at most for one configuration.
+        batch_size: images at once.
+        results: a file in which measurements are kept, so that a search goes on behind them; give each
+            pipeline its own. None: nothing is kept.
+        say: called with each line of the log.
+        search: further keys of a search section (``configurations``, ``clip``, ``budget``, …).
+
+    Raises:
+        WorkerError: something asked for is not possible (see its subclasses), in one sentence.
+    """
+    family = _family_of(pipe)
+    with tempfile.TemporaryDirectory() as folder:
+        section = {
+            "strategy": "adaptive",
+            "max_loss": max_loss,
+            "target_speedup": target_speedup,
+            "captions": _captions(captions, Path(folder)),
+            "dtype": str(pipe.dtype).removeprefix("torch."),
+            **search,
+        }
+        read, problems = read_search(
+            {name: value for name, value in section.items() if value is not None}
+        )
+        if read is None:
+            raise ConfigurationError("; ".join(f"{key}: {said}" for key, said in problems))
+        sched = find_sched(type(pipe.scheduler).__name__)
+        sched.check_steps(steps)
+        task = Task(_pipe(pipe, family), sched, steps)
+        request = TaskRequest(task, read, num_samples, batch_size, command="find()")
+        file = ResultsFile.open(Path(folder, "results.jsonl") if results is None else Path(results))
+        bar = getattr(pipe, "_progress_bar_config", {})
+        pipe.set_progress_bar_config(disable=True)
+        try:
+            summary = run_adaptive(request, file, str(pipe.device), say, pipe)
+        finally:
+            pipe.set_progress_bar_config(**bar)
+    best = summary.best
+    assert best is not None and summary.search is not None, "an adaptive search says so"
+    return Acceleration(
+        best.label,
+        summary.search["accelerators"],
+        best.speedup,
+        best.loss,
+        best.within,
+        summary.search["stopped"],
+        summary,
+    )
+
+
+def _family_of(pipe: Pipeline) -> Family:
+    known = {family.pipeline_class: family for family in families().values()}
+    found = known.get(type(pipe).__name__)
+    if found is None:
+        raise ConfigurationError(
+            f"a {type(pipe).__name__} cannot be accelerated here: give a {' or '.join(known)}"
+        )
+    return found
+
+
+def _pipe(pipe: Pipeline, family: Family) -> Pipe:
+    """Return what a plan needs to know of a pipeline.
+
+    Raises:
+        ConfigurationError: its denoiser is not one in which accelerators could be placed.
+    """
+    denoiser = getattr(pipe, family.denoiser)
+    try:
+        architecture = family.architecture_of(dict(denoiser.config))
+    except ValueError as error:
+        raise ConfigurationError(f"its {family.denoiser_title} {error}") from error
+    name = type(pipe).__name__
+    size = denoiser.config.sample_size * pipe.vae_scale_factor
+    return Pipe(name, architecture, f"given/{name}", size)
+
+
+def _captions(captions: str | Sequence[str] | None, folder: Path) -> str | None:
+    """Return where the captions are read from; given ones are written down first."""
+    if captions is None or isinstance(captions, str):
+        return captions
+    lines = [" ".join(caption.split()) for caption in captions]
+    file = folder / "captions.txt"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(file)
