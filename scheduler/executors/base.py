@@ -3,7 +3,7 @@
 **Order of calls.** The dispatcher calls, in this order,
 
 1. `Executor.adopt` for every attempt that an earlier dispatcher began and nobody has judged;
-2. `Executor.offer_devices` once: from now on devices are told of;
+2. `Executor.heed` and `Executor.offer_devices`, each once: from now on devices are told of;
 3. `Executor.start`, on devices that were told idle, `Executor.stop`, and `Executor.adopt` for an attempt that
    turns out to have been begun by somebody else, as it likes, while it asks for `Executor.events` whenever
    `Executor.fileno` is readable or `Executor.deadline` has come;
@@ -178,7 +178,11 @@ class Executor(ABC):
         """
 
     def heed(self, demand: Callable[[], Demand]) -> None:  # noqa: B027  # most have nobody to share with
-        """Share devices with other dispatchers by what this sweep wants at the moment, if there are any."""
+        """Share devices with other dispatchers, if there are any, by what the sweep wants.
+
+        Args:
+            demand: returns what it wants at that moment; called only while `events` is.
+        """
 
     @abstractmethod
     def offer_devices(self) -> None:

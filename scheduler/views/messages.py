@@ -250,7 +250,9 @@ def _why_no_device(progress: SweepProgress, now: float, count: int) -> str:
         others = [f"{d.label} {d.reason}" for d in usable if not d.tasks]
         if not others:
             return "no idle device: all run other tasks"
-        waits = ": waits for its fair share of them" if progress.asks_for_share else ""
+        waits = (
+            ": waits for its fair share of what other sweeps use" if progress.asks_for_share else ""
+        )
         return f"no idle device ({'; '.join(others[:4])}){waits}"
     idle = sum(d.idle and not d.tasks for d in usable)
     if idle < count:

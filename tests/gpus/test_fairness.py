@@ -186,7 +186,9 @@ def test_who_does_not_take_a_gpu_is_waited_for_once_and_status_says_so(
     box.wait_for("later", ASKS)
     status = box.status("later")
     assert status["waits_for_share"]
-    assert status["tasks"][0]["waits"].endswith(": waits for its fair share of them")
+    assert status["tasks"][0]["waits"].endswith(
+        ": waits for its fair share of what other sweeps use"
+    )
     later.process.send_signal(signal.SIGSTOP)
     box.end_one_of("long")
     box.wait_for("long", "left to another sweep")

@@ -61,7 +61,7 @@ class Claim:
         if self.priority != other.priority:
             return f"its priority is {self.priority}, ours {other.priority}"
         if self.in_use != other.in_use:
-            return f"it uses {self.in_use} device(s), we {other.in_use} others"
+            return f"it uses {self.in_use} device(s), we {other.in_use} beside this one"
         return "it has waited longer"
 
 

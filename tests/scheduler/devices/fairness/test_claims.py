@@ -29,7 +29,7 @@ def left(
     ("changes", "why"),
     [
         ({"priority": 1, "in_use": 9, "since": 99.0}, "its priority is 1, ours 0"),
-        ({"in_use": 0, "since": 99.0}, "it uses 0 device(s), we 1 others"),
+        ({"in_use": 0, "since": 99.0}, "it uses 0 device(s), we 1 beside this one"),
         ({"since": 49.0}, "it has waited longer"),
     ],
 )
