@@ -79,6 +79,8 @@ class Wanted:
     more: int = 0
     # The names of those that would do, idle or not.
     devices: tuple[str, ...] = ()
+    # With fewer of them at once none of the tasks can be started.
+    at_once: int = 1
 
 
 def wanted(waiting: Waiting, fleet: Fleet, now: float) -> Wanted:
@@ -98,4 +100,4 @@ def wanted(waiting: Waiting, fleet: Fleet, now: float) -> Wanted:
         if more >= most and len(names) == len(unused):
             break
     more = min(more, most, len(names))
-    return Wanted(more - more % least, tuple(sorted(names))) if more else Wanted()
+    return Wanted(more - more % least, tuple(sorted(names)), least) if more else Wanted()

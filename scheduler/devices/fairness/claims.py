@@ -45,6 +45,8 @@ class Claim:
     since: float
     # Seconds for which a device must be idle before it takes it.
     idle_for: float
+    # Fewer devices than that at once it does not take: its tasks have several each.
+    at_once: int = 1
 
     @property
     def rank(self) -> tuple[int, int, float, str]:
@@ -99,9 +101,10 @@ class Leaving:
 
     def in_use(self, device: str, now: float) -> None:
         """Take note that somebody uses a device, we or others: it is not to be had any more."""
-        kept = self._kept.pop(device, None)
+        kept = self._kept.get(device)
         if kept is not None and not kept.over and self._is_late(kept, now):
             self._passed_over[self._who(kept.claim)] = now + NOT_OFFERED
+        self.withdraw(device)
 
     def withdraw(self, device: str) -> None:
         """Leave the device to nobody any more."""
@@ -138,12 +141,26 @@ class Leaving:
             # Somebody that we pass over may be before it; once, until it passes that one over, too.
             self._did_not_take(best, now, excuse=min(claim.rank for claim in claims) < best.rank)
         elif kept.since and now - min(kept.since.values()) >= LONGEST_KEPT:
-            kept.over = True
+            complete = best.at_once > 1 and self._could_take_since(kept) is not None
+            kept.over = not complete  # else it has as long to take them as anybody
+            if best.at_once > 1 and not complete:
+                self._passed_over[self._who(best)] = now + NOT_OFFERED
         return None if kept.over else best
 
     def _is_late(self, kept: _Kept, now: float) -> bool:
-        since = kept.since.get(self._who(kept.claim), now)
-        return now - since >= kept.claim.patience
+        since = self._could_take_since(kept)
+        return since is not None and now - since >= kept.claim.patience
+
+    def _could_take_since(self, kept: _Kept) -> float | None:
+        """Return since when who has the best claim could have taken a device, and as many as it must have."""
+        who, claim = self._who(kept.claim), kept.claim
+        if who not in kept.since:
+            return None
+        left = (other for other in self._kept.values() if not other.over)
+        since = sorted(other.since[who] for other in left if who in other.since)
+        if len(since) < claim.at_once:
+            return None
+        return max(kept.since[who], since[claim.at_once - 1])
 
     def _did_not_take(self, claim: Claim, now: float, *, excuse: bool) -> None:
         who = self._who(claim)
@@ -153,12 +170,16 @@ class Leaving:
             self._passed_over[who] = now + NOT_OFFERED
 
     def _claims(self, device: str, others: Sequence[Claim]) -> list[Claim]:
-        """Return the claims to a device, where what else we leave to somebody counts as in its use."""
+        """Return the claims to a device, where what else we leave to somebody counts as in its use.
+
+        But not fewer than it takes at once.
+        """
         claims = []
         for claim in others:
             left = self._not_yet_taken(claim, device)
             if device in claim.devices and claim.more > left:
-                claims.append(replace(claim, in_use=claim.in_use + left))
+                usable = left - left % claim.at_once
+                claims.append(replace(claim, in_use=claim.in_use + usable))
         return claims
 
     def _not_yet_taken(self, claim: Claim, but: str) -> int:

@@ -44,6 +44,7 @@ _BOUNDS = {
     "more": (1, 1 << 20),
     "since": (0.0, LARGEST_NUMBER),
     "idle_for": (0.0, LARGEST_NUMBER),
+    "at_once": (1, 1 << 20),
 }
 
 

@@ -105,4 +105,5 @@ class FairShare:
             frozenset(demand.wanted.devices),
             max(since, changed),
             self._idle_for,
+            demand.wanted.at_once,
         )

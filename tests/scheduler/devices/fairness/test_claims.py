@@ -111,6 +111,42 @@ def test_claims_that_change_all_the_time_keep_a_device_no_longer(users, kept):
     assert now == 100 + kept
 
 
+PAIR = replace(THEIRS, in_use=0, more=2, at_once=2)
+
+
+def test_who_must_have_several_has_time_from_when_they_are_all_there():
+    leaving, alone = Leaving(US), replace(OWN, in_use=0, since=99.0)
+    assert left(leaving, "gpu0", PAIR, now=100.0) == "theirs"
+    assert left(leaving, "gpu0", PAIR, now=109.0) == "theirs"  # it could not take it alone
+    # One that it cannot use yet does not count as in its use.
+    second = leaving.decide("gpu1", alone, [PAIR], 110.0, 110.0)
+    assert second is not None
+    for now, kept in ((115.9, True), (116.0, False)):
+        assert (leaving.decide("gpu1", alone, [PAIR], now, 110.0) is not None) == kept
+    assert not left(leaving, "gpu0", PAIR, now=117.0)  # it had both, and did not take them
+    assert not left(leaving, "gpu2", PAIR, now=117.0)
+
+
+def test_what_comes_late_is_not_too_late_for_who_must_have_several():
+    leaving = Leaving(US)
+    assert left(leaving, "gpu0", PAIR, now=100.0) == "theirs"
+    assert leaving.decide("gpu1", OWN, [PAIR], 129.0, 129.0) is not None
+    assert left(leaving, "gpu0", PAIR, now=131.0) == "theirs"
+    leaving.in_use("gpu0", 132.0)
+    leaving.in_use("gpu1", 132.0)
+    assert leaving.decide("gpu2", OWN, [PAIR], 133.0, 133.0) == PAIR  # it took them in time
+
+
+def test_no_device_waits_long_for_others_beside_it():
+    leaving = Leaving(US)
+    assert left(leaving, "gpu0", PAIR, now=100.0) == "theirs"
+    assert not left(leaving, "gpu0", PAIR, now=100 + LONGEST_KEPT)
+    assert not left(leaving, "gpu1", PAIR, now=100 + LONGEST_KEPT)
+    again = 100 + LONGEST_KEPT + NOT_OFFERED
+    assert leaving.decide("gpu2", OWN, [PAIR], again - 0.1, again - 0.1) is None
+    assert leaving.decide("gpu2", OWN, [PAIR], again, again) == PAIR
+
+
 def test_while_ours_run_on_it_a_device_is_not_kept_in_vain():
     leaving, theirs = Leaving(US), replace(THEIRS, in_use=0)
     for now in (0.0, 1000.0):
