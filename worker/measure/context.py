@@ -130,6 +130,8 @@ class EvaluationContext:
     host: HostMeter
     memory: Memory
     integrity: IntegrityCheck = field(default_factory=IntegrityCheck)
+    pictures: int = 0
+    """Of how many prompts images are kept."""
     scheduler_not_taken: Mapping[str, object] = field(default_factory=dict)
     """What of the model's scheduler configuration the noise scheduler does not take."""
 

@@ -51,6 +51,8 @@ class Samples:
     """FID's features of the images, batch by batch, each of shape [batch, 2048]."""
     contrast: Contrast = field(default_factory=Contrast)
     """What the images show; untouched where no quality is measured."""
+    pictures: dict[int, Tensor] = field(default_factory=dict)
+    """Images to be kept, by the prompt's number: arrays of bytes, of shape [height, width, 3]."""
     images: int = 0
     """Images of the timed batches."""
     energy: Energy | None = None

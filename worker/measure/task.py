@@ -14,6 +14,7 @@ from worker.measure.context import EvaluationContext
 from worker.measure.evaluation import evaluate
 from worker.measure.kept import KeptRows
 from worker.measure.memory import must_fit
+from worker.measure.pictures import Pictures
 from worker.measure.rounds.untimed import profile
 from worker.measure.rounds.worthless import WorthlessImagesError
 from worker.measure.samples import Samples
@@ -117,6 +118,7 @@ class TaskRun:
         with must_fit("CUDA itself"):
             self._environment = environment.describe(device)
         self._kept = KeptRows(results, self._environment, say)
+        self._pictures = Pictures(results.path, say)
         self._seconds_evaluating = 0.0
         self._seconds_in_pipeline = 0.0
 
@@ -202,6 +204,9 @@ class TaskRun:
             self._say(f"{imprecise} are measured again, since more precision is asked for")
         if missing:
             context = self._session.context(settings, study)
+            # further studies have other prompts or seeds, to be held against each other's figures
+            if not study.name and context.quality is not None:
+                context = replace(context, pictures=self._request.search.keep_images)
             written = written | {
                 "guided": context.guided,
                 "scheduler_config": context.scheduler_config,
@@ -298,7 +303,7 @@ class TaskRun:
         made = [
             rows.make_measurement(
                 samples, measured[0], settings.batch_size, settings.timing.precision
-            )
+            ).with_pictures(self._pictures.keep(samples, context, digest))
             for samples in measured[first:]
         ]
         images = [samples.made for samples in (*measured[first:], *measured[:first])]

@@ -18,6 +18,7 @@ from pydantic import (
     ValidationError,
     model_serializer,
 )
+from typing_extensions import Self
 
 from worker.accelerators.spec import Role
 from worker.results.statistics import Estimate
@@ -103,6 +104,15 @@ class Disturbed(_Record):
     """Disturbed at their last try as well, and taken as they were."""
 
 
+class Picture(_Record):
+    """One image that was kept."""
+
+    file: str
+    """Its name, from the folder of the results file."""
+    prompt: str
+    seed: int
+
+
 class Measurement(_Record):
     """What was measured of one configuration."""
 
@@ -115,6 +125,8 @@ class Measurement(_Record):
     disturbed: dict[str, Disturbed] = {}
     """What disturbed its timed batches: ``waited for a core``, …"""
     files: list[str] = []
+    pictures: list[Picture] = []
+    """Images of the first prompts, where some were kept."""
     absent: dict[str, str] = {}
     """Figures that could not be had, each with the reason."""
 
@@ -177,9 +189,16 @@ class Measurement(_Record):
         """Return the measurement as plain data, in the order in which it is written."""
         return self.model_dump(exclude=self._unwritten())
 
+    def with_pictures(self, kept: Sequence[Picture]) -> Self:
+        """Return the measurement with images of it that were kept."""
+        if not kept:
+            return self
+        files = [*self.files, *(picture.file for picture in kept)]
+        return self.model_copy(update={"files": files, "pictures": [*kept]})
+
     def _unwritten(self) -> set[str]:
         """Return the fields that are left out where they hold nothing."""
-        return set() if self.disturbed else {"disturbed"}
+        return {name for name in ("disturbed", "pictures") if not getattr(self, name)}
 
 
 class Row(Measurement):

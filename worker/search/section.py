@@ -125,6 +125,7 @@ class Search(Section):
     settings: PipelineSettings = PipelineSettings()
     timing: Annotated[Timing, BeforeValidator(timing_section)] = Timing()
     stability: Stability | None = None
+    keep_images: Annotated[int, Field(ge=0, le=64)] = 2
     max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
     strategy: Literal["grid", "adaptive"] = "grid"
     target_speedup: Annotated[float, Field(gt=1)] | None = None

@@ -9,6 +9,7 @@ from functools import partial
 
 from worker.measure.context import EvaluationContext, QualityMetrics
 from worker.measure.memory import must_fit
+from worker.measure.pictures import note
 from worker.measure.rounds import worthless
 from worker.measure.rounds.call import generate
 from worker.measure.rounds.ending import Ending
@@ -40,6 +41,7 @@ def run_rounds(
             indices = context.batch(number)
             running = [arm for arm, samples in enumerate(block) if samples.failure is None]
             images = _round(context, block, orders.next(running), indices)
+            note(context, block, images, indices)
             # further batches have the same prompts and latents again
             fresh = len(context.prompts) - number * context.settings.batch_size
             if context.quality is not None and fresh > 0:
