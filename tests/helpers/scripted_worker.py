@@ -95,6 +95,8 @@ def do(word, argument):
                 file.write(b"cp: something went wrong, once more\n" * 1000)
     elif word == "chatter":
         print_long_lines()
+    elif word == "sleep":  # where other things are to happen meanwhile
+        time.sleep(float(argument))
     elif word == "raise":
         raise {"RuntimeError": RuntimeError, "ImportError": ImportError}[argument]("as scripted")
     elif word == "exit":

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from scheduler.executors.local.supervisor import descendants
+
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 NODES, GPUS = 2, 4
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -30,7 +32,7 @@ SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=root
 SlurmdUser=root
-AuthInfo=socket={folder}/munge.sock,cred_expire=2
+AuthInfo=socket={folder}/munge.sock,cred_expire=5
 CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool/%n
@@ -81,9 +83,14 @@ class Daemon:
             [*_NAMED_LOCALHOST, *self._command], stdin=quiet, stdout=quiet, stderr=quiet
         )
 
-    def end(self, number: int = signal.SIGKILL) -> None:
+    def start_if_dead(self) -> None:
+        if self._process is None:
+            self.start()
+
+    def end(self) -> None:
+        """Kill it."""
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.kill()
             self._process.wait(PATIENCE)
             self._process = None
 
@@ -151,16 +158,54 @@ class SlurmLab:
 
     def wait_until_idle(self) -> None:
         """Wait until all nodes are up, and nothing runs."""
-        wait_until(lambda: self._states() == {"idle"})
+        wait_until(lambda: set(self._states().values()) == {"idle"})
 
-    def _states(self) -> set[str]:
+    def mend(self) -> None:
+        """Start what was killed, and wait until all nodes take jobs."""
+        for daemon in (self.controller, *self.nodes):
+            daemon.start_if_dead()
+        wait_until(self.is_whole)
+
+    def is_whole(self) -> bool:
+        """Say whether all nodes take jobs, and resume those that do not, as an administrator would.
+
+        A controller that was killed gives the numbers of jobs that it forgot to others, and drains the
+        nodes that still have one of that number.
+        """
+        states = self._states()
+        for node, state in states.items():
+            if state.startswith(("down", "drain")):  # any other node would refuse it
+                with contextlib.suppress(AssertionError):
+                    self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        return bool(states) and set(states.values()) <= {"idle", "mixed", "allocated"}
+
+    def _states(self) -> dict[str, str]:
         with contextlib.suppress(AssertionError):
-            return set(self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%T").split())
-        return set()
+            lines = self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
+            return dict(line.split() for line in lines)
+        return {}
 
     def run_job(self) -> None:
         """Run a job to its end: the first after a controller's start waits for seconds."""
         self.call("srun", "-t", "1", "true")
+
+    def fail_node(self, number: int) -> None:
+        """Have Slurm take a node for failed whose daemon is dead: at once, not after SlurmdTimeout."""
+        self.call("scontrol", "update", f"NodeName=n{number + 1}", "State=DOWN", "Reason=failed")
+
+    def power_off(self, job: int) -> None:
+        """Kill all that a job runs, as when its machine loses power; its daemon is dead already."""
+        daemon = _step_daemon(job)
+        pids = [daemon, *descendants(daemon)]
+        for number in (signal.SIGSTOP, signal.SIGKILL):  # none is to see another's end
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    def jobs_of_attempts(self) -> list[str]:
+        """Return the numbers of jobs that attempts of sweeps are."""
+        lines = self.call("squeue", "-h", "-o", "%A %k").splitlines()
+        return [line.split()[0] for line in lines if " sweep-attempt" in line]
 
     def jobs(self) -> dict[str, str]:
         """Return the states of all jobs by their numbers."""
@@ -175,6 +220,15 @@ def the_lab() -> SlurmLab:
     atexit.register(lab.stop)
     lab.start()
     return lab
+
+
+def _step_daemon(job: int) -> int:
+    """Return the process id of slurmstepd for a job's batch script."""
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if f"slurmstepd: [{job}.batch]".encode() in (entry / "cmdline").read_bytes():
+                return int(entry.name)
+    raise AssertionError(f"job {job} has no slurmstepd")
 
 
 def wait_until(holds: Callable[[], object], patience: float = PATIENCE) -> None:

@@ -1,0 +1,176 @@
+"""What breaks on a real cluster: its daemons, its nodes, its administrators. No task runs twice at once."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.sweep_runner import Running, SweepRunner
+
+SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
+
+
+@pytest.fixture
+def sweep(runner: SweepRunner, lab: SlurmLab) -> Iterator[SweepRunner]:
+    """A runner whose sweeps run on the cluster, which is whole again afterwards."""
+    runner.environment |= lab.environment
+    yield runner
+    lab.mend()
+    lab.call("scancel", "--user=root")
+
+
+def write(sweep: SweepRunner, script: dict[str, Any], **settings: Any) -> None:
+    sweep.write(script, executor={**SLURM, **settings}, devices={"idle_for": "0s"})
+
+
+def node_of(sweep: SweepRunner, task: str) -> int:
+    """Return the number of the node on which a task's newest attempt runs, from 0."""
+    return int(sweep.attempt(task)["place"]["node"].removeprefix("n")) - 1
+
+
+def test_a_node_whose_daemon_is_killed_and_comes_back_loses_nothing(
+    sweep: SweepRunner, lab: SlurmLab
+) -> None:
+    write(sweep, {"a": "gate; ok"})
+    running = sweep.start()
+    go_on = sweep.reach_gate("a")
+    node = lab.nodes[node_of(sweep, "a")]
+    node.end()
+    node.start()
+    go_on()
+    assert running.end().code == 0
+    assert sweep.starts("a") == 1
+
+
+def test_an_attempt_on_a_node_that_slurm_has_given_up_is_left_alone_while_it_lives(
+    sweep: SweepRunner, lab: SlurmLab
+) -> None:
+    """NODE_FAIL: its end is still its own to tell."""
+    write(sweep, {"a": "gate; ok"})
+    running = sweep.start()
+    go_on = sweep.reach_gate("a")
+    number = str(sweep.attempt("a")["place"]["job"])
+    node = node_of(sweep, "a")
+    lab.nodes[node].end()
+    lab.fail_node(node)
+    wait_until(lambda: lab.jobs().get(number) == "NODE_FAIL")
+    go_on()
+    assert running.end().code == 0
+    assert sweep.starts("a") == 1
+
+
+def test_what_died_with_its_node_is_tried_elsewhere_and_not_charged(
+    sweep: SweepRunner, lab: SlurmLab
+) -> None:
+    write(sweep, {"a": ["hang", "ok"]})
+    running = sweep.start()
+    sweep.wait_for_log("hangs", "a")
+    wait_until(lambda: sweep.paths.attempts("a").stat().st_size)
+    place = sweep.attempt("a")["place"]
+    node = node_of(sweep, "a")
+    lab.nodes[node].end()
+    lab.power_off(place["job"])
+    lab.fail_node(node)
+    running.wait_for("a: completed")
+    assert running.end().code == 0
+    first, last = sweep.done("a")["attempts"]
+    assert first["verdict"] == "lost"
+    assert last["place"]["node"] != place["node"]
+
+
+@pytest.mark.parametrize("when", ["runs", "is queued"])
+def test_a_controller_that_is_killed_and_started_again(
+    sweep: SweepRunner, lab: SlurmLab, when: str
+) -> None:
+    write(sweep, {"a": "gate; ok", "b": "ok"}, at_most=1)
+    running = sweep.start()
+    if when == "runs":
+        go_on = sweep.reach_gate("a")
+        lab.controller.end()
+    else:  # it may have forgotten the job
+        wait_until(lambda: list(sweep.paths.jobs.glob("*.order")))
+        wait_until(lambda: list(lab.jobs_of_attempts()))
+        lab.controller.end()
+        lab.controller.start()
+        go_on = sweep.reach_gate("a")
+    go_on()
+    sweep.wait_for_journal("completed", "a")
+    lab.controller.end()
+    lab.controller.start()
+    assert running.end().code == 0
+    assert (sweep.starts("a"), sweep.starts("b")) == (1, 1)
+
+
+def test_a_requeue_by_an_administrator_runs_nothing_twice(
+    sweep: SweepRunner, lab: SlurmLab
+) -> None:
+    write(sweep, {"a": ["hang", "gate; ok"]})
+    running = sweep.start()
+    sweep.wait_for_log("hangs", "a")
+    wait_until(lambda: sweep.paths.attempts("a").stat().st_size)
+    number = str(sweep.attempt("a")["place"]["job"])
+    lab.call("scontrol", "update", f"JobId={number}", "Requeue=1")
+    lab.call("scontrol", "requeue", number)
+    go_on = sweep.reach_gate("a")
+    wait_until(lambda: lab.jobs().get(number) in ("COMPLETED", None))
+    go_on()
+    assert running.end().code == 0
+    assert sweep.starts("a") == 2
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_faults_at_random(sweep: SweepRunner, lab: SlurmLab, seed: int) -> None:
+    """24 tasks, while dispatcher, workers, controller and daemons are killed: each once, none lost."""
+    chance = random.Random(seed)
+    tasks = [f"t{n:02}" for n in range(24)]
+    write(sweep, dict.fromkeys(tasks, "sleep 0.3; ok"), at_most=8)
+    running = sweep.start()
+    for turn in itertools.count():
+        wait_for_starts(sweep, lab, running, chance.randint(1, 5))
+        if running.process.poll() is not None:
+            break
+        match turn % 4:
+            case 0:
+                running.kill()
+                running = sweep.start()
+            case 1:
+                lab.controller.end()
+                lab.controller.start()
+            case 2:
+                node = chance.choice(lab.nodes)
+                node.end()
+                node.start()
+            case _:
+                kill_a_worker(sweep)
+    assert running.end().code == 0
+    assert sweep.starts() >= len(tasks), "and no two of a task at the same time"
+    assert set(sweep.states().values()) == {"completed"}
+
+
+def wait_for_starts(sweep: SweepRunner, lab: SlurmLab, running: Running, number: int) -> None:
+    """Wait until so many more attempts have begun, or the sweep is over; the cluster is looked after."""
+    most = len(sweep.logged("start")) + number
+
+    def enough() -> bool:
+        lab.is_whole()
+        return len(sweep.logged("start")) >= most or running.process.poll() is not None
+
+    wait_until(enough)
+
+
+def kill_a_worker(sweep: SweepRunner) -> None:
+    """Kill one that runs, if any does."""
+    ended = {entry["pid"] for entry in sweep.logged("end")}
+    for entry in sweep.logged("start"):
+        if entry["pid"] not in ended:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(entry["pid"], signal.SIGKILL)
+                return
