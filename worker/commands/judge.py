@@ -28,6 +28,9 @@ text, the objects, and, where there is a target, the measurement. A case that is
 result; the exit code is 0. Others: 2 a usage error; 75 a model or captions are not here and the hub
 cannot be reached."""
 
+# What a row tells of the answer beside its metrics.
+_TOLD = ("stage", "passed", "problem", "caveat", "mismatches", "wrong", "files")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -101,7 +104,8 @@ def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[st
         "status": "measured",
         "files": [],
         "verdict": {
-            key: answer[key] for key in ("stage", "passed", "problem", "caveat", "mismatches")
+            "level": _level(arguments.case),
+            **{key: answer[key] for key in _TOLD},
         },
     }
     measured = answer.get("measured")
@@ -116,7 +120,7 @@ def _rows(arguments: argparse.Namespace, answer: dict[str, Any]) -> list[dict[st
 def _summary(case: Path, answer: dict[str, Any]) -> dict[str, Any]:
     """Return the last line; its keys stand at the top of the task's checkpoint."""
     summary: dict[str, Any] = {
-        "level": case.name.partition("-")[0],
+        "level": _level(case),
         "passed": answer["passed"],
         "achievement": answer["achievement"],
         "stage": answer["stage"],
@@ -129,6 +133,10 @@ def _summary(case: Path, answer: dict[str, Any]) -> dict[str, Any]:
             "loss": None if loss is None else loss["value"],
         }
     return summary
+
+
+def _level(case: Path) -> str:
+    return case.name.partition("-")[0]
 
 
 def _command(arguments: argparse.Namespace) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,21 @@ from typing import Any
 from worker.config.target import Target, read_target
 from worker.errors import ConfigurationError
 from worker.judging import source
-from worker.judging.judge import JudgeOptions, judge_program, mismatching_fields
+from worker.judging.field_diff import FieldMatch
+from worker.judging.judge import JudgeOptions, judge_program, wrong_fields
+from worker.judging.object_diff import Item
 from worker.judging.reasons.codes import Reason
 from worker.judging.reasons.texts import text
+from worker.judging.report import TEXTS, cell, printable
 from worker.judging.static.extract import SourceFile, extract
 
 Answer = dict[str, Any]
 """``stage`` (text, objects, measured), ``passed``, ``achievement``, ``problem``, ``caveat`` (what is
-known by the file's own word alone), ``mismatches``, and ``measured`` (``MeasuredProgram.as_json``)
-where that stage was reached."""
+known by the file's own word alone), ``mismatches``, ``wrong`` (of each of them, as far as there is room,
+``field``, ``expected`` and ``found``, as texts), ``files`` (the text of both, cut; what cannot be read is
+absent), and ``measured`` (``MeasuredProgram.as_json``) where that stage was reached."""
+_MOST_WRONG = 100
+_MOST_LETTERS = 20_000  # of a file
 
 
 @dataclass(frozen=True)
@@ -78,11 +85,27 @@ def judge_case(case: Case, options: JudgeOptions) -> Answer:
     Raises:
         WorkerError: the reference cannot be built, or nothing can be measured here.
     """
+    files = {name: _text_of(case.folder / name) for name in ("gt.py", "gen.py")}
+    told = {name: content for name, content in files.items() if content is not None}
+    return _judged(case, options) | {"files": told}
+
+
+def _text_of(path: Path) -> str | None:
+    """Return a file's text, cut, or None where it cannot be read."""
+    try:
+        content = source.read_source(str(path)).decode("utf-8", "replace")
+    except source.SourceError:
+        return None
+    more = len(content) - _MOST_LETTERS
+    return content if more <= 0 else f"{content[:_MOST_LETTERS]}\n… and {more:,} letters more"
+
+
+def _judged(case: Case, options: JudgeOptions) -> Answer:
     if isinstance(case.generated, str):
         return _answer("text", passed=False, problem=case.generated)
-    wrong = mismatching_fields(case.reference.findings, case.generated.findings)
+    wrong = wrong_fields(case.reference.findings, case.generated.findings)
     if wrong:
-        return _answer("text", passed=False, mismatches=wrong)
+        return _answer("text", passed=False, wrong=[_field(item) for item in wrong])
     options = replace(options, hidden=[str(case.folder)], target=case.target or Target())
     if case.target is None:
         options = replace(options, measure=None)
@@ -90,7 +113,9 @@ def judge_case(case: Case, options: JudgeOptions) -> Answer:
     if outcome.problem is not None:
         return _answer("objects", passed=False, problem=outcome.problem)
     if outcome.mismatches:
-        return _answer("objects", passed=False, mismatches=outcome.mismatches[:100])
+        fields = [_field(item) for item in outcome.wrong_fields]
+        items = [_item(item) for item in outcome.differences[:_MOST_WRONG]]
+        return _answer("objects", passed=False, wrong=[*fields, *items][:_MOST_WRONG])
     if outcome.unsuitable is not None:
         answer = _answer("measured", passed=None, problem=f"not measured: {outcome.unsuitable}")
     elif outcome.measurement is not None:
@@ -113,7 +138,7 @@ def _answer(
     *,
     passed: bool | None,
     problem: Reason | str | None = None,
-    mismatches: list[str] | None = None,
+    wrong: Sequence[dict[str, str]] = (),
 ) -> Answer:
     return {
         "stage": stage,
@@ -121,5 +146,16 @@ def _answer(
         "achievement": 1.0 if passed else 0.0,
         "problem": text(problem) if isinstance(problem, Reason) else problem,
         "caveat": None,
-        "mismatches": mismatches or [],
+        "mismatches": [one["field"] for one in wrong],
+        "wrong": wrong,
     }
+
+
+def _field(item: FieldMatch) -> dict[str, str]:
+    expected, found = (cell(value, TEXTS["en"]) for value in (item.expected, item.found))
+    return {"field": item.field, "expected": expected, "found": found}
+
+
+def _item(item: Item) -> dict[str, str]:
+    expected, found = (printable(str(value)) for value in (item.expected, item.found))
+    return {"field": item.path, "expected": expected, "found": found}

@@ -145,10 +145,15 @@ class Outcome:
     @property
     def mismatches(self) -> list[str]:
         """The fields, then the paths, that are not what the reference has."""
+        fields = (item.field for item in self.wrong_fields)
+        return [*fields, *(item.path for item in self.differences)]
+
+    @property
+    def wrong_fields(self) -> list[field_diff.FieldMatch]:
+        """The fields that are certainly not what the reference has."""
         if self.expected is None:
             return []
-        fields = mismatching_fields(self.expected.findings, self.found.findings)
-        return [*fields, *(item.path for item in self.differences)]
+        return wrong_fields(self.expected.findings, self.found.findings)
 
     @property
     def passed(self) -> bool | None:
@@ -192,9 +197,9 @@ def judge_program(
     return replace(outcome, measurement=measurement)
 
 
-def mismatching_fields(expected: Findings, found: Findings) -> list[str]:
+def wrong_fields(expected: Findings, found: Findings) -> list[field_diff.FieldMatch]:
     """Return the fields that certainly differ."""
-    return [item.field for item in field_diff.compare(expected, found) if item.match is False]
+    return [item for item in field_diff.compare(expected, found) if item.match is False]
 
 
 def _build_reference(reference: SourceFile, options: JudgeOptions) -> build.Built:

@@ -291,6 +291,23 @@ def test_what_counts_is_what_ran(
     assert "it uses exec" in report["caveat"]
 
 
+def test_a_row_tells_each_wrong_field_and_both_files(
+    case: Path, tmp_path: Path, models_file: str
+) -> None:
+    text = (case / "gen.py").read_text()
+    (case / "gen.py").write_text(f"{text}\npipe('a', num_inference_steps=7)\n# {'x' * 30_000}")
+    results = tmp_path / "results.jsonl"
+    assert main(["judge", str(case), "--models", models_file, "--results", str(results)]) == 0
+    verdict = json.loads(results.read_text().splitlines()[0])["verdict"]
+    assert verdict["level"] == "4"
+    steps = next(one for one in verdict["wrong"] if one["field"] == "steps")
+    assert (steps["expected"], steps["found"]) == ("8", "7")
+    assert [one["field"] for one in verdict["wrong"]] == verdict["mismatches"]
+    assert verdict["files"]["gt.py"] == (case / "gt.py").read_text()
+    assert verdict["files"]["gen.py"].startswith(text)
+    assert len(verdict["files"]["gen.py"]) < 20_100
+
+
 def test_what_ran_is_held_against_what_is_written(
     case: Path, tmp_path: Path, models_file: str
 ) -> None:
