@@ -17,6 +17,7 @@ from scheduler.report.history import (
     failures_of,
     read_history,
 )
+from scheduler.report.judging.cases import Case, Judged, case_of
 from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import (
@@ -52,6 +53,8 @@ class Content:
     more_gaps: int
     failures: Sequence[Mapping[str, str]]
     notices: Sequence[str]
+    # Where cases were judged.
+    judged: Judged | None
     # Of each sweep, in words.
     course: Sequence[str] = field(default_factory=list)
 
@@ -83,10 +86,13 @@ def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -
     """
     paths = {(sweep.name, task.id): places for sweep, places, tasks in asked for task in tasks}
     rows, tasks = [], []
+    cases: list[Case] = []
     for task, unbounded in zip(answers.tasks, at_any_loss.tasks, strict=True):
         written = _written(paths[task.sweep, task.task], task.task)
         decided = {row.label for row in unbounded.rows if row.bound == "within"}
         rows += [_row(task, row, written.get(row.label, {}), decided) for row in task.rows]
+        own = [case_of(f"{task.sweep}/{task.task}", *one) for one in written.items()]
+        cases += filter(None, own)
         tasks.append(_task(task, written, answers.metric))
     progresses = {sweep.name: progress_from_files(sweep, places) for sweep, places, _ in asked}
     histories = [read_history(sweep.name, places) for sweep, places, _ in asked]
@@ -106,6 +112,7 @@ def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -
             for one in failures_of(sweep.name, progresses[sweep.name], tasks)
         ],
         answers.notices,
+        Judged.of(cases) if cases else None,
         [course_in_words(name, progress) for name, progress in progresses.items()],
     )
 
@@ -165,6 +172,7 @@ def _task(
         "task": task.task,
         "null_arm": task.null_arm,
         "objective": task.objective,
+        "judged": any("verdict" in row for row in written.values()),
         "without_loss": "; ".join(without_loss_in_words(task, metric)),
         "disturbed": task.disturbed or "",
         "halved": "; ".join(halved_in_words(task.halved)),

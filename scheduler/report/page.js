@@ -89,8 +89,9 @@
       const open = able.filter((row) => row.speedup.value > least && (bound(row, limit()) === "cannot tell yet" ||
         (bound(row, limit()) === "within" && row.speed === "cannot tell")))
         .sort((one, other) => other.speedup.value - one.speedup.value);
-      const line = element("p", name(rows[0]) + ": ", box);
       const about = data.tasks.find((task) => key(task) === key(rows[0]));
+      if (about.judged && !able.length) continue; // it has its own section
+      const line = element("p", name(rows[0]) + ": ", box);
       if (sure) {
         element("strong", sure.label, line);
         line.append(", " + interval(sure.speedup, (value) => value.toFixed(2) + "×") + " as fast, loss " +
@@ -109,6 +110,7 @@
       }
     }
     if (!groups.size) element("p", "Nothing is measured yet.", box);
+    box.closest("section").hidden = !box.children.length;
   };
 
   const DEVICES = [...new Set(data.rows.map((row) => row.device))];

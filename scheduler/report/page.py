@@ -16,7 +16,7 @@ from scheduler.report.content import Content
 
 _HERE = Path(__file__).parent
 # What the script is told of a task.
-_OF_TASKS = ("sweep", "task", "null_arm", "objective", "without_loss")
+_OF_TASKS = ("sweep", "task", "null_arm", "objective", "without_loss", "judged")
 
 
 class LibraryMissingError(Exception):
@@ -30,7 +30,7 @@ def page_of(content: Content) -> str:
         LibraryMissingError: plotly or Jinja2 is not installed.
     """
     try:
-        from jinja2 import Environment
+        from jinja2 import Environment, FileSystemLoader
         from markupsafe import Markup
         from plotly.offline import get_plotlyjs
     except ImportError as error:
@@ -40,10 +40,14 @@ def page_of(content: Content) -> str:
         ) from None
     scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")]
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+        loader=FileSystemLoader(_HERE),
     )
     environment.filters["utc"] = _utc
-    template = environment.from_string((_HERE / "page.html").read_text(encoding="utf-8"))
+    template = environment.get_template("page.html")
     return template.render(
         content=content,
         # Neither of the two holds anything from outside; the hashes let no other script run.
