@@ -181,14 +181,13 @@ class Shell:
         world.note("event", event)
         self._keep_account(event)
         self._liveness.told(event, world.now)
-        wanted, wake = self.core.wanted(), self.core.next_wake()
-        actions = self.core.handle(event, world.now)
+        wanted = None
         # Slots are nobody else's; and time that passes brings tasks and devices back.
-        if (
-            isinstance(event, ev.DeviceIdle)
-            and not world.slots
-            and (wake or world.now + 1) > world.now
-        ):
+        if isinstance(event, ev.DeviceIdle) and not world.slots:
+            wake = self.core.next_wake()
+            wanted = self.core.wanted() if wake is None or wake > world.now else None
+        actions = self.core.handle(event, world.now)
+        if wanted is not None:
             world.promises.check_wanted(self, wanted, actions)
         self._liveness.decided(actions, world.now, self.core.next_wake())
         for action in actions:
