@@ -61,6 +61,30 @@ def test_new_tasks_are_run(runner: SweepRunner) -> None:
     assert not list(runner.paths.wishes.iterdir()), "the wish is forgotten once it is obeyed"
 
 
+def test_a_new_task_that_has_more_devices_than_there_are_fails_at_once(runner: SweepRunner) -> None:
+    script = {"a_1": "gate; ok", "a_2": "ok", "b_2": "ok"}
+    several = {"cpu_slots": 1, "per_task": "slots"}
+    runner.write(script, matrix={"case": ["a"], "slots": [1]}, devices=several)
+    running = runner.start()
+    open_gate = runner.reach_gate("a_1")
+    runner.write(
+        script,
+        matrix={"case": ["a", "b"], "slots": [1, 2]},
+        exclude=[{"case": "b", "slots": 1}],
+        devices=several,
+    )
+    hand(runner, "reload")
+    running.wait_for("b_2: failed for good: needs 2 devices at once, and 1 is the most here")
+    open_gate()
+    assert running.end().code == 1
+    assert runner.starts() == 1
+    failed = json.loads(runner.paths.failed("a_2").read_text())
+    assert (failed["verdict"], failed["attempts"]) == ("not started", [])
+    refused = runner.run("retry", runner.file).code, runner.run()
+    assert (refused[0], refused[1].code) == (0, 2)
+    assert "devices.per_task: a_2 has 2 devices at once, and 1 is the most here" in refused[1].err
+
+
 def test_a_task_that_left_the_file_is_not_started_and_what_runs_comes_to_its_end(
     runner: SweepRunner,
 ) -> None:
