@@ -15,7 +15,9 @@ from scheduler.executors.slurm.commands import NodeGroup, SlurmError
 PROGRAMS = ("sbatch", "squeue", "scancel", "sinfo")
 MOST_SLOTS = 256  # unless the sweep asks for more
 # What is so only now, and what jobs wait for in the queue.
-_FOR_NOW = re.compile("down, drained|temporarily|not available at this time|in use")
+_FOR_NOW = re.compile(
+    "down, drained|inactive or drain|temporarily|not available at this time|in use"
+)
 
 
 class SlurmUnusable(Exception):  # noqa: N818  # a state of the cluster, or a mistake in the sweep

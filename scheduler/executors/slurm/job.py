@@ -23,6 +23,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,8 @@ def main() -> int:
     order = files.read_order()
     if order is None:
         return 0  # it was taken back while the job was in the queue
+    of_node = dict(os.environ)
+    os.environ |= {**order["environment"], **of_node}  # the driver is looked for as the worker will
     os.chdir(order["folder"])
     _redirect(order["stderr"], 2)
     if not files.claim():
@@ -116,7 +119,7 @@ def main() -> int:
     lease.renew()
     _redirect(str(files.answers), 1)
     ctypes.CDLL(None).prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    orders = _orders(order)
+    orders = _orders(order, of_node)
     guard = os.getpid()
     child = os.fork()
     if child == 0:
@@ -130,10 +133,10 @@ def main() -> int:
     return 0
 
 
-def _orders(order: dict[str, Any]) -> bytes:
+def _orders(order: dict[str, Any], of_node: Mapping[str, str]) -> bytes:
     """Return what the supervisor is told, completed by what is only known on the node."""
-    place = find_place(os.environ)
-    environment = node_environment(order["environment"], os.environ, place)
+    place = find_place(of_node)
+    environment = node_environment(order["environment"], of_node, place)
     run = order["run"]
     run["command"] = words_to_start(run["command"], environment.get("PATH")) or run["command"]
     run["start"]["place"] = place

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.slurm import SlurmLab, wait_until
 from tests.helpers.sweep_runner import SweepRunner
 
@@ -121,6 +123,73 @@ def test_a_dispatcher_that_was_killed_is_followed_by_one_that_takes_over(
     assert second.end().code == 0
     assert sweep.starts("a") == 1
     assert sweep.done("a")["attempts"][-1]["attempt"] == 1
+
+
+@pytest.fixture
+def closed(lab: SlurmLab) -> Iterator[Callable[[], None]]:
+    """A partition that starts no job; what opens it again."""
+
+    def open_again() -> None:
+        lab.call("scontrol", "update", "PartitionName=main", "State=UP")
+
+    lab.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    yield open_again
+    open_again()
+
+
+def test_a_job_in_the_queue_keeps_its_place_when_its_dispatcher_dies(
+    sweep: SweepRunner, closed: Callable[[], None]
+) -> None:
+    write(sweep, {"a": "ok"})
+    first = sweep.start()
+    number = first.wait_for(r"job (\d+) is in Slurm's queue")[1]
+    first.kill()
+    second = sweep.start()
+    assert second.wait_for(r"job (\d+) is in Slurm's queue: PartitionDown")[1] == number
+    closed()
+    assert second.end().code == 0
+    [attempt] = sweep.done("a")["attempts"]
+    assert attempt["place"]["job"] == int(number)
+
+
+def test_why_a_job_waits_stands_in_the_status(
+    sweep: SweepRunner, closed: Callable[[], None]
+) -> None:
+    write(sweep, {"a": "ok"}, at_most=1)
+    running = sweep.start()
+    running.wait_for("is in Slurm's queue")
+    assert "is in Slurm's queue: PartitionDown" in sweep.run("status", sweep.file).out
+    closed()
+    assert running.end().code == 0
+
+
+def test_slurm_that_takes_no_job_is_asked_again(
+    sweep: SweepRunner, lab: SlurmLab, closed: Callable[[], None]
+) -> None:
+    """As when a queue is full: here since the partition is drained, and ends what is in its queue."""
+    write(sweep, {"a": "ok", "b": "ok"}, at_most=1)
+    running = sweep.start()
+    running.wait_for("is in Slurm's queue")
+    lab.call("scontrol", "update", "PartitionName=main", "State=DRAIN")
+    running.wait_for("Slurm takes no job now: ")
+    assert "Slurm takes no job now: " in sweep.run("status", sweep.file).out
+    closed()
+    assert running.end().code == 0
+    assert sweep.starts() == 2
+
+
+def test_the_gpus_of_a_job_are_recorded(sweep: SweepRunner, fake_nvml: FakeNvml) -> None:
+    fake_nvml.gpus(4)
+    sweep.environment |= fake_nvml.environment({})
+    write(sweep, {"a": "ok"}, gres="gpu:2")
+    assert sweep.run().code == 0
+    place = sweep.done("a")["attempts"][-1]["place"]
+    uuids = [gpu["uuid"] for gpu in place["gpus"]]
+    assert len(set(uuids)) == 2
+    assert place["driver"]
+    assert sweep.done("a")["device_name"] == place["gpus"][0]["name"]
+    [start] = sweep.logged("start", "a")
+    assert start["environment"]["CUDA_VISIBLE_DEVICES"] == ",".join(uuids)
 
 
 def test_stopping_ends_a_job_with_its_descendants(sweep: SweepRunner) -> None:
