@@ -50,15 +50,17 @@ def open_executor(
         found = open_devices(sweep.devices)
         return replace(sweep, runs_on="GPU" if found.on_gpus else "CPU"), None, found
     try:
-        slots, where = find_slots(settings)
+        found_slots = find_slots(settings)
     except SlurmUnusable as error:
         raise UserError(f"{file}: {error}") from None
     _check_gpus(sweep, settings, file)
     unused = [f"devices.{key}" for key in _NOT_ON_A_CLUSTER if getattr(sweep.devices, key)]
+    if found_slots.remark is not None:
+        print(f"{file}: {found_slots.remark}", file=sys.stderr)
     if unused:
         print(f"{file}: {', '.join(unused)}: not used on a cluster", file=sys.stderr)
     sweep = replace(sweep, runs_on="GPU" if settings.on_gpus else "CPU", on_cluster=True)
-    return sweep, settings, FoundDevices(slots, where, None)
+    return sweep, settings, FoundDevices(found_slots.slots, found_slots.where, None)
 
 
 def _check_gpus(sweep: Sweep, settings: SlurmSettings, file: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import SlurmSettings
@@ -24,8 +25,19 @@ class SlurmUnusable(Exception):  # noqa: N818  # a state of the cluster, or a mi
     """Slurm cannot run such jobs, or is not here; the message says why and what to do."""
 
 
-def find_slots(settings: SlurmSettings) -> tuple[list[Device], str]:
-    """Return a slot for each job that Slurm is to have at a time, and how they were found, for people.
+class Found(NamedTuple):
+    """What Slurm has for a sweep's jobs."""
+
+    # One for each job that it is to have at a time.
+    slots: list[Device]
+    # How they were found, for people.
+    where: str
+    # What its user should know.
+    remark: str | None = None
+
+
+def find_slots(settings: SlurmSettings) -> Found:
+    """Return room for a sweep's jobs.
 
     Raises:
         SlurmUnusable: Slurm's commands are missing or get no answer, or no job of that kind can ever run.
@@ -54,7 +66,20 @@ def find_slots(settings: SlurmSettings) -> tuple[list[Device], str]:
             ) from None
     number = settings.at_most or min(room, MOST_SLOTS)
     where = f"Slurm, partition {partition}: {number} job(s) at once, each with {_words(settings)}"
-    return slots(number, settings), where
+    return Found(slots(number, settings), where, remark_on_models(nodes, settings.gres))
+
+
+def remark_on_models(nodes: Sequence[NodeGroup], gres: str) -> str | None:
+    """Say so if jobs would run on GPUs of several models, by what Slurm calls them."""
+    name, kind, _ = parse_gres(gres)
+    parts = [part for group in nodes for part in _parts(group.gres)]
+    models = sorted({type_ for other, type_, _ in parts if other == name and type_})
+    if name != "gpu" or kind or len(models) < 2:
+        return None
+    return (
+        f"executor.gres: GPUs of {len(models)} models ({', '.join(models)}) would be used; their times do "
+        f"not compare: name one, as in gpu:{models[-1]}:1"
+    )
 
 
 def slots(number: int, settings: SlurmSettings) -> list[Device]:

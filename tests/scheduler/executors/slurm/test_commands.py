@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.sweep import SlurmSettings
-from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres
-from scheduler.executors.slurm.commands import Listed, Mark, parse_jobs
+from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres, remark_on_models
+from scheduler.executors.slurm.commands import Listed, Mark, NodeGroup, parse_jobs
 
 
 def test_a_job_is_known_by_its_comment() -> None:
@@ -36,6 +36,20 @@ def test_a_job_is_known_by_its_comment() -> None:
 )
 def test_a_gres_is_taken_apart(gres: str, parts: tuple[str, str, int]) -> None:
     assert parse_gres(gres) == parts
+
+
+@pytest.mark.parametrize(
+    ("gres", "mixed"), [("gpu:1", True), ("gpu:h100:1", False), ("", False), ("mps:10", False)]
+)
+def test_several_models_of_gpu_are_told_of(gres: str, mixed: bool) -> None:
+    nodes = [
+        NodeGroup("gpu", 2, 64, "gpu:h100:8(S:0-1),mps:h100:800"),
+        NodeGroup("gpu", 4, 64, "gpu:a100:4(S:0)"),
+    ]
+    remark = remark_on_models(nodes, gres)
+    assert (remark is not None) is mixed
+    assert not mixed or "GPUs of 2 models (a100, h100) would be used" in str(remark)
+    assert remark_on_models(nodes[:1], gres) is None
 
 
 def test_without_slurm_one_sentence_says_so(
