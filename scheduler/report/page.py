@@ -13,6 +13,7 @@ from typing import Any
 from scheduler.config.printable import printable
 from scheduler.report.columns import as_columns
 from scheduler.report.content import Content
+from scheduler.report.pictures.embedding import Pictures
 
 _HERE = Path(__file__).parent
 # What the script is told of a task.
@@ -23,7 +24,7 @@ class LibraryMissingError(Exception):
     """A package that draws is not installed; the message says which, and what to do."""
 
 
-def page_of(content: Content) -> str:
+def page_of(content: Content, pictures: Pictures) -> str:
     """Return the page.
 
     Raises:
@@ -38,7 +39,9 @@ def page_of(content: Content) -> str:
             f"a report is drawn with plotly and Jinja2, and {error.name} is not installed: "
             "pip install 'diffusion-sweeps[report]'"
         ) from None
-    scripts = [get_plotlyjs(), (_HERE / "page.js").read_text(encoding="utf-8")]
+    files = ["page.js", "pictures/pictures.js"] if pictures.pairs else ["page.js"]
+    scripts = [get_plotlyjs(), *map(_own, files)]
+    shown = {"pairs": _visible(pictures.told), "images": pictures.images}
     environment = Environment(
         autoescape=True,
         trim_blocks=True,
@@ -53,9 +56,15 @@ def page_of(content: Content) -> str:
         # Neither of the two holds anything from outside; the hashes let no other script run.
         scripts=[Markup(script) for script in scripts],  # noqa: S704
         hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
-        style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704
+        style=Markup(_own("page.css") + _own("pictures/pictures.css")),  # noqa: S704
+        pictures=pictures,
+        picture_data=Markup(as_inline_json(shown)),  # noqa: S704
         data=Markup(as_inline_json(_visible(_for_the_script(content)))),  # noqa: S704
     )
+
+
+def _own(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _for_the_script(content: Content) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from scheduler.executors.worker_process import WorkerCheckError
 from scheduler.report.boxes import told_apart
 from scheduler.report.content import content_of
 from scheduler.report.page import LibraryMissingError, page_of
+from scheduler.report.pictures.embedding import pictures_of
 from scheduler.report.tables import as_csv, as_parquet
 from scheduler.storage.atomic import write_bytes_durably
 from scheduler.views.answers import answers_of
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             at_any_loss = other.submit(answers_of, sweeps, arguments.metric, 1.0)
             answers = answers_of(sweeps, arguments.metric, snippets=True)
             content = content_of(sweeps, answers, at_any_loss.result())
-        page = page_of(content)
+        page = page_of(content, pictures_of(sweeps, answers))
     except WorkerCheckError as error:
         raise UserError(printable(str(error), " ")) from None
     except LibraryMissingError as error:
