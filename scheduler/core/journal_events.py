@@ -11,29 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from scheduler.core.retry import RetryReason
-from scheduler.core.snapshot import Limit, Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class ListedDevice:
-    """A device that the sweep may use; ``index`` is what people call it by."""
-
-    id: str
-    name: str
-    index: str
-    # The CPUs that its attempts are bound to, as the kernel writes a list of them: 0-3,8. None: to none.
-    cores: str | None = None
-    # For how many attempts that share it there is room.
-    room: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class OtherProcess:
-    """Another user's process on a device; what is not known of it is None."""
-
-    pid: int | None = None
-    name: str | None = None
-    user: str | None = None
+from scheduler.core.snapshot import Limit, ListedDevice, OtherProcess, Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from scheduler.config.sweep import DeviceSettings
 from scheduler.core import journal_events as je
 from scheduler.core.events import DeviceBusy, DeviceGone, DeviceIdle
+from scheduler.core.snapshot import OtherProcess
 from scheduler.devices.fairness.share import FairShare
 from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.idle import IdleCode, Idleness, IdleReason, IdleRule, IdleTracker
@@ -338,7 +339,7 @@ class DevicePool:
         lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
         if (idleness.foreign or lasting) and not view.others_came:
             view.others_came = True
-            processes = [je.OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
+            processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]
             yield je.OthersCame(device, processes, hidden)
         if not view.sharing:
             return

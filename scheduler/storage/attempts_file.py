@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.journal_events import OtherProcess
+from scheduler.core.snapshot import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.locks import is_held

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from scheduler.core import journal_events as je
 from scheduler.core.retry import RetryCode, RetryReason
-from scheduler.core.snapshot import RUNNING, WAITING, DeviceView, Holder, Snapshot, TaskView
+from scheduler.core.snapshot import (
+    RUNNING,
+    WAITING,
+    DeviceView,
+    Holder,
+    ListedDevice,
+    OtherProcess,
+    Snapshot,
+    TaskView,
+)
 from scheduler.core.verdict import Kind
 
 HALVES = RetryReason(RetryCode.HALVES_ARGUMENTS, arguments=("batch",))
 SAMPLES: list[je.JournalEvent] = [
-    je.DispatcherStarted(7, 8, 2, [je.ListedDevice("GPU-a", "a GPU", "0")], "1 device"),
+    je.DispatcherStarted(7, 8, 2, [ListedDevice("GPU-a", "a GPU", "0")], "1 device"),
     je.DispatcherEnded(None, ["a"]),
     je.SweepLost(),
     je.CheckpointRejected("a", "it is damaged", "a.done.aside"),
@@ -24,7 +33,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.AttemptStopping("a", 1, "stopped by\nthe user"),
     je.AttemptEnded("a", 1, ("GPU-a",), 6.0, code=None, signal=9, leftovers=1),
     je.AttemptFailed("a", 1, ("GPU-a",), "failed", "exit code 1", 1.0, foreign=True),
-    je.OthersCame("GPU-a", [je.OtherProcess(4711, "python", None)], hidden_memory=3),
+    je.OthersCame("GPU-a", [OtherProcess(4711, "python", None)], hidden_memory=3),
     je.MoreTaken("a", "GPU-a", taken=3 * 2**30, asked=2**30),
     je.TaskWaits("a", 40.0, RetryReason(RetryCode.FAILED, Kind.FAILED, 30.0)),
     je.TaskCompleted("a", ("GPU-a",), 1, 1.5, {"speedup": 2.0, "loss": None}, "d", "s"),

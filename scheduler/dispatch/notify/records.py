@@ -9,6 +9,7 @@ from dataclasses import replace
 from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
+from scheduler.core.snapshot import ListedDevice
 from scheduler.core.texts import braked_text, set_aside_text
 from scheduler.devices.finding import room
 from scheduler.devices.processes import start_ticks
@@ -35,7 +36,7 @@ def start_of(
         start_ticks(os.getpid()),
         len(sweep.tasks),
         [
-            je.ListedDevice(d.id, d.name, d.index, d.cores, room(d, sweep.devices))
+            ListedDevice(d.id, d.name, d.index, d.cores, room(d, sweep.devices))
             for d in executor.devices
         ],
         executor.where,

@@ -7,7 +7,7 @@ import pytest
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
 from scheduler.core.retry import RetryCode, RetryReason
-from scheduler.core.snapshot import TaskView
+from scheduler.core.snapshot import ListedDevice, TaskView
 
 IDLE = je.DeviceState("GPU-a", idle=True, reason="idle")
 BACKS_OFF = je.TaskWaits("c", 140.0, RetryReason(RetryCode.FAILED, pause=30.0))
@@ -21,7 +21,7 @@ def progress(*events: tuple[float, je.JournalEvent]) -> SweepProgress:
 
 
 def begins(at: float) -> tuple[float, je.JournalEvent]:
-    device = je.ListedDevice("GPU-a", "a GPU", "0")
+    device = ListedDevice("GPU-a", "a GPU", "0")
     return at, je.DispatcherStarted(1, 2, 3, [device], "1 device")
 
 
@@ -46,7 +46,7 @@ def test_the_gap_between_tasks_does_not_hold_the_time_without_a_dispatcher() -> 
 
 
 def test_an_attempt_is_on_all_its_devices() -> None:
-    here = [je.ListedDevice(f"GPU-{name}", "a GPU", name) for name in "abcd"]
+    here = [ListedDevice(f"GPU-{name}", "a GPU", name) for name in "abcd"]
     idle = [(100.0, je.DeviceState(device.id, idle=True, reason="idle")) for device in here]
     both = ("GPU-a", "GPU-b")
     seen = progress((100.0, je.DispatcherStarted(1, 2, 3, here, "4 devices")), *idle)

@@ -17,8 +17,8 @@ from scheduler.core.journal_events import (
     DispatcherStarted,
     Entry,
     JournalEvent,
-    ListedDevice,
 )
+from scheduler.core.snapshot import ListedDevice
 from scheduler.storage.journal import _as_line
 
 pytest.importorskip("plotly", reason="reports are drawn with plotly")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.core.journal_events import OtherProcess
+from scheduler.core.snapshot import OtherProcess
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.storage.attempts_file import (
     AttemptRecord,

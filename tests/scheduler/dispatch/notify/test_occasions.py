@@ -6,11 +6,11 @@ import pytest
 
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
-from scheduler.core.snapshot import TaskView
+from scheduler.core.snapshot import ListedDevice, TaskView
 from scheduler.dispatch.notify.occasions import news_in, news_of_end
 
 STARTED = je.DispatcherStarted(
-    7, 8, 2, [je.ListedDevice("GPU-a", "", "0"), je.ListedDevice("GPU-b", "", "1")], ""
+    7, 8, 2, [ListedDevice("GPU-a", "", "0"), ListedDevice("GPU-b", "", "1")], ""
 )
 LOST_A = je.DeviceState("GPU-a", idle=False, reason="lost: it fell off the bus", gone=True)
 ASIDE_B = je.DeviceSetAside("GPU-b", 90.0, "failure after failure")
