@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         progress.left_out = len(sweep.left_out)
         if progress.braked is not None:
             print(printable(f"goes on; the last run stopped: {progress.braked}", " "))
-        display = make_display(progress, paths, plain=arguments.plain)
+        display = make_display(progress, sweep, paths, plain=arguments.plain)
         try:
             dispatcher = Dispatcher(
                 sweep, paths, lock, executor, recovered, progress, display, arguments.sweep, copy

@@ -8,25 +8,33 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from typing import Any
+
+from rich.console import Group
+from rich.text import Text
 
 from scheduler.cli.common import chosen
 from scheduler.cli.locate import load, shown
 from scheduler.cli.starting.kept import tell_progress
+from scheduler.cli.watch import watch
 from scheduler.config.printable import printable
+from scheduler.config.sweep import Sweep, Task
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
-from scheduler.core.snapshot import DONE, WAITING, Holder, Limit
+from scheduler.core.snapshot import DONE, FAILED, WAITING, Holder, Limit, TaskView
 from scheduler.storage.json_files import as_number
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import overrides_of
 from scheduler.views.console import WideConsole
-from scheduler.views.display import device_table, progress_rows
-from scheduler.views.from_files import progress_from_files
+from scheduler.views.from_files import last_events, progress_from_files
+from scheduler.views.logs.ends import line_that_shows
 from scheduler.views.messages import best_of, conclusion_of, why_waits
 from scheduler.views.running_sweep import CHANGED, NEW, REMOVED
+from scheduler.views.screen.picture import Picture
 from scheduler.views.source_mix import find_other_code, remarks_on_code
-from scheduler.views.tables import closing, fill_from_checkpoints
+from scheduler.views.tables import MANY, closing, fill_from_checkpoints
 
 VERSION = 1  # of the JSON form: docs/data/status.schema.json; another where a key goes or changes its meaning
 _NUMBERS = ("speedup", "loss", "max_loss", "more_images")  # of the worker's summary
@@ -38,37 +46,68 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the state of the sweep's files."""
     sweep, paths = load(arguments)
     tasks = chosen(sweep, arguments.only)
-    progress = progress_from_files(sweep, paths)
-    if arguments.only:
-        progress.keep({task.id for task in tasks})
-        progress.only, progress.left_out = (), len(sweep.tasks) - len(tasks)
+    picture = Picture(sweep, paths)
+    if arguments.watch:
+        return watch(partial(_draw, sweep, paths, tasks, picture))
+    progress = _look(sweep, paths, tasks)
     tell_progress(progress, sweep, paths)
     now = time.time()
+    fill_from_checkpoints(
+        progress, paths, progress.tasks if arguments.json else _some_done(progress)
+    )
+    find_other_code(progress, paths)
     if arguments.json:
-        fill_from_checkpoints(progress, paths, progress.tasks)
-        find_other_code(progress, paths)
-        content = as_json(sweep.name, paths, progress, now)
+        content = as_json(sweep.name, paths, progress, now, picture)
         print(json.dumps(content, indent=1, allow_nan=False))
         return 0
-    find_other_code(progress, paths)
     console = WideConsole()
-    root = shown(paths.root)
-    holder = progress.holder
-    if holder is None:
-        console.print(f"{sweep.name}: no dispatcher runs; root {root}", soft_wrap=True)
-    else:
-        console.print(
-            f"{sweep.name}: a dispatcher runs ({_who(holder, now)}); root {root}", soft_wrap=True
-        )
-    for line in remarks(progress):
+    for line in _head(sweep, paths, progress, now):
         console.print(line, soft_wrap=True)
-    for row in progress_rows(progress, now, console.width):
-        console.print(row)
-    if progress.devices and holder is not None:
-        console.print(device_table(progress, paths, now))
+    console.print(picture.draw(progress, now, console.width))
     for part in closing(progress, paths, now):
         console.print(part)
     return 0
+
+
+def _look(sweep: Sweep, paths: SweepPaths, tasks: Sequence[Task]) -> SweepProgress:
+    """Return how the chosen tasks stand."""
+    progress = progress_from_files(sweep, paths)
+    if len(tasks) < len(sweep.tasks):
+        progress.keep({task.id for task in tasks})
+        progress.only, progress.left_out = (), len(sweep.tasks) - len(tasks)
+    return progress
+
+
+def _some_done(progress: SweepProgress) -> Sequence[str]:
+    """Return completed tasks, of many some: the best of them is shown, and what they took tells of others."""
+    done = [name for name, view in progress.tasks.items() if view.state == DONE]
+    return done[:: 1 + len(done) // MANY]
+
+
+def _draw(
+    sweep: Sweep,
+    paths: SweepPaths,
+    tasks: Sequence[Task],
+    picture: Picture,
+    width: int,
+    height: int,
+) -> Group:
+    """Return what a terminal shows of the sweep now."""
+    progress, now = _look(sweep, paths, tasks), time.time()
+    failed = [name for name, view in progress.tasks.items() if view.state == FAILED]
+    fill_from_checkpoints(progress, paths, (*_some_done(progress), *failed[-MANY:]))
+    head = [
+        Text(line, no_wrap=True, overflow="ellipsis") for line in _head(sweep, paths, progress, now)
+    ]
+    events = last_events(paths, progress)
+    return Group(*head, picture.draw(progress, now, width, height - len(head), events))
+
+
+def _head(sweep: Sweep, paths: SweepPaths, progress: SweepProgress, now: float) -> Iterator[str]:
+    holder, root = progress.holder, shown(paths.root)
+    runs = "no dispatcher runs" if holder is None else f"a dispatcher runs ({_who(holder, now)})"
+    yield f"{sweep.name}: {runs}; root {root}"
+    yield from remarks(progress)
 
 
 def _who(holder: Holder, now: float) -> str:
@@ -121,9 +160,13 @@ def _some(tasks: Sequence[str]) -> str:
     return printable(named + (", …" if len(tasks) > _MOST_NAMED else ""), " ")
 
 
-def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -> dict[str, Any]:
+def as_json(
+    name: str, paths: SweepPaths, progress: SweepProgress, now: float, picture: Picture
+) -> dict[str, Any]:
     """Return the progress as JSON; times are seconds, times of day seconds since 1970."""
     tasks = []
+    logs, gauges = picture.logs(progress), picture.gauges(progress, wait=True)
+    left = picture.left(progress, logs, now)
     for task, view in progress.tasks.items():
         summary = view.summary or {}
         tasks.append(
@@ -136,6 +179,9 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "started": view.started,
                 "seconds": view.seconds,
                 "cause": view.cause if view.state != DONE else None,
+                "log_line": log_line(paths, task, view),
+                "progress": logs[task].progress or None if task in logs else None,
+                "share": logs[task].share if task in logs else None,
                 "note": view.note,
                 "left_out": view.left_out,
                 "source": view.source,
@@ -171,7 +217,8 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         "draining": progress.draining and holder is not None,
         "counts": progress.counts,
         "journal_lines_unread": progress.unread_lines,
-        "seconds_left": progress.seconds_left(now),
+        "seconds_left": left and left.seconds,
+        "seconds_left_basis": left and left.basis,
         "idle_device_seconds": progress.idle_seconds,
         "lost_device_seconds": progress.lost_seconds,
         "median_gap_seconds": progress.median_gap(),
@@ -180,6 +227,7 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
                 "device": device,
                 "index": view.index,
                 "name": view.name,
+                "gauges": asdict(gauges[device]) if device in gauges else None,
                 "cores": view.cores,
                 "task": view.tasks[0] if view.tasks else None,
                 "tasks": view.tasks,
@@ -195,6 +243,13 @@ def as_json(name: str, paths: SweepPaths, progress: SweepProgress, now: float) -
         ],
         "tasks": tasks,
     }
+
+
+def log_line(paths: SweepPaths, task: str, view: TaskView) -> str | None:
+    """Return the line of a failed task's log that shows why."""
+    if view.state != FAILED:
+        return None
+    return line_that_shows(paths.log(task), view.cause or "") or None
 
 
 def _answer_as_json(summary: Mapping[str, Any]) -> dict[str, Any]:

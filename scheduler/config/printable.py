@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+# What a program sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
+ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+
 
 def printable(text: str, instead: str = "") -> str:
     """Return a text without what a terminal would act upon, or cannot show; ``instead`` takes its place.

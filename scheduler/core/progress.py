@@ -89,20 +89,6 @@ class SweepProgress:
         """Return the median seconds from a device falling free to the next start on it, or None."""
         return statistics.median(self.gaps) if self.gaps else None
 
-    def seconds_left(self, now: float) -> float | None:
-        """Return an estimate of the time left, or None as long as no attempt was completed here."""
-        if not self.durations:
-            return None
-        typical = statistics.fmean(self.durations)
-        waiting = sum(t.state == WAITING and not t.left_out for t in self.tasks.values())
-        running = [now - (t.started or now) for t in self.tasks.values() if t.state == RUNNING]
-        work = typical * waiting + sum(max(typical * 0.1, typical - age) for age in running)
-        slots = sum(max(len(d.tasks), d.idle) for d in self.devices.values())
-        # A task that has several devices stands on each of them.
-        at_work = [task for device in self.devices.values() for task in device.tasks]
-        at_once = slots * len(set(at_work)) / len(at_work) if at_work else slots
-        return work / max(1, at_once, len(running)) if work else 0.0
-
     def in_use(self) -> int:
         """Return how many devices run something."""
         return sum(1 for device in self.devices.values() if device.tasks)

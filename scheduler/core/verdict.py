@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from scheduler.config.printable import printable
+from scheduler.config.printable import ESCAPE, printable
 from scheduler.config.sweep import Rules
 from scheduler.config.units import format_size
 from scheduler.core import log_ending
@@ -365,5 +365,5 @@ def _still_counts(kind: Kind, code: int | None, scan: LogScan) -> bool:
 
 
 def _verdict(kind: Kind, cause: str) -> Verdict:
-    cause = printable(cause)
+    cause = printable(ESCAPE.sub("", cause))
     return Verdict(kind, cause if len(cause) <= _CAUSE_LENGTH else cause[: _CAUSE_LENGTH - 1] + "…")

@@ -87,3 +87,14 @@ class Reading:
         if self.total_memory is None or self.free_memory is None:
             return None
         return max(0, self.total_memory - self.free_memory - (self.reserved_memory or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What a device does at this moment, for people to see. ``None``: NVML does not tell."""
+
+    utilization: int | None = None  # percent
+    used_memory: int | None = None  # bytes
+    total_memory: int | None = None
+    power: float | None = None  # watts
+    temperature: int | None = None  # degrees Celsius

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from scheduler.config.printable import printable
-from scheduler.devices.model import Device, Process, Reading
+from scheduler.devices.model import Device, Gauges, Process, Reading
 from scheduler.devices.processes import user_name
 
 _T = TypeVar("_T")
@@ -188,6 +188,40 @@ class Nvml:
             reserved_memory=getattr(memory, "reserved", None),
             display_memory=0 if mig else self._display_memory(handle, listed or ()),
             processes=processes,
+        )
+
+    def gauges(self, device_id: str) -> Gauges:
+        """Return what the device does at this moment; never raises for anything that NVML does.
+
+        A MIG instance has memory of its own; the rest is its whole GPU's, and is not told.
+        """
+        nvml = self._nvml
+        if device_id not in self._handles:
+            self._find(device_id)
+        handle = self._handles.get(device_id)
+        if handle is None:
+            return Gauges()
+        try:
+            memory = self._memory(handle)
+            reserved = getattr(memory, "reserved", 0)
+            used = None if memory is None else int(memory.total - memory.free - reserved)
+            total = None if memory is None else int(memory.total)
+            if device_id.startswith("MIG-"):
+                return Gauges(None, used, total)
+            rates = self._known(nvml.nvmlDeviceGetUtilizationRates, handle)
+            power = self._known(nvml.nvmlDeviceGetPowerUsage, handle)
+            temperature = self._known(
+                nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU
+            )
+        except nvml.NVMLError:
+            del self._handles[device_id]
+            return Gauges()
+        return Gauges(
+            None if rates is None else int(rates.gpu),
+            used,
+            total,
+            None if power is None else power / 1000,
+            temperature,
         )
 
     def is_exclusive(self, device_id: str) -> bool:

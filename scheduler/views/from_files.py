@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 from typing import Literal
 
 from scheduler.config.sweep import Sweep
+from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import (
     DONE,
@@ -35,7 +37,10 @@ from scheduler.storage.attempts_file import is_locked, read_attempts, supervisor
 from scheduler.storage.checkpoints import CheckpointFolder, folder_entries, kind_of_device
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
+from scheduler.views.messages import clock_time, sentence
 from scheduler.views.running_sweep import FileChanges, LockLook, full_disk
+
+_MOST_EVENTS = 200
 
 
 def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
@@ -47,6 +52,10 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     before = SweepProgress({})
     for entry in JournalReader(paths.journal, recent=True):
         before.apply(entry)
+        if isinstance(entry.event, je.TaskCompleted):
+            view = progress.tasks.get(entry.event.task)
+            if view is not None and view.state == DONE:
+                view.seconds, view.summary = entry.event.seconds, entry.event.summary
     progress.durations.extend(before.durations)
     progress.told, progress.braked = before.told, before.braked
     return progress
@@ -119,6 +128,15 @@ def progress_from_files(sweep: Sweep, paths: SweepPaths) -> SweepProgress:
     _show_what_left_the_file(progress, paths, files.folder)
     _show_wishes(progress, read_wishes(paths))
     return progress
+
+
+def last_events(paths: SweepPaths, progress: SweepProgress) -> list[str]:
+    """Return the journal's last events as sentences, each after its time of day, the newest last."""
+    said = (
+        (clock_time(entry.at), sentence(entry.event, progress))
+        for entry in deque(JournalReader(paths.journal, recent=True), maxlen=_MOST_EVENTS)
+    )
+    return [f"{at} {text}" for at, text in said if text is not None]
 
 
 def _show_wishes(progress: SweepProgress, wishes: Wishes) -> None:

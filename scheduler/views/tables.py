@@ -21,6 +21,7 @@ from scheduler.storage.attempts_file import devices_in
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import overrides_of
+from scheduler.views.logs.ends import line_that_shows
 from scheduler.views.messages import best_of, conclusion_of, labels, speedup_and_loss, why_waits
 from scheduler.views.shortened import shortened
 
@@ -32,6 +33,7 @@ _GAP = 2  # between columns
 _LEAST_OF_A_NAME = (
     16  # columns; before names of tasks get fewer, those of configurations are folded
 )
+_LONGEST_LINE = 120  # characters of a log's line
 _LEAST_FOR_CAUSES = 40  # columns; in fewer, sentences are folded into a strip that nobody reads
 
 
@@ -140,7 +142,7 @@ def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> TaskTa
     rows = []
     for name in names:
         view = progress.tasks[name]
-        cause = Text(_cause(name, view, progress, now))
+        cause = Text(_cause(name, view, progress, now, paths))
         rows.append((Text(name), *_cells(view, progress, now), cause))
     return TaskTable(rows)
 
@@ -162,9 +164,13 @@ def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
     ]
 
 
-def _cause(name: str, view: TaskView, progress: SweepProgress, now: float) -> str:
+def _cause(
+    name: str, view: TaskView, progress: SweepProgress, now: float, paths: SweepPaths
+) -> str:
     if view.state == FAILED:
-        return view.cause or ""
+        cause = view.cause or ""
+        line = line_that_shows(paths.log(name), cause)[:_LONGEST_LINE]
+        return cause if line in cause else f"{cause}; its log ends: {line}"
     if view.state == WAITING:
         failed = f"; attempt {view.attempts} failed: {view.cause}" if view.cause else ""
         return f"{why_waits(name, progress, now)}{failed}"

@@ -22,10 +22,19 @@ class Dispatcher(TypedDict):
     since: float | None
 
 
+class StatusGauges(TypedDict):
+    utilization: int | None
+    used_memory: int | None
+    total_memory: int | None
+    power: float | None
+    temperature: int | None
+
+
 class StatusDevice(TypedDict):
     device: str
     index: str
     name: str
+    gauges: StatusGauges | None
     cores: str | None
     task: str | None
     idle: bool
@@ -44,6 +53,9 @@ class StatusTask(TypedDict):
     started: float | None
     seconds: float | None
     cause: str | None
+    log_line: str | None
+    progress: str | None
+    share: float | None
     note: str | None
     left_out: bool
     source: dict[str, Any] | None
@@ -88,6 +100,7 @@ class Status(TypedDict):
     counts: dict[str, int]
     journal_lines_unread: int
     seconds_left: float | None
+    seconds_left_basis: str | None
     idle_device_seconds: float
     lost_device_seconds: float
     median_gap_seconds: float | None

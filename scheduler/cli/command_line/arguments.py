@@ -61,7 +61,11 @@ def add_run(arguments: Arguments) -> None:
 def add_status(arguments: Arguments) -> None:
     add_sweep(arguments)
     _add_only(arguments)
-    arguments.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    form = arguments.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    form.add_argument(
+        "--watch", action="store_true", help="keep the picture on the terminal; Ctrl-C ends it"
+    )
 
 
 def _add_measured(arguments: Arguments) -> None:

@@ -38,6 +38,7 @@ a third time: leave at once, without waiting for their end. All of it can be res
         arguments.add_status,
         """\
   python -m scheduler status sweeps/tiny.yaml
+  python -m scheduler status sweeps/tiny.yaml --watch    kept on the screen
   python -m scheduler status sweeps/tiny.yaml --only 'steps=6'
   python -m scheduler status sweeps/tiny.yaml --json | jq '.tasks[] | select(.state == "failed")'""",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ _MOST = (
 )  # bytes that are looked through for the beginnings of lines, and for each line wanted:
 _MOST_OF_A_LINE = 1 << 12
 _LAST = 1 << 12  # bytes, in which a log's last line is looked for
+_QUOTED = 100  # characters of a line that a cause has, at most that are compared
+_LEAST_QUOTED = 4
 
 
 def go_to_last(file: BinaryIO, lines: int) -> bool:
@@ -47,11 +50,26 @@ def go_to_last(file: BinaryIO, lines: int) -> bool:
 
 def last_line(path: Path) -> str:
     """Return the last line of a log that is not empty, fit to be shown on a terminal."""
+    return next(lines_from_behind(path, _LAST), "")
+
+
+def line_that_shows(path: Path, cause: str) -> str:
+    """Return the line of a log's end that a cause quotes, else the last one that is not empty."""
+    last = ""
+    for line in lines_from_behind(path, _BLOCK):
+        if line[:_QUOTED] in cause and len(line) >= _LEAST_QUOTED:
+            return line
+        last = last or line
+    return last
+
+
+def lines_from_behind(path: Path, most: int) -> Iterator[str]:
+    """Yield the lines of so many bytes at a log's end that are not empty, the last one first."""
     try:
         with open_binary(path) as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST))
-            lines = file.read().decode(errors="replace").replace("\r", "\n").split("\n")
+            file.seek(max(0, os.fstat(file.fileno()).st_size - most))
+            lines = file.read(most).decode(errors="replace").replace("\r", "\n").split("\n")
     except OSError:
-        return ""
+        return
     plain = (harmless(line).replace("\t", " ").strip() for line in reversed(lines))
-    return next(filter(None, plain), "")
+    yield from filter(None, plain)

@@ -6,8 +6,8 @@ import codecs
 import re
 from collections.abc import Iterator
 
-# What a worker sends to colour, to move about, to name the window (ECMA-48: CSI, OSC, the others).
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+from scheduler.config.printable import ESCAPE
+
 # One that has come to its end for sure; the other takes also what a title without an end leaves.
 _WHOLE_ESCAPE = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z^-~])"
@@ -24,7 +24,7 @@ def harmless(line: str) -> str:
         return line
     return "".join(
         letter if letter.isprintable() or letter == "\t" else " " if letter.isspace() else ""
-        for letter in _ESCAPE.sub("", line)
+        for letter in ESCAPE.sub("", line)
     )
 
 

@@ -55,6 +55,8 @@ class Section:
     hidden: int = 0  # memory held by processes that are not listed
     utilization: int = 0  # percent
     energy: int = 0  # millijoules
+    power: int = 75_000  # milliwatts
+    temperature: int = 30  # degrees Celsius
     clock: int = 1980  # MHz
     throttle: int = 0  # nvmlClocksEventReason…, added up
     violation: int = 0  # nanoseconds lost to heat
@@ -79,6 +81,7 @@ class Section:
         lines += [f"recovery {self.recovery}", f"lost {int(self.lost)}"] + [
             "mig_mode"
         ] * self.mig_mode
+        lines += [f"power {self.power}", f"temperature {self.temperature}"]
         lines += [f"energy {self.energy}", f"clock {self.clock}", f"throttle {self.throttle}"]
         lines += ["near {} {}".format(*self.near), f"compute_mode {self.compute_mode}"]
         lines += [f"violation {self.violation}", "used {} {}".format(*self.used)]

@@ -245,6 +245,17 @@ EXPORT int nvmlDeviceGetUtilizationRates(Handle handle, Utilization *rates)
         else *rates = (Utilization){device->utilization, 0});
 }
 
+EXPORT int nvmlDeviceGetPowerUsage(Handle handle, unsigned *milliwatts)
+{
+    ON_DEVICE(*milliwatts = device->power);
+}
+
+EXPORT int nvmlDeviceGetTemperature(Handle handle, int sensor, unsigned *degrees)
+{
+    (void)sensor;
+    ON_DEVICE(*degrees = device->temperature);
+}
+
 EXPORT int nvmlDeviceGetTotalEnergyConsumption(Handle handle, unsigned long long *millijoules)
 {
     ON_DEVICE(

@@ -78,6 +78,8 @@ static Section *apply(Section *s, const char *word, const char *arguments)
     else if (strcmp(word, "utilization") == 0) s->utilization = (unsigned)number;
     else if (strcmp(word, "recovery") == 0) s->recovery = (unsigned)number;
     else if (strcmp(word, "energy") == 0) s->energy = number;
+    else if (strcmp(word, "power") == 0) s->power = (unsigned)number;
+    else if (strcmp(word, "temperature") == 0) s->temperature = (unsigned)number;
     else if (strcmp(word, "clock") == 0) s->clock = (unsigned)number;
     else if (strcmp(word, "throttle") == 0) s->throttle = number;
     else if (strcmp(word, "violation") == 0) s->violation = number;

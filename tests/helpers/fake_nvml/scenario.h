@@ -19,6 +19,8 @@
  *   hidden BYTES             memory held by processes that are not listed
  *   utilization PERCENT
  *   energy MILLIJOULES       used since the driver was loaded
+ *   power MILLIWATTS         drawn at this moment
+ *   temperature DEGREES      Celsius
  *   clock MHZ                of the multiprocessors
  *   throttle BITS            why the clocks are low at this moment (nvmlClocksEventReason…)
  *   violation NANOSECONDS    for how long heat has slowed the GPU down since the driver was loaded
@@ -48,7 +50,7 @@ typedef struct { unsigned pid; bytes_t memory; enum { COMPUTES, DRAWS, PHANTOM, 
 typedef struct {
     char uuid[96], name[96];
     bytes_t total, reserved, hidden;
-    unsigned utilization, recovery, clock, compute_mode, user, user_percent, near, near_end;
+    unsigned utilization, power, temperature, recovery, clock, compute_mode, user, user_percent, near, near_end;
     unsigned long long energy, throttle, violation;
     int exists, lost, mig_mode;
     Process processes[MAX_PROCESSES];

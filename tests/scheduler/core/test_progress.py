@@ -60,8 +60,6 @@ def test_an_attempt_is_on_all_its_devices() -> None:
     assert seen.tasks["b"].devices == both
     assert [device.tasks for device in seen.devices.values()] == [["b"], ["b"], [], []]
     assert list(seen.gaps) == pytest.approx([0.5, 0.5])
-    # Two at once on four devices: one that waits, and what is left of the one that runs.
-    assert seen.seconds_left(110.5) == pytest.approx((10.0 + 10.0) / 2)
 
 
 def test_devices_are_not_idle_while_there_is_no_dispatcher() -> None:

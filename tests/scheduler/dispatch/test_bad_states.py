@@ -35,8 +35,8 @@ from scheduler.storage.atomic import Draft, as_lines
 from scheduler.storage.attempts_file import read_attempts
 from scheduler.storage.logs import last_summary
 from scheduler.storage.paths import SweepPaths
-from scheduler.views.display import device_table, progress_rows
 from scheduler.views.from_files import progress_from_files
+from scheduler.views.screen.picture import Picture
 from scheduler.views.tables import closing
 from tests.helpers.sweep_runner import PATIENCE, SweepRunner
 
@@ -209,10 +209,10 @@ class Case:
         if self.shown % every:
             return {}
         progress = progress_from_files(self.sweep, self.paths)
-        device_table(progress, self.paths, 2e9)
-        progress_rows(progress, 2e9, 80)
+        picture = Picture(self.sweep, self.paths)
+        picture.draw(progress, 2e9, 80, 24)
         list(closing(progress, self.paths, 2e9))
-        status = as_json("runner", self.paths, progress, 2e9)
+        status = as_json("runner", self.paths, progress, 2e9, picture)
         json.dumps(status, allow_nan=False)
         return {task["task"]: task["state"] for task in status["tasks"]}
 

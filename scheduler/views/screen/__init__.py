@@ -1,0 +1,1 @@
+"""How a sweep stands, as one picture: for the live screen and for `status`."""
