@@ -148,11 +148,11 @@ class TaskRun:
         Args:
             measurement: that.
             study: as if it had been measured in one.
-            part: the row of one of those studies.
+            part: the row of the first of those studies.
         """
         _, written = self._settings(study)
         row = Row.of(
-            measurement,
+            measurement.with_pictures(part.pictures),
             absent=part.absent,
             # of the first look alone it would else be that look's
             settings=dict(part.settings) | written | {"digest": f"{written['digest']} pooled"},
@@ -204,8 +204,9 @@ class TaskRun:
             self._say(f"{imprecise} are measured again, since more precision is asked for")
         if missing:
             context = self._session.context(settings, study)
-            # further studies have other prompts or seeds, to be held against each other's figures
-            if not study.name and context.quality is not None:
+            # the first prompts, for all alike: further studies have others, or other seeds
+            is_first = not study.name or (study.is_part and study.first_prompt == 0)
+            if is_first and context.quality is not None:
                 context = replace(context, pictures=self._request.search.keep_images)
             written = written | {
                 "guided": context.guided,

@@ -17,6 +17,8 @@ from scheduler.views.answers import Answers, TaskAnswer
 # Bytes of all pictures as they stand in the page.
 LIMIT = 24 << 20
 _MOST_OF_ONE = 8 << 20
+# What of a row's settings tells on how many prompts, and how long, it was measured.
+_OF_COUNTS = ("digest", "num_samples", "prompts_digest", "stopping", "timing")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -109,13 +111,15 @@ def _sources(task: TaskAnswer, results: Path, several: bool) -> Iterator[_Source
     name = f"{task.sweep}/{task.task}" if several else task.task
     for label in dict.fromkeys(wanted):
         row = rows.get(str(label))
-        if row is not None and row is not base and _digest(row) == _digest(base):
+        if row is not None and row is not base and _settings(row) == _settings(base):
             yield _Source(name, results, base, row)
 
 
-def _digest(row: Mapping[str, Any]) -> object:
+def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a picture depends on; an adaptive search has seen some configurations on fewer prompts."""
     settings = row.get("settings")
-    return settings.get("digest") if isinstance(settings, dict) else None
+    known = settings if isinstance(settings, dict) else {}
+    return {key: value for key, value in known.items() if key not in _OF_COUNTS}
 
 
 class _Shown:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
 import numpy
 import pytest
 from PIL import Image
@@ -80,6 +84,24 @@ def test_a_folder_that_cannot_be_written_costs_the_pictures_alone(tmp_path, obst
     assert not any("pictures" in row for row in rows.values())
     assert len([line for line in said if "no more pictures" in line]) == 1
     assert list(elsewhere.iterdir()) == []
+
+
+def test_a_full_disk_costs_the_pictures_alone(tmp_path):
+    folder, said = tmp_path / "t.images", []
+    folder.mkdir()
+    mounted = shutil.which("mount") is not None and os.geteuid() == 0
+    words = ["mount", "-o", "size=8k", "-t", "tmpfs", "tmpfs", str(folder)]
+    if not mounted or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a small file system, as root")
+    try:
+        measure(tmp_path / "t.jsonl", section=TWO, num_samples=2, batch_size=2, say=said.append)
+        rows = rows_of(tmp_path / "t.jsonl")
+        assert {row["status"] for row in rows.values()} == {"measured"}
+        named = [one["file"] for row in rows.values() for one in row.get("pictures", [])]
+        assert sorted(named) == sorted(f"t.images/{file.name}" for file in folder.iterdir())
+        assert [line for line in said if "no more pictures" in line and "No space" in line]
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("count", [-1, 65, "two"])

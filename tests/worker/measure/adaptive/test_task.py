@@ -82,6 +82,15 @@ def test_each_configuration_has_one_row_of_all_its_looks(finished):
         assert row["settings"]["num_samples"] == value(row, "images_scored") == len(scores)
 
 
+def test_each_has_pictures_of_the_same_prompts(finished):
+    path, _ = finished
+    rows = [line for line in read(path) if "role" in line and "study" not in line]
+    shown = [row["pictures"] for row in rows if "seeds" not in row["configuration"]]
+    assert len(shown) == 4
+    assert {tuple(one["seed"] for one in pictures) for pictures in shown} == {(0, 1)}
+    assert all((path.parent / one["file"]).is_file() for pictures in shown for one in pictures)
+
+
 def test_the_log_stands_beside_the_results(finished):
     path, _ = finished
     (decisions,) = of_kind(path, "decisions")
