@@ -59,6 +59,8 @@ class RowAnswer:
     beats_fewer_steps: str | None = None
     # Its speed-up is from disturbed rounds.
     beside_load: bool = False
+    # Enough images were scored to hold its loss against a bound.
+    decidable: bool = False
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RowAnswer:

@@ -150,6 +150,8 @@ class Answers:
             scored = int(row.value_of("images_scored") or 0)
             if answered.images is not None and scored:
                 plain["more_images"] = max(1, answered.images - scored)
+            # What does not keep a bound of 100 % either has too few images for any.
+            plain["decidable"] = bound(row, 1.0).answer == "within"
             if named and self.bounded == USUAL and row.role == "candidate":
                 known = self.rows.beats_fewer_steps(row.label)
                 plain["beats_fewer_steps"] = known or beats_fewer_steps(row, self.seen)
