@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,12 @@ def main() -> None:
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         command = [sys.executable, "-m", "scheduler", "report", "many.yaml"]
         subprocess.run(command, cwd=box, env=environment, check=True, stdout=subprocess.DEVNULL)
-        print(f"{tasks * ROWS} measurements written in {time.perf_counter() - began:.1f} s")
+        seconds = time.perf_counter() - began
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        print(
+            f"{tasks * ROWS} measurements written in {seconds:.1f} s "
+            f"({used.ru_utime + used.ru_stime:.1f} s of CPU time)"
+        )
         page = box / "many-report.html"
         print(f"{page.stat().st_size / 1e6:.1f} MB, open in {seconds_to_open(page):.1f} s")
 

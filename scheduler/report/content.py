@@ -75,22 +75,19 @@ class Content:
         return "quality_loss" if self.metric == USUAL else f"loss of {self.metric}"
 
 
-def content_of(asked: Sequence[Asked], answers: Answers, at_any_loss: Answers) -> Content:
+def content_of(asked: Sequence[Asked], answers: Answers) -> Content:
     """Put together what is shown.
 
     Args:
         asked: the sweeps, as the answers were asked for.
-        answers: under each task's own bound, or the one that was named.
-        at_any_loss: the same under a bound of 100 %. What is not within that is not decided under any
-            bound, since too few images were scored.
+        answers: under each task's own bound.
     """
     paths = {(sweep.name, task.id): places for sweep, places, tasks in asked for task in tasks}
     rows, tasks = [], []
     cases: list[Case] = []
-    for task, unbounded in zip(answers.tasks, at_any_loss.tasks, strict=True):
+    for task in answers.tasks:
         written = _written(paths[task.sweep, task.task], task.task)
-        decided = {row.label for row in unbounded.rows if row.bound == "within"}
-        rows += [_row(task, row, written.get(row.label, {}), decided) for row in task.rows]
+        rows += [_row(task, row, written.get(row.label, {})) for row in task.rows]
         own = [case_of(f"{task.sweep}/{task.task}", *one) for one in written.items()]
         cases += filter(None, own)
         tasks.append(_task(task, written, answers.metric))
@@ -126,9 +123,7 @@ def _written(paths: SweepPaths, task: str) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _row(
-    task: TaskAnswer, row: RowAnswer, written: Mapping[str, Any], decided: set[str]
-) -> dict[str, Any]:
+def _row(task: TaskAnswer, row: RowAnswer, written: Mapping[str, Any]) -> dict[str, Any]:
     accelerators = _object(_object(written.get("configuration")).get("accelerators"))
     return {
         "sweep": task.sweep,
@@ -136,7 +131,6 @@ def _row(
         **{key: value for key, value in asdict(row).items() if key not in _AMONG_METRICS},
         "best": row.label == task.best,
         "frontier": row.label in task.frontier,
-        "decided": row.label in decided,
         "fewer_steps": row.role == "control" and "steps" in _object(written.get("configuration")),
         "metrics": dict(_metrics(written)),
         "accelerators": sorted(map(str, accelerators)),

@@ -51,7 +51,7 @@
   const bound = (row, limit) => {
     if (row.role !== "candidate" || !row.loss) return null;
     const { low, high } = row.loss;
-    if (!row.decided || low === undefined || high === undefined) return "cannot tell yet";
+    if (!row.decidable || low === undefined || high === undefined) return "cannot tell yet";
     return high <= limit ? "within" : low > limit ? "not within" : "cannot tell yet";
   };
   const kind = (row) => {

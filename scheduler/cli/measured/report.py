@@ -7,7 +7,6 @@ import errno
 import os
 import sys
 import webbrowser
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scheduler.cli.common import UserError
@@ -30,11 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = _output(arguments, [sweep.name for sweep, _, _ in asked])
     sweeps = told_apart(asked)
     try:
-        # Each is asked of a process of its own, so both can be asked at once.
-        with ThreadPoolExecutor(1) as other:
-            at_any_loss = other.submit(answers_of, sweeps, arguments.metric, 1.0)
-            answers = answers_of(sweeps, arguments.metric, snippets=True)
-            content = content_of(sweeps, answers, at_any_loss.result())
+        answers = answers_of(sweeps, arguments.metric, snippets=True)
+        content = content_of(sweeps, answers)
         page = page_of(content, pictures_of(sweeps, answers))
     except WorkerCheckError as error:
         raise UserError(printable(str(error), " ")) from None
