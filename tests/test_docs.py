@@ -179,6 +179,7 @@ def test_the_scheduler_needs_no_more_than_the_page_says() -> None:
         "jinja2",
         "markupsafe",
         "plotly",
+        "prometheus_client",
         "pyarrow",
-    }  # the extra of `report`, which says what it lacks
+    }  # the extras of `report` and --metrics-file, which say what they lack
     assert first - sys.stdlib_module_names - ours - drawn == installed

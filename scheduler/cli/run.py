@@ -30,6 +30,7 @@ from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.placeholders import UnsetVariable, as_text, expand_home, names_in
 from scheduler.config.printable import printable
 from scheduler.config.sweep import OWN_PLACEHOLDERS, Order, Sweep, Task
+from scheduler.core.progress import SweepProgress
 from scheduler.core.states import Need
 from scheduler.devices.finding import FoundDevices, room
 from scheduler.devices.lease import LeaseFolderError
@@ -52,7 +53,7 @@ from scheduler.storage.checkpoints import CheckpointFolder
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.sweep_record import SweepRecord
 from scheduler.views.console import WideConsole
-from scheduler.views.display import make_display
+from scheduler.views.display import RunDisplay, make_display
 from scheduler.views.from_files import initial_progress
 from scheduler.views.messages import in_doubt, judged_again, limit_text, without
 from scheduler.views.source_mix import find_other_code, remarks_on_code
@@ -91,8 +92,10 @@ def run(arguments: argparse.Namespace) -> int:
         progress.left_out = len(sweep.left_out)
         if progress.braked is not None:
             print(printable(f"goes on; the last run stopped: {progress.braked}", " "))
-        display = make_display(progress, sweep, paths, plain=arguments.plain)
+        display: RunDisplay = make_display(progress, sweep, paths, plain=arguments.plain)
         try:
+            if arguments.metrics_file is not None:
+                display = with_metrics(display, sweep, progress, arguments.metrics_file)
             dispatcher = Dispatcher(
                 sweep, paths, lock, executor, recovered, progress, display, arguments.sweep, copy
             )
@@ -111,6 +114,26 @@ def run(arguments: argparse.Namespace) -> int:
         for part in (*remarks_on_code(progress), *closing(progress, paths, time.time())):
             console.print(part)
     return code
+
+
+def with_metrics(
+    display: RunDisplay, sweep: Sweep, progress: SweepProgress, path: Path
+) -> RunDisplay:
+    """Return a display that also keeps a file for Prometheus up to date.
+
+    Raises:
+        UserError: the package for it is not there, or the file cannot be written.
+    """
+    try:
+        from scheduler.views.metrics_file import MetricsFile
+    except ImportError:
+        raise UserError(
+            "--metrics-file needs prometheus_client: pip install 'diffusion-sweeps[metrics]'"
+        ) from None
+    try:
+        return MetricsFile(display, sweep.name, progress, path)
+    except OSError as error:
+        raise UserError(f"--metrics-file: {path}: {error.strerror}") from None
 
 
 def copy_code(paths: SweepPaths, sweep_file: Path) -> CodeCopy:

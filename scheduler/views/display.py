@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -13,6 +14,7 @@ from rich.text import Text
 from scheduler.config.sweep import Sweep
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
+from scheduler.dispatch.dispatcher import Display
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.messages import clock_time, sentence
 from scheduler.views.screen.picture import Picture
@@ -28,6 +30,13 @@ LASTING = (
     *(je.SweepReloaded, je.ReloadRefused, je.TaskWithdrawn),
     *(je.SweepBraked, je.NotificationFailed),
 )
+
+
+class RunDisplay(Display, Protocol):
+    """What shows a run from its beginning to its end."""
+
+    def close(self) -> None:
+        """Give back what was taken, be it a terminal."""
 
 
 class PlainDisplay:

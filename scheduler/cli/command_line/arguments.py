@@ -56,6 +56,12 @@ def add_run(arguments: Arguments) -> None:
         help="where attempts run (default: as the sweep's executor section says, else here)",
     )
     arguments.add_argument("--plain", action="store_true", help="print lines even on a terminal")
+    arguments.add_argument(
+        "--metrics-file",
+        type=_path,
+        metavar="FILE.prom",
+        help="keep a file for Prometheus (node_exporter's textfile collector) up to date",
+    )
 
 
 def add_status(arguments: Arguments) -> None:
