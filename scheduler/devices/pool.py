@@ -182,7 +182,7 @@ class DevicePool:
             view.free.clear()
         view.attempts[task] = AttemptOnDevice(supervisor, share)
         view.last_active = None
-        view.others_came, view.hidden_before = others_came, False
+        view.others_came, view.hidden_since = others_came, None
         view.changed = time.monotonic()
         self.fairness.taken(device)
         if share is not None and self._watch is not None:
@@ -330,13 +330,17 @@ class DevicePool:
         if reading.free_memory is not None:
             view.free.append((now, reading.free_memory))
         # Memory that is nobody's in sight is foreign only where NVML shows us our own process, and
-        # twice in a row: a child of the worker may have ended between the reading's parts.
+        # where it stays: a process of ours leaves NVML's list before its memory is free again.
         hidden = idleness.hidden_memory if own else 0
         if reading.utilization is None or idleness.foreign or hidden:
             view.last_active = None
         elif reading.utilization or view.last_active is None:
             view.last_active = now
-        lasting, view.hidden_before = hidden and view.hidden_before, bool(hidden)
+        if not hidden:
+            view.hidden_since = None
+        elif view.hidden_since is None:
+            view.hidden_since = now
+        lasting = view.hidden_since is not None and now >= view.hidden_since + MEMORY_BACK
         if (idleness.foreign or lasting) and not view.others_came:
             view.others_came = True
             processes = [OtherProcess(p.pid, p.name, p.user) for p in idleness.foreign]

@@ -45,8 +45,8 @@ class DeviceUse:
         self.last_active: float | None = None
         # Others came while our attempt ran.
         self.others_came = False
-        # There was memory of nobody in sight during our attempt, at the last reading.
-        self.hidden_before = False
+        # Since when there is memory of nobody in sight during our attempt; None: there is none.
+        self.hidden_since: float | None = None
         # When how much memory was free during our attempt: the last readings.
         self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
         # Beside its supervisor's, of whose file the name is gone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, roo
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.nvml import Nvml
-from scheduler.devices.pool import DeviceHeld, DevicePool, PoolEvent
+from scheduler.devices.pool import MEMORY_BACK, DeviceHeld, DevicePool, PoolEvent
 
 GIB = 2**30
 GPU = Device("GPU-1", "a GPU", "0", "gpu", total_memory=80 * GIB)
@@ -73,16 +74,30 @@ def test_there_is_none_beside_one_that_is_alone(pool: DevicePool, worker: int) -
     assert told(pool, held(Process(worker, 9 * GIB))) == []
 
 
-@pytest.mark.parametrize("neighbour", [{}, {"hidden": 5 * GIB}])
-def test_there_is_none_where_somebody_else_is(
-    pool: DevicePool, worker: int, neighbour: dict[str, int]
-) -> None:
+def test_there_is_none_where_somebody_else_is(pool: DevicePool, worker: int) -> None:
     pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
-    theirs = () if neighbour else (Process(os.getppid(), GIB),)
-    reading = held(Process(worker, 9 * GIB), *theirs, **neighbour)
-    told(pool, reading)  # once may be a child that has just ended
+    reading = held(Process(worker, 9 * GIB), Process(os.getppid(), GIB))
     assert DeviceBusy(GPU.id) in told(pool, reading)
     assert told(pool, held(Process(worker, 9 * GIB)))[-1] == DeviceIdle(GPU.id, 60 * GIB, 80 * GIB)
+
+
+def test_memory_of_nobody_in_sight_is_others_where_it_stays(
+    pool: DevicePool, worker: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attempt's end may be seen in NVML's list of processes before its memory is free again."""
+    pool.occupy(GPU.id, "a", os.getpid(), share=20 * GIB)
+    start = time.monotonic()
+    there, free = held(Process(worker, 9 * GIB), hidden=5 * GIB), held(Process(worker, 9 * GIB))
+
+    def told_after(seconds: float, reading: Reading) -> list[type]:
+        monkeypatch.setattr(time, "monotonic", lambda: start + seconds)
+        return [type(event) for event in told(pool, reading)]
+
+    assert told_after(0, there) == [DeviceIdle]
+    assert told_after(MEMORY_BACK - 0.1, there) == [DeviceIdle]
+    assert told_after(MEMORY_BACK, free) == [DeviceIdle]
+    assert told_after(MEMORY_BACK + 1, there) == [DeviceIdle]
+    assert told_after(2 * MEMORY_BACK + 1, there) == [OthersCame, DeviceBusy]
 
 
 def test_the_most_that_an_attempt_and_its_children_held_is_known(
