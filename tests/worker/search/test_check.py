@@ -229,3 +229,10 @@ def test_sections_that_are_no_mapping():
         "search.configurations.0.deepcache",
         "expected keys with values, found 3",
     )
+
+
+def test_an_adaptive_search_of_too_few_prompts_is_told_before_it_runs():
+    ((key, sentence),) = find_problems([GOOD], {"num_samples": 8}, {"strategy": "adaptive"})
+    assert key == "search.strategy"
+    assert sentence.endswith("raise num_samples, which is 8")
+    assert find_problems([GOOD], {"num_samples": 16}, {"strategy": "adaptive"}) == []
