@@ -316,15 +316,15 @@ def _best(
     confirmed: Sequence[Measurement],
     again: Summary | None,
 ) -> Best:
-    """Return the chosen one; it surely keeps the bound where it did on unseen prompts."""
-    row = next((row for row in rows if row.label == chosen), None)
+    """Return the chosen one, by its confirmation, which owes nothing to having been chosen."""
+    row: Measurement | None = next((row for row in rows if row.label == chosen), None)
+    row = next((other for other in confirmed if row and other.key == row.key), row)
     speedup, loss = (None, None) if row is None else map(row.value_of, ("speedup", "quality_loss"))
     if row is None or speedup is None or loss is None:
         return Best("baseline", 1.0, 0.0, within=True)
-    label = next((other.label for other in confirmed if other.key == row.key), "")
-    answered = None if again is None else again.bound.get(label)
-    told = None if again is None else again.told_apart.get(label)
+    answered = None if again is None else again.bound.get(row.label)
+    told = None if again is None else again.told_apart.get(row.label)
     is_within = answered is not None and answered.answer == "within"
     is_faster = told is not None and told.speed == "faster"
     more = None if answered is None else answered.images
-    return Best(row.label, speedup, loss, is_within and is_faster, more)
+    return Best(str(chosen), speedup, loss, is_within and is_faster, more)
