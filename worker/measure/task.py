@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -36,6 +37,8 @@ from worker.search.plan import Plan, make_plan
 from worker.search.studies import Study, confirmation, stability
 
 Say = Callable[[str], None]
+
+_ROUND = re.compile(r"round (\d+)")
 
 
 def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Summary:
@@ -119,6 +122,8 @@ class TaskRun:
             self._environment = environment.describe(device)
         self._kept = KeptRows(results, self._environment, say)
         self._pictures = Pictures(results.path, say)
+        # How much of a study is measured, in words.
+        self._done = ""
         self._seconds_evaluating = 0.0
         self._seconds_in_pipeline = 0.0
 
@@ -217,6 +222,10 @@ class TaskRun:
                 written["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
+                done = len(wanted) - len(
+                    self._kept.missing(wanted, digest, self._request.search.timing)
+                )
+                self._done = f"{done} of {len(wanted)} configurations"
                 for measurement in self._evaluate(context, [BASELINE, *block], study, digest):
                     self._add(
                         Row.of(
@@ -289,7 +298,7 @@ class TaskRun:
         self._say(f"measuring {', '.join(item.label for item in block)}")
         start = time.monotonic()
         try:
-            measured = evaluate(context, block, lambda done: self._say(f"  {done}"))
+            measured = evaluate(context, block, lambda done: self._say_round(done, context))
         except (OutOfMemoryError, WorthlessImagesError) as error:
             if not study.name or study.is_part:
                 raise
@@ -309,6 +318,14 @@ class TaskRun:
         ]
         images = [samples.made for samples in (*measured[first:], *measured[:first])]
         return rows.with_costs(made, images, seconds)
+
+    def _say_round(self, done: str, context: EvaluationContext) -> None:
+        """Say what a round brought, and how far the task is, for who looks at many (docs/protocol.md)."""
+        self._say(f"  {done}")
+        if (found := _ROUND.match(done)) is not None:
+            wanted = len(context.prompts)
+            made = min(wanted, int(found[1]) * context.settings.batch_size)
+            self._say(f"progress: {self._done}, {made} of {wanted} images")
 
     def _add(self, row: Row) -> None:
         """Append a row."""

@@ -102,6 +102,7 @@ def test_until_every_interval_is_as_narrow_as_asked(
         assert gain.relative_half_width == row.value_of("precision")
         assert row.value_of("images_scored") == 3, "prompts that came round again are not scored"
     assert "  round 6 of at least 6" in said
+    assert "progress: 0 of 3 configurations, 2 of 3 images" in said
     (last,) = [line for line in said if line.startswith(f"  round {rounds}: ±")]
     assert last.endswith("%, asked ±4%")
     assert not [line for line in said if "time is spent" in line]
