@@ -25,7 +25,7 @@ def main() -> None:
         browser = play.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        tab = browser.new_page(viewport={"width": 1000, "height": 1150})
+        tab = browser.new_page(viewport={"width": 1000, "height": 1620})
         tab.goto(page.as_uri())
         tab.select_option("#task", label="SHAPES_SDXL")
         tab.fill("#loss", "5")
