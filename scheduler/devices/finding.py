@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from scheduler.config.sweep import MOST_SHARERS, DeviceSettings
-from scheduler.config.units import format_duration, format_size
+from scheduler.config.units import format_size
 from scheduler.core.tables.devices import MOST_FREE
 from scheduler.devices.cores.machine import read_machine
 from scheduler.devices.cores.shares import TooFewCores, share_out
 from scheduler.devices.model import Device
-from scheduler.devices.nvml import NoDriverLibrary, Nvml, NvmlUnavailable
+from scheduler.devices.nvml import NoDriverLibrary, Nvml, NvmlUnavailable, within
 from scheduler.devices.selection import usable
 
 _T = TypeVar("_T")
@@ -142,33 +139,6 @@ def _with_cores(found: FoundDevices, here: list[Device], settings: DeviceSetting
     ]
     where = f"{found.where}, {shares.summary}" if shares.summary else found.where
     return FoundDevices(devices, where, found.nvml, shares.threads)
-
-
-def within(seconds: float, work: Callable[[], _T]) -> _T:
-    """Return what ``work`` does in a thread of its own, which is left behind if it takes too long.
-
-    Raises:
-        NvmlUnavailable: it has not ended in time.
-    """
-    results: queue.SimpleQueue[_T | Exception] = queue.SimpleQueue()
-
-    def run() -> None:
-        try:
-            results.put(work())
-        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
-            results.put(error)
-
-    threading.Thread(target=run, name="first look at the GPUs", daemon=True).start()
-    try:
-        result = results.get(timeout=seconds)
-    except queue.Empty:
-        raise NvmlUnavailable(
-            f"the NVIDIA driver has not answered for {format_duration(seconds)}, as when a GPU hangs "
-            "(see dmesg; a reboot may be needed)"
-        ) from None
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 def _instead_of_gpus(settings: DeviceSettings, why: str, *, driver: bool = True) -> FoundDevices:

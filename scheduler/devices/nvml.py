@@ -8,12 +8,15 @@ being reset. One thread at a time may use an `Nvml`.
 from __future__ import annotations
 
 import ctypes
+import queue
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from scheduler.config.printable import printable
+from scheduler.config.units import format_duration
 from scheduler.devices.model import Device, Gauges, Process, Reading
 from scheduler.devices.processes import user_name
 
@@ -398,3 +401,30 @@ def _process(entry: _Struct) -> Process:
     # The name is the process's own choice and goes to our user's terminal.
     name = printable(status.get("Name", ""), "?")
     return Process(pid, memory, name or None, user_name(int(status["Uid"].split()[0])))
+
+
+def within(seconds: float, work: Callable[[], _T]) -> _T:
+    """Return what ``work`` does in a thread of its own, which is left behind if it takes too long.
+
+    Raises:
+        NvmlUnavailable: it has not ended in time.
+    """
+    results: queue.SimpleQueue[_T | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(work())
+        except Exception as error:  # noqa: BLE001  # raised again by whoever waits
+            results.put(error)
+
+    threading.Thread(target=run, name="first look at the GPUs", daemon=True).start()
+    try:
+        result = results.get(timeout=seconds)
+    except queue.Empty:
+        raise NvmlUnavailable(
+            f"the NVIDIA driver has not answered for {format_duration(seconds)}, as when a GPU hangs "
+            "(see dmesg; a reboot may be needed)"
+        ) from None
+    if isinstance(result, Exception):
+        raise result
+    return result

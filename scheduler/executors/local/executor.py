@@ -22,8 +22,8 @@ from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import mps, wire
-from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle, cpu_time
-from scheduler.executors.local.liveness import Life
+from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
+from scheduler.executors.local.liveness import Life, cpu_time
 from scheduler.executors.local.orphans import end_orphans
 from scheduler.executors.local.supervisors import Seat, SupervisorPool
 from scheduler.executors.worker_process import words_to_start

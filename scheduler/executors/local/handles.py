@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scheduler.devices.lease import Lease
-from scheduler.devices.processes import boot_id, read_stat, start_ticks
+from scheduler.devices.processes import boot_id, start_ticks
 from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local import wire
 from scheduler.storage.attempts_file import AttemptRecord
@@ -154,12 +154,3 @@ class AdoptedSupervisor:
     def release(self) -> None:
         """Forget it; it goes by itself when its attempt is over."""
         os.close(self._pidfd)
-
-
-def cpu_time(supervisor: int) -> float:
-    """Return the CPU time that a supervisor and all processes below it have used, in seconds."""
-    ticks = 0
-    for pid in (supervisor, *supervisor_program.descendants(supervisor)):
-        with contextlib.suppress(OSError):
-            ticks += read_stat(pid).cpu_ticks
-    return ticks / os.sysconf("SC_CLK_TCK")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from scheduler.devices.processes import read_stat
+from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.storage.paths import size_of
 
 BUSY = 0.05  # of one core, on average between two looks; a process that only waits uses less
@@ -53,3 +57,12 @@ class Life:
             self._cpu = cpu
         self._size, self._looked = size, now
         return self._alive
+
+
+def cpu_time(supervisor: int) -> float:
+    """Return the CPU time that a supervisor and all processes below it have used, in seconds."""
+    ticks = 0
+    for pid in (supervisor, *supervisor_program.descendants(supervisor)):
+        with contextlib.suppress(OSError):
+            ticks += read_stat(pid).cpu_ticks
+    return ticks / os.sysconf("SC_CLK_TCK")

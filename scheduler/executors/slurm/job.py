@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.executors.local import supervisor
-from scheduler.executors.local.handles import cpu_time
+from scheduler.executors.local.liveness import cpu_time
 from scheduler.executors.slurm.files import JobFiles
 from scheduler.executors.slurm.place import find_place, node_environment
 from scheduler.executors.worker_process import words_to_start

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler.devices.finding import within
 from scheduler.devices.model import Device
-from scheduler.devices.nvml import Nvml, NvmlUnavailable
+from scheduler.devices.nvml import Nvml, NvmlUnavailable, within
 from scheduler.devices.selection import visible_to_cuda
 
 _PATIENCE = 60.0  # seconds, for a driver's first answer

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.executors.local.handles import cpu_time
-from scheduler.executors.local.liveness import Life
+from scheduler.executors.local.liveness import Life, cpu_time
 
 IDLE = "import sys; sys.stdin.read()"
 # A supervisor with a worker below it that, when told to, computes well over half a second of CPU time
