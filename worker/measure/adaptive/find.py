@@ -33,7 +33,7 @@ class Acceleration:
     """Methods with their parameters; none for the baseline."""
     speedup: float
     loss: float
-    """Relative loss of CLIP score on the prompts of the search."""
+    """Relative loss of CLIP score; like the speed-up that of the confirmation."""
     within: bool
     """Whether it surely keeps the bound and is faster, on prompts that the search did not see."""
     stopped: str
