@@ -311,7 +311,9 @@ class LivenessProperties:
         over = self._is_used_up(task.history) and not task.leaving
         if kind is not Kind.COMPLETED and over:
             self._evidence[task.id] = 1
-        for name in self._failed_on.get(task.id, ()) if task.id in self._evidence else ():
+        at_fault = self._failed_on.get(task.id, set())
+        if task.id in self._evidence and len(at_fault) == 1:
+            (name,) = at_fault
             self._devices[name].must_go = self._has_earned_it(self._devices[name], now)
         task.flees = self._flees(attempt)
         if kind is Kind.DISK_FULL:
@@ -344,7 +346,7 @@ class LivenessProperties:
         if device.aside_until > now or not blamed:
             return False
         own = {t for t, at in device.failures if at.verdict.kind is Kind.DEVICE_ERROR} & blamed
-        since = next(attempt.ended for _, attempt in device.failures)
+        since = min(attempt.ended for task, attempt in device.failures if task in blamed)
         completed_elsewhere = any(
             at >= since for name, at in self._completions.items() if name != device.name
         )

@@ -29,6 +29,8 @@ MOST_FREE = 0.95  # of a device's memory: a driver keeps 1 to 3 % of it for itse
 class _Failure:
     """A task that failed on a device, since that last completed one, and on no other."""
 
+    # When it first did.
+    since: float
     own_error: bool = False
     weight: int = 0
 
@@ -63,7 +65,6 @@ class Device:
     queued: set[int] = field(default_factory=set)
     # By task.
     failures: dict[int, _Failure] = field(default_factory=dict)
-    first_failure: float = 0.0
     last_cause: str = ""
 
     @property
@@ -404,9 +405,7 @@ class Fleet:
                 only_one.failures.pop(task, None)
                 self._failed_on[task] = None
             return None
-        if not device.failures:
-            device.first_failure = attempt.ended
-        failure = device.failures.setdefault(task, _Failure())
+        failure = device.failures.setdefault(task, _Failure(attempt.ended))
         failure.own_error |= attempt.verdict.kind is Kind.DEVICE_ERROR
         device.last_cause = attempt.verdict.cause
         return self._judge(device, now)
@@ -424,11 +423,10 @@ class Fleet:
         return self._judge(device, now)
 
     def _judge(self, device: Device, now: float) -> SetAside | None:
-        own_errors = sum(failure.own_error for failure in device.failures.values())
-        is_outlier = sum(f.weight for f in device.failures.values()) >= SET_ASIDE_AT and any(
-            at >= device.first_failure
-            for name, at in self._last_completion.items()
-            if name != device.name
+        failures = device.failures.values()
+        own_errors = sum(failure.own_error for failure in failures)
+        is_outlier = sum(f.weight for f in failures) >= SET_ASIDE_AT and self._completes_elsewhere(
+            device, min(failure.since for failure in failures)
         )
         if not (own_errors >= OWN_ERRORS or is_outlier) or device.aside_until > now:
             return None
@@ -437,3 +435,7 @@ class Fleet:
         device.failures.clear()
         heapq.heappush(self._asides, (device.aside_until, device.ordinal))
         return SetAside(device.name, device.aside_until, device.last_cause)
+
+    def _completes_elsewhere(self, device: Device, since: float) -> bool:
+        """Say whether a task was completed on another device since then."""
+        return any(at >= since for name, at in self._last_completion.items() if name != device.name)
