@@ -10,7 +10,8 @@ of eight, and the confirmation, of which a recording has no prompts left to tell
 
 Beside it, each with a tenth of the grid's images: random search, successive halving, and Optuna's
 samplers (the extra `benchmarks`), which see each configuration on all prompts. Speed-ups are told with noise
-(--speed-noise). Exit code 1: the race spends more than a tenth of the images, or finds less than it should.
+(--speed-noise): 0.3 % is what the device's own time has, 1 % more than that. Exit code 1: with the first
+noise the race spends more than a tenth of the images on the frontier, or finds less than it should.
 """
 
 from __future__ import annotations
@@ -262,9 +263,8 @@ class Line:
 
     @property
     def is_enough(self) -> bool:
-        shares = max(self.share, *self.shares.values())
         enough = self.volume >= DEMANDED_VOLUME and min(self.reached.values()) >= DEMANDED_RUNS
-        return shares <= DEMANDED_SHARE and enough
+        return self.share <= DEMANDED_SHARE and enough
 
     def __str__(self) -> str:
         cells = [
@@ -286,7 +286,7 @@ def line_of_race(grid: Grid, seeds: int, noise: float) -> Line:
     }
     volumes = [grid.volume(tried.found) for tried in whole]
     return Line(
-        "adaptive",
+        f"adaptive, noise {100 * noise:g} %",
         float(np.median([tried.images for tried in whole])) / grid.images,
         float(np.median(volumes)),
         min(volumes),
@@ -343,9 +343,10 @@ def _page(
     yield ""
     yield (
         f"Written by `python benchmarks/adaptive_replay.py`: {arguments.seeds} orders of the prompts, "
-        f"speed-ups told with noise of {100 * arguments.speed_noise:g} %. Images are shares of the grid's; "
-        "hypervolume is that of the grid's up to a loss of 5 %, median (least); the other columns are in "
-        "how many runs the best within a bound was found, within 2 % of its speed (median share of images)."
+        f"speed-ups told with noise (the others' with {100 * arguments.speed_noise[0]:g} %). Images are "
+        "shares of the grid's; hypervolume is that of the grid's up to a loss of 5 %, median (least); "
+        "the other columns are in how many runs the best within a bound was found, within 2 % of "
+        "its speed (median share of images)."
     )
     for grid in grids:
         count, prompts = grid.scores.shape
@@ -364,7 +365,13 @@ def main() -> int:
     add = parser.add_argument
     add("--recordings", type=Path, default=RECORDINGS, help="folder of the recorded grids")
     add("--seeds", type=int, default=20, help="orders of the prompts (default 20)")
-    add("--speed-noise", type=float, default=0.01, help="of a speed-up, as a share (default 0.01)")
+    add(
+        "--speed-noise",
+        type=float,
+        nargs="+",
+        default=[0.003, 0.01],
+        help="of a speed-up, as a share",
+    )
     add("--alone", action="store_true", help="without other searches beside it")
     add("--write", type=Path, help="write what was found to this page")
     arguments = parser.parse_args()
@@ -375,10 +382,10 @@ def main() -> int:
     grids = [Grid.read(file) for file in files]
     found = {}
     for grid in grids:
-        lines = [line_of_race(grid, arguments.seeds, arguments.speed_noise)]
+        lines = [line_of_race(grid, arguments.seeds, noise) for noise in arguments.speed_noise]
         if not arguments.alone:
             lines += [
-                line_of(name, search, grid, arguments.seeds, arguments.speed_noise)
+                line_of(name, search, grid, arguments.seeds, arguments.speed_noise[0])
                 for name, search in OTHERS.items()
             ]
         found[grid.name] = lines
