@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -22,21 +23,18 @@ class Draft:
 
     def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
+        # Open, and so locked, until it has its name: what others draft for the same path is another file.
         self._descriptor, self._temporary = create_draft(path.with_name(f".{path.name}.tmp"))
         try:
             _write_all(self._descriptor, content)
         except OSError:
-            os.close(self._descriptor)
             self._discard()
             raise
 
     def sync(self) -> None:
         """Make the content durable."""
         try:
-            try:
-                os.fsync(self._descriptor)
-            finally:
-                os.close(self._descriptor)
+            os.fsync(self._descriptor)
         except OSError:
             self._discard()
             raise
@@ -52,10 +50,19 @@ class Draft:
         except OSError:
             self._discard()
             raise
+        self._close()
 
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
             self._temporary.unlink()
+        self._close()
+
+    def _close(self) -> None:
+        # Some files are locked by others once they have their name; a child that is being started may
+        # have a copy of the descriptor, which would keep ours.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
 
 
 def write_durably(path: Path, *lines: Mapping[str, Any]) -> None:
@@ -127,7 +134,7 @@ def why_not_writable(folder: Path) -> OSError | None:
     except OSError as error:
         return error
     finally:
-        os.close(descriptor)
         with contextlib.suppress(OSError):
             probe.unlink()
+        os.close(descriptor)
     return None

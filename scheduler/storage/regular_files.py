@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import BinaryIO
 # Flags that follow no link and wait for nothing.
 AS_DATA = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MODE = 0o644
-_MOST_NAMES = 100  # for one draft; folders that nobody can remove stand at all others
+_MOST_NAMES = 100  # for one draft; folders or drafts of others stand at all before
 _KINDS: dict[Callable[[int], bool], str] = {
     stat.S_ISLNK: "a link",
     stat.S_ISDIR: "a folder",
@@ -75,22 +76,60 @@ def open_own(path: Path, flags: int) -> int:
 def create_draft(path: Path) -> tuple[int, Path]:
     """Create an empty file for writing at ``path``; return its descriptor and its path.
 
-    What stands there is removed, be it a draft that a crash left or a link. A folder stays; then the
-    draft has the next free name.
+    It is locked until the descriptor is closed, so that nobody else who writes the same file takes it for
+    a draft that a crash left. Such a one is removed, and so is a link. Where a folder stands, or the draft
+    of somebody who is at it, the draft has the next free name.
 
     Raises:
         OSError: it cannot be created.
     """
-    draft, flags = path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    draft = path
     for number in range(1, _MOST_NAMES):
-        try:
-            return os.open(draft, flags, _MODE), draft
-        except FileExistsError:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-                return os.open(draft, flags, _MODE), draft
+        descriptor = _create_locked(draft)
+        if descriptor is None and _remove_left_behind(draft):
+            descriptor = _create_locked(draft)
+        if descriptor is not None:
+            return descriptor, draft
         draft = path.with_name(f"{path.name}.{number}")
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def _create_locked(path: Path) -> int | None:
+    """Create a file and lock it; None: something of that name is there, or was taken for a leftover."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | AS_DATA, _MODE)
+    except FileExistsError:
+        return None
+    if _lock(descriptor, path):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _remove_left_behind(path: Path) -> bool:
+    """Remove what no living process writes; False: somebody does, or it cannot be removed."""
+    descriptor = None
+    try:
+        with contextlib.suppress(OSError):
+            descriptor = open_descriptor(path)
+        if descriptor is not None and not _lock(descriptor, path):
+            return False
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+    return True
+
+
+def _lock(descriptor: int, path: Path) -> bool:
+    """Lock a file, and say whether it still has its name; then it keeps it, for as long as it is locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 def set_aside(path: Path) -> Path:
