@@ -6,7 +6,7 @@ import copy
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from worker.config.settings import Timing
 from worker.errors import OutOfMemoryError
@@ -39,6 +39,29 @@ from worker.search.studies import Study, confirmation, stability
 Say = Callable[[str], None]
 
 _ROUND = re.compile(r"round (\d+)")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a study is."""
+
+    done: int
+    """Configurations that are measured."""
+    configurations: int
+    """That there are."""
+    measuring: int = 0
+    """Configurations that are measured together now."""
+    images: int = 0
+    """That each of these has."""
+    wanted: int = 0
+    """Images that each configuration is to have."""
+
+    def in_words(self) -> str:
+        """Return it as the screen of a sweep takes it apart (docs/protocol.md)."""
+        return (
+            f"{self.done} of {self.configurations} configurations, "
+            f"{self.images} of {self.wanted} images"
+        )
 
 
 def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Summary:
@@ -122,8 +145,8 @@ class TaskRun:
             self._environment = environment.describe(device)
         self._kept = KeptRows(results, self._environment, say)
         self._pictures = Pictures(results.path, say)
-        # How much of a study is measured, in words.
-        self._done = ""
+        self._standing = Standing(0, 0)
+        self._in_words: Callable[[Standing], str] = Standing.in_words
         self._seconds_evaluating = 0.0
         self._seconds_in_pipeline = 0.0
 
@@ -133,6 +156,12 @@ class TaskRun:
         if not self._seconds_evaluating:
             return None
         return 1 - self._seconds_in_pipeline / self._seconds_evaluating
+
+    def with_progress(self, in_words: Callable[[Standing], str]) -> TaskRun:
+        """Return the same attempt, with rows in common, that says in other words how far it is."""
+        other = copy.copy(self)
+        other._in_words = in_words
+        return other
 
     def with_timing(self, timing: Timing) -> TaskRun:
         """Return the same attempt, with rows in common, that times differently."""
@@ -222,10 +251,11 @@ class TaskRun:
                 written["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
-                done = len(wanted) - len(
-                    self._kept.missing(wanted, digest, self._request.search.timing)
-                )
-                self._done = f"{done} of {len(wanted)} configurations"
+                ahead = self._kept.missing(wanted, digest, self._request.search.timing)
+                # the baseline gets its row with the first block
+                measuring = len(block) + any(item.role == "baseline" for item in ahead)
+                done = len(wanted) - len(ahead)
+                self._standing = Standing(done, len(wanted), measuring)
                 for measurement in self._evaluate(context, [BASELINE, *block], study, digest):
                     self._add(
                         Row.of(
@@ -325,7 +355,8 @@ class TaskRun:
         if (found := _ROUND.match(done)) is not None:
             wanted = len(context.prompts)
             made = min(wanted, int(found[1]) * context.settings.batch_size)
-            self._say(f"progress: {self._done}, {made} of {wanted} images")
+            standing = replace(self._standing, images=made, wanted=wanted)
+            self._say(f"progress: {self._in_words(standing)}")
 
     def _add(self, row: Row) -> None:
         """Append a row."""

@@ -111,6 +111,17 @@ class Race:
         """Names of those that are out, or were left behind."""
         return [item.name for item in self._runners.values() if item.is_out or item.is_aside]
 
+    @property
+    def left(self) -> int:
+        """How many are neither out nor left behind."""
+        return len(self._runners) - len(self.dropped)
+
+    @property
+    def images_left(self) -> int:
+        """How many images it asks for if no more are dropped, the baseline's beside them included."""
+        unseen = [self._looks[-1] - item.seen for item in self._in_race() if not item.is_aside]
+        return sum(unseen) + max(unseen, default=0)
+
     def tell_speed(self, speedups: Mapping[str, float | None], images: int) -> None:
         """Take in how much faster than the baseline configurations are; None where one failed.
 

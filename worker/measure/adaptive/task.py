@@ -15,7 +15,7 @@ from worker.measure.adaptive.race import Race, Scores
 from worker.measure.adaptive.sequential import FIRST_LOOK
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
-from worker.measure.task import TaskRun
+from worker.measure.task import Standing, TaskRun
 from worker.results.file import ResultsFile
 from worker.results.frontier import Best
 from worker.results.row import MEASURED, Measurement, Row
@@ -76,10 +76,10 @@ def run_adaptive(
         plan = task.plan(own)
         for item in plan.left_out:
             say(f"left out: {item.label}: {item.reason}")
-        searched = _Search(request, task, plan, say)
+        searched = _Search(request, task, plan, again, say)
         race = searched.run()
         rows = searched.pooled_rows()
-        confirmed = searched.confirm(again)
+        confirmed = searched.confirm()
     results.append({"decisions": [item.as_json() for item in race.decisions]})
     summary = searched.summary(rows, confirmed)
     results.append({"summary": summary.as_json()})
@@ -95,13 +95,18 @@ class _Search:
         request: the task.
         task: what measures.
         plan: its configurations; the candidates race.
+        again: on what the chosen one is confirmed.
         say: called with each line for the log.
     """
 
-    def __init__(self, request: TaskRequest, task: TaskRun, plan: Plan, say: Say) -> None:
+    def __init__(
+        self, request: TaskRequest, task: TaskRun, plan: Plan, again: Study, say: Say
+    ) -> None:
         search = request.search
+        task = task.with_progress(self._how_far)
         self._request = request
         self._plan = plan
+        self._again = again
         self._say = say
         self._goal = goal_of(search)
         self._configurations = {item.label: item for item in plan.configurations}
@@ -118,6 +123,9 @@ class _Search:
         self._looks: dict[str, list[Row]] = {label: [] for label in self._configurations}
         self._seen: dict[str, Row] = {}
         self._pooled: list[Row] = []
+        # Of all looks before this one, and what this one asks for.
+        self._images_seen = 0
+        self._asked: Ask | None = None
 
     def run(self) -> Race:
         """Measure what the race asks for, until it is over or the time is spent."""
@@ -134,6 +142,7 @@ class _Search:
 
     def _answer(self, ask: Ask) -> bool:
         """Measure what is asked for and tell the race; False where there is no time for it."""
+        self._asked = ask
         wanted = [self._configurations[name] for name in ask.names]
         if ask.what == "speed":
             # controls as well: they are what candidates are held against
@@ -176,7 +185,24 @@ class _Search:
         for label, row in rows.items():
             if row not in self._looks[label]:
                 self._looks[label].append(row)
+        self._images_seen += count * len(configurations)
         return rows
+
+    def _how_far(self, look: Standing) -> str:
+        """Say it by images, of all that are made if no more candidates are dropped.
+
+        Args:
+            look: how far the look is, or the confirmation, which comes last.
+        """
+        seen = self._images_seen + look.done * look.wanted + look.measuring * look.images
+        ahead = self._images_seen + look.configurations * look.wanted
+        if self._race.stopped is None:
+            assert self._asked is not None, "a look is asked for"
+            ahead += self._race.images_left - look.wanted * (1 + len(self._asked.names))
+            is_unknown = self._race.found().chosen is None
+            ahead += self._again.count * (len(self._to_confirm()) + is_unknown)
+        left = f"{self._race.left} candidates left" if self._race.left != 1 else "1 candidate left"
+        return f"{seen} of {ahead} images if no more are dropped, {left}"
 
     def _cost(self, rows: Iterable[Row]) -> int:
         """Return how many images rows cost that were not counted before."""
@@ -201,22 +227,25 @@ class _Search:
         is_in_race = self._configurations[label].role == "candidate"
         return self._race.loss_of(label) if is_in_race else None
 
-    def confirm(self, study: Study) -> list[Row]:
+    def confirm(self) -> list[Row]:
         """Measure what was found again on prompts that the search did not see, and what judges it."""
+        if self._race.found().chosen is None:
+            return []
+        return self._careful.measure(self._again, self._to_confirm())
+
+    def _to_confirm(self) -> list[Configuration]:
+        """Return what is to be confirmed as things stand, and the controls that judge it."""
         found = self._race.found()
         labels = {found.sure or found.chosen, found.chosen}
         if self._goal.wants == "frontier" and self._request.confirm:
             labels |= set(found.frontier)
         if self._goal.wants == "target":
             labels = {found.sure or found.chosen}
-        if not labels - {None}:
-            return []
-        wanted = [
+        return [
             item
             for item in self._plan.configurations
             if item.label in labels or item.role == "baseline" or item.steps or item.seeds
         ]
-        return self._careful.measure(study, wanted)
 
     def summary(self, rows: Sequence[Row], confirmed: Sequence[Row]) -> Summary:
         """Return what the search found, and what it cost."""

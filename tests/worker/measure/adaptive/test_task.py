@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
@@ -36,10 +37,16 @@ def search(path, say=lambda _line: None, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def said():
+    """Return what the search of `finished` says."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, said):
     """Return the results file of a search, and its summary."""
     path = tmp_path_factory.mktemp("finished") / "t.jsonl"
-    summary = search(path)
+    summary = search(path, said.append)
     return path, summary
 
 
@@ -99,6 +106,19 @@ def test_the_log_stands_beside_the_results(finished):
     assert {"label", "prompts", "why", "images"} <= next(
         item.keys() for item in decisions if item["what"] == "dropped"
     )
+
+
+@pytest.mark.usefixtures("finished")
+def test_it_says_how_far_it_is_up_to_its_end(said):
+    lines = [line for line in said if line.startswith("progress: ")]
+    # 5 on 8 prompts, 3 and the baseline on 8 more, one of 3 with baseline and null arm confirmed on 16
+    assert lines[0] == "progress: 40 of 120 images if no more are dropped, 3 candidates left"
+    pairs = [re.findall(r"(\d+) of (\d+)", line) for line in lines]
+    assert {len(found) for found in pairs} == {1}, "one share, and nothing that reads like a second"
+    shares = [int(done) / int(most) for ((done, most),) in pairs]
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.5
+    assert shares[-1] == 1
 
 
 def test_a_finished_search_measures_nothing_again(finished, tmp_path):
