@@ -22,6 +22,7 @@ from scheduler.cli.locate import (
     shown,
 )
 from scheduler.cli.measured.ahead import ahead_in_words
+from scheduler.cli.measured.track import refuse_missing_tracker
 from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
 from scheduler.cli.starting.kept import tell_recovered
 from scheduler.config.hours import Hours, zone_text
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     whole, sweep = read_and_check(arguments)
     paths = locate_to_run(whole, arguments.sweep, arguments.root)
     sweep, cluster, devices = open_executor(sweep, arguments.executor, arguments.sweep)
+    refuse_missing_tracker(sweep, arguments.sweep)
     unheard = nobody_is_told(sweep)
     if unheard and arguments.dry_run:
         raise UserError(f"{arguments.sweep}: {unheard[0]}")

@@ -166,6 +166,7 @@ class _Reader:
             limits=plain.Limits(model.limits.timeout, model.limits.stall, model.limits.log),
             rules=Rules(model.validation.success, tuple(model.validation.failure)),
             notify=None if model.notify is None else model.notify.settings(),
+            track=None if model.track is None else model.track.settings(self._name),
             search=model.search,
             executor=None if model.executor is None else model.executor.settings(),
             order=model.order,

@@ -6,7 +6,7 @@ import copy
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -234,6 +234,22 @@ class _Notify(_Section):
         return plain.NotifySettings(tuple(self.command), tuple(self.on), self.timeout)
 
 
+def _tracker(value: object) -> object:
+    if value not in ("mlflow", "wandb", "trackio"):
+        raise ValueError("must be mlflow, wandb or trackio")
+    return value
+
+
+class _Track(_Section):
+    to: Annotated[Literal["mlflow", "wandb", "trackio"], PlainValidator(_tracker)]
+    project: Annotated[StrictStr, Field(min_length=1)] | None = None
+    timeout: Annotated[float, BeforeValidator(_time_to_tell)] = 60.0
+
+    def settings(self, sweep: str) -> plain.TrackSettings:
+        """Return it as plain data; without a project of its own it has the sweep's name."""
+        return plain.TrackSettings(self.to, self.project or sweep, self.timeout)
+
+
 class _Validate(_Section):
     success: Annotated[StrictStr, Field(min_length=1)] = Rules().success
     failure: list[Annotated[StrictStr, Field(min_length=1)]] = list(Rules().failure)
@@ -272,6 +288,7 @@ class SweepSection(_Section):
     limits: _Limits = _Limits()
     validation: Annotated[_Validate, Field(alias="validate")] = _Validate()
     notify: _Notify | None = None
+    track: Annotated[_Track | None, BeforeValidator(given)] = None
     executor: Annotated[ExecutorSection | None, BeforeValidator(given)] = None
     search: Any = None
 
@@ -285,6 +302,7 @@ _MISSING = {
     "command": "is missing; it is a program and its words, as in [python, tell.py]",
     "gpus": "is missing; it is how many devices may be in use at those hours, as in {gpus: 8}",
     "kind": "is missing; it is slurm",
+    "track.to": "is missing; it is mlflow, wandb or trackio",
     "time": "is missing; it is how long one attempt may take, as in 4h",
     "memory": "is missing; it is what one attempt needs of a device's memory, as in {memory: 20GiB}",
 }
@@ -312,7 +330,7 @@ def sentences(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
         kind, got = finding["type"], finding["input"]
         if kind == "missing":
             location.append(str(finding["loc"][-1]))
-            what = _MISSING[str(location[-1])]
+            what = _MISSING.get(_spell(location)) or _MISSING[str(location[-1])]
         elif kind == "extra_forbidden":
             what = _unknown_key(location)
         elif got is None:
@@ -347,7 +365,7 @@ def hides_the_worker(content: dict[str, Any], error: ValidationError) -> bool:
 
 # Entries that a fault takes with it, by how their keys begin: how many parts these have.
 _WHOLE: dict[Sequence[str | int], int] = {
-    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("executor",): 1,
+    ("exclude",): 2, ("include",): 2, ("notify",): 1, ("track",): 1, ("executor",): 1,
     ("devices", "share"): 2, ("devices", "at_most"): 2,
 }  # fmt: skip
 
@@ -394,7 +412,7 @@ def _existing(content: Mapping[str, Any], location: Sequence[Any]) -> Iterator[s
 
 _SECTIONS: dict[str, type[BaseModel]] = {
     "": SweepSection, "worker": _Worker, "devices": _Devices, "retries": _Retries,
-    "limits": _Limits, "validate": _Validate, "notify": _Notify, "executor": ExecutorSection,
+    "limits": _Limits, "validate": _Validate, "notify": _Notify, "track": _Track, "executor": ExecutorSection,
     "name": _Name,
 }  # fmt: skip
 _NESTED: dict[tuple[str | int, ...], type[BaseModel]] = {

@@ -169,10 +169,19 @@ class NotifySettings:
     timeout: float  # seconds
 
 
+@dataclass(frozen=True, slots=True)
+class TrackSettings:
+    """The sweep's ``track`` section: where its measurements go as well."""
+
+    to: Literal["mlflow", "wandb", "trackio"]
+    project: str
+    timeout: float  # seconds of one run of the command that sends them
+
+
 # Tasks count by their ids and digests, which globbed values are part of.
 NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed", "on_cluster")
 # Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify", "order", "timed", "priority", "executor")
+_LATER = ("spelling", "notify", "order", "timed", "priority", "executor", "track")
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,7 @@ class Sweep:
     limits: Limits = field(default_factory=Limits)
     rules: Rules = field(default_factory=Rules)
     notify: NotifySettings | None = None
+    track: TrackSettings | None = None
     search: Any = None
     # The kind of device that it runs on, as far as that is known: completions answer for no other.
     runs_on: Literal["GPU", "CPU"] | None = None

@@ -305,6 +305,14 @@ class NotificationFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class TrackingFailed:
+    """Measurements did not all go where ``track`` says."""
+
+    NAME: ClassVar = "tracking_failed"
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopAsked:
     """A user asked for a task's attempt to be ended, and with ``fail`` for it to get no other."""
 
@@ -415,6 +423,7 @@ JournalEvent = (
     | SweepBraked
     | Notified
     | NotificationFailed
+    | TrackingFailed
     | StopAsked
     | PauseAsked
     | ResumeAsked

@@ -214,6 +214,7 @@ class SweepProgress:
                 | je.OthersCame()
                 | je.MoreTaken()
                 | je.NotificationFailed()
+                | je.TrackingFailed()
                 | je.StopAsked()
                 | je.ReloadRefused()
                 | je.WishIgnored()

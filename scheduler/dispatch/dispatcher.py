@@ -32,7 +32,7 @@ from scheduler.devices.fairness.claims import Demand
 from scheduler.dispatch.attempts import RunningAttempts
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
-from scheduler.dispatch.notify.notifier import Notifier
+from scheduler.dispatch.notify.others import Others
 from scheduler.dispatch.notify.records import record_of, start_of
 from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
@@ -124,7 +124,7 @@ class Dispatcher:
             groups={d.id: d.node for d in executor.devices if d.node is not None},
             lone=[device.id for device in executor.devices if device.kind == "mig"],
         )
-        self._notifier = Notifier(sweep, file, paths, progress, self._inbox, self._emit)
+        self._others = Others(sweep, file, paths, progress, self._inbox, self._emit)
         only = lock.holder.get("only", ())
         reloader = self._reloader = Reloader(
             self._use, file, only, paths, self._clock, self._core, self._inbox,
@@ -196,7 +196,7 @@ class Dispatcher:
         entry = self._journal.add(event)
         self._progress.apply(entry)
         self._display.event(entry)
-        self._notifier.see(entry, self._journal.flush)
+        self._others.see(entry, self._journal.flush)
         self._emitted_events += 1
         if self._emitted_events % SNAPSHOT_EVERY == 0:
             self._journal.add(self._progress.snapshot())
@@ -257,7 +257,7 @@ class Dispatcher:
         self._writer.finish()
         self._inbox.call_all()  # what the writer finished last
         self._display.refresh()
-        self._notifier.finish(self._exit_code, self._journal.flush)
+        self._others.finish(self._exit_code, self._journal.flush)
         self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.tasks())))
         self._flush()
 

@@ -33,6 +33,10 @@ class SweepPaths:
         self.journal = self.logs / "journal.jsonl"
         # What the command of `notify` printed.
         self.notify_log = self.logs / ".notify.log"
+        # Which measurements a tracker has got, who sends them, and what it printed.
+        self.tracked = self.checkpoints / ".tracked.jsonl"
+        self.tracking = self.checkpoints / ".tracking.lock"
+        self.track_log = self.logs / ".track.log"
         # Empty, unless a supervisor itself failed.
         self.supervisors = self.logs / ".supervisors.log"
 

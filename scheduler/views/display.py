@@ -28,7 +28,7 @@ LASTING = (
     *(je.OthersCame, je.MoreTaken, je.DeviceSetAside, je.SweepPaused, je.SweepResumed),
     *(je.StopAsked, je.PauseAsked, je.ResumeAsked, je.DrainAsked, je.WishIgnored),
     *(je.SweepReloaded, je.ReloadRefused, je.TaskWithdrawn),
-    *(je.SweepBraked, je.NotificationFailed),
+    *(je.SweepBraked, je.NotificationFailed, je.TrackingFailed),
 )
 
 

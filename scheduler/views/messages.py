@@ -145,6 +145,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"stops: {event.why}; nothing new is started, what runs may end"
         case je.NotificationFailed():
             return f"notify.command ({event.occasion}) {event.why}"
+        case je.TrackingFailed():
+            return f"track: {event.why}; what did not go out goes out the next time"
         case je.AttemptEnded() | je.Notified() | je.ShareAsked() | Snapshot():
             return None
 

@@ -64,6 +64,15 @@ exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line
 exit codes: 0 there are measurements, 1 there are none yet, 2 wrong command line or sweep file.""",
         "measured.report",
     ),
+    "track": Command(
+        "send new measurements where the file's track says",
+        arguments.add_sweep,
+        """\
+  python -m scheduler track sweeps/tiny.yaml    what a tracker has not got yet; a run does so by itself
+
+exit codes: 0 all was sent, 1 some was not, 2 wrong command line or sweep file, 3 another process sends.""",
+        "measured.track",
+    ),
     "tail": Command(
         "logs of tasks; -f follows them",
         arguments.add_tail,
@@ -123,8 +132,8 @@ A pause stays until `resume`, also over the dispatcher's end and its next start.
 
 New tasks are run; what has left the file and waits is not started any more, what runs goes on to its end
 and is not tried again. Tasks with other settings begin anew, those that run are stopped for it. Retries,
-limits and devices.at_most are taken over; the rest of devices, worker.env, validate, notify and order
-cannot change while it runs.""",
+limits and devices.at_most are taken over; the rest of devices, worker.env, validate, notify, track and
+order cannot change while it runs.""",
     ),
     "devices": Command(
         "every device, idle or not, and the reason",

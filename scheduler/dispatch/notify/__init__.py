@@ -1,1 +1,1 @@
-"""Telling people that a sweep is over, that a task failed, that nothing can go on: the ``notify`` section."""
+"""Who hears of a run beside its user: the sections ``notify`` and ``track``."""

@@ -1,4 +1,4 @@
-"""One run of the command of ``notify``: bounded in time and output, whatever the command does."""
+"""One run of a command that tells others: bounded in time and output, whatever the command does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scheduler.config.units import format_duration, format_size
 from scheduler.storage.regular_files import open_own
 
 MOST_OUTPUT = 1 << 20  # bytes of one run
+_TOO_LONG = "ran for too long"
 MOST_LOG = 4 << 20  # bytes after which the log begins anew
 
 
@@ -24,6 +25,7 @@ def run_command(
     log: Path,
     limit: float,
     stop: int,
+    key: str,
 ) -> str | None:
     """Run a command to its end, and that of all that holds its output; return what went wrong, if anything.
 
@@ -35,6 +37,7 @@ def run_command(
         log: the file, which may find no room.
         limit: seconds after which its process group is killed.
         stop: a descriptor; once it is readable, the group is killed at once.
+        key: what the sweep file calls the limit.
     """
     try:
         process = subprocess.Popen(
@@ -50,6 +53,8 @@ def run_command(
     assert process.stdout is not None
     with process.stdout as output, _Log(log) as file:
         why = _follow(process.pid, output.fileno(), file, limit, stop)
+        if why == _TOO_LONG:
+            why = f"was ended: it ran for more than {format_duration(limit)} ({key})"
         if why is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # not yet reaped: the group is its own
@@ -72,9 +77,7 @@ def _follow(pid: int, output: int, log: _Log, limit: float, stop: int) -> str | 
                 if stop in ready:
                     return "was ended, since the dispatcher was told to leave"
                 if time.monotonic() >= due:
-                    return (
-                        f"was ended: it ran for more than {format_duration(limit)} (notify.timeout)"
-                    )
+                    return _TOO_LONG
                 if output in ready and not log.copy_from(output):
                     selector.unregister(output)
                 if log.copied > MOST_OUTPUT:

@@ -126,7 +126,9 @@ class Notifier:
             if words is None:
                 why: str | None = f"cannot be started: there is no program {command[0]!r}"
             else:
-                why = run_command(words, environment, self._log, settings.timeout, self._stop)
+                why = run_command(
+                    words, environment, self._log, settings.timeout, self._stop, "notify.timeout"
+                )
             self._inbox.post(partial(self._over, news, why))
 
     def _over(self, news: News, why: str | None) -> None:

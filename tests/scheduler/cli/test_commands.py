@@ -328,7 +328,7 @@ def test_help_names_every_command_and_what_run_takes(runner: SweepRunner) -> Non
         (["status", "runner.yaml", "a", "b"], "too many arguments: a b"),
         (
             ["nosuch", "runner.yaml"],
-            "there is no command 'nosuch'; known: run, status, results, report, tail, retry, stop, "
+            "there is no command 'nosuch'; known: run, status, results, report, track, tail, retry, stop, "
             "pause, resume, drain, reload, devices",
         ),
         (["devices", "nix.yaml"], "nix.yaml: there is no such file"),

@@ -1,0 +1,1 @@
+"""Measurements as runs of an experiment tracker: MLflow, Weights & Biases, Trackio."""
