@@ -18,6 +18,7 @@ from scheduler.report.history import (
     read_history,
 )
 from scheduler.report.judging.cases import Case, Judged, case_of
+from scheduler.report.searches.decisions import Searched, searched_of
 from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import (
@@ -57,6 +58,8 @@ class Content:
     judged: Judged | None
     # Of each sweep, in words.
     course: Sequence[str] = field(default_factory=list)
+    # Of tasks whose worker tells how it decided what to measure.
+    searches: Sequence[Searched] = field(default_factory=list)
 
     @property
     def environments(self) -> Sequence[tuple[Mapping[str, Any], Sequence[str]]]:
@@ -85,11 +88,13 @@ def content_of(asked: Sequence[Asked], answers: Answers) -> Content:
     paths = {(sweep.name, task.id): places for sweep, places, tasks in asked for task in tasks}
     rows, tasks = [], []
     cases: list[Case] = []
+    searches: list[Searched] = []
     for task in answers.tasks:
-        written = _written(paths[task.sweep, task.task], task.task)
+        name = f"{task.sweep}/{task.task}"
+        written, others = _written(paths[task.sweep, task.task], task.task)
         rows += [_row(task, row, written.get(row.label, {})) for row in task.rows]
-        own = [case_of(f"{task.sweep}/{task.task}", *one) for one in written.items()]
-        cases += filter(None, own)
+        cases += filter(None, (case_of(name, *one) for one in written.items()))
+        searches += filter(None, [searched_of(name, others)])
         tasks.append(_task(task, written, answers.metric))
     progresses = {sweep.name: progress_from_files(sweep, places) for sweep, places, _ in asked}
     histories = [read_history(sweep.name, places) for sweep, places, _ in asked]
@@ -111,16 +116,22 @@ def content_of(asked: Sequence[Asked], answers: Answers) -> Content:
         answers.notices,
         Judged.of(cases) if cases else None,
         [course_in_words(name, progress) for name, progress in progresses.items()],
+        searches,
     )
 
 
-def _written(paths: SweepPaths, task: str) -> dict[str, Mapping[str, Any]]:
-    """Return the newest row of each label, as the worker wrote it."""
-    return {
-        str(row.get("label", task)): row
-        for row in read_objects(paths.results(task))
-        if "metrics" in row and "study" not in row
-    }
+def _written(
+    paths: SweepPaths, task: str
+) -> tuple[dict[str, Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Return the newest row of each label, as the worker wrote it, and the lines that are no rows."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    others: list[Mapping[str, Any]] = []
+    for line in read_objects(paths.results(task)):
+        if "metrics" not in line:
+            others.append(line)
+        elif "study" not in line:
+            rows[str(line.get("label", task))] = line
+    return rows, others
 
 
 def _row(task: TaskAnswer, row: RowAnswer, written: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How searches decided what to measure, as a section of the page."""
