@@ -45,6 +45,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.SweepBraked("the first 10 tasks all failed alike"),
     je.Notified("failed"),
     je.NotificationFailed("failed", "ended with exit code 1"),
+    je.TrackingFailed("ended with exit code 1"),
     je.StopAsked("a", fail=True, by="ada"),
     je.PauseAsked(now=True, by="ada"),
     je.ResumeAsked("ada"),
