@@ -15,8 +15,6 @@ from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_duration
-from scheduler.report.tracking.sending import send_new_rows
-from scheduler.report.tracking.trackers import SENDERS
 from scheduler.storage.locks import SweepHeld, SweepLock
 
 _TO_GIVE_UP = 5  # seconds
@@ -51,6 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
         ) from None
     except OSError as error:
         raise UserError(f"{error.filename or paths.tracking}: {error.strerror}") from None
+    # Here, since every run of a sweep imports this module for `refuse_missing_tracker`.
+    from scheduler.report.tracking.sending import send_new_rows
+    from scheduler.report.tracking.trackers import SENDERS
+
     _allow(sweep.track.timeout)
     try:
         outcome = send_new_rows(sweep, sweep.track, paths, SENDERS[sweep.track.to])
