@@ -25,6 +25,8 @@ STOPPING_FACTOR = 1.25
 _RESAMPLES = 2000
 # on each side of a 95 % interval
 _TAIL = 0.025
+# Times as wide as the distance to the bound: a million million times the images would be needed.
+_HOPELESS = 1e6
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def images_to_decide(loss: Estimate, bound: float, images: int) -> int | None:
         return None
     half = (loss.high - loss.low) / 2
     distance = abs(loss.value - bound)
-    if distance == 0 or half == 0:
+    if distance == 0 or half == 0 or not half / distance < _HOPELESS:
         return None
     return max(images + 1, math.ceil(images * (half / distance) ** 2))
 

@@ -198,10 +198,13 @@ def beats_fewer_steps(row: Measurement, rows: Sequence[Measurement]) -> statisti
 
 
 def _arm(row: Measurement) -> statistics.Arm | None:
-    """Return a row's single figures, or None where they are too few to decide anything by."""
+    """Return a row's single figures; None: too few to decide by, or not as many as the baseline's."""
     figures = row.samples
+    paired = len(figures.baseline_seconds) == len(figures.seconds) and (
+        len(figures.baseline_clip_score) == len(figures.clip_score)
+    )
     enough = len(figures.clip_score) >= statistics.FEWEST_IMAGES
-    if not enough or len(figures.seconds) < statistics.FEWEST_PAIRS:
+    if not paired or not enough or len(figures.seconds) < statistics.FEWEST_PAIRS:
         return None
     return statistics.Arm(
         _floats(disturbances.undisturbed(figures.baseline_seconds, figures.disturbed_rounds)),

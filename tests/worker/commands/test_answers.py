@@ -168,3 +168,15 @@ def test_what_is_no_question_is_said_in_a_sentence(question, monkeypatch, capsys
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(question.encode())))
     assert main(["answers"]) == 2
     assert "expected a JSON object with results" in capsys.readouterr().err
+
+
+def test_figures_without_as_many_of_the_baseline_decide_nothing(ask):
+    """A baseline that says its steps is no control; nor is there a curve of what has no pairs."""
+    steps = {"configuration": {"accelerators": {}, "steps": 50}}
+    alone = ours(HALF)
+    alone["samples"] = {**alone["samples"], "baseline_clip_score": []}
+    rows = {
+        one["label"]: one
+        for one in ask([ours(BASELINE, **steps), alone, ours(FAST), ours(SAFE)])["rows"]
+    }
+    assert rows["fast"]["beats_fewer_steps"] == "cannot tell yet"
