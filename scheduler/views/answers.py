@@ -64,8 +64,9 @@ class RowAnswer:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> RowAnswer:
-        """Return what JSON says."""
-        found = {key: Estimate(**content[key]) for key in _ESTIMATES if key in content}
+        """Return what JSON says; what has no number, or one beyond all that is counted with, is not known."""
+        told = {key: content[key] for key in _ESTIMATES if key in content}
+        found = {key: None if e["value"] is None else Estimate(**e) for key, e in told.items()}
         return cls(**{**content, **found})
 
 

@@ -122,6 +122,15 @@ def test_the_fastest_of_all_tasks_of_all_sweeps(
     assert "the fastest of all tasks: two/a, slower, 0.2 s/image" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("form", [[], ["--md"], ["--csv"], ["--json"], ["--snippet"]])
+def test_a_number_beyond_all_bounds_is_not_known(
+    box: Path, form: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured(box, LONG, [*ROWS, line("odd", 1e300), line("vast", 2.0, 0.0, 1e300)])
+    assert main(["results", "one.yaml", *form]) == 0
+    assert "odd" in capsys.readouterr().out or form == ["--snippet"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_ids_give_way_from_their_middle(
     box: Path, width: int, monkeypatch: pytest.MonkeyPatch
