@@ -132,6 +132,8 @@ def with_metrics(
         raise UserError(
             "--metrics-file needs prometheus_client: pip install 'diffusion-sweeps[metrics]'"
         ) from None
+    if path.is_dir():
+        raise UserError(f"--metrics-file: {path} is a folder; name a file in it")
     try:
         return MetricsFile(display, sweep.name, progress, path)
     except OSError as error:

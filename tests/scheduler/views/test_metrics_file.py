@@ -49,6 +49,9 @@ def test_where_it_cannot_be_written_nothing_starts(runner: SweepRunner) -> None:
     assert (ended.code, runner.starts()) == (2, 0)
     assert ended.err.startswith("--metrics-file: ")
     assert ended.err.endswith("x.prom: No such file or directory\n")
+    ended = runner.run(runner.file, "--metrics-file", ".")
+    said = "--metrics-file: . is a folder; name a file in it\n"
+    assert (ended.code, ended.err, runner.starts()) == (2, said, 0)
 
 
 def test_a_missing_package_is_one_sentence(runner: SweepRunner, tmp_path: Path) -> None:
