@@ -14,12 +14,12 @@ from worker.config.numbers import TASK_NUMBERS
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
-from worker.search.cost import Cost, blocks, costs
+from worker.search.cost import Cost, blocks, costs, most_of_search, most_to_confirm
 
 if TYPE_CHECKING:
-    from worker.config.settings import Timing
     from worker.models.task import Task
     from worker.search.configuration import Configuration
+    from worker.search.section import Search
     from worker.search.studies import Study
 
 _COUNTS = ("num_samples", "batch_size", "confirm")
@@ -74,20 +74,34 @@ def run(arguments: argparse.Namespace) -> int:
         check_task(task, search)
         plan = make_plan(task, search)
         num_samples, batch_size, confirm = _counts(arguments)
-        confirm = prompts_to_confirm(search, num_samples, confirm)
         own = Study("", num_samples, batch_size)
-        time = _time_in_words(plan.configurations, task, own, search.timing, arguments.measured)
+        is_grid = search.strategy == "grid"
+        found = (costs if is_grid else most_of_search)(
+            plan.configurations, task, own, search.timing
+        )
+        about = "about" if is_grid else "at most about"
+        time = _time_in_words(about, plan.configurations, found, task, own, arguments.measured)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    again = [*confirmation(own, confirm), *stability(own, search.stability)]
-    if search.strategy == "adaptive":
-        print("an adaptive search measures a part of what a grid would:")
-    print(f"{len(plan.configurations)} configurations are measured:")
-    for line in _in_words(plan.configurations, task, own, search.timing):
+    again = list(confirmation(own, prompts_to_confirm(search, num_samples, confirm)))
+    count = len(plan.configurations)
+    if is_grid:
+        again += stability(own, search.stability)
+        repeated: Sequence[Configuration] = plan.configurations
+        print(f"{count} configurations are measured:")
+    else:
+        repeated = most_to_confirm(plan.configurations, search, confirm)
+        print(f"{count} configurations are searched adaptively, each for at most:")
+    for line in _in_words(plan.configurations, found):
+        print(line)
+    total = f"{_cost_in_words(sum(found, Cost(0, 0)))}, in batches of {batch_size}"
+    for line in (
+        _grid_in_words(total, count, search) if is_grid else _search_in_words(total, search)
+    ):
         print(line)
     for study in again:
-        all_of_it = sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
+        all_of_it = sum(costs(repeated, task, study, search.timing), Cost(0, 0))
         bound = "at most" if search.timing.precision is None else "of all of it at least"
         print(f"{study.name}: what proves worth it again, {bound} {_cost_in_words(all_of_it)}")
     if plan.left_out:
@@ -98,30 +112,38 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _in_words(
-    configurations: Sequence[Configuration], task: Task, study: Study, timing: Timing
-) -> Iterator[str]:
-    """Yield a line for each configuration with what it costs, and one for all of them."""
-    found = costs(configurations, task, study, timing)
+def _in_words(configurations: Sequence[Configuration], found: Sequence[Cost]) -> Iterator[str]:
+    """Yield a line for each configuration with what it costs."""
     width = max(len(item.label) for item in configurations)
     for item, cost in zip(configurations, found, strict=True):
         yield f"  {item.role:<10} {item.label:<{width}}  {_cost_in_words(cost)}"
-    batches = f"in batches of {study.batch_size}"
-    least = "" if timing.precision is None else "at least "
-    yield f"altogether {least}{_cost_in_words(sum(found, Cost(0, 0)))}, {batches}"
+
+
+def _grid_in_words(total: str, count: int, search: Search) -> Iterator[str]:
+    """Yield what all configurations cost, and what may come on top."""
+    timing = search.timing
+    yield f"altogether {'' if timing.precision is None else 'at least '}{total}"
     if timing.precision is not None:
-        count = sum(1 for _ in blocks(configurations[1:], timing))
+        blocks_of_it = sum(1 for _ in blocks(range(count - 1), timing))
         yield (
             f"then rounds go on until every speed-up is known to ±{100 * timing.precision:g}%, "
-            f"for at most {timing.longest:g} s in each of {count} blocks"
+            f"for at most {timing.longest:g} s in each of {blocks_of_it} blocks"
         )
 
 
+def _search_in_words(total: str, search: Search) -> Iterator[str]:
+    """Yield what an adaptive search costs at most, and what ends it before."""
+    yield f"altogether at most {total}: if none is dropped, and no batch taken again"
+    if search.budget is not None:
+        yield f"no look begins once {search.budget:g} s have been measured"
+
+
 def _time_in_words(
+    about: str,
     configurations: Sequence[Configuration],
+    found: Sequence[Cost],
     task: Task,
     study: Study,
-    timing: Timing,
     measured: Sequence[Path],
 ) -> str:
     """Return how long the plan takes on one device, and by what that is reckoned."""
@@ -132,7 +154,6 @@ def _time_in_words(
     if "baseline" not in rates:
         where = "in the files named" if measured else "named (--measured FILE…)"
         return f"GPU-hours: not known: no measurement of {alike} {where}"
-    found = costs(configurations, task, study, timing)
     seconds = sum(
         cost.denoiser_calls * rates.get(item.label, rates["baseline"])
         for item, cost in zip(configurations, found, strict=True)
@@ -140,7 +161,7 @@ def _time_in_words(
     unknown = sum(item.label not in rates for item in configurations)
     others = f"; {unknown} configurations not measured yet count as the baseline" if unknown else ""
     return (
-        f"about {seconds / 3600:.2g} GPU-hours ({seconds:,.0f} s of pipeline calls on one device), "
+        f"{about} {seconds / 3600:.2g} GPU-hours ({seconds:,.0f} s of pipeline calls on one device), "
         f"from {used} measurements of {alike}{others}"
     )
 

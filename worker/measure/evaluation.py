@@ -23,9 +23,7 @@ from worker.measure.rounds.untimed import add_energy
 from worker.measure.samples import Samples
 from worker.models.noise_schedule import try_out
 from worker.search.configuration import Configuration
-
-# enough for text, UNet, noise scheduler and decoder to act together, and for little time
-_STEPS_TO_COMPARE = 2
+from worker.search.cost import steps_to_compare
 
 # torch's words for tensors that do not fit each other; what else it raises may be the device's
 _MISFIT = re.compile(
@@ -99,7 +97,7 @@ def _check_unchanged(context: EvaluationContext, baseline: Samples) -> None:
     Raises:
         WorkerError: an accelerator left something behind.
     """
-    steps = min(context.settings.steps, max(_STEPS_TO_COMPARE, context.sched.min_steps))
+    steps = steps_to_compare(context.settings.steps, context.sched)
     batch = generate(context, baseline, context.batch(0), steps)
     assert batch is not None, "the baseline is made or raises"
     with must_fit("the check of the pipeline's integrity"):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from worker.config.numbers import TASK_NUMBERS
-from worker.config.settings import Timing
+from worker.config.settings import NoTiming, Timing
 from worker.errors import WorkerError
-from worker.models.catalogue import find_pipe, find_sched
+from worker.models.catalogue import Sched, find_pipe, find_sched
 from worker.models.task import Task
 from worker.search.configuration import Configuration
+from worker.search.looks import first_look, looks, quick
 from worker.search.plan import make_plan
-from worker.search.section import read_search
+from worker.search.section import Search, read_search
 from worker.search.studies import Study
 
 T = TypeVar("T")
+
+# enough for text, UNet, noise scheduler and decoder to act together, and for little time
+_STEPS_TO_COMPARE = 2
+_COMPARED = 2  # times for each block, before and behind it
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ def blocks(others: Sequence[T], timing: Timing) -> Iterator[Sequence[T]]:
         yield others[first : first + timing.block]
 
 
+def steps_to_compare(steps: int, sched: Sched) -> int:
+    """Return in how many steps it is looked at whether the pipeline is still as it was."""
+    return min(steps, max(_STEPS_TO_COMPARE, sched.min_steps))
+
+
 def cost_of(configuration: Configuration, task: Task, study: Study, timing: Timing) -> Cost:
     """Return what one configuration costs at least; of the baseline, once for each block."""
     batches = timing.warmup + least_rounds(study, timing)
@@ -58,6 +69,63 @@ def costs(
     times = sum(1 for _ in blocks(others, timing))
     again = Cost(times * once.images, times * once.denoiser_calls)
     return [again, *(cost_of(item, task, study, timing) for item in others)]
+
+
+def costs_of_first_look(
+    configurations: Sequence[Configuration], task: Task, own: Study, timing: Timing
+) -> list[Cost]:
+    """Return what an adaptive search spends on each configuration in any case, in which it times all."""
+    first = replace(own, count=first_look(own.count, own.batch_size))
+    return costs(configurations, task, first, quick(timing))
+
+
+def most_of_search(
+    configurations: Sequence[Configuration], task: Task, own: Study, timing: Timing
+) -> list[Cost]:
+    """Return what an adaptive search spends on each configuration at most, the confirmation apart.
+
+    So much where it drops none, and looks at one at a time, with a baseline beside it. What is made
+    to see that the pipeline stays as it was counts as the baseline's.
+
+    Args:
+        configurations: the baseline, which comes first, and all others.
+        task: the task.
+        own: on all prompts that the search may use.
+        timing: the section's.
+    """
+    calls = task.sched.calls(steps_to_compare(task.steps, task.sched))
+    comparison = Cost(_COMPARED * own.batch_size, _COMPARED * calls)
+    baseline, *others = costs_of_first_look(configurations, task, own, timing)
+    for _ in blocks(others, quick(timing)):
+        baseline += comparison
+    ends = looks(own.count, first_look(own.count, own.batch_size))
+    for start, end in pairwise(ends):
+        part = replace(own, count=end - start)
+        for number, item in enumerate(configurations[1:]):
+            if item.role == "candidate":
+                others[number] += cost_of(item, task, part, NoTiming())
+                baseline += cost_of(configurations[0], task, part, NoTiming()) + comparison
+    return [baseline, *others]
+
+
+def most_to_confirm(
+    configurations: Sequence[Configuration], search: Search, confirm: int
+) -> list[Configuration]:
+    """Return as many configurations as are confirmed behind an adaptive search at most.
+
+    Args:
+        configurations: all of its plan; candidates cost the same.
+        search: the section.
+        confirm: on how many prompts it is asked for, 0 for as many as the search chooses.
+    """
+    candidates = [item for item in configurations if item.role == "candidate"]
+    # with a frontier all of it; else the fastest that may be within the bound, and the one that surely is
+    few = 1 if search.wants == "target" else 2
+    chosen = candidates if search.wants == "frontier" and confirm else candidates[:few]
+    judges = [
+        item for item in configurations if item.role == "baseline" or item.steps or item.seeds
+    ]
+    return [*judges, *chosen]
 
 
 def costs_of_tasks(
@@ -89,5 +157,6 @@ def costs_of_tasks(
             configurations = make_plan(task, search).configurations
         except (WorkerError, KeyError, TypeError, ValueError):
             continue
-        found[name] = sum(costs(configurations, task, study, search.timing), Cost(0, 0))
+        least = costs if search.strategy == "grid" else costs_of_first_look
+        found[name] = sum(least(configurations, task, study, search.timing), Cost(0, 0))
     return found

@@ -108,6 +108,9 @@ else:
     Controls = _controls()
 
 
+Wants = Literal["frontier", "fastest", "target"]
+
+
 class Search(Section):
     """The whole section; everything has a default."""
 
@@ -146,6 +149,13 @@ class Search(Section):
                 "strategy: adaptive compares images, which mean nothing with weights: random"
             )
         return self
+
+    @property
+    def wants(self) -> Wants:
+        """What an adaptive search is to find."""
+        if self.target_speedup is not None:
+            return "target"
+        return "fastest" if "max_loss" in self.model_fields_set else "frontier"
 
     @field_serializer("budget", when_used="json")
     def _as_duration(self, seconds: float | None) -> str | None:

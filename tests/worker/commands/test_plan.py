@@ -107,6 +107,44 @@ def test_of_a_precision_the_plan_knows_what_it_costs_at_least(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    ("goal", "confirmed"),
+    [
+        ("max_loss: 0.01\n  budget: 2h", 4 * 24),
+        ("max_loss: 0.01\n  target_speedup: 1.5", 3 * 24),
+        ("keep_images: 2", 6 * 24),
+    ],
+)
+def test_of_an_adaptive_search_the_plan_says_what_it_costs_at_most(
+    tmp_path, capsys, goal, confirmed
+):
+    """A warm-up and two rounds on 8 prompts; 24 more of each candidate, each beside a baseline; and two
+    batches of two steps around each of these four.
+
+    Confirmed are, in a warm-up and five rounds, two candidates, a target's one, or the whole frontier.
+    """
+    asked = COUNTED.replace("num_samples: 10", "num_samples: 32")
+    asked = asked.replace("repeats: 2", "repeats: 5") + f"  strategy: adaptive\n  {goal}\n"
+    (tmp_path / "sweep.yaml").write_text(asked)
+    flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
+    assert main(["plan", *flags, "--search", str(tmp_path / "sweep.yaml")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "5 configurations are searched adaptively, each for at most:",
+        "  baseline   baseline       116 images, 100 calls",
+        "  control    2 steps        12 images, 6 calls",
+        "  candidate  DeepCache 2/0  36 images, 36 calls",
+        "  candidate  DeepCache 3/0  36 images, 36 calls",
+        "  candidate  ToMe 0.5/1     36 images, 36 calls",
+        "altogether at most 236 images, 214 calls, in batches of 4: "
+        "if none is dropped, and no batch taken again",
+    ]
+    assert ("no look begins once 7200 s have been measured" in lines) == ("budget" in goal)
+    (line,) = (line for line in lines if line.startswith("confirmation: "))
+    assert f"at most {confirmed} images" in line
+    assert lines[-1].startswith("GPU-hours: not known")
+
+
 def test_a_count_that_is_none_is_named(tmp_path, capsys):
     (tmp_path / "sweep.yaml").write_text(COUNTED.replace("batch_size: 4", "batch_size: none"))
     flags = ["--pipe", "TINY_SD15", "--sched", "DDIM", "--steps", "4"]
@@ -160,8 +198,8 @@ def measured(tmp_path, *rows):
 
 
 def test_the_time_goes_by_what_calls_took_before(tmp_path, capsys):
-    def hours(*rows):
-        assert main([*FLAGS, *measured(tmp_path, *rows)]) == 0
+    def hours(*rows, search=()):
+        assert main([*FLAGS, *measured(tmp_path, *rows), *search]) == 0
         (line,) = (line for line in capsys.readouterr().out.splitlines() if "GPU-hours" in line)
         return line, float(line.split("(")[1].split()[0].replace(",", ""))
 
@@ -169,6 +207,10 @@ def test_the_time_goes_by_what_calls_took_before(tmp_path, capsys):
     assert "from 1 measurements of SHAPES_SDXL in batches of 4" in line
     assert "count as the baseline" in line
     assert hours(("baseline", 40.0, {}))[1] == 2 * baseline
+    (tmp_path / "search.yaml").write_text("strategy: adaptive")
+    line, most = hours(("baseline", 20.0, {}), search=["--search", str(tmp_path / "search.yaml")])
+    assert line.startswith("at most about ")
+    assert most > 0
     assert hours(("baseline", 20.0, {}), ("DeepCache 3/0", 10.0, {}))[1] < baseline
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from worker.results.statistics import Estimate
+from worker.search.section import Wants
 
-Wants = Literal["frontier", "fastest", "target"]
 What = Literal["asked", "dropped", "stopped"]
 
 

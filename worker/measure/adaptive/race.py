@@ -34,8 +34,9 @@ from worker.measure.adaptive.decisions import (
     loss_in_words,
     percent,
 )
-from worker.measure.adaptive.sequential import FIRST_LOOK, looks, loss_interval
+from worker.measure.adaptive.sequential import loss_interval
 from worker.results.statistics import FEWEST_IMAGES, Estimate
+from worker.search.looks import FIRST_LOOK, looks
 
 Scores = Sequence[float]
 

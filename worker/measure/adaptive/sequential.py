@@ -19,20 +19,6 @@ from worker.results.statistics import Estimate
 
 Array = NDArray[np.float64]
 
-FIRST_LOOK = 8
-_GROWTH = 4
-
-
-def looks(most: int, first: int = FIRST_LOOK) -> tuple[int, ...]:
-    """Return after how many prompts there is a look: 8, 32, 128, …, and after all of them."""
-    found = []
-    look = first
-    # one right before the last would cost an error and add little
-    while look * 2 <= most:
-        found.append(look)
-        look *= _GROWTH
-    return (*found, most)
-
 
 def loss_interval(baseline: Array, scores: Array, error: float) -> Estimate:
     """Estimate the relative loss (mean(baseline) - mean(scores)) / |mean(baseline)| of paired scores.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,6 @@ from worker.errors import ConfigurationError
 from worker.measure.adaptive.decisions import Ask, Goal, loss_in_words
 from worker.measure.adaptive.pooling import pooled
 from worker.measure.adaptive.race import Race, Scores
-from worker.measure.adaptive.sequential import FIRST_LOOK
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
 from worker.measure.task import Standing, TaskRun
@@ -22,6 +20,7 @@ from worker.results.row import MEASURED, Measurement, Row
 from worker.results.statistics import Estimate
 from worker.results.summary import Counts, Summary, gpu_seconds, in_words, summarise
 from worker.search.configuration import BASELINE, Configuration
+from worker.search.looks import first_look, quick
 from worker.search.plan import Plan
 from worker.search.section import Search
 from worker.search.studies import Study, confirmation, prompts_to_confirm, too_few_to_search
@@ -29,18 +28,10 @@ from worker.types import Pipeline
 
 Say = Callable[[str], None]
 
-# Rounds in which speeds are taken, before anything is known of quality. What is chosen is timed
-# with all the care that the settings ask for when it is confirmed.
-_ROUNDS = 2
-_BLOCK = 8
-
 
 def goal_of(search: Search) -> Goal:
     """Return what a search section wants found."""
-    if search.target_speedup is not None:
-        return Goal("target", search.max_loss, search.target_speedup)
-    is_bound = "max_loss" in search.model_fields_set
-    return Goal("fastest" if is_bound else "frontier", search.max_loss)
+    return Goal(search.wants, search.max_loss, search.target_speedup)
 
 
 def run_adaptive(
@@ -110,15 +101,11 @@ class _Search:
         self._say = say
         self._goal = goal_of(search)
         self._configurations = {item.label: item for item in plan.configurations}
-        quick = {"repeats": _ROUNDS, "block": _BLOCK, "precision": None, "at_most": None}
-        quick |= {"energy": False, "device_time": False}
-        self._timed = task.with_timing(search.timing.model_copy(update=quick))
+        self._timed = task.with_timing(quick(search.timing))
         self._scored = task.with_timing(NoTiming())
         self._careful = task
         candidates = [item.label for item in plan.configurations if item.role == "candidate"]
-        # whole batches, so that no image is made twice
-        size = request.batch_size
-        self._first = min(request.num_samples, size * math.ceil(FIRST_LOOK / size))
+        self._first = first_look(request.num_samples, request.batch_size)
         self._race = Race(candidates, self._goal, request.num_samples, self._first)
         self._looks: dict[str, list[Row]] = {label: [] for label in self._configurations}
         self._seen: dict[str, Row] = {}

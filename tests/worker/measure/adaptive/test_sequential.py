@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from worker.measure.adaptive.sequential import looks, loss_interval, t_quantile
+from worker.measure.adaptive.sequential import loss_interval, t_quantile
+from worker.search.looks import looks
 
 RUNS = 2000
 ERROR = 0.05
@@ -27,13 +28,6 @@ ERROR = 0.05
 )
 def test_the_quantiles_are_those_of_students_t(tail, freedom, expected):
     assert t_quantile(tail, freedom) == pytest.approx(expected, abs=5e-4)
-
-
-def test_looks_grow_fourfold_and_end_with_all_prompts():
-    assert looks(512) == (8, 32, 128, 512)
-    assert looks(200) == (8, 32, 200)
-    assert looks(16) == (8, 16)
-    assert looks(5) == (5,)
 
 
 def draw(kind: str, generator: np.random.Generator, count: int) -> np.ndarray:
