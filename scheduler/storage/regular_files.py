@@ -8,7 +8,6 @@ error like any other. The folders above may be links; people keep checkpoints on
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -110,8 +109,13 @@ def _remove_left_behind(path: Path) -> bool:
     """Remove what no living process writes; False: somebody does, or it cannot be removed."""
     descriptor = None
     try:
-        with contextlib.suppress(OSError):
+        try:
             descriptor = open_descriptor(path)
+        except FileNotFoundError:
+            # It has its name by now; a draft that is here next is another's.
+            return True
+        except OSError:
+            pass
         if descriptor is not None and not _lock(descriptor, path):
             return False
         path.unlink(missing_ok=True)
