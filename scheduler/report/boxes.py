@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.storage.json_files import read_objects
+from scheduler.storage.json_files import read_results
 from scheduler.storage.paths import SweepPaths
 
 Asked = tuple[Sweep, SweepPaths, Sequence[Task]]
@@ -38,7 +38,7 @@ def told_apart(asked: Sequence[Asked]) -> list[Asked]:
 def device_of(paths: SweepPaths, tasks: Sequence[Task]) -> str:
     """Return the model of the device that a sweep was measured on, by its first row that tells it."""
     for task in tasks:
-        for row in read_objects(paths.results(task.id)):
+        for row in read_results(paths.results(task.id)):
             if name := device_in(row):
                 return name
     return ""

@@ -19,7 +19,7 @@ from scheduler.report.history import (
 )
 from scheduler.report.judging.cases import Case, Judged, case_of
 from scheduler.report.searches.decisions import Searched, searched_of
-from scheduler.storage.json_files import as_number, read_objects
+from scheduler.storage.json_files import as_number, read_results
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.answers import (
     USUAL,
@@ -126,7 +126,7 @@ def _written(
     """Return the newest row of each label, as the worker wrote it, and the lines that are no rows."""
     rows: dict[str, Mapping[str, Any]] = {}
     others: list[Mapping[str, Any]] = []
-    for line in read_objects(paths.results(task)):
+    for line in read_results(paths.results(task)):
         if "metrics" not in line:
             others.append(line)
         elif "study" not in line:

@@ -22,6 +22,7 @@ _CHUNK = 1 << 14  # bytes; most checkpoints are shorter
 _LARGEST_FILE = (
     1 << 24
 )  # bytes, of a checkpoint or an attempts file; ten thousand attempts take less
+_LARGEST_RESULTS = 1 << 31  # bytes of what a worker measured; read line by line
 _LONGEST_LINE = 1 << 26  # bytes; a snapshot of a hundred thousand tasks takes less
 
 
@@ -72,14 +73,24 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
     return content
 
 
-def read_objects(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of an attempts file; lines that are none (cut off, overwritten) are passed over."""
+def read_results(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a results file, which may be larger than any of our own."""
+    return read_objects(path, _LARGEST_RESULTS)
+
+
+def read_objects(path: Path, largest: int = _LARGEST_FILE) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an attempts file; lines that are none (cut off, overwritten) are passed over.
+
+    Args:
+        path: of the file.
+        largest: bytes; of one that is larger nothing is read.
+    """
     try:
         file = open_binary(path)
     except OSError:
         return
     with file:
-        if os.fstat(file.fileno()).st_size > _LARGEST_FILE:
+        if os.fstat(file.fileno()).st_size > largest:
             return
         for line in lines_of(file):
             if (content := parse_object(line)) is not None:

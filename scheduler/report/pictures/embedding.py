@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import Sweep, Task
-from scheduler.storage.json_files import as_number, read_objects
+from scheduler.storage.json_files import as_number, read_results
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import open_binary
 from scheduler.views.answers import Answers, TaskAnswer
@@ -100,7 +100,7 @@ def _sources(task: TaskAnswer, results: Path, several: bool) -> Iterator[_Source
         return
     rows = {
         str(row.get("label")): row
-        for row in read_objects(results)
+        for row in read_results(results)
         if "study" not in row and isinstance(row.get("pictures"), list)
     }
     base = next((row for row in rows.values() if row.get("role") == "baseline"), None)

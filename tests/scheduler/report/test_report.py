@@ -101,6 +101,14 @@ def test_a_folder_in_its_place_stays(report: Path, capsys: pytest.CaptureFixture
     assert (report.parent / "taken.html").is_dir()
 
 
+def test_rows_of_a_large_file_are_not_lost(report: Path) -> None:
+    """A file of results grows with what was measured; of a checkpoint 16 MiB are too many."""
+    with (report.parent / "checkpoints" / "one" / "a.jsonl").open("a") as file:
+        file.writelines(" " * (1 << 20) + "\n" for _ in range(17))
+    assert main(["report", "one.yaml", "--output", "large.html"]) == 0
+    assert (report.parent / "large.csv").read_text() == report.with_suffix(".csv").read_text()
+
+
 def test_another_workers_rows_make_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, report: Path
 ) -> None:
