@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import signal
 from collections.abc import Callable, Iterator
 
@@ -19,6 +20,12 @@ class Inbox:
     def fileno(self) -> int:
         """Return a descriptor that is readable after a post or a signal."""
         return self._wake_out
+
+    def wait(self) -> None:
+        """Wait for a post or a signal, whatever the descriptor's number (select takes none above 1023)."""
+        poll = select.poll()
+        poll.register(self, select.POLLIN)
+        poll.poll()
 
     def post(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called in the loop; safe from any thread."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import select
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -75,7 +74,7 @@ class Notifier:
         if exit_code == INTERRUPTED:
             os.eventfd_write(self._stop, 1)
         while self._under_way:
-            select.select([self._inbox], [], [])
+            self._inbox.wait()
             if self._inbox.read():
                 os.eventfd_write(self._stop, 1)
             self._inbox.call_all()

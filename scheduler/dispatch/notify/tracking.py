@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import sys
 import threading
 from collections.abc import Callable
@@ -75,7 +74,7 @@ class Tracking:
             self._ask(self._settings)
         self._asked.set()
         while self._thread is not None and not self._over:
-            select.select([self._inbox], [], [])
+            self._inbox.wait()
             if self._inbox.read():
                 self._leave()
             self._inbox.call_all()

@@ -10,7 +10,6 @@ import io
 import json
 import math
 import os
-import select
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +38,7 @@ from scheduler.views.from_files import progress_from_files
 from scheduler.views.screen.picture import Picture
 from scheduler.views.tables import closing
 from tests.helpers.sweep_runner import PATIENCE, SweepRunner
+from tests.helpers.waiting import readable
 
 OVERWRITES = b'0e-"{}[\n\\\0\xff '  # what turns JSON into other JSON, or into none
 
@@ -62,7 +62,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SweepRunner:
     running.kill()
     supervisor = os.pidfd_open(runner.attempt("c")["supervisor"])
     gate()
-    assert select.select([supervisor], [], [], PATIENCE)[0]  # it ends a little after the attempt
+    assert readable(supervisor, PATIENCE)  # it ends a little after the attempt
     os.close(supervisor)
     return runner
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import threading
 from typing import Any
@@ -23,6 +22,7 @@ from scheduler.dispatch.wishes import reload
 from scheduler.dispatch.wishes.files import Asked, ask, read_wishes
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from tests.helpers.sweep_runner import PATIENCE, Running, SweepRunner
+from tests.helpers.waiting import readable
 from tests.scheduler.dispatch.test_stopping import alive
 from tests.scheduler.dispatch.test_wishes import ME, hand
 
@@ -241,7 +241,7 @@ def test_a_file_that_cannot_be_read_holds_nothing_up_for_ever(
     )  # fmt: skip
     wish = ev.ReloadAsked(sweep.fingerprint)
     reloader.ask(Asked(wish, "ada", 0.0, (0, 0)), wish)
-    assert select.select([inbox], [], [], PATIENCE)[0]
+    assert readable(inbox, PATIENCE)
     inbox.call_all()
     assert refused == [je.ReloadRefused("ada", "it could not be read within 0.0 s")]
     never.set()

@@ -7,7 +7,6 @@ another process, by its name and its folder, and is the same setup there: that p
 from __future__ import annotations
 
 import os
-import select
 import signal
 import sys
 import threading
@@ -31,6 +30,7 @@ from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
 from tests.helpers.slurm import the_lab, why_no_slurm
+from tests.helpers.waiting import readable
 
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 SWEEP = """
@@ -184,7 +184,7 @@ class Driver:
         """Wait for the executor to have something to say, and hear all of it."""
         deadline = self.executor.deadline()
         pause = 0.05 if deadline is None else min(0.05, max(0.0, deadline - time.monotonic()))
-        select.select([self.executor], [], [], pause)
+        readable(self.executor, pause)
         for event in self.executor.events():
             self.seen.append(event)
             if handle is not None:

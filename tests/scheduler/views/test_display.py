@@ -7,7 +7,6 @@ import fcntl
 import os
 import pty
 import re
-import select
 import struct
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 import pytest
 
 from tests.helpers.sweep_runner import PATIENCE, SweepRunner
+from tests.helpers.waiting import readable
 from tests.scheduler.dispatch.test_wishes import hand
 
 
@@ -63,7 +63,7 @@ class Terminal:
     def _read_until(self, condition: Callable[[], object], what: object) -> None:
         patience = time.monotonic() + PATIENCE
         while not condition():
-            ready, _, _ = select.select([self._side], [], [], max(0, patience - time.monotonic()))
+            ready = readable(self._side, max(0, patience - time.monotonic()))
             assert ready, f"{what!r} was not shown; seen:\n{self.seen}"
             self._read()
 

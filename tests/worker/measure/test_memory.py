@@ -109,7 +109,7 @@ def test_a_control_out_of_memory_does_not_stop_the_next(tmp_path, monkeypatch):
     section = SECTION | {"controls": NO_CONTROLS | {"fewer_steps": [3]}}
     summary = measure(tmp_path / "t.jsonl", section=section)
     assert summary.out_of_memory == ["3 steps"]
-    assert summary.configurations == 5
+    assert summary.configurations.measured == 5
 
 
 def test_scores_that_do_not_fit_end_the_attempt_in_a_sentence(tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from scheduler.executors.local.handles import SupervisorHandle
 from scheduler.executors.local.wire import Answer, Run, Setup, WorkerEnded, WorkerStarted
 from scheduler.storage.attempts_file import is_locked, read_attempts
+from tests.helpers.waiting import readable
 
 
 def run_of(folder: Path, script: str, **start: object) -> Run:
@@ -79,9 +79,9 @@ def test_an_end_waits_for_room(tmp_path: Path) -> None:
     full = (record.stat().st_size, resource.RLIM_INFINITY)
     resource.prlimit(supervisor.pid, resource.RLIMIT_FSIZE, full)
     go.write_text("end\n")
-    select.select([worker], [], [])
+    readable(worker)
     os.close(worker)
-    assert not select.select([supervisor], [], [], 0.5)[0], "it gave up"
+    assert not readable(supervisor, 0.5), "it gave up"
     assert is_locked(record)
     assert read_attempts(record)[-1].ended is None
     unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
