@@ -260,9 +260,10 @@ def images_to_decide(loss: Estimate, bound: float, images: int) -> int | None:
         return None
     half = (loss.high - loss.low) / 2
     distance = abs(loss.value - bound)
-    if distance == 0 or half == 0 or not half / distance < _HOPELESS:
+    if distance == 0 or half == 0 or not abs(half / distance) < _HOPELESS:
         return None
-    return max(images + 1, math.ceil(images * (half / distance) ** 2))
+    needed = images * (half / distance) ** 2
+    return max(images + 1, math.ceil(needed)) if math.isfinite(needed) else None
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -108,6 +108,8 @@ def test_images_to_decide():
     # so wide or so near that no number would, without running out of range
     assert statistics.images_to_decide(Estimate(0.04, -1e308, 1e307), 0.05, 32) is None
     assert statistics.images_to_decide(Estimate(5e-324, -1.0, 1.0), 0.0, 32) is None
+    assert statistics.images_to_decide(Estimate(0.04, 1e308, -1e308), 0.05, 32) is None
+    assert statistics.images_to_decide(Estimate(0.04, 0.02, 0.06), 0.05, 10**308) is None
 
 
 @given(st.lists(st.floats(-100, 100).filter(lambda score: abs(score) > 1e-3), min_size=2))
