@@ -35,6 +35,7 @@ from scheduler.executors.worker_process import words_to_start
 
 RENEW = 5.0  # seconds between two signs of life, at most
 _LOOK = 500  # milliseconds between two looks at the lease
+_TO_END = 5.0  # seconds in which what was killed is gone, and its end recorded
 _LATE = 0.5  # seconds in which a signal to a whole job reaches all of it
 _EARLY = 5.0  # seconds; so much before a job's end by its clock, its time may be over by Slurm's
 _PR_SET_PDEATHSIG = 1
@@ -44,12 +45,14 @@ _GONE = (errno.ENOENT, errno.ESTALE)
 class Lease(threading.Thread):
     """Renews the permission to go on; a thread, since writing to storage that is gone can block for good."""
 
-    def __init__(self, files: JobFiles, seconds: float, task: str) -> None:
+    def __init__(self, files: JobFiles, seconds: float, task: str, grace: float) -> None:
         super().__init__(name="lease", daemon=True)
         self._files = files
         self._seconds = seconds
         self._task = task
-        self._renewed = time.monotonic()
+        # Who takes the permission back waits for the stop, which is to be recorded: no short lease ends it.
+        self._to_stop = max(seconds, grace + _TO_END)
+        self._over_at = time.monotonic() + seconds
         # The permission was taken back.
         self.revoked = False
 
@@ -61,7 +64,8 @@ class Lease(threading.Thread):
         """
         at = time.monotonic()
         self._files.write_sign({"task": self._task, "at": at, "cpu": cpu_time(os.getpid())})
-        self._renewed = at  # not when it had been written: others may have seen it since
+        # Not from when it had been written: others may have seen it since.
+        self._over_at = at + self._seconds
 
     def run(self) -> None:
         while not self.revoked:
@@ -69,12 +73,14 @@ class Lease(threading.Thread):
             try:
                 self.renew()
             except OSError as error:
-                self.revoked = error.errno in _GONE
+                if error.errno in _GONE:
+                    self._over_at = time.monotonic() + self._to_stop
+                    self.revoked = True
 
     @property
     def is_over(self) -> bool:
-        """Whether it was not renewed in time."""
-        return time.monotonic() - self._renewed > self._seconds
+        """Whether it was not renewed in time, or a stop has taken too long."""
+        return time.monotonic() > self._over_at
 
 
 class JobSupervisor(supervisor.Supervisor):
@@ -115,7 +121,7 @@ def main() -> int:
     _redirect(order["stderr"], 2)
     if not files.claim():
         return 0
-    lease = Lease(files, order["lease"], order["task"])
+    lease = Lease(files, order["lease"], order["task"], order["run"]["grace"])
     lease.renew()
     _redirect(str(files.answers), 1)
     ctypes.CDLL(None).prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

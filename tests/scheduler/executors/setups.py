@@ -142,7 +142,8 @@ class SlurmSetup(LocalSetup):
     """Two jobs at a time of a real Slurm, without GPUs."""
 
     orphans_live = False
-    settings = SlurmSettings(60.0, gres="", lease=2.0)
+    # As short a lease as a sweep may ask for: on a loaded machine a sign of life is late.
+    settings = SlurmSettings(60.0, gres="", lease=10.0)
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -36,7 +36,9 @@ class Node:
         self.files = JobFiles(folder / "jobs", "token")
         self.jobs: list[subprocess.Popen[bytes]] = []
 
-    def order(self, script: str, *, lease: float = 60.0, time: float = 3600.0) -> None:
+    def order(
+        self, script: str, *, lease: float = 60.0, time: float = 3600.0, grace: float = 0.2
+    ) -> None:
         run: dict[str, Any] = {
             "type": "run",
             "command": ["sh", "-c", script],
@@ -46,7 +48,7 @@ class Node:
             "attempts_size": 0,
             "done_file": str(self.folder / "a.done"),
             "log_file": str(self.log),
-            "grace": 0.2,
+            "grace": grace,
         }
         where = {"folder": str(self.folder), "stderr": str(self.folder / "stderr")}
         terms = {"lease": lease, "time": time, "task": "a", "environment": dict(os.environ)}
@@ -107,8 +109,10 @@ def test_an_order_that_was_withdrawn_is_not_carried_out(node: Node) -> None:
     assert not node.files.withdraw()
 
 
-def test_a_job_whose_permission_is_taken_back_ends_its_whole_tree(node: Node) -> None:
-    node.order(FAMILY, lease=1.0)
+@pytest.mark.parametrize("grace", [0.2, 2.0])
+def test_a_job_whose_permission_is_taken_back_ends_its_whole_tree(node: Node, grace: float) -> None:
+    """A stop has its grace, however short the lease is, and is recorded."""
+    node.order(f"trap '' TERM; {FAMILY}", lease=1.0, grace=grace)
     job = node.start()
     pids = node.started(3)
     assert not node.files.withdraw(), "it has begun"
@@ -143,6 +147,19 @@ def test_whoever_is_killed_nothing_is_left(node: Node, who: str) -> None:
     os.kill(job.pid if who == "guard" else supervisor, signal.SIGKILL)
     job.wait(30)
     wait_until(lambda: gone([*pids, supervisor]))
+
+
+def test_a_worker_that_dies_of_the_stop_first_leaves_time_for_what_it_started(node: Node) -> None:
+    """Slurm signals all at once: the supervisor then gives what is left its own time to end."""
+    node.order(FAMILY, lease=1.0)
+    job = node.start()
+    pids = node.started(3)
+    [worker] = [int(line.split()[1]) for line in node.log.read_text().splitlines() if " " in line]
+    os.kill(worker, signal.SIGTERM)
+    node.files.revoke()
+    assert job.wait(30) == 0
+    assert gone(pids)
+    assert node.end()["stopped"] is True
 
 
 @pytest.mark.parametrize("all_at_once", [False, True])
