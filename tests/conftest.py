@@ -19,6 +19,15 @@ settings.register_profile(
 settings.load_profile("steady")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run also what takes minutes")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("long") is not None and not item.config.getoption("--long"):
+        pytest.skip(f"takes long; run by pytest --long {item.location[0]}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Let processes under test be interrupted, also where the tests were started with ``&`` or nohup."""

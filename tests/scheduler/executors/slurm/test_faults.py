@@ -1,4 +1,7 @@
-"""What breaks on a real cluster: its daemons, its nodes, its administrators. No task runs twice at once."""
+"""What breaks on a real cluster: its daemons, its nodes, its administrators. No task runs twice at once.
+
+How long most of it takes depends on when daemons notice, and on the machine's pace: pytest --long runs it.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +70,7 @@ def test_an_attempt_on_a_node_that_slurm_has_given_up_is_left_alone_while_it_liv
     assert sweep.starts("a") == 1
 
 
+@pytest.mark.long
 def test_what_died_with_its_node_is_tried_elsewhere_and_not_charged(
     sweep: SweepRunner, lab: SlurmLab
 ) -> None:
@@ -86,6 +90,7 @@ def test_what_died_with_its_node_is_tried_elsewhere_and_not_charged(
     assert last["place"]["node"] != place["node"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["runs", "is queued"])
 def test_a_controller_that_is_killed_and_started_again(
     sweep: SweepRunner, lab: SlurmLab, when: str
@@ -109,6 +114,7 @@ def test_a_controller_that_is_killed_and_started_again(
     assert (sweep.starts("a"), sweep.starts("b")) == (1, 1)
 
 
+@pytest.mark.long
 def test_a_requeue_by_an_administrator_runs_nothing_twice(
     sweep: SweepRunner, lab: SlurmLab
 ) -> None:
@@ -126,6 +132,7 @@ def test_a_requeue_by_an_administrator_runs_nothing_twice(
     assert sweep.starts("a") == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1])
 def test_faults_at_random(sweep: SweepRunner, lab: SlurmLab, seed: int) -> None:
     """24 tasks, while dispatcher, workers, controller and daemons are killed: each once, none lost."""
