@@ -244,7 +244,9 @@ def test_a_study_that_cannot_be_is_a_result_of_its_own(tmp_path, monkeypatch, st
     found = {row["label"]: row["status"] for row in read(path)[:-1]}
     assert found["baseline (batch size 4)"] == status
     assert found["baseline (batch size 1)"] == "measured"
-    assert "DeepCache 2/0" in summary.stability
+    # only what one timed round has found to be faster is worth repeating
+    repeated = {label.split(" (")[0] for label in found if "(batch size 1)" in label}
+    assert {"baseline", *summary.stability} == repeated
     assert "CUDA out of memory" not in "".join(said)
 
 
