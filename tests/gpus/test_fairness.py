@@ -12,10 +12,12 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from scheduler.devices.fairness.notes import PREFIX
 from tests.gpus.test_gpu_sweep import Run, Runs, runs  # noqa: F401
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.sweep_runner import PATIENCE, end_processes_of
@@ -36,6 +38,14 @@ with open(gate):
 print("Successfully completed")
 """
 
+# So that only the best claim counts, not who is how fast: a device is kept for whoever is slow, too, and
+# the notes are read as often as they are needed.
+UNHURRIED = """
+from scheduler.devices.fairness import claims, notes
+claims.TO_TAKE = claims.LONGEST_KEPT = 600.0
+notes._REST = 0
+"""
+
 
 class Box:
     """Sweeps whose tasks end one by one, when they are told to."""
@@ -47,6 +57,8 @@ class Box:
         os.mkfifo(self.folder / "started")
         self._started = os.open(self.folder / "started", os.O_RDWR)
         self._unread = b""
+        # By the process of its dispatcher.
+        self._sweeps: dict[int, str] = {}
         # By sweep: the tasks that run, each with its GPU.
         self.at_work: dict[str, list[tuple[str, str]]] = defaultdict(list)
 
@@ -62,7 +74,13 @@ class Box:
             retries={"backoff": "10ms"},
             **sections,
         )
-        return self._runs.start(sweep)
+        run = self._runs.start(sweep)
+        self._sweeps[run.process.pid] = name
+        return run
+
+    def be_unhurried(self) -> None:
+        (self.folder / "sitecustomize.py").write_text(UNHURRIED)
+        self._runs.environment["PYTHONPATH"] += f":{self.folder}"
 
     def next_start(self) -> str:
         """Return which sweep starts the next task."""
@@ -78,10 +96,27 @@ class Box:
         return [self.next_start() for _ in range(number)]
 
     def end_one_of(self, sweep: str, gpu: str | None = None) -> None:
-        """Let a sweep's oldest task end, or the oldest on a GPU."""
+        """Let a sweep's oldest task end, or the oldest on a GPU, once all have noted what they use."""
+        self._wait_until_noted()
         ending = next(one for one in self.at_work[sweep] if gpu in (None, one[1]))
         self.at_work[sweep].remove(ending)
         os.close(os.open(self.folder / f"gate {sweep} {ending[0]}", os.O_WRONLY))
+
+    def _wait_until_noted(self) -> None:
+        """Wait until each claim that stands says how many GPUs its sweep uses by now."""
+        patience = time.monotonic() + PATIENCE
+        while any(noted != used for noted, used in self._notes()):
+            assert time.monotonic() < patience, f"notes: {list(self._notes())}"
+            time.sleep(0.02)
+
+    def _notes(self) -> Iterator[tuple[int, int]]:
+        """Yield the number of GPUs in use that each dispatcher's note has, and how many there are."""
+        for path in (self.folder / "leases").glob(f"{PREFIX}[0-9]*"):
+            with suppress(FileNotFoundError):  # withdrawn meanwhile
+                if content := path.read_text():
+                    note = json.loads(content)
+                    used = {gpu for _, gpu in self.at_work[self._sweeps[note["pid"]]]}
+                    yield note["in_use"], len(used)
 
     def after_one_of(self, sweep: str) -> str:
         """Return which sweep starts a task after one of that sweep has ended."""
@@ -114,6 +149,15 @@ ASKS = '"share_asked", "on": true'
 
 @pytest.fixture
 def box(runs: Runs) -> Iterator[Box]:  # noqa: F811
+    box = Box(runs)
+    box.be_unhurried()
+    yield box
+    box.clean_up()
+
+
+@pytest.fixture
+def hurried_box(runs: Runs) -> Iterator[Box]:  # noqa: F811
+    """Where a GPU is kept for no longer than it is in earnest."""
     box = Box(runs)
     yield box
     box.clean_up()
@@ -171,8 +215,9 @@ def test_a_dispatcher_that_was_killed_claims_nothing(box: Box, fake_nvml: FakeNv
 
 
 def test_who_does_not_take_a_gpu_is_waited_for_once_and_status_says_so(
-    box: Box, fake_nvml: FakeNvml
+    hurried_box: Box, fake_nvml: FakeNvml
 ) -> None:
+    box = hurried_box
     fake_nvml.gpus(1)
     leases = box.folder / "leases"
     leases.mkdir()
@@ -180,7 +225,7 @@ def test_who_does_not_take_a_gpu_is_waited_for_once_and_status_says_so(
     os.mkfifo(leases / "waits-pipe")
     (leases / "waits-link").symlink_to("/dev/zero")
     (leases / "waits-folder").mkdir()
-    box.run("long")
+    long = box.run("long")
     assert box.next_start() == "long"
     later = box.run("later")
     box.wait_for("later", ASKS)
@@ -192,7 +237,9 @@ def test_who_does_not_take_a_gpu_is_waited_for_once_and_status_says_so(
     later.process.send_signal(signal.SIGSTOP)
     box.end_one_of("long")
     box.wait_for("long", "left to another sweep")
+    long.process.send_signal(signal.SIGSTOP)  # its patience would end before a slow status looks
     [gpu] = box.status("long")["devices"]
+    long.process.send_signal(signal.SIGCONT)
     assert re.fullmatch(
         rf"left to another sweep \(process {later.process.pid}, user \w+: it has waited longer\)",
         gpu["reason"],

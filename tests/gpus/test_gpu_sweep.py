@@ -12,12 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from scheduler.devices.processes import user_name
 from tests.helpers.fake_nvml import GIB, FakeNvml
+from tests.helpers.sweep_runner import PATIENCE
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
@@ -76,6 +78,47 @@ class Runs:
     def open_gate(self) -> None:
         """Let waiting workers go on, from now on."""
         self._opened.append(os.open(self._gate, os.O_RDWR))
+
+    def end_under_faults(self, sweep: str, at_once: int) -> tuple[int, str]:
+        """Run a sweep to its end; on the way kill three attempts, and their dispatcher with each.
+
+        Its workers note when they start and end, and need a permit to end. So however fast they are, and
+        however slow the test, the attempt to be killed runs, and tasks are left for the next dispatcher.
+
+        Args:
+            sweep: its file.
+            at_once: how many tasks run at the same time before the first may end.
+        """
+        path = self.folder / "permits"
+        os.mkfifo(path)
+        self.environment["PERMITS"] = str(path)
+        permits = os.open(path, os.O_RDWR)
+        self._opened.append(permits)
+        killed: set[str] = set()
+        for turn in range(3):
+            run = self.start(sweep)
+            if turn == 0:
+                self._wait_for_tasks(at_once, ended=0, killed=killed)
+            os.write(permits, b"." * 6)
+            victim = self._wait_for_tasks(1, ended=6 * (turn + 1), killed=killed)
+            os.kill(victim, signal.SIGKILL)
+            killed.add(str(victim))
+            run.process.send_signal(signal.SIGKILL)
+            run.process.wait()
+        os.write(permits, b"." * 2000)
+        return self.start(sweep).end()
+
+    def _wait_for_tasks(self, running: int, *, ended: int, killed: set[str]) -> int:
+        """Return the process of the last that started, once so many have ended and at least so many run."""
+        patience = time.monotonic() + PATIENCE
+        while time.monotonic() < patience:
+            seen = self.seen() if self.event_log.exists() else []
+            ends = {line[5] for line in seen if line[0] == "end"}
+            run = [line[5] for line in seen if line[0] == "start" and line[5] not in ends | killed]
+            if len(ends) == ended and len(run) >= running:
+                return int(run[-1])
+            time.sleep(0.02)
+        raise AssertionError(f"never had {running} running tasks and {ended} that ended: {seen}")
 
     def clean_up(self) -> None:
         """End what a failed test left running."""
