@@ -20,6 +20,9 @@ from scheduler.devices.owners import with_owners
 from scheduler.devices.use import LAST_SECONDS, AttemptOnDevice, DeviceUse
 from scheduler.devices.watch import INTERVAL, DeviceWatch
 
+GIVEN_BACK = (
+    0.5  # seconds within which idle supervisors have surely given the lease of a device back
+)
 MEMORY_BACK = 5.0  # seconds within which the memory of an ended process is surely free again
 EAGER_AFTER_CHANGE = (
     0.5  # seconds; on a shared device memory is back, or the next may begin, so soon
@@ -182,7 +185,7 @@ class DevicePool:
             view.free.clear()
         view.attempts[task] = AttemptOnDevice(supervisor, share)
         view.last_active = None
-        view.others_came, view.hidden_since = others_came, None
+        view.others_came, view.hidden_since, view.left_since = others_came, None, None
         view.changed = time.monotonic()
         self.fairness.taken(device)
         if share is not None and self._watch is not None:
@@ -276,20 +279,26 @@ class DevicePool:
         if view.attempts:
             yield from self._while_ours(device, reading, idleness, own, now)
         elif not idleness.idle:
+            view.left_since = None
             self.fairness.taken(device)
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=False, reason=idleness.reason)
             yield DeviceBusy(device)
         elif (held := self._still_held(device, view)) is not None:
+            view.left_since = None
             self.fairness.taken(device)
             yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, held))
         elif (left := self.fairness.why_left(device, view.tracker.quiet_since)) is not None:
             self._pace(device, view, idleness, now)
-            # Whoever it is left to may have it at the next look.
-            view.refused, view.refused_part = True, False
+            if view.left_since is None:
+                view.left_since = now
+            # Whoever it is left to may have it by then, and our own supervisors have given it back.
+            view.refused = now >= view.left_since + GIVEN_BACK
+            view.refused_part = False
             yield from self._show(device, idle=False, reason=left)
             yield DeviceBusy(device)
         else:
+            view.left_since = None
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=True, reason=idleness.reason)
             yield DeviceIdle(device, reading.free_memory, reading.total_memory)

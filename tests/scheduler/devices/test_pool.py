@@ -15,6 +15,7 @@ from scheduler.config.sweep import DeviceSettings, ShareSettings
 from scheduler.core.events import DeviceBusy, DeviceIdle
 from scheduler.core.journal_events import MoreTaken, OthersCame
 from scheduler.devices.finding import FoundDevices, NoDevices, find_devices, room
+from scheduler.devices.idle import IdleCode, IdleReason
 from scheduler.devices.lease import LeaseHeld
 from scheduler.devices.model import Device, Process, Reading
 from scheduler.devices.nvml import Nvml
@@ -174,3 +175,17 @@ def test_found_devices_are_found_with_their_parts(monkeypatch: pytest.MonkeyPatc
     [device] = found.all
     assert len(device.parts) == 3
     assert set(device.cpus) == {cpu for part in device.parts for cpu in part}
+
+
+def test_a_device_that_is_left_is_not_taken_by_our_own_supervisor(
+    pool: DevicePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has just ended its attempt holds its part until the loop has told it to let go."""
+    taken: list[str] = []
+    left = IdleReason(IdleCode.LEFT, "another waits")
+    monkeypatch.setattr(pool.fairness, "why_left", lambda *_: left)
+    monkeypatch.setattr(pool.fairness, "taken", taken.append)
+    (part,) = pool.lease([GPU.id], part=True)
+    assert [told(pool, EMPTY) for _ in range(2)] == [[DeviceBusy(GPU.id)]] * 2
+    assert taken == []
+    part.release()
