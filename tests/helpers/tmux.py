@@ -52,6 +52,10 @@ class Tmux:
         """Return the lines that stand on the terminal."""
         return self._tmux("capture-pane", "-p").splitlines()
 
+    def in_colour(self) -> str:
+        """Return what stands on the terminal with its escape sequences."""
+        return self._tmux("capture-pane", "-p", "-e")
+
     def wait_for(self, *patterns: str) -> list[str]:
         """Wait until lines that match stand there at once, one for each pattern; return all lines.
 
