@@ -185,7 +185,7 @@ class DevicePool:
             view.free.clear()
         view.attempts[task] = AttemptOnDevice(supervisor, share)
         view.last_active = None
-        view.others_came, view.hidden_since, view.left_since = others_came, None, None
+        view.others_came, view.hidden_since = others_came, None
         view.changed = time.monotonic()
         self.fairness.taken(device)
         if share is not None and self._watch is not None:
@@ -276,29 +276,26 @@ class DevicePool:
             self._watch.look_calmly(device)  # NVML looks at all GPUs for one that it does not find
             return
         view.gone = False
+        left_since, view.left_since = view.left_since, None
         if view.attempts:
             yield from self._while_ours(device, reading, idleness, own, now)
         elif not idleness.idle:
-            view.left_since = None
             self.fairness.taken(device)
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=False, reason=idleness.reason)
             yield DeviceBusy(device)
         elif (held := self._still_held(device, view)) is not None:
-            view.left_since = None
             self.fairness.taken(device)
             yield from self._show(device, idle=False, reason=IdleReason(IdleCode.LEASED, held))
         elif (left := self.fairness.why_left(device, view.tracker.quiet_since)) is not None:
             self._pace(device, view, idleness, now)
-            if view.left_since is None:
-                view.left_since = now
+            view.left_since = now if left_since is None else left_since
             # Whoever it is left to may have it by then, and our own supervisors have given it back.
             view.refused = now >= view.left_since + GIVEN_BACK
             view.refused_part = False
             yield from self._show(device, idle=False, reason=left)
             yield DeviceBusy(device)
         else:
-            view.left_since = None
             self._pace(device, view, idleness, now)
             yield from self._show(device, idle=True, reason=idleness.reason)
             yield DeviceIdle(device, reading.free_memory, reading.total_memory)

@@ -49,7 +49,7 @@ class DeviceUse:
         self.hidden_since: float | None = None
         # When how much memory was free during our attempt: the last readings.
         self.free: deque[tuple[float, int]] = deque(maxlen=LAST_READINGS)
-        # Since when it is left to another dispatcher; None: it is not.
+        # Since when it is left to another dispatcher; None: at the last look it was not.
         self.left_since: float | None = None
         # Beside its supervisor's, of whose file the name is gone.
         self.lease: Lease | None = None
