@@ -21,12 +21,6 @@ class Inbox:
         """Return a descriptor that is readable after a post or a signal."""
         return self._wake_out
 
-    def wait(self) -> None:
-        """Wait for a post or a signal, whatever the descriptor's number (select takes none above 1023)."""
-        poll = select.poll()
-        poll.register(self, select.POLLIN)
-        poll.poll()
-
     def post(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called in the loop; safe from any thread."""
         self._callbacks.put(callback)
@@ -61,3 +55,13 @@ class Inbox:
         """Call what was posted, and what these calls post."""
         while not self._callbacks.empty():
             self._callbacks.get()()
+
+    def hear_while(self, more: Callable[[], object], interrupted: Callable[[], object]) -> None:
+        """Call what is posted while there is ``more`` to come, and ``interrupted`` when a signal comes."""
+        poll = select.poll()  # select takes no descriptor above 1023
+        poll.register(self, select.POLLIN)
+        while more():
+            poll.poll()
+            if self.read():
+                interrupted()
+            self.call_all()

@@ -72,12 +72,11 @@ class Notifier:
         if self._settings is not None and news is not None:
             self._tell(self._settings, news, flush, exit_code)
         if exit_code == INTERRUPTED:
-            os.eventfd_write(self._stop, 1)
-        while self._under_way:
-            self._inbox.wait()
-            if self._inbox.read():
-                os.eventfd_write(self._stop, 1)
-            self._inbox.call_all()
+            self._end_run()
+        self._inbox.hear_while(lambda: self._under_way, self._end_run)
+
+    def _end_run(self) -> None:
+        os.eventfd_write(self._stop, 1)
 
     def _tell(
         self,

@@ -73,11 +73,8 @@ class Tracking:
         else:
             self._ask(self._settings)
         self._asked.set()
-        while self._thread is not None and not self._over:
-            self._inbox.wait()
-            if self._inbox.read():
-                self._leave()
-            self._inbox.call_all()
+        if self._thread is not None:
+            self._inbox.hear_while(lambda: not self._over, self._leave)
 
     def _leave(self) -> None:
         self._left = True
