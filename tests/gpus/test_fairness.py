@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from scheduler.devices.fairness.notes import PREFIX
 from tests.gpus.test_gpu_sweep import Run, Runs, runs  # noqa: F401
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.sweep_runner import PATIENCE, end_processes_of
+from tests.helpers.waiting import readable
 
 # Says who it is and where it runs, then holds its GPU until the test lets it end.
 WORKER = """
@@ -85,7 +85,7 @@ class Box:
     def next_start(self) -> str:
         """Return which sweep starts the next task."""
         while b"\n" not in self._unread:
-            assert select.select([self._started], [], [], PATIENCE)[0], "nothing was started"
+            assert readable(self._started, PATIENCE), "nothing was started"
             self._unread += os.read(self._started, 4096)
         line, self._unread = self._unread.split(b"\n", 1)
         sweep, task, gpu = line.decode().split()

@@ -11,32 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.gpus.test_gpu_sweep import Runs, runs  # noqa: F401
+from tests.gpus.test_gpu_sweep import HERE, Runs, runs  # noqa: F401
 from tests.helpers.fake_nvml import GIB, FakeNvml
 
 # Notes when it starts and ends, and holds memory of all its GPUs in between; asks for 20 GiB of 80.
-WORKER = """
-import os, sys, time
-from pathlib import Path
-log, kind = sys.argv[1:3]
-gpus, task = os.environ["CUDA_VISIBLE_DEVICES"], os.environ["SWEEP_TASK"]
-for gpu in gpus.split(","):
-    (Path(os.environ["FAKE_NVML"], "use", gpu) / str(os.getpid())).write_text(str(16 * 2**30))
-out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-def note(what):
-    os.write(out, f"{what} {time.monotonic()} {gpus} {kind} {task} {os.getpid()}\\n".encode())
-note("start")
-if kind == "waits":
-    with open(os.environ["READY"], "w") as ready:
-        ready.write("!")
-    open(os.environ["GATE"]).close()
-else:
-    time.sleep(0.2)
-if "PERMITS" in os.environ:  # a FIFO: a byte of it lets one end
-    os.read(os.open(os.environ["PERMITS"], os.O_RDONLY), 1)
-note("end")
-print("Successfully completed")
-"""
 CHECK = """
 import json, sys
 tasks = json.load(sys.stdin)["tasks"]
@@ -46,8 +24,7 @@ print(json.dumps({"problems": [], "timed": [t["id"] for t in tasks if t["matrix"
 
 def sweep(runs: Runs, name: str, kinds: list[tuple[str, int]], **sections: Any) -> str:  # noqa: F811
     """Write a sweep whose tasks are of these kinds and have so many GPUs each."""
-    (runs.folder / "worker.py").write_text(WORKER)
-    command = ["python", "-I", "-S", str(runs.folder / "worker.py"), str(runs.event_log), "{kind}"]
+    command = ["python", "-I", "-S", str(HERE / "noting_worker.py"), str(runs.event_log), "{kind}"]
     devices = {"idle_for": "0s", "per_task": "gpus", **sections.pop("devices", {})}
     return runs.sweep(
         name,

@@ -7,26 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpus.test_gpu_sweep import Runs, runs  # noqa: F401
+from tests.gpus.test_gpu_sweep import HERE, Runs, runs  # noqa: F401
 from tests.helpers.fake_nvml import GIB, FakeNvml
 
 # Notes when it starts and ends, and holds its memory in between; asks for 20 GiB of 80.
-WORKER = """
-import os, sys, time
-from pathlib import Path
-log, kind = sys.argv[1:3]
-gpu, task = os.environ["CUDA_VISIBLE_DEVICES"], os.environ["SWEEP_TASK"]
-(Path(os.environ["FAKE_NVML"], "use", gpu) / str(os.getpid())).write_text(str(16 * 2**30))
-out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-def note(what):
-    os.write(out, f"{what} {time.monotonic()} {gpu} {kind} {task} {os.getpid()}\\n".encode())
-note("start")
-time.sleep(0.3)
-if "PERMITS" in os.environ:  # a FIFO: a byte of it lets one end
-    os.read(os.open(os.environ["PERMITS"], os.O_RDONLY), 1)
-note("end")
-print("Successfully completed")
-"""
 CHECK = """
 import json, sys
 tasks = json.load(sys.stdin)["tasks"]
@@ -38,9 +22,8 @@ print(json.dumps({"problems": [], "timed": [t["id"] for t in tasks if t["matrix"
 def sweep(runs: Runs, fake_nvml: FakeNvml, tmp_path: Path) -> str:  # noqa: F811
     """Sixty tasks, of which a third is timed."""
     fake_nvml.gpus(8, total=80 * GIB)
-    (tmp_path / "worker.py").write_text(WORKER)
     (tmp_path / "check.py").write_text(CHECK)
-    command = ["python", "-I", "-S", str(tmp_path / "worker.py"), str(runs.event_log), "{kind}"]
+    command = ["python", "-I", "-S", str(HERE / "noting_worker.py"), str(runs.event_log), "{kind}"]
     check = ["python", "-I", "-S", str(tmp_path / "check.py")]
     return runs.sweep(
         "sharing",
