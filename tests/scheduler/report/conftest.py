@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -33,3 +33,17 @@ def tab(chromium: Any) -> Iterator[Any]:
     page.close()
     bad = [one for one in told if not one.startswith(("data:", "blob:", "file:"))]
     assert bad == []
+
+
+@pytest.fixture
+def axe() -> Callable[[Any], list[str]]:
+    """Return what tells the serious faults that axe finds in a tab's page."""
+    api = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe is not installed"
+    )
+
+    def faults(tab: Any) -> list[str]:
+        found = api.Axe().run(tab).response["violations"]
+        return [one["id"] for one in found if one["impact"] in ("serious", "critical")]
+
+    return faults
