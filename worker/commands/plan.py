@@ -65,7 +65,13 @@ def run(arguments: argparse.Namespace) -> int:
     from worker.models.task import Task
     from worker.search.incompatible import check_task
     from worker.search.plan import make_plan
-    from worker.search.studies import Study, confirmation, prompts_to_confirm, stability
+    from worker.search.studies import (
+        Study,
+        confirmation,
+        prompts_to_confirm,
+        stability,
+        unfit_to_search,
+    )
 
     try:
         task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
@@ -74,6 +80,9 @@ def run(arguments: argparse.Namespace) -> int:
         check_task(task, search)
         plan = make_plan(task, search)
         num_samples, batch_size, confirm = _counts(arguments)
+        refused = unfit_to_search(search, num_samples, confirm)
+        if refused is not None:
+            raise ConfigurationError(": ".join(refused))
         own = Study("", num_samples, batch_size)
         is_grid = search.strategy == "grid"
         found = (costs if is_grid else most_of_search)(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 LARGEST_SEED = 2**62
 MOST_IMAGES = 10**6
+# The features are so many numbers: the covariance of fewer images has no full rank.
+FEWEST_IMAGES_FOR_FID = 2048
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.measure.samples import Samples
 from worker.measure.settings import MeasurementSettings
 from worker.metrics import fid
@@ -238,8 +239,8 @@ def _absent_quality(settings: MeasurementSettings) -> dict[str, str]:
         reasons["lpips"] = "search.lpips names no weights"
     if settings.fid is None:
         reasons["fid"] = "search.fid names no weights"
-    elif settings.num_samples < fid.FEWEST_IMAGES:
-        found = f"needs at least {fid.FEWEST_IMAGES:,} images, found {settings.num_samples:,}"
+    elif settings.num_samples < FEWEST_IMAGES_FOR_FID:
+        found = f"needs at least {FEWEST_IMAGES_FOR_FID:,} images, found {settings.num_samples:,}"
         reasons["fid"] = found
     return reasons
 

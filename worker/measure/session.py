@@ -8,13 +8,14 @@ from types import TracebackType
 
 from typing_extensions import Self
 
+from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.measure.context import AcceleratedPipeline, EvaluationContext, QualityMetrics
 from worker.measure.memory import Memory, must_fit
 from worker.measure.rounds.caption_match import CaptionMatch
 from worker.measure.settings import MeasurementSettings
 from worker.metrics.clip import ClipScorer
 from worker.metrics.device import Meter
-from worker.metrics.fid import FEWEST_IMAGES, Fid
+from worker.metrics.fid import Fid
 from worker.metrics.host import HostMeter
 from worker.metrics.lpips import Lpips
 from worker.models.families.registry import family_of
@@ -124,7 +125,7 @@ class Session:
         captions = self._scorer.encode(prompts)
         if settings.lpips is not None and self._lpips is None:
             self._lpips = Lpips(settings.lpips, self._device)
-        enough = len(prompts) >= FEWEST_IMAGES
+        enough = len(prompts) >= FEWEST_IMAGES_FOR_FID
         if settings.fid is not None and enough and self._fid is None:
             self._fid = Fid(settings.fid, self._device)
         return QualityMetrics(

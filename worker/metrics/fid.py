@@ -22,11 +22,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.metrics.weights import load_weights
 from worker.types import Module, Tensor
 
-FEWEST_IMAGES = 2048
-"""The features are so many numbers: the covariance of fewer images has no full rank."""
 _SIZE = 299
 _CLASSES = 1008
 
@@ -76,8 +75,8 @@ def distance(features: Sequence[Tensor], references: Sequence[Tensor]) -> float:
 
     sets = [torch.cat(list(batches)) for batches in (references, features)]
     fewest = min(len(images) for images in sets)
-    if fewest < FEWEST_IMAGES:
-        raise ValueError(f"FID needs at least {FEWEST_IMAGES:,} images, found {fewest:,}")
+    if fewest < FEWEST_IMAGES_FOR_FID:
+        raise ValueError(f"FID needs at least {FEWEST_IMAGES_FOR_FID:,} images, found {fewest:,}")
     computed: Module = torch.nn.Identity()
     computed.num_features = sets[0].shape[1]
     metric = FrechetInceptionDistance(feature=computed)

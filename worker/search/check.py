@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from worker.config.numbers import TASK_NUMBERS, digits
@@ -21,7 +21,7 @@ from worker.search.studies import (
     confirmation,
     prompts_to_confirm,
     stability,
-    too_few_to_search,
+    unfit_to_search,
 )
 
 Problem = tuple[str, str]
@@ -59,8 +59,7 @@ def find_problems(
     if search is not None:
         found |= dict.fromkeys(_scheds_of_models(tasks, args, pipes, scheds, search))
         count = _most_captions(tasks, args, search)
-        if search.strategy == "adaptive":
-            found |= dict.fromkeys(_too_few_to_search(tasks, args))
+        found |= dict.fromkeys(_unfit_to_search(tasks, args, search))
         found |= dict.fromkeys(_in_search(search, list(pipes.values()), count))
     return list(found)
 
@@ -112,19 +111,25 @@ def _most_captions(
     tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], search: Search
 ) -> int:
     """Return how many captions the task that needs most reads for all its studies."""
-    wanted = {
-        tuple(_given(task, args, name) for name in ("num_samples", "confirm")) for task in tasks
-    }
+    wanted = _counts(tasks, args)
     return max((_captions(search, *counts) for counts in wanted), default=0)
 
 
-def _too_few_to_search(
-    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]
+def _unfit_to_search(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any], search: Search
 ) -> Iterator[Problem]:
-    for task in tasks:
-        refused = too_few_to_search(_given(task, args, "num_samples"))
+    for counts in _counts(tasks, args):
+        refused = unfit_to_search(search, *counts)
         if refused is not None:
-            yield "search.strategy", refused
+            yield refused
+
+
+def _counts(
+    tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]
+) -> Iterable[tuple[int, int]]:
+    """Return each pair of a number of samples and of prompts to confirm on once."""
+    pairs = ((_given(task, args, "num_samples"), _given(task, args, "confirm")) for task in tasks)
+    return dict.fromkeys(pairs)
 
 
 def _given(task: Mapping[str, Any], args: Mapping[str, Any], name: str) -> int:

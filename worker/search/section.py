@@ -148,6 +148,13 @@ class Search(Section):
             raise ValueError(
                 "strategy: adaptive compares images, which mean nothing with weights: random"
             )
+        if adaptive and self.stability is not None:
+            raise ValueError(
+                "stability measures a grid's frontier again, and strategy: adaptive confirms what it "
+                "chose instead: leave stability out, or set strategy: grid"
+            )
+        if adaptive and self.configurations == []:
+            raise ValueError("strategy: adaptive has nothing to choose from: name configurations")
         return self
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.config.settings import Stability
 from worker.search.section import Search
 
@@ -65,14 +66,22 @@ def prompts_to_confirm(search: Search, num_samples: int, confirm: int) -> int:
     return max(_FEWEST_TO_CONFIRM, num_samples // 4)
 
 
-def too_few_to_search(num_samples: int) -> str | None:
-    """Return why an adaptive search cannot do with so many prompts; None where it can."""
-    if num_samples >= _FEWEST_TO_CONFIRM:
+def unfit_to_search(search: Search, num_samples: int, confirm: int) -> tuple[str, str] | None:
+    """Return which key of the section asks what an adaptive search cannot do, and why; None: none does."""
+    if search.strategy == "grid":
         return None
-    return (
-        f"an adaptive search needs {_FEWEST_TO_CONFIRM} prompts or more, since fewer decide nothing: "
-        f"raise num_samples, which is {num_samples}"
-    )
+    if num_samples < _FEWEST_TO_CONFIRM:
+        return "search.strategy", (
+            f"an adaptive search needs {_FEWEST_TO_CONFIRM} prompts or more, since fewer decide "
+            f"nothing: raise num_samples, which is {num_samples}"
+        )
+    prompts = prompts_to_confirm(search, num_samples, confirm)
+    if search.fid is not None and prompts < FEWEST_IMAGES_FOR_FID:
+        return "search.fid", (
+            "an adaptive search measures FID where it confirms what it chose, which takes "
+            f"{FEWEST_IMAGES_FOR_FID:,} prompts and has {prompts:,}: set confirm, or leave fid out"
+        )
+    return None
 
 
 def stability(own: Study, wanted: Stability | None) -> Iterator[Study]:

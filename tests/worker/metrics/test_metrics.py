@@ -14,6 +14,7 @@ from safetensors.torch import save_file, save_model
 from torchmetrics.functional.image.lpips import _LPIPS
 
 from tests.helpers.fake_nvml import FakeNvml
+from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.errors import ConfigurationError
 from worker.measure import rows
 from worker.measure.settings import TaskRequest, settings_of
@@ -119,13 +120,13 @@ def test_fid_averages_without_the_padding_and_takes_the_maximum_at_last(inceptio
 
 
 def test_fid_of_a_shifted_distribution_is_the_square_of_the_shift():
-    features = torch.randn(fid.FEWEST_IMAGES, 8, generator=torch.Generator().manual_seed(0))
+    features = torch.randn(FEWEST_IMAGES_FOR_FID, 8, generator=torch.Generator().manual_seed(0))
     shifted = features + torch.arange(8) / 10
     assert fid.distance(shifted.split(500), features.split(300)) == pytest.approx(1.4, rel=1e-3)
 
 
 def test_fid_refuses_too_few_images():
-    features = torch.zeros(fid.FEWEST_IMAGES, 8)
+    features = torch.zeros(FEWEST_IMAGES_FOR_FID, 8)
     with pytest.raises(ValueError, match="needs at least 2,048 images, found 2,047"):
         fid.distance([features[1:]], [features])
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from worker.commands.main import main
 from worker.errors import ConfigurationError
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.loading import load_pipeline
@@ -231,8 +232,41 @@ def test_sections_that_are_no_mapping():
     )
 
 
-def test_an_adaptive_search_of_too_few_prompts_is_told_before_it_runs():
-    ((key, sentence),) = find_problems([GOOD], {"num_samples": 8}, {"strategy": "adaptive"})
-    assert key == "search.strategy"
-    assert sentence.endswith("raise num_samples, which is 8")
-    assert find_problems([GOOD], {"num_samples": 16}, {"strategy": "adaptive"}) == []
+@pytest.mark.parametrize(
+    ("args", "changes", "key", "sentence"),
+    [
+        ({"num_samples": 8}, {}, "search.strategy", "16 prompts or more"),
+        ({}, {"stability": {"num_samples": 4}}, "search", "leave stability out"),
+        ({}, {"fid": "f.safetensors"}, "search.fid", "takes 2,048 prompts and has 16: set confirm"),
+    ],
+)
+def test_what_an_adaptive_search_cannot_do_is_told_before_it_runs(
+    tmp_path, capsys, monkeypatch, args, changes, key, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.safetensors").touch()
+    section = {"strategy": "adaptive", **changes}
+    (problem,) = find_problems([GOOD], args, section)
+    assert problem[0] == key
+    assert sentence in problem[1]
+    (tmp_path / "sweep.yaml").write_text(
+        json.dumps({"matrix": {}, "worker": {"args": args}, "search": section})
+    )
+    flags = [f"--{name}={value}" for name, value in GOOD.items()]
+    assert main(["plan", *flags, "--search", "sweep.yaml"]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "section"),
+    [
+        ({"num_samples": 16}, {}),
+        ({"num_samples": 16, "confirm": 2048}, {"fid": "f.safetensors"}),
+    ],
+)
+def test_what_it_can_do_is_not_refused(tmp_path, monkeypatch, args, section):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "f.safetensors").touch()
+    (tmp_path / "captions.txt").write_text("a\n" * 2100)
+    section = {"strategy": "adaptive", "captions": "captions.txt", **section}
+    assert find_problems([GOOD], args, section) == []

@@ -23,7 +23,7 @@ from worker.search.configuration import BASELINE, Configuration
 from worker.search.looks import first_look, quick
 from worker.search.plan import Plan
 from worker.search.section import Search
-from worker.search.studies import Study, confirmation, prompts_to_confirm, too_few_to_search
+from worker.search.studies import Study, confirmation, prompts_to_confirm, unfit_to_search
 from worker.types import Pipeline
 
 Say = Callable[[str], None]
@@ -54,9 +54,9 @@ def run_adaptive(
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
         OutOfMemoryError: the pipeline or its baseline does not fit on the device.
     """
-    refused = too_few_to_search(request.num_samples)
+    refused = unfit_to_search(request.search, request.num_samples, request.confirm)
     if refused is not None:
-        raise ConfigurationError(refused)
+        raise ConfigurationError(": ".join(refused))
     confirm = prompts_to_confirm(request.search, request.num_samples, request.confirm)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     (again,) = confirmation(own, confirm)

@@ -175,6 +175,8 @@ def test_too_few_prompts_are_refused(tmp_path):
         (SECTION | {"budget": 7200}, "search.budget", "is not a duration"),
         (SECTION | {"timing": "off"}, "search", "timing: off does not measure"),
         (SECTION | {"weights": "random"}, "search", "mean nothing with weights: random"),
+        (SECTION | {"stability": {"num_samples": 4}}, "search", "leave stability out, or set"),
+        (SECTION | {"configurations": []}, "search", "nothing to choose from"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(section, key, sentence):
