@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.accelerators.compose import Accelerated
 from worker.accelerators.spec import Values
+from worker.config.numbers import TASK_NUMBERS
 from worker.errors import ConfigurationError
 from worker.measure.adaptive.task import run_adaptive
 from worker.measure.settings import TaskRequest
@@ -21,6 +22,16 @@ from worker.results.file import ResultsFile
 from worker.results.summary import Summary
 from worker.search.section import read_search
 from worker.types import Pipeline
+
+_LOADED = "the pipeline is loaded already"
+# what a search section may say and a given pipeline has settled
+_OF_THE_PIPELINE = {
+    "dtype": _LOADED,
+    "models": _LOADED,
+    "settings": _LOADED,
+    "strategy": "what find() does is an adaptive search",
+    "weights": _LOADED,
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,18 @@ def find(
         WorkerError: something asked for is not possible (see its subclasses), in one sentence.
     """
     family = _family_of(pipe)
+    for key in search:
+        if key in _OF_THE_PIPELINE:
+            raise ConfigurationError(
+                f"search.{key}: {_OF_THE_PIPELINE[key]}: leave it out, and give find() the pipeline "
+                "as it is to be"
+            )
+    counts = {"steps": steps, "num_samples": num_samples, "batch_size": batch_size}
+    for name, count in counts.items():
+        try:
+            TASK_NUMBERS[name](count)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         section = {
             "strategy": "adaptive",
