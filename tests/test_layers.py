@@ -127,3 +127,14 @@ def test_the_core_does_no_io() -> None:
                 assert first == "scheduler" or first in PURE & sys.stdlib_module_names, (
                     f"{module} imports {imported}"
                 )
+
+
+def test_supervisors_are_made_of_the_standard_library() -> None:
+    """They start in milliseconds, and are forked where nothing else of this package is loaded."""
+    known, waiting = modules("scheduler"), ["scheduler.executors.local.supervisor"]
+    for module in waiting:
+        for imported in imports_of(known[module], known):
+            assert imported in known or imported in {*sys.stdlib_module_names, "__future__"}
+            if imported in known and imported not in waiting:
+                waiting.append(imported)
+    assert len(waiting) == 3

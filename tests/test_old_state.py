@@ -18,7 +18,7 @@ import pytest
 from scheduler.config.loader import read_sweep
 from scheduler.devices.processes import start_ticks
 from scheduler.executors.local.handles import AdoptedSupervisor
-from scheduler.executors.local.supervisor import identity
+from scheduler.executors.local.process_tree import identity
 from scheduler.storage.attempts_file import AttemptRecord, StartLine, read_attempts
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths

@@ -33,7 +33,7 @@ from scheduler.dispatch.recovery import (
 from scheduler.dispatch.results_files import put_results_in_place
 from scheduler.dispatch.settings_files import SettingsFiles
 from scheduler.dispatch.writer import write_together
-from scheduler.executors.local.supervisor import rotate
+from scheduler.executors.local.attempt_files import rotate
 from scheduler.storage.atomic import append_line, sync_folder, write_durably
 from scheduler.storage.attempts_file import JUDGE_AGAIN, devices_as_json
 from scheduler.storage.checkpoints import find_log, logs_by_task, why_not_there

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from scheduler.executors.local.supervisor import descendants
+from scheduler.executors.local.process_tree import descendants
 
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 NODES, GPUS = 2, 4

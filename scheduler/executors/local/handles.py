@@ -12,7 +12,6 @@ from pathlib import Path
 
 from scheduler.devices.lease import Lease
 from scheduler.devices.processes import boot_id, start_ticks
-from scheduler.executors.local import supervisor as supervisor_program
 from scheduler.executors.local import wire
 from scheduler.storage.attempts_file import AttemptRecord
 from scheduler.storage.regular_files import open_own
@@ -20,8 +19,11 @@ from scheduler.storage.regular_files import open_own
 # The second for one that somebody stopped (SIGSTOP): the first would wait for its end.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGCONT)
 # Imported rather than run as a script, which Python would compile anew at every start.
-_PROGRAM = "import sys; sys.path.append(sys.argv[1]); import supervisor; supervisor.main()"
-_FOLDER = Path(supervisor_program.__file__).parent
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from scheduler.executors.local import supervisor; supervisor.main()"
+)
+SUPERVISOR = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(Path(__file__).resolve().parents[3])]
 
 
 class SupervisorHandle:
@@ -52,7 +54,7 @@ class SupervisorHandle:
         # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
         with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_FOLDER)],
+                SUPERVISOR,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scheduler.devices.processes import read_stat
-from scheduler.executors.local import supervisor as supervisor_program
+from scheduler.executors.local.process_tree import descendants
 from scheduler.storage.paths import size_of
 
 BUSY = 0.05  # of one core, on average between two looks; a process that only waits uses less
@@ -62,7 +62,7 @@ class Life:
 def cpu_time(supervisor: int) -> float:
     """Return the CPU time that a supervisor and all processes below it have used, in seconds."""
     ticks = 0
-    for pid in (supervisor, *supervisor_program.descendants(supervisor)):
+    for pid in (supervisor, *descendants(supervisor)):
         with contextlib.suppress(OSError):
             ticks += read_stat(pid).cpu_ticks
     return ticks / os.sysconf("SC_CLK_TCK")

@@ -10,23 +10,30 @@ supervisor writes it to the task's attempts file before it goes. It holds, and t
 The kernel releases both when the last of the two processes dies. Being a subreaper, the supervisor sees every
 descendant of the worker, those in sessions of their own too, and leaves none behind.
 
-It is run as a file, with nothing but the standard library: it must start in milliseconds and be small,
-since there may be one for each of 16 GPUs for days. Orders come as JSON lines on standard input, answers go
-to standard output. End of input: the dispatcher is gone or wants the device back; go when the attempt is
-over. SIGTERM: stop the attempt.
+It imports nothing but the standard library, and two modules beside it that do the same: it must start in
+milliseconds and be small, since there may be one for each of 16 GPUs for days. Orders come as JSON lines on
+standard input, answers go to standard output. End of input: the dispatcher is gone or wants the device back;
+go when the attempt is over. SIGTERM: stop the attempt.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
-import fcntl
 import json
 import os
 import select
 import signal
-import stat
 import time
+
+from scheduler.executors.local.attempt_files import Refused, append, lock_record, open_log, rotate
+from scheduler.executors.local.process_tree import (
+    ask_all_to_end,
+    descendants,
+    identity,
+    kernel_oom_kills,
+    reap,
+    send_to_all,
+)
 
 TYPE_CHECKING = False  # as typing's; importing that, or contextlib, would take a third of the start
 if TYPE_CHECKING:
@@ -37,10 +44,6 @@ DISK_CHECK = 1.0  # seconds between two tries to record an end for which there i
 LEFTOVER_GRACE = 2.0  # seconds between TERM and KILL for what a worker that ended left behind
 # A worker begins with no signal ignored, whatever Python, a supervisor, nohup or a script's `&` ignore.
 DEFAULT_SIGNALS = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-
-
-class Refused(Exception):  # noqa: N818  # an answer, not an error
-    """The attempt must not be started; the argument says why."""
 
 
 class Supervisor:
@@ -228,100 +231,6 @@ def bind(cpus: list[int]) -> bool:
     return os.sched_getaffinity(0) == set(cpus)
 
 
-def lock_record(path: str, size: int) -> int:
-    """Open and lock the attempts file at ``path``; return its descriptor, which the worker will inherit.
-
-    Raises:
-        Refused: another attempt holds it, or it has changed since the dispatcher read it as ``size``
-            bytes: then another supervisor, of a dispatcher that died, has run the task meanwhile.
-    """
-    while True:
-        # Appending, since the dispatcher adds lines of its own while the attempt runs.
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        record = os.open(path, flags, 0o644)
-        if not stat.S_ISREG(os.fstat(record).st_mode):
-            os.close(record)
-            raise OSError(errno.EINVAL, "is not a regular file", path)
-        if not take(record):
-            os.close(record)
-            raise Refused("running")
-        state = os.fstat(record)
-        if state.st_nlink == 0:  # deleted between open and lock
-            os.close(record)
-            continue
-        if state.st_size != size:
-            os.close(record)
-            raise Refused("changed")
-        return record
-
-
-def take(record: int) -> bool:
-    """Take a file's lock; say whether nobody had it. As storage/locks.py: who only looks is waited for."""
-    patience = time.monotonic() + 10.0
-    while True:
-        try:
-            fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() > patience:
-                return False
-        try:
-            fcntl.flock(record, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        fcntl.flock(record, fcntl.LOCK_UN)
-        time.sleep(0.001)
-
-
-def append(record: int, line: dict[str, Any]) -> None:
-    """Append one whole line to the attempts file, or nothing of it (a full disk)."""
-    size = os.lseek(record, 0, os.SEEK_END)
-    data = json.dumps(line).encode() + b"\n"
-    try:
-        if os.write(record, data) != len(data):
-            raise OSError(28, "No space left on device")
-    except OSError:
-        os.ftruncate(record, size)
-        raise
-
-
-def rotate(log: str, number: int) -> None:
-    """Keep the log of an earlier attempt as ``LOG.N``, N being that attempt's number or the next free one."""
-    if not os.path.lexists(log):
-        return
-    keep = max(1, number - 1)
-    while os.path.lexists(f"{log}.{keep}"):
-        keep += 1
-    os.rename(log, f"{log}.{keep}")
-
-
-def identity() -> dict[str, Any]:
-    """Return what proves, together with the lock, that a process is this supervisor."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
-    return {"supervisor": os.getpid(), "start_ticks": start_ticks(os.getpid()), "boot": boot}
-
-
-def start_ticks(pid: int) -> int:
-    """Return when a process was started, in clock ticks since boot.
-
-    Raises:
-        OSError: there is no such process, or only its exit status is left (where process 1 does
-            not reap orphans, that is for ever).
-    """
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X"):
-        raise ProcessLookupError
-    return int(fields[19])
-
-
-def open_log(path: str) -> int:
-    """Create the attempt's log; return its descriptor."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-    return os.open(path, flags, 0o644)
-
-
 def spawn(command: list[str], environment: dict[str, str], record: int, log: int) -> int:
     """Start the worker in a session of its own, its output in the log; return its process id.
 
@@ -358,91 +267,7 @@ def not_started(error: OSError) -> dict[str, Any]:
     }
 
 
-def descendants(ancestor: int) -> list[int]:
-    """Return the process ids of all living descendants of a process, parents first."""
-    if not os.path.exists("/proc/thread-self/children"):  # a kernel without this file
-        return _descendants_by_scan(ancestor)
-    found = list(_children(ancestor))
-    for pid in found:
-        found.extend(_children(pid))
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        threads = os.listdir(f"/proc/{pid}/task")
-    except OSError:
-        return []
-    children: list[int] = []
-    for thread in threads:
-        try:
-            with open(f"/proc/{pid}/task/{thread}/children") as file:
-                children += map(int, file.read().split())
-        except OSError:  # a thread that ended
-            continue
-    return children
-
-
-def _descendants_by_scan(ancestor: int) -> list[int]:
-    parents: dict[int, int] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
-            except OSError:
-                continue
-    family = {ancestor}
-    while True:
-        new = {pid for pid, parent in parents.items() if parent in family} - family
-        if not new:
-            return sorted(family - {ancestor})
-        family |= new
-
-
-def ask_all_to_end() -> None:
-    """Send SIGTERM to every descendant, and let those go on that are stopped: they could not heed it."""
-    send_to_all(signal.SIGTERM)
-    send_to_all(signal.SIGCONT)
-
-
-def send_to_all(number: int) -> None:
-    """Send a signal to every descendant."""
-    for pid in descendants(os.getpid()):
-        try:
-            os.kill(pid, number)
-        except (ProcessLookupError, PermissionError):
-            continue
-
-
-def reap() -> bool:
-    """Collect ended children; say whether any child is still there."""
-    while True:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return False
-        if pid == 0:
-            return True
-
-
-def kernel_oom_kills() -> int:
-    """Return how many processes the kernel's OOM killer has ended since boot."""
-    try:
-        with open("/proc/vmstat", "rb") as file:
-            for line in file:
-                if line.startswith(b"oom_kill "):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
-
-
 def main() -> None:
     """Carry out the orders on standard input until they end."""
     Supervisor().serve()
     os._exit(0)  # nothing is left to be done, and a device may be waited for
-
-
-if __name__ == "__main__":
-    main()

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scheduler.executors.local import supervisor
+from scheduler.executors.local import process_tree, supervisor
 from scheduler.executors.local.liveness import cpu_time
 from scheduler.executors.slurm.files import JobFiles
 from scheduler.executors.slurm.place import find_place, node_environment
@@ -171,8 +171,8 @@ def _guard(child: int, lease: Lease) -> None:
         if lease.revoked and not told:
             told = True
             _tell(child, signal.SIGTERM)
-    while supervisor.reap():  # of an attempt whose supervisor was killed, or whose lease is over
-        supervisor.send_to_all(signal.SIGKILL)
+    while process_tree.reap():  # of an attempt whose supervisor was killed, or whose lease is over
+        process_tree.send_to_all(signal.SIGKILL)
         time.sleep(0.05)
 
 

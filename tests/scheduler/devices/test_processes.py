@@ -10,7 +10,7 @@ import time
 import pytest
 
 from scheduler.devices.processes import boot_id, read_stat, start_ticks
-from scheduler.executors.local import supervisor
+from scheduler.executors.local import process_tree
 
 COMPUTES = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
 
@@ -55,7 +55,7 @@ def test_a_process_that_is_dead_has_no_start_whether_reaped_or_not() -> None:
 
 
 def test_the_supervisor_which_shares_no_code_says_the_same() -> None:
-    assert supervisor.identity() == {
+    assert process_tree.identity() == {
         "supervisor": os.getpid(),
         "start_ticks": start_ticks(os.getpid()),
         "boot": boot_id(),

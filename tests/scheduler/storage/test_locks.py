@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.executors.local import supervisor
+from scheduler.executors.local import attempt_files
 from scheduler.storage.locks import SweepHeld, SweepLock, is_held, take
 
 HOLD = """
@@ -156,7 +156,7 @@ def test_who_looks_keeps_no_dispatcher_from_its_sweep(path: Path, looker: list[i
     assert looker == [1]
 
 
-@pytest.mark.parametrize("taker", [take, supervisor.take])
+@pytest.mark.parametrize("taker", [take, attempt_files.take])
 def test_who_looks_keeps_no_attempt_from_its_file(
     path: Path, looker: list[int], taker: object
 ) -> None:
@@ -166,7 +166,7 @@ def test_who_looks_keeps_no_attempt_from_its_file(
     assert looker == [1]
 
 
-@pytest.mark.parametrize("taker", [take, supervisor.take])
+@pytest.mark.parametrize("taker", [take, attempt_files.take])
 def test_who_has_it_for_good_keeps_others_out(path: Path, taker: object) -> None:
     assert callable(taker)
     lock = SweepLock(path)

@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +15,8 @@ import pytest
 
 from scheduler.dispatch.judgement import WRONG_PROGRAM
 from scheduler.executors.base import Refusal
-from scheduler.executors.local import supervisor as supervisor_program
-from scheduler.executors.local.handles import AdoptedSupervisor
+from scheduler.executors.local import process_tree
+from scheduler.executors.local.handles import SUPERVISOR, AdoptedSupervisor
 from scheduler.executors.local.wire import (
     Answer,
     Run,
@@ -37,7 +36,7 @@ class Supervisor:
         self.folder = folder
         self.record = folder / "a.attempts"
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor_program.__file__],
+            SUPERVISOR,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
@@ -145,7 +144,7 @@ def test_an_attempt_goes_on_without_a_dispatcher(supervisor: Supervisor) -> None
 def test_a_dead_supervisor_that_nobody_has_reaped_is_not_taken_for_a_living_one() -> None:
     """Process 1 of many a container reaps nobody: such a supervisor would be taken over for ever."""
     process = subprocess.Popen(["sleep", "1000"])
-    ticks, boot = supervisor_program.start_ticks(process.pid), supervisor_program.identity()["boot"]
+    ticks, boot = process_tree.start_ticks(process.pid), process_tree.identity()["boot"]
     start = StartLine(1, ("cpu:0",), supervisor=process.pid, start_ticks=ticks, boot=boot)
     record = AttemptRecord(start)
     living = AdoptedSupervisor.find(record)

@@ -10,16 +10,20 @@ from pathlib import Path
 import pytest
 
 from scheduler.executors.base import Refusal
-from scheduler.executors.local import supervisor, wire
+from scheduler.executors.local import attempt_files, supervisor, wire
 
-SOURCE = ast.parse(Path(supervisor.__file__).read_text())
+NODES = [
+    node
+    for module in (attempt_files, supervisor)
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text()))
+]
 
 
 def subscripts_of(name: str) -> set[str]:
     """Return the keys by which the supervisor reads what it calls ``name``."""
     return {
         node.slice.value
-        for node in ast.walk(SOURCE)
+        for node in NODES
         if isinstance(node, ast.Subscript)
         and isinstance(node.value, ast.Name)
         and node.value.id == name
@@ -30,7 +34,7 @@ def subscripts_of(name: str) -> set[str]:
 def calls_of(name: str) -> list[ast.Call]:
     return [
         node
-        for node in ast.walk(SOURCE)
+        for node in NODES
         if isinstance(node, ast.Call)
         and getattr(node.func, "attr", getattr(node.func, "id", None)) == name
     ]
