@@ -24,6 +24,8 @@ _SCRIPT = Path(__file__).with_name("job.sh")
 # an allocation that this process may run in are none of a new job's.
 _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "LD_LIBRARY_PATH")
 _MARK = "sweep-attempt"
+# Slurm's word for why a job is ended whose time is over: from the moment on at which it is told to end.
+TIME_LIMIT = "TimeLimit"
 _FORMAT = "%A\t%T\t%r\t%N\t%k"
 
 
@@ -100,6 +102,20 @@ def cancel(number: int) -> None:
     _call(["scancel", str(number)])
 
 
+def reason_of(number: int, patience: float) -> str:
+    """Return in one of Slurm's words why a job is in the state that it is in.
+
+    Args:
+        number: the job's.
+        patience: seconds in which Slurm must answer.
+
+    Raises:
+        SlurmError: it does not, or knows no such job.
+    """
+    words = ["squeue", "--noheader", "--states=all", f"--jobs={number}", "-o", "%r"]
+    return _call(words, patience).strip()
+
+
 def jobs() -> dict[str, Listed]:
     """Return this user's jobs that are attempts, by their tokens; ended ones for as long as Slurm keeps them.
 
@@ -163,7 +179,7 @@ def _options(settings: SlurmSettings) -> list[str]:
     return fixed + [f"--{key}={value}" for key, value in wishes.items() if value is not None]
 
 
-def _call(words: Sequence[str]) -> str:
+def _call(words: Sequence[str], patience: float = PATIENCE) -> str:
     """Run a command; return what it printed.
 
     Raises:
@@ -177,11 +193,11 @@ def _call(words: Sequence[str]) -> str:
             encoding="utf-8",
             errors="replace",
             env=_environment(os.environ),
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{words[0]} has not answered for {format_duration(PATIENCE)}") from None
+        raise SlurmError(f"{words[0]} has not answered for {format_duration(patience)}") from None
     except OSError as error:
         raise SlurmError(f"{words[0]} cannot be started: {error.strerror}") from None
     if done.returncode != 0:

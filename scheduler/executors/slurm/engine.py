@@ -49,6 +49,8 @@ class Job:
     # When Slurm was told of it, or it was taken over (monotonic); 0: it was not yet.
     submitted: float = 0.0
     stopping: bool = False
+    # Slurm has ended it for its time limit.
+    out_of_time: bool = False
     doubt: Doubt | None = None
     # Why it waits, as was last told.
     reason: str = ""
@@ -189,6 +191,7 @@ class Engine(threading.Thread):
         state = understood(None if listed is None else listed.state)
         if listed is not None:
             job.number = listed.number
+            job.out_of_time = listed.state == "TIMEOUT"
         if listed is not None and state is JobState.QUEUED and listed.reason != job.reason:
             job.reason = listed.reason
             self._tell(job, f"job {listed.number} is in Slurm's queue: {listed.reason}")
@@ -220,6 +223,8 @@ class Engine(threading.Thread):
             return
         job.files.revoke()
         end = self._end_on_file(job)
+        if end is None and job.out_of_time:  # Slurm's patience with it was less than its own
+            end = EndLine(ended=time.time(), stopped=True, out_of_time=True)
         lost = base.Lost(job.task)
         self._over(job, lost if end is None else base.Ended(job.task, end))
 

@@ -29,6 +29,8 @@ from typing import Any
 
 from scheduler.executors.local import process_tree, supervisor
 from scheduler.executors.local.liveness import cpu_time
+from scheduler.executors.slurm import commands
+from scheduler.executors.slurm.commands import SlurmError
 from scheduler.executors.slurm.files import JobFiles
 from scheduler.executors.slurm.place import find_place, node_environment
 from scheduler.executors.worker_process import words_to_start
@@ -38,6 +40,7 @@ _LOOK = 500  # milliseconds between two looks at the lease
 _TO_END = 5.0  # seconds in which what was killed is gone, and its end recorded
 _LATE = 0.5  # seconds in which a signal to a whole job reaches all of it
 _EARLY = 5.0  # seconds; so much before a job's end by its clock, its time may be over by Slurm's
+_TO_SAY_WHY = 3.0  # seconds that Slurm has to say why a job is being ended
 _PR_SET_PDEATHSIG = 1
 _GONE = (errno.ENOENT, errno.ESTALE)
 
@@ -86,16 +89,17 @@ class Lease(threading.Thread):
 class JobSupervisor(supervisor.Supervisor):
     """Carries out one order that is known from the start, in a job whose processes are signalled at once."""
 
-    def __init__(self, orders: bytes, time_up: float) -> None:
+    def __init__(self, orders: bytes, job: int | None, time_up: float) -> None:
         """Begin.
 
         Args:
             orders: all that it will ever be told.
-            time_up: from then on, a stop means that the job's time is over (monotonic).
+            job: Slurm's number of the job that it is in; None: it is in none.
+            time_up: when the job's time is over, should Slurm not say why it is ended (monotonic).
         """
         super().__init__()
         self._orders, self._dispatcher_gone = orders, True
-        self._time_up = time_up
+        self._job, self._time_up = job, time_up
 
     def _watch(self, worker: int, grace: float) -> dict[str, Any]:
         ended = super()._watch(worker, grace)
@@ -103,9 +107,19 @@ class JobSupervisor(supervisor.Supervisor):
         while ended["code"] != 0 and not self._stop_asked and time.monotonic() < until:
             self._wait(until - time.monotonic())
         ended["stopped"] = ended["stopped"] or self._stop_asked
-        if ended["stopped"] and time.monotonic() >= self._time_up:
+        if ended["stopped"] and self._is_out_of_time():
             ended["out_of_time"] = True
         return ended
+
+    def _is_out_of_time(self) -> bool:
+        """Say whether the job is ended for its time limit, which an administrator may have changed.
+
+        Asked only when all others are gone: what Slurm is asked by is a child like them.
+        """
+        if self._job is not None:
+            with contextlib.suppress(SlurmError):
+                return commands.reason_of(self._job, _TO_SAY_WHY) == commands.TIME_LIMIT
+        return time.monotonic() >= self._time_up
 
 
 def main() -> int:
@@ -130,7 +144,9 @@ def main() -> int:
     child = os.fork()
     if child == 0:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        carrying_out = JobSupervisor(orders, begun + order["time"] - _EARLY)
+        job = of_node.get("SLURM_JOB_ID", "")
+        number = int(job) if job.isdecimal() else None
+        carrying_out = JobSupervisor(orders, number, begun + order["time"] - _EARLY)
         if os.getppid() == guard:
             carrying_out.serve()
         os._exit(0)

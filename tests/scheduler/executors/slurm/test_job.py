@@ -16,7 +16,7 @@ import pytest
 from scheduler.executors.slurm.files import JobFiles
 from scheduler.executors.slurm.job import main
 from scheduler.storage.attempts_file import is_locked, read_attempts
-from tests.helpers.slurm import wait_until
+from tests.helpers.slurm import SlurmLab, wait_until
 
 REPOSITORY = Path(__file__).parents[4]
 JOB = f"import sys; from {main.__module__} import main; sys.exit(main())"
@@ -54,7 +54,7 @@ class Node:
         terms = {"lease": lease, "time": time, "task": "a", "environment": dict(os.environ)}
         self.files.write_order({"run": run, **where, **terms})
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, **variables: str) -> subprocess.Popen[bytes]:
         command = [
             sys.executable,
             "-c",
@@ -63,7 +63,7 @@ class Node:
             str(self.files.order.parent),
             "token",
         ]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **variables}
         self.jobs.append(subprocess.Popen(command, env=environment))
         return self.jobs[-1]
 
@@ -175,3 +175,16 @@ def test_a_job_that_is_told_to_end(node: Node, time: float, all_at_once: bool) -
     end = node.end()
     assert (end["signal"], end["stopped"]) == (signal.SIGTERM, True)
     assert end.get("out_of_time", False) is (time == 0.0)
+
+
+def test_slurm_knows_better_than_the_clock_why_it_ends_a_job(node: Node, lab: SlurmLab) -> None:
+    """An administrator may have given it more time; here somebody cancels it."""
+    number = lab.call("sbatch", "--parsable", "--output=/dev/null", "--wrap=sleep 1000").strip()
+    node.order("echo $$; exec sleep 1000", time=0.0)
+    job = node.start(SLURM_JOB_ID=number)
+    node.started(1)
+    job.terminate()
+    assert job.wait(30) == 0
+    lab.call("scancel", number)
+    assert node.end()["stopped"]
+    assert "out_of_time" not in node.end()
