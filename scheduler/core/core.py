@@ -103,19 +103,19 @@ class Core(Wishes):
         device = self._fleet[event.device]
         device.free_memory = event.free_memory
         if event.total_memory != device.total_memory:
-            device.total_memory = event.total_memory
+            self._fleet.set_total_memory(device, event.total_memory)
             constrained, self._waiting.constrained = self._waiting.constrained, {}
-            for task, retry in constrained.items():  # some may have become hopeless
-                self._queue(task, retry)
+            for picky in constrained.values():  # some may have become hopeless
+                for task in picky.tasks:
+                    self._queue(task, picky.retry)
         device.idle = device.within_reach = True
         self._fleet.offer(device, self._now)
         self._look_again = True
 
     def _device_gone(self, event: ev.DeviceGone) -> None:
         self._withhold(event.device)
-        for task, running in self._running.items():
-            if event.device in running.devices:
-                self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
+        for task in self._fleet[event.device].tasks:
+            self._stop(task, Verdict(Kind.DEVICE_ERROR, event.reason))
 
     # --- matching ------------------------------------------------------------------------------
 

@@ -77,11 +77,11 @@ class Course:
         self._finished = False
         for name, memory in (devices or {}).items():
             if memory is not None:
-                self._fleet[name].total_memory = memory
+                self._fleet.set_total_memory(self._fleet[name], memory)
         for name, group in (groups or {}).items():
             self._fleet[name].group = group
         for name in lone:
-            self._fleet[name].lone = True
+            self._fleet.set_lone(self._fleet[name])
         # How many an attempt can have at once; None: not known.
         self._most_devices = max(1, len(devices.keys() - set(lone))) if devices else None
         for initial in tasks:
@@ -112,7 +112,7 @@ class Course:
         self, task: int, names: tuple[str, ...], need: Need, started: float, halvings: int
     ) -> None:
         for name in names:
-            self._fleet.occupy(name, need, self._now)
+            self._fleet.occupy(name, task, need, self._now)
         self._running[task] = RunningAttempt(names, need, started, halvings)
         self._watches.begin(task, started)
 
@@ -120,7 +120,7 @@ class Course:
         running = self._running.pop(task)
         self._waiting.ended(task, max(0.0, self._now - running.started))
         for name in running.devices:
-            self._fleet.vacate(name, running.need, self._now)
+            self._fleet.vacate(name, task, running.need, self._now)
         self._look_again = True
 
     def _told_of_start(self, task: int, event: ev.StartRefused | ev.Queued | ev.Began) -> None:

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterator
+import math
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from scheduler.config.sweep import MOST_SHARERS
 from scheduler.core.events import SetAside
-from scheduler.core.retry import SUSPICIOUS, JudgedAttempt, Retry, RetryCode
+from scheduler.core.retry import JudgedAttempt, Retry, RetryCode
 from scheduler.core.states import Need
 from scheduler.core.tables.closeness import closest
-from scheduler.core.verdict import Kind
+from scheduler.core.tables.ranking import Ranking
+from scheduler.core.tables.suspicion import GIVEN_UP, PROVEN, Suspicion, speaks_of_a_device
 
-# What speaks against a device since its last completion, each task once, if it failed nowhere else:
-# it was completed elsewhere, or it is given up without having been tried elsewhere.
-PROVEN, GIVEN_UP = 2, 1
-SET_ASIDE_AT = 6  # three tasks that are fine elsewhere
-OWN_ERRORS = 2  # tasks that met an error of the device itself
-# Tasks in a row that failed on it and nowhere else: from then on what fails there is tried elsewhere.
-SUSPECT_AFTER = 2
 ASIDE = 600.0  # seconds that a device is set aside the first time; doubles each time
 MAX_ASIDE = 6 * 3600.0
 MOST_FREE = 0.95  # of a device's memory: a driver keeps 1 to 3 % of it for itself
-
-
-@dataclass(slots=True)
-class _Failure:
-    """A task that failed on a device, since that last completed one, and on no other."""
-
-    # When it first did.
-    since: float
-    own_error: bool = False
-    weight: int = 0
 
 
 @dataclass(slots=True)
@@ -53,6 +39,8 @@ class Device:
     within_reach: bool = False
     # Of ours on it; after a dispatcher's death more than one can wait for its end.
     attempts: int = 0
+    # Whose they are.
+    tasks: set[int] = field(default_factory=set)
     # Of these, those that have it alone.
     alone: int = 0
     # Bytes that the others have asked for.
@@ -61,15 +49,7 @@ class Device:
     drained: bool = False
     aside_until: float = 0.0
     times_aside: int = 0
-    # With which numbers of attempts it stands in the heap of open devices.
-    queued: set[int] = field(default_factory=set)
-    # By task.
-    failures: dict[int, _Failure] = field(default_factory=dict)
-    last_cause: str = ""
-
-    @property
-    def suspect(self) -> bool:
-        return len(self.failures) >= SUSPECT_AFTER
+    failures: Suspicion = field(default_factory=Suspicion)
 
     def usable(self, now: float) -> bool:
         """Say whether anything may be started on it."""
@@ -104,8 +84,19 @@ class Device:
         return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
 
 
+def _by_attempts(device: Device) -> float:
+    return device.attempts
+
+
+def _by_memory(device: Device) -> float:
+    return -math.inf if device.free_memory is None else -device.free_memory
+
+
 class Fleet:
-    """All devices; every operation costs O(log devices) or less, but for those on devices in trouble."""
+    """All devices; what concerns attempts that have one device alone costs O(log devices) or less.
+
+    Tasks that want several devices, or a part of one, have them on one machine: they are looked at in turn.
+    """
 
     def __init__(self, alike: Collection[str] = (), most_sharers: int | None = None) -> None:
         """Begin without devices.
@@ -120,10 +111,16 @@ class Fleet:
         self._alike = frozenset(alike)
         self._by_name: dict[str, Device] = {}
         self._by_ordinal: list[Device] = []
-        # Heap: (attempts, ordinal) of devices that may have room; what is no longer so is skipped.
-        self._open: list[tuple[int, int]] = []
+        # Those that may have room, by their attempts.
+        self._open: Ranking[Device] = Ranking(_by_attempts, self._is_open)
+        # The same by what memory they have free, most first; None: nobody has asked for that yet.
+        self._roomy: Ranking[Device] | None = None
+        # How many have so much memory, None where it is not known, and are lone.
+        self._totals: Counter[tuple[int | None, bool]] = Counter()
         self._asides: list[tuple[float, int]] = []  # heap: (until when, ordinal)
-        self._last_completion: dict[str, float] = {}
+        # The last time that a task was completed, on which device; and the last time on any other.
+        self._last_completion: tuple[str, float] = ("", -math.inf)
+        self._last_elsewhere = -math.inf
         self._in_use = 0
         # So many may be in use at once; None: all.
         self.at_most: int | None = None
@@ -136,7 +133,20 @@ class Fleet:
         if device is None:
             device = self._by_name[name] = Device(name, len(self._by_ordinal))
             self._by_ordinal.append(device)
+            self._totals[None, False] += 1
         return device
+
+    def set_total_memory(self, device: Device, memory: int | None) -> None:
+        """Take note of how much memory a device has, in bytes."""
+        self._totals[device.total_memory, device.lone] -= 1
+        device.total_memory = memory
+        self._totals[memory, device.lone] += 1
+
+    def set_lone(self, device: Device) -> None:
+        """Take note that no attempt can have a device beside others."""
+        self._totals[device.total_memory, device.lone] -= 1
+        device.lone = True
+        self._totals[device.total_memory, True] += 1
 
     def expect(self, need: Need) -> None:
         """Take note of what a task needs."""
@@ -146,9 +156,10 @@ class Fleet:
 
     def offer(self, device: Device, now: float) -> None:
         """Queue the device for the next task if it can take one."""
-        if self._is_open(device, now) and device.attempts not in device.queued:
-            device.queued.add(device.attempts)
-            heapq.heappush(self._open, (device.attempts, device.ordinal))
+        if self._is_open(device, now):
+            self._open.add(device)
+            if self._roomy is not None:
+                self._roomy.add(device)
 
     def _is_open(self, device: Device, now: float) -> bool:
         if not device.usable(now):
@@ -158,9 +169,10 @@ class Fleet:
         least = self.least_share
         return least is not None and device.has_room(Need(memory=least, alone=False), self._most)
 
-    def occupy(self, name: str, need: Need, now: float) -> None:
+    def occupy(self, name: str, task: int, need: Need, now: float) -> None:
         """An attempt begins on a device, or goes on."""
         device = self[name]
+        device.tasks.add(task)
         self._in_use += not device.attempts
         device.attempts += 1
         if need.alone:
@@ -173,9 +185,10 @@ class Fleet:
             device.free_memory -= memory  # it will take that soon
         self.offer(device, now)
 
-    def vacate(self, name: str, need: Need, now: float) -> None:
+    def vacate(self, name: str, task: int, need: Need, now: float) -> None:
         """An attempt on a device is over."""
         device = self[name]
+        device.tasks.discard(task)
         device.attempts -= 1
         self._in_use -= not device.attempts
         if need.alone:
@@ -225,34 +238,25 @@ class Fleet:
         """Return how many such attempts there is room for on the largest device."""
         if need.alone:
             return 1
-        largest = max((device.total_memory or 0 for device in self._by_ordinal), default=0)
+        largest = max(
+            (memory or 0 for (memory, _), count in self._totals.items() if count), default=0
+        )
         fit = int(MOST_FREE * largest) // need.memory if need.memory and largest else MOST_SHARERS
         return max(1, min(fit, self._most or MOST_SHARERS))
 
     def any_open(self, now: float) -> bool:
         """Say whether any device may have room, and may be used."""
-        if not self._open or (self.full and self.least_share is None):
+        if self.at_most is not None and self.full and self.least_share is None:
             return False
-        return self._first_open(now) is not None
-
-    def _first_open(self, now: float) -> Device | None:
-        """Return the first device in the heap that may have room; those that have none leave it."""
-        while self._open:
-            attempts, ordinal = self._open[0]
-            device = self._by_ordinal[ordinal]
-            if device.attempts == attempts and self._is_open(device, now):
-                return device
-            device.queued.discard(attempts)
-            heapq.heappop(self._open)
-        return None
+        return self._open.first(now) is not None
 
     def find(
         self, need: Need, now: float, retry: Retry | None = None, but: Collection[int] = ()
     ) -> tuple[Device, ...]:
         """Return devices for an attempt, all that it needs, or none.
 
-        Those with the fewest attempts, first ones first; several of one group where there is one that
-        has enough.
+        Those with the fewest attempts, first ones first; where there is a memory that was not enough, the one
+        with the most of it; several of one group where there is one that has enough.
 
         Args:
             need: of the attempt.
@@ -261,14 +265,14 @@ class Fleet:
             but: the ordinals of devices that are not to be had.
         """
         more = self._may_come_into_use(but)
-        if need.devices == 1 and retry is None:
-            first = self._first(need, now, but, more)
+        if need.devices == 1:
+            first = self._first(need, now, retry, but, more)
             return () if first is None else (first,)
         fitting = [
             device
-            for device in self._usable(now)
+            for device in self._open.all(now)
             if device.ordinal not in but
-            and not (device.lone and need.devices > 1)
+            and not device.lone
             and (device.attempts or more > 0)
             and device.has_room(need, self._most)
             and (retry is None or self.suits(device, retry, now))
@@ -300,28 +304,30 @@ class Fleet:
         fitting.sort(key=lambda device: device.attempts)
         return frozenset(device.ordinal for device in closest(fitting, need.devices))
 
-    def _first(self, need: Need, now: float, but: Collection[int], more: int) -> Device | None:
+    def _first(
+        self, need: Need, now: float, retry: Retry | None, but: Collection[int], more: int
+    ) -> Device | None:
         """Return the first device that has room for an attempt; it stays queued until that begins."""
-        passed_over: list[tuple[int, int]] = []
-        found = None
-        while found is None and (device := self._first_open(now)) is not None:
-            if need.alone and device.attempts:
-                break  # so have all behind it
+        above = None if retry is None else retry.above_memory
+        ranking = self._open if above is None else self._by_memory(now)
+        for device in ranking.in_turn(now):
+            none_behind = (
+                need.alone and device.attempts if above is None else not device.has_more_than(above)
+            )
+            if none_behind:  # is any better
+                return None
             may_be_used = device.ordinal not in but and (device.attempts or more > 0)
-            if may_be_used and device.has_room(need, self._most):
-                found = device
-            else:
-                passed_over.append(heapq.heappop(self._open))
-        for entry in passed_over:
-            heapq.heappush(self._open, entry)
-        return found
+            suits = retry is None or self.suits(device, retry, now)
+            if may_be_used and suits and device.has_room(need, self._most):
+                return device
+        return None
 
-    def _usable(self, now: float) -> Iterator[Device]:
-        """Yield the devices that may have room, those with the fewest attempts first."""
-        for attempts, ordinal in sorted(self._open):
-            device = self._by_ordinal[ordinal]
-            if device.attempts == attempts and self._is_open(device, now):
-                yield device
+    def _by_memory(self, now: float) -> Ranking[Device]:
+        if self._roomy is None:
+            self._roomy = Ranking(_by_memory, self._is_open)
+            for device in self._open.all(now):
+                self._roomy.add(device)
+        return self._roomy
 
     def next_return(self) -> float | None:
         """Return when the next device that was set aside may be used again."""
@@ -339,8 +345,11 @@ class Fleet:
         """Say whether so many known devices could ever have more than ``memory`` bytes free."""
         if memory is None or len(self._by_ordinal) < count:
             return True  # it asks for nothing, or not all devices are known yet
-        able = (device for device in self._by_ordinal if count == 1 or not device.lone)
-        return sum(device.can_have_more_than(memory) for device in able) >= count
+        return count <= sum(
+            devices
+            for (total, lone), devices in self._totals.items()
+            if (total is None or total * MOST_FREE > memory) and (count == 1 or not lone)
+        )
 
     def suits(self, device: Device, retry: Retry, now: float, *, in_time: bool = False) -> bool:
         """Say whether the device meets the conditions under which a task is to be tried again.
@@ -362,7 +371,7 @@ class Fleet:
 
     def _is_avoided(self, device: Device, retry: Retry, now: float) -> bool:
         """Say whether a task is to be tried again on another device, of which there is one."""
-        flees = retry.reason.code is RetryCode.DEVICE_ERROR or device.suspect
+        flees = retry.reason.code is RetryCode.DEVICE_ERROR or device.failures.is_suspect
         if retry.avoid != device.name or not flees:
             return False
         return any(
@@ -382,7 +391,9 @@ class Fleet:
         device = self[name]
         device.failures.clear()
         device.times_aside = 0
-        self._last_completion[name] = now
+        if name != self._last_completion[0]:
+            self._last_elsewhere = self._last_completion[1]
+        self._last_completion = name, now
         return self._weigh(task, PROVEN, now)
 
     def gave_up(self, task: int, now: float) -> SetAside | None:
@@ -395,47 +406,44 @@ class Fleet:
         Errors of the device itself suffice. Otherwise it must be known of the tasks that they do not fail
         elsewhere: flaky tasks, and those that always fail, must not cost a sweep its devices.
         """
-        name = attempt.only_device
-        if name is None or attempt.verdict.kind not in SUSPICIOUS or name in self._alike:
+        name = speaks_of_a_device(attempt)
+        if name is None or name in self._alike:
             return None
         device = self[name]
         only_one = self._failed_on.setdefault(task, device)
         if only_one is not device:
             if only_one is not None:
-                only_one.failures.pop(task, None)
+                only_one.failures.acquit(task)
                 self._failed_on[task] = None
             return None
-        failure = device.failures.setdefault(task, _Failure(attempt.ended))
-        failure.own_error |= attempt.verdict.kind is Kind.DEVICE_ERROR
-        device.last_cause = attempt.verdict.cause
+        device.failures.add(task, attempt)
         return self._judge(device, now)
 
     def flees(self, last: JudgedAttempt) -> bool:
         """Say whether a task whose last attempt that was should rather be tried elsewhere."""
-        name = last.only_device
-        return name is not None and last.verdict.kind in SUSPICIOUS and self[name].suspect
+        name = speaks_of_a_device(last)
+        return name is not None and self[name].failures.is_suspect
 
     def _weigh(self, task: int, weight: int, now: float) -> SetAside | None:
         device = self._failed_on.pop(task, None)
-        if device is None or task not in device.failures:
+        if device is None or not device.failures.weigh(task, weight):
             return None
-        device.failures[task].weight = weight
         return self._judge(device, now)
 
     def _judge(self, device: Device, now: float) -> SetAside | None:
-        failures = device.failures.values()
-        own_errors = sum(failure.own_error for failure in failures)
-        is_outlier = sum(f.weight for f in failures) >= SET_ASIDE_AT and self._completes_elsewhere(
-            device, min(failure.since for failure in failures)
+        failures = device.failures
+        guilty = failures.has_own_errors or (
+            failures.is_grave and self._completed_elsewhere(device) >= failures.since
         )
-        if not (own_errors >= OWN_ERRORS or is_outlier) or device.aside_until > now:
+        if not guilty or device.aside_until > now:
             return None
         device.aside_until = now + min(MAX_ASIDE, ASIDE * 2.0**device.times_aside)
         device.times_aside += 1
-        device.failures.clear()
+        failures.clear()
         heapq.heappush(self._asides, (device.aside_until, device.ordinal))
-        return SetAside(device.name, device.aside_until, device.last_cause)
+        return SetAside(device.name, device.aside_until, failures.last_cause)
 
-    def _completes_elsewhere(self, device: Device, since: float) -> bool:
-        """Say whether a task was completed on another device since then."""
-        return any(at >= since for name, at in self._last_completion.items() if name != device.name)
+    def _completed_elsewhere(self, device: Device) -> float:
+        """Return when a task was last completed on another device."""
+        name, at = self._last_completion
+        return self._last_elsewhere if name == device.name else at

@@ -29,11 +29,12 @@ class Matching:
 
     def of_the_picky(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
         """Yield tasks for which not any device will do, with their devices; each is to be started at once."""
-        for task, retry in list(self._waiting.constrained.items()):
-            need = need_of(self._waiting.needs[task], retry)
-            if devices := self._place(need, retry):
-                del self._waiting.constrained[task]
-                yield task, need, devices
+        for conditions, picky in list(self._waiting.constrained.items()):
+            need = need_of(picky.need, picky.retry)
+            tasks = len(picky.tasks)
+            while tasks and (devices := self._place(need, picky.retry)):
+                tasks -= 1
+                yield self._waiting.take_picky(conditions), need, devices
 
     def of_the_others(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
         """Yield the other tasks likewise."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 from bisect import bisect_left, insort
 from collections.abc import Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
-from scheduler.core.retry import Retry
+from scheduler.core.retry import Retry, RetryCode
 from scheduler.core.states import Need
 from scheduler.core.tables.order import LongestFirst
 
-MOST_RETRIES = 256  # that are looked at to learn what devices are wanted
+MOST_PICKY = 256  # conditions that are looked at to learn what devices are wanted
 
 
 class Line:
@@ -27,6 +28,17 @@ class Line:
         self.first = 0
 
 
+@dataclass(slots=True)
+class Picky:
+    """The tasks that are to be tried again on the same conditions: a device that suits one suits all."""
+
+    need: Need
+    # Of any of them; conditions apart, they differ.
+    retry: Retry
+    # Heap; never empty.
+    tasks: list[int]
+
+
 class Waiting:
     """Every waiting task stands in exactly one of three places: a line, `constrained` or `delayed`."""
 
@@ -40,8 +52,8 @@ class Waiting:
         self._places: list[int] | None = None
         if order is not None:
             self._follow(order.sequence())
-        # Tried before, not any device will do.
-        self.constrained: dict[int, Retry] = {}
+        # By their conditions: tried before, not any device will do.
+        self.constrained: dict[Hashable, Picky] = {}
         # Heap: must not start before that time.
         self.delayed: list[tuple[float, int, Retry]] = []
 
@@ -99,8 +111,8 @@ class Waiting:
             untried = (place for place in places if self.untried[line.others[place]])
             if tasks := len(line.tried) + sum(1 for _ in islice(untried, most)):
                 yield line.need, None, tasks
-        for task, retry in islice(self.constrained.items(), MOST_RETRIES):
-            yield self.needs[task], retry, 1
+        for picky in islice(self.constrained.values(), MOST_PICKY):
+            yield picky.need, picky.retry, len(picky.tasks)
 
     def take(self, line: Line) -> int:
         """Remove and return a line's first task; there must be one."""
@@ -159,8 +171,22 @@ class Waiting:
         if retry.above_memory is None and retry.avoid is None and retry.share is None:
             heapq.heappush(self._lines[self.needs[task]].tried, task)
             return True
-        self.constrained[task] = retry
+        need, device_error = self.needs[task], retry.reason.code is RetryCode.DEVICE_ERROR
+        conditions = need, retry.above_memory, retry.avoid, retry.share, device_error
+        picky = self.constrained.get(conditions)
+        if picky is None:
+            self.constrained[conditions] = Picky(need, retry, [task])
+        else:
+            heapq.heappush(picky.tasks, task)
         return False
+
+    def take_picky(self, conditions: Hashable) -> int:
+        """Remove and return the first task that waits on such conditions; there must be one."""
+        tasks = self.constrained[conditions].tasks
+        task = heapq.heappop(tasks)
+        if not tasks:
+            del self.constrained[conditions]
+        return task
 
     def put_back(self, task: int) -> None:
         """Queue a task that was never tried where it was taken from."""
@@ -172,9 +198,17 @@ class Waiting:
         """Remove tasks, wherever they stand."""
         for task in tasks:
             self.untried[task] = False
-            self.constrained.pop(task, None)
         for line in self._lines.values():
-            line.tried = [other for other in line.tried if other not in tasks]
-            heapq.heapify(line.tried)
+            line.tried = _without(tasks, line.tried)
+        for conditions, picky in list(self.constrained.items()):
+            picky.tasks = _without(tasks, picky.tasks)
+            if not picky.tasks:
+                del self.constrained[conditions]
         self.delayed = [one for one in self.delayed if one[1] not in tasks]
         heapq.heapify(self.delayed)
+
+
+def _without(tasks: Collection[int], heap: list[int]) -> list[int]:
+    kept = [task for task in heap if task not in tasks]
+    heapq.heapify(kept)
+    return kept
