@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import queue
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scheduler.config.sweep import SlurmSettings, Sweep
-from scheduler.core.events import Began, DeviceBusy, DeviceIdle, Queued
-from scheduler.core.journal_events import DeviceState
+from scheduler.core.events import Queued
 from scheduler.devices.model import Device
 from scheduler.executors import base
-from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.base import Refusal, StartRequest
+from scheduler.executors.cluster.slots import SlotExecutor
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
@@ -31,7 +29,6 @@ from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until Slurm is asked again whether it takes a job
 _PACKAGE = Path(__file__).resolve().parents[3]
 # Neither the current folder nor a PYTHONPATH counts, should they have a module of that name.
 _PROGRAM = (
@@ -42,8 +39,10 @@ _PROGRAM = (
 _SAME = ("attempt", "task", "digest", "halvings", "overrides", "settings", "source")
 
 
-class SlurmExecutor(Executor):
+class SlurmExecutor(SlotExecutor):
     """Has attempts run as Slurm's jobs, as many as there are slots; Slurm decides when, and where."""
+
+    engine = "Slurm"
 
     def __init__(
         self,
@@ -64,9 +63,9 @@ class SlurmExecutor(Executor):
             environment: what workers inherit.
             copy: the copy of the code that they run from; None: from the current folder.
         """
+        super().__init__(found)
         self._paths = paths
         self._settings = settings
-        self._slots, self._where = found
         own = sweep.own_environment(environment)
         inherited = {
             n: v for n, v in environment.items() if not n.startswith(("SLURM_", "SBATCH_"))
@@ -79,33 +78,16 @@ class SlurmExecutor(Executor):
         self._folder = copy.folder if copy is not None else Path.cwd()
         self._jobs: dict[str, Job] = {}
         self._lives: dict[str, Life] = {}
-        self._devices_of: dict[str, tuple[str, ...]] = {}
         # Of dispatchers that died, by task: attempts in Slurm's queue, or running.
         self._left = {
             content["task"]: (files, content)
             for files, content in left_behind(paths.jobs)
             if isinstance(content.get("task"), str)
         }
-        self._offering = False
-        # Slurm takes no job now: when it is asked again (monotonic), and how long that was put off.
-        self._ask_again: float | None = None
-        self._pause = 0.0
-        # Slots of which something was told.
-        self._told: set[str] = set()
-        self._inbox: queue.SimpleQueue[Callable[[], Iterator[ExecutorEvent]]] = queue.SimpleQueue()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._engine = Engine(
             settings, paths, sweep.name, self._happened, self._waits, self._refused
         )
         self._engine.start()
-
-    @property
-    def devices(self) -> Sequence[Device]:
-        return self._slots
-
-    @property
-    def where(self) -> str:
-        return self._where
 
     # --- what the dispatcher asks for ----------------------------------------------------------
 
@@ -121,10 +103,6 @@ class SlurmExecutor(Executor):
             files = left[0] if left is not None else JobFiles(self._paths.jobs, "unknown")
         self._watch(Job(task, known.started if known is not None else None, files, adopted=True))
         return known is not None
-
-    def offer_devices(self) -> None:
-        self._offering = True
-        self._post(self._offer_all)
 
     def start(self, request: StartRequest) -> None:
         task = request.task
@@ -206,108 +184,19 @@ class SlurmExecutor(Executor):
             "run": json.loads(run.as_line()),
         }
 
-    # --- what it tells -------------------------------------------------------------------------
-
-    def fileno(self) -> int:
-        return self._wake
-
-    def deadline(self) -> float | None:
-        return self._ask_again
-
-    def events(self) -> Iterator[ExecutorEvent]:
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
-        while not self._inbox.empty():
-            yield from self._inbox.get()()
-        if self._ask_again is not None and time.monotonic() >= self._ask_again:
-            self._ask_again = None
-            yield from (DeviceIdle(slot) for slot in self._free()[:1])
-
     def close(self) -> None:
         self._engine.finish()
-
-    def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
-        """Have something told by `events`; safe from any thread."""
-        self._inbox.put(tell)
-        os.eventfd_write(self._wake, 1)
-
-    def _happened(self, event: ExecutorEvent) -> None:
-        """Take an event of the engine's; in its thread."""
-        match event:
-            case base.Started():
-                self._post(partial(self._runs, event))
-            case Queued():
-                self._post(partial(self._queued, event))
-            case _:
-                assert isinstance(event, base.Ended | base.Lost | base.Refused | base.Failed)
-                self._post(partial(self._over, event))
 
     def _waits(self, job: Job, why: str) -> None:
         self._post(partial(self._show, job.task, why))
 
     def _refused(self, job: Job, why: str) -> None:
-        self._post(partial(self._not_taken, job, why))
-
-    def _queued(self, event: Queued) -> Iterator[ExecutorEvent]:
-        yield event
-        if self._pause:  # Slurm takes jobs again
-            self._pause, self._ask_again = 0.0, None
-            yield from self._offer_all()
-
-    def _runs(self, event: base.Started) -> Iterator[ExecutorEvent]:
-        yield Began(event.task)
-        yield event
-        yield from self._show(event.task, None)
-
-    def _show(self, task: str, why: str | None) -> Iterator[ExecutorEvent]:
-        """Tell why a task's job waits; None: it does not any more."""
-        for slot in self._devices_of.get(task, ()):
-            if why is not None:
-                self._told.add(slot)
-                yield DeviceState(slot, False, why)
-            elif slot in self._told:
-                self._told.discard(slot)
-                yield DeviceState(slot, False, "its job runs")
-
-    def _not_taken(self, job: Job, why: str) -> Iterator[ExecutorEvent]:
-        """Slurm takes no job now: wait, with one slot that says why."""
-        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
-        self._ask_again = time.monotonic() + self._pause
-        yield from self._show(job.task, f"Slurm takes no job now: {why}")
-        slots = self._forget(job.task)
-        yield base.Refused(job.task, Refusal.DEVICE_HELD)
-        yield from (DeviceBusy(slot) for slot in {*self._free(), *slots})
-
-    def _over(
-        self, event: base.Ended | base.Lost | base.Refused | base.Failed
-    ) -> Iterator[ExecutorEvent]:
-        """Tell a task's last event, then offer its slot, unless it is its next attempt's by now."""
-        slots = self._forget(event.task)
-        yield event
-        for slot in slots:
-            if slot not in self._devices_of.get(event.task, ()):
-                yield from self._offer(slot)
+        self._post(partial(self._not_taken, job.task, why))
 
     def _forget(self, task: str) -> tuple[str, ...]:
         self._jobs.pop(task, None)
         self._lives.pop(task, None)
-        return self._devices_of.pop(task)
-
-    def _free(self) -> list[str]:
-        taken = {slot for slots in self._devices_of.values() for slot in slots}
-        return [slot.id for slot in self._slots if slot.id not in taken]
-
-    def _offer_all(self) -> Iterator[ExecutorEvent]:
-        for slot in self._free():
-            yield from self._offer(slot)
-
-    def _offer(self, slot: str) -> Iterator[ExecutorEvent]:
-        if not self._offering or self._pause or slot not in self._free():
-            return
-        if slot in self._told:
-            self._told.discard(slot)
-            yield DeviceState(slot, True, "free")
-        yield DeviceIdle(slot)
+        return super()._forget(task)
 
 
 def _does_for(begun: StartLine, request: StartRequest) -> bool:

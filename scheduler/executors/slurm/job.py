@@ -6,20 +6,16 @@ that it shares with the dispatcher. Once that file is gone, or cannot be written
 ends the whole tree; the dispatcher waits for twice as long before it takes the attempt for lost. So a node
 that is cut off has stopped before the task is started elsewhere.
 
-Should the supervisor be killed, the guard ends what is left; should the guard be killed, the kernel tells the
-supervisor, which stops its attempt. Slurm signals all processes of a job at once, so a worker may have died
-of the signal before the supervisor has seen it.
+What happens when one of them is killed stands in executors/cluster/guard.py. Slurm signals all processes of a
+job at once, so a worker may have died of the signal before the supervisor has seen it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import os
-import select
-import signal
 import sys
 import threading
 import time
@@ -27,7 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scheduler.executors.local import process_tree, supervisor
+from scheduler.executors.cluster.guard import OneOrder, fork_supervisor, guard
 from scheduler.executors.local.liveness import cpu_time
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import SlurmError
@@ -36,12 +32,10 @@ from scheduler.executors.slurm.place import find_place, node_environment
 from scheduler.executors.worker_process import words_to_start
 
 RENEW = 5.0  # seconds between two signs of life, at most
-_LOOK = 500  # milliseconds between two looks at the lease
 _TO_END = 5.0  # seconds in which what was killed is gone, and its end recorded
 _LATE = 0.5  # seconds in which a signal to a whole job reaches all of it
 _EARLY = 5.0  # seconds; so much before a job's end by its clock, its time may be over by Slurm's
 _TO_SAY_WHY = 3.0  # seconds that Slurm has to say why a job is being ended
-_PR_SET_PDEATHSIG = 1
 _GONE = (errno.ENOENT, errno.ESTALE)
 
 
@@ -86,7 +80,7 @@ class Lease(threading.Thread):
         return time.monotonic() > self._over_at
 
 
-class JobSupervisor(supervisor.Supervisor):
+class JobSupervisor(OneOrder):
     """Carries out one order that is known from the start, in a job whose processes are signalled at once."""
 
     def __init__(self, orders: bytes, job: int | None, time_up: float) -> None:
@@ -97,8 +91,7 @@ class JobSupervisor(supervisor.Supervisor):
             job: Slurm's number of the job that it is in; None: it is in none.
             time_up: when the job's time is over, should Slurm not say why it is ended (monotonic).
         """
-        super().__init__()
-        self._orders, self._dispatcher_gone = orders, True
+        super().__init__(orders)
         self._job, self._time_up = job, time_up
 
     def _watch(self, worker: int, grace: float) -> dict[str, Any]:
@@ -138,20 +131,12 @@ def main() -> int:
     lease = Lease(files, order["lease"], order["task"], order["run"]["grace"])
     lease.renew()
     _redirect(str(files.answers), 1)
-    ctypes.CDLL(None).prctl(supervisor.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     orders = _orders(order, of_node)
-    guard = os.getpid()
-    child = os.fork()
-    if child == 0:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        job = of_node.get("SLURM_JOB_ID", "")
-        number = int(job) if job.isdecimal() else None
-        carrying_out = JobSupervisor(orders, number, begun + order["time"] - _EARLY)
-        if os.getppid() == guard:
-            carrying_out.serve()
-        os._exit(0)
+    job = of_node.get("SLURM_JOB_ID", "")
+    number = int(job) if job.isdecimal() else None
+    child = fork_supervisor(lambda: JobSupervisor(orders, number, begun + order["time"] - _EARLY))
     lease.start()
-    _guard(child, lease)
+    guard(child, lease)
     return 0
 
 
@@ -172,26 +157,3 @@ def _redirect(path: str, descriptor: int) -> None:
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     os.dup2(opened, descriptor)
     os.close(opened)
-
-
-def _guard(child: int, lease: Lease) -> None:
-    """Wait for the supervisor's end, or bring it about; return when nothing below is left."""
-    signal.signal(signal.SIGTERM, lambda *_: _tell(child, signal.SIGTERM))
-    ended = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(ended, select.POLLIN)
-    told = False
-    while not poll.poll(_LOOK):
-        if lease.is_over:
-            break
-        if lease.revoked and not told:
-            told = True
-            _tell(child, signal.SIGTERM)
-    while process_tree.reap():  # of an attempt whose supervisor was killed, or whose lease is over
-        process_tree.send_to_all(signal.SIGKILL)
-        time.sleep(0.05)
-
-
-def _tell(child: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(child, number)

@@ -1,0 +1,151 @@
+"""Room for attempts on a cluster, told of as devices; and what becomes of attempts, told as events."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from scheduler.core.events import Began, DeviceBusy, DeviceIdle, Queued
+from scheduler.core.journal_events import DeviceState
+from scheduler.devices.model import Device
+from scheduler.executors import base
+from scheduler.executors.base import Executor, ExecutorEvent, Refusal
+
+FIRST_PAUSE, LONGEST_PAUSE = (
+    5.0,
+    60.0,
+)  # seconds until a cluster is asked again whether it takes a job
+
+
+class SlotExecutor(Executor):
+    """An executor whose devices are slots: each room for one attempt, wherever the cluster puts it.
+
+    What its own thread finds it hands to `_happened`, `_waits` and `_not_taken`, by `_post` if need be.
+    """
+
+    # How its cluster is called, in sentences.
+    engine: str
+
+    def __init__(self, found: tuple[Sequence[Device], str]) -> None:
+        """Begin without attempts.
+
+        Args:
+            found: the slots, and how they were found.
+        """
+        self._slots, self._where = found
+        self._devices_of: dict[str, tuple[str, ...]] = {}
+        self._offering = False
+        # The cluster takes no job now: when it is asked again (monotonic), and how long that was put off.
+        self._ask_again: float | None = None
+        self._pause = 0.0
+        # Slots of which something was told.
+        self._told: set[str] = set()
+        self._inbox: queue.SimpleQueue[Callable[[], Iterator[ExecutorEvent]]] = queue.SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        return self._slots
+
+    @property
+    def where(self) -> str:
+        return self._where
+
+    def offer_devices(self) -> None:
+        self._offering = True
+        self._post(self._offer_all)
+
+    def fileno(self) -> int:
+        return self._wake
+
+    def deadline(self) -> float | None:
+        return self._ask_again
+
+    def events(self) -> Iterator[ExecutorEvent]:
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        while not self._inbox.empty():
+            yield from self._inbox.get()()
+        if self._ask_again is not None and time.monotonic() >= self._ask_again:
+            self._ask_again = None
+            yield from (DeviceIdle(slot) for slot in self._free()[:1])
+
+    def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
+        """Have something told by `events`; safe from any thread."""
+        self._inbox.put(tell)
+        os.eventfd_write(self._wake, 1)
+
+    def _happened(self, event: ExecutorEvent) -> None:
+        """Take an event of an attempt's; from any thread."""
+        match event:
+            case base.Started():
+                self._post(partial(self._runs, event))
+            case Queued():
+                self._post(partial(self._queued, event))
+            case _:
+                assert isinstance(event, base.Ended | base.Lost | base.Refused | base.Failed)
+                self._post(partial(self._over, event))
+
+    def _queued(self, event: Queued) -> Iterator[ExecutorEvent]:
+        yield event
+        if self._pause:  # it takes jobs again
+            self._pause, self._ask_again = 0.0, None
+            yield from self._offer_all()
+
+    def _runs(self, event: base.Started) -> Iterator[ExecutorEvent]:
+        yield Began(event.task)
+        yield event
+        yield from self._show(event.task, None)
+
+    def _show(self, task: str, why: str | None) -> Iterator[ExecutorEvent]:
+        """Tell why a task's job waits; None: it does not any more."""
+        for slot in self._devices_of.get(task, ()):
+            if why is not None:
+                self._told.add(slot)
+                yield DeviceState(slot, False, why)
+            elif slot in self._told:
+                self._told.discard(slot)
+                yield DeviceState(slot, False, "its job runs")
+
+    def _not_taken(self, task: str, why: str) -> Iterator[ExecutorEvent]:
+        """The cluster takes no job now: wait, with one slot that says why."""
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
+        self._ask_again = time.monotonic() + self._pause
+        yield from self._show(task, f"{self.engine} takes no job now: {why}")
+        slots = self._forget(task)
+        yield base.Refused(task, Refusal.DEVICE_HELD)
+        yield from (DeviceBusy(slot) for slot in {*self._free(), *slots})
+
+    def _over(
+        self, event: base.Ended | base.Lost | base.Refused | base.Failed
+    ) -> Iterator[ExecutorEvent]:
+        """Tell a task's last event, then offer its slot, unless it is its next attempt's by now."""
+        slots = self._forget(event.task)
+        yield event
+        for slot in slots:
+            if slot not in self._devices_of.get(event.task, ()):
+                yield from self._offer(slot)
+
+    def _forget(self, task: str) -> tuple[str, ...]:
+        """Let go of a task's slots, and return them."""
+        return self._devices_of.pop(task)
+
+    def _free(self) -> list[str]:
+        taken = {slot for slots in self._devices_of.values() for slot in slots}
+        return [slot.id for slot in self._slots if slot.id not in taken]
+
+    def _offer_all(self) -> Iterator[ExecutorEvent]:
+        for slot in self._free():
+            yield from self._offer(slot)
+
+    def _offer(self, slot: str) -> Iterator[ExecutorEvent]:
+        if not self._offering or self._pause or slot not in self._free():
+            return
+        if slot in self._told:
+            self._told.discard(slot)
+            yield DeviceState(slot, True, "free")
+        yield DeviceIdle(slot)
