@@ -21,6 +21,16 @@ settings.load_profile("steady")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run also what takes minutes")
+    parser.addoption(
+        "--seeds", default="1", metavar="N[-M]", help="which faults tests at random go through (1)"
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fault_seed" in metafunc.fixturenames:
+        first, _, last = metafunc.config.getoption("--seeds").partition("-")
+        seeds = range(int(first), int(last or first) + 1)
+        metafunc.parametrize("fault_seed", seeds, ids=lambda seed: f"seed {seed}")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from scheduler.executors.local.process_tree import descendants
@@ -76,6 +76,12 @@ class Daemon:
     def __init__(self, *command: str) -> None:
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it was started, and neither killed nor stopped since."""
+        return self._process is not None and not self._paused
 
     def start(self) -> None:
         quiet = subprocess.DEVNULL
@@ -93,6 +99,19 @@ class Daemon:
             self._process.kill()
             self._process.wait(PATIENCE)
             self._process = None
+            self._paused = False
+
+    def pause(self) -> None:
+        """Stop it: nobody gets an answer from it, as if its machine were cut off."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+            self._paused = True
+
+    def go_on(self) -> None:
+        """Let it go on where it was stopped."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
+            self._paused = False
 
 
 class SlurmLab:
@@ -161,23 +180,34 @@ class SlurmLab:
         wait_until(lambda: set(self._states().values()) == {"idle"})
 
     def mend(self) -> None:
-        """Start what was killed, and wait until all nodes take jobs."""
+        """Start what was killed or stopped, and wait until all nodes take jobs."""
         for daemon in (self.controller, *self.nodes):
             daemon.start_if_dead()
+            daemon.go_on()
         wait_until(self.is_whole)
 
     def is_whole(self) -> bool:
-        """Say whether all nodes take jobs, and resume those that do not, as an administrator would.
+        """Say whether all nodes take jobs, and resume those that do not."""
+        self.resume_nodes(self.nodes)
+        states = self._states()
+        return bool(states) and set(states.values()) <= {"idle", "mixed", "allocated"}
+
+    def resume_nodes(self, which: Iterable[Daemon]) -> None:
+        """Resume nodes that take no jobs, as an administrator would.
 
         A controller that was killed gives the numbers of jobs that it forgot to others, and drains the
         nodes that still have one of that number.
         """
         states = self._states()
-        for node, state in states.items():
-            if state.startswith(("down", "drain")):  # any other node would refuse it
+        for node in which:
+            name = f"n{self.nodes.index(node) + 1}"
+            if states.get(name, "").startswith(("down", "drain")):  # any other would refuse it
                 with contextlib.suppress(AssertionError):
-                    self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
-        return bool(states) and set(states.values()) <= {"idle", "mixed", "allocated"}
+                    self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
+
+    def answers(self) -> bool:
+        """Say whether the controller does."""
+        return bool(self._states())
 
     def _states(self) -> dict[str, str]:
         with contextlib.suppress(AssertionError):

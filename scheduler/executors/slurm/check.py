@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import SlurmSettings
+from scheduler.config.units import format_size
 from scheduler.devices.model import Device
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import NodeGroup, SlurmError
@@ -19,6 +20,8 @@ MOST_SLOTS = 256  # unless the sweep asks for more
 _FOR_NOW = re.compile(
     "down, drained|inactive or drain|temporarily|not available at this time|in use"
 )
+# Slurm says so, too, when nodes that have all of it are down, or have not yet answered a new controller.
+_NO_NODE = "node configuration is not available"
 
 
 class SlurmUnusable(Exception):  # noqa: N818  # a state of the cluster, or a mistake in the sweep
@@ -60,7 +63,8 @@ def find_slots(settings: SlurmSettings) -> Found:
     try:
         commands.test_submission(settings)
     except SlurmError as error:
-        if _FOR_NOW.search(str(error)) is None:
+        absent = any(_room(group, settings) for group in nodes if not group.up)
+        if _FOR_NOW.search(str(error)) is None and not (absent and _NO_NODE in str(error)):
             raise SlurmUnusable(
                 f"executor: Slurm takes no such job in partition {partition}: {error}"
             ) from None
@@ -116,13 +120,22 @@ def _no_room(partition: str | None, nodes: Sequence[NodeGroup], settings: SlurmS
         return f"executor.gres: no node of partition {partition} has {settings.gres}; {there}" + (
             "" if have else " (for jobs without a GPU write none)"
         )
-    most = max((group.cpus for group in nodes), default=0)
-    return f"executor.cpus: no node of partition {partition} has {settings.cpus}; the largest has {most}"
+    able = [group for group in nodes if not settings.gres or _has(group, settings.gres)]
+    if settings.cpus and all(group.cpus < settings.cpus for group in able):
+        most = max(group.cpus for group in able)
+        return f"executor.cpus: no node of partition {partition} has {settings.cpus}; the largest has {most}"
+    most = max(group.memory for group in able)
+    return (
+        f"executor.memory: no node of partition {partition} has so much with all else that a job asks "
+        f"for; the largest has {format_size(most)}"
+    )
 
 
 def _room(group: NodeGroup, settings: SlurmSettings) -> int:
-    """Return how many such jobs a node of the group has room for, by its GPUs and cores."""
+    """Return how many such jobs a node of the group has room for, by its GPUs, cores and memory."""
     room = group.cpus // (settings.cpus or 1)
+    if settings.memory:
+        room = min(room, group.memory // settings.memory)
     if settings.gres:
         room = min(room, _has(group, settings.gres))
     return room

@@ -24,6 +24,8 @@ _SCRIPT = Path(__file__).with_name("job.sh")
 # an allocation that this process may run in are none of a new job's.
 _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "LD_LIBRARY_PATH")
 _MARK = "sweep-attempt"
+# States of nodes that answer and take jobs; a mark behind one (``idle*``) says that they do not.
+_UP = frozenset({"idle", "mixed", "allocated", "completing"})
 # Slurm's word for why a job is ended whose time is over: from the moment on at which it is told to end.
 TIME_LIMIT = "TimeLimit"
 _FORMAT = "%A\t%T\t%r\t%N\t%k"
@@ -66,7 +68,10 @@ class NodeGroup:
     partition: str
     nodes: int
     cpus: int
+    memory: int  # bytes of one
     gres: str
+    # They take jobs now, or will once what runs there has ended.
+    up: bool
 
 
 def submit(settings: SlurmSettings, mark: Mark, words: Sequence[str]) -> int:
@@ -143,11 +148,15 @@ def node_groups() -> list[NodeGroup]:
     Raises:
         SlurmError: Slurm does not answer.
     """
-    said = _call(["sinfo", "--noheader", "-o", "%R\t%D\t%c\t%G"])
+    said = _call(["sinfo", "--noheader", "-o", "%R\t%D\t%c\t%m\t%G\t%T"])
     groups = []
     for line in said.splitlines():
-        partition, nodes, cpus, gres = (field.strip() for field in line.split("\t", 3))
-        groups.append(NodeGroup(partition, int(nodes), int(cpus.rstrip("+")), gres))
+        partition, nodes, cpus, memory, gres, state = line.split("\t", 5)
+        size = int(memory.rstrip("+")) * 2**20
+        up = state.strip() in _UP
+        groups.append(
+            NodeGroup(partition, int(nodes), int(cpus.rstrip("+")), size, gres.strip(), up)
+        )
     return groups
 
 

@@ -94,13 +94,14 @@ class SlurmExecutor(SlotExecutor):
     def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
         self._devices_of[task] = devices
         left = self._left.pop(task, None)
-        if known is not None and known.ended is not None:
-            self._post(partial(self._over, base.Ended(task, known.ended)))
-            return False
         if known is not None and known.started.token is not None:
             files = JobFiles(self._paths.jobs, known.started.token)
         else:
             files = left[0] if left is not None else JobFiles(self._paths.jobs, "unknown")
+        if known is not None and known.ended is not None:
+            files.remove()
+            self._post(partial(self._over, base.Ended(task, known.ended)))
+            return False
         self._watch(Job(task, known.started if known is not None else None, files, adopted=True))
         return known is not None
 

@@ -43,8 +43,8 @@ def test_a_gres_is_taken_apart(gres: str, parts: tuple[str, str, int]) -> None:
 )
 def test_several_models_of_gpu_are_told_of(gres: str, mixed: bool) -> None:
     nodes = [
-        NodeGroup("gpu", 2, 64, "gpu:h100:8(S:0-1),mps:h100:800"),
-        NodeGroup("gpu", 4, 64, "gpu:a100:4(S:0)"),
+        NodeGroup("gpu", 2, 64, 2**39, "gpu:h100:8(S:0-1),mps:h100:800", True),
+        NodeGroup("gpu", 4, 64, 2**39, "gpu:a100:4(S:0)", True),
     ]
     remark = remark_on_models(nodes, gres)
     assert (remark is not None) is mixed

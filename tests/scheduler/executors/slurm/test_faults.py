@@ -5,18 +5,13 @@ How long most of it takes depends on when daemons notice, and on the machine's p
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
-import random
-import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.helpers.slurm import SlurmLab, wait_until
-from tests.helpers.sweep_runner import Running, SweepRunner
+from tests.helpers.sweep_runner import SweepRunner
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
 
@@ -68,6 +63,18 @@ def test_an_attempt_on_a_node_that_slurm_has_given_up_is_left_alone_while_it_liv
     go_on()
     assert running.end().code == 0
     assert sweep.starts("a") == 1
+
+
+def test_a_sweep_begins_while_no_node_is_up(sweep: SweepRunner, lab: SlurmLab) -> None:
+    """As just after a controller's start: what no node can take now is not what none ever can."""
+    write(sweep, {"a": "ok"}, memory="1GiB")
+    for number, node in enumerate(lab.nodes):
+        node.end()
+        lab.fail_node(number)
+    running = sweep.start()
+    running.wait_for("job [0-9]+ is in Slurm's queue")
+    lab.mend()
+    assert running.end().code == 0
 
 
 @pytest.mark.long
@@ -130,54 +137,3 @@ def test_a_requeue_by_an_administrator_runs_nothing_twice(
     go_on()
     assert running.end().code == 0
     assert sweep.starts("a") == 2
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [1])
-def test_faults_at_random(sweep: SweepRunner, lab: SlurmLab, seed: int) -> None:
-    """24 tasks, while dispatcher, workers, controller and daemons are killed: each once, none lost."""
-    chance = random.Random(seed)
-    tasks = [f"t{n:02}" for n in range(24)]
-    write(sweep, dict.fromkeys(tasks, "sleep 0.3; ok"), at_most=8)
-    running = sweep.start()
-    for turn in itertools.count():
-        wait_for_starts(sweep, lab, running, chance.randint(1, 5))
-        if running.process.poll() is not None:
-            break
-        match turn % 4:
-            case 0:
-                running.kill()
-                running = sweep.start()
-            case 1:
-                lab.controller.end()
-                lab.controller.start()
-            case 2:
-                node = chance.choice(lab.nodes)
-                node.end()
-                node.start()
-            case _:
-                kill_a_worker(sweep)
-    assert running.end().code == 0
-    assert sweep.starts() >= len(tasks), "and no two of a task at the same time"
-    assert set(sweep.states().values()) == {"completed"}
-
-
-def wait_for_starts(sweep: SweepRunner, lab: SlurmLab, running: Running, number: int) -> None:
-    """Wait until so many more attempts have begun, or the sweep is over; the cluster is looked after."""
-    most = len(sweep.logged("start")) + number
-
-    def enough() -> bool:
-        lab.is_whole()
-        return len(sweep.logged("start")) >= most or running.process.poll() is not None
-
-    wait_until(enough)
-
-
-def kill_a_worker(sweep: SweepRunner) -> None:
-    """Kill one that runs, if any does."""
-    ended = {entry["pid"] for entry in sweep.logged("end")}
-    for entry in sweep.logged("start"):
-        if entry["pid"] not in ended:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(entry["pid"], signal.SIGKILL)
-                return

@@ -38,7 +38,7 @@ def write(sweep: SweepRunner, script: dict[str, Any], **settings: Any) -> None:
         ({"gres": "gpu:5"}, "executor.gres: no node of partition main has gpu:5"),
         ({"gres": "none", "cpus": 17}, "executor.cpus: no node of partition main has 17; the largest has 16"),
         ({"constraint": "nofeature"}, "executor: Slurm takes no such job in partition main: Invalid feature"),
-        ({"memory": "1TiB"}, "executor: Slurm takes no such job in partition main: "),
+        ({"memory": "1TiB"}, "executor.memory: no node of partition main has so much"),
     ],
 )  # fmt: skip
 def test_what_no_node_has_is_refused(
@@ -123,6 +123,18 @@ def test_a_dispatcher_that_was_killed_is_followed_by_one_that_takes_over(
     assert second.end().code == 0
     assert sweep.starts("a") == 1
     assert sweep.done("a")["attempts"][-1]["attempt"] == 1
+
+
+def test_an_attempt_that_ended_while_nobody_watched_leaves_no_files(sweep: SweepRunner) -> None:
+    write(sweep, {"a": "gate; ok"})
+    first = sweep.start()
+    go_on = sweep.reach_gate("a")
+    first.kill()
+    go_on()
+    sweep.wait_for_end_of_attempt("a")
+    assert sweep.run().code == 0
+    assert sweep.starts("a") == 1
+    assert not list(sweep.paths.jobs.iterdir())
 
 
 @pytest.fixture
