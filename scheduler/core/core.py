@@ -27,6 +27,7 @@ from scheduler.core.tables.watches import Watch
 from scheduler.core.verdict import Kind, Verdict
 
 LAST_INTERRUPT = 2  # drains, stops; one more leaves
+OUT_OF_TIME = 75  # the exit code that asks for another try: EX_TEMPFAIL of sysexits.h
 
 
 class Core(Wishes):
@@ -202,7 +203,7 @@ class Core(Wishes):
         if self._tasks.counts[WAITING] == 0 and not self._tasks.counts[WRITING]:
             self._finish(1 if self._tasks.counts[FAILED] else 0)
         elif self._interrupts:
-            self._finish(130)
+            self._finish(OUT_OF_TIME if self._time_short else 130)
         elif self._brake.on:
             self._finish(1)
 

@@ -194,6 +194,19 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeShort:
+    """The devices are lent for a time that is nearly over: nothing more is started.
+
+    Attributes:
+        why: the same in words.
+        stop: it is so nearly over that what runs is stopped, too.
+    """
+
+    why: str
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Periodic wake-up."""
 
@@ -201,6 +214,7 @@ class Tick:
 # What people ask for: at the terminal, from another shell, by the hour.
 Wish = (
     Interrupt
+    | TimeShort
     | StopAsked
     | PauseAsked
     | ResumeAsked
@@ -318,6 +332,9 @@ class Resumed:
 @dataclass(frozen=True, slots=True)
 class Draining:
     """Nothing new is started; running attempts end by themselves (for the record)."""
+
+    # Empty: the user has interrupted.
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from scheduler.core.snapshot import Limit, ListedDevice, OtherProcess, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class DispatcherStarted:
-    """A dispatcher has the sweep; ``where`` says in words what its devices are."""
+    """A dispatcher has the sweep; ``where``: its devices in words; ``root``: of its folders, absolute."""
 
     NAME: ClassVar = "dispatcher_started"
     pid: int
@@ -25,7 +25,6 @@ class DispatcherStarted:
     tasks: int
     devices: Sequence[ListedDevice]
     where: str
-    # Where checkpoints/ and logs/ lie, as an absolute path.
     root: str = ""
     # Tasks of the sweep file that this run was told to leave out.
     left_out: int = 0
@@ -273,10 +272,11 @@ class SweepResumed:
 
 @dataclass(frozen=True, slots=True)
 class SweepDraining:
-    """Nothing new is started; so many running attempts may end."""
+    """Nothing new is started; so many running attempts may end. ``why``: empty after Ctrl-C."""
 
     NAME: ClassVar = "draining"
     running: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class SweepProgress:
     # Why the sweep is paused.
     trouble: str | None = None
     draining: bool = False
+    # Why it is; empty: the user has interrupted.
+    drains_for: str = ""
     # Who paused the sweep by hand.
     paused_by: str | None = None
     # Why the dispatcher at work, or the last one, starts nothing more: all failed alike.
@@ -122,11 +124,13 @@ class SweepProgress:
             self.asks_for_share,
             self.limit.until,
             self.limit.zone,
+            self.drains_for,
         )
 
     def _restore(self, snapshot: Snapshot, at: float) -> None:
         self.holder = snapshot.holder
         self.trouble, self.draining = snapshot.trouble, snapshot.draining
+        self.drains_for = snapshot.drains_for
         self.idle_seconds, self.lost_seconds = snapshot.idle_seconds, snapshot.lost_seconds
         self.told, self.braked = set(snapshot.told), snapshot.braked
         self.limit = Limit(snapshot.at_most, snapshot.at_most_until, snapshot.at_most_zone)
@@ -183,7 +187,7 @@ class SweepProgress:
                 self.trouble = None
                 self.told.discard("paused")
             case je.SweepDraining():
-                self.draining = True
+                self.draining, self.drains_for = True, event.why
             case je.SweepBraked():
                 self.braked = event.why
             case je.Notified():

@@ -153,3 +153,4 @@ class Snapshot:
     asks_for_share: bool = False
     at_most_until: float | None = None
     at_most_zone: str | None = None
+    drains_for: str = ""

@@ -171,7 +171,9 @@ class Dispatcher:
             if number == signal.SIGINT:
                 self._handle(ev.Interrupt())
             elif number in (signal.SIGTERM, signal.SIGHUP):
-                self._detached = True
+                if (why := self._executor.ends_with_us) is not None:
+                    self._handle(ev.TimeShort(why, stop=True))
+                self._detached = why is None  # what runs goes on, for the next dispatcher
         self._hear()
         self._inbox.call_all()
         self._reloader.go_on(interrupted=self._progress.draining)
@@ -229,11 +231,7 @@ class Dispatcher:
         *,
         adopt: bool = True,
     ) -> None:
-        """See to an attempt that another dispatcher began: have it adopted, or what it left judged.
-
-        Args:
-            known: what is known of it, should its file have been removed.
-        """
+        """Have an attempt of another dispatcher adopted, or judged; ``known``: should its file be gone."""
         record = self._attempts.last_on_file(task, known)
         if not self._executor.adopt(task, devices, record) or record is None:
             self._attempts.vanish(task, devices, record)
@@ -379,7 +377,7 @@ class Dispatcher:
             case ev.DeviceIdle():
                 self._free_memory[event.device] = event.free_memory
                 self._handle(event)
-            case ev.DeviceBusy() | ev.DeviceGone() | ev.Queued() | ev.Began():
+            case ev.DeviceBusy() | ev.DeviceGone() | ev.Queued() | ev.Began() | ev.TimeShort():
                 self._handle(event)
             case je.DeviceState() | je.MoreTaken() | je.ShareAsked():
                 self._emit(event)

@@ -13,6 +13,7 @@
 `Lost`, `Refused` and `Failed`. A cluster's executor tells `Queued` first, and `Began` just before
 `Started`. For each that was adopted: exactly one of `Ended` and `Lost`. Events of one task come in the order
 in which they happened. What goes wrong outside is an event, never an exception.
+Where devices are lent for a time, `TimeShort` is told when that is nearly over.
 
 **Devices.** An attempt has one device or several, all of them or none: where one cannot be had it is refused,
 and the others are told idle again. They are the task's from `start` or `adopt` until its last event has been
@@ -41,7 +42,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from scheduler.core.events import Began, DeviceBusy, DeviceGone, DeviceIdle, Queued
+from scheduler.core.events import Began, DeviceBusy, DeviceGone, DeviceIdle, Queued, TimeShort
 from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame, ShareAsked
 from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.model import Device
@@ -147,7 +148,7 @@ AttemptEvent = Queued | Began | Started | Ended | Lost | Refused | Failed
 DeviceEvent = (
     DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken | ShareAsked
 )
-ExecutorEvent = AttemptEvent | DeviceEvent
+ExecutorEvent = AttemptEvent | DeviceEvent | TimeShort
 
 
 class Executor(ABC):
@@ -162,6 +163,11 @@ class Executor(ABC):
     @abstractmethod
     def where(self) -> str:
         """How the devices were found, for people."""
+
+    @property
+    def ends_with_us(self) -> str | None:
+        """Why attempts do not go on when the dispatcher leaves, in words; None: they do."""
+        return None
 
     @abstractmethod
     def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:

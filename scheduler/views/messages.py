@@ -131,6 +131,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"paused: {event.why}; goes on by itself when files can be written again"
         case je.SweepResumed():
             return "goes on: files can be written again"
+        case je.SweepDraining(why=why) if why:
+            return f"{why}: nothing new is started, {event.running} running attempt(s) may end"
         case je.SweepDraining():
             return (
                 f"interrupted: nothing new is started, {event.running} running attempt(s) may end; "
@@ -231,7 +233,7 @@ def why_waits(task: str, progress: SweepProgress, now: float) -> str:
     if progress.braked:
         return "nothing new is started: the first tasks all failed alike"
     if progress.draining:
-        return "nothing new is started: the sweep was interrupted"
+        return f"nothing new is started: {progress.drains_for or 'the sweep was interrupted'}"
     if view.waits is not None and view.not_before > now:
         return f"{retry_text(view.waits)}; {view.not_before - now:.0f} s to go"
     if view.waits is not None and view.waits.code in _NOT_ANY_DEVICE:

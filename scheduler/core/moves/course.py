@@ -74,6 +74,7 @@ class Course:
         self._leaving: set[int] = set()  # not in the sweep file any more, but under way
         self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
         self._interrupts = 0
+        self._time_short = False  # which was no wish of the user's
         self._finished = False
         for name, memory in (devices or {}).items():
             if memory is not None:

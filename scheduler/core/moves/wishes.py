@@ -27,6 +27,8 @@ class Wishes(Course):
         match event:
             case ev.Interrupt():
                 self._interrupt()
+            case ev.TimeShort():
+                self._time_is_short(event)
             case ev.StopAsked():
                 self._stop_asked(self._tasks.expect(event), event)
             case ev.PauseAsked():
@@ -51,6 +53,15 @@ class Wishes(Course):
             self._actions.append(ev.Draining())
         else:
             self._stop_all("stopped by the user")
+
+    def _time_is_short(self, event: ev.TimeShort) -> None:
+        """Do as at the user's first interrupt, or at the second; who leaves so is to be started again."""
+        if not self._interrupts:
+            self._time_short = True
+            self._actions.append(ev.Draining(event.why))
+        self._interrupts = max(self._interrupts, 2 if event.stop else 1)
+        if event.stop:
+            self._stop_all(event.why)
 
     def _stop_asked(self, task: int, event: ev.StopAsked) -> None:
         state = self._tasks.states[task]

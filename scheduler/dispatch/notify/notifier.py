@@ -12,6 +12,7 @@ from pathlib import Path
 from scheduler.config.placeholders import expand_home
 from scheduler.config.sweep import NotifySettings, Sweep
 from scheduler.core import journal_events as je
+from scheduler.core.core import OUT_OF_TIME
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, ENDED, FAILED, RUNNING, WAITING
 from scheduler.dispatch.inbox import Inbox
@@ -20,7 +21,8 @@ from scheduler.dispatch.notify.occasions import News, news_in, news_of_end
 from scheduler.executors.worker_process import words_to_start
 from scheduler.storage.paths import SweepPaths
 
-INTERRUPTED = 130  # the exit code of a dispatcher whose user knows
+# The exit codes of a dispatcher whose user knows, or whose time is over: it waits for nothing.
+LEFT_EARLY = (130, OUT_OF_TIME)
 
 
 class Notifier:
@@ -71,7 +73,7 @@ class Notifier:
         news = news_of_end(exit_code, self._progress)
         if self._settings is not None and news is not None:
             self._tell(self._settings, news, flush, exit_code)
-        if exit_code == INTERRUPTED:
+        if exit_code in LEFT_EARLY:
             self._end_run()
         self._inbox.hear_while(lambda: self._under_way, self._end_run)
 

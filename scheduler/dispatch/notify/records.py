@@ -64,6 +64,6 @@ def record_of(action: Record, clock: Clock, running: int) -> je.JournalEvent:
         case ev.Resumed():
             return je.SweepResumed()
         case ev.Draining():
-            return je.SweepDraining(running)
+            return je.SweepDraining(running, action.why)
         case ev.Braked():
             return je.SweepBraked(braked_text(action.tasks, action.cause))

@@ -13,7 +13,7 @@ from scheduler.config.sweep import Sweep, TrackSettings
 from scheduler.core import journal_events as je
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.command import run_command
-from scheduler.dispatch.notify.notifier import INTERRUPTED
+from scheduler.dispatch.notify.notifier import LEFT_EARLY
 from scheduler.storage.paths import SweepPaths
 
 # Seconds from one run's end to the next one's start: a tracker's package alone takes seconds to load.
@@ -68,7 +68,7 @@ class Tracking:
         if self._settings is None:
             return
         self._closing.set()
-        if exit_code in (None, INTERRUPTED):
+        if exit_code in (None, *LEFT_EARLY):
             self._leave()
         else:
             self._ask(self._settings)

@@ -155,7 +155,8 @@ def _trouble(progress: SweepProgress) -> Iterator[Text]:
     if progress.holder is not None and progress.limit.devices is not None:
         yield _line(f"devices: {limit_text(progress.limit)}")
     if progress.holder is not None and progress.draining:
-        yield _line("draining: nothing new is started; Ctrl-C again stops what runs", "yellow")
+        what_follows = progress.drains_for or "Ctrl-C again stops what runs"
+        yield _line(f"draining: nothing new is started; {what_follows}", "yellow")
 
 
 def best_line(progress: SweepProgress, width: int) -> Text | None:

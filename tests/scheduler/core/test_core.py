@@ -70,6 +70,31 @@ def test_the_third_ctrl_c_ends_whatever_still_runs():
     assert core.handle(ev.Interrupt(), 5.0) == []
 
 
+def test_lent_devices_are_left_in_two_steps():
+    core = Core([InitialTask("a"), InitialTask("b")], Policy(), Limits(log=None), 0.0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    assert core.handle(ev.TimeShort("soon"), 1.0) == [ev.Draining("soon")]
+    assert core.handle(ev.TimeShort("soon"), 1.0) == []
+    [stop] = core.handle(ev.TimeShort("now", stop=True), 2.0)
+    assert stop == ev.Stop("a", Verdict(Kind.STOPPED, "now"))
+    core.handle(ev.AttemptExited("a"), 3.0)
+    [waits, finish] = core.handle(
+        ev.AttemptJudged("a", JudgedAttempt(stop.verdict, ("gpu0",), 3.0)), 3.0
+    )
+    assert isinstance(waits, ev.Waits)
+    assert finish == ev.Finish(75)
+
+
+def test_who_interrupts_wants_no_other_try():
+    core = Core([InitialTask("a"), InitialTask("b")], Policy(), Limits(log=None), 0.0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    core.handle(ev.Interrupt(), 1.0)
+    core.handle(ev.TimeShort("now", stop=True), 2.0)
+    core.handle(ev.AttemptExited("a"), 3.0)
+    judged = JudgedAttempt(Verdict(Kind.STOPPED, "now"), ("gpu0",), 3.0)
+    assert core.handle(ev.AttemptJudged("a", judged), 3.0)[-1] == ev.Finish(130)
+
+
 def test_what_an_attempt_writes_is_looked_at_each_second_and_limited():
     core = Core([InitialTask("a")], Policy(), Limits(log=100), 0.0)
     core.handle(ev.DeviceIdle("gpu0"), 0.0)
