@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
@@ -23,7 +24,8 @@ from scheduler.cli.locate import (
 )
 from scheduler.cli.measured.ahead import ahead_in_words
 from scheduler.cli.measured.track import refuse_missing_tracker
-from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
+from scheduler.cli.starting.executors import make_executor
+from scheduler.cli.starting.inside import Yield, open_place, refuse_what_runs_elsewhere
 from scheduler.cli.starting.kept import tell_recovered
 from scheduler.config.hours import Hours, zone_text
 from scheduler.config.loader import SweepError, read_sweep
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the sweep; return its exit code."""
     whole, sweep = read_and_check(arguments)
     paths = locate_to_run(whole, arguments.sweep, arguments.root)
-    sweep, cluster, devices = open_executor(sweep, arguments.executor, arguments.sweep)
+    inside, sweep, cluster, devices = open_place(sweep, arguments)
     refuse_missing_tracker(sweep, arguments.sweep)
     unheard = nobody_is_told(sweep)
     if unheard and arguments.dry_run:
@@ -82,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         sweep = with_seed(sweep, paths)
         copy = copy_code(paths, arguments.sweep) if arguments.snapshot else None
         recovered = recover(sweep, paths, Clock())
-        refuse_other_executor(recovered, cluster)
+        refuse_what_runs_elsewhere(inside, recovered, cluster)
         executor = make_executor(sweep, paths, cluster, devices, copy)
         recovered = set_right(recovered, sweep, paths)
         if cluster is None:
@@ -92,30 +94,51 @@ def run(arguments: argparse.Namespace) -> int:
         recovered = tell_recovered(recovered, sweep, paths)
         progress = initial_progress(recovered, paths)
         progress.left_out = len(sweep.left_out)
-        if progress.braked is not None:
-            print(printable(f"goes on; the last run stopped: {progress.braked}", " "))
-        display: RunDisplay = make_display(progress, sweep, paths, plain=arguments.plain)
-        try:
-            if arguments.metrics_file is not None:
-                display = with_metrics(display, sweep, progress, arguments.metrics_file)
+        with shown_as(progress, sweep, paths, arguments) as display:
+            if inside is not None:
+                executor = inside.lend(executor, sweep, progress)
             dispatcher = Dispatcher(
                 sweep, paths, lock, executor, recovered, progress, display, arguments.sweep, copy
             )
+            before = Yield.of(sweep, paths, progress)
             code = dispatcher.run(adopt=not arguments.no_adopt)
-        finally:
-            display.close()
     except LeaseFolderError as error:
         raise UserError(str(error)) from None
     except OSError as error:
         raise UserError(f"{error.filename or paths.checkpoints}: {error.strerror}") from None
     finally:
         lock.release()
+    last = ""
+    if inside is not None:
+        now = Yield.of(sweep, paths, progress)
+        code, last = inside.left_with(code, before, now, arguments.sweep)
     with reader_may_leave():
         console = WideConsole()
         find_other_code(progress, paths)
         for part in (*remarks_on_code(progress), *closing(progress, paths, time.time())):
             console.print(part)
+        print(last, end="")
     return code
+
+
+@contextlib.contextmanager
+def shown_as(
+    progress: SweepProgress, sweep: Sweep, paths: SweepPaths, arguments: argparse.Namespace
+) -> Iterator[RunDisplay]:
+    """Have what happens shown as the command line says.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    if progress.braked is not None:
+        print(printable(f"goes on; the last run stopped: {progress.braked}", " "))
+    display: RunDisplay = make_display(progress, sweep, paths, plain=arguments.plain)
+    try:
+        if arguments.metrics_file is not None:
+            display = with_metrics(display, sweep, progress, arguments.metrics_file)
+        yield display
+    finally:
+        display.close()
 
 
 def with_metrics(

@@ -162,11 +162,11 @@ class SlurmLab:
             os.kill(int((self.folder / "munge.pid").read_text()), signal.SIGTERM)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def call(self, *words: str) -> str:
+    def call(self, *words: str, **variables: str) -> str:
         """Run a command of Slurm's; return what it printed."""
         done = subprocess.run(
             words,
-            env={**os.environ, **self.environment},
+            env={**os.environ, **variables, **self.environment},
             capture_output=True,
             text=True,
             check=False,

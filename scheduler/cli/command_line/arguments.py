@@ -55,6 +55,11 @@ def add_run(arguments: Arguments) -> None:
         choices=("local", "slurm"),
         help="where attempts run (default: as the sweep's executor section says, else here)",
     )
+    arguments.add_argument(
+        "--inside-slurm",
+        action="store_true",
+        help="run as one job of Slurm's, on the GPUs that it has, and leave before its time limit",
+    )
     arguments.add_argument("--plain", action="store_true", help="print lines even on a terminal")
     arguments.add_argument(
         "--metrics-file",

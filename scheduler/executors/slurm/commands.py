@@ -12,7 +12,9 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from scheduler.config.printable import printable
 from scheduler.config.sweep import SlurmSettings
@@ -121,6 +123,45 @@ def reason_of(number: int, patience: float) -> str:
     return _call(words, patience).strip()
 
 
+def state_of(number: int) -> str | None:
+    """Return a job's state in Slurm's words; None: Slurm does not know it, or not any more.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    try:
+        said = _call(["squeue", "--noheader", "--states=all", f"--jobs={number}", "-o", "%T"])
+    except SlurmError as error:
+        if "Invalid job id" in str(error):
+            return None
+        raise
+    return said.strip() or None
+
+
+def end_of(number: int) -> float | None:
+    """Return when a job's time is over (time of day, seconds); None: its time has no limit.
+
+    Raises:
+        SlurmError: Slurm does not answer, or knows no such job.
+    """
+    words = ["squeue", "--noheader", "--states=all", f"--jobs={number}", "-o", "%e"]
+    said = _call(words, variables={"TZ": "UTC"}).strip()
+    try:
+        return datetime.fromisoformat(f"{said}+00:00").timestamp()
+    except ValueError:  # N/A
+        return None
+
+
+def gpus_of(node: str) -> int:
+    """Return how many GPUs a node has, as Slurm counts them.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    said = _call(["sinfo", "--noheader", f"--nodes={node}", "-o", "%G"]).split("\n")[0]
+    return sum(int(n) for n in re.findall(r"\bgpu:(?:[^:(,]+:)?(\d+)", said))
+
+
 def jobs() -> dict[str, Listed]:
     """Return this user's jobs that are attempts, by their tokens; ended ones for as long as Slurm keeps them.
 
@@ -188,7 +229,11 @@ def _options(settings: SlurmSettings) -> list[str]:
     return fixed + [f"--{key}={value}" for key, value in wishes.items() if value is not None]
 
 
-def _call(words: Sequence[str], patience: float = PATIENCE) -> str:
+def _call(
+    words: Sequence[str],
+    patience: float = PATIENCE,
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Run a command; return what it printed.
 
     Raises:
@@ -201,7 +246,7 @@ def _call(words: Sequence[str], patience: float = PATIENCE) -> str:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env=_environment(os.environ),
+            env={**_environment(os.environ), **variables},
             timeout=patience,
             check=False,
         )
