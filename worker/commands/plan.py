@@ -14,7 +14,7 @@ from worker.config.numbers import TASK_NUMBERS
 from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
-from worker.search.cost import Cost, blocks, costs, most_of_search, most_to_confirm
+from worker.search.cost import Cost, blocks, costs, most_of_confirmation, most_of_search
 
 if TYPE_CHECKING:
     from worker.models.task import Task
@@ -97,10 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
     count = len(plan.configurations)
     if is_grid:
         again += stability(own, search.stability)
-        repeated: Sequence[Configuration] = plan.configurations
         print(f"{count} configurations are measured:")
     else:
-        repeated = most_to_confirm(plan.configurations, search, confirm)
         print(f"{count} configurations are searched adaptively, each for at most:")
     for line in _in_words(plan.configurations, found):
         print(line)
@@ -110,7 +108,11 @@ def run(arguments: argparse.Namespace) -> int:
     ):
         print(line)
     for study in again:
-        all_of_it = sum(costs(repeated, task, study, search.timing), Cost(0, 0))
+        all_of_it = (
+            sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
+            if is_grid
+            else most_of_confirmation(plan.configurations, task, study, search, confirm)
+        )
         bound = "at most" if search.timing.precision is None else "of all of it at least"
         print(f"{study.name}: what proves worth it again, {bound} {_cost_in_words(all_of_it)}")
     if plan.left_out:

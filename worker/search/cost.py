@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, TypeVar
 
 from worker.config.numbers import TASK_NUMBERS
@@ -13,7 +13,7 @@ from worker.errors import WorkerError
 from worker.models.catalogue import Sched, find_pipe, find_sched
 from worker.models.task import Task
 from worker.search.configuration import Configuration
-from worker.search.looks import first_look, looks, quick
+from worker.search.looks import MOST_CONFIRMED, first_look, looks, quick
 from worker.search.plan import make_plan
 from worker.search.section import Search, read_search
 from worker.search.studies import Study
@@ -99,7 +99,7 @@ def most_of_search(
     for _ in blocks(others, quick(timing)):
         baseline += comparison
     ends = looks(own.count, first_look(own.count, own.batch_size))
-    for start, end in pairwise(ends):
+    for start, end in itertools.pairwise(ends):
         part = replace(own, count=end - start)
         for number, item in enumerate(configurations[1:]):
             if item.role == "candidate":
@@ -108,24 +108,30 @@ def most_of_search(
     return [baseline, *others]
 
 
-def most_to_confirm(
-    configurations: Sequence[Configuration], search: Search, confirm: int
-) -> list[Configuration]:
-    """Return as many configurations as are confirmed behind an adaptive search at most.
+def most_of_confirmation(
+    configurations: Sequence[Configuration], task: Task, again: Study, search: Search, confirm: int
+) -> Cost:
+    """Return what is spent at most to confirm what an adaptive search chose.
 
     Args:
-        configurations: all of its plan; candidates cost the same.
+        configurations: the baseline, which comes first, and all others of its plan; candidates cost the
+            same.
+        task: the task.
+        again: on which prompts.
         search: the section.
         confirm: on how many prompts it is asked for, 0 for as many as the search chooses.
     """
     candidates = [item for item in configurations if item.role == "candidate"]
-    # with a frontier all of it; else the fastest that may be within the bound, and the one that surely is
-    few = 1 if search.wants == "target" else 2
-    chosen = candidates if search.wants == "frontier" and confirm else candidates[:few]
-    judges = [
-        item for item in configurations if item.role == "baseline" or item.steps or item.seeds
-    ]
-    return [*judges, *chosen]
+    judges = [item for item in configurations if item.steps or item.seeds]
+    # with a frontier all of it at once; else one after the other, each beside a baseline
+    is_all = search.wants == "frontier" and confirm
+    first = candidates if is_all else candidates[:1]
+    blocks_of_it = [[*judges, *first], *([item] for item in candidates[1:MOST_CONFIRMED])]
+    found = (
+        costs([configurations[0], *others], task, again, search.timing)
+        for others in (blocks_of_it[:1] if is_all else blocks_of_it)
+    )
+    return sum(itertools.chain(*found), Cost(0, 0))
 
 
 def costs_of_tasks(

@@ -12,6 +12,8 @@ _GROWTH = 4
 # with all the care that the settings ask for when it is confirmed.
 _ROUNDS = 2
 _BLOCK = 8
+# How many are confirmed at most, one after the other, until one is.
+MOST_CONFIRMED = 3
 
 
 def looks(most: int, first: int = FIRST_LOOK) -> tuple[int, ...]:

@@ -110,8 +110,8 @@ def test_of_a_precision_the_plan_knows_what_it_costs_at_least(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("goal", "confirmed"),
     [
-        ("max_loss: 0.01\n  budget: 2h", 4 * 24),
-        ("max_loss: 0.01\n  target_speedup: 1.5", 3 * 24),
+        ("max_loss: 0.01\n  budget: 2h", 7 * 24),
+        ("max_loss: 0.01\n  target_speedup: 1.5", 7 * 24),
         ("keep_images: 2", 6 * 24),
     ],
 )
@@ -121,7 +121,8 @@ def test_of_an_adaptive_search_the_plan_says_what_it_costs_at_most(
     """A warm-up and two rounds on 8 prompts; 24 more of each candidate, each beside a baseline; and two
     batches of two steps around each of these four.
 
-    Confirmed are, in a warm-up and five rounds, two candidates, a target's one, or the whole frontier.
+    Confirmed are, in a warm-up and five rounds, up to three candidates one after the other, each beside a
+    baseline, or the whole frontier at once.
     """
     asked = COUNTED.replace("num_samples: 10", "num_samples: 32")
     asked = asked.replace("repeats: 2", "repeats: 5") + f"  strategy: adaptive\n  {goal}\n"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from worker.results.statistics import Estimate
 from worker.search.section import Wants
 
-What = Literal["asked", "dropped", "stopped"]
+What = Literal["asked", "dropped", "stopped", "confirmed", "not confirmed"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,11 @@ class Found:
     """The fastest whose loss surely is, as far as the search can tell; None if there is none yet."""
     frontier: Sequence[str]
     """What no other beats in both, the slowest first."""
+
+    @property
+    def best(self) -> str | None:
+        """The one to be confirmed next: the fastest that surely will do, else the one that seems to."""
+        return self.sure or self.chosen
 
 
 def percent(share: float) -> str:

@@ -66,6 +66,10 @@ class _Runner:
     is_out: bool = False
     is_aside: bool = False
     """Whether it was left behind, though not for good."""
+    is_passed_over: bool = False
+    """Whether it was chosen before, and not confirmed on other prompts."""
+    behind: _Runner | None = None
+    """The faster one for whose sake it was dropped."""
 
     @property
     def speed(self) -> float:
@@ -99,7 +103,8 @@ class Race:
         self, names: Sequence[str], goal: Goal, prompts: int, first: int = FIRST_LOOK
     ) -> None:
         self._runners = {name: _Runner(name) for name in names}
-        self._goal = goal
+        self.goal = goal
+        """What is to be found."""
         self._looks = looks(prompts, first)
         self.stopped: str | None = None
         """Why it is over; None while it is not."""
@@ -131,13 +136,13 @@ class Race:
             images: that were made for it.
         """
         self.images += images
-        least = self._goal.target_speedup or 1.0
+        least = self.goal.target_speedup or 1.0
         for name, speedup in speedups.items():
             runner = self._runners[name]
             runner.speedup = speedup
             if speedup is None:
                 self._drop(runner, "it failed")
-            elif self._goal.wants == "target" and speedup * (1 + _SPEED_OFF) < least:
+            elif self.goal.wants == "target" and speedup * (1 + _SPEED_OFF) < least:
                 self._drop(runner, f"{speedup:.2f}×: too slow for {least:g}×")
             elif speedup * (1 - _SPEED_OFF) <= 1:
                 self._drop(runner, f"{speedup:.2f}×: not told to be faster than the baseline")
@@ -157,9 +162,9 @@ class Race:
                 continue
             runner.baseline.extend(pair[0])
             runner.scores.extend(pair[1])
-            runner.loss = runner.interval(self._goal.error / len(self._looks))
+            runner.loss = runner.interval(self.goal.error / len(self._looks))
             self._drop_beyond_the_bound(runner)
-        if self._goal.wants == "fastest":
+        if self.goal.wants == "fastest":
             self._drop_slower_than_sure()
 
     def ask(self) -> Ask | None:
@@ -184,6 +189,41 @@ class Race:
         self.stopped = why
         self._note("stopped", why)
 
+    def confirmed(self, name: str, why: str, images: int) -> None:
+        """Take in that what was chosen keeps its promise on other prompts.
+
+        Args:
+            name: of the configuration.
+            why: its figures there.
+            images: that were made for it.
+        """
+        self.images += images
+        self._note("confirmed", why, self._runners[name])
+
+    def pass_over(self, name: str, why: str, images: int, *, is_refuted: bool) -> None:
+        """Take in that what was chosen is not confirmed on other prompts, and go on without it.
+
+        What was dropped for being slower than it races again.
+
+        Args:
+            name: of the configuration.
+            why: its figures there.
+            images: that were made for it.
+            is_refuted: whether it surely is beyond the bound there; what only may be stays on the frontier.
+        """
+        runner = self._runners[name]
+        self.images += images
+        runner.is_passed_over = True
+        runner.is_out |= is_refuted
+        slower = [other for other in self._runners.values() if other.behind is runner]
+        for other in slower:
+            other.behind, other.is_out = None, False
+        again = f"; {len(slower)} that were slower race again" if slower else ""
+        self._note("not confirmed", why + again, runner)
+        if self.goal.wants == "fastest":
+            self._drop_slower_than_sure()
+        self.stopped = None
+
     def would_ask(self) -> Ask | None:
         """Return what it would have measured next, whether it is over or not."""
         unknown = [item.name for item in self._in_race() if item.speedup is None]
@@ -193,7 +233,7 @@ class Race:
             "frontier": self._that_move_the_frontier,
             "fastest": self._that_may_be_fastest,
             "target": self._that_may_do,
-        }[self._goal.wants]()
+        }[self.goal.wants]()
         if not wanted:
             return None
         first = min(runner.seen for runner in wanted)
@@ -204,9 +244,9 @@ class Race:
     def found(self) -> Found:
         """Return what is known so far."""
         left = [item for item in self._fastest_first() if item.loss is not None]
-        chosen = next((item for item in left if item.lost.value <= self._goal.max_loss), None)
+        chosen = next((item for item in left if item.lost.value <= self.goal.max_loss), None)
         sure = next((item for item in left if self._is_surely_within(item)), None)
-        on_frontier = frontier.frontier(self._points(), self._goal.max_loss)
+        on_frontier = frontier.frontier(self._points(), self.goal.max_loss)
         return Found(
             None if chosen is None else chosen.name,
             None if sure is None else sure.name,
@@ -223,7 +263,7 @@ class Race:
         for runner in self._fastest_first():
             if not self._is_surely_within(runner):
                 found.append(runner)
-            seems_within = runner.loss is not None and runner.lost.value <= self._goal.max_loss
+            seems_within = runner.loss is not None and runner.lost.value <= self.goal.max_loss
             if seems_within or sum(not item.seen for item in found) >= _AT_ONCE:
                 break
         return self._unfinished(found)
@@ -236,7 +276,7 @@ class Race:
         seen = [item for item in self._unfinished(left) if item.seen]
         # the slowest that is fast enough is likely to lose least
         unseen = sorted((item for item in left if not item.seen), key=lambda item: item.speed)
-        if unseen and not any(item.lost.value <= self._goal.max_loss for item in seen):
+        if unseen and not any(item.lost.value <= self.goal.max_loss for item in seen):
             return unseen[:_AT_ONCE]
         return sorted(seen, key=lambda item: (item.lost.value, item.speed))[:1]
 
@@ -247,11 +287,11 @@ class Race:
         if unseen:
             return unseen
         points = self._points()
-        members = frontier.frontier(points, self._goal.max_loss)
+        members = frontier.frontier(points, self.goal.max_loss)
         wanted = []
         for runner in left:
             is_member = runner.name in members
-            error = self._goal.error if is_member else _ERROR_BEATEN
+            error = self.goal.error if is_member else _ERROR_BEATEN
             runner.is_aside = self._swing(runner, points, error) <= _TOLERANCE
             if is_member and runner.seen < _FEWEST_ON_FRONTIER:
                 runner.is_aside = False
@@ -264,10 +304,12 @@ class Race:
         loss = runner.interval(error)
         if loss.low is None or loss.high is None or runner.name not in points:
             return 1.0
-        return frontier.swing(points, runner.name, (loss.low, loss.high), self._goal.max_loss)
+        return frontier.swing(points, runner.name, (loss.low, loss.high), self.goal.max_loss)
 
     def _points(self) -> dict[str, frontier.Point]:
-        known = [item for item in self._in_race() if item.loss is not None]
+        known = [
+            item for item in self._runners.values() if not item.is_out and item.loss is not None
+        ]
         return {
             item.name: (item.speed, item.lost.value)
             for item in known
@@ -275,7 +317,7 @@ class Race:
         }
 
     def _drop_beyond_the_bound(self, runner: _Runner) -> None:
-        low, bound = runner.lost.low, self._goal.max_loss
+        low, bound = runner.lost.low, self.goal.max_loss
         if low is not None and low > bound:
             self._drop(runner, f"loses {loss_in_words(runner.lost)}, more than {percent(bound)}")
 
@@ -286,14 +328,15 @@ class Race:
             return
         which = f"{sure.name}, {sure.speed:.2f}×, which surely loses at most"
         for runner in left[left.index(sure) + 1 :]:
-            why = f"{runner.speed:.2f}×: slower than {which} {percent(self._goal.max_loss)}"
+            why = f"{runner.speed:.2f}×: slower than {which} {percent(self.goal.max_loss)}"
+            runner.behind = sure
             self._drop(runner, why)
 
     def _is_surely_within(self, runner: _Runner) -> bool:
         # of few images the rare bad one may not have come yet
         if runner.seen < FEWEST_IMAGES:
             return False
-        return runner.lost.high is not None and runner.lost.high <= self._goal.max_loss
+        return runner.lost.high is not None and runner.lost.high <= self.goal.max_loss
 
     def _unfinished(self, runners: Iterable[_Runner]) -> list[_Runner]:
         return [item for item in runners if item.seen < self._looks[-1]]
@@ -302,7 +345,9 @@ class Race:
         return [item for item in self._runners.values() if item.is_aside and not item.is_out]
 
     def _in_race(self) -> list[_Runner]:
-        return [item for item in self._runners.values() if not item.is_out]
+        return [
+            item for item in self._runners.values() if not item.is_out and not item.is_passed_over
+        ]
 
     def _fastest_first(self) -> list[_Runner]:
         known = [item for item in self._in_race() if item.speedup is not None]
@@ -318,10 +363,10 @@ class Race:
 
     def _why_over(self) -> str:
         found = self.found()
-        if self._goal.wants == "frontier" and found.frontier:
+        if self.goal.wants == "frontier" and found.frontier:
             return "no further image could move the frontier by more than " + percent(_TOLERANCE)
-        if self._goal.wants != "frontier" and found.sure is not None:
-            return f"found {self._goal.in_words()}: {found.sure}"
-        if self._goal.wants != "frontier" and found.chosen is not None:
-            return f"{found.chosen} may be {self._goal.in_words()}: all {self._looks[-1]} prompts were seen"
-        return f"nothing is {self._goal.in_words()}"
+        if self.goal.wants != "frontier" and found.sure is not None:
+            return f"found {self.goal.in_words()}: {found.sure}"
+        if self.goal.wants != "frontier" and found.chosen is not None:
+            return f"{found.chosen} may be {self.goal.in_words()}: all {self._looks[-1]} prompts were seen"
+        return f"nothing is {self.goal.in_words()}"

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from worker.config.settings import NoTiming
 from worker.errors import ConfigurationError
-from worker.measure.adaptive.decisions import Ask, Goal, loss_in_words
+from worker.measure.adaptive.confirming import Verdict, verdict
+from worker.measure.adaptive.decisions import Ask, Goal
+from worker.measure.adaptive.outcome import Outcome, row_of
 from worker.measure.adaptive.pooling import pooled
 from worker.measure.adaptive.race import Race, Scores
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
 from worker.measure.task import Standing, TaskRun
 from worker.results.file import ResultsFile
-from worker.results.frontier import Best
-from worker.results.row import MEASURED, Measurement, Row
+from worker.results.null_arm import NullArm
+from worker.results.row import MEASURED, Row
 from worker.results.statistics import Estimate
-from worker.results.summary import Counts, Summary, gpu_seconds, in_words, summarise
+from worker.results.summary import Summary, gpu_seconds, in_words
 from worker.search.configuration import BASELINE, Configuration
-from worker.search.looks import first_look, quick
+from worker.search.looks import MOST_CONFIRMED, first_look, quick
 from worker.search.plan import Plan
 from worker.search.section import Search
 from worker.search.studies import Study, confirmation, prompts_to_confirm, unfit_to_search
@@ -68,13 +69,11 @@ def run_adaptive(
         for item in plan.left_out:
             say(f"left out: {item.label}: {item.reason}")
         searched = _Search(request, task, plan, again, say)
-        race = searched.run()
-        rows = searched.pooled_rows()
-        confirmed = searched.confirm()
-    results.append({"decisions": [item.as_json() for item in race.decisions]})
-    summary = searched.summary(rows, confirmed)
+        outcome = searched.run()
+    results.append({"decisions": [item.as_json() for item in outcome.race.decisions]})
+    summary = outcome.summary()
     results.append({"summary": summary.as_json()})
-    for line in (*searched.in_words(confirmed), *in_words(summary)):
+    for line in (*outcome.in_words(), *in_words(summary)):
         say(line)
     return summary
 
@@ -109,23 +108,101 @@ class _Search:
         self._race = Race(candidates, self._goal, request.num_samples, self._first)
         self._looks: dict[str, list[Row]] = {label: [] for label in self._configurations}
         self._seen: dict[str, Row] = {}
-        self._pooled: list[Row] = []
         # Of all looks before this one, and what this one asks for.
         self._images_seen = 0
         self._asked: Ask | None = None
+        self._confirmed: list[Row] = []
+        self._verdicts: list[Verdict] = []
+        self._said = 0
 
-    def run(self) -> Race:
-        """Measure what the race asks for, until it is over or the time is spent."""
+    def run(self) -> Outcome:
+        """Race, and confirm what comes out, until that is confirmed or none is left to be."""
         self._say(f"looking for {self._goal.in_words()}")
+        self._race_on()
+        while (chosen := self._race.found().best) is not None:
+            if not self._confirm(chosen):
+                self._stop_for_budget()
+                break
+            if self._verdicts[-1].keeps:
+                break
+            if len(self._verdicts) == MOST_CONFIRMED:
+                self._race.stop(f"{MOST_CONFIRMED} were chosen, and none is confirmed")
+                break
+            self._race_on()
+        self._say_decisions()
+        return Outcome(
+            self._request,
+            self._plan,
+            self._race,
+            self._pooled_rows(),
+            self._confirmed,
+            self._verdicts,
+        )
+
+    def _race_on(self) -> None:
+        """Measure what the race asks for, until it is over or the time is spent."""
         while (ask := self._race.ask()) is not None:
-            said = len(self._race.decisions)
             if not self._answer(ask):
-                self._race.stop(f"the budget of {self._request.search.budget:g} s is spent")
-            for item in self._race.decisions[said:]:
-                about = "" if item.name is None else f"{item.name}: "
-                self._say(f"{item.what}: {about}{item.why} ({item.images} images so far)")
-        self._say(f"stopped: {self._race.stopped}")
-        return self._race
+                self._stop_for_budget()
+            self._say_decisions()
+        self._say_decisions()
+
+    def _say_decisions(self) -> None:
+        for item in self._race.decisions[self._said :]:
+            about = "" if item.name is None else f"{item.name}: "
+            self._say(f"{item.what}: {about}{item.why} ({item.images} images so far)")
+        self._said = len(self._race.decisions)
+
+    def _stop_for_budget(self) -> None:
+        why = f"the budget of {self._request.search.budget:g} s is spent"
+        if self._race.stopped != why:
+            self._race.stop(why)
+
+    def _is_spent(self) -> bool:
+        """Say whether there is no time left, by the rows, so that those of earlier attempts count too."""
+        budget = self._request.search.budget
+        rows = [row for parts in self._looks.values() for row in parts]
+        return budget is not None and (gpu_seconds([*rows, *self._confirmed]) or 0.0) >= budget
+
+    def _confirm(self, chosen: str) -> bool:
+        """Measure what was chosen on other prompts and tell the race.
+
+        The first is confirmed in any case; False where there is no time for a further one.
+        """
+        wanted = self._to_confirm(chosen)
+        is_first = not self._verdicts
+        if not is_first and self._is_spent() and not self._careful.is_measured(self._again, wanted):
+            return False
+        self._confirmed = self._careful.measure(self._again, wanted)
+        judged = verdict(
+            chosen,
+            row_of(self._confirmed, self._configurations[chosen]),
+            NullArm.of(self._confirmed),
+            self._goal.max_loss,
+            len(self._verdicts),
+        )
+        self._verdicts.append(judged)
+        images = self._cost(self._confirmed)
+        if judged.keeps:
+            self._race.confirmed(chosen, judged.why, images)
+        else:
+            self._race.pass_over(chosen, judged.why, images, is_refuted=judged.is_refuted)
+        return True
+
+    def _to_confirm(self, chosen: str | None) -> list[Configuration]:
+        """Return what is to be confirmed as things stand, what was before, and the controls that judge it."""
+        labels, keys = {chosen}, {row.key for row in self._confirmed}
+        if self._goal.wants == "frontier" and self._request.confirm:
+            labels |= set(self._race.found().frontier)
+        return [
+            item
+            for item in self._plan.configurations
+            if item.label in labels
+            or item.key in keys
+            or item.role == "baseline"
+            or item.steps
+            or item.seeds
+        ]
 
     def _answer(self, ask: Ask) -> bool:
         """Measure what is asked for and tell the race; False where there is no time for it."""
@@ -161,11 +238,7 @@ class _Search:
             is_part=True,
         )
         configurations = [BASELINE, *(item for item in wanted if item.role != "baseline")]
-        budget = own.search.budget
-        # by the rows, so that an attempt that goes on behind another's counts its seconds too
-        spent = gpu_seconds([row for parts in self._looks.values() for row in parts]) or 0.0
-        is_spent = budget is not None and spent >= budget
-        if is_spent and not run.is_measured(study, configurations):
+        if self._is_spent() and not run.is_measured(study, configurations):
             return None
         measured = run.measure(study, configurations)
         rows = {item.label: row for item, row in zip(configurations, measured, strict=True)}
@@ -186,8 +259,9 @@ class _Search:
         if self._race.stopped is None:
             assert self._asked is not None, "a look is asked for"
             ahead += self._race.images_left - look.wanted * (1 + len(self._asked.names))
-            is_unknown = self._race.found().chosen is None
-            ahead += self._again.count * (len(self._to_confirm()) + is_unknown)
+            best = self._race.found().best
+            ahead += self._again.count * (len(self._to_confirm(best)) + (best is None))
+            seen += self._again.count * len(self._confirmed)
         left = f"{self._race.left} candidates left" if self._race.left != 1 else "1 candidate left"
         return f"{seen} of {ahead} images if no more are dropped, {left}"
 
@@ -198,105 +272,22 @@ class _Search:
         self._seen |= new
         return images
 
-    def pooled_rows(self) -> list[Row]:
+    def _pooled_rows(self) -> list[Row]:
         """Return, and append, one row for each configuration: all looks at it together."""
+        rows = []
         for label, parts in self._looks.items():
             if not parts:
                 continue
             measured = pooled(parts, label, self._loss(label))
             seen = sum(len(row.samples.clip_score) for row in parts)
             study = Study("", max(1, seen), self._request.batch_size, seed=self._request.seed)
-            self._pooled.append(self._timed.add_pooled(measured, study, parts[0]))
-        return self._pooled
+            rows.append(self._timed.add_pooled(measured, study, parts[0]))
+        return rows
 
     def _loss(self, label: str) -> Estimate | None:
         """Return a candidate's loss as the race knows it."""
         is_in_race = self._configurations[label].role == "candidate"
         return self._race.loss_of(label) if is_in_race else None
-
-    def confirm(self) -> list[Row]:
-        """Measure what was found again on prompts that the search did not see, and what judges it."""
-        if self._race.found().chosen is None:
-            return []
-        return self._careful.measure(self._again, self._to_confirm())
-
-    def _to_confirm(self) -> list[Configuration]:
-        """Return what is to be confirmed as things stand, and the controls that judge it."""
-        found = self._race.found()
-        labels = {found.sure or found.chosen, found.chosen}
-        if self._goal.wants == "frontier" and self._request.confirm:
-            labels |= set(found.frontier)
-        if self._goal.wants == "target":
-            labels = {found.sure or found.chosen}
-        return [
-            item
-            for item in self._plan.configurations
-            if item.label in labels or item.role == "baseline" or item.steps or item.seeds
-        ]
-
-    def summary(self, rows: Sequence[Row], confirmed: Sequence[Row]) -> Summary:
-        """Return what the search found, and what it cost."""
-        max_loss = self._goal.max_loss
-        again = summarise(confirmed, max_loss) if confirmed else None
-        found = self._race.found()
-        chosen = self._chosen
-        everything = [*rows, *confirmed]
-        return replace(
-            summarise(rows, max_loss),
-            images_generated=sum(row.images_generated for row in everything),
-            gpu_seconds=gpu_seconds(everything),
-            configurations=Counts(
-                planned=len(self._plan.configurations),
-                measured=len(rows),
-                dropped=len(self._race.dropped),
-            ),
-            frontier=found.frontier,
-            # what needs careful timing is answered by the confirmation
-            null_arm=None if again is None else again.null_arm,
-            told_apart={},
-            beats_fewer_steps={},
-            beside_load=[],
-            best=_best(chosen, rows, confirmed, again),
-            confirmation=again,
-            search=self._in_json(chosen, confirmed),
-        )
-
-    def in_words(self, confirmed: Sequence[Row]) -> list[str]:
-        """Return what was chosen, by the search and by its confirmation, and what would come next."""
-        told = self._in_json(self._chosen, confirmed)
-        lines = [f"would measure next: {told['next']}"] if told["next"] else []
-        if "chosen" in told:
-            chosen = told["chosen"]
-            lines.append(
-                f"{chosen['label']}: {chosen['searched']}; confirmed: {chosen['confirmed']}"
-            )
-        return lines
-
-    @property
-    def _chosen(self) -> str | None:
-        found = self._race.found()
-        return found.sure or found.chosen
-
-    def _in_json(self, chosen: str | None, confirmed: Sequence[Row]) -> dict[str, Any]:
-        """Return what stands under ``search`` in the summary."""
-        following = self._race.would_ask()
-        plain: dict[str, Any] = {
-            "strategy": "adaptive",
-            "wanted": self._goal.in_words(),
-            "stopped": self._race.stopped,
-            "next": None if following is None else following.in_words(),
-            "prompts": self._request.num_samples,
-            "accelerators": {},
-        }
-        if chosen is not None:
-            again = _find(confirmed, self._configurations[chosen])
-            plain["accelerators"] = self._configurations[chosen].as_json()["accelerators"]
-            plain["chosen"] = {
-                "label": chosen,
-                "searched": _figures_in_words(_find(self._pooled, self._configurations[chosen])),
-                "confirmed": _figures_in_words(again),
-            }
-        return plain
 
 
 def _known(speedup: float | None, row: Row) -> float | None:
@@ -311,36 +302,3 @@ def _pair(row: Row) -> tuple[Scores, Scores] | None:
     if row.status != MEASURED or not own or len(own) != len(beside):
         return None
     return beside, own
-
-
-def _find(rows: Sequence[Row], configuration: Configuration) -> Row | None:
-    return next((row for row in rows if row.key == configuration.key), None)
-
-
-def _figures_in_words(row: Row | None) -> str | None:
-    """Return speed-up and loss, and on how many prompts they were measured."""
-    gain, loss = (None, None) if row is None else map(row.estimate_of, ("speedup", "quality_loss"))
-    if row is None or gain is None or loss is None:
-        return None
-    count = len(row.samples.clip_score)
-    return f"{gain.value:.2f}×, loss {loss_in_words(loss)} on {count} prompts"
-
-
-def _best(
-    chosen: str | None,
-    rows: Sequence[Measurement],
-    confirmed: Sequence[Measurement],
-    again: Summary | None,
-) -> Best:
-    """Return the chosen one, by its confirmation, which owes nothing to having been chosen."""
-    row: Measurement | None = next((row for row in rows if row.label == chosen), None)
-    row = next((other for other in confirmed if row and other.key == row.key), row)
-    speedup, loss = (None, None) if row is None else map(row.value_of, ("speedup", "quality_loss"))
-    if row is None or speedup is None or loss is None:
-        return Best("baseline", 1.0, 0.0, within=True)
-    answered = None if again is None else again.bound.get(row.label)
-    told = None if again is None else again.told_apart.get(row.label)
-    is_within = answered is not None and answered.answer == "within"
-    is_faster = told is not None and told.speed == "faster"
-    more = None if answered is None else answered.images
-    return Best(str(chosen), speedup, loss, is_within and is_faster, more)

@@ -42,7 +42,9 @@ class Grid:
         )
 
     def run(self, goal: Goal) -> Race:
-        race = Race(list(self.speedups), goal, PROMPTS)
+        return self.go_on(Race(list(self.speedups), goal, PROMPTS))
+
+    def go_on(self, race: Race) -> Race:
         while (ask := race.ask()) is not None:
             self.answer(race, ask)
         return race
