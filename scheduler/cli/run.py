@@ -223,7 +223,7 @@ def read_and_check(arguments: argparse.Namespace) -> tuple[Sweep, Sweep]:
     if sweep is not None:
         answer = heard_of_worker(sweep, path)
         problems += [f"{path}: {problem}" for problem in answer.problems]
-        sweep = sweep.with_timed(answer.timed)
+        sweep = sweep.with_timed(answer.timed, answer.staged)
     if problems:
         raise UserError(
             "\n".join(p if p.startswith(f"{path}: ") else f"{path}: {p}" for p in problems)
@@ -320,8 +320,10 @@ def _seed_in_words(order: Order) -> str:
 def _on_devices(sweep: Sweep) -> Iterator[str]:
     """Yield what the sweep file says of which task has which devices, and when."""
     if sweep.devices.share is not None:
-        alone = sum(Need.of(sweep, task.id).alone for task in sweep.tasks)
-        yield f"{alone} tasks have their devices alone; the others share them"
+        alone = [task.id for task in sweep.tasks if Need.of(sweep, task.id).alone]
+        staged = sum(Need.of_untimed_stage(sweep, task) is not None for task in alone)
+        later = f" ({staged} of them only while they are timed)" if staged else ""
+        yield f"{len(alone)} tasks have their devices alone{later}; the others share them"
     if (most := sweep.most_devices) > 1:
         each = f"up to {most}" if isinstance(sweep.devices.per_task, str) else str(most)
         yield f"each task has {each} devices at once"

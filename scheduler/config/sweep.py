@@ -179,7 +179,16 @@ class TrackSettings:
 
 
 # Tasks count by their ids and digests, which globbed values are part of.
-NOT_OF_THE_FILE = ("tasks", "runs_on", "is_named", "globbed", "left_out", "untimed", "on_cluster")
+NOT_OF_THE_FILE = (
+    "tasks",
+    "runs_on",
+    "is_named",
+    "globbed",
+    "left_out",
+    "untimed",
+    "staged",
+    "on_cluster",
+)
 # Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
 _LATER = ("spelling", "notify", "order", "timed", "priority", "executor", "track")
 
@@ -226,6 +235,8 @@ class Sweep:
     executor: SlurmSettings | None = None
     # Tasks that measure no speed, and so may share a device, by their ids.
     untimed: frozenset[str] = frozenset()
+    # Of the others, those that measure speed first, and the rest in an attempt that may share its device.
+    staged: frozenset[str] = frozenset()
 
     @property
     def program(self) -> str:
@@ -238,19 +249,30 @@ class Sweep:
         others = frozenset(task.id for task in self.tasks if task.id not in kept)
         return replace(self, tasks=tuple(tasks), left_out=self.left_out | others)
 
-    def with_timed(self, told: Collection[str] | None) -> Sweep:
+    def may_share(self, task: str) -> bool:
+        """Say whether a task could have a device beside others, if it is not timed."""
+        if self.devices.share is None or self.runs_on == "CPU":
+            return False
+        return not self.on_cluster and self.devices_of(task) == 1
+
+    def with_timed(
+        self, told: Collection[str] | None, staged: Collection[str] | None = None
+    ) -> Sweep:
         """Return the sweep with its untimed tasks: those that may share a device, if it shares any.
 
         Args:
             told: the tasks of which the worker says that they measure speed; None: it does not say.
                 Then the file's word holds, and without one this project's worker measures speed,
                 and any other does not: its user had it share.
+            staged: those that can be measured in two parts, the timed one first; None: none.
         """
         if told is None:
             told = self._ids if is_own_worker(self.command) and self.timed is None else ()
         if self.timed:
             told = self._ids
-        return replace(self, untimed=frozenset(self._ids).difference(told))
+        timed = frozenset(told)
+        parts = frozenset() if self.timed else timed.intersection(staged or ())
+        return replace(self, untimed=frozenset(self._ids) - timed, staged=parts)
 
     def devices_of(self, task: str) -> int:
         """Return how many devices a task, of that id, has at once."""

@@ -146,7 +146,13 @@ class Core(Wishes):
         names = tuple(device.name for device in devices)
         share = None if need.alone else need.memory
         start = ev.Start(
-            self._tasks.ids[task], len(history) + 1, names, halvings, share, alone=need.alone
+            self._tasks.ids[task],
+            len(history) + 1,
+            names,
+            halvings,
+            share,
+            alone=need.alone,
+            stage=("untimed" if need.later else "timed") if task in self._untimed else None,
         )
         self._tasks.move(task, start, RUNNING, self._now)
         self._occupy(task, names, need, self._now, halvings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from scheduler.core.retry import GiveUp, JudgedAttempt, Policy, Retry
 from scheduler.core.verdict import Verdict
@@ -242,6 +242,9 @@ Event = (
     | Tick
 )
 
+# What of a task is measured by itself: what is timed, then the rest.
+Stage = Literal["timed", "untimed"]
+
 # --- actions: outputs ----------------------------------------------------------------------------
 
 
@@ -258,6 +261,8 @@ class Start:
     share: int | None = None
     # Nothing else may run there.
     alone: bool = True
+    # What it is to measure; None: all of its task.
+    stage: Stage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Nothing is counted anywhere else, so a dispatcher that died and one that did not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -71,6 +71,7 @@ class RetryCode(str, Enum):
     """Why a task is tried again; the value is what the journal says, texts.py has the words."""
 
     STOPPED = "stopped"
+    STAGE_DONE = "timed stage done"
     FAILED = "failed"
     DEVICE_ERROR = "device error"
     HALVES_ARGUMENTS = "halves arguments"
@@ -170,8 +171,9 @@ class Policy:
             return GiveUp(GiveUpCode.WRONG_CODE, last.verdict.cause)
         # Not the last one's: an attempt that was never started may not know what it was to be.
         halvings = max(attempt.halvings + self._can_halve(attempt) for attempt in history)
-        if kind in _UNCOUNTED:
-            reason = RetryReason(RetryCode.STOPPED)
+        is_stage = kind is Kind.STAGE_DONE and not is_timed_stage_done(history[:-1])
+        if is_stage or kind in _UNCOUNTED:
+            reason = RetryReason(RetryCode.STAGE_DONE if is_stage else RetryCode.STOPPED)
             return Retry(last.ended, reason, halvings, self._memory_needed(history))
         charged = self._charged(history)
         if charged >= self.settings.max_attempts:
@@ -244,10 +246,8 @@ class Policy:
     def _charged(self, history: Sequence[JudgedAttempt]) -> int:
         """Count the attempts that the task has used up."""
         charged = free = 0
-        for attempt in history:
+        for attempt in _counted(history):
             kind = attempt.verdict.kind
-            if kind in _UNCOUNTED:
-                continue
             if self._can_halve(attempt):
                 continue  # the remedy is at hand, and runs out by itself
             others_fault = attempt.foreign or (attempt.crowded and not attempt.took_too_much)
@@ -262,8 +262,24 @@ class Policy:
         """Return the back-off in seconds: doubled for each counted failure, none after a lost attempt."""
         if history[-1].verdict.kind is Kind.LOST:
             return 0.0
-        failures = sum(attempt.verdict.kind not in _UNCOUNTED for attempt in history)
+        failures = sum(1 for _ in _counted(history))
         return min(MAX_BACKOFF, self.settings.backoff * 2.0 ** min(failures - 1, 16))
+
+
+def is_timed_stage_done(history: Sequence[JudgedAttempt]) -> bool:
+    """Say whether an attempt has measured what is timed, and left the rest to one that may share a device."""
+    return any(attempt.verdict.kind is Kind.STAGE_DONE for attempt in history)
+
+
+def _counted(history: Sequence[JudgedAttempt]) -> Iterator[JudgedAttempt]:
+    """Yield the attempts that failed; a second one that measured but what is timed got no further."""
+    stage_done = False
+    for attempt in history:
+        kind = attempt.verdict.kind
+        if kind in _UNCOUNTED or (kind is Kind.STAGE_DONE and not stage_done):
+            stage_done |= kind is Kind.STAGE_DONE
+            continue
+        yield attempt
 
 
 def _kept_to_its_share(attempt: JudgedAttempt) -> bool:

@@ -47,7 +47,7 @@ Seven of them need a word:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from scheduler.config.sweep import Sweep
@@ -111,18 +111,33 @@ class Need:
     memory: int | None = None
     # No other attempt may be on them: a task that is timed, or of a sweep that does not share.
     alone: bool = True
+    # It is what a task leaves for later that measures speed first.
+    later: bool = False
 
     @classmethod
     def of(cls, sweep: Sweep, task: str) -> Need:
         """Return what a task of a sweep needs: one that has several devices has them alone."""
-        devices, share = sweep.devices_of(task), sweep.devices.share
-        if sweep.on_cluster:  # of one slot; what its job has is between executor and cluster
-            return ONE_ALONE
-        if devices > 1:
+        devices = sweep.devices_of(task)
+        if (
+            devices > 1 and not sweep.on_cluster
+        ):  # there of one slot; what its job has is its executor's
             return cls(devices)
-        if share is None or sweep.runs_on == "CPU" or task not in sweep.untimed:
+        if not sweep.may_share(task) or task not in sweep.untimed:
             return ONE_ALONE
-        return cls(memory=share.memory, alone=False)
+        return cls.to_share(sweep)
+
+    @classmethod
+    def of_untimed_stage(cls, sweep: Sweep, task: str) -> Need | None:
+        """Return what a task needs once its speed is measured, if it measures the rest apart."""
+        if task not in sweep.staged or not sweep.may_share(task):
+            return None
+        return replace(cls.to_share(sweep), later=True)
+
+    @classmethod
+    def to_share(cls, sweep: Sweep) -> Need:
+        """Return what a task needs that shares its device."""
+        share = sweep.devices.share
+        return cls(memory=None if share is None else share.memory, alone=False)
 
 
 ONE_ALONE = Need()
@@ -137,6 +152,8 @@ class InitialTask:
     state: State = State.WAITING
     history: tuple[JudgedAttempt, ...] = ()
     need: Need = ONE_ALONE
+    # Instead of that, once its timed part is done; None: it is not measured in parts.
+    untimed: Need | None = None
     # Of the running attempt: its devices, and what it has of each.
     devices: tuple[str, ...] = ()
     has: Need = ONE_ALONE

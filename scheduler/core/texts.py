@@ -7,6 +7,7 @@ from scheduler.core.retry import GiveUp, GiveUpCode, RetryCode, RetryReason
 
 _RETRY = {
     RetryCode.STOPPED: "was stopped",
+    RetryCode.STAGE_DONE: "what is timed is measured",
     RetryCode.FAILED: "{kind}",
     RetryCode.DEVICE_ERROR: "{kind}",
     RetryCode.HALVES_ARGUMENTS: "out of memory: halves {arguments}",

@@ -22,6 +22,7 @@ class Kind(str, Enum):
     """The class of a verdict; the value is what checkpoints and the journal say."""
 
     COMPLETED = "completed"
+    STAGE_DONE = "timed stage done"
     OUT_OF_MEMORY = "out of memory"
     WRONG_CODE = "wrong code"
     TRY_LATER = "try later"
@@ -41,7 +42,7 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What validation says of a finished attempt."""
+    """What validation says of an attempt that is over."""
 
     kind: Kind
     cause: str
@@ -131,6 +132,8 @@ _MAYBE_OUT_OF_MEMORY = re.compile(
 NEARLY_FULL = 2**30
 _ANY_CLASS = re.compile("|".join(f"(?:{pattern.pattern})" for _, pattern in _CLASSES))
 _ORDER = {kind: rank for rank, (kind, _) in enumerate(_CLASSES)}
+# The last line of an attempt that leaves the rest of its task to one that may share its device.
+STAGE_DONE_LINE = "Timed stage completed"
 TRACEBACK = "Traceback (most recent call last):"
 _EXCEPTION = re.compile(
     r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Iteration)?\b(?::|$)"
@@ -297,6 +300,8 @@ def judge(ended: Exit, scan: LogScan, stop: Verdict | None = None) -> Verdict:
     """
     if ended.code == 0 and scan.success and scan.failure_line is None:
         return Verdict(Kind.COMPLETED, "exit code 0, success line found, no failure pattern")
+    if ended.code == 0 and scan.last_line == STAGE_DONE_LINE and scan.failure_line is None:
+        return Verdict(Kind.STAGE_DONE, "what is timed is measured; the rest may share a device")
     if stop is not None:
         return stop
     if ended.code is None and ended.signal is None:

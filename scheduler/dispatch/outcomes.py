@@ -97,7 +97,7 @@ class Outcomes:
     def _judged(self, task: str, judgement: Judgement) -> None:
         self._judgements[task] = judgement
         record, verdict = judgement.attempts[-1], judgement.verdict
-        if not verdict.completed:
+        if not (verdict.completed or verdict.kind is Kind.STAGE_DONE):
             self._emit(
                 AttemptFailed(
                     task,

@@ -310,7 +310,11 @@ class Recovered:
         if sweep.order is not None and sweep.order.kind == "random":
             names = shuffled(names, sweep.order.seed or 0)
         return [
-            _initial_task(name, self.standings[name], clock, Need.of(sweep, name)) for name in names
+            replace(
+                _initial_task(name, self.standings[name], clock, Need.of(sweep, name)),
+                untimed=Need.of_untimed_stage(sweep, name),
+            )
+            for name in names
         ]
 
     def longest_first(self, sweep: Sweep, paths: SweepPaths) -> LongestFirst | None:

@@ -66,7 +66,8 @@ def build_request(
             TOKEN: token,
         },
         spec=sweep.spec(task, overrides, results, str(spec))
-        | {"digest": sweep.digest(task), "attempt": start.number},
+        | {"digest": sweep.digest(task), "attempt": start.number}
+        | ({} if start.stage is None else {"stage": start.stage}),
         spec_file=spec,
         attempts_file=paths.attempts(task.id),
         attempts_size=size_of(paths.attempts(task.id)),

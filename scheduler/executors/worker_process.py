@@ -73,6 +73,8 @@ class WorkerAnswer(NamedTuple):
     problems: list[str]
     # Those that measure speed; None: it does not say.
     timed: frozenset[str] | None = None
+    # Of these, those that can be measured in two stages, the timed one first.
+    staged: frozenset[str] = frozenset()
 
 
 def ask_worker(
@@ -93,16 +95,19 @@ def ask_worker(
             f"{' '.join(check)} did not answer the question what is wrong with the tasks "
             f"(exit code {done.returncode}; it said: {said})"
         ) from None
-    timed = answer.get("timed")
-    if timed is None:
-        return WorkerAnswer(problems)
-    tasks = {task["id"] for task in question["tasks"]}
-    if not isinstance(timed, list) or not all(isinstance(t, str) and t in tasks for t in timed):
-        raise WorkerCheckError(
-            f"{' '.join(check)} did not say which tasks measure speed: timed is to be a list of "
-            "ids of tasks"
-        )
-    return WorkerAnswer(problems, frozenset(timed))
+    tasks = frozenset(task["id"] for task in question["tasks"])
+    found: dict[str, frozenset[str] | None] = {}
+    for name, which in (("timed", "measure speed"), ("staged", "have two stages")):
+        ids = answer.get(name)
+        if ids is not None and not (
+            isinstance(ids, list) and all(isinstance(t, str) and t in tasks for t in ids)
+        ):
+            raise WorkerCheckError(
+                f"{' '.join(check)} did not say which tasks {which}: {name} is to be a list of "
+                "ids of tasks"
+            )
+        found[name] = None if ids is None else frozenset(ids)
+    return WorkerAnswer(problems, found["timed"], found["staged"] or frozenset())
 
 
 def ask_what_is_kept(

@@ -12,7 +12,7 @@ from scheduler.config.printable import printable
 from scheduler.config.units import format_duration, format_size
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
-from scheduler.core.retry import RetryCode
+from scheduler.core.retry import RetryCode, RetryReason
 from scheduler.core.snapshot import DeviceView, Limit, Snapshot
 from scheduler.core.texts import retry_text
 from scheduler.storage.json_files import as_number
@@ -103,6 +103,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.AttemptFailed():
             attempt = f"attempt {event.attempt} on {labels(event.devices, progress)}"
             return f"{event.task}: {attempt}: {event.verdict}: {event.cause}"
+        case je.TaskWaits(reason=RetryReason(code=RetryCode.STAGE_DONE)):
+            return f"{event.task}: its timed stage is done; the untimed one may share a device"
         case je.TaskWaits():
             return f"{event.task}: will be tried again: {retry_text(event.reason)}"
         case je.TaskCompleted():

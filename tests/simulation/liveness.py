@@ -22,7 +22,8 @@ from tests.simulation.order import LongestFirstProperties
 from tests.simulation.safety import demand
 
 _FREE = {Kind.DEVICE_ERROR, Kind.LOST, Kind.NOT_STARTED, Kind.DISK_FULL}
-_AT_ONCE = {Kind.LOST, Kind.STOPPED}  # time would not help, or the task did not fail
+_NO_FAILURE = {Kind.STOPPED, Kind.STAGE_DONE}  # no worker here does its first stage twice
+_AT_ONCE = {Kind.LOST, *_NO_FAILURE}  # time would not help, or the task did not fail
 _BLAMES_THE_DEVICE = {
     Kind.DEVICE_ERROR,
     Kind.FAILED,
@@ -640,7 +641,7 @@ class LivenessProperties:
             and (_exceeded(last) or self._can_halve(last) or self._memory_needed(past) is not None)
         ):
             return last.ended
-        failures = sum(attempt.verdict.kind is not Kind.STOPPED for attempt in past)
+        failures = sum(attempt.verdict.kind not in _NO_FAILURE for attempt in past)
         return last.ended + min(MAX_BACKOFF, self._retries.backoff * 2.0 ** (failures - 1))
 
     def _can_halve(self, attempt: JudgedAttempt) -> bool:
@@ -664,12 +665,12 @@ class LivenessProperties:
 
     def _is_used_up(self, past: Sequence[JudgedAttempt]) -> bool:
         """Say whether the last failure was one too many; after a stop there is always a next time."""
-        if not past or past[-1].verdict.kind is Kind.STOPPED:
+        if not past or past[-1].verdict.kind in _NO_FAILURE:
             return False
         free = charged = 0
         for attempt in past:
             kind = attempt.verdict.kind
-            if kind is Kind.STOPPED or self._can_halve(attempt):
+            if kind in _NO_FAILURE or self._can_halve(attempt):
                 continue
             others = attempt.foreign or (attempt.crowded and not _exceeded(attempt))
             if kind in _FREE or (kind is Kind.OUT_OF_MEMORY and others):

@@ -17,7 +17,7 @@ from typing import Protocol
 from scheduler.config.sweep import Rules
 from scheduler.core import events as ev
 from scheduler.core.states import ONE_ALONE, Need
-from scheduler.core.verdict import Exit, LogScan, Verdict
+from scheduler.core.verdict import STAGE_DONE_LINE, Exit, Kind, LogScan, Verdict
 
 GIB = 2**30
 GRACE = 10.0  # seconds between TERM and KILL
@@ -31,6 +31,7 @@ class End(Enum):
     """How a worker ends: its exit and its log."""
 
     COMPLETES = (Exit(0), (RULES.success,))
+    STAGE_DONE = (Exit(0), (STAGE_DONE_LINE,))
     FAILS = (Exit(1), ("Traceback (most recent call last):", "ValueError: a bad day"))
     WRONG_CODE = (Exit(2), ("unknown flag",))
     TRY_LATER = (Exit(75), ("the hub is down",))
@@ -73,6 +74,8 @@ class Nature:
     needs_halvings: int = 0
     needs_memory: int = 0  # bytes, at the smallest batch
     need: Need = ONE_ALONE
+    # What it needs once its first stage is done, if it has two.
+    untimed: Need | None = None
     takes: int = 0  # bytes of a device that it shares
     hopeless: End | None = None
 
@@ -201,6 +204,22 @@ class Model(ABC):
         """Return a latency in seconds, often none."""
         return self.rng.random() * most if self.rng.random() < 0.5 else 0.0
 
+    def needs_of(self, task: str, settings: int) -> list[Need]:
+        """Return what the task's next attempt may need.
+
+        A verdict for which the disk had no room is known to the dispatcher that gave it, and to no other.
+        """
+        nature = self.natures[task]
+        first = [
+            record
+            for record in self.files[task].records
+            if record.settings == settings and record.end is End.STAGE_DONE
+        ]
+        if nature.untimed is None or not first:
+            return [nature.need]
+        recorded = any(r.verdict is not None and r.verdict.kind is Kind.STAGE_DONE for r in first)
+        return [nature.untimed] if recorded else [nature.untimed, nature.need]
+
     def fate_of(self, task: str) -> Fate:
         """Return the fate of the task's next attempt."""
         nature, number = self.natures[task], self.attempts_made[task]
@@ -299,7 +318,7 @@ class Supervisor:
         short = record.free_memory is not None and record.free_memory < nature.needs_memory
         if record.halvings < nature.needs_halvings or short:
             return End.OUT_OF_MEMORY
-        return End.COMPLETES
+        return End.COMPLETES if nature.untimed is None or not self.alone else End.STAGE_DONE
 
     @property
     def written(self) -> int:

@@ -50,9 +50,10 @@ class SafetyProperties:
         demand("a drain outlives its dispatcher", drained.isdisjoint(start.devices), start)
         demand("one attempt at a time", task not in shell.attempts, start)
         demand("an attempt is judged before the next", task not in shell.unjudged, start)
-        need = world.natures[task].need
-        given = len(set(start.devices)) == need.devices and start.alone == need.alone
-        demand("a task has what it needs", given, start, need)
+        needs = world.needs_of(task, shell.file[task])
+        has = len(set(start.devices)), start.alone
+        given = has in [(need.devices, need.alone) for need in needs]
+        demand("a task has what it needs", given, start, needs)
         for device in start.devices:
             view = shell.views[device]
             demand("a device is idle when it is given", view.idle, start)

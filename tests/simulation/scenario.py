@@ -95,6 +95,7 @@ def _share_and_join(natures: list[Nature], gpus: int, rng: Random, *, slots: boo
     """Let tasks of some sweeps share devices, or have several; return how many may share one."""
     shares, joins = rng.random() < 0.3 and not slots, rng.random() < 0.3
     memory = rng.choice((6, 10, 20)) * GIB
+    stages = Random(f"stages of {memory} {len(natures)}")
     for nature in natures:
         if shares and rng.random() < 0.6:
             nature.need = Need(memory=memory, alone=False)
@@ -102,6 +103,9 @@ def _share_and_join(natures: list[Nature], gpus: int, rng: Random, *, slots: boo
             nature.needs_memory = 0
         elif joins and rng.random() < 0.4:
             nature.need = Need(devices=rng.randint(1, gpus))
+        elif shares and stages.random() < 0.6:
+            nature.untimed = Need(memory=memory, alone=False, later=True)
+            nature.takes = stages.choice((memory // 2, memory, memory * 3 // 2))
     return rng.choice((None, 2, 3))
 
 

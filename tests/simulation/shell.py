@@ -106,15 +106,16 @@ class Shell:
                 if self.world.answers_for[task] == self.file[task]:
                     return InitialTask(task, state)
                 folder.remove(task)  # set aside
-        records, need = self.world.files[task].records, self.world.natures[task].need
+        records, nature = self.world.files[task].records, self.world.natures[task]
+        need, untimed = nature.need, nature.untimed
         if not records:
-            return InitialTask(task, need=need)
+            return InitialTask(task, need=need, untimed=untimed)
         last = records[-1]
         judged = records if last.verdict is not None else records[:-1]
         today = self.file[task]
         history = tuple(self._past(record) for record in judged if record.settings == today)
         if last.verdict is not None:
-            return InitialTask(task, State.WAITING, history, need)
+            return InitialTask(task, State.WAITING, history, need, untimed)
         same_boot = last.boot == self.world.boot
         started = last.started if same_boot else self._monotonic(last.started_at)
         return InitialTask(
@@ -122,6 +123,7 @@ class Shell:
             State.RUNNING,
             history,
             need,
+            untimed,
             devices=last.devices,
             has=last.has,
             started=started,

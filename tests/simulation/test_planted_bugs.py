@@ -167,9 +167,9 @@ class ChargesForAStop(Core):
 
 
 class RetriesForEver(Core):
-    def _after_failure(self, task):
+    def _after_attempt(self, task):
         self._history[task] = self._history[task][-1:]
-        super()._after_failure(task)
+        super()._after_attempt(task)
 
 
 class ForgetsThePause(Core):
@@ -310,8 +310,8 @@ class ForgetsTheHalving(Core):
 
 
 class SaysNotWhyATaskWaits(Core):
-    def _after_failure(self, task):
-        super()._after_failure(task)
+    def _after_attempt(self, task):
+        super()._after_attempt(task)
         if isinstance(self._actions[-1], ev.Waits):
             self._actions.pop()
 
@@ -319,6 +319,25 @@ class SaysNotWhyATaskWaits(Core):
 class LetsATimedTaskShare(Core):
     def _start(self, task, need, devices):
         super()._start(task, replace(need, alone=False), devices)
+
+
+class SharesBeforeTheTimedStageIsDone(Core):
+    def _need(self, task, initial):
+        need = super()._need(task, initial)
+        return self._untimed.get(task, need)
+
+
+class NeverSharesTheUntimedStage(Core):
+    def _need(self, task, initial):
+        return super()._need(task, replace(initial, untimed=None))
+
+
+class ChargesForTheTimedStage(Core):
+    def _judged(self, task, event):
+        verdict = event.attempt.verdict
+        if verdict.kind is Kind.STAGE_DONE:
+            verdict = replace(verdict, kind=Kind.NO_SUCCESS_LINE)
+        super()._judged(task, replace(event, attempt=replace(event.attempt, verdict=verdict)))
 
 
 class GivesADeviceThatIsShared(Core):
@@ -481,9 +500,9 @@ class TriesARefusedTaskThatIsToFail(Core):
 
 
 class TriesAJudgedTaskThatIsToFail(Core):
-    def _after_failure(self, task):
+    def _after_attempt(self, task):
         kept, self._to_fail = self._to_fail, set()
-        super()._after_failure(task)
+        super()._after_attempt(task)
         self._to_fail = kept
 
 

@@ -49,7 +49,7 @@ class World(Model):
         self.clock_settings = [(0.0, begins)]
         self.disturbances = 0  # so often was the clock set, or did nothing get the processor
         # Some tasks share devices, or want several.
-        self.mixed = any(nature.need != ONE_ALONE for nature in natures)
+        self.mixed = any(n.untimed is not None or n.need != ONE_ALONE for n in natures)
         self.make_core = core
         self.writer_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
         self.story: deque[tuple[object, ...]] = deque(maxlen=2000)

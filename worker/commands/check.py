@@ -14,8 +14,8 @@ _EXAMPLE = """example:
   echo '{"tasks": [{"id": "t", "matrix": {"pipe": "SDXL", "sched": "DDMI", "steps": 50}}],
          "args": {"num_samples": 32}, "search": null}' | python -m worker check
 
-It answers {"problems": [{"key": "matrix.sched", "message": "…"}], "timed": ["t"]}, the latter the tasks
-that measure speed, and exits 0.
+It answers {"problems": [{"key": "matrix.sched", "message": "…"}], "timed": ["t"], "staged": []}, then
+the tasks that measure speed, and those that can do so in a stage by itself, and exits 0.
 """
 
 
@@ -43,12 +43,13 @@ def run(_arguments: argparse.Namespace) -> int:
         json.dump({"problems": [], "ahead": _ahead(tasks, args, section)}, sys.stdout)
         print()
         return 0
-    from worker.search.check import find_problems, measures_no_speed
+    from worker.search.check import find_problems, measures_no_speed, tasks_in_stages
 
     problems = find_problems(list(tasks.values()), args, section)
     answer = {
         "problems": [{"key": key, "message": message} for key, message in problems],
         "timed": [] if measures_no_speed(section) else list(tasks),
+        "staged": tasks_in_stages(tasks, args, section),
     }
     json.dump(answer, sys.stdout, ensure_ascii=False)
     print()

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from worker.commands.options import number
 from worker.config.bounded import parse_json, read_regular
@@ -79,6 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _say(notice)
 
     from worker.measure.settings import TaskRequest
+    from worker.measure.staged.stages import run_timed_stage
     from worker.measure.task import run as run_task
     from worker.metrics.device import choose_device
 
@@ -90,10 +91,14 @@ def _run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
         confirm=arguments.confirm,
+        stage=_stage(),
         command=_command(arguments),
     )
     name = os.environ.get("SWEEP_TASK") or f"{task.pipe.name} {task.sched.name} {task.steps}"
     _say(f"task {name} on {device}, results in {path}")
+    if request.stage == "timed" and run_timed_stage(request, results, device, _say):
+        _say("Timed stage completed")
+        return 0
     summary = run_task(request, results, device, _say)
     _say(f"summary: {json.dumps(summary.as_json(), ensure_ascii=False)}")
     _say("Successfully completed")
@@ -103,6 +108,29 @@ def _run(arguments: argparse.Namespace) -> int:
 def _say(line: str) -> None:
     # a file's name need not be text
     print(line.encode(errors="backslashreplace").decode(), flush=True)
+
+
+def _stage() -> Literal["timed", "untimed"] | None:
+    """Return which part of the task the scheduler wants measured; None: all of it."""
+    spec = os.environ.get("SWEEP_SPEC")
+    content = _read_spec(spec) if spec else {}
+    stage = content.get("stage")
+    return stage if stage in ("timed", "untimed") else None
+
+
+def _read_spec(spec: str) -> dict[str, Any]:
+    """Read what the scheduler says of the task.
+
+    Raises:
+        ConfigurationError: it cannot be read, or holds no object.
+    """
+    try:
+        content = parse_json(read_regular(spec))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"SWEEP_SPEC: {spec} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"SWEEP_SPEC: {spec} holds no object")
+    return content
 
 
 def read_section(file: Path | None) -> Search:
@@ -117,13 +145,7 @@ def read_section(file: Path | None) -> Search:
     if file is not None:
         section, origin = _read_yaml(file), str(file)
     elif spec:
-        try:
-            content = parse_json(read_regular(spec))
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"SWEEP_SPEC: {spec} cannot be read: {error}") from error
-        if not isinstance(content, dict):
-            raise ConfigurationError(f"SWEEP_SPEC: {spec} holds no object")
-        section = content.get("search")
+        section = _read_spec(spec).get("search")
         origin = spec
     search, problems = read_search(section)
     if search is None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from worker.config.settings import PipelineSettings, Timing
 from worker.models.sources import has_random_weights
@@ -26,6 +27,8 @@ class TaskRequest:
     seed: int = 0
     confirm: int = 0
     """On how many other prompts the frontier is measured again."""
+    stage: Literal["timed", "untimed"] | None = None
+    """Which part of it, where it can be measured in two; None: all of it."""
     command: str = ""
     """The command that repeats this task by hand."""
 

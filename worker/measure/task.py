@@ -34,7 +34,7 @@ from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
 from worker.search.incompatible import check_task
 from worker.search.plan import Plan, make_plan
-from worker.search.studies import Study, confirmation, stability
+from worker.search.studies import Study, confirmation, stability, stages
 
 Say = Callable[[str], None]
 
@@ -84,6 +84,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
 
         return run_adaptive(request, results, device, say)
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
+    parts = stages(request.search, own, request.confirm) if request.stage == "untimed" else None
     again = list(confirmation(own, request.confirm))
     varied = list(stability(own, request.search.stability))
     asked = replace(request.task, image_size=request.search.image_size)
@@ -95,7 +96,12 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         plan = task.plan(own)
         for item in plan.left_out:
             say(f"left out: {item.label}: {item.reason}")
-        measured = task.measure(own, plan.configurations)
+        if parts is None:
+            measured = task.measure(own, plan.configurations)
+        else:
+            from worker.measure.staged.stages import measure_untimed
+
+            measured = measure_untimed(task, parts, own, plan.configurations)
         summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
         others: list[Row] = []
@@ -107,7 +113,8 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
             found = {study.name: task.measure(study, best) for study in varied}
             others += [row for part in found.values() for row in part]
             summary = replace(summary, stability=spread(found))
-        measured = task.profile(own, plan.configurations)
+        if parts is None:
+            measured = task.profile(own, plan.configurations)
     everything = [*measured, *others]
     summary = replace(
         summarise(measured, request.search.max_loss),
@@ -115,7 +122,7 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
         stability=summary.stability,
         images_generated=sum(row.images_generated for row in everything),
         gpu_seconds=gpu_seconds(everything),
-        overhead=None if request.search.timing.is_off else task.overhead,
+        overhead=None if parts or request.search.timing.is_off else task.overhead,
     )
     results.append({"summary": summary.as_json()})
     for line in in_words(summary):
@@ -239,8 +246,7 @@ class TaskRun:
         if missing:
             context = self._session.context(settings, study)
             # the first prompts, for all alike: further studies have others, or other seeds
-            is_first = not study.name or (study.is_part and study.first_prompt == 0)
-            if is_first and context.quality is not None:
+            if study.is_first and context.quality is not None:
                 context = replace(context, pictures=self._request.search.keep_images)
             written = written | {
                 "guided": context.guided,
@@ -311,7 +317,7 @@ class TaskRun:
 
     def _without_device_time(self, study: Study) -> dict[str, str]:
         """Return why a row has no device time when it is first written."""
-        if study.name:
+        if not study.is_first:
             why = "measured for the task itself alone"
         elif self._request.search.timing.is_off:
             why = rows.NOT_TIMED

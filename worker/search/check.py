@@ -21,6 +21,7 @@ from worker.search.studies import (
     confirmation,
     prompts_to_confirm,
     stability,
+    stages,
     unfit_to_search,
 )
 
@@ -68,6 +69,34 @@ def measures_no_speed(section: object) -> bool:
     """Say whether tasks with this search section only look at images."""
     search, _ = read_search(section)
     return search is not None and search.timing.is_off
+
+
+def tasks_in_stages(
+    tasks: Mapping[str, Mapping[str, Any]], args: Mapping[str, Any], section: object
+) -> list[str]:
+    """Return the tasks that can be measured in two stages, of which the second needs no clock.
+
+    Args:
+        tasks: each task's matrix values by its id.
+        args: ``worker.args``; the matrix goes before them.
+        section: the search section, or None.
+    """
+    search, _ = read_search(section)
+    found: list[str] = []
+    if search is None:
+        return found
+    for task, matrix in tasks.items():
+        values = {**args, **matrix}
+        try:
+            count, size, confirm = (
+                int(str(values.get(name, TASK_NUMBERS[name].default)))
+                for name in ("num_samples", "batch_size", "confirm")
+            )
+        except (TypeError, ValueError):  # said elsewhere
+            continue
+        if count > 0 and size > 0 and stages(search, Study("", count, size), confirm) is not None:
+            found.append(task)
+    return found
 
 
 def _names(tasks: Sequence[Mapping[str, Any]], args: Mapping[str, Any]) -> Iterator[Problem]:

@@ -34,6 +34,11 @@ class Study:
     """Whether it is a part of the task's own measurements, which fail where its baseline does."""
 
     @property
+    def is_first(self) -> bool:
+        """Whether the task's first images are of this study, by which it is looked at more closely."""
+        return not self.name or (self.is_part and self.first_prompt == 0)
+
+    @property
     def end(self) -> int:
         """Number of the first caption behind those that the study reads."""
         each = _CAPTIONS_IN_A_LONG_PROMPT if self.length == "long" else 1
@@ -47,6 +52,50 @@ class Study:
         if self.length == "long":
             return [" ".join(captions[n :: self.count]) for n in range(self.count)]
         return list(captions)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A task's own study in two parts: on the first prompts speed is measured, and quality on all."""
+
+    timed: Study
+    untimed: Study
+
+
+def stages(search: Search, own: Study, confirm: int) -> Stages | None:
+    """Return the parts in which a task can be measured; None where it cannot, or the first is all.
+
+    Args:
+        search: the task's section.
+        own: the task's own study.
+        confirm: on how many other prompts it is measured again, which is timed when all else is known.
+    """
+    is_simple = search.strategy == "grid" and search.stability is None and not confirm
+    # FID is of all images at once; with random weights no quality is measured
+    if (
+        not is_simple
+        or search.timing.is_off
+        or search.fid is not None
+        or search.weights == "random"
+    ):
+        return None
+    count = search.timing.repeats * own.batch_size
+    if count >= own.count:
+        return None
+    return Stages(
+        replace(own, name=_prompts(0, count), count=count, is_part=True),
+        replace(
+            own,
+            name=_prompts(count, own.count),
+            first_prompt=own.first_prompt + count,
+            count=own.count - count,
+            is_part=True,
+        ),
+    )
+
+
+def _prompts(first: int, end: int) -> str:
+    return f"prompts {first + 1} to {end}"
 
 
 def confirmation(own: Study, count: int) -> Iterator[Study]:

@@ -48,7 +48,10 @@ def open_executor(
     settings = None if wish == "local" else sweep.executor
     if settings is None:
         found = open_devices(sweep.devices)
-        return replace(sweep, runs_on="GPU" if found.on_gpus else "CPU"), None, found
+        # What was timed on one model of GPU is not continued on another.
+        staged = sweep.staged if len({device.name for device in found.all}) == 1 else frozenset()
+        sweep = replace(sweep, runs_on="GPU" if found.on_gpus else "CPU", staged=staged)
+        return sweep, None, found
     try:
         found_slots = find_slots(settings)
     except SlurmUnusable as error:

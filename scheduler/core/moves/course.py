@@ -9,7 +9,14 @@ from dataclasses import replace
 from scheduler.config.sweep import Limits
 from scheduler.core import events as ev
 from scheduler.core.brake import Brake
-from scheduler.core.retry import GiveUp, GiveUpCode, JudgedAttempt, Policy, Retry
+from scheduler.core.retry import (
+    GiveUp,
+    GiveUpCode,
+    JudgedAttempt,
+    Policy,
+    Retry,
+    is_timed_stage_done,
+)
 from scheduler.core.states import InitialTask, Need, State
 from scheduler.core.tables.devices import Fleet
 from scheduler.core.tables.order import LongestFirst
@@ -62,6 +69,9 @@ class Course:
         self._actions: list[ev.Action] = []
         self._tasks = Tasks()
         self._history: dict[int, tuple[JudgedAttempt, ...]] = {}
+        self._untimed: dict[
+            int, Need
+        ] = {}  # of those that are measured in two parts: of the second
         self._running: dict[int, RunningAttempt] = {}
         self._waiting = Waiting(order)
         self._watches = Watches(limits, self._running)
@@ -95,8 +105,7 @@ class Course:
         judged = initial.state is WAITING and bool(initial.history)
         state = JUDGING if judged else initial.state
         task = self._tasks.add(initial.task, state)
-        self._waiting.enter(task, initial.need, untried=state is WAITING)
-        self._fleet.expect(initial.need)
+        self._waiting.enter(task, self._need(task, initial), untried=state is WAITING)
         if initial.history:
             self._history[task] = initial.history
         if state is DONE:
@@ -104,10 +113,20 @@ class Course:
         if state is RUNNING:
             self._occupy(task, initial.devices, initial.has, initial.started, initial.halvings)
         elif state is JUDGING:
-            self._after_failure(task)
+            self._after_attempt(task)
         elif state is WAITING and (failure := self._too_few_devices(task)) is not None:
             self._waiting.remove([task])
             self._write(task, failure)
+
+    def _need(self, task: int, initial: InitialTask) -> Need:
+        """Take note of what a task will need; return what its next attempt does."""
+        self._fleet.expect(initial.need)
+        self._untimed.pop(task, None)
+        if initial.untimed is None:
+            return initial.need
+        self._fleet.expect(initial.untimed)
+        self._untimed[task] = initial.untimed
+        return initial.untimed if is_timed_stage_done(initial.history) else initial.need
 
     def _occupy(
         self, task: int, names: tuple[str, ...], need: Need, started: float, halvings: int
@@ -169,17 +188,23 @@ class Course:
                 self._set_aside(self._fleet.completed_on(name, task, self._now))
             self._write(task)
             return
-        self._history[task] = (*self._history.get(task, ()), attempt)
+        earlier = self._history.get(task, ())
+        self._history[task] = (*earlier, attempt)
+        if attempt.verdict.kind is Kind.STAGE_DONE and not is_timed_stage_done(earlier):
+            if task in self._untimed:
+                self._waiting.change_need(task, self._untimed[task])
+            self._after_attempt(task)
+            return
         self._set_aside(self._fleet.failed_on(attempt, task, self._now))
         if attempt.verdict.kind is Kind.DISK_FULL:
             self._pause(attempt.verdict.cause)
         at_work = (name for running in self._running.values() for name in running.devices)
         if self._brake.failed(task, attempt, at_work):
             self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
-        self._after_failure(task)
+        self._after_attempt(task)
 
-    def _after_failure(self, task: int) -> None:
-        """Send a task in JUDGING, whose last attempt failed, back to waiting, or give it up."""
+    def _after_attempt(self, task: int) -> None:
+        """Send a task in JUDGING, whose last attempt did not complete it, back to waiting, or give it up."""
         if task in self._leaving:
             self._leave(task)
             return

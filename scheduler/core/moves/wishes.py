@@ -122,8 +122,7 @@ class Wishes(Course):
 
     def _outdate(self, task: int, initial: InitialTask) -> None:
         """End the attempt of a task whose settings have changed; what counts of before is in ``initial``."""
-        self._waiting.change_need(task, initial.need)
-        self._fleet.expect(initial.need)
+        self._waiting.change_need(task, self._need(task, initial))
         self._history.pop(task, None)
         if initial.history:
             self._history[task] = initial.history

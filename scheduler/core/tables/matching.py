@@ -14,7 +14,9 @@ from scheduler.core.tables.waiting import Line, Waiting
 class Matching:
     """One look at the tasks that wait and the devices that have room.
 
-    Tasks that were tried before go first, and in their order all others. A task for which there is no room
+    Tasks that were tried before go first, and in their order all others. But what tasks have left when their
+    speed is measured waits until a device is filled by it, or nothing else can have one: alone it would keep
+    those from the device that are timed. A task for which there is no room
     is passed over, but the first of them is not starved by smaller ones behind it: the devices that it will
     have are not given to those. (Where every task has one device alone, whatever falls free is offered
     to the first one anyway.)
@@ -26,6 +28,8 @@ class Matching:
         self._now = now
         self._passed_over: tuple[Need, Retry | None] | None = None
         self._held: frozenset[int] | None = None
+        # Whose tasks are being put on a device until it is full.
+        self._filling: Line | None = None
 
     def of_the_picky(self) -> Iterator[tuple[int, Need, tuple[Device, ...]]]:
         """Yield tasks for which not any device will do, with their devices; each is to be started at once."""
@@ -40,13 +44,21 @@ class Matching:
         """Yield the other tasks likewise."""
         no_room: list[Line] = []
         while self._fleet.any_open(self._now):
-            line = self._waiting.first_line(no_room)
+            line = self._waiting.first_line(self._may_wait, no_room)
             if line is None:
                 break
             if devices := self._place(line.need, None):
+                if line.need.later:
+                    self._filling = line
                 yield self._waiting.take(line), line.need, devices
             else:
                 no_room.append(line)
+
+    def _may_wait(self, line: Line) -> bool:
+        """Say whether a line's tasks leave a device to others, until they fill one."""
+        if not line.need.later or line is self._filling:
+            return False
+        return len(line.tried) < self._fleet.room_on_one(line.need)
 
     def _place(self, need: Need, retry: Retry | None) -> tuple[Device, ...]:
         fleet, now = self._fleet, self._now

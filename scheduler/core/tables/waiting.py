@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, insort
-from collections.abc import Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -81,17 +81,23 @@ class Waiting:
         insort(line.others, task, key=self._place)
         line.first = 0
 
-    def first_line(self, without: Collection[Line] = ()) -> Line | None:
+    def first_line(
+        self, may_wait: Callable[[Line], bool], without: Collection[Line] = ()
+    ) -> Line | None:
         """Return the line, of all others, whose first task is to be started next.
 
         What was tried before goes first.
+
+        Args:
+            may_wait: tells of which lines such tasks go last instead.
+            without: lines that are passed over.
         """
-        first, rank = None, (2, 0)
+        first, rank = None, (3, 0)
         for line in self._lines.values():
             if line in without:
                 continue
             if line.tried:
-                its_rank = 0, line.tried[0]
+                its_rank = 2 if may_wait(line) else 0, line.tried[0]
             elif (untried := self._first_untried(line)) is not None:
                 its_rank = 1, self._place(untried)
             else:

@@ -36,7 +36,7 @@ from scheduler.dispatch.recovery import Done, Failed, Recovered, SweepFiles, cla
 from scheduler.dispatch.repairs import set_right
 from scheduler.dispatch.wishes.files import Asked
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
-from scheduler.executors.worker_process import WorkerCheckError, ask_worker
+from scheduler.executors.worker_process import WorkerAnswer, WorkerCheckError, ask_worker
 from scheduler.storage.paths import SweepPaths
 
 LONGEST_READING = 60.0  # seconds; nothing is started meanwhile
@@ -280,19 +280,20 @@ def read_anew(
         raise CannotReload(f"--only: {error.problems[0]}") from None
     sweep = whole.limited_to(chosen) if only else whole
     if sweep.devices.share is not None:
-        sweep = sweep.with_timed(_timed(sweep))
+        answer = _answer(sweep)
+        sweep = sweep.with_timed(answer.timed, answer.staged)
     sweep = replace(sweep, runs_on=today.runs_on, on_cluster=today.on_cluster)
     return whole, replace(sweep, order=today.order)
 
 
-def _timed(sweep: Sweep) -> frozenset[str] | None:
-    """Return the tasks that measure speed, as the worker tells; None: it does not.
+def _answer(sweep: Sweep) -> WorkerAnswer:
+    """Return what the worker says of the tasks; nothing, where it is not asked.
 
     Raises:
         CannotReload: it finds something wrong, or does not answer.
     """
     if sweep.check is None:
-        return None
+        return WorkerAnswer([])
     environment = {**os.environ, **sweep.own_environment(os.environ)}
     try:
         answer = ask_worker(sweep.check, sweep.question(), environment)
@@ -300,7 +301,7 @@ def _timed(sweep: Sweep) -> frozenset[str] | None:
         raise CannotReload(str(error)) from None
     if answer.problems:
         raise CannotReload(answer.problems[0])
-    return answer.timed
+    return answer
 
 
 def unchangeable(before: Sweep, now: Sweep) -> list[str]:

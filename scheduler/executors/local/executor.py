@@ -104,7 +104,7 @@ class LocalExecutor(Executor):
     def _set_up_mps(self, sweep: Sweep, environment: Mapping[str, str]) -> str:
         """Have attempts that share a device compute by MPS, if the sweep asks for it; say how that went."""
         share, folder = sweep.devices.share, mps.default_folder()
-        if share is None or not share.mps or not sweep.untimed:
+        if share is None or not share.mps or not (sweep.untimed or sweep.staged):
             mps.Mps.end_left_over(folder, environment)
             return ""
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from scheduler.config.sweep import Rules
 from scheduler.core.verdict import (
+    STAGE_DONE_LINE,
     SWEEP_CHANGED,
     Evidence,
     Exit,
@@ -226,3 +227,19 @@ def test_the_decision(evidence: Evidence, kind: Kind, cause: str) -> None:
     found = decide(evidence)
     assert found.kind is kind
     assert cause in found.cause
+
+
+@pytest.mark.parametrize(
+    ("code", "lines", "kind"),
+    [
+        (0, ["…", STAGE_DONE_LINE], Kind.STAGE_DONE),
+        (0, ["…", STAGE_DONE_LINE, ""], Kind.STAGE_DONE),
+        (0, [STAGE_DONE_LINE, "and more"], Kind.NO_SUCCESS_LINE),
+        (0, [f"not {STAGE_DONE_LINE}"], Kind.NO_SUCCESS_LINE),
+        (0, ["RuntimeError: one image", STAGE_DONE_LINE], Kind.FAILED),
+        (1, [STAGE_DONE_LINE], Kind.FAILED),
+        (0, ["Successfully completed", STAGE_DONE_LINE], Kind.COMPLETED),
+    ],
+)
+def test_a_timed_stage_is_done_by_its_last_line(code: int, lines: list[str], kind: Kind) -> None:
+    assert judge(Exit(code), LogScan(Rules()).feed(lines)).kind is kind

@@ -70,7 +70,7 @@ def test_every_task_is_taken_however_the_order_changes(steps: list[str], count: 
     taken: list[int] = []
     left = set(range(count))
     for step in steps:
-        line = waiting.first_line()
+        line = waiting.first_line(lambda _: False)
         if step == "take" and line is not None:
             taken.append(waiting.take(line))
             left.remove(taken[-1])
@@ -81,7 +81,7 @@ def test_every_task_is_taken_however_the_order_changes(steps: list[str], count: 
             waiting.ended(taken[0], 1.0 + taken[0])
             waiting.completed(taken.pop(0))
     rest = set()
-    while (line := waiting.first_line()) is not None:
+    while (line := waiting.first_line(lambda _: False)) is not None:
         rest.add(waiting.take(line))
     assert rest == left
 
