@@ -205,10 +205,6 @@ class SlurmLab:
                 with contextlib.suppress(AssertionError):
                     self.call("scontrol", "update", f"NodeName={name}", "State=RESUME")
 
-    def answers(self) -> bool:
-        """Say whether the controller does."""
-        return bool(self._states())
-
     def _states(self) -> dict[str, str]:
         with contextlib.suppress(AssertionError):
             lines = self.call("sinfo", "-h", "-N", "-p", "main", "-o", "%N %T").splitlines()
@@ -225,7 +221,7 @@ class SlurmLab:
 
     def power_off(self, job: int) -> None:
         """Kill all that a job runs, as when its machine loses power; its daemon is dead already."""
-        daemon = _step_daemon(job)
+        daemon = step_daemon(job)
         pids = [daemon, *descendants(daemon)]
         for number in (signal.SIGSTOP, signal.SIGKILL):  # none is to see another's end
             for pid in pids:
@@ -252,7 +248,7 @@ def the_lab() -> SlurmLab:
     return lab
 
 
-def _step_daemon(job: int) -> int:
+def step_daemon(job: int) -> int:
     """Return the process id of slurmstepd for a job's batch script."""
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):

@@ -27,6 +27,7 @@ from scheduler.storage.paths import SweepPaths
 
 LOOK = 0.5  # seconds between two looks at the files of an attempt
 POLL = 4.0  # seconds between two questions to Slurm
+TO_END = 12.0  # seconds in which Slurm hears of a job's end
 # Orders: from an executor's thread to this one.
 Order = Callable[[], None]
 
@@ -87,8 +88,9 @@ class Engine(threading.Thread):
         self._trouble = trouble
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
-        # Of attempts that were taken back while their jobs were in the queue.
-        self._unwanted: set[str] = set()
+        # Tokens of attempts that were taken back or are over, and from when on a job of theirs that Slurm
+        # still has is cancelled (monotonic): the word that one has ended can be lost, and it keeps its GPUs.
+        self._unwanted: dict[str, float] = {}
         self._next_poll = 0.0
         self._next_look = 0.0
 
@@ -114,7 +116,7 @@ class Engine(threading.Thread):
 
     def discard(self, token: str) -> None:
         """Have a job removed from the queue whose order was taken back."""
-        self._orders.put(lambda: self._unwanted.add(token))
+        self._orders.put(lambda: self._unwanted.update({token: 0.0}))
 
     def finish(self) -> None:
         """End; jobs go on."""
@@ -147,7 +149,7 @@ class Engine(threading.Thread):
         except SlurmError as error:
             # Should it be in the queue all the same, it finds no order.
             job.files.withdraw()
-            self._unwanted.add(job.files.token)
+            self._unwanted[job.files.token] = 0.0
             job.files.remove()
             self._trouble(job, str(error))
             return
@@ -178,11 +180,11 @@ class Engine(threading.Thread):
         for job in list(self._jobs.values()):
             if job.submitted < asked:
                 self._judge(job, listed.get(job.files.token), asked)
-        for token in list(self._unwanted):
+        for token, since in list(self._unwanted.items()):
             found = listed.get(token)
-            if found is None or understood(found.state) is JobState.OVER:
-                self._unwanted.discard(token)
-            else:
+            if found is None or understood(found.state) not in (JobState.QUEUED, JobState.LIVES):
+                del self._unwanted[token]
+            elif since < asked:
                 with contextlib.suppress(SlurmError):
                     commands.cancel(found.number)
 
@@ -205,7 +207,7 @@ class Engine(threading.Thread):
 
     def _never_began(self, job: Job, listed: Listed | None) -> None:
         if listed is None:  # its controller crashed, and has forgotten it
-            self._unwanted.add(job.files.token)
+            self._unwanted[job.files.token] = 0.0
             self._over(job, base.Refused(job.task, Refusal.DEVICE_HELD))
             return
         why = f"Slurm's job {listed.number} was {listed.state} before its attempt began"
@@ -260,5 +262,6 @@ class Engine(threading.Thread):
 
     def _over(self, job: Job, event: base.AttemptEvent) -> None:
         del self._jobs[job.task]
+        self._unwanted.setdefault(job.files.token, time.monotonic() + TO_END)
         job.files.remove()
         self._post(event)

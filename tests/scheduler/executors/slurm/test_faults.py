@@ -5,12 +5,14 @@ How long most of it takes depends on when daemons notice, and on the machine's p
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.slurm import SlurmLab, step_daemon, wait_until
 from tests.helpers.sweep_runner import SweepRunner
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
@@ -137,3 +139,23 @@ def test_a_requeue_by_an_administrator_runs_nothing_twice(
     go_on()
     assert running.end().code == 0
     assert sweep.starts("a") == 2
+
+
+@pytest.mark.long
+def test_a_job_whose_end_slurm_has_not_heard_of_gives_its_gpus_back(
+    sweep: SweepRunner, lab: SlurmLab
+) -> None:
+    write(sweep, {"a": "gate; ok", "b": "gate; ok"})
+    running = sweep.start()
+    go_on = sweep.reach_gate("a")
+    number = sweep.attempt("a")["place"]["job"]
+    teller = step_daemon(number)
+    os.kill(teller, signal.SIGSTOP)
+    go_on()
+    sweep.wait_for_journal("completed", "a")
+    assert lab.jobs()[str(number)] == "RUNNING"
+    wait_until(lambda: lab.jobs().get(str(number)) != "RUNNING")
+    os.kill(teller, signal.SIGCONT)
+    sweep.open_gate("b")
+    assert running.end().code == 0
+    assert sweep.starts() == 2

@@ -69,13 +69,19 @@ class Round:
         wait_until(self._goes_on, PATIENCE)
 
     def begin(self) -> None:
-        """Start a dispatcher; without a controller to ask, it would only say so."""
-        wait_until(self.lab.answers)
         self.running = self.sweep.start()
 
     @property
     def is_over(self) -> bool:
-        return self.running is not None and self.running.process.poll() is not None
+        """Whether the dispatcher has ended; one that found no controller at its start is started again."""
+        assert self.running is not None
+        if self.running.process.poll() is None:
+            return False
+        ended = self.running.end()
+        if ended.code == 2 and "Slurm does not answer" in ended.err:
+            self.begin()
+            return False
+        return True
 
     def wait(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -102,7 +108,6 @@ class Round:
     def kill_dispatcher(self) -> str:
         assert self.running is not None
         self.running.kill()
-        self.lab.controller.start_if_dead()
         self.begin()
         return ""
 
