@@ -129,12 +129,14 @@ def test_the_core_does_no_io() -> None:
                 )
 
 
-def test_supervisors_are_made_of_the_standard_library() -> None:
-    """They start in milliseconds, and are forked where nothing else of this package is loaded."""
-    known, waiting = modules("scheduler"), ["scheduler.executors.local.supervisor"]
+@pytest.mark.parametrize(("program", "files"), [("supervisor", 3), ("preload.parent", 6)])
+def test_what_supervises_is_made_of_the_standard_library(program: str, files: int) -> None:
+    """It starts in milliseconds, and it is where nothing else of this package is to be loaded."""
+    known, waiting = modules("scheduler"), [f"scheduler.executors.local.{program}"]
     for module in waiting:
         for imported in imports_of(known[module], known):
-            assert imported in known or imported in {*sys.stdlib_module_names, "__future__"}
+            first = imported.split(".")[0]
+            assert imported in known or first in {*sys.stdlib_module_names, "__future__"}
             if imported in known and imported not in waiting:
                 waiting.append(imported)
-    assert len(waiting) == 3
+    assert len(waiting) == files

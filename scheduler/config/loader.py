@@ -27,7 +27,12 @@ from scheduler.config.sweep import Rules
 
 _LARGEST = 64 * 2**20  # bytes of a sweep file; a million paths in an axis take about so many
 # Which YAML takes for false and true.
-_WORDS = (("devices.cores", "off"), ("notify", "on"), ("search.timing", "off"))
+_WORDS = (
+    ("devices.cores", "off"),
+    ("worker.preload", "off"),
+    ("notify", "on"),
+    ("search.timing", "off"),
+)
 
 
 class SweepError(Exception):
@@ -126,6 +131,7 @@ class _Reader:
         self._check_placeholders()
         self._check_environment()
         self._check_halved()
+        self._check_preload()
         self._check_per_task(tasks)
         self._check_zone()
         command = tuple(model.worker.command)
@@ -145,6 +151,7 @@ class _Reader:
             env=model.worker.env,
             reuses_results=_reuses_results(model.worker.reuses_results, command),
             timed=model.worker.timed,
+            preload=model.worker.preload,
             devices=plain.DeviceSettings(
                 **{
                     **model.devices.model_dump(exclude={"zone"}),
@@ -224,6 +231,17 @@ class _Reader:
             giver = givers.setdefault(option, key) if option else key
             if giver != key:
                 self.problems.append(f"{key}: {giver} gives {option} already; remove one of them")
+
+    def _check_preload(self) -> None:
+        """Refuse a module of one's own where attempts are not started as Python programs."""
+        first, *rest = self._model.worker.command
+        if self._model.worker.preload in ("auto", "off") or not self._worker_known:
+            return
+        if not rest or (rest[0].startswith("-") and (rest[0] != "-m" or len(rest) == 1)):
+            self.problems.append(
+                f"worker.preload: worker.command is to be a Python program, as in [python, script.py] or "
+                f"[python, -m, module], and begins with {' '.join([first, *rest[:1]])}"
+            )
 
     def _check_halved(self) -> None:
         for name in self._model.retries.on_oom:

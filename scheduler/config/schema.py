@@ -122,6 +122,13 @@ def _spelling(value: object) -> object:
     return {"option": value} if not isinstance(value, dict) else value
 
 
+def _preload(value: object) -> str:
+    parts = value.split(".") if isinstance(value, str) else [""]
+    if not all(part.isidentifier() for part in parts):
+        raise ValueError("must be auto, off, or the name of a module to load, as in package.module")
+    return str(value)
+
+
 class _Worker(_Section):
     command: Annotated[list[StrictStr], Field(min_length=1)] = list(plain.DEFAULT_COMMAND)
     check: Annotated[list[StrictStr], Field(min_length=1)] | None = None
@@ -130,6 +137,7 @@ class _Worker(_Section):
     spelling: Annotated[_Spelling, BeforeValidator(_spelling)] | None = None
     reuses_results: StrictBool | None = None
     timed: StrictBool | None = None
+    preload: Annotated[str, PlainValidator(_preload)] = "auto"
 
 
 def _share_of_memory(value: object) -> int:

@@ -190,7 +190,7 @@ NOT_OF_THE_FILE = (
     "on_cluster",
 )
 # Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
-_LATER = ("spelling", "notify", "order", "timed", "priority", "executor", "track")
+_LATER = ("spelling", "notify", "order", "timed", "priority", "executor", "track", "preload")
 
 
 @dataclass(frozen=True)
@@ -208,6 +208,8 @@ class Sweep:
     reuses_results: bool = False
     # Whether the worker measures speed, by the file; None: it does not say.
     timed: bool | None = None
+    # What is loaded once for all attempts, a module's name; auto: what this project's worker needs.
+    preload: str = "auto"
     # Among the sweeps that wait for devices of the same machine, at most MOST_PRIORITY either way.
     priority: int = 0
     devices: DeviceSettings = field(default_factory=DeviceSettings)

@@ -46,6 +46,16 @@ class DispatcherEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Preloaded:
+    """Attempts are forked from a process that loaded a module in so many seconds, or, with ``why``, not."""
+
+    NAME: ClassVar = "preloaded"
+    module: str
+    seconds: float | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SweepLost:
     """Another dispatcher has the sweep, since somebody removed the lock file."""
 
@@ -134,6 +144,8 @@ class AttemptStarted:
     pid: int | None = None
     # Bytes that it asks for of a device that it shares; None: it has it alone.
     share: int | None = None
+    # How it was started: see storage/attempts_file.py; None: as a program of its own.
+    launch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,45 +408,14 @@ class WishIgnored:
 
 
 JournalEvent = (
-    DispatcherStarted
-    | DispatcherEnded
-    | SweepLost
-    | CheckpointRejected
-    | CheckpointsInDoubt
-    | CheckpointsTakenAgain
-    | CheckpointsJudgedAgain
-    | UnlistedTask
-    | DeviceState
-    | ShareAsked
-    | AttemptStarted
-    | AttemptAdopted
-    | AttemptStopping
-    | AttemptEnded
-    | AttemptFailed
-    | OthersCame
-    | MoreTaken
-    | TaskWaits
-    | TaskCompleted
-    | TaskFailed
-    | DeviceSetAside
-    | SweepPaused
-    | SweepResumed
-    | SweepDraining
-    | SweepBraked
-    | Notified
-    | NotificationFailed
-    | TrackingFailed
-    | StopAsked
-    | PauseAsked
-    | ResumeAsked
-    | DrainAsked
-    | AtMost
-    | SweepReloaded
-    | ReloadRefused
-    | TaskWithdrawn
-    | WishIgnored
-    | Snapshot
-)
+    DispatcherStarted | DispatcherEnded | Preloaded | SweepLost | CheckpointRejected
+    | CheckpointsInDoubt | CheckpointsTakenAgain | CheckpointsJudgedAgain | UnlistedTask | DeviceState
+    | ShareAsked | AttemptStarted | AttemptAdopted | AttemptStopping | AttemptEnded | AttemptFailed
+    | OthersCame | MoreTaken | TaskWaits | TaskCompleted | TaskFailed | DeviceSetAside | SweepPaused
+    | SweepResumed | SweepDraining | SweepBraked | Notified | NotificationFailed | TrackingFailed
+    | StopAsked | PauseAsked | ResumeAsked | DrainAsked | AtMost | SweepReloaded | ReloadRefused
+    | TaskWithdrawn | WishIgnored | Snapshot
+)  # fmt: skip
 
 # The line has `device`, the first of them, and all only where there are several.
 OnDevices = (

@@ -209,6 +209,7 @@ class SweepProgress:
                 self._restore(event, at)
             case (
                 je.SweepLost()
+                | je.Preloaded()
                 | je.CheckpointRejected()
                 | je.CheckpointsInDoubt()
                 | je.CheckpointsTakenAgain()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from scheduler.core.verdict import Verdict
 from scheduler.dispatch.judgement import attempts_of
-from scheduler.executors.base import StartRequest
+from scheduler.executors.base import Started, StartRequest
 from scheduler.storage.atomic import append_line
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, StopLine
 from scheduler.storage.paths import SweepPaths
@@ -74,11 +74,13 @@ class RunningAttempts:
         """An attempt that another dispatcher began does not run any more; `end` follows."""
         self._vanishing[task] = (devices, known)
 
-    def begin(self, task: str, at: float, cores: str | None = None) -> RunningAttempt:
-        """An attempt that was asked for has begun, at that time of day: its file is ours to add to."""
-        attempt = self._running[task]
+    def begin(self, told: Started) -> RunningAttempt:
+        """An attempt that was asked for has begun: its file is ours to add to."""
+        attempt = self._running[told.task]
         begun = attempt.record.started
-        attempt.record.started = replace(begun, started=at, cores=cores or begun.cores)
+        attempt.record.started = replace(
+            begun, started=told.at, cores=told.cores or begun.cores, launch=told.launch
+        )
         attempt.begun = True
         for line in (attempt.record.foreign, attempt.record.stop):
             if line is not None:

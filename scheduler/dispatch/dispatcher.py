@@ -44,6 +44,7 @@ from scheduler.dispatch.wishes.watch import WishWatch
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
 from scheduler.executors.code_copy import CodeCopy
+from scheduler.executors.foresight import Foresight
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, supervisor_of
@@ -150,6 +151,7 @@ class Dispatcher:
                     self._take_over(task, record.started.devices, record, adopt=adopt)
                 self._hours.look()
                 self._wishes.begin_watching()
+                self._executor.foresee(Foresight(self._core))
                 self._executor.heed(lambda: Demand(self._use.now.priority, self._core.wanted()))
                 self._executor.offer_devices()
                 while self._exit_code is None and not self._detached:
@@ -379,7 +381,7 @@ class Dispatcher:
                 self._handle(event)
             case ev.DeviceBusy() | ev.DeviceGone() | ev.Queued() | ev.Began() | ev.TimeShort():
                 self._handle(event)
-            case je.DeviceState() | je.MoreTaken() | je.ShareAsked():
+            case je.DeviceState() | je.MoreTaken() | je.ShareAsked() | je.Preloaded():
                 self._emit(event)
             case je.OthersCame():
                 self._others_came(event)
@@ -407,13 +409,10 @@ class Dispatcher:
         self._emit(event)
 
     def _started(self, event: ex.Started) -> None:
-        attempt = self._attempts.begin(event.task, event.at, event.cores)
+        attempt = self._attempts.begin(event)
+        seat = (event.task, attempt.number, attempt.devices)
         share = attempt.record.started.share
-        self._emit(
-            je.AttemptStarted(
-                event.task, attempt.number, attempt.devices, event.at, event.pid, share
-            )
-        )
+        self._emit(je.AttemptStarted(*seat, event.at, event.pid, share, event.launch))
 
     def _refused(self, event: ex.Refused) -> None:
         attempt = self._attempts.withdraw(event.task)

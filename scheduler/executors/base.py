@@ -3,7 +3,7 @@
 **Order of calls.** The dispatcher calls, in this order,
 
 1. `Executor.adopt` for every attempt that an earlier dispatcher began and nobody has judged;
-2. `Executor.heed` and `Executor.offer_devices`, each once: from now on devices are told of;
+2. `Executor.foresee`, `Executor.heed` and `Executor.offer_devices`, each once: now devices are told of;
 3. `Executor.start`, on devices that were told idle, `Executor.stop`, and `Executor.adopt` for an attempt that
    turns out to have been begun by somebody else, as it likes, while it asks for `Executor.events` whenever
    `Executor.fileno` is readable or `Executor.deadline` has come;
@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler.core.events import Began, DeviceBusy, DeviceGone, DeviceIdle, Queued, TimeShort
-from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame, ShareAsked
+from scheduler.core.journal_events import DeviceState, MoreTaken, OthersCame, Preloaded, ShareAsked
 from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.model import Device
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
@@ -102,6 +102,8 @@ class Started:
     pid: int | None = None
     # The CPUs that it is bound to, where that was not known before, as the kernel writes a list of them.
     cores: str | None = None
+    # How it was started, as its start line has it.
+    launch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,15 @@ AttemptEvent = Queued | Began | Started | Ended | Lost | Refused | Failed
 DeviceEvent = (
     DeviceIdle | DeviceBusy | DeviceGone | DeviceState | OthersCame | MoreTaken | ShareAsked
 )
-ExecutorEvent = AttemptEvent | DeviceEvent | TimeShort
+ExecutorEvent = AttemptEvent | DeviceEvent | TimeShort | Preloaded
+
+
+class Ahead:
+    """What is to come, as the dispatcher sees it when it is asked; here: nothing."""
+
+    def waiting(self) -> int:
+        """Return how many tasks wait."""
+        return 0
 
 
 class Executor(ABC):
@@ -181,6 +191,13 @@ class Executor(ABC):
         Returns:
             whether it runs, found by what its record says and beyond doubt. If it does not, whatever is
             left of it is ended first, and then its end is told.
+        """
+
+    def foresee(self, ahead: Ahead) -> None:  # noqa: B027  # most begin nothing before its time
+        """Prepare for what is to come, if that saves time.
+
+        Args:
+            ahead: tells what it is; asked only while `start` or `events` is called.
         """
 
     def heed(self, demand: Callable[[], Demand]) -> None:  # noqa: B027  # most have nobody to share with

@@ -31,6 +31,9 @@ from scheduler.storage.json_files import as_number, read_objects
 from scheduler.storage.locks import is_held
 
 Line = Mapping[str, Any]
+# How an attempt was started that is no program of its own: in a fork of a process that had loaded its
+# modules; in one that had its weights in memory as well.
+FORKED, STANDBY = "forked", "standby"
 # The key of a line that takes an attempt's verdict back.
 JUDGE_AGAIN = "judge_again"
 # Keys of an end that stand there only where they say something.
@@ -74,6 +77,8 @@ class StartLine:
     share: int | None = None
     # Where on a cluster it runs: node, job, and the GPUs that it has there.
     place: Line | None = None
+    # FORKED or STANDBY; None: as a program of its own.
+    launch: str | None = None
 
     @property
     def device(self) -> str:
@@ -110,6 +115,7 @@ class StartLine:
             _text(line, "cores"),
             _int(line, "share"),
             place if isinstance(place, dict) else None,
+            _text(line, "launch"),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -306,6 +312,7 @@ class AttemptRecord:
             content["source"] = begun.source
         for name, value in (
             ("cores", begun.cores),
+            ("launch", begun.launch),
             ("share", begun.share),
             ("place", begun.place),
             ("taken", self.taken),

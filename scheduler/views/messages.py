@@ -54,6 +54,11 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             most = f"; {limit_text(Limit(event.at_most))}" if event.at_most is not None else ""
             rank = f"; priority {event.priority}" if event.priority else ""
             return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{rank}{code}"
+        case je.Preloaded():
+            if event.why is not None:
+                return f"worker.preload: {event.module}: {event.why}; attempts start without it"
+            took = format_duration(event.seconds or 0.0)
+            return f"{event.module} is loaded, which took {took}; from now on attempts are forked from it"
         case je.CheckpointRejected():
             why = f"its checkpoint does not hold: {event.why}"
             return f"{event.task}: {why}; kept as {event.kept_as}, runs again"

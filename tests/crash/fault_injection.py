@@ -30,6 +30,7 @@ from scheduler.core.verdict import Kind, Verdict
 from scheduler.dispatch import dispatcher
 from scheduler.executors.local import handles as processes
 from scheduler.executors.local import supervisor
+from scheduler.executors.local.preload import loaded
 
 PACKAGE = str(Path(scheduler.__file__).parent)
 TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
@@ -55,6 +56,8 @@ TOUCHES_THE_WORLD: list[tuple[Any, str]] = [
     (signal, "pidfd_send_signal"),
     (processes.SupervisorHandle, "order"),
     (processes.SupervisorHandle, "release"),
+    (loaded.LoadedParent, "__call__"),
+    (loaded.LoadedParent, "end"),
 ]
 
 Point = tuple[str, str]  # (call site, "before" or "after")

@@ -4,8 +4,9 @@ python -I -S logging_worker.py FILE TASK BEHAVIOUR [SECONDS]
 
 The first attempt of BEHAVIOUR "waits" waits at the FIFO "gate", as the second of "waits-later" does; the
 first of "breaks" removes a folder of ours. The first of "reloads" puts another sweep file in place, asks for
-it to be read, and stays. "unleases" removes its device's lease and waits until there is one again. Whoever
-comes to its end leaves a measurement, which says what $ROUND was.
+it to be read, and stays. "first" lasts until others can be forked, at most a second. "unleases" removes its
+device's lease and waits until there is one again. Whoever comes to its end leaves a measurement, which says
+what $ROUND was.
 """
 
 import json
@@ -16,8 +17,8 @@ import sys
 import time
 
 
-def main() -> int:
-    path, task, behaviour, *rest = sys.argv[1:]
+def main(argv: list[str]) -> int:
+    path, task, behaviour, *rest = argv
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     earlier = os.pread(file, 1 << 20, 0).decode().split("\n").count(f"start {task}")
     os.write(file, f"start {task}\n".encode())
@@ -28,6 +29,8 @@ def main() -> int:
     if (behaviour, earlier) in (("waits", 0), ("waits-later", 1)):
         with open("gate", "rb", buffering=0) as gate:
             gate.read(1)
+    if behaviour == "first":
+        give_time_to_load()
     if behaviour == "breaks" and earlier == 0:
         shutil.rmtree(os.path.dirname(os.environ["SWEEP_SPEC"]))
     if behaviour == "reloads" and earlier == 0:
@@ -54,6 +57,16 @@ def main() -> int:
     return 0
 
 
+def give_time_to_load() -> None:
+    """Wait until this module is loaded in a process that others are forked from."""
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        with open("output") as output:
+            if "logging_worker is loaded" in output.read():
+                break
+        time.sleep(0.005)
+
+
 def use_gpu() -> list[int]:
     """Use this attempt's GPU of the fake NVML; return the other processes that do."""
     fake_nvml, gpu = os.environ.get("FAKE_NVML"), os.environ["CUDA_VISIBLE_DEVICES"]
@@ -67,4 +80,4 @@ def use_gpu() -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

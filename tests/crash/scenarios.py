@@ -30,6 +30,11 @@ LOGGING_WORKER = [
     "{task}",
     "{behaviour}",
 ]
+# The same, forked from a process that has loaded it.
+FORKED_WORKER = {
+    "command": ["python", *LOGGING_WORKER[3:]],
+    "preload": "logging_worker",
+}
 NO_SUCCESS = {"success": "no program says this"}
 ONE_GPU = {"idle_for": "0s", "only": [0]}
 OK, FAILS, FAILS_ONCE = ["start", "end"], ["start", "end"] * 2, ["start", "end"] * 2
@@ -401,6 +406,13 @@ SCENARIOS = {
             "devices": ONE_GPU,
         },
         within=["go_on"],
+    ),
+    "forked": Scenario(
+        ["first", "ok"],
+        [(OK, [0])] * 2,
+        0,
+        sections={"worker": FORKED_WORKER, "devices": {"cpu_slots": 1}},
+        only=r".*/(preload|loaded)\.py",
     ),
     "lease removed": Scenario(
         ["unleases"],

@@ -19,6 +19,7 @@ import pytest
 from tests.crash.scenarios import (
     FAILS,
     FAILS_ONCE,
+    FORKED_WORKER,
     LOGGING_WORKER,
     OK,
     SCENARIOS,
@@ -65,10 +66,13 @@ def test_killed_at_every_point_of_its_io(
     assert killed + by_chance == tried, output
 
 
-def test_random_kills(tmp_path: Path, fake_nvml: FakeNvml) -> None:
+@pytest.mark.parametrize("launch", ["programs", "forked"])
+def test_random_kills(tmp_path: Path, fake_nvml: FakeNvml, launch: str) -> None:
     fake_nvml.gpus(4)
-    output = run_driver(tmp_path, fake_nvml, "random")
-    assert re.search(r"^50 kills", output, re.M), output
+    output = run_driver(tmp_path, fake_nvml, "random", launch)
+    found = re.search(r"^50 kills, (\d+) forked", output, re.M)
+    assert found is not None, output
+    assert (int(found[1]) > 0) == (launch == "forked"), output
 
 
 # --- the drivers ---------------------------------------------------------------------------------
@@ -185,7 +189,7 @@ def dies_at(point: Any, scenario: Scenario, case: Path) -> bool:
     return code == -signal.SIGKILL
 
 
-def random_kills(folder: Path, kills: int = 50) -> None:
+def random_kills(folder: Path, worker: dict[str, Any], kills: int = 50) -> None:
     from tests.crash import fault_injection
 
     chance = random.Random(2026)
@@ -194,7 +198,8 @@ def random_kills(folder: Path, kills: int = 50) -> None:
     expected["waits"] = OK, [0]  # for the last kill: however late they come, the sweep is not over
     os.mkfifo(folder / "gate")
     gate = os.open(folder / "gate", os.O_RDWR | os.O_CLOEXEC)
-    words = write_sweep(folder, behaviours, 4, worker={"command": [*LOGGING_WORKER, "0.1"]})
+    worker = {**worker, "command": [*worker["command"], "0.1"]}
+    words = write_sweep(folder, behaviours, 4, worker=worker)
     killed = 0
     while True:
         pid = fault_injection.fork_dispatcher(words, folder / "output")
@@ -214,7 +219,9 @@ def random_kills(folder: Path, kills: int = 50) -> None:
     except AssertionError:
         print((folder / "output").read_text()[-5000:], file=sys.stderr)
         raise
-    print(f"{killed} kills")
+    checkpoints = (folder / "checkpoints" / "crash").glob("*.[df]*e*")
+    forked = sum('"launch": "forked"' in path.read_text() for path in checkpoints)
+    print(f"{killed} kills, {forked} forked")
 
 
 if __name__ == "__main__":
@@ -222,4 +229,6 @@ if __name__ == "__main__":
     if what == "points":
         every_point(Path(where), rest[0], int(rest[1]), int(rest[2]))
     else:
-        random_kills(Path(where))
+        random_kills(
+            Path(where), FORKED_WORKER if rest == ["forked"] else {"command": LOGGING_WORKER}
+        )

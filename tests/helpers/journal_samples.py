@@ -20,6 +20,7 @@ HALVES = RetryReason(RetryCode.HALVES_ARGUMENTS, arguments=("batch",))
 SAMPLES: list[je.JournalEvent] = [
     je.DispatcherStarted(7, 8, 2, [ListedDevice("GPU-a", "a GPU", "0")], "1 device"),
     je.DispatcherEnded(None, ["a"]),
+    je.Preloaded("worker.commands.preloaded", 12.0),
     je.SweepLost(),
     je.CheckpointRejected("a", "it is damaged", "a.done.aside"),
     je.CheckpointsInDoubt(["a", "b"], "completed", "the sweep file has changed"),

@@ -24,6 +24,8 @@ from scheduler.storage.paths import SweepPaths
 
 REPOSITORY = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("scripted_worker.py")
+# What runs it in a process that has loaded this module: for `write`, as the section worker.
+FORKED = {"preload": "preloaded_worker", "command": ["python", str(WORKER), ".", "{task}"]}
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 # The limits of a sweep whose dispatcher, once it has said that an attempt started, only waits for its end.
 # With others it wakes up in between, and makes anew what a test has removed.

@@ -58,7 +58,12 @@ _MAY_CHANGE = frozenset(
     }
 )
 # The keys of the others, where they are not called like the field.
-_KEYS = {"env": "worker.env", "reuses_results": "worker.reuses_results", "rules": "validate"}
+_KEYS = {
+    "env": "worker.env",
+    "preload": "worker.preload",
+    "reuses_results": "worker.reuses_results",
+    "rules": "validate",
+}
 
 
 class CannotReload(Exception):  # noqa: N818  # nothing failed: the file is not taken in

@@ -19,15 +19,23 @@ from scheduler.devices.finding import FoundDevices
 from scheduler.devices.model import Device, Reading
 from scheduler.devices.pool import DeviceHeld, DevicePool
 from scheduler.executors import base
-from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.base import Ahead, Executor, ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import mps, wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life, cpu_time
 from scheduler.executors.local.orphans import end_orphans
+from scheduler.executors.local.preload.preload import Preload
 from scheduler.executors.local.supervisors import Seat, SupervisorPool
-from scheduler.executors.worker_process import words_to_start
-from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, latest, read_attempts
+from scheduler.executors.worker_process import words_to_start, worker_environment
+from scheduler.storage.attempts_file import (
+    FORKED,
+    AttemptRecord,
+    EndLine,
+    StartLine,
+    latest,
+    read_attempts,
+)
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite
 
@@ -76,13 +84,20 @@ class LocalExecutor(Executor):
             own, environment = copy.environment(own), copy.environment(environment)
         self._devices = DevicePool(found, sweep.devices, self._post_readings)
         self._selector = selectors.DefaultSelector()
+        folder = copy.folder if copy is not None else None
         self._supervisors = SupervisorPool(
-            self._devices,
-            (own, environment),
+            self._devices, (own, environment), paths.supervisors, self._selector, folder
+        )
+        self._preload = Preload(
+            # Where speed is measured on cores, loading on the side would be measured with it.
+            "off" if sweep.preload == "auto" and not found.on_gpus else sweep.preload,
+            worker_environment([], None, own, environment),
             paths.supervisors,
             self._selector,
-            copy.folder if copy is not None else None,
+            folder,
+            self._cpus_for_loading,
         )
+        self._ahead: Ahead = Ahead()
         # What is to be said of it.
         self._of_mps = self._set_up_mps(sweep, environment)
         # By task: those below a supervisor, and the devices of these and of all others not yet over.
@@ -144,6 +159,9 @@ class LocalExecutor(Executor):
         self._selector.register(supervisor, selectors.EVENT_READ, attempt)
         return True
 
+    def foresee(self, ahead: Ahead) -> None:
+        self._ahead = ahead
+
     def heed(self, demand: Callable[[], Demand]) -> None:
         self._devices.fairness.demand = demand
 
@@ -154,8 +172,13 @@ class LocalExecutor(Executor):
         task, devices = request.task, request.devices
         part = request.start.share is not None
         self._devices_of[task] = devices
+        words = words_to_start(request.command, self._path) or list(request.command)
+        more_to_come = self._ahead.waiting() >= len(self.devices)
+        parent = self._preload.parent_for(words, worth_it=more_to_come)
         try:
-            seat = self._supervisors.on(devices, part=part)
+            seat = self._supervisors.on(
+                devices, part=part, parent=parent, failed=self._preload.failed
+            )
             overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
         except DeviceHeld as held:
@@ -166,12 +189,15 @@ class LocalExecutor(Executor):
             return
         supervisor = seat.supervisor
         life = Life(request.log_file, partial(cpu_time, supervisor.pid))
-        start = replace(request.start, cores=format_cpus(seat.cpus) or None)
+        start = replace(
+            request.start,
+            cores=format_cpus(seat.cpus) or None,
+            launch=None if seat.parent is None else FORKED,
+        )
         self._supervised[task] = _Supervised(task, devices, start, supervisor, life, begun=False)
         seat.idle_since = None
         for device in devices:
             self._devices.occupy(device, task, supervisor.pid, share=start.share)
-        words = words_to_start(request.command, self._path) or list(request.command)
         supervisor.order(wire.Run.of(replace(request, start=start), words))
 
     def stop(self, task: str) -> None:
@@ -191,26 +217,38 @@ class LocalExecutor(Executor):
         return self._selector.fileno()
 
     def deadline(self) -> float | None:
-        return self._supervisors.next_release()
+        times = (self._supervisors.next_release(), self._preload.deadline())
+        return min((at for at in times if at is not None), default=None)
 
     def events(self) -> Iterator[ExecutorEvent]:
         for key, _ in self._selector.select(0):
             match key.data:
                 case Seat() as seat:
                     yield from self._hear(seat)
+                case Preload():
+                    self._preload.hear()
                 case _Supervised() as attempt:
                     yield from self._adopted_ended(attempt)
                 case _:
                     os.eventfd_read(self._wake)
         while not self._inbox.empty():
             yield from self._inbox.get()()
+        yield from self._preload.events()
         self._supervisors.release_idle()
 
     def close(self) -> None:
         self._devices.finish()
         self._supervisors.release_all()
+        self._preload.end()
         if self._supervisors.mps is not None:
             self._supervisors.mps.release()
+
+    def _cpus_for_loading(self) -> list[int]:
+        """Return the CPU where a parent is loaded: one that no attempt is bound to, if there is one."""
+        dealt_out = {cpu for device in self.devices for cpu in device.cpus}
+        used = self._supervisors.cpus_in_use()
+        rank = {cpu: (cpu in used, cpu in dealt_out, -cpu) for cpu in os.sched_getaffinity(0)}
+        return [min(rank, key=rank.__getitem__)]
 
     def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
         """Have something told by `events`; safe from any thread."""
@@ -242,7 +280,8 @@ class LocalExecutor(Executor):
         task = attempt.task
         if isinstance(answer, wire.WorkerStarted):
             attempt.begun = True
-            yield base.Started(task, answer.at, answer.pid, attempt.start.cores)
+            start = attempt.start
+            yield base.Started(task, answer.at, answer.pid, start.cores, start.launch)
             return
         del self._supervised[task]
         assert isinstance(attempt.supervisor, SupervisorHandle)

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scheduler.devices.lease import Lease
 from scheduler.devices.processes import boot_id, start_ticks
@@ -26,6 +28,50 @@ _PROGRAM = (
 SUPERVISOR = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(Path(__file__).resolve().parents[3])]
 
 
+class SupervisorProcess(Protocol):
+    """A supervisor's process, as whoever started it has it."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def wait(self) -> object:
+        """Wait until it has ended, and let go of what is kept to know it by."""
+
+
+# Starts a supervisor with these descriptors: orders, answers, and what it and its workers inherit.
+Starter = Callable[[int, int, Sequence[int]], SupervisorProcess]
+
+
+@dataclass(frozen=True, slots=True)
+class Spawner:
+    """Starts supervisors as programs of their own."""
+
+    # Where their tracebacks are appended, should one ever fail.
+    stderr_path: Path
+    # Where they run, and workers do; None: in the current folder.
+    folder: Path | None = None
+
+    def __call__(self, orders: int, answers: int, inherited: Sequence[int]) -> SupervisorProcess:
+        """Start one.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
+        with os.fdopen(open_own(self.stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
+            return subprocess.Popen(
+                SUPERVISOR,
+                stdin=orders,
+                stdout=answers,
+                stderr=stderr,
+                cwd=self.folder,
+                start_new_session=True,
+                pass_fds=inherited,
+            )
+
+
 class SupervisorHandle:
     """A supervisor that this dispatcher started; see supervisor.py. It has its devices while it lives."""
 
@@ -33,36 +79,32 @@ class SupervisorHandle:
         self,
         leases: Sequence[Lease],
         setup: wire.Setup,
-        stderr_path: Path,
+        start: Starter,
         heirloom: Sequence[int] = (),
-        folder: Path | None = None,
     ) -> None:
         """Start it.
 
         Args:
             leases: of its devices, which it takes over.
             setup: what all its attempts have in common.
-            stderr_path: where its traceback is appended, should it ever fail.
+            start: how it is started.
             heirloom: further descriptors that it and its workers inherit.
-            folder: where it runs, and workers do; None: in the current folder.
 
         Raises:
             OSError: no process could be started.
         """
-        self._answers = b""
-        held = (descriptor for lease in leases for descriptor in lease.descriptors)
-        # Not our own standard error: whoever reads that must see its end when the dispatcher dies.
-        with os.fdopen(open_own(stderr_path, os.O_WRONLY | os.O_APPEND), "ab") as stderr:
-            self._process = subprocess.Popen(
-                SUPERVISOR,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                cwd=folder,
-                start_new_session=True,
-                pass_fds=(*held, *heirloom),
-                bufsize=0,
-            )
+        self._received = b""
+        held = [descriptor for lease in leases for descriptor in lease.descriptors]
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+        try:
+            self._process = start(orders, answers, [*held, *heirloom])
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            os.close(orders)
+            os.close(answers)
         self.order(setup)
         for lease in leases:
             lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
@@ -73,16 +115,14 @@ class SupervisorHandle:
 
     def fileno(self) -> int:
         """Return the descriptor to wait on for `receive`."""
-        assert self._process.stdout is not None
-        return self._process.stdout.fileno()
+        return self._answers
 
     def order(self, order: wire.Setup | wire.Run) -> None:
         """Send an order; a supervisor that is gone shows in `receive`."""
-        assert self._process.stdin is not None
         data = memoryview(order.as_line())
         with contextlib.suppress(BrokenPipeError):
             while data:
-                data = data[self._process.stdin.write(data) or 0 :]
+                data = data[os.write(self._orders, data) :]
 
     def receive(self) -> tuple[list[wire.Answer], bool]:
         """Return the answers that have come, and whether the supervisor is still there.
@@ -90,7 +130,7 @@ class SupervisorHandle:
         What is no answer is passed over: it can only come from a worker that opened the pipe by /proc.
         """
         data = os.read(self.fileno(), 1 << 16)
-        *lines, self._answers = (self._answers + data).split(b"\n")
+        *lines, self._received = (self._received + data).split(b"\n")
         answers: list[wire.Answer] = []
         for line in lines:
             with contextlib.suppress(ValueError):
@@ -105,10 +145,8 @@ class SupervisorHandle:
 
     def release(self) -> None:
         """Let the supervisor go: at once if it is idle, else when its attempt is over."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        for descriptor in (self._orders, self._answers):
+            os.close(descriptor)
 
     def reap(self) -> None:
         """Wait for a released or dead supervisor."""

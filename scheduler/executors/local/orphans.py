@@ -7,11 +7,14 @@ import fcntl
 import os
 import select
 import signal
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from scheduler.executors.worker_process import TOKEN
 from scheduler.storage.regular_files import open_binary
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 1.0  # seconds between two looks
 
 
 def end_orphans(attempts_file: Path, token: str | None) -> None:
@@ -21,10 +24,18 @@ def end_orphans(attempts_file: Path, token: str | None) -> None:
     subprocess, for one, closes what a child would inherit. A holder of the lock without the token is
     waited for. Blocks: not for the dispatcher's loop.
     """
-    while token and _end_processes_with_token(token):
-        pass  # one may have been started while we looked
-    with contextlib.suppress(OSError), open_binary(attempts_file) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    pause = _FIRST_PAUSE
+    while True:
+        while token and _end_processes_with_token(token):
+            pass  # one may have been started while we looked
+        with contextlib.suppress(OSError), open_binary(attempts_file) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(pause)  # one may have been about to carry it
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+        return
 
 
 def _end_processes_with_token(token: str) -> bool:

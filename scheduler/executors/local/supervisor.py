@@ -58,7 +58,8 @@ class Supervisor:
         # What all attempts on this device have in common.
         self._environment: dict[str, str] = {}
         self._bound = False
-        self._wake, wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake_pipe = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake, wake_in = self._wake_pipe
         signal.set_wakeup_fd(wake_in, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)  # seen through the wake pipe
@@ -148,7 +149,8 @@ class Supervisor:
             start = {key: value for key, value in start.items() if key != "cores"}
         append(record, {**start, **self._identity, **stamp})
         try:
-            worker = spawn(order["command"], self._environment | order["environment"], record, log)
+            environment = self._environment | order["environment"]
+            worker = self._spawn(order["command"], environment, record, log)
         except OSError as error:
             ended = not_started(error)
         else:
@@ -156,6 +158,30 @@ class Supervisor:
             ended = self._watch(worker, order["grace"])
         self._record_end(record, ended)
         return ended
+
+    def _spawn(self, command: list[str], environment: dict[str, str], record: int, log: int) -> int:
+        """Start the worker in a session of its own, its output in the log; return its process id.
+
+        Raises:
+            OSError: the program cannot be started; our own files are no reason for that.
+        """
+        os.set_inheritable(record, True)
+        try:
+            return os.posix_spawn(
+                command[0],
+                command,
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log, 1),
+                    (os.POSIX_SPAWN_DUP2, log, 2),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=DEFAULT_SIGNALS,
+            )
+        finally:
+            os.set_inheritable(record, False)
 
     def _record_end(self, record: int, ended: dict[str, Any]) -> None:
         """Append the end, when there is room for it: a full disk must not cost finished work.
@@ -229,31 +255,6 @@ def bind(cpus: list[int]) -> bool:
     ):  # the cpuset was changed, and has none of them any more; or there are none to bind to
         return False
     return os.sched_getaffinity(0) == set(cpus)
-
-
-def spawn(command: list[str], environment: dict[str, str], record: int, log: int) -> int:
-    """Start the worker in a session of its own, its output in the log; return its process id.
-
-    Raises:
-        OSError: the program cannot be started; our own files are no reason for that.
-    """
-    os.set_inheritable(record, True)
-    try:
-        return os.posix_spawn(
-            command[0],
-            command,
-            environment,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, log, 1),
-                (os.POSIX_SPAWN_DUP2, log, 2),
-            ],
-            setsid=True,
-            setsigmask=[],
-            setsigdef=DEFAULT_SIGNALS,
-        )
-    finally:
-        os.set_inheritable(record, False)
 
 
 def not_started(error: OSError) -> dict[str, Any]:

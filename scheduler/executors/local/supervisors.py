@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler.devices.model import joined_cpus
 from scheduler.devices.pool import DevicePool
 from scheduler.executors.local import wire
-from scheduler.executors.local.handles import SupervisorHandle
+from scheduler.executors.local.handles import Spawner, SupervisorHandle
 from scheduler.executors.local.mps import Mps
+from scheduler.executors.local.preload.loaded import LoadedParent, ParentGone
 from scheduler.executors.worker_process import worker_environment
 
 KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its device back
@@ -28,6 +29,8 @@ class Seat:
     part: bool
     # The CPUs that its attempts are bound to.
     cpus: Sequence[int]
+    # That it was forked from, and forks its workers as; None: it starts programs.
+    parent: LoadedParent | None
     # Since when it has no work (monotonic); None: it has.
     idle_since: float | None
 
@@ -61,13 +64,25 @@ class SupervisorPool:
         # By which attempts that share a device compute.
         self.mps: Mps | None = None
         self._own, self._inherited = environments
-        self._stderr_path = stderr_path
+        self._spawn = Spawner(stderr_path, folder)
         self._selector = selector
-        self._folder = folder
         self._seats: list[Seat] = []
 
-    def on(self, devices: tuple[str, ...], *, part: bool = False) -> Seat:
+    def on(
+        self,
+        devices: tuple[str, ...],
+        *,
+        part: bool = False,
+        parent: LoadedParent | None = None,
+        failed: Callable[[ParentGone], None],
+    ) -> Seat:
         """Return a supervisor on these devices that has no work, started now if there is none.
+
+        Args:
+            devices: where it is to be.
+            part: it has a part of each, not all of it.
+            parent: from which it is to be forked; None: from none.
+            failed: told that it could not be; then it is started as a program.
 
         Raises:
             DeviceHeld: one of them, or a part of it, cannot be had now.
@@ -75,13 +90,20 @@ class SupervisorPool:
         """
         wanted = set(devices)
         for seat in [s for s in self._seats if s.idle_since is not None]:
-            if seat.devices == devices and seat.part == part:
+            if (seat.devices, seat.part, seat.parent) == (devices, part, parent):
                 return seat
             if not wanted.isdisjoint(seat.devices):
-                self._release(seat)  # it has them with others, or parts where the whole is wanted
-        return self._start(devices, part)
+                # It has them with others, or parts where the whole is wanted, or starts workers otherwise.
+                self._release(seat)
+        return self._start(devices, part, parent, failed)
 
-    def _start(self, devices: tuple[str, ...], part: bool) -> Seat:
+    def _start(
+        self,
+        devices: tuple[str, ...],
+        part: bool,
+        parent: LoadedParent | None,
+        failed: Callable[[ParentGone], None],
+    ) -> Seat:
         on = [self._devices[device] for device in devices]
         leases = self._devices.lease(devices, part=part)
         shares, threads = [device.cpus for device in on], self._devices.threads
@@ -97,15 +119,24 @@ class SupervisorPool:
                 environment |= self.mps.environment
                 heirloom = self.mps.heirloom
             setup = wire.Setup(environment, list(cpus))
-            supervisor = SupervisorHandle(leases, setup, self._stderr_path, heirloom, self._folder)
+            try:
+                supervisor = SupervisorHandle(leases, setup, parent or self._spawn, heirloom)
+            except ParentGone as why:
+                failed(why)
+                parent = None
+                supervisor = SupervisorHandle(leases, setup, self._spawn, heirloom)
         except OSError:
             for lease in leases:
                 lease.release()
             raise
-        seat = Seat(supervisor, devices, part, cpus, time.monotonic())
+        seat = Seat(supervisor, devices, part, cpus, parent, time.monotonic())
         self._seats.append(seat)
         self._selector.register(supervisor, selectors.EVENT_READ, seat)
         return seat
+
+    def cpus_in_use(self) -> set[int]:
+        """Return the CPUs that attempts are bound to."""
+        return {cpu for seat in self._seats if seat.idle_since is None for cpu in seat.cpus}
 
     def has(self, device: str) -> bool:
         """Say whether a supervisor is on the device."""

@@ -140,6 +140,24 @@ def test_cores(tmp_path: Path, written: str, cores: object) -> None:
     assert (sweep.devices.cores, sweep.devices.demands) == (cores, ())
 
 
+@pytest.mark.parametrize(
+    ("written", "preload"),
+    [
+        ("", "auto"),
+        ("preload: off", "off"),
+        ("preload: my.tools, command: [python, run.py]", "my.tools"),
+        ("preload: my_tools, command: [/opt/bin/python3, -m, run]", "my_tools"),
+    ],
+)
+def test_preload(tmp_path: Path, written: str, preload: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"matrix: {{p: [a]}}\nworker: {{{written}}}\n")
+    sweep = read_sweep(path)
+    assert sweep.preload == preload
+    tasks = replace(sweep, preload="auto")
+    assert tasks.digest(sweep.tasks[0]) == sweep.digest(sweep.tasks[0])
+
+
 def test_command_line_and_spec(tmp_path: Path) -> None:
     sweep = read(tmp_path, GOOD)
     words = sweep.argv(sweep.tasks[0], {"batch_size": 1}, "R", "S")
@@ -353,6 +371,14 @@ _NO_AXIS = "worker.command[{}]: no axis fills {}; known: p, task, results, spec;
         ),
         ("devices: {share: {memory: 1GiB, mps: 1}}", "devices.share.mps: must be true or false, not 1"),
         ("devices: {share: {memory: 1GiB, mp: true}}", "devices.share.mp: unknown key; did you mean mps"),
+        *(
+            (f"worker: {{preload: {value}}}", "worker.preload: must be auto, off, or the name of a mod")
+            for value in ("true", "3", "a-b", "a..b", "run.py/x", "[a]", "''")
+        ),
+        *(
+            (f"worker: {{preload: m, command: {command}}}", "worker.preload: worker.command is to be ")
+            for command in ("[run]", "[python, -u, run.py]", "[python, -m]", "[sh, -c, x]")
+        ),
         ("worker: {timed: 3}", "worker.timed: must be true or false, not 3"),
         *(
             (f"devices: {{per_task: {value}}}", f"devices.per_task: {what}")

@@ -19,9 +19,17 @@ from typing import Any, TypeVar
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Start
+from scheduler.core.journal_events import Preloaded
 from scheduler.devices.finding import FoundDevices, cpu_slots
 from scheduler.devices.model import Device, Reading
-from scheduler.executors.base import Executor, ExecutorEvent, Started, StartRequest
+from scheduler.executors.base import (
+    Ahead,
+    Executor,
+    ExecutorEvent,
+    Refused,
+    Started,
+    StartRequest,
+)
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.request import build_request
 from scheduler.executors.slurm.check import slots
@@ -32,6 +40,7 @@ from scheduler.storage.paths import SweepPaths
 from tests.helpers.slurm import the_lab, why_no_slurm
 from tests.helpers.waiting import readable
 
+SHELL = Path(__file__).parents[2] / "helpers" / "preloaded_shell.py"
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
 SWEEP = """
 matrix: {letter: [a, b]}
@@ -44,6 +53,7 @@ T = TypeVar("T")
 class LocalSetup:
     """Two CPU slots of this machine."""
 
+    text = SWEEP
     leases = False
     # What a killed supervisor leaves lives until somebody ends it.
     orphans_live = True
@@ -55,10 +65,10 @@ class LocalSetup:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        file = folder / "contract.yaml"
-        if not file.exists():
-            file.write_text(SWEEP)
-        self.sweep = read_sweep(file)
+        self.sweep_file = folder / "contract.yaml"
+        if not self.sweep_file.exists():
+            self.sweep_file.write_text(self.text)
+        self.sweep = read_sweep(self.sweep_file)
         self.paths = SweepPaths(folder, "contract")
         self.paths.make_folders()
         os.environ["SCHEDULER_LEASES"] = str(folder / "leases")
@@ -165,9 +175,40 @@ class SlurmSetup(LocalSetup):
         return ""
 
 
+class ForkedSetup(LocalSetup):
+    """Two CPU slots of this machine, and a process from which attempts are forked."""
+
+    text = SWEEP.replace("worker: {", f"worker: {{preload: {SHELL.stem}, ").replace(
+        "[sh, -c", f"[python, '{SHELL}'"
+    )
+
+    def executor(self) -> Executor:
+        executor = super().executor()
+        executor.foresee(Many())
+        driver, request = Driver(executor), self.request(executor, "exit 0")
+        executor.start(replace(request, done_file=self.sweep_file))  # as good as completed
+        driver.until(Refused)
+        driver.past = 0  # whichever is told first
+        if (told := driver.until(Preloaded)).why is not None:
+            raise AssertionError(told)
+        return executor
+
+    def request(self, executor: Executor, script: str, **more: Any) -> StartRequest:
+        request = super().request(executor, script, **more)
+        return replace(request, command=["python", str(SHELL), script])
+
+
+class Many(Ahead):
+    """More tasks than there are devices."""
+
+    def waiting(self) -> int:
+        return 100
+
+
 SETUPS: dict[str, type[LocalSetup]] = {
     "local, CPU slots": LocalSetup,
     "local, GPUs": LocalGpuWorld,
+    "local, forked": ForkedSetup,
     "Slurm": SlurmSetup,
 }
 

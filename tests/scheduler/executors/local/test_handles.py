@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.executors.local.handles import SupervisorHandle
+from scheduler.executors.local.handles import Spawner, SupervisorHandle
 from scheduler.executors.local.wire import Answer, Run, Setup, WorkerEnded, WorkerStarted
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from tests.helpers.waiting import readable
@@ -45,7 +45,7 @@ def test_an_attempt_is_bound_to_its_cores_or_says_nothing_of_them(
     """A cpuset may have been made smaller since the dispatcher looked."""
     wanted = {min(os.sched_getaffinity(0))} | lacking
     setup = Setup(dict(os.environ), sorted(wanted))
-    supervisor = SupervisorHandle([], setup, tmp_path / "stderr")
+    supervisor = SupervisorHandle([], setup, Spawner(tmp_path / "stderr"))
     supervisor.order(run_of(tmp_path, "grep Cpus_allowed_list /proc/self/status", cores="as asked"))
     answers_of(supervisor)
     supervisor.release()
@@ -56,7 +56,7 @@ def test_an_attempt_is_bound_to_its_cores_or_says_nothing_of_them(
 
 
 def test_cores_that_are_all_gone_are_no_hindrance(tmp_path: Path) -> None:
-    supervisor = SupervisorHandle([], Setup(dict(os.environ), [8191]), tmp_path / "stderr")
+    supervisor = SupervisorHandle([], Setup(dict(os.environ), [8191]), Spawner(tmp_path / "stderr"))
     supervisor.order(run_of(tmp_path, "exit 7", cores="8191"))
     ended = answers_of(supervisor)[-1]
     assert isinstance(ended, WorkerEnded)
@@ -71,7 +71,7 @@ def test_an_end_waits_for_room(tmp_path: Path) -> None:
     """A supervisor whose worker has finished keeps the fact until there is room to write it down."""
     record, go = tmp_path / "a.attempts", tmp_path / "go"
     os.mkfifo(go)
-    supervisor = SupervisorHandle([], Setup(dict(os.environ), []), tmp_path / "stderr")
+    supervisor = SupervisorHandle([], Setup(dict(os.environ), []), Spawner(tmp_path / "stderr"))
     supervisor.order(run_of(tmp_path, f"read line < '{go}'"))
     [started], _ = supervisor.receive()
     assert isinstance(started, WorkerStarted)
