@@ -1,8 +1,8 @@
 """Slurm's own commands: what they are asked, and what is made of their answers.
 
-Nothing here passes through a shell. What squeue says is told apart by tabs, which no id of a task and none of
-Slurm's words holds. A job is known by the comment that it was submitted with, never by its number: after a
-controller's crash, numbers come round again.
+Nothing here passes through a shell. What squeue says is told apart by tabs, which no name of a sweep and none
+of Slurm's words holds. An array is known by the comment that it was submitted with, never by its number:
+after a controller's crash, numbers come round again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ _SCRIPT = Path(__file__).with_name("job.sh")
 # Of our environment, what the commands go by: a job of ours gets the rest by its order. The variables of
 # an allocation that this process may run in are none of a new job's.
 _PASSED = ("PATH", "HOME", "USER", "LOGNAME", "SLURM_CONF", "LD_LIBRARY_PATH")
-_MARK = "sweep-attempt"
+# Else squeue ends a long list of an array's elements by dots.
+_WHOLE_LISTS = {"SLURM_BITSTR_LEN": "0"}
+_MARK = "sweep-attempts"
 # States of nodes that answer and take jobs; a mark behind one (``idle*``) says that they do not.
 _UP = frozenset({"idle", "mixed", "allocated", "completing"})
 # Slurm's word for why a job is ended whose time is over: from the moment on at which it is told to end.
 TIME_LIMIT = "TimeLimit"
-_FORMAT = "%A\t%T\t%r\t%N\t%k"
+_FORMAT = "%F\t%K\t%A\t%T\t%r\t%k"
+_DEFAULT_LIMITS = (1001, 10_000)  # Slurm's own, of an array and of all jobs
 
 
 class SlurmError(Exception):
@@ -39,28 +42,45 @@ class SlurmError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a job's comment says: whose attempt it is."""
+    """What an array's comment says: whose attempts its elements take."""
 
-    # Of the attempt: no other one ever had it.
-    token: str
-    attempt: int
+    # Of the array: no other one ever had it.
+    array: str
+    # Of the folder that the attempts' orders are in.
+    folder: str
     sweep: str
-    task: str
 
     def __str__(self) -> str:
-        return f"{_MARK} {self.token} {self.attempt} {self.sweep}/{self.task}"
+        return f"{_MARK} {self.array} {self.folder} {self.sweep}"
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A job as squeue lists it."""
+    """One line of squeue's: an element of an array, or all those of one that have not begun."""
 
+    # Of the array's mark.
+    array: str
+    # The array's number, and that of the job.
+    base: int
     number: int
+    # None: those of the array that have no line of their own.
+    indices: Sequence[int] | None
+    # How many elements of the array may run at once, where the line says so.
+    throttle: int | None
     # In Slurm's words: PENDING, RUNNING, NODE_FAIL, …
     state: str
     # Why it is in that state, as one word or a few.
     reason: str
-    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much Slurm takes."""
+
+    # Elements of one array; 0: it has no arrays.
+    array_size: int
+    # Jobs of all users, each element of an array counted.
+    jobs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +96,25 @@ class NodeGroup:
     up: bool
 
 
-def submit(settings: SlurmSettings, mark: Mark, words: Sequence[str]) -> int:
-    """Have Slurm run these words as a batch job; return its number.
+def submit(
+    settings: SlurmSettings, mark: Mark, words: Sequence[str], size: int, at_once: int | None
+) -> int:
+    """Have Slurm run these words as often as an array has elements; return the array's number.
+
+    Args:
+        settings: what each element asks for.
+        mark: the array's.
+        words: the command line.
+        size: how many elements it has.
+        at_once: how many of them may run at a time; None: it is one job, and no array.
 
     Raises:
         SlurmError: Slurm does not take it now. In rare cases it is in the queue all the same.
     """
-    name = f"{mark.sweep}/{mark.task}"
-    shown = (f"--comment={mark}", f"--job-name={name}")
-    said = _call(["sbatch", "--parsable", *shown, *_options(settings), str(_SCRIPT), *words])
+    options = [f"--comment={mark}", f"--job-name={mark.sweep}", *_options(settings)]
+    if at_once is not None:
+        options.append(f"--array=0-{size - 1}%{at_once}")
+    said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *words])
     number = re.match(r"\d+", said)
     if number is None:
         raise SlurmError(f"sbatch said {printable(said)!r} in place of a job's number")
@@ -100,26 +130,57 @@ def test_submission(settings: SlurmSettings) -> None:
     _call(["sbatch", "--test-only", *_options(settings), str(_SCRIPT), "true"])
 
 
-def cancel(number: int) -> None:
-    """Have Slurm end a job: TERM to all its processes, KILL after Slurm's KillWait.
+def cancel(names: Sequence[str], *, waiting: bool = False) -> None:
+    """Have Slurm end jobs: TERM to all their processes, KILL after Slurm's KillWait.
+
+    Args:
+        names: numbers of jobs, or elements of arrays as in ``17_3`` and ``17_[5-9]``.
+        waiting: only those that have not begun.
 
     Raises:
         SlurmError: it was not reached.
     """
-    _call(["scancel", str(number)])
+    _call(["scancel", *(["--state=PENDING"] if waiting else []), *names])
 
 
-def reason_of(number: int, patience: float) -> str:
+def allow(number: int, at_once: int) -> None:
+    """Let so many elements of an array run at once.
+
+    Raises:
+        SlurmError: it could not be changed.
+    """
+    _call(["scontrol", "update", f"JobId={number}", f"ArrayTaskThrottle={at_once}"])
+
+
+def limits() -> Limits:
+    """Return how much Slurm takes at all; how much it takes of this user shows when it refuses more.
+
+    Raises:
+        SlurmError: Slurm does not answer.
+    """
+    return parse_limits(_call(["scontrol", "show", "config"]))
+
+
+def parse_limits(said: str) -> Limits:
+    """Return the limits in what ``scontrol show config`` says."""
+    number = {name: int(n) for name, n in re.findall(r"^(\w+)\s*= (\d+)$", said, re.MULTILINE)}
+    size = number.get("MaxArraySize", _DEFAULT_LIMITS[0])
+    if (most := re.search(r"\bmax_array_tasks=(\d+)", said)) is not None:
+        size = min(size, int(most[1]))
+    return Limits(size, number.get("MaxJobCount", _DEFAULT_LIMITS[1]))
+
+
+def reason_of(name: str, patience: float) -> str:
     """Return in one of Slurm's words why a job is in the state that it is in.
 
     Args:
-        number: the job's.
+        name: the job's number, or the element of an array as in ``17_3``.
         patience: seconds in which Slurm must answer.
 
     Raises:
         SlurmError: it does not, or knows no such job.
     """
-    words = ["squeue", "--noheader", "--states=all", f"--jobs={number}", "-o", "%r"]
+    words = ["squeue", "--noheader", "--states=all", f"--jobs={name}", "-o", "%r"]
     return _call(words, patience).strip()
 
 
@@ -162,25 +223,44 @@ def gpus_of(node: str) -> int:
     return sum(int(n) for n in re.findall(r"\bgpu:(?:[^:(,]+:)?(\d+)", said))
 
 
-def jobs() -> dict[str, Listed]:
-    """Return this user's jobs that are attempts, by their tokens; ended ones for as long as Slurm keeps them.
+def jobs(folder: str) -> list[Listed]:
+    """Return this user's jobs for a folder's orders; ended ones for as long as Slurm keeps them.
+
+    Args:
+        folder: of their marks.
 
     Raises:
         SlurmError: Slurm does not answer.
     """
-    return dict(parse_jobs(_call(["squeue", "--noheader", "--me", "--states=all", "-o", _FORMAT])))
+    words = ["squeue", "--noheader", "--me", "--states=all", "-o", _FORMAT]
+    said = _call(words, variables=_WHOLE_LISTS)
+    return list(parse_jobs(said, folder))
 
 
-def parse_jobs(said: str) -> Iterator[tuple[str, Listed]]:
-    """Yield token and job for each line of squeue's that is about an attempt."""
+def parse_jobs(said: str, folder: str) -> Iterator[Listed]:
+    """Yield what each line of squeue's says that is about a folder's orders."""
     for line in said.split("\n"):
-        number, *fields = line.split("\t", 4)
-        if len(fields) < 4 or not number.isdecimal():
+        base, *fields = line.split("\t", 5)
+        if len(fields) < 5 or not base.isdecimal() or not fields[1].isdecimal():
             continue
-        state, reason, node, comment = fields
-        mark = comment.split(" ", 2)
-        if mark[0] == _MARK and len(mark) == 3:
-            yield mark[1], Listed(int(number), state, reason, node)
+        elements, number, state, reason, comment = fields
+        mark = comment.split(" ", 3)
+        if mark[0] == _MARK and len(mark) == 4 and mark[2] == folder:
+            which, _, throttle = elements.partition("%")
+            at_once = int(throttle) if throttle.isdecimal() else None
+            yield Listed(mark[1], int(base), int(number), _indices(which), at_once, state, reason)
+
+
+def _indices(said: str) -> list[int] | None:
+    """Return the numbers in ``3,5-9,20-30:5``; None where Slurm names none."""
+    found: list[int] = []
+    for part in said.split(","):
+        span = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if span is None:
+            return None
+        first, last, step = span.groups()
+        found += range(int(first), int(last or first) + 1, int(step or 1))
+    return found
 
 
 def node_groups() -> list[NodeGroup]:
@@ -250,7 +330,9 @@ def _call(
             timeout=patience,
             check=False,
         )
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
+        if isinstance(error.stderr, bytes) and error.stderr:  # why sbatch tries again and again
+            raise SlurmError(_reason(words[0], error.stderr.decode(errors="replace"), 0)) from None
         raise SlurmError(f"{words[0]} has not answered for {format_duration(patience)}") from None
     except OSError as error:
         raise SlurmError(f"{words[0]} cannot be started: {error.strerror}") from None

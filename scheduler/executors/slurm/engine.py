@@ -1,60 +1,69 @@
 """The thread that speaks to Slurm and looks at the files of attempts; whatever it finds is posted.
 
 However many attempts there are, Slurm is asked for all jobs at once, every few seconds, and only while there
-are any. An attempt's own news comes by its files, sooner than Slurm would have it.
+are any. For attempts that wait it is given arrays of jobs, each of which takes the oldest order that it
+finds. An attempt's own news comes by its files, sooner than Slurm would have it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import queue
 import threading
 import time
-from collections.abc import Callable
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors import base
-from scheduler.executors.base import ExecutorEvent, Refusal
+from scheduler.executors.base import ExecutorEvent
 from scheduler.executors.local import wire
 from scheduler.executors.slurm import commands
-from scheduler.executors.slurm.commands import Listed, Mark, SlurmError
+from scheduler.executors.slurm.arrays import Arrays, Element
+from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
-from scheduler.executors.slurm.files import JobFiles
+from scheduler.executors.slurm.files import JobFiles, begun, untaken
 from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
 
-LOOK = 0.5  # seconds between two looks at the files of an attempt
-POLL = 4.0  # seconds between two questions to Slurm
+LOOK = 0.5  # seconds between two looks at the files of attempts
+POLL = 4.0  # seconds between two questions to Slurm, and between two arrays while there is one that comes
 TO_END = 12.0  # seconds in which Slurm hears of a job's end
+SOON = 1.0  # seconds between two arrays at least
+_TOGETHER = 0.1  # seconds; orders that are so close together are for one array
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until Slurm is asked again whether it takes jobs
+_REASON_FOR = 60.0  # seconds for which why an attempt waits is told once
 # Orders: from an executor's thread to this one.
 Order = Callable[[], None]
 
 
 @dataclass(slots=True)
 class Job:
-    """An attempt as a job of Slurm's; only the engine's thread changes it."""
+    """An attempt that a job of Slurm's is to take, or has taken; only the engine's thread changes it."""
 
     task: str
     start: StartLine | None
     files: JobFiles
     # Another dispatcher began it.
     adopted: bool = False
-    # Its number, where that is known: for Slurm's commands, never to tell it from others.
-    number: int | None = None
+    # Its order was taken.
+    taken: bool = False
+    # By whom, where that is known.
+    element: Element | None = None
     # What it has told.
     begun: bool = False
     # So many bytes of its answers have been heard.
     heard: int = 0
-    # When Slurm was told of it, or it was taken over (monotonic); 0: it was not yet.
-    submitted: float = 0.0
-    stopping: bool = False
     # Slurm has ended it for its time limit.
     out_of_time: bool = False
     doubt: Doubt | None = None
-    # Why it waits, as was last told.
+    # Why it waits, as was last told, and when (monotonic).
     reason: str = ""
+    told: float = 0.0
 
 
 class Engine(threading.Thread):
@@ -65,9 +74,9 @@ class Engine(threading.Thread):
         settings: SlurmSettings,
         paths: SweepPaths,
         sweep: str,
+        words: Sequence[str],
         post: Callable[[ExecutorEvent], None],
         tell: Callable[[Job, str], None],
-        trouble: Callable[[Job, str], None],
     ) -> None:
         """Begin without jobs.
 
@@ -75,37 +84,61 @@ class Engine(threading.Thread):
             settings: what jobs ask for.
             paths: of the sweep's files.
             sweep: its name.
+            words: what a job runs; its array's token is to follow.
             post: takes what happens to attempts; the last event of one ends it here.
-            tell: takes why a job waits in the queue.
-            trouble: takes why Slurm takes no job now; nothing has come of that job.
+            tell: takes why an attempt waits.
         """
         super().__init__(name="slurm", daemon=True)
         self._settings = settings
         self._paths = paths
         self._sweep = sweep
+        self._folder = hashlib.sha256(str(paths.jobs.absolute()).encode()).hexdigest()[:16]
+        self._words = list(words)
         self._post = post
         self._tell = tell
-        self._trouble = trouble
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
-        # Tokens of attempts that were taken back or are over, and from when on a job of theirs that Slurm
-        # still has is cancelled (monotonic): the word that one has ended can be lost, and it keeps its GPUs.
-        self._unwanted: dict[str, float] = {}
+        self._arrays = Arrays(settings.at_most)
+        self._limits: Limits | None = None
         self._next_poll = 0.0
         self._next_look = 0.0
+        # When the first and the last order came for which no array was submitted yet.
+        self._gathering: tuple[float, float] | None = None
+        # When the last array was submitted, and when the next one may be.
+        self._last_array = 0.0
+        self._next_array = 0.0
+        # Slurm has said which arrays there are.
+        self._polled = False
+        # Of more elements Slurm would not take an array now.
+        self._largest = 1 << 20
+        # Slurm takes no array now: for how long that was put off.
+        self._pause = 0.0
+        # More elements came than there were orders, when Slurm was last asked.
+        self._too_many = False
+        # Elements whose attempt is over, and since when (monotonic): the word that one has ended can be lost,
+        # and it keeps its GPUs.
+        self._ended: dict[Element, float] = {}
+        # What Slurm's commands call the jobs that are to be cancelled.
+        self._unwanted: list[str] = []
 
     # --- orders, from another thread -----------------------------------------------------------
 
-    def submit(self, job: Job, words: list[str]) -> None:
-        """Have a job submitted whose order is written."""
-        self._orders.put(lambda: self._submit(job, words))
-
-    def watch(self, job: Job) -> None:
-        """Look after a job that another dispatcher has submitted."""
+    def submit(self, job: Job) -> None:
+        """Have an attempt begun whose order is written."""
 
         def begin() -> None:
             self._jobs[job.task] = job
-            job.submitted = time.monotonic()
+            now = time.monotonic()
+            self._gathering = (self._gathering or (now, now))[0], now
+            self._post(Queued(job.task))
+
+        self._orders.put(begin)
+
+    def watch(self, job: Job) -> None:
+        """Look after an attempt of another dispatcher's, taken or not."""
+
+        def begin() -> None:
+            self._jobs[job.task] = job
             self._next_poll = 0.0
 
         self._orders.put(begin)
@@ -114,105 +147,209 @@ class Engine(threading.Thread):
         """End an attempt, begun or not."""
         self._orders.put(lambda: self._cancel(job))
 
-    def discard(self, token: str) -> None:
-        """Have a job removed from the queue whose order was taken back."""
-        self._orders.put(lambda: self._unwanted.update({token: 0.0}))
-
     def finish(self) -> None:
-        """End; jobs go on."""
+        """End; jobs that have, or will have, an attempt go on."""
         self._orders.put(None)
 
     # --- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        while True:
-            with contextlib.suppress(queue.Empty):
-                order = self._orders.get(timeout=LOOK if self._jobs or self._unwanted else None)
-                if order is None:
-                    return
-                order()
+        while self._carry_out():
             now = time.monotonic()
             if now >= self._next_look:
                 self._next_look = now + LOOK
-                for job in list(self._jobs.values()):
-                    self._hear(job)
-                    self._decide(job)
-            if now >= self._next_poll and (self._jobs or self._unwanted):
+                self._look()
+            if now >= self._next_poll and self._is_concerned():
                 self._poll()
-                self._next_poll = time.monotonic() + POLL
+            self._supply()
+        self._give_back()
 
-    def _submit(self, job: Job, words: list[str]) -> None:
-        assert job.start is not None
-        mark = Mark(job.files.token, job.start.attempt, self._sweep, job.task)
-        try:
-            job.number = commands.submit(self._settings, mark, words)
-        except SlurmError as error:
-            # Should it be in the queue all the same, it finds no order.
-            job.files.withdraw()
-            self._unwanted[job.files.token] = 0.0
-            job.files.remove()
-            self._trouble(job, str(error))
+    def _is_concerned(self) -> bool:
+        return bool(self._jobs or self._arrays.coming or self._ended)
+
+    def _carry_out(self) -> bool:
+        """Carry out all orders that there are; wait a while for the first. Say whether to go on."""
+        patience = None
+        if self._is_concerned():
+            patience = LOOK if self._gathering is None else _TOGETHER
+        with contextlib.suppress(queue.Empty):
+            order = self._orders.get(timeout=patience)
+            while order is not None:
+                order()
+                order = self._orders.get_nowait()
+            return False
+        self._cancel_unwanted()
+        return True
+
+    def _cancel_unwanted(self) -> None:
+        if self._unwanted:
+            with contextlib.suppress(SlurmError):  # they are stopped by their files, too
+                commands.cancel(self._unwanted)
+            self._unwanted = []
+
+    def _waiting(self) -> list[Job]:
+        return [job for job in self._jobs.values() if not job.taken]
+
+    # --- arrays --------------------------------------------------------------------------------
+
+    def _supply(self) -> None:
+        """Have as many elements in Slurm's queue as orders wait."""
+        now, waiting = time.monotonic(), self._waiting()
+        if self._gathering is not None:
+            first, last = self._gathering
+            if now < min(first + SOON, last + _TOGETHER):
+                return
+            self._gathering = None
+        spacing = POLL if self._arrays.coming else SOON
+        due = max(self._last_array + spacing, self._next_array)
+        if now < due or len(waiting) <= self._arrays.coming:
             return
-        job.submitted = time.monotonic()
-        self._jobs[job.task] = job
-        self._post(Queued(job.task))
+        try:
+            self._submit_for(len(waiting))
+        except SlurmError as error:
+            self._not_taken(waiting[self._arrays.coming :], str(error))
+        self._last_array = time.monotonic()
+
+    def _submit_for(self, orders: int) -> None:
+        """Submit arrays until an element comes for each order, or no more may.
+
+        Raises:
+            SlurmError: Slurm takes no job now.
+        """
+        if self._limits is None:
+            self._limits = commands.limits()
+        if not self._polled:  # another dispatcher may have left some
+            self._take_listed(commands.jobs(self._folder))
+        while (batch := self._arrays.lacking(orders, self._limits, self._largest)) is not None:
+            token = uuid.uuid4().hex
+            mark = Mark(token, self._folder, self._sweep)
+            try:
+                number = commands.submit(self._settings, mark, [*self._words, token], *batch)
+            except SlurmError:
+                if batch.elements == 1:
+                    raise
+                self._largest = 1  # a limit of its user's, perhaps: less may do
+                continue
+            self._arrays.submitted(token, number, batch)
+            self._largest = min(1 << 20, 2 * self._largest)
+            self._pause = 0.0
+
+    def _not_taken(self, lacking: Sequence[Job], why: str) -> None:
+        self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
+        self._next_array = time.monotonic() + self._pause
+        for job in lacking:
+            self._wait(job, f"Slurm takes no job now: {why}")
+
+    def _wait(self, job: Job, why: str) -> None:
+        """Tell why an attempt waits, if that is new; Slurm's reasons may change at each look."""
+        now, alike = time.monotonic(), why.partition(" ")[0] == job.reason.partition(" ")[0]
+        if why != job.reason and not (alike and now < job.told + _REASON_FOR):
+            job.reason, job.told = why, now
+            self._tell(job, why)
+
+    def _give_back(self) -> None:
+        """Cancel what no order waits for."""
+        if names := self._arrays.surplus(len(self._waiting())):
+            with contextlib.suppress(SlurmError):  # they find no order, and end
+                commands.cancel(names, waiting=True)
+
+    # --- attempts ------------------------------------------------------------------------------
 
     def _cancel(self, job: Job) -> None:
         if self._jobs.get(job.task) is not job:
             return
-        job.stopping = True
-        never_began = not job.begun and job.files.withdraw()
-        if job.number is not None:
-            with contextlib.suppress(SlurmError):  # it is stopped by its files, too
-                commands.cancel(job.number)
-        if never_began:
+        if not job.taken and job.files.withdraw():  # now it never begins
             self._over(job, base.Ended(job.task, EndLine(ended=time.time(), stopped=True)))
-        else:
-            job.files.revoke()
+            return
+        job.taken = True
+        self._find_element(job)
+        job.files.revoke()
+        if job.element is not None and (name := self._arrays.name(job.element)) is not None:
+            self._unwanted.append(name)
 
     def _poll(self) -> None:
         """Ask Slurm for all jobs; where it does not answer, nothing follows."""
-        asked = time.monotonic()
-        try:
-            listed = commands.jobs()
-        except SlurmError:
-            return
-        for job in list(self._jobs.values()):
-            if job.submitted < asked:
-                self._judge(job, listed.get(job.files.token), asked)
-        for token, since in list(self._unwanted.items()):
-            found = listed.get(token)
-            if found is None or understood(found.state) not in (JobState.QUEUED, JobState.LIVES):
-                del self._unwanted[token]
-            elif since < asked:
-                with contextlib.suppress(SlurmError):
-                    commands.cancel(found.number)
+        with contextlib.suppress(SlurmError):
+            asked = time.monotonic()
+            self._take_listed(commands.jobs(self._folder))
+            shared = Counter(job.element for job in self._jobs.values())
+            for job in list(self._jobs.values()):
+                if job.taken:
+                    self._judge(job, shared[job.element] == 1, asked)
+            if (line := self._arrays.waits()) is not None:
+                for job in self._waiting():
+                    self._wait(job, f"job {line.base} is in Slurm's queue: {line.reason}")
+            for number, at_once in self._arrays.throttles():
+                commands.allow(number, at_once)
+            self._end_what_lingers(asked)
+            too_many = len(self._waiting()) < self._arrays.coming
+            if too_many and (self._too_many or not self._jobs):
+                self._give_back()
+            self._too_many = too_many
+        self._next_poll = time.monotonic() + POLL
 
-    def _judge(self, job: Job, listed: Listed | None, asked: float) -> None:
-        """Take note of what Slurm says of a job."""
-        state = understood(None if listed is None else listed.state)
-        if listed is not None:
-            job.number = listed.number
-            job.out_of_time = listed.state == "TIMEOUT"
-        if listed is not None and state is JobState.QUEUED and listed.reason != job.reason:
-            job.reason = listed.reason
-            self._tell(job, f"job {listed.number} is in Slurm's queue: {listed.reason}")
+    def _end_what_lingers(self, now: float) -> None:
+        """Cancel jobs that Slurm has for alive though their attempts are over."""
+        busy = {job.element for job in self._jobs.values()}
+        for element, since in list(self._ended.items()):
+            line, name = self._arrays.line(element), self._arrays.name(element)
+            state = understood(None if line is None else line.state)
+            if element in busy or state not in (JobState.QUEUED, JobState.LIVES):
+                del self._ended[element]
+            elif since + TO_END < now and name is not None:
+                self._unwanted.append(name)
+        self._cancel_unwanted()
+
+    def _take_listed(self, lines: Sequence[Listed]) -> None:
+        """Take what squeue says; an order goes with each element that should have taken it, and never did."""
+        self._polled = True
+        busy = {job.element for job in self._jobs.values() if job.element is not None}
+        ours = {job.files.token for job in self._jobs.values()}
+        for files in begun(self._paths.jobs):  # what runs of others is not to be waited for
+            if files.token not in ours and (found := files.taken_by()) is not None:
+                busy.add(Element(*found))
+        for line in self._arrays.listed(lines, busy):
+            waiting = self._waiting()
+            if len(waiting) > self._arrays.coming and waiting[-1].files.withdraw():
+                why = f"Slurm's job {line.number} was {line.state} before its attempt began"
+                end = EndLine(ended=time.time(), not_started=f"{why} (reason: {line.reason})")
+                self._over(waiting[-1], base.Ended(waiting[-1].task, end))
+
+    def _judge(self, job: Job, only_one: bool, asked: float) -> None:
+        """Take note of what Slurm says of an attempt's job.
+
+        Args:
+            job: the attempt.
+            only_one: no other attempt was taken by the same element. A controller that crashes just after it
+                has begun one begins it again when it is back: what it says is then of the second.
+            asked: when it was asked.
+        """
+        known = job.element is not None and only_one
+        line = self._arrays.line(job.element) if job.element is not None and known else None
+        state = understood(None if line is None else line.state)
+        job.out_of_time = line is not None and line.state == "TIMEOUT"
         if state in (JobState.QUEUED, JobState.LIVES):
             job.doubt = None
-            return
-        if not job.begun and job.files.withdraw():  # now it never begins
-            self._never_began(job, listed)
         elif job.doubt is None or job.doubt.state is not state:
             job.doubt = Doubt(state, asked, job.files.sign())
 
-    def _never_began(self, job: Job, listed: Listed | None) -> None:
-        if listed is None:  # its controller crashed, and has forgotten it
-            self._unwanted[job.files.token] = 0.0
-            self._over(job, base.Refused(job.task, Refusal.DEVICE_HELD))
+    def _look(self) -> None:
+        """Look at the files of all attempts: at each that was taken, and at all others by one listing."""
+        waiting = untaken(self._paths.jobs) if any(self._waiting()) else set()
+        for job in list(self._jobs.values()):
+            job.taken = job.taken or job.files.token not in waiting
+            if job.taken:
+                self._find_element(job)
+                self._hear(job)
+                self._decide(job)
+
+    def _find_element(self, job: Job) -> None:
+        """See which element has taken an attempt, once that has said so."""
+        if job.element is not None:
             return
-        why = f"Slurm's job {listed.number} was {listed.state} before its attempt began"
-        end = EndLine(ended=time.time(), not_started=f"{why} (reason: {listed.reason})")
-        self._over(job, base.Ended(job.task, end))
+        if (found := job.files.taken_by()) is not None:
+            job.element = Element(*found)
+            self._arrays.took(job.element)
 
     def _decide(self, job: Job) -> None:
         """See whether an attempt that may be over is."""
@@ -262,6 +399,8 @@ class Engine(threading.Thread):
 
     def _over(self, job: Job, event: base.AttemptEvent) -> None:
         del self._jobs[job.task]
-        self._unwanted.setdefault(job.files.token, time.monotonic() + TO_END)
+        if job.element is not None:
+            self._arrays.ended(job.element)
+            self._ended[job.element] = time.monotonic()
         job.files.remove()
         self._post(event)

@@ -1,4 +1,4 @@
-"""The executor of a cluster that Slurm shares out: each attempt is a job of its own."""
+"""The executor of a cluster that Slurm shares out: attempts are taken by the jobs of its arrays."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite
 
+_TO_GIVE_BACK = 3.0  # seconds; for the jobs in the queue that find nothing to do any more
 _PACKAGE = Path(__file__).resolve().parents[3]
 # Neither the current folder nor a PYTHONPATH counts, should they have a module of that name.
 _PROGRAM = (
@@ -84,9 +85,8 @@ class SlurmExecutor(SlotExecutor):
             for files, content in left_behind(paths.jobs)
             if isinstance(content.get("task"), str)
         }
-        self._engine = Engine(
-            settings, paths, sweep.name, self._happened, self._waits, self._refused
-        )
+        words = [sys.executable, "-I", "-c", _PROGRAM, str(_PACKAGE), str(paths.jobs.absolute())]
+        self._engine = Engine(settings, paths, sweep.name, words, self._happened, self._waits)
         self._engine.start()
 
     # --- what the dispatcher asks for ----------------------------------------------------------
@@ -111,7 +111,7 @@ class SlurmExecutor(SlotExecutor):
         left = self._left.pop(task, None)
         if left is not None and self._take_left(request, *left):
             return
-        files = JobFiles(self._paths.jobs, str(request.start.token))
+        files = JobFiles.newest(self._paths.jobs, str(request.start.token))
         job = Job(task, request.start, files)
         try:
             overwrite(request.spec_file, json.dumps(request.spec).encode())
@@ -122,8 +122,7 @@ class SlurmExecutor(SlotExecutor):
             self._post(partial(self._over, base.Failed(task, error)))
             return
         self._jobs[task], self._lives[task] = job, Life(request.log_file, files.cpu_time)
-        words = [sys.executable, "-I", "-c", _PROGRAM, str(_PACKAGE)]
-        self._engine.submit(job, [*words, str(files.order.parent.absolute()), files.token])
+        self._engine.submit(job)
 
     def stop(self, task: str) -> None:
         if (job := self._jobs.get(task)) is not None:
@@ -142,10 +141,7 @@ class SlurmExecutor(SlotExecutor):
             self._watch(job)
             self._post(partial(iter, [Queued(task)]))
             return True
-        if files.withdraw():
-            self._engine.discard(files.token)
-            return False
-        if not files.running.exists():
+        if files.withdraw() or not files.running.exists():
             return False
         self._left[task] = (files, order)
         self._post(partial(self._over, base.Refused(task, Refusal.RUNNING)))
@@ -187,12 +183,10 @@ class SlurmExecutor(SlotExecutor):
 
     def close(self) -> None:
         self._engine.finish()
+        self._engine.join(_TO_GIVE_BACK)
 
     def _waits(self, job: Job, why: str) -> None:
         self._post(partial(self._show, job.task, why))
-
-    def _refused(self, job: Job, why: str) -> None:
-        self._post(partial(self._not_taken, job.task, why))
 
     def _forget(self, task: str) -> tuple[str, ...]:
         self._jobs.pop(task, None)

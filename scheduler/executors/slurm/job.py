@@ -1,6 +1,9 @@
 """What a job runs on its node: a guard, below it the supervisor, below that the worker.
 
-The guard is the batch script's own process. It claims the attempt's order, has the supervisor carry it out
+A job is nobody's own: it takes the oldest order that it finds, and where it finds none it ends at once. So
+does one that was requeued: what it had taken is over, and its dispatcher has asked for another job.
+
+The guard is the batch script's own process. It claims an attempt's order, has the supervisor carry it out
 just as on one machine, and holds the attempt's lease: every few seconds it writes into a file on the storage
 that it shares with the dispatcher. Once that file is gone, or cannot be written for the time of the lease, it
 ends the whole tree; the dispatcher waits for twice as long before it takes the attempt for lost. So a node
@@ -27,7 +30,7 @@ from scheduler.executors.cluster.guard import OneOrder, fork_supervisor, guard
 from scheduler.executors.local.liveness import cpu_time
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import SlurmError
-from scheduler.executors.slurm.files import JobFiles
+from scheduler.executors.slurm.files import JobFiles, orders
 from scheduler.executors.slurm.place import find_place, node_environment
 from scheduler.executors.worker_process import words_to_start
 
@@ -42,11 +45,13 @@ _GONE = (errno.ENOENT, errno.ESTALE)
 class Lease(threading.Thread):
     """Renews the permission to go on; a thread, since writing to storage that is gone can block for good."""
 
-    def __init__(self, files: JobFiles, seconds: float, task: str, grace: float) -> None:
+    def __init__(
+        self, files: JobFiles, seconds: float, who: Mapping[str, Any], grace: float
+    ) -> None:
         super().__init__(name="lease", daemon=True)
         self._files = files
         self._seconds = seconds
-        self._task = task
+        self._who = who
         # Who takes the permission back waits for the stop, which is to be recorded: no short lease ends it.
         self._to_stop = max(seconds, grace + _TO_END)
         self._over_at = time.monotonic() + seconds
@@ -60,7 +65,7 @@ class Lease(threading.Thread):
             OSError: it could not be written.
         """
         at = time.monotonic()
-        self._files.write_sign({"task": self._task, "at": at, "cpu": cpu_time(os.getpid())})
+        self._files.write_sign({**self._who, "at": at, "cpu": cpu_time(os.getpid())})
         # Not from when it had been written: others may have seen it since.
         self._over_at = at + self._seconds
 
@@ -83,12 +88,12 @@ class Lease(threading.Thread):
 class JobSupervisor(OneOrder):
     """Carries out one order that is known from the start, in a job whose processes are signalled at once."""
 
-    def __init__(self, orders: bytes, job: int | None, time_up: float) -> None:
+    def __init__(self, orders: bytes, job: str | None, time_up: float) -> None:
         """Begin.
 
         Args:
             orders: all that it will ever be told.
-            job: Slurm's number of the job that it is in; None: it is in none.
+            job: Slurm's name of the job that it is in; None: it is in none.
             time_up: when the job's time is over, should Slurm not say why it is ended (monotonic).
         """
         super().__init__(orders)
@@ -116,31 +121,60 @@ class JobSupervisor(OneOrder):
 
 
 def main() -> int:
-    """Carry out the order of an attempt; return the job's exit code."""
+    """Carry out the order of an attempt, if there is one; return the job's exit code."""
     begun = time.monotonic()
-    files = JobFiles(Path(sys.argv[2]), sys.argv[3])
-    order = files.read_order()
-    if order is None:
-        return 0  # it was taken back while the job was in the queue
     of_node = dict(os.environ)
-    os.environ |= {**order["environment"], **of_node}  # the driver is looked for as the worker will
-    os.chdir(order["folder"])
-    _redirect(order["stderr"], 2)
-    if not files.claim():
+    taken = _take(Path(sys.argv[2]), of_node)
+    if taken is None:
         return 0
-    lease = Lease(files, order["lease"], order["task"], order["run"]["grace"])
+    files, order = taken
+    who = {"task": order["task"], "array": sys.argv[3], **_element(of_node)}
+    lease = Lease(files, order["lease"], who, order["run"]["grace"])
     lease.renew()
     _redirect(str(files.answers), 1)
-    orders = _orders(order, of_node)
-    job = of_node.get("SLURM_JOB_ID", "")
-    number = int(job) if job.isdecimal() else None
-    child = fork_supervisor(lambda: JobSupervisor(orders, number, begun + order["time"] - _EARLY))
+    told = _told(order, of_node)
+    child = fork_supervisor(
+        lambda: JobSupervisor(told, _name(of_node), begun + order["time"] - _EARLY)
+    )
     lease.start()
     guard(child, lease)
     return 0
 
 
-def _orders(order: dict[str, Any], of_node: Mapping[str, str]) -> bytes:
+def _take(folder: Path, of_node: Mapping[str, str]) -> tuple[JobFiles, dict[str, Any]] | None:
+    """Take the oldest order that nobody else takes; return its files and what it says, if there is one.
+
+    Standard error, the current folder and the environment are as it says, then: should one of them fail, it
+    is left to others.
+    """
+    if int(of_node.get("SLURM_RESTART_COUNT", 0)):
+        return None
+    for files in orders(folder):
+        if (order := files.read_order()) is None:
+            continue
+        # The driver is looked for as the worker will.
+        os.environ |= {**order["environment"], **of_node}
+        os.chdir(order["folder"])
+        _redirect(order["stderr"], 2)
+        if files.claim():
+            return files, order
+    return None
+
+
+def _element(of_node: Mapping[str, str]) -> dict[str, int | None]:
+    """Return which element of its array the job is, and its own number."""
+    number = of_node.get("SLURM_JOB_ID")
+    index = int(of_node.get("SLURM_ARRAY_TASK_ID", 0))
+    return {"element": index, "job": None if number is None else int(number)}
+
+
+def _name(of_node: Mapping[str, str]) -> str | None:
+    """Return how Slurm's commands call the job: an array's last one has the number of all of it."""
+    array, index = of_node.get("SLURM_ARRAY_JOB_ID"), of_node.get("SLURM_ARRAY_TASK_ID")
+    return of_node.get("SLURM_JOB_ID") if array is None else f"{array}_{index}"
+
+
+def _told(order: dict[str, Any], of_node: Mapping[str, str]) -> bytes:
     """Return what the supervisor is told, completed by what is only known on the node."""
     place = find_place(of_node)
     environment = node_environment(order["environment"], of_node, place)
@@ -150,7 +184,7 @@ def _orders(order: dict[str, Any], of_node: Mapping[str, str]) -> bytes:
     if place["gpus"]:
         run["start"]["device_name"] = place["gpus"][0]["name"]
     setup = {"type": "setup", "environment": environment, "cpus": []}
-    return b"".join(json.dumps(told).encode() + b"\n" for told in (setup, run))
+    return b"".join(json.dumps(line).encode() + b"\n" for line in (setup, run))
 
 
 def _redirect(path: str, descriptor: int) -> None:

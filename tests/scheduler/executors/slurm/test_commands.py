@@ -8,20 +8,45 @@ import pytest
 
 from scheduler.config.sweep import SlurmSettings
 from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres, remark_on_models
-from scheduler.executors.slurm.commands import Listed, Mark, NodeGroup, parse_jobs
+from scheduler.executors.slurm.commands import (
+    Limits,
+    Listed,
+    Mark,
+    NodeGroup,
+    parse_jobs,
+    parse_limits,
+)
 
 
-def test_a_job_is_known_by_its_comment() -> None:
-    mark = Mark("abc", 2, "a sweep", "it's|a %task")
+def test_an_array_is_known_by_its_comment() -> None:
+    mark = Mark("abc", "folder", "a sweep")
     lines = [
-        f"17\tPENDING\tReqNodeNotAvail, UnavailableNodes:n1\t\t{mark}",
-        "18\tRUNNING\tNone\tn2\t(null)",
-        "19\tRUNNING\tNone\tn2\tsweep-attempt",
+        f"17\t3,5-9,20-24:2%4\t17\tPENDING\tReqNodeNotAvail, UnavailableNodes:n1\t{mark}",
+        f"17\t0\t18\tRUNNING\tNone\t{mark}",
+        f"19\tN/A\t19\tCANCELLED\tNone\t{mark}",
+        f"20\t0\t20\tRUNNING\tNone\t{Mark('abc', 'another folder', 'a sweep')}",
+        "21\tN/A\t21\tRUNNING\tNone\t(null)",
+        "22\tN/A\t22\tRUNNING\tNone\tsweep-attempts",
         "slurm_load_jobs error: Unable to contact slurm controller",
     ]
-    assert dict(parse_jobs("\n".join(lines))) == {
-        "abc": Listed(17, "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", "")
-    }
+    waits = "ReqNodeNotAvail, UnavailableNodes:n1"
+    assert list(parse_jobs("\n".join(lines), "folder")) == [
+        Listed("abc", 17, 17, [3, 5, 6, 7, 8, 9, 20, 22, 24], 4, "PENDING", waits),
+        Listed("abc", 17, 18, [0], None, "RUNNING", "None"),
+        Listed("abc", 19, 19, None, None, "CANCELLED", "None"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "limits"),
+    [
+        ("MaxArraySize            = 0\nMaxJobCount             = 50\n", Limits(0, 50)),
+        ("MaxArraySize = 5000\nSchedulerParameters = defer,max_array_tasks=7\n", Limits(7, 10_000)),
+        ("slurm.conf: nothing of the kind\n", Limits(1001, 10_000)),
+    ],
+)
+def test_how_much_slurm_takes_stands_in_its_configuration(said: str, limits: Limits) -> None:
+    assert parse_limits(said) == limits
 
 
 @pytest.mark.parametrize(

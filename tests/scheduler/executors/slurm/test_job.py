@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.executors.slurm.files import JobFiles
+from scheduler.executors.slurm.files import JobFiles, untaken
 from scheduler.executors.slurm.job import main
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from tests.helpers.slurm import SlurmLab, wait_until
@@ -107,6 +107,25 @@ def test_an_order_that_was_withdrawn_is_not_carried_out(node: Node) -> None:
     assert node.start().wait() == 0
     assert not node.log.exists()
     assert not node.files.withdraw()
+
+
+def test_a_job_takes_the_oldest_order_and_says_so(node: Node) -> None:
+    node.files = first = JobFiles.newest(node.folder / "jobs", "b")
+    node.order("sleep 1000")
+    node.files = JobFiles.newest(node.folder / "jobs", "a")
+    node.order("echo another")
+    job = node.start(SLURM_ARRAY_TASK_ID="3", SLURM_JOB_ID="17")
+    wait_until(lambda: first.taken_by() == ("token", 3))
+    assert untaken(node.folder / "jobs") == {"a"}
+    first.revoke()
+    assert job.wait(30) == 0
+
+
+def test_a_job_that_was_requeued_takes_no_order(node: Node) -> None:
+    """Its number is that of the attempt which it had taken before."""
+    node.order("echo ran")
+    assert node.start(SLURM_RESTART_COUNT="1").wait() == 0
+    assert node.files.withdraw()
 
 
 @pytest.mark.parametrize("grace", [0.2, 2.0])
