@@ -6,6 +6,7 @@ down a second time: neither the core nor the retry policy is asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -76,9 +77,12 @@ class _Task:
 
     def run(self, devices: tuple[str, ...], started: float, *, alone: bool) -> None:
         self.devices, self.alone = devices, alone
-        self.started = self.alive = self.measured = started
+        self.count_from(started)
         self.asked, self.stopped, self.written = False, False, 0
         self.to_stop = False
+
+    def count_from(self, started: float) -> None:
+        self.started = self.alive = self.measured = started
 
 
 @dataclass
@@ -187,6 +191,10 @@ class LivenessProperties:
                 for name in task.devices:
                     device = self._devices[name]
                     device.idle = device.within_reach = False
+            case ev.Queued():  # in a cluster's queue its time does not run
+                self._tasks[event.task].count_from(math.inf)
+            case ev.Began():
+                self._tasks[event.task].count_from(now)
             case ev.AttemptExited():
                 self._ended(self._tasks[event.task], now)
                 self._move(self._tasks[event.task], Stage.EXITED)
@@ -586,7 +594,7 @@ class LivenessProperties:
                 deadlines.append(task.measured + OUTPUT_CHECK)
             if self._limits.stall is not None and not task.asked:
                 deadlines.append(task.alive + self._limits.stall)
-        next_one = min((at for at in deadlines if at > now), default=None)
+        next_one = min((at for at in deadlines if now < at < math.inf), default=None)
         in_time = next_one is None or (wake is not None and wake <= next_one)
         demand("time wakes the core for what it owes", in_time, wake, next_one)
 

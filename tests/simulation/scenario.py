@@ -40,11 +40,11 @@ def build(seed: int, core: type[Core] = Core) -> World:
     ]
     roughness = rng.choice((0.0, 0.2, 0.5))
     natures = [
-        _nature(f"t{n}", rng, roughness, timeout, stall, halvings)
+        some_nature(f"t{n}", rng, roughness, timeout, stall, halvings)
         for n in range(rng.randint(3, 20))
     ]
     most_sharers = _share_and_join(natures, len(gpus), Random(f"needs of {seed}"), slots=slots)
-    _make_the_same_mistake(natures, Random(f"mistake of {seed}"))
+    make_the_same_mistake(natures, Random(f"mistake of {seed}"))
     begins = Random(f"night of {seed}")
     hours = some_hours(begins) if begins.random() < 0.3 else None
     retries = RetrySettings(
@@ -68,7 +68,7 @@ def build(seed: int, core: type[Core] = Core) -> World:
     )
 
 
-def _nature(
+def some_nature(
     task: str,
     rng: Random,
     roughness: float,
@@ -109,7 +109,7 @@ def _share_and_join(natures: list[Nature], gpus: int, rng: Random, *, slots: boo
     return rng.choice((None, 2, 3))
 
 
-def _make_the_same_mistake(natures: list[Nature], rng: Random) -> None:
+def make_the_same_mistake(natures: list[Nature], rng: Random) -> None:
     """Let all tasks of some sweeps, or most, fail for the one reason that is in their code."""
     share = rng.choice((0.0, 0.0, 0.0, 0.0, 0.8, 1.0))
     end = rng.choice((End.FAILS, End.WRONG_CODE, End.SEGFAULT, End.NO_SUCCESS_LINE))
@@ -163,7 +163,7 @@ def disturb(world: World, rng: Random) -> None:
         case 16:
             world.set_clock(rng.choice((-5000.0, -5.0, 5.0, 5000.0)))
         case 17 | 18 | 19 | 20:
-            world.ask(_some_wish(world, gpu, rng))
+            world.ask(some_wish(world, gpu, rng))
         case 24:
             most = rng.choice((0, 1, 1, 2, 3, None))
             if world.hours is None:
@@ -173,18 +173,18 @@ def disturb(world: World, rng: Random) -> None:
         case 21 | 22 | 23:
             for _ in range(rng.choice((0, 1, 1, 3))):
                 back = list(world.taken_out) if rng.random() < 0.4 else []
-                world.edit(rng.random(), rng.choice(back or _some_tasks(world, rng)))
+                world.edit(rng.random(), rng.choice(back or some_tasks(world, rng)))
             if rng.random() < 0.8:
                 world.reload()
 
 
-def _some_tasks(world: World, rng: Random) -> list[str]:
+def some_tasks(world: World, rng: Random) -> list[str]:
     """Return the tasks under way, more often than all."""
     under_way = sorted(world.shell.occupied.keys() | world.shell.unjudged) if world.shell else []
     return under_way if under_way and rng.random() < 0.7 else list(world.natures)
 
 
-def _some_wish(
+def some_wish(
     world: World, gpu: Gpu, rng: Random
 ) -> ev.PauseAsked | ev.ResumeAsked | ev.StopAsked | ev.DrainAsked:
     kind = rng.random()
@@ -194,7 +194,7 @@ def _some_wish(
         return ev.ResumeAsked()
     if kind < 0.7:
         return ev.DrainAsked(gpu.name, on=rng.random() < 0.4)
-    return ev.StopAsked(rng.choice(_some_tasks(world, rng)), fail=rng.random() < 0.4)
+    return ev.StopAsked(rng.choice(some_tasks(world, rng)), fail=rng.random() < 0.4)
 
 
 def live_through(world: World, seed: int) -> int:

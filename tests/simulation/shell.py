@@ -348,7 +348,10 @@ class Shell:
         if last is not None and last.verdict is None and last.number >= action.number:
             self.take_over(action.task, action.devices)  # the last order of a dispatcher that died
             return
-        self._occupy(Supervisor(world, action.task, order, file.lines, self), action.devices)
+        self._occupy(self._supervisor(action.task, order, file.lines), action.devices)
+
+    def _supervisor(self, task: str, order: Record, size: int) -> Supervisor:
+        return Supervisor(self.world, task, order, size, self)
 
     def _occupy(self, supervisor: Supervisor, devices: tuple[str, ...]) -> None:
         self.attempts[supervisor.task], self.places[supervisor.task] = supervisor, devices

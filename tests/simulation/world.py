@@ -19,7 +19,8 @@ from tests.simulation.safety import Broken, SafetyProperties
 from tests.simulation.shell import Killed, Shell
 
 CALM_SWEEP = 4 * 86400.0  # seconds in which a sweep must end when nothing goes wrong any more
-MAX_HAPPENINGS = 40_000
+MAX_HAPPENINGS = 40_000  # of a small sweep
+HAPPENINGS_OF_A_TASK = 100  # of a large one
 
 
 class World(Model):
@@ -51,6 +52,7 @@ class World(Model):
         # Some tasks share devices, or want several.
         self.mixed = any(n.untimed is not None or n.need != ONE_ALONE for n in natures)
         self.make_core = core
+        self.make_shell = Shell
         self.writer_delay = rng.choice((0.1, 0.1, 15.0))  # a disk that is sometimes slow
         self.story: deque[tuple[object, ...]] = deque(maxlen=2000)
         self.promises = SafetyProperties(self)
@@ -165,6 +167,7 @@ class World(Model):
         """
         self.calm()
         deadline, count = self.now + CALM_SWEEP, 0
+        most = max(MAX_HAPPENINGS, HAPPENINGS_OF_A_TASK * len(self.natures))
         while self.exit_code is None:
             if self.shell is None:
                 self.end_unlisted()
@@ -174,7 +177,7 @@ class World(Model):
                     f"every sweep ends: nothing will ever happen again; {self.shell.unfinished()}"
                 )
             count += 1
-            if self.now > deadline or count > MAX_HAPPENINGS:
+            if self.now > deadline or count > most:
                 raise Broken(f"every sweep ends: it still runs after {count} happenings")
         return self.exit_code
 
@@ -185,7 +188,7 @@ class World(Model):
         if self.shell is None and self.exit_code is None:
             self.note("--- a dispatcher starts")
             self.interrupts = 0
-            self.shell = Shell(self, adopt=adopt)
+            self.shell = self.make_shell(self, adopt=adopt)
             self._live(self.shell.begin)
 
     def kill_dispatcher(self, actions: int = 0, *, restart: bool = False) -> None:
@@ -270,6 +273,9 @@ class World(Model):
         self.boot += 1
         if self.shell is not None:
             self._bury()
+        self._end_all()
+
+    def _end_all(self) -> None:
         for supervisor in self._supervisors():
             supervisor.vanish()
 
