@@ -143,6 +143,9 @@ class SlotExecutor(Executor):
             yield from self._offer(slot)
 
     def _offer(self, slot: str) -> Iterator[ExecutorEvent]:
+        if self._pause and self._ask_again is None:
+            # What was to show whether it takes jobs again has come to nothing.
+            self._ask_again = time.monotonic() + self._pause
         if not self._offering or self._pause or slot not in self._free():
             return
         if slot in self._told:
