@@ -1,8 +1,8 @@
 """Nodes, the engine that places jobs on them, and jobs: what no dispatcher decides.
 
-A job begins by taking its order, which exists once, and proves by a sign on shared storage that it lives. A node
-that is cut off reaches neither storage nor engine; what runs there goes on until the lease is over, and not a
-moment longer than its guard needs to see that. The engine learns of it later, or never.
+A job begins by taking its order, which exists once, and proves by a sign on shared storage that it lives. A
+node that is cut off reaches neither storage nor engine; what runs there goes on until the lease is over, and
+no longer than its guard needs to see that. The engine learns of it later, or never.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The dispatcher on a cluster: the shell of one machine, with an engine between it and its attempts.
 
-It hears of attempts by the files that it shares with them, and asks the engine now and then. What it makes of the
-answers is decided by the real rules, executors/slurm/fate.py; they are looked up at each call, so that
+It hears of attempts by the files that it shares with them, and asks the engine now and then. What it makes of
+the answers is decided by the real rules, executors/slurm/fate.py; they are looked up at each call, so that
 bugs can be planted there.
 """
 

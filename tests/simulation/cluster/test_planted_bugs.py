@@ -1,4 +1,4 @@
-"""The simulation bites: each bug below, in the rules, the core, a guard or the shell, is found within a few seeds."""
+"""The simulation bites: each bug below, of the rules, the core, a guard or the shell, is found."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The cluster around one sweep: nodes that die and are cut off, and an engine that people and crashes disturb."""
+"""The cluster around one sweep: nodes that die and are cut off, and an engine with troubles of its own."""
 
 from __future__ import annotations
 
