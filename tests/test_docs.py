@@ -181,8 +181,9 @@ def test_the_scheduler_needs_no_more_than_the_page_says() -> None:
         "plotly",
         "prometheus_client",
         "pyarrow",
+        "ray",
         "mlflow",
         "trackio",
         "wandb",
-    }  # the extras of `report`, --metrics-file and `track`, which say what they lack
+    }  # the extras of `report`, --metrics-file, `track` and `executor`, which say what they lack
     assert first - sys.stdlib_module_names - ours - drawn == installed

@@ -11,16 +11,19 @@ from typing import Annotated, Any, Literal, cast, get_args
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    Discriminator,
     Field,
     PlainValidator,
     StrictBool,
     StrictInt,
     StrictStr,
+    Tag,
     ValidationError,
     model_validator,
 )
 
 from scheduler.config import sweep as plain
+from scheduler.config.cluster.ray import RaySection
 from scheduler.config.cluster.slurm import ExecutorSection, given
 from scheduler.config.hours import AtMost, Hours, SomeHours, hours_of, read_zone
 from scheduler.config.matrix.axes import AXES, STRICT, Axis, Value, keys_of
@@ -283,6 +286,18 @@ def _priority(value: object) -> int:
     raise ValueError(f"must be a whole number from {-most} to {most}; more goes first")
 
 
+def _engine(value: object) -> str:
+    """Return which cluster's keys a section has; one of neither kind is complained of as Slurm's."""
+    is_ray = isinstance(value, dict) and value.get("kind") == "ray"
+    return "for ray" if is_ray or isinstance(value, RaySection) else "for slurm"
+
+
+_Cluster = Annotated[
+    Annotated[ExecutorSection, Tag("for slurm")] | Annotated[RaySection, Tag("for ray")],
+    Discriminator(_engine),
+]
+
+
 class SweepSection(_Section):
     name: Annotated[_Name, BeforeValidator(_name)] = _Name()
     matrix: Annotated[dict[StrictStr, Axis], Field(min_length=1)]
@@ -297,7 +312,7 @@ class SweepSection(_Section):
     validation: Annotated[_Validate, Field(alias="validate")] = _Validate()
     notify: _Notify | None = None
     track: Annotated[_Track | None, BeforeValidator(given)] = None
-    executor: Annotated[ExecutorSection | None, BeforeValidator(given)] = None
+    executor: Annotated[_Cluster | None, BeforeValidator(given)] = None
     search: Any = None
 
 
@@ -309,7 +324,8 @@ _MISSING = {
     **dict.fromkeys(("log", "n"), "is missing; such a range is {log: [1e-5, 1e-2], n: 4}"),
     "command": "is missing; it is a program and its words, as in [python, tell.py]",
     "gpus": "is missing; it is how many devices may be in use at those hours, as in {gpus: 8}",
-    "kind": "is missing; it is slurm",
+    "kind": "is missing; it is slurm or ray",
+    "address": "is missing; it is the head's address and port, as in 10.0.0.1:6379",
     "track.to": "is missing; it is mlflow, wandb or trackio",
     "time": "is missing; it is how long one attempt may take, as in 4h",
     "memory": "is missing; it is what one attempt needs of a device's memory, as in {memory: 20GiB}",
@@ -340,7 +356,7 @@ def sentences(content: dict[str, Any], error: ValidationError) -> Iterator[str]:
             location.append(str(finding["loc"][-1]))
             what = _MISSING.get(_spell(location)) or _MISSING[str(location[-1])]
         elif kind == "extra_forbidden":
-            what = _unknown_key(location)
+            what = _unknown_key(location, finding["loc"])
         elif got is None:
             what = "is empty; give it a value or remove it"
         else:
@@ -428,9 +444,11 @@ _NESTED: dict[tuple[str | int, ...], type[BaseModel]] = {
 }  # fmt: skip
 
 
-def _unknown_key(location: Sequence[str | int]) -> str:
+def _unknown_key(location: Sequence[str | int], of_model: Sequence[str | int]) -> str:
     first = str(location[0]) if len(location) > 1 else ""
     sections = AXES.values() if first == "matrix" else [_SECTIONS.get(first, SweepSection)]
+    if "for ray" in of_model:
+        sections = [RaySection]
     if (nested := _NESTED.get(tuple(location[:2]))) is not None and len(location) > 2:
         sections = [nested]
     names = [name for section in sections for name in sorted(keys_of(section))]

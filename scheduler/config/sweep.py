@@ -126,6 +126,33 @@ class SlurmSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RaySettings:
+    """The sweep's ``executor`` section: what each of its attempts asks Ray for; None: nothing of that."""
+
+    # Of the head, with its port.
+    address: str
+    # A part of one is shared with others; 0: none.
+    gpus: float = 1.0
+    cpus: int | None = None
+    memory: int | None = None  # bytes of a node's
+    # At once, running or waiting for Ray; None: as many as the cluster has room for.
+    at_most: int | None = None
+    # Seconds for which an attempt may run on without Ray's head; after twice as long without a sign of
+    # it, it is lost. Ray itself takes a node for dead after 60 s.
+    lease: float = 30.0
+    # A folder of each node's own, in which an attempt's files are while it runs.
+    scratch: str = "/tmp"  # noqa: S108  # each attempt makes a folder there that nobody can foresee
+
+    @property
+    def on_gpus(self) -> bool:
+        """Whether its attempts run on GPUs."""
+        return self.gpus > 0
+
+
+ClusterSettings = SlurmSettings | RaySettings
+
+
+@dataclass(frozen=True, slots=True)
 class RetrySettings:
     """The sweep's ``retries`` section; ``on_oom`` names the arguments that are halved."""
 
@@ -234,7 +261,7 @@ class Sweep:
     # Tasks of the file that are none of this sweep's: a run takes only some.
     left_out: frozenset[str] = frozenset()
     # None: this machine.
-    executor: SlurmSettings | None = None
+    executor: ClusterSettings | None = None
     # Tasks that measure no speed, and so may share a device, by their ids.
     untimed: frozenset[str] = frozenset()
     # Of the others, those that measure speed first, and the rest in an attempt that may share its device.

@@ -79,13 +79,13 @@ class DeviceView:
 
     @property
     def label(self) -> str:
-        """How people call it: ``GPU 0``, ``GPU 0:1`` (a MIG instance), ``cpu:0``, ``slurm:0``.
+        """How people call it: ``GPU 0``, ``GPU 0:1`` (a MIG instance), ``cpu:0``, ``slurm:0``, ``ray:0``.
 
         One that is not the dispatcher's own, as of an attempt taken over, has no index but its UUID.
         """
         if self.index.startswith(("GPU-", "MIG-")):
             return f"{self.index[:12]}…"
-        return self.index if self.index.startswith(("cpu", "slurm")) else f"GPU {self.index}"
+        return self.index if self.index.startswith(("cpu", "slurm", "ray")) else f"GPU {self.index}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,7 +336,14 @@ class Dispatcher:
                 self._handle(ev.DeviceIdle(device.id, known, total))
             return
         request = build_request(
-            use, task, action, devices, self._paths, free_memory=free, source=self._source
+            use,
+            task,
+            action,
+            devices,
+            self._paths,
+            free_memory=free,
+            source=self._source,
+            scratch=self._executor.scratch,
         )
         # Read after the size that the executor will compare; most tasks were never tried.
         last = self._attempts.last_on_file(task.id) if request.attempts_size else None

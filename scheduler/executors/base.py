@@ -179,6 +179,11 @@ class Executor(ABC):
         """Why attempts do not go on when the dispatcher leaves, in words; None: they do."""
         return None
 
+    @property
+    def scratch(self) -> Path | None:
+        """The folder on a node in which each attempt has a folder for its files; None: they are here."""
+        return None
+
     @abstractmethod
     def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
         """See to an attempt that an earlier dispatcher began, and that ``known`` tells of.

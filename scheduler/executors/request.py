@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from scheduler.config.sweep import Sweep, Task
 from scheduler.config.units import format_cpus
@@ -25,21 +26,26 @@ def build_request(
     *,
     free_memory: Mapping[str, int | None],
     source: SourceReader,
+    scratch: Path | None = None,
 ) -> StartRequest:
     """Return the request for what the core has decided.
 
     Args:
         free_memory: by device as it was last offered, bytes; None: not known.
         source: tells what code the attempt will run.
+        scratch: where it runs, a folder for folders of attempts; None: its files are this machine's.
     """
     overrides = {name: max(1, sweep.args[name] >> start.halvings) for name in sweep.retries.on_oom}
     free = [free_memory.get(device.id) for device in devices]
     # Attempts that share a device, or that jobs in a queue are for, would write over each other's.
     own = start.share is not None or devices[0].kind == "slot"
-    spec = paths.spec(task.id if own else devices[0].id)
-    results = str(paths.results(task.id))
-    command = source.placed(sweep.argv(task, overrides, results, str(spec)))
+    spec, results_file = paths.spec(task.id if own else devices[0].id), paths.results(task.id)
     token = uuid.uuid4().hex
+    if scratch is not None:
+        folder = scratch / f"diffusion-sweeps-{token}"
+        spec, results_file = folder / ".spec.json", folder / results_file.name
+    results = str(results_file)
+    command = source.placed(sweep.argv(task, overrides, results, str(spec)))
     return StartRequest(
         StartLine(
             attempt=start.number,

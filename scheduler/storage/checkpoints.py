@@ -69,7 +69,7 @@ def kind_of_device(device: object) -> Literal["GPU", "CPU"] | None:
         return None
     if device.startswith("cpu:"):
         return "CPU"
-    return "GPU" if device.startswith(("GPU-", "MIG-", "slurm:")) else None
+    return "GPU" if device.startswith(("GPU-", "MIG-", "slurm:", "ray:")) else None
 
 
 def why_not_there(device: object, runs_on: str | None) -> str | None:
@@ -97,9 +97,10 @@ def is_of_today(entry: os.DirEntry[str], digest: str, settings: str, runs_on: st
     A long one is not looked through.
     """
     data = read_start(entry)
-    others = {"GPU": (b'": "cpu:',), "CPU": (b'": "GPU-', b'": "MIG-', b'": "slurm:')}.get(
-        runs_on or "", ()
-    )
+    others = {
+        "GPU": (b'": "cpu:',),
+        "CPU": (b'": "GPU-', b'": "MIG-', b'": "slurm:', b'": "ray:'),
+    }.get(runs_on or "", ())
     return not any(other in data for other in others) and (
         f'"digest": "{digest}"'.encode() in data
         and (f'"settings": "{settings}"'.encode() in data or b'"settings"' not in data)

@@ -37,6 +37,8 @@ class SweepPaths:
         self.tracked = self.checkpoints / ".tracked.jsonl"
         self.tracking = self.checkpoints / ".tracking.lock"
         self.track_log = self.logs / ".track.log"
+        # What Ray's own code printed.
+        self.ray_log = self.logs / ".ray.log"
         # Empty, unless a supervisor itself failed.
         self.supervisors = self.logs / ".supervisors.log"
 

@@ -52,7 +52,7 @@ def add_run(arguments: Arguments) -> None:
     _add_only(arguments)
     arguments.add_argument(
         "--executor",
-        choices=("local", "slurm"),
+        choices=("local", "slurm", "ray"),
         help="where attempts run (default: as the sweep's executor section says, else here)",
     )
     arguments.add_argument(

@@ -9,43 +9,51 @@ from pathlib import Path
 
 from scheduler.cli.common import UserError
 from scheduler.cli.devices import open_devices
-from scheduler.config.sweep import SlurmSettings, Sweep
+from scheduler.config.sweep import ClusterSettings, RaySettings, SlurmSettings, Sweep
 from scheduler.devices.finding import FoundDevices
 from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.base import Executor
+from scheduler.executors.cluster.found import ClusterUnusable, Found
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local.executor import LocalExecutor
-from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres
+from scheduler.executors.ray.executor import RayExecutor
+from scheduler.executors.slurm.check import find_slots, parse_gres
 from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.storage.paths import SweepPaths
 
+# By their names: what a cluster's section becomes, and the least that it must say.
+_KINDS: dict[str, tuple[type[ClusterSettings], str]] = {
+    "slurm": (
+        SlurmSettings,
+        "it says at least how long one attempt may take, as in {kind: slurm, time: 4h}",
+    ),
+    "ray": (RaySettings, "it says at least where its head is: {kind: ray, address: 10.0.0.1:6379}"),
+}
 # Keys of `devices` that a cluster's own scheduler answers for.
 _NOT_ON_A_CLUSTER = ("only", "exclude", "share")
 
 
 def open_executor(
     sweep: Sweep, wish: str | None, file: Path
-) -> tuple[Sweep, SlurmSettings | None, FoundDevices]:
+) -> tuple[Sweep, ClusterSettings | None, FoundDevices]:
     """Find what a sweep runs on.
 
     Args:
         sweep: the sweep.
-        wish: ``local`` or ``slurm``, if the command line says.
+        wish: ``local``, ``slurm`` or ``ray``, if the command line says.
         file: the sweep's.
 
     Returns:
-        the sweep, with what is known of it now; what its jobs ask Slurm for (None: it runs here); and the
+        the sweep, with what is known of it now; what its jobs ask a cluster for (None: it runs here); and the
         devices, or slots for jobs.
 
     Raises:
-        UserError: there is nothing to run it on, or Slurm would not take its jobs.
+        UserError: there is nothing to run it on, or the cluster would not take its jobs.
     """
-    if wish == "slurm" and sweep.executor is None:
-        raise UserError(
-            f"{file}: executor: is missing; for --executor slurm it says at least how long one attempt may "
-            "take, as in {kind: slurm, time: 4h}"
-        )
     settings = None if wish == "local" else sweep.executor
+    if wish in _KINDS and not isinstance(settings, _KINDS[wish][0]):
+        is_there = "is missing" if settings is None else "is for another cluster"
+        raise UserError(f"{file}: executor: {is_there}; for --executor {wish} {_KINDS[wish][1]}")
     if settings is None:
         found = open_devices(sweep.devices)
         # What was timed on one model of GPU is not continued on another.
@@ -53,8 +61,8 @@ def open_executor(
         sweep = replace(sweep, runs_on="GPU" if found.on_gpus else "CPU", staged=staged)
         return sweep, None, found
     try:
-        found_slots = find_slots(settings)
-    except SlurmUnusable as error:
+        found_slots = _find_slots(settings)
+    except ClusterUnusable as error:
         raise UserError(f"{file}: {error}") from None
     _check_gpus(sweep, settings, file)
     unused = [f"devices.{key}" for key in _NOT_ON_A_CLUSTER if getattr(sweep.devices, key)]
@@ -66,25 +74,41 @@ def open_executor(
     return sweep, settings, FoundDevices(found_slots.slots, found_slots.where, None)
 
 
-def _check_gpus(sweep: Sweep, settings: SlurmSettings, file: Path) -> None:
+def _find_slots(settings: ClusterSettings) -> Found:
+    """Return room for a sweep's attempts on its cluster.
+
+    Raises:
+        ClusterUnusable: it has none, or is not there.
+    """
+    if isinstance(settings, SlurmSettings):
+        return find_slots(settings)
+    from scheduler.executors.ray.check import find_slots as find_slots_of_ray
+
+    return find_slots_of_ray(settings)
+
+
+def _check_gpus(sweep: Sweep, settings: ClusterSettings, file: Path) -> None:
     """Make sure that each job has as many GPUs as its task is to have, if the sweep says that of tasks.
 
     Raises:
         UserError: it has not.
     """
-    each = parse_gres(settings.gres)[2] if settings.on_gpus else 1
+    if isinstance(settings, SlurmSettings):
+        key, each = "gres", float(parse_gres(settings.gres)[2] if settings.on_gpus else 1)
+    else:
+        key, each = "gpus", settings.gpus or 1.0
     for task in sweep.tasks if sweep.devices.per_task != 1 else ():
         if (devices := sweep.devices_of(task.id)) != each:
             raise UserError(
-                f"{file}: devices.per_task: {task.id} has {devices} device(s), and each job {each} "
-                "(executor.gres); on a cluster all tasks of a sweep have equally many"
+                f"{file}: devices.per_task: {task.id} has {devices} device(s), and each job {each:g} "
+                f"(executor.{key}); on a cluster all tasks of a sweep have equally many"
             )
 
 
 def make_executor(
     sweep: Sweep,
     paths: SweepPaths,
-    settings: SlurmSettings | None,
+    settings: ClusterSettings | None,
     found: FoundDevices,
     copy: CodeCopy | None,
 ) -> Executor:
@@ -95,26 +119,34 @@ def make_executor(
     """
     if settings is None:
         return LocalExecutor(sweep, paths, found, os.environ, copy)
+    if isinstance(settings, RaySettings):
+        return RayExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy)
     return SlurmExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy)
 
 
-def refuse_other_executor(recovered: Recovered, settings: SlurmSettings | None) -> None:
+def refuse_other_executor(recovered: Recovered, settings: ClusterSettings | None) -> None:
     """Make sure that what still runs was begun by the executor that is to look after it.
 
     Raises:
         UserError: it was not.
     """
     for task, record in recovered.open_attempts.items():
-        place = record.started.place
-        if record.ended is not None or (place is None) == (settings is None):
+        if record.ended is not None:
             continue
-        if settings is None:
-            assert place is not None
+        place = record.started.place
+        begun = "local" if place is None else "ray" if "actor" in place else "slurm"
+        if begun == _name_of(settings):
+            continue
+        if place is not None:
+            what = f"Slurm's job {place.get('job')}" if begun == "slurm" else "an actor of Ray's"
             raise UserError(
-                f"{task}: its attempt is Slurm's job {place.get('job')}; run the sweep with "
-                "--executor slurm, which sees to its end"
+                f"{task}: its attempt is {what}; run the sweep with --executor {begun}, which sees to its end"
             )
         raise UserError(
-            f"{task}: its attempt was begun without Slurm; run the sweep with --executor local until "
+            f"{task}: its attempt was begun on this machine; run the sweep with --executor local until "
             "that has ended (Ctrl-C once starts nothing else)"
         )
+
+
+def _name_of(settings: ClusterSettings | None) -> str:
+    return next((name for name, (kind, _) in _KINDS.items() if isinstance(settings, kind)), "local")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scheduler.cli.common import UserError
 from scheduler.cli.starting.executors import open_executor, refuse_other_executor
-from scheduler.config.sweep import SlurmSettings, Sweep
+from scheduler.config.sweep import ClusterSettings, Sweep
 from scheduler.config.units import format_duration
 from scheduler.core.core import OUT_OF_TIME
 from scheduler.core.progress import SweepProgress
@@ -179,7 +179,7 @@ class Inside:
 
 def open_place(
     sweep: Sweep, arguments: argparse.Namespace
-) -> tuple[Inside | None, Sweep, SlurmSettings | None, FoundDevices]:
+) -> tuple[Inside | None, Sweep, ClusterSettings | None, FoundDevices]:
     """Find what a sweep runs on, by the command line.
 
     Returns:
@@ -204,7 +204,7 @@ def open_place(
 
 
 def refuse_what_runs_elsewhere(
-    inside: Inside | None, recovered: Recovered, settings: SlurmSettings | None
+    inside: Inside | None, recovered: Recovered, settings: ClusterSettings | None
 ) -> None:
     """Make sure that what still runs was begun where it is looked after.
 

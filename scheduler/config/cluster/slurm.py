@@ -16,7 +16,7 @@ _MOST = 4096  # jobs at once, cores of one
 
 def _kind(value: object) -> object:
     if value != "slurm":
-        raise ValueError("must be slurm (the one cluster scheduler there is)")
+        raise ValueError("must be slurm or ray")
     return value
 
 

@@ -13,8 +13,11 @@ from scheduler.core.events import Began, DeviceBusy, DeviceIdle, Queued
 from scheduler.core.journal_events import DeviceState
 from scheduler.devices.model import Device
 from scheduler.executors import base
-from scheduler.executors.base import Executor, ExecutorEvent, Refusal
+from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.storage.attempts_file import StartLine
 
+# Of a start line, what a job in the queue must share with a request to do in its place.
+_SAME = ("attempt", "task", "digest", "halvings", "overrides", "settings", "source")
 FIRST_PAUSE, LONGEST_PAUSE = (
     5.0,
     60.0,
@@ -152,3 +155,8 @@ class SlotExecutor(Executor):
             self._told.discard(slot)
             yield DeviceState(slot, True, "free")
         yield DeviceIdle(slot)
+
+
+def does_for(begun: StartLine, request: StartRequest) -> bool:
+    """Say whether an attempt in the queue is the one that is asked for, its name and slot apart."""
+    return all(getattr(begun, name) == getattr(request.start, name) for name in _SAME)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import SlurmSettings
 from scheduler.config.units import format_size
 from scheduler.devices.model import Device
+from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import NodeGroup, SlurmError
 
 PROGRAMS = ("sbatch", "squeue", "scancel", "sinfo")
-MOST_SLOTS = 256  # unless the sweep asks for more
 # What is so only now, and what jobs wait for in the queue.
 _FOR_NOW = re.compile(
     "down, drained|inactive or drain|temporarily|not available at this time|in use"
@@ -24,19 +23,8 @@ _FOR_NOW = re.compile(
 _NO_NODE = "node configuration is not available"
 
 
-class SlurmUnusable(Exception):  # noqa: N818  # a state of the cluster, or a mistake in the sweep
+class SlurmUnusable(ClusterUnusable):
     """Slurm cannot run such jobs, or is not here; the message says why and what to do."""
-
-
-class Found(NamedTuple):
-    """What Slurm has for a sweep's jobs."""
-
-    # One for each job that it is to have at a time.
-    slots: list[Device]
-    # How they were found, for people.
-    where: str
-    # What its user should know.
-    remark: str | None = None
 
 
 def find_slots(settings: SlurmSettings) -> Found:

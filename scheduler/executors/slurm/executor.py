@@ -18,7 +18,7 @@ from scheduler.core.events import Queued
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import Refusal, StartRequest
-from scheduler.executors.cluster.slots import SlotExecutor
+from scheduler.executors.cluster.slots import SlotExecutor, does_for
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
@@ -36,8 +36,6 @@ _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from scheduler.executors.slurm.job import main; sys.exit(main())"
 )
-# Of a start line, what a job in the queue must share with a request to do in its place.
-_SAME = ("attempt", "task", "digest", "halvings", "overrides", "settings", "source")
 
 
 class SlurmExecutor(SlotExecutor):
@@ -136,7 +134,7 @@ class SlurmExecutor(SlotExecutor):
         """See to what a dispatcher that died has left of a task; say whether that is its attempt now."""
         task = request.task
         begun = StartLine.parse(order["run"]["start"]) if "run" in order else None
-        if begun is not None and _does_for(begun, request) and files.order.exists():
+        if begun is not None and does_for(begun, request) and files.order.exists():
             job = Job(task, begun, files)
             self._watch(job)
             self._post(partial(iter, [Queued(task)]))
@@ -192,8 +190,3 @@ class SlurmExecutor(SlotExecutor):
         self._jobs.pop(task, None)
         self._lives.pop(task, None)
         return super()._forget(task)
-
-
-def _does_for(begun: StartLine, request: StartRequest) -> bool:
-    """Say whether an attempt in the queue is the one that is asked for, its name and slot apart."""
-    return all(getattr(begun, name) == getattr(request.start, name) for name in _SAME)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scheduler.config.loader import read_sweep
-from scheduler.config.sweep import SlurmSettings
+from scheduler.config.sweep import RaySettings, SlurmSettings
 from scheduler.core.events import Start
 from scheduler.core.journal_events import Preloaded
 from scheduler.devices.finding import FoundDevices, cpu_slots
@@ -31,12 +31,15 @@ from scheduler.executors.base import (
     StartRequest,
 )
 from scheduler.executors.local.executor import LocalExecutor
+from scheduler.executors.ray.check import slots as ray_slots
+from scheduler.executors.ray.executor import RayExecutor
 from scheduler.executors.request import build_request
 from scheduler.executors.slurm.check import slots
 from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
+from tests.helpers.ray_lab import the_ray, why_no_ray
 from tests.helpers.slurm import the_lab, why_no_slurm
 from tests.helpers.waiting import readable
 
@@ -72,6 +75,9 @@ class LocalSetup:
         self.paths = SweepPaths(folder, "contract")
         self.paths.make_folders()
         os.environ["SCHEDULER_LEASES"] = str(folder / "leases")
+
+    def close(self) -> None:
+        """Give back what the setup has taken of the process."""
 
     def found(self) -> FoundDevices:
         return FoundDevices(cpu_slots(2), "two slots", None)
@@ -116,6 +122,7 @@ class LocalSetup:
             self.paths,
             free_memory={},
             source=SourceReader.of(self.sweep, self.paths, os.environ),
+            scratch=executor.scratch,
         )
         return replace(request, command=["sh", "-c", script], grace=0.2)
 
@@ -205,11 +212,48 @@ class Many(Ahead):
         return 100
 
 
+class RaySetup(LocalSetup):
+    """Two attempts at a time on a real Ray, without GPUs."""
+
+    orphans_live = False
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._leave: Callable[[], None] | None = None
+        if "RAY_LAB" not in os.environ:  # else this is the process that is killed
+            lab = the_ray()
+            self._leave = lab.enter()
+            os.environ["RAY_LAB"] = lab.address
+        scratch = folder / "on the node"
+        scratch.mkdir(exist_ok=True)
+        self.settings = RaySettings(os.environ["RAY_LAB"], gpus=0, lease=5.0, scratch=str(scratch))
+
+    def close(self) -> None:
+        if self._leave is not None:
+            self._leave()
+            del os.environ["RAY_LAB"]
+
+    @staticmethod
+    def why_not() -> str | None:
+        return why_no_ray()
+
+    def found(self) -> FoundDevices:
+        return FoundDevices(ray_slots(2, self.settings), "two attempts", None)
+
+    def executor(self) -> Executor:
+        found = (self.found().all, "two attempts")
+        return RayExecutor(self.sweep, self.paths, self.settings, found, os.environ)
+
+    def visible(self, devices: Sequence[Device]) -> str:
+        return ""
+
+
 SETUPS: dict[str, type[LocalSetup]] = {
     "local, CPU slots": LocalSetup,
     "local, GPUs": LocalGpuWorld,
     "local, forked": ForkedSetup,
     "Slurm": SlurmSetup,
+    "Ray": RaySetup,
 }
 
 

@@ -40,10 +40,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def setup(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalSetup:
+def setup(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSetup]:
     monkeypatch.setenv("SCHEDULER_LEASES", "set by the setup")
     monkeypatch.delenv("SLURM_CONF", raising=False)
-    return SETUPS[name](tmp_path)
+    setup = SETUPS[name](tmp_path)
+    yield setup
+    setup.close()
 
 
 @pytest.fixture
