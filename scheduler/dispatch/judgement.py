@@ -75,9 +75,21 @@ class Judgement:
 
     @property
     def seconds(self) -> float:
-        """How long the attempt took."""
-        started = self.attempts[-1].started.started if self.attempts else None
-        return 0.0 if started is None else max(0.0, self.ended - started)
+        """How long the attempt took, with the one that did the timed stage before it."""
+        seconds = 0.0
+        for attempt in self.attempts:
+            ended = attempt.ended.ended if attempt.ended is not None else None
+            if attempt is self.attempts[-1]:
+                ended = self.ended
+            elif not _did_a_stage(attempt):
+                continue
+            if attempt.started.started is not None and ended is not None:
+                seconds += max(0.0, ended - attempt.started.started)
+        return seconds
+
+
+def _did_a_stage(attempt: AttemptRecord) -> bool:
+    return attempt.verdict is not None and attempt.verdict.verdict.kind is Kind.STAGE_DONE
 
 
 def attempts_of(

@@ -11,7 +11,7 @@ import pytest
 from scheduler.config.loader import read_sweep
 from scheduler.config.sweep import Sweep
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
-from scheduler.dispatch.judgement import attempts_of, judge_attempt
+from scheduler.dispatch.judgement import Judgement, attempts_of, judge_attempt
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine, VerdictLine
 from scheduler.storage.paths import SweepPaths
 
@@ -74,3 +74,19 @@ def test_what_another_version_of_the_sweep_file_asked_for_is_no_verdict_on_this_
     assert verdict.cause.startswith(SWEEP_CHANGED)
     assert kept.exists() == (code == 0), "what it completed counts when the file is put back"
     assert verdict.cause.endswith("kept as a.done.aside") == kept.exists()
+
+
+@pytest.mark.parametrize(("first", "seconds"), [("timed stage done", 7.0), ("failed", 5.0)])
+def test_the_time_of_a_task_is_that_of_both_its_stages(
+    tmp_path: Path, first: str, seconds: float
+) -> None:
+    lines = [
+        start(1, "x") | {"started": 100.0},
+        {"attempt": 1, "ended": 102.0, "code": 0},
+        {"attempt": 1, "verdict": first, "cause": "…"},
+        start(2, "y") | {"started": 110.0},
+        {"attempt": 2, "ended": 115.0, "code": 0},
+    ]
+    attempts = attempts_of("a", paths_with(tmp_path, *lines))
+    judged = Judgement(Verdict(Kind.COMPLETED, "…"), attempts, None, {}, 115.0)
+    assert judged.seconds == seconds
