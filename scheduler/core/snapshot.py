@@ -24,6 +24,8 @@ class TaskView:
     attempts: int = 0
     # On which its last attempt ran.
     devices: tuple[str, ...] = ()
+    # The model of the GPU, or GPUs, that it was completed on, where its checkpoint tells.
+    model: str | None = None
     started: float | None = None
     # Of the attempt that completed it.
     seconds: float | None = None

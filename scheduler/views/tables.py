@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,11 +50,24 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
         view.seconds = as_number(content.get("seconds"))
         view.devices = devices_in(content)
+        view.model = _model(content)
         view.summary = content if view.state == DONE else None
         view.source = source if isinstance(source := content.get("source"), dict) else None
         view.started = _last_start(content)
         if view.state == FAILED:
             view.cause = str(content.get("cause") or view.cause or "")
+
+
+def _model(content: Mapping[str, Any]) -> str | None:
+    """Return the model of the GPUs of a task's last attempt; None: it had none, or none is recorded."""
+    name, devices = content.get("device_name"), devices_in(content)
+    if not isinstance(name, str) or any(device.startswith("cpu:") for device in devices):
+        return None
+    attempts = content.get("attempts")
+    last = attempts[-1] if isinstance(attempts, list) and attempts else None
+    place = last.get("place") if isinstance(last, dict) else None
+    is_slot = isinstance(place, dict) and not place.get("gpus")  # named by what its job asked for
+    return None if is_slot else name
 
 
 def _last_start(content: Mapping[str, Any]) -> float | None:
@@ -130,7 +144,19 @@ def closing(
         yield f"({left_out}{more} tasks are only counted; `status --json` lists them all)"
     if (levels := level_table(progress, paths)) is not None:
         yield levels
+    yield from remark_on_models(progress)
     yield figures(progress)
+
+
+def remark_on_models(progress: SweepProgress) -> Iterator[str]:
+    """Yield a sentence if tasks were completed on devices of several models, as far as views tell."""
+    done = (view for view in progress.tasks.values() if view.state == DONE)
+    models = Counter(view.model for view in done if view.model is not None)
+    if len(models) > 1:
+        each = ", ".join(f"{model} ({count})" for model, count in models.most_common())
+        yield printable(
+            f"tasks ran on devices of {len(models)} models: {each}; their times do not compare", " "
+        )
 
 
 def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> TaskTable:

@@ -6,7 +6,8 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,23 @@ def answers(
         )
     return {
         "metric": metric or USUAL,
-        "notices": notices,
+        "notices": [*notices, *_on_devices(one.device for one in rows.values())],
         "tasks": {
             task: one.as_json() | ({"snippets": one.snippets()} if snippets else {})
             for task, one in found.items()
         },
     }
+
+
+def _on_devices(devices: Iterable[str | None]) -> Iterator[str]:
+    """Yield a sentence where tasks were measured on devices of several models."""
+    models = Counter(device for device in devices if device is not None)
+    if len(models) > 1:
+        each = ", ".join(f"{model} ({count})" for model, count in models.most_common())
+        yield (
+            f"tasks were measured on devices of {len(models)} models: {each}; each speed-up is of one "
+            "device, and need not be the same on another"
+        )
 
 
 def _names(rows: Iterable[Any]) -> Sequence[str]:

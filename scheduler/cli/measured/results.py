@@ -82,6 +82,6 @@ def notices_of(answers: Answers, sweeps: Sequence[Asked]) -> Iterator[str]:
             yield f"{task.task}: {task.unread} line(s) are no measurement that can be read; passed over"
         if task.earlier:
             yield (
-                f"{task.task}: {task.earlier} configuration(s) were measured under earlier settings alone; "
-                "they are left out"
+                f"{task.task}: {task.earlier} configuration(s) were measured under earlier settings, or on "
+                "another device, alone; they are left out"
             )

@@ -51,14 +51,25 @@ def find_slots(settings: SlurmSettings) -> Found:
     try:
         commands.test_submission(settings)
     except SlurmError as error:
-        absent = any(_room(group, settings) for group in nodes if not group.up)
-        if _FOR_NOW.search(str(error)) is None and not (absent and _NO_NODE in str(error)):
+        for_now = _FOR_NOW.search(str(error)) is not None
+        if not (for_now or (_NO_NODE in str(error) and _some_absent(partition, nodes, settings))):
             raise SlurmUnusable(
                 f"executor: Slurm takes no such job in partition {partition}: {error}"
             ) from None
     number = settings.at_most or min(room, MOST_SLOTS)
     where = f"Slurm, partition {partition}: {number} job(s) at once, each with {_words(settings)}"
     return Found(slots(number, settings), where, remark_on_models(nodes, settings.gres))
+
+
+def _some_absent(
+    partition: str | None, before: Sequence[NodeGroup], settings: SlurmSettings
+) -> bool:
+    """Say whether a node that such a job could run on is down: it was before the refusal, or is now."""
+    try:
+        now = _nodes_of(partition, commands.node_groups())
+    except SlurmError:
+        return True  # its controller has just gone away
+    return any(_room(group, settings) for group in (*before, *now) if not group.up)
 
 
 def remark_on_models(nodes: Sequence[NodeGroup], gres: str) -> str | None:

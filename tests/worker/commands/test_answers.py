@@ -8,6 +8,7 @@ import json
 import pytest
 
 from tests.helpers.measured_rows import BASELINE, HALF, row
+from worker.commands.answers import answers
 from worker.commands.main import main
 
 
@@ -180,3 +181,22 @@ def test_figures_without_as_many_of_the_baseline_decide_nothing(ask):
         for one in ask([ours(BASELINE, **steps), alone, ours(FAST), ours(SAFE)])["rows"]
     }
     assert rows["fast"]["beats_fewer_steps"] == "cannot tell yet"
+
+
+def test_rows_of_another_device_are_not_mixed_in(ask):
+    """As where an attempt on one model of GPU was ended, and the next one runs on another."""
+    fast_one = [line | {"environment": {"device": "H100"}} for line in OURS]
+    slow_one = [line | {"environment": {"device": "A100"}} for line in (OURS[0], OURS[4])]
+    found = ask([*fast_one, *slow_one], max_loss=0.05)
+    assert [one["label"] for one in found["rows"]] == ["baseline", "safe"]
+    assert found["earlier"] == len(OURS) - 2
+    assert not found["notices"], "one task is of one device"
+
+
+def test_tasks_on_devices_of_several_models_are_told_of(tmp_path):
+    files = {name: tmp_path / name for name in ("a", "b", "c")}
+    for file, model in zip(files.values(), ("H100", "A100", "H100"), strict=True):
+        line = OURS[0] | {"environment": {"device": model}}
+        file.write_text(json.dumps(line) + "\n")
+    [notice] = answers(files, None, None)["notices"]
+    assert "devices of 2 models: H100 (2), A100 (1);" in notice

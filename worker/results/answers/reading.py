@@ -26,14 +26,16 @@ class Rows:
     """The rows of a file that count, and how many do not."""
 
     counting: Sequence[Measurement]
-    """The newest of each configuration, under the newest settings."""
+    """The newest of each configuration, under the newest settings, on the model of device of the newest."""
     batch_size: int | None = None
     earlier: int = 0
-    """Configurations of earlier settings that were not measured under the newest."""
+    """Configurations of earlier settings, or of another device, that were not measured under the newest."""
     unread: int = 0
     """Lines that are cut off, damaged, of another version's form, or without metrics."""
     summary: Mapping[str, Any] = field(default_factory=dict)
     """The file's last line where that is a summary."""
+    device: str | None = None
+    """The model of device that those that count were measured on."""
 
     @property
     def max_loss(self) -> float | None:
@@ -79,7 +81,8 @@ def read(path: Path) -> Rows:
         elif not isinstance(row, Row) or row.study is None:
             rows.append(row)
     named = [(_name(row), row) for row in rows]
-    newest = {name: row for name, row in named if _digest(row) == _digest(rows[-1])}
+    group = _group(rows[-1]) if rows else ("", None)
+    newest = {name: row for name, row in named if _group(row) == group}
     earlier = {name for name, _ in named} - newest.keys()
     size = rows[-1].settings.get("batch_size") if rows and isinstance(rows[-1], Row) else None
     return Rows(
@@ -88,6 +91,7 @@ def read(path: Path) -> Rows:
         len(earlier),
         unread + bool(summary and not rows),
         summary,
+        group[1],
     )
 
 
@@ -130,5 +134,9 @@ def _name(row: Measurement) -> str:
     return json.dumps([row.key, "" if isinstance(row, Row) else row.label])
 
 
-def _digest(row: Measurement) -> str:
-    return row.digest if isinstance(row, Row) else ""
+def _group(row: Measurement) -> tuple[str, str | None]:
+    """Return what rows have in common that are of one comparison: their settings, and the device's model."""
+    if not isinstance(row, Row):
+        return "", None
+    device = row.environment.get("device")
+    return row.digest, device if isinstance(device, str) else None
