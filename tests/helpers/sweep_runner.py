@@ -78,11 +78,11 @@ class Running:
     def _read_err(self) -> None:
         self._err.extend(self.process.stderr or ())
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
+    def wait_for(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """Return the match in the next line on standard output that holds ``pattern``."""
         while True:
             try:
-                line = self._lines.get(timeout=PATIENCE)
+                line = self._lines.get(timeout=patience)
             except queue.Empty:
                 raise AssertionError(f"{pattern!r} did not come; {self._said()}") from None
             if line is None:
