@@ -113,8 +113,10 @@ class SlurmSettings:
     constraint: str | None = None
     cpus: int | None = None
     memory: int | None = None  # bytes of a node's
-    # Jobs at once, running or in Slurm's queue; None: as many as the partition has room for.
+    # Attempts that run at once; None: as many as the partition has room for.
     at_most: int | None = None
+    # Those that may wait in Slurm's queue beside them; None: as many again.
+    queue: int | None = None
     # Seconds for which an attempt may run on without the shared folder; after twice as long without a
     # sign of it, it is lost.
     lease: float = 120.0

@@ -11,7 +11,7 @@ from scheduler.config.matrix.axes import STRICT
 from scheduler.config.sweep import SlurmSettings
 from scheduler.config.units import parse_duration, parse_size
 
-_MOST = 4096  # jobs at once, cores of one
+_MOST = 4096  # jobs at once, or in the queue; cores of one
 
 
 def _kind(value: object) -> object:
@@ -73,6 +73,9 @@ class ExecutorSection(BaseModel):
     cpus: _Count = None
     memory: Annotated[int | None, BeforeValidator(_memory)] = None
     at_most: _Count = None
+    queue: Annotated[Annotated[StrictInt, Field(ge=0, le=_MOST)] | None, BeforeValidator(given)] = (
+        None
+    )
     lease: Annotated[float, BeforeValidator(_lease)] = SlurmSettings(60).lease
 
     def settings(self) -> SlurmSettings:

@@ -201,6 +201,7 @@ class Course:
         at_work = (name for running in self._running.values() for name in running.devices)
         if self._brake.failed(task, attempt, at_work):
             self._actions.append(ev.Braked(self._brake.tasks, self._brake.cause))
+            self._stop_queued("the sweep has stopped")
         self._after_attempt(task)
 
     def _after_attempt(self, task: int) -> None:
@@ -272,6 +273,12 @@ class Course:
             stop = ev.Stop(self._tasks.ids[task], verdict)
             self._tasks.stories.add(task, stop, self._now)
             self._actions.append(stop)
+
+    def _stop_queued(self, cause: str) -> None:
+        """Take back what a cluster has in its queue: where nothing is started, nothing is to begin."""
+        for task, running in self._running.items():
+            if running.started == math.inf:
+                self._stop(task, Verdict(Kind.STOPPED, cause))
 
     def _leave(self, task: int) -> None:
         self._leaving.remove(task)

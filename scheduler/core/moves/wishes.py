@@ -51,6 +51,7 @@ class Wishes(Course):
         self._interrupts += 1
         if self._interrupts == 1:
             self._actions.append(ev.Draining())
+            self._stop_queued("stopped by the user")
         else:
             self._stop_all("stopped by the user")
 
@@ -81,6 +82,8 @@ class Wishes(Course):
         self._held = True
         if event.now:
             self._stop_all("paused by hand")
+        else:
+            self._stop_queued("paused by hand")
 
     def _drain(self, event: ev.DrainAsked) -> None:
         self._fleet.drain(event.device, self._now, on=event.on)

@@ -14,7 +14,7 @@ from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import NodeGroup, SlurmError
 
-PROGRAMS = ("sbatch", "squeue", "scancel", "sinfo")
+PROGRAMS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")
 # What is so only now, and what jobs wait for in the queue.
 _FOR_NOW = re.compile(
     "down, drained|inactive or drain|temporarily|not available at this time|in use"
@@ -57,8 +57,9 @@ def find_slots(settings: SlurmSettings) -> Found:
                 f"executor: Slurm takes no such job in partition {partition}: {error}"
             ) from None
     number = settings.at_most or min(room, MOST_SLOTS)
+    ahead = min(number, MOST_SLOTS) if settings.queue is None else settings.queue
     where = f"Slurm, partition {partition}: {number} job(s) at once, each with {_words(settings)}"
-    return Found(slots(number, settings), where, remark_on_models(nodes, settings.gres))
+    return Found(slots(number + ahead, settings), where, remark_on_models(nodes, settings.gres))
 
 
 def _some_absent(

@@ -31,7 +31,7 @@ from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, lates
 from scheduler.storage.paths import SweepPaths
 
 LOOK = 0.5  # seconds between two looks at the files of attempts
-POLL = 4.0  # seconds between two questions to Slurm, and between two arrays while there is one that comes
+POLL = 4.0  # seconds between two questions to Slurm, and between two arrays unless most orders lack one
 TO_END = 12.0  # seconds in which Slurm hears of a job's end
 SOON = 1.0  # seconds between two arrays at least
 _TOGETHER = 0.1  # seconds; orders that are so close together are for one array
@@ -200,7 +200,7 @@ class Engine(threading.Thread):
             if now < min(first + SOON, last + _TOGETHER):
                 return
             self._gathering = None
-        spacing = POLL if self._arrays.coming else SOON
+        spacing = POLL if 2 * self._arrays.coming > len(waiting) else SOON
         due = max(self._last_array + spacing, self._next_array)
         if now < due or len(waiting) <= self._arrays.coming:
             return

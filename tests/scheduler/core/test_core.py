@@ -139,6 +139,19 @@ def test_the_time_of_an_attempt_in_a_queue_does_not_run():
     assert stop.verdict.kind is Kind.TIMEOUT
 
 
+@pytest.mark.parametrize("wish", [ev.Interrupt(), ev.PauseAsked(now=False)])
+def test_what_is_queued_does_not_begin_once_nothing_is_to_be_started(wish):
+    core = Core([InitialTask(name) for name in "ab"], Policy(), Limits(), 0.0)
+    for name in ("slurm:0", "slurm:1"):
+        core.handle(ev.DeviceIdle(name), 0.0)
+    core.handle(ev.Queued("a"), 1.0)
+    core.handle(ev.Queued("b"), 1.0)
+    core.handle(ev.Began("a"), 2.0)
+    assert [action.task for action in core.handle(wish, 3.0) if isinstance(action, ev.Stop)] == [
+        "b"
+    ]
+
+
 def test_a_queued_attempt_can_be_stopped():
     core = Core([InitialTask("a")], Policy(), Limits(), 0.0)
     core.handle(ev.DeviceIdle("slurm:0"), 0.0)
