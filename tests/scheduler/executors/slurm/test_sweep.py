@@ -179,7 +179,7 @@ def test_slurm_that_takes_no_job_is_asked_again(
     sweep: SweepRunner, lab: SlurmLab, closed: Callable[[], None]
 ) -> None:
     """As when a queue is full: here since the partition is drained, and ends what is in its queue."""
-    write(sweep, {"a": "ok", "b": "ok"}, at_most=1)
+    write(sweep, {"a": "ok", "b": "ok"}, at_most=1, queue=0)
     running = sweep.start()
     running.wait_for("is in Slurm's queue")
     lab.call("scontrol", "update", "PartitionName=main", "State=DRAIN")
@@ -259,3 +259,22 @@ def test_the_other_executor_leaves_what_runs_alone(sweep: SweepRunner) -> None:
     go_on()
     assert sweep.run().code == 0
     assert sweep.starts("a") == 1
+
+
+def test_what_waits_is_one_array_and_no_more_run_than_may(
+    sweep: SweepRunner, lab: SlurmLab, closed: Callable[[], None]
+) -> None:
+    """The first Ctrl-C takes it out of the queue."""
+    write(sweep, {f"t{n}": "gate; ok" for n in range(20)}, at_most=2, queue=50)
+    running = sweep.start()
+    number = running.wait_for(r"job (\d+) is in Slurm's queue")[1]
+    assert lab.call("squeue", "-h", f"--jobs={number}", "-o", "%K").strip() == "0-19%2"
+    closed()
+    wait_until(lambda: sweep.starts() == 2)
+    running.send(signal.SIGINT)
+    wait_until(lambda: list(sweep.paths.jobs.glob("*.order")) == [])
+    assert sweep.starts() == 2
+    for task in {entry["task"] for entry in sweep.logged("start")}:
+        sweep.reach_gate(task)()
+    assert running.end().code == 130
+    wait_until(lambda: "PENDING" not in lab.jobs().values())
