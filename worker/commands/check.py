@@ -35,12 +35,12 @@ def run(_arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
-    if results:
-        json.dump({"problems": [], "kept": _kept(tasks, args, section, results)}, sys.stdout)
+    if ahead:
+        json.dump({"problems": [], "ahead": _ahead(tasks, args, section, results)}, sys.stdout)
         print()
         return 0
-    if ahead:
-        json.dump({"problems": [], "ahead": _ahead(tasks, args, section)}, sys.stdout)
+    if results:
+        json.dump({"problems": [], "kept": _kept(tasks, args, section, results)}, sys.stdout)
         print()
         return 0
     from worker.search.check import find_problems, measures_no_speed, tasks_in_stages
@@ -71,17 +71,27 @@ def _kept(
 
 
 def _ahead(
-    tasks: dict[str, dict[str, Any]], args: dict[str, Any], section: object
+    tasks: dict[str, dict[str, Any]], args: dict[str, Any], section: object, results: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Return what each task costs at least: counts for people, and a number that its time goes with."""
+    """Return what is left of each task: counts for people, and a number that its time goes with."""
     from worker.search.cost import costs_of_tasks
 
+    kept = {}
+    if results:
+        from worker.measure.kept import kept_and_wanted
+
+        for task in results.keys() & tasks.keys():
+            found = kept_and_wanted(tasks[task], args, section, Path(str(results[task])))
+            kept[task] = found[0] if found is not None else set()
     return {
         task: {
-            "counts": {"images": cost.images, "calls of the denoiser": cost.denoiser_calls},
-            "work": cost.denoiser_calls,
+            "counts": {
+                "images": one.cost.images,
+                "calls of the denoiser": one.cost.denoiser_calls,
+            },
+            "work": one.work,
         }
-        for task, cost in costs_of_tasks(tasks, args, section).items()
+        for task, one in costs_of_tasks(tasks, args, section, kept).items()
     }
 
 

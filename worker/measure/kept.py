@@ -34,7 +34,15 @@ _TOLD_BY_THE_DEVICE = frozenset({"digest", "prompts_digest"})
 def count_kept(
     matrix: Mapping[str, Any], args: Mapping[str, Any], section: object, results: Path
 ) -> tuple[int, int] | None:
-    """Return how many measurements of the task itself are kept, and of how many; None where it is not known.
+    """Return how many measurements of the task itself are kept, and of how many; None: it is not known."""
+    found = kept_and_wanted(matrix, args, section, results)
+    return None if found is None else (len(found[0]), len(found[1]))
+
+
+def kept_and_wanted(
+    matrix: Mapping[str, Any], args: Mapping[str, Any], section: object, results: Path
+) -> tuple[set[str], set[str]] | None:
+    """Return the keys of measurements that are kept, and of all that are wanted; None: it is not known.
 
     Args:
         matrix: the task's matrix values.
@@ -58,7 +66,7 @@ def count_kept(
         return None
     newest = {row.key: row for row in rows if _agree(row.settings, settings)}
     kept = {key for key, row in newest.items() if is_precise_enough(row, search.timing)}
-    return len(wanted & kept), len(wanted)
+    return wanted & kept, wanted
 
 
 class KeptRows:

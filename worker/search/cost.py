@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -134,15 +134,28 @@ def most_of_confirmation(
     return sum(itertools.chain(*found), Cost(0, 0))
 
 
+@dataclass(frozen=True)
+class TaskCost:
+    """What measuring a task costs at least."""
+
+    cost: Cost
+    work: float
+    """Its time goes with it: calls of the denoiser for one image each, in those of SD15."""
+
+
 def costs_of_tasks(
-    tasks: Mapping[str, Mapping[str, Any]], args: Mapping[str, Any], section: object
-) -> dict[str, Cost]:
-    """Return what measuring whole tasks costs at least, by their ids; of those of which it is known.
+    tasks: Mapping[str, Mapping[str, Any]],
+    args: Mapping[str, Any],
+    section: object,
+    kept: Mapping[str, Collection[str]] | None = None,
+) -> dict[str, TaskCost]:
+    """Return what measuring tasks costs at least, by their ids; of those of which it is known.
 
     Args:
         tasks: the matrix values of each task.
         args: ``worker.args``; the matrix goes before them.
         section: the search section, or None.
+        kept: of tasks, the keys of configurations that need not be measured; the baseline is all the same.
     """
     search, _ = read_search(section)
     found = {}
@@ -160,9 +173,12 @@ def costs_of_tasks(
             )
             study = Study("", samples, size)
             assert search is not None
-            configurations = make_plan(task, search).configurations
+            baseline, *others = make_plan(task, search).configurations
         except (WorkerError, KeyError, TypeError, ValueError):
             continue
         least = costs if search.strategy == "grid" else costs_of_first_look
-        found[name] = sum(least(configurations, task, study, search.timing), Cost(0, 0))
+        has = (kept or {}).get(name, ())
+        left = [baseline, *(item for item in others if item.key not in has)]
+        cost = sum(least(left, task, study, search.timing), Cost(0, 0))
+        found[name] = TaskCost(cost, cost.denoiser_calls * size * task.pipe.call_cost)
     return found

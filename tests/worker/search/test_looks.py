@@ -39,5 +39,5 @@ def test_what_a_search_costs_lies_between_its_first_look_and_all_looks_one_at_a_
     compared = 2 * 4  # before and behind each block, of which there are three
     assert most == [12 + 24 + 24 + 3 * compared, 12, 12 + 24, 12 + 24]
     (known,) = costs_of_tasks({"a": {}}, ARGS, SECTION).values()
-    assert known.images == sum(least)
-    assert known.denoiser_calls == 3 * (4 + 2 + 4 + 4)
+    assert known.cost.images == sum(least)
+    assert known.cost.denoiser_calls == 3 * (4 + 2 + 4 + 4)
