@@ -104,7 +104,7 @@ class Core(Wishes):
         device = self._fleet[event.device]
         device.free_memory = event.free_memory
         if event.total_memory != device.total_memory:
-            self._fleet.set_total_memory(device, event.total_memory)
+            self._fleet.know(device, event.total_memory)
             constrained, self._waiting.constrained = self._waiting.constrained, {}
             for picky in constrained.values():  # some may have become hopeless
                 for task in picky.tasks:

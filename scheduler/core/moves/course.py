@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from scheduler.core.retry import (
     is_timed_stage_done,
 )
 from scheduler.core.states import InitialTask, Need, State
-from scheduler.core.tables.devices import Fleet
+from scheduler.core.tables.devices import Device, Fleet
 from scheduler.core.tables.order import LongestFirst
 from scheduler.core.tables.tasks import Tasks
 from scheduler.core.tables.waiting import Waiting
@@ -26,6 +27,9 @@ from scheduler.core.tables.watches import RunningAttempt, Watches
 from scheduler.core.tables.writes import Writes
 from scheduler.core.verdict import Kind, Verdict
 
+# So few tasks for each device, and so few for all of them, are put in order by a plan; see LongestFirst.
+MOST_ROUNDS = 6
+MOST_PLANNED = 20_000  # tasks times devices
 BY_HAND = GiveUp(GiveUpCode.BY_HAND)
 # Looking a member up in its enumeration costs as much as the rest of a move.
 WAITING, RUNNING, JUDGING, WRITING, DONE, FAILED, GONE = State
@@ -87,16 +91,16 @@ class Course:
         self._time_short = False  # which was no wish of the user's
         self._finished = False
         for name, memory in (devices or {}).items():
-            if memory is not None:
-                self._fleet.set_total_memory(self._fleet[name], memory)
+            self._fleet.know(self._fleet[name], memory)
         for name, group in (groups or {}).items():
             self._fleet[name].group = group
         for name in lone:
-            self._fleet.set_lone(self._fleet[name])
+            self._fleet.know(self._fleet[name], self._fleet[name].total_memory, lone=True)
         # How many an attempt can have at once; None: not known.
         self._most_devices = max(1, len(devices.keys() - set(lone))) if devices else None
         for initial in tasks:
             self._add_task(initial)
+        self._look_at_order()
 
     # --- tasks ----------------------------------------------------------------------------------
 
@@ -182,7 +186,8 @@ class Course:
         self._tasks.move(task, event, JUDGING, self._now)
         self._look_again = True  # devices that are avoided may be less suspect now
         if attempt.verdict.completed:
-            self._waiting.completed(task)
+            if self._waiting.completed(task) or self._devices_to_plan_for():
+                self._look_at_order()
             self._brake.release()
             for name in attempt.devices:
                 self._set_aside(self._fleet.completed_on(name, task, self._now))
@@ -296,6 +301,34 @@ class Course:
         if task in self._to_fail:
             self._to_fail.remove(task)
             self._actions.append(ev.Obeyed(self._tasks.ids[task]))
+
+    # --- order ----------------------------------------------------------------------------------
+
+    def _look_at_order(self) -> None:
+        """Put the tasks that were never tried in the order in which they are started, where it may change."""
+        if (order := self._waiting.order) is not None:
+            tasks = self._waiting.never_tried()
+            self._waiting.follow(order.sequence(tasks, self._free_in(order)))
+
+    def _devices_to_plan_for(self) -> list[Device]:
+        """Return the devices, if few tasks are left for each, so that a plan pays and costs little."""
+        known, waiting, devices = self._most_devices, self._tasks.counts[WAITING], len(self._fleet)
+        few = 0 < waiting <= MOST_ROUNDS * devices and waiting * devices <= MOST_PLANNED
+        if self._waiting.order is None or known is None or not few or not self._waiting.needs_alike:
+            return []
+        return self._fleet.in_reach()
+
+    def _free_in(self, order: LongestFirst) -> list[float]:
+        """Return how long each device is still in use, also by what was tried before and goes first."""
+        free_in = []
+        for device in self._devices_to_plan_for():
+            begun = ((task, self._running[task].started) for task in device.tasks)
+            left = (order.left(task, max(0.0, self._now - at)) for task, at in begun)
+            free_in.append(max(left, default=0.0))
+        heapq.heapify(free_in)
+        for task in self._waiting.tried() if free_in else ():
+            heapq.heapreplace(free_in, free_in[0] + order.left(task, 0.0))
+        return free_in
 
     # --- devices --------------------------------------------------------------------------------
 

@@ -111,7 +111,8 @@ class Wishes(Course):
                 self._add_task(initial)
         sequence = [self._tasks.number(name) for name in event.order]
         self._leaving.difference_update(sequence)
-        self._waiting.reorder(sequence)
+        self._waiting.follow(sequence)
+        self._look_at_order()
         self._look_again = True
 
     def _withdraw(self, tasks: Sequence[int]) -> None:

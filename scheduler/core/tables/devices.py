@@ -94,7 +94,6 @@ def _by_memory(device: Device) -> float:
 
 class Fleet:
     """All devices; what concerns attempts that have one device alone costs O(log devices) or less.
-
     Tasks that want several devices, or a part of one, have them on one machine: they are looked at in turn.
     """
 
@@ -136,17 +135,15 @@ class Fleet:
             self._totals[None, False] += 1
         return device
 
-    def set_total_memory(self, device: Device, memory: int | None) -> None:
-        """Take note of how much memory a device has, in bytes."""
-        self._totals[device.total_memory, device.lone] -= 1
-        device.total_memory = memory
-        self._totals[memory, device.lone] += 1
+    def __len__(self) -> int:
+        """Return how many devices are known."""
+        return len(self._by_ordinal)
 
-    def set_lone(self, device: Device) -> None:
-        """Take note that no attempt can have a device beside others."""
+    def know(self, device: Device, memory: int | None, *, lone: bool = False) -> None:
+        """Take note of how much memory a device has, in bytes, and whether attempts must have it alone."""
         self._totals[device.total_memory, device.lone] -= 1
-        device.lone = True
-        self._totals[device.total_memory, True] += 1
+        device.total_memory, device.lone = memory, device.lone or lone
+        self._totals[memory, device.lone] += 1
 
     def expect(self, need: Need) -> None:
         """Take note of what a task needs."""
@@ -197,6 +194,11 @@ class Fleet:
             device.promised -= need.memory or 0
             device.idle = False  # what it took may not be back
         self.offer(device, now)  # it was seen idle under the attempt already, maybe
+
+    def in_reach(self) -> list[Device]:
+        """Return the devices that are used, or can be; all before any was seen; no more than may be."""
+        found = [d for d in self._by_ordinal if d.attempts or (d.within_reach and not d.drained)]
+        return (found or self._by_ordinal)[: self.at_most]
 
     def drain(self, name: str, now: float, *, on: bool) -> None:
         """Have no attempt started on the device, or, without ``on``, have them started again."""

@@ -22,8 +22,8 @@ class Line:
         self.need = need
         # Heap: tried before.
         self.tried: list[int] = []
-        # All others that ever stood here, in the order in which they are to be started; those that still
-        # wait stand behind `first`.
+        # All others, in the order in which they are to be started, and some that do not wait any more; those
+        # that do stand behind `first`.
         self.others: list[int] = []
         self.first = 0
 
@@ -47,11 +47,9 @@ class Waiting:
         self.needs: list[Need] = []
         self.untried: list[bool] = []
         self._lines: dict[Need, Line] = {}
-        # None: the order of the sweep. Else where each task stands in it.
-        self._order = order
+        self.order = order
+        # None: the order of the sweep. Else where each task stands; 0: it did not wait when that was made.
         self._places: list[int] | None = None
-        if order is not None:
-            self._follow(order.sequence())
         # By their conditions: tried before, not any device will do.
         self.constrained: dict[Hashable, Picky] = {}
         # Heap: must not start before that time.
@@ -74,12 +72,10 @@ class Waiting:
     def change_need(self, task: int, need: Need) -> None:
         """Have a task that does not wait now need something else when it does."""
         before = self._lines[self.needs[task]]
-        before.others.remove(task)
+        before.others = [other for other in before.others if other != task]
         before.first = 0
         self.needs[task] = need
-        line = self._lines.setdefault(need, Line(need))
-        insort(line.others, task, key=self._place)
-        line.first = 0
+        self._lines.setdefault(need, Line(need))
 
     def first_line(
         self, may_wait: Callable[[Line], bool], without: Collection[Line] = ()
@@ -143,30 +139,46 @@ class Waiting:
 
     def ended(self, task: int, seconds: float) -> None:
         """Take note of how long an attempt took."""
-        if self._order is not None:
-            self._order.ended(task, seconds)
+        if self.order is not None:
+            self.order.ended(task, seconds)
 
-    def completed(self, task: int) -> None:
-        """Let the order of the others follow from what a completed task took."""
-        if self._order is not None and self._order.completed(task):
-            self._follow(self._order.sequence())
+    def completed(self, task: int) -> bool:
+        """Learn from what a completed task took; say whether the order of the others may be another now."""
+        return self.order is not None and self.order.completed(task)
 
-    def _follow(self, sequence: Sequence[int]) -> None:
-        self._places = [0] * (1 + max(sequence, default=-1))
-        for place, task in enumerate(sequence):
+    @property
+    def needs_alike(self) -> bool:
+        """Whether all tasks need the same."""
+        return len(self._lines) == 1
+
+    def never_tried(self) -> list[int]:
+        """Return the tasks that wait in a line and were never tried."""
+        lines = self._lines.values()
+        return [t for line in lines for t in line.others[line.first :] if self.untried[t]]
+
+    def tried(self) -> Iterator[int]:
+        """Yield the tasks that wait and were tried before."""
+        for line in self._lines.values():
+            yield from sorted(line.tried)
+        for picky in self.constrained.values():
+            yield from picky.tasks
+        for _, task, _ in self.delayed:
+            yield task
+
+    def follow(self, sequence: Sequence[int]) -> None:
+        """Start those that were never tried in this order from now on; it has all of their numbers."""
+        self._places = [0] * len(self.needs)
+        for place, task in enumerate(sequence, 1):
             self._places[task] = place
         for line in self._lines.values():
+            line.others = [task for task in line.others[line.first :] if self.untried[task]]
             line.others.sort(key=self._place)
             line.first = 0
 
     def learn_of(self, values: Sequence[Sequence[Hashable]]) -> None:
         """Take the values of tasks that are about to be added, for the order by what tasks took."""
-        if self._order is not None:
-            self._order.values.extend(values)
-
-    def reorder(self, sequence: Sequence[int]) -> None:
-        """Take the tasks' numbers in another order, which gives way where the longest go first."""
-        self._follow(sequence if self._order is None else self._order.sequence())
+        if self.order is not None:
+            self.order.values.extend(values)
 
     def delay(self, task: int, retry: Retry) -> None:
         """Keep the task until its time."""
@@ -198,7 +210,15 @@ class Waiting:
         """Queue a task that was never tried where it was taken from."""
         self.untried[task] = True
         line = self._lines[self.needs[task]]
-        line.first = min(line.first, bisect_left(line.others, self._place(task), key=self._place))
+        place = self._place(task)
+        index = bisect_left(line.others, place, key=self._place)
+        while index < len(line.others) and self._place(line.others[index]) == place:
+            if line.others[index] == task:
+                break
+            index += 1
+        else:
+            line.others.insert(index, task)
+        line.first = min(line.first, index)
 
     def remove(self, tasks: Collection[int]) -> None:
         """Remove tasks, wherever they stand."""

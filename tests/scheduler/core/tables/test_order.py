@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,7 +15,7 @@ from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
 from scheduler.core.states import ONE_ALONE, InitialTask
-from scheduler.core.tables.order import LongestFirst, learned
+from scheduler.core.tables.order import LongestFirst, learned, planned_starts
 from scheduler.core.tables.waiting import Waiting
 from scheduler.core.verdict import Kind, Verdict
 
@@ -32,6 +36,86 @@ def test_what_shares_no_value_stands_in_the_middle_in_the_order_of_the_axes() ->
     values = ["long", "x", "short", "y", "long", "z"]
     order = learned([(value,) for value in values], {0: 100.0, 2: 1.0})
     assert order.sequence() == [0, 4, 1, 3, 5, 2]
+
+
+def test_before_any_is_measured_the_most_work_comes_first() -> None:
+    work = {0: 20.0, 1: 50.0, 2: 120.0, 3: 300.0, 4: 20.0}
+    # Of the last nothing is known: it stands in the middle.
+    assert LongestFirst(VALUES, work).sequence() == [3, 2, 5, 1, 0, 4]
+
+
+def test_what_is_measured_corrects_the_work() -> None:
+    work = {number: float(steps) for number, (_, steps) in enumerate(VALUES)}
+    order = learned(VALUES, {0: 10.0, 2: 160.0}, work)  # 0.5 and 8 s for each unit
+    assert order.sequence() == [3, 2, 5, 4, 1, 0]
+    assert order.expected(1) == pytest.approx(25.0)
+    assert order.expected(3) == pytest.approx(400.0)
+    assert order.left(3, 100.0) == pytest.approx(300.0)
+    assert order.left(3, 1000.0) == pytest.approx(20.0)
+
+
+def done_after(
+    seconds: Sequence[float], starts: Sequence[float], free_in: Sequence[float]
+) -> float:
+    """Return when all are done if each device that falls free takes the one with the earliest start."""
+    devices = list(free_in)
+    heapq.heapify(devices)
+    for _, took in sorted(zip(starts, seconds, strict=True), key=lambda pair: (pair[0], -pair[1])):
+        heapq.heapreplace(devices, devices[0] + took)
+    return max(devices)
+
+
+def test_few_tasks_for_each_device_are_planned() -> None:
+    seconds = [50.0] * 5 + [30.0] * 5 + [25.0] * 5 + [20.0] * 5
+    longest_first = [float(number) for number in range(20)]
+    assert done_after(seconds, longest_first, [0.0] * 8) == 90.0
+    assert done_after(seconds, planned_starts(seconds, [0.0] * 8), [0.0] * 8) == 80.0
+
+
+SECONDS = st.lists(st.floats(1.0, 100.0), min_size=1, max_size=30)
+FREE_IN = st.lists(st.one_of(st.just(0.0), st.floats(0.0, 100.0)), min_size=1, max_size=8)
+
+
+@given(SECONDS, FREE_IN)
+def test_a_plan_is_never_worse_than_the_longest_first(
+    seconds: list[float], free_in: list[float]
+) -> None:
+    seconds.sort(reverse=True)
+    longest_first = done_after(seconds, [float(n) for n in range(len(seconds))], free_in)
+    planned = done_after(seconds, planned_starts(seconds, free_in), free_in)
+    assert planned <= longest_first + 1e-6
+
+
+def test_the_core_starts_by_the_plan() -> None:
+    steps = [50, 30, 25, 20]
+    values = [(n, amount) for amount in steps for n in range(5)]
+    work = {number: float(amount) for number, (_, amount) in enumerate(values)}
+    tasks = [InitialTask(f"t{n}") for n in range(20)]
+    names = [f"gpu{n}" for n in range(8)]
+    core = Core(
+        tasks,
+        Policy(),
+        Limits(log=None),
+        0.0,
+        dict.fromkeys(names),
+        order=LongestFirst(values, work),
+    )
+    running: list[tuple[float, str, str]] = []
+    now, events = 0.0, [ev.DeviceIdle(name) for name in names]
+    while True:
+        for event in events:
+            for action in core.handle(event, now):
+                if isinstance(action, ev.Start):
+                    took = work[int(action.task[1:])]
+                    heapq.heappush(running, (now + took, action.task, action.devices[0]))
+                elif isinstance(action, ev.WriteCheckpoint):
+                    events.append(ev.CheckpointWritten(action.task))
+        if not running:
+            break
+        now, task, device = heapq.heappop(running)
+        judged = JudgedAttempt(Verdict(Kind.COMPLETED, ""), (device,), now)
+        events = [ev.AttemptExited(task), ev.AttemptJudged(task, judged), ev.DeviceIdle(device)]
+    assert now == 80.0
 
 
 def test_a_time_that_is_none_counts_for_nothing() -> None:
