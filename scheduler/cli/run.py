@@ -27,6 +27,7 @@ from scheduler.cli.measured.track import refuse_missing_tracker
 from scheduler.cli.starting.executors import make_executor
 from scheduler.cli.starting.inside import Yield, open_place, refuse_what_runs_elsewhere
 from scheduler.cli.starting.kept import tell_recovered
+from scheduler.cli.starting.work import with_work
 from scheduler.config.hours import Hours, zone_text
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.shuffle import shuffled
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             recovered = recovered.with_survivors(survivors(recovered, paths))
             check_enough(sweep, recovered.waiting, devices.all)
         tell_left_running(sweep, paths)
-        recovered = tell_recovered(recovered, sweep, paths)
+        recovered = with_work(tell_recovered(recovered, sweep, paths), sweep, paths)
         progress = initial_progress(recovered, paths)
         progress.left_out = len(sweep.left_out)
         with shown_as(progress, sweep, paths, arguments) as display:
@@ -339,6 +340,7 @@ def _on_devices(sweep: Sweep) -> Iterator[str]:
 def print_plan(sweep: Sweep, paths: SweepPaths, devices: FoundDevices) -> None:
     """Print what would be run where; change nothing."""
     recovered = tell_recovered(recover(sweep, paths, Clock()), sweep, paths)
+    recovered = with_work(recovered, sweep, paths)
     survivors(recovered, paths)
     check_enough(sweep, recovered.waiting, devices.all)
     progress = initial_progress(recovered, paths)

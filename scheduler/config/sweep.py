@@ -320,6 +320,11 @@ class Sweep:
         return {task: n for task, n in values if isinstance(n, int) and n > 1}
 
     @property
+    def longest_first(self) -> bool:
+        """Whether its order follows from what tasks are expected to take."""
+        return self.order is not None and self.order.kind == "longest first"
+
+    @property
     def most_devices(self) -> int:
         """How many devices a task of it has at once, at most."""
         return max(self.device_counts.values(), default=1)

@@ -232,6 +232,8 @@ class Recovered:
     leftovers: frozenset[str] = frozenset()
     # Attempts that run for tasks no longer in the sweep.
     unlisted: list[str] = field(default_factory=list)
+    # How much work the worker says tasks are, or what is left of it, in its own unit.
+    work: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rejected(self) -> list[tuple[str, Rejected]]:
@@ -318,8 +320,8 @@ class Recovered:
         ]
 
     def longest_first(self, sweep: Sweep, paths: SweepPaths) -> LongestFirst | None:
-        """Return the order by what completed tasks took, if the sweep asks for it."""
-        if sweep.order is None or sweep.order.kind != "longest first":
+        """Return the order by tasks' work and by what completed ones took, if the sweep asks for it."""
+        if not sweep.longest_first:
             return None
         done = [n for n, t in enumerate(sweep.tasks) if isinstance(self.standings[t.id], Done)]
         seconds = {}
@@ -327,7 +329,10 @@ class Recovered:
             content = read_object(paths.done(sweep.tasks[number].id)) or {}
             if (took := as_number(content.get("seconds"))) is not None:
                 seconds[number] = took
-        return learned([tuple(map(value_text, task.values)) for task in sweep.tasks], seconds)
+        numbers = {task.id: number for number, task in enumerate(sweep.tasks)}
+        work = {numbers[task]: amount for task, amount in self.work.items()}
+        values = [tuple(map(value_text, task.values)) for task in sweep.tasks]
+        return learned(values, seconds, work)
 
 
 def recover(sweep: Sweep, paths: SweepPaths, clock: Clock) -> Recovered:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.cli.main import main
 from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.sweep import Order
@@ -60,6 +61,22 @@ def test_the_longest_first_by_what_is_on_file(runner: SweepRunner) -> None:
     # What b2 and b3 take decides between a2 and a3.
     assert started(runner)[2:4] == ["b2", "b3"]
     assert set(started(runner)[4:]) == {"a2", "a3"}
+
+
+def test_the_longest_first_by_what_the_worker_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = {
+        "matrix": {"pipe": ["TINY_SD15"], "sched": ["DDIM"], "steps": [4, 16, 8]},
+        "worker": {"args": {"num_samples": 4, "batch_size": 2}},
+        "devices": {"cpu_slots": 1},
+        "order": "longest first",
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(sweep))
+    assert main(["tiny.yaml", "--dry-run"]) == 0
+    lines = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "  TINY" in line]
+    assert [line.rpartition("_")[2] for line in lines] == ["16", "8", "4"]
 
 
 @pytest.mark.parametrize(
