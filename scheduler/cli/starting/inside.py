@@ -6,12 +6,12 @@ import argparse
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.cli.common import UserError
-from scheduler.cli.starting.executors import open_executor, refuse_other_executor
-from scheduler.config.sweep import ClusterSettings, Sweep
+from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
+from scheduler.config.sweep import ClusterSettings, SlurmSettings, Sweep
 from scheduler.config.units import format_duration
 from scheduler.core.core import OUT_OF_TIME
 from scheduler.core.progress import SweepProgress
@@ -19,9 +19,13 @@ from scheduler.core.snapshot import DONE
 from scheduler.devices.finding import FoundDevices
 from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.allocation.lent import LEAST, MARGIN, LentExecutor, time_to_start
+from scheduler.executors.allocation.steps import Steps, look_at_nodes, room_for_steps
 from scheduler.executors.base import Executor
+from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.slurm import commands
+from scheduler.executors.slurm.check import slots
 from scheduler.executors.slurm.commands import SlurmError
+from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.executors.slurm.fate import JobState, understood
 from scheduler.storage.paths import SweepPaths, size_of
 
@@ -56,6 +60,8 @@ class Inside:
     node: str
     # How many GPUs the job has on it; None: Slurm does not say.
     gpus: int | None
+    # On how many nodes it is.
+    nodes: int
 
     @classmethod
     def here(cls, environment: Mapping[str, str], wish: str | None) -> Inside:
@@ -91,7 +97,8 @@ class Inside:
                 f"{FLAG}: job {number} ends in {format_duration(max(0.0, end - asked))}; what runs is "
                 f"stopped {format_duration(MARGIN)} before that: give it more time (#SBATCH --time)"
             )
-        return cls(int(number), end, asked, node, int(gpus) if gpus.isdecimal() else None)
+        nodes = int(environment.get("SLURM_JOB_NUM_NODES", "1"))
+        return cls(int(number), end, asked, node, int(gpus) if gpus.isdecimal() else None, nodes)
 
     def has_none_of_the_gpus(self) -> bool:
         """Say whether Slurm has GPUs on this node, and has given the job none."""
@@ -124,6 +131,37 @@ class Inside:
             "job's in its script"
         )
 
+    def find_room(
+        self, sweep: Sweep, environment: Mapping[str, str]
+    ) -> tuple[SlurmSettings, FoundDevices]:
+        """Return what each attempt has of the job's several nodes, and room for so many of them.
+
+        Raises:
+            UserError: there is none.
+        """
+        counts = {sweep.devices_of(task.id) for task in sweep.tasks}
+        if len(counts) > 1:
+            raise UserError(
+                f"{FLAG}: devices.per_task: on several nodes all tasks of a sweep have equally many devices"
+            )
+        try:
+            shares = look_at_nodes(self.nodes, environment)
+        except SlurmError as error:
+            raise UserError(f"{FLAG}: the {self.nodes} nodes of job {self.job}: {error}") from None
+        each = max(counts, default=1) if any(share.gpus for share in shares) else 0
+        room, cores = room_for_steps(shares, each, sweep.devices.cpu_slots or 0)
+        if not room:
+            has = ", ".join(f"{share.node}: {share.gpus} GPU(s)" for share in shares)
+            raise UserError(
+                f"{FLAG}: job {self.job} has no room for an attempt ({has}); ask for GPUs "
+                "(#SBATCH --gres=gpu:4), or say by devices.cpu_slots that the sweep goes without"
+            )
+        # How long an attempt may take is a matter of the job's time, not of the section's.
+        asked = sweep.executor if isinstance(sweep.executor, SlurmSettings) else SlurmSettings(60.0)
+        settings = replace(asked, gres=f"gpu:{each}" if each else "", cpus=cores, at_most=None)
+        where = f"{room} attempt(s) at once on {self.nodes} nodes"
+        return settings, FoundDevices(slots(room, settings), where, None)
+
     def refuse_living(self, recovered: Recovered) -> None:
         """Make sure that nothing that was begun as another job, or in one, still runs there.
 
@@ -131,8 +169,15 @@ class Inside:
             UserError: something may.
         """
         for task, record in recovered.open_attempts.items():
-            number = (record.started.place or {}).get("job")
-            if record.ended is not None or not isinstance(number, int):
+            place = record.started.place or {}
+            number = place.get("job")
+            if record.ended is not None:
+                continue
+            if "actor" in place:
+                raise UserError(
+                    f"{task}: its attempt is an actor of Ray's; --executor ray sees to its end"
+                )
+            if self.nodes > 1 or not isinstance(number, int):  # it has a lease, or is sought here
                 continue
             try:
                 state = commands.state_of(number)
@@ -191,6 +236,10 @@ def open_place(
     if not arguments.inside_slurm:
         return None, *open_executor(sweep, arguments.executor, arguments.sweep)
     inside = Inside.here(os.environ, arguments.executor)
+    if inside.nodes > 1:
+        several, found = inside.find_room(sweep, os.environ)
+        sweep = replace(sweep, runs_on="GPU" if several.on_gpus else "CPU", on_cluster=True)
+        return inside, sweep, several, found
     if inside.has_none_of_the_gpus():
         if sweep.devices.cpu_slots is None:
             raise UserError(
@@ -215,3 +264,22 @@ def refuse_what_runs_elsewhere(
         refuse_other_executor(recovered, settings)
     else:
         inside.refuse_living(recovered)
+
+
+def make_executor_of(
+    inside: Inside | None,
+    sweep: Sweep,
+    paths: SweepPaths,
+    settings: ClusterSettings | None,
+    found: FoundDevices,
+    copy: CodeCopy | None,
+) -> Executor:
+    """Return the executor of what was found.
+
+    Raises:
+        LeaseFolderError: GPUs of this machine cannot be leased.
+    """
+    if inside is None or not isinstance(settings, SlurmSettings):
+        return make_executor(sweep, paths, settings, found, copy)
+    steps = Steps(inside.job, os.environ)
+    return SlurmExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy, steps)

@@ -15,11 +15,12 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from scheduler.core.events import TimeShort
 from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.model import Device
-from scheduler.executors.base import Executor, ExecutorEvent, StartRequest
+from scheduler.executors.base import Ahead, Executor, ExecutorEvent, StartRequest
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import SlurmError
 from scheduler.storage.attempts_file import AttemptRecord
@@ -126,6 +127,10 @@ class LentExecutor(Executor):
         return f"{self._inner.where}; in Slurm's job {self._job}"
 
     @property
+    def scratch(self) -> Path | None:
+        return self._inner.scratch
+
+    @property
     def ends_with_us(self) -> str:
         return f"Slurm ends job {self._job}"
 
@@ -133,6 +138,9 @@ class LentExecutor(Executor):
 
     def adopt(self, task: str, devices: tuple[str, ...], known: AttemptRecord | None) -> bool:
         return self._inner.adopt(task, devices, known)
+
+    def foresee(self, ahead: Ahead) -> None:
+        self._inner.foresee(ahead)
 
     def heed(self, demand: Callable[[], Demand]) -> None:
         self._inner.heed(demand)

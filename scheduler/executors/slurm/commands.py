@@ -332,12 +332,12 @@ def _call(
         )
     except subprocess.TimeoutExpired as error:
         if isinstance(error.stderr, bytes) and error.stderr:  # why sbatch tries again and again
-            raise SlurmError(_reason(words[0], error.stderr.decode(errors="replace"), 0)) from None
+            raise SlurmError(phrase(words[0], error.stderr.decode(errors="replace"), 0)) from None
         raise SlurmError(f"{words[0]} has not answered for {format_duration(patience)}") from None
     except OSError as error:
         raise SlurmError(f"{words[0]} cannot be started: {error.strerror}") from None
     if done.returncode != 0:
-        raise SlurmError(_reason(words[0], done.stderr, done.returncode))
+        raise SlurmError(phrase(words[0], done.stderr, done.returncode))
     return done.stdout
 
 
@@ -346,7 +346,7 @@ def _environment(ours: Mapping[str, str]) -> dict[str, str]:
     return passed | {name: v for name, v in ours.items() if name.startswith("SBATCH_")}
 
 
-def _reason(program: str, said: str, code: int) -> str:
+def phrase(program: str, said: str, code: int) -> str:
     """Return the last thing that a command said of its failure, less whose words they are."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:

@@ -16,13 +16,13 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent
 from scheduler.executors.local import wire
-from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.arrays import Arrays, Element
 from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
@@ -66,6 +66,27 @@ class Job:
     told: float = 0.0
 
 
+class Submitter(Protocol):
+    """What takes jobs: Slurm's commands, or what stands for them; see commands.py."""
+
+    def submit(
+        self,
+        settings: SlurmSettings,
+        mark: Mark,
+        words: Sequence[str],
+        size: int,
+        at_once: int | None,
+    ) -> int: ...
+
+    def cancel(self, names: Sequence[str], *, waiting: bool = False) -> None: ...
+
+    def jobs(self, folder: str) -> list[Listed]: ...
+
+    def limits(self) -> Limits: ...
+
+    def allow(self, number: int, at_once: int) -> None: ...
+
+
 class Engine(threading.Thread):
     """Submits, cancels, asks and looks."""
 
@@ -77,6 +98,7 @@ class Engine(threading.Thread):
         words: Sequence[str],
         post: Callable[[ExecutorEvent], None],
         tell: Callable[[Job, str], None],
+        slurm: Submitter,
     ) -> None:
         """Begin without jobs.
 
@@ -87,6 +109,7 @@ class Engine(threading.Thread):
             words: what a job runs; its array's token is to follow.
             post: takes what happens to attempts; the last event of one ends it here.
             tell: takes why an attempt waits.
+            slurm: takes the jobs.
         """
         super().__init__(name="slurm", daemon=True)
         self._settings = settings
@@ -96,6 +119,7 @@ class Engine(threading.Thread):
         self._words = list(words)
         self._post = post
         self._tell = tell
+        self._slurm = slurm
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
         self._arrays = Arrays(settings.at_most)
@@ -184,7 +208,7 @@ class Engine(threading.Thread):
     def _cancel_unwanted(self) -> None:
         if self._unwanted:
             with contextlib.suppress(SlurmError):  # they are stopped by their files, too
-                commands.cancel(self._unwanted)
+                self._slurm.cancel(self._unwanted)
             self._unwanted = []
 
     def _waiting(self) -> list[Job]:
@@ -217,14 +241,14 @@ class Engine(threading.Thread):
             SlurmError: Slurm takes no job now.
         """
         if self._limits is None:
-            self._limits = commands.limits()
+            self._limits = self._slurm.limits()
         if not self._polled:  # another dispatcher may have left some
-            self._take_listed(commands.jobs(self._folder))
+            self._take_listed(self._slurm.jobs(self._folder))
         while (batch := self._arrays.lacking(orders, self._limits, self._largest)) is not None:
             token = uuid.uuid4().hex
             mark = Mark(token, self._folder, self._sweep)
             try:
-                number = commands.submit(self._settings, mark, [*self._words, token], *batch)
+                number = self._slurm.submit(self._settings, mark, [*self._words, token], *batch)
             except SlurmError:
                 if batch.elements == 1:
                     raise
@@ -251,7 +275,7 @@ class Engine(threading.Thread):
         """Cancel what no order waits for."""
         if names := self._arrays.surplus(len(self._waiting())):
             with contextlib.suppress(SlurmError):  # they find no order, and end
-                commands.cancel(names, waiting=True)
+                self._slurm.cancel(names, waiting=True)
 
     # --- attempts ------------------------------------------------------------------------------
 
@@ -271,7 +295,7 @@ class Engine(threading.Thread):
         """Ask Slurm for all jobs; where it does not answer, nothing follows."""
         with contextlib.suppress(SlurmError):
             asked = time.monotonic()
-            self._take_listed(commands.jobs(self._folder))
+            self._take_listed(self._slurm.jobs(self._folder))
             shared = Counter(job.element for job in self._jobs.values())
             for job in list(self._jobs.values()):
                 if job.taken:
@@ -280,7 +304,7 @@ class Engine(threading.Thread):
                 for job in self._waiting():
                     self._wait(job, f"job {line.base} is in Slurm's queue: {line.reason}")
             for number, at_once in self._arrays.throttles():
-                commands.allow(number, at_once)
+                self._slurm.allow(number, at_once)
             self._end_what_lingers(asked)
             too_many = len(self._waiting()) < self._arrays.coming
             if too_many and (self._too_many or not self._jobs):

@@ -22,7 +22,8 @@ from scheduler.executors.cluster.slots import SlotExecutor, does_for
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
-from scheduler.executors.slurm.engine import Engine, Job
+from scheduler.executors.slurm import commands
+from scheduler.executors.slurm.engine import Engine, Job, Submitter
 from scheduler.executors.slurm.files import JobFiles, left_behind
 from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, StartLine
@@ -51,6 +52,7 @@ class SlurmExecutor(SlotExecutor):
         found: tuple[Sequence[Device], str],
         environment: Mapping[str, str],
         copy: CodeCopy | None = None,
+        slurm: Submitter = commands,
     ) -> None:
         """Begin without attempts.
 
@@ -61,6 +63,7 @@ class SlurmExecutor(SlotExecutor):
             found: the slots, and how they were found.
             environment: what workers inherit.
             copy: the copy of the code that they run from; None: from the current folder.
+            slurm: takes the jobs.
         """
         super().__init__(found)
         self._paths = paths
@@ -84,7 +87,8 @@ class SlurmExecutor(SlotExecutor):
             if isinstance(content.get("task"), str)
         }
         words = [sys.executable, "-I", "-c", _PROGRAM, str(_PACKAGE), str(paths.jobs.absolute())]
-        self._engine = Engine(settings, paths, sweep.name, words, self._happened, self._waits)
+        happened = self._happened, self._waits
+        self._engine = Engine(settings, paths, sweep.name, words, *happened, slurm)
         self._engine.start()
 
     # --- what the dispatcher asks for ----------------------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import sys
 import threading
@@ -132,10 +133,10 @@ def main() -> int:
     lease = Lease(files, order["lease"], who, order["run"]["grace"])
     lease.renew()
     _redirect(str(files.answers), 1)
-    told = _told(order, of_node)
-    child = fork_supervisor(
-        lambda: JobSupervisor(told, _name(of_node), begun + order["time"] - _EARLY)
-    )
+    told, job, time_up = _told(order, of_node), _name(of_node), begun + order["time"] - _EARLY
+    if "SLURM_STEP_ID" in of_node:  # of a larger job, whose time is not this attempt's
+        job, time_up = None, math.inf
+    child = fork_supervisor(lambda: JobSupervisor(told, job, time_up))
     lease.start()
     guard(child, lease)
     return 0

@@ -6,6 +6,7 @@ another process, by its name and its folder, and is the same setup there: that p
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ from scheduler.core.events import Start
 from scheduler.core.journal_events import Preloaded
 from scheduler.devices.finding import FoundDevices, cpu_slots
 from scheduler.devices.model import Device, Reading
+from scheduler.executors.allocation.steps import Steps
 from scheduler.executors.base import (
     Ahead,
     Executor,
@@ -40,7 +42,7 @@ from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
 from tests.helpers.ray_lab import the_ray, why_no_ray
-from tests.helpers.slurm import the_lab, why_no_slurm
+from tests.helpers.slurm import the_lab, wait_until, why_no_slurm
 from tests.helpers.waiting import readable
 
 SHELL = Path(__file__).parents[2] / "helpers" / "preloaded_shell.py"
@@ -248,12 +250,36 @@ class RaySetup(LocalSetup):
         return ""
 
 
+class StepsSetup(SlurmSetup):
+    """Two attempts at a time, as steps of one job on two nodes."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if "SLURM_JOB_ID" not in os.environ:
+            os.environ["SLURM_JOB_ID"] = a_large_job()
+
+    def executor(self) -> Executor:
+        steps = Steps(int(os.environ["SLURM_JOB_ID"]), dict(os.environ))
+        found, settings = (self.found().all, "two steps"), replace(self.settings, cpus=1)
+        return SlurmExecutor(self.sweep, self.paths, settings, found, os.environ, slurm=steps)
+
+
+@functools.lru_cache(maxsize=1)
+def a_large_job() -> str:
+    """Return the number of a job on two nodes that does nothing itself, started at first use."""
+    options = ("--parsable", "--nodes=2", "--ntasks-per-node=4", "--time=60", "--output=/dev/null")
+    number = the_lab().call("sbatch", *options, "--wrap=sleep 3600").strip()
+    wait_until(lambda: the_lab().jobs().get(number) == "RUNNING")
+    return number
+
+
 SETUPS: dict[str, type[LocalSetup]] = {
     "local, CPU slots": LocalSetup,
     "local, GPUs": LocalGpuWorld,
     "local, forked": ForkedSetup,
     "Slurm": SlurmSetup,
     "Ray": RaySetup,
+    "Slurm, steps of a job": StepsSetup,
 }
 
 

@@ -42,7 +42,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def setup(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalSetup]:
     monkeypatch.setenv("SCHEDULER_LEASES", "set by the setup")
-    monkeypatch.delenv("SLURM_CONF", raising=False)
+    for variable in ("SLURM_CONF", "SLURM_JOB_ID"):
+        monkeypatch.delenv(variable, raising=False)
     setup = SETUPS[name](tmp_path)
     yield setup
     setup.close()

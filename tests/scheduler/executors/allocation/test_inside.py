@@ -149,6 +149,64 @@ def test_a_job_that_got_no_further_asks_for_no_other(
     assert "the next job would get no further; give jobs more time" in job.said().splitlines()[-1]
 
 
+# --- on several nodes ----------------------------------------------------------------------------
+
+
+def test_on_several_nodes_each_attempt_is_a_step_with_a_gpu_of_its_own(
+    runner: SweepRunner, jobs: Jobs, fake_nvml: FakeNvml
+) -> None:
+    fake_nvml.gpus(4)
+    runner.environment |= fake_nvml.environment({})
+    runner.write(
+        {**dict.fromkeys("abc", "gate; ok"), "d": ["exit 1", "ok"]}, devices={"idle_for": "0s"}
+    )
+    job = jobs.submit("-t", "9", "--nodes=2", "--ntasks-per-node=4", "--gres=gpu:2")
+    gates = [runner.reach_gate(task) for task in "abc"]
+    starts = [runner.logged("start", task)[0] for task in "abc"]
+    places = [runner.attempt(task)["place"] for task in "abc"]
+    for go_on in gates:
+        go_on()
+    assert job.end() == 0
+    assert {place["node"] for place in places} == {"n1", "n2"}
+    at = {
+        (place["node"], start["environment"]["CUDA_VISIBLE_DEVICES"])
+        for place, start in zip(places, starts, strict=True)
+    }
+    assert len(at) == 3
+    assert all(start["environment"]["CUDA_VISIBLE_DEVICES"].startswith("GPU-") for start in starts)
+    assert "4 attempt(s) at once on 2 nodes; in Slurm's job" in job.said()
+    assert runner.done("d")["attempts"][0]["verdict"] == "failed"
+    assert not list(runner.paths.jobs.iterdir())
+
+
+def test_what_runs_on_several_nodes_is_stopped_uncharged(
+    runner: SweepRunner, jobs: Jobs, lab: SlurmLab
+) -> None:
+    runner.write(
+        {"a": ["results first; tidy second", "ok"]},
+        devices=ONE,
+        worker={"reuses_results": True},
+        retries={"max_attempts": 1},
+    )
+    job = jobs.submit("-t", "9", "--nodes=2")
+    runner.wait_for_log("hangs", "a")
+    lab.call("scancel", "--batch", "--signal=TERM", job.number)
+    assert job.end() == 75
+    assert jobs.submit("-t", "9").end() == 0
+    first, second = runner.done("a")["attempts"]
+    assert (first["verdict"], first["cause"]) == ("stopped", f"Slurm ends job {job.number}")
+    assert second["attempt"] == 2
+    assert runner.paths.results("a").read_text().split() == ["first", "second"]
+
+
+def test_several_nodes_without_room(runner: SweepRunner, jobs: Jobs) -> None:
+    runner.write({"a": "ok"}, devices={"idle_for": "0s", "per_task": 3, "cpu_slots": 1})
+    runner.write_text(runner.file.read_text().replace("  cpu_slots: 1\n", ""))
+    job = jobs.submit("-t", "9", "--nodes=2", "--gres=gpu:2")
+    assert job.end() == 2
+    assert "has no room for an attempt (n1: 2 GPU(s), n2: 2 GPU(s))" in job.said()
+
+
 # --- the time limit itself -----------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import pytest
 from scheduler.core.events import TimeShort
 from scheduler.executors.allocation import lent
 from scheduler.executors.allocation.lent import MARGIN, LentExecutor, time_to_start
+from scheduler.executors.base import Executor
 from tests.scheduler.executors.setups import Driver, LocalSetup
 
 HOUR = 3600.0
@@ -46,6 +47,11 @@ def drivers() -> Iterator[list[Driver]]:
     yield drivers
     for driver in drivers:
         driver.executor.close()
+
+
+def test_all_that_an_executor_does_is_done_by_the_one_within() -> None:
+    public = {name for name in vars(Executor) if not name.startswith("_")}
+    assert public <= vars(LentExecutor).keys()
 
 
 def test_first_nothing_is_started_then_what_runs_is_stopped(
