@@ -129,7 +129,7 @@ def test_the_core_does_no_io() -> None:
                 )
 
 
-@pytest.mark.parametrize(("program", "files"), [("supervisor", 3), ("preload.parent", 6)])
+@pytest.mark.parametrize(("program", "files"), [("supervisor", 3), ("preload.parent", 7)])
 def test_what_supervises_is_made_of_the_standard_library(program: str, files: int) -> None:
     """It starts in milliseconds, and it is where nothing else of this package is to be loaded."""
     known, waiting = modules("scheduler"), [f"scheduler.executors.local.{program}"]

@@ -60,6 +60,13 @@ class Core(Wishes):
         """Return for how many more devices there is work now, and which would do."""
         return wanted(self._waiting, self._fleet, self._now) if self._may_start() else Wanted()
 
+    def next_start(self) -> ev.Start | None:
+        """Return how the task starts that is next on any device, none named yet; None: none is."""
+        found = (
+            Matching(self._waiting, self._fleet, self._now).first() if self._may_start() else None
+        )
+        return None if found is None else self._start_of(*found, ())
+
     def handle(self, event: ev.Event, now: float) -> list[ev.Action]:
         """Take one event at time ``now``; return what is to be done, in this order.
 
@@ -137,15 +144,21 @@ class Core(Wishes):
         return not (stopping or self._held or self._reloading or self._writes.paused)
 
     def _start(self, task: int, need: Need, devices: Sequence[Device]) -> None:
+        names = tuple(device.name for device in devices)
+        start = self._start_of(task, need, names)
+        self._tasks.move(task, start, RUNNING, self._now)
+        self._occupy(task, names, need, self._now, start.halvings)
+        self._actions.append(start)
+
+    def _start_of(self, task: int, need: Need, names: tuple[str, ...]) -> ev.Start:
         history: Sequence[JudgedAttempt] = self._history.get(task, ())
         halvings = 0
         if history:
             step = self._policy.next_step(history)
             assert isinstance(step, Retry)
             halvings = step.halvings
-        names = tuple(device.name for device in devices)
         share = None if need.alone else need.memory
-        start = ev.Start(
+        return ev.Start(
             self._tasks.ids[task],
             len(history) + 1,
             names,
@@ -154,9 +167,6 @@ class Core(Wishes):
             alone=need.alone,
             stage=("untimed" if need.later else "timed") if task in self._untimed else None,
         )
-        self._tasks.move(task, start, RUNNING, self._now)
-        self._occupy(task, names, need, self._now, halvings)
-        self._actions.append(start)
 
     # --- time ----------------------------------------------------------------------------------
 

@@ -53,6 +53,8 @@ class Preloaded:
     module: str
     seconds: float | None = None
     why: str | None = None
+    # False: attempts are forked, but no worker prepares for its task before it has a device.
+    prepares: bool = True
 
 
 @dataclass(frozen=True, slots=True)

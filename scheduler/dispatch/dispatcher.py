@@ -151,7 +151,7 @@ class Dispatcher:
                     self._take_over(task, record.started.devices, record, adopt=adopt)
                 self._hours.look()
                 self._wishes.begin_watching()
-                self._executor.foresee(Foresight(self._core))
+                self._executor.foresee(self._foresight())
                 self._executor.heed(lambda: Demand(self._use.now.priority, self._core.wanted()))
                 self._executor.offer_devices()
                 while self._exit_code is None and not self._detached:
@@ -163,6 +163,11 @@ class Dispatcher:
             finally:
                 self._journal.close()
         return 130 if self._exit_code is None else self._exit_code
+
+    def _foresight(self) -> Foresight:
+        use, devices = self._use, self._executor.devices
+        known = (devices, self._paths, self._source)
+        return Foresight(self._core, lambda: use.now, lambda: use.tasks, *known)
 
     def _turn(self) -> None:
         self._handle(ev.Tick())

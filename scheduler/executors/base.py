@@ -160,6 +160,14 @@ class Ahead:
         """Return how many tasks wait."""
         return 0
 
+    def next_task(self) -> str | None:
+        """Return the task that starts next, alone on whichever device falls free; None: there is none."""
+        return None
+
+    def next_command(self) -> Sequence[str]:
+        """Return the command by which that task starts."""
+        return ()
+
 
 class Executor(ABC):
     """Starts attempts, finds them again, stops them, and tells of their end; see this module's text."""

@@ -2,16 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import Core
 from scheduler.core.states import State
+from scheduler.devices.model import Device
 from scheduler.executors.base import Ahead
+from scheduler.executors.request import build_request
+from scheduler.executors.source_version import SourceReader
+from scheduler.storage.paths import SweepPaths
 
 
 class Foresight(Ahead):
     """What a dispatcher's core has still to start."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(
+        self,
+        core: Core,
+        sweep: Callable[[], Sweep],
+        tasks: Callable[[], Mapping[str, Task]],
+        devices: Sequence[Device],
+        paths: SweepPaths,
+        source: SourceReader,
+    ) -> None:
+        """Foresee nothing before it is asked.
+
+        Args:
+            core: that decides.
+            sweep: returns the sweep as it is now.
+            tasks: returns its tasks by their ids.
+            devices: on which it may run.
+            paths: of its files.
+            source: tells where the code is that attempts run.
+        """
         self._core = core
+        self._sweep = sweep
+        self._tasks = tasks
+        self._devices = devices
+        self._paths = paths
+        self._source = source
 
     def waiting(self) -> int:
         return self._core.count(State.WAITING)
+
+    def next_task(self) -> str | None:
+        start = self._core.next_start()
+        alone = start is not None and start.alone and self._sweep().devices_of(start.task) == 1
+        return start.task if start is not None and alone else None
+
+    def next_command(self) -> Sequence[str]:
+        start = self._core.next_start()
+        assert start is not None
+        device = self._devices[0]  # as any
+        request = build_request(
+            self._sweep(),
+            self._tasks()[start.task],
+            replace(start, devices=(device.id,)),
+            [device],
+            self._paths,
+            free_memory={},
+            source=self._source,
+        )
+        return request.command

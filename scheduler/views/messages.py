@@ -56,7 +56,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
             return f"{event.tasks} tasks{without(event.left_out)}; {root}{event.where}{most}{rank}{code}"
         case je.Preloaded():
             if event.why is not None:
-                return f"worker.preload: {event.module}: {event.why}; attempts start without it"
+                then = "attempts start without it" if event.prepares else "nothing is prepared"
+                return f"worker.preload: {event.module}: {event.why}; {then}"
             took = format_duration(event.seconds or 0.0)
             return f"{event.module} is loaded, which took {took}; from now on attempts are forked from it"
         case je.CheckpointRejected():

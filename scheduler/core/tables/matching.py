@@ -54,6 +54,11 @@ class Matching:
             else:
                 no_room.append(line)
 
+    def first(self) -> tuple[int, Need] | None:
+        """Return the task that is next on any device that falls free, which stays where it waits."""
+        line = self._waiting.first_line(self._may_wait)
+        return None if line is None else (self._waiting.first_of(line), line.need)
+
     def _may_wait(self, line: Line) -> bool:
         """Say whether a line's tasks leave a device to others, until they fill one."""
         if not line.need.later or line is self._filling:

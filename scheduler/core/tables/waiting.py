@@ -116,14 +116,21 @@ class Waiting:
         for picky in islice(self.constrained.values(), MOST_PICKY):
             yield picky.need, picky.retry, len(picky.tasks)
 
-    def take(self, line: Line) -> int:
-        """Remove and return a line's first task; there must be one."""
+    def first_of(self, line: Line) -> int:
+        """Return a line's first task; there must be one."""
         if line.tried:
-            return heapq.heappop(line.tried)
+            return line.tried[0]
         untried = self._first_untried(line)
         assert untried is not None
-        self.untried[untried] = False
         return untried
+
+    def take(self, line: Line) -> int:
+        """Remove and return a line's first task; there must be one."""
+        first = self.first_of(line)
+        if line.tried:
+            return heapq.heappop(line.tried)
+        self.untried[first] = False
+        return first
 
     def _first_untried(self, line: Line) -> int | None:
         while line.first < len(line.others):

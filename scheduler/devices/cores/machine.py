@@ -78,34 +78,46 @@ def _cpus_in(file: Path) -> frozenset[int]:
 
 def _quota(root: Path, groups: Path) -> float | None:
     """Return the least quota of CPU time of this process's cgroup and those above it, in CPUs."""
-    try:
-        lines = groups.read_text().splitlines()
-    except OSError:
-        return None
     limits: list[float] = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if not controllers:  # cgroup v2
-            limits += _along(root, path, "cpu.max")
-        elif "cpu" in controllers.split(","):  # v1, whose two figures stand in two files
-            limits += _along(root / "cpu", path, "cpu.cfs_quota_us", "cpu.cfs_period_us")
-    return min(limits, default=None)
-
-
-def _along(mount: Path, path: str, *names: str) -> Iterator[float]:
-    """Yield the quotas of the cgroup at ``path`` and of those above it, as far as they can be read.
-
-    In a container the path may be the host's, of which only the mount's own folder is there.
-    """
-    group = mount / path.lstrip("/")
-    for folder in (group, *group.parents):
+    for folder, is_v2 in control_groups("cpu", root, groups):
+        # Of v1, the two figures stand in two files.
+        names = ("cpu.max",) if is_v2 else ("cpu.cfs_quota_us", "cpu.cfs_period_us")
         try:
             words = " ".join((folder / name).read_text() for name in names).split()
             quota, period = int(words[0]), int(words[1])
         except (OSError, ValueError, IndexError):  # not there, or "max": no limit
-            quota, period = -1, 1
+            continue
         if quota > 0 and period > 0:
-            yield quota / period
-        if folder == mount:
-            return
+            limits.append(quota / period)
+    return min(limits, default=None)
+
+
+def control_groups(
+    controller: str,
+    root: Path = Path("/sys/fs/cgroup"),
+    groups: Path = Path("/proc/self/cgroup"),
+) -> Iterator[tuple[Path, bool]]:
+    """Yield the folders of this process's cgroup and of those above it, and whether they are of version 2.
+
+    In a container the path may be the host's, of which only the mount's own folder is there.
+
+    Args:
+        controller: what is controlled, as the kernel calls it.
+        root: where cgroups' files are.
+        groups: the file that says in which cgroups this process is.
+    """
+    try:
+        lines = groups.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and controller not in controllers.split(","):
+            continue
+        mount = root / controller if controllers else root
+        group = mount / path.lstrip("/")
+        for folder in (group, *group.parents):
+            yield folder, not controllers
+            if folder == mount:
+                break

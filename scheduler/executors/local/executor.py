@@ -9,7 +9,7 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from scheduler.config.sweep import Sweep
@@ -25,11 +25,14 @@ from scheduler.executors.local import mps, wire
 from scheduler.executors.local.handles import AdoptedSupervisor, SupervisorHandle
 from scheduler.executors.local.liveness import Life, cpu_time
 from scheduler.executors.local.orphans import end_orphans
+from scheduler.executors.local.preload.memory import peak
 from scheduler.executors.local.preload.preload import Preload
+from scheduler.executors.local.preload.standby import Standby
 from scheduler.executors.local.supervisors import Seat, SupervisorPool
 from scheduler.executors.worker_process import words_to_start, worker_environment
 from scheduler.storage.attempts_file import (
     FORKED,
+    STANDBY,
     AttemptRecord,
     EndLine,
     StartLine,
@@ -38,6 +41,8 @@ from scheduler.storage.attempts_file import (
 )
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite
+
+SETTLED = 60.0  # seconds after which an attempt has loaded what it needs
 
 
 @dataclass(slots=True)
@@ -51,6 +56,15 @@ class _Supervised:
     life: Life
     # Its file says that it began.
     begun: bool
+    # The worker's process id.
+    worker: int = 0
+    # When it was asked for (monotonic).
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def has_lasted(self) -> bool:
+        """Whether it has surely all in memory that it needs there."""
+        return self.worker > 0 and time.monotonic() > self.since + SETTLED
 
 
 class LocalExecutor(Executor):
@@ -95,8 +109,17 @@ class LocalExecutor(Executor):
             paths.supervisors,
             self._selector,
             folder,
-            self._cpus_for_loading,
+            self._cpus_aside,
         )
+        self._standby = Standby(
+            self._selector,
+            worker_environment([], self._devices.threads, own, environment),
+            self._cpus_aside,
+            self._words_of,
+            self._preload.not_prepared,
+        )
+        # Bytes of main memory that an attempt has taken, at most; None: none has ended or lasted yet.
+        self._taken: int | None = None
         self._ahead: Ahead = Ahead()
         # What is to be said of it.
         self._of_mps = self._set_up_mps(sweep, environment)
@@ -172,16 +195,19 @@ class LocalExecutor(Executor):
         task, devices = request.task, request.devices
         part = request.start.share is not None
         self._devices_of[task] = devices
-        words = words_to_start(request.command, self._path) or list(request.command)
+        words = self._words_of(request.command)
         more_to_come = self._ahead.waiting() >= len(self.devices)
         parent = self._preload.parent_for(words, worth_it=more_to_come)
+        prepared = None if part else self._standby.take(words, parent)
         try:
             seat = self._supervisors.on(
-                devices, part=part, parent=parent, failed=self._preload.failed
+                devices, part=part, parent=parent, failed=self._preload.failed, prepared=prepared
             )
             overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
         except DeviceHeld as held:
+            if prepared is not None:
+                prepared.end()
             self._post(partial(self._held, task, held, part=part))
             return
         except OSError as error:
@@ -192,7 +218,7 @@ class LocalExecutor(Executor):
         start = replace(
             request.start,
             cores=format_cpus(seat.cpus) or None,
-            launch=None if seat.parent is None else FORKED,
+            launch=None if seat.parent is None else STANDBY if supervisor is prepared else FORKED,
         )
         self._supervised[task] = _Supervised(task, devices, start, supervisor, life, begun=False)
         seat.idle_since = None
@@ -225,6 +251,8 @@ class LocalExecutor(Executor):
             match key.data:
                 case Seat() as seat:
                     yield from self._hear(seat)
+                case Standby():
+                    self._standby.hear()
                 case Preload():
                     self._preload.hear()
                 case _Supervised() as attempt:
@@ -233,18 +261,30 @@ class LocalExecutor(Executor):
                     os.eventfd_read(self._wake)
         while not self._inbox.empty():
             yield from self._inbox.get()()
+        self._standby.look(self._ahead, self._preload.ready, self._memory_of_an_attempt)
         yield from self._preload.events()
         self._supervisors.release_idle()
 
     def close(self) -> None:
         self._devices.finish()
+        self._standby.end()
         self._supervisors.release_all()
         self._preload.end()
         if self._supervisors.mps is not None:
             self._supervisors.mps.release()
 
-    def _cpus_for_loading(self) -> list[int]:
-        """Return the CPU where a parent is loaded: one that no attempt is bound to, if there is one."""
+    def _words_of(self, command: Sequence[str]) -> list[str]:
+        return words_to_start(command, self._path) or list(command)
+
+    def _memory_of_an_attempt(self) -> int | None:
+        """Return how much main memory the next one takes, in bytes; None: none runs, or none has lasted."""
+        if not self._supervised:
+            return None
+        lasting = [peak(a.worker) for a in self._supervised.values() if a.has_lasted]
+        return max([self._taken or 0, *lasting]) or None
+
+    def _cpus_aside(self) -> list[int]:
+        """Return a CPU that no attempt is bound to, if there is one."""
         dealt_out = {cpu for device in self.devices for cpu in device.cpus}
         used = self._supervisors.cpus_in_use()
         rank = {cpu: (cpu in used, cpu in dealt_out, -cpu) for cpu in os.sched_getaffinity(0)}
@@ -279,7 +319,7 @@ class LocalExecutor(Executor):
     def _answered(self, attempt: _Supervised, answer: wire.Answer) -> Iterator[ExecutorEvent]:
         task = attempt.task
         if isinstance(answer, wire.WorkerStarted):
-            attempt.begun = True
+            attempt.begun, attempt.worker = True, answer.pid
             start = attempt.start
             yield base.Started(task, answer.at, answer.pid, start.cores, start.launch)
             return
@@ -335,6 +375,7 @@ class LocalExecutor(Executor):
         """Tell a task's last event, then offer its devices, unless they are its next attempt's by now."""
         devices, task = self._devices_of.pop(event.task), event.task
         if isinstance(event, base.Ended):
+            self._taken = max(self._taken or 0, event.end.peak_memory or 0) or None
             free = [self._devices.least_free(device) for device in devices]
             taken = [self._devices.most_taken(device, task) for device in devices]
             event = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -93,31 +94,38 @@ class SupervisorHandle:
         Raises:
             OSError: no process could be started.
         """
+        self._begin(start, [*_descriptors(leases), *heirloom])
+        self.order(setup)
+        for lease in leases:
+            lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
+
+    def _begin(self, start: Starter, inherited: Sequence[int]) -> None:
+        """Start the process.
+
+        Raises:
+            OSError: it could not be started.
+        """
         self._received = b""
-        held = [descriptor for lease in leases for descriptor in lease.descriptors]
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
         try:
-            self._process = start(orders, answers, [*held, *heirloom])
+            self.process = start(orders, answers, inherited)
         except BaseException:
             self.release()
             raise
         finally:
             os.close(orders)
             os.close(answers)
-        self.order(setup)
-        for lease in leases:
-            lease.release()  # the supervisor holds it now, and holds it until the end of its attempt
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
     def fileno(self) -> int:
         """Return the descriptor to wait on for `receive`."""
         return self._answers
 
-    def order(self, order: wire.Setup | wire.Run) -> None:
+    def order(self, order: wire.Setup | wire.Prepare | wire.Run) -> None:
         """Send an order; a supervisor that is gone shows in `receive`."""
         data = memoryview(order.as_line())
         with contextlib.suppress(BrokenPipeError):
@@ -141,7 +149,7 @@ class SupervisorHandle:
         """Ask the supervisor to stop its attempt, whole tree and all."""
         with contextlib.suppress(ProcessLookupError):
             for number in STOP_SIGNALS:  # our child, not yet reaped: the pid is its own
-                self._process.send_signal(number)
+                self.process.send_signal(number)
 
     def release(self) -> None:
         """Let the supervisor go: at once if it is idle, else when its attempt is over."""
@@ -150,8 +158,53 @@ class SupervisorHandle:
 
     def reap(self) -> None:
         """Wait for a released or dead supervisor."""
-        self._process.send_signal(signal.SIGCONT)  # one that somebody stopped would never go
-        self._process.wait()
+        self.process.send_signal(signal.SIGCONT)  # one that somebody stopped would never go
+        self.process.wait()
+
+
+class PreparingSupervisor(SupervisorHandle):
+    """A supervisor without a device, whose worker prepares for one command."""
+
+    def __init__(self, start: Starter, order: wire.Prepare) -> None:
+        """Start it.
+
+        Args:
+            start: how; the first descriptor that it inherits is the one by which it gets others.
+            order: what its worker prepares for.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        self.command = order.command
+        self._ways, its_way = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with its_way:
+                self._begin(start, [its_way.fileno()])
+        except BaseException:
+            self._ways.close()
+            raise
+        self.order(order)
+
+    def hand_over(self, leases: Sequence[Lease], setup: wire.Setup) -> None:
+        """Give it its devices.
+
+        Raises:
+            OSError: it is gone; the leases are as they were.
+        """
+        with self._ways:
+            socket.send_fds(self._ways, [b"!"], _descriptors(leases))
+        self.order(setup)
+        for lease in leases:
+            lease.release()
+
+    def end(self) -> None:
+        """Have it end what it has prepared, and go; that is not waited for."""
+        self._ways.close()
+        self.release()
+
+
+def _descriptors(leases: Sequence[Lease]) -> list[int]:
+    return [descriptor for lease in leases for descriptor in lease.descriptors]
 
 
 class AdoptedSupervisor:

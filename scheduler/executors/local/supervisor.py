@@ -73,9 +73,8 @@ class Supervisor:
             order = self._next_order()
             if order is None:
                 return
-            if order["type"] == "setup":  # the first one
-                self._environment = order["environment"]
-                self._bound = bind(order["cpus"])
+            if order["type"] != "run":
+                self._prepare(order)
                 continue
             try:
                 self._run(order)
@@ -84,6 +83,11 @@ class Supervisor:
             except OSError as error:
                 self._answer("failed", errno=error.errno, error=error.strerror, file=error.filename)
             self._stop_asked = False
+
+    def _prepare(self, order: dict[str, Any]) -> None:
+        """Take what all attempts have in common, before the first of them."""
+        self._environment = order["environment"]
+        self._bound = bind(order["cpus"])
 
     def _next_order(self) -> dict[str, Any] | None:
         while b"\n" not in self._orders and not self._dispatcher_gone:

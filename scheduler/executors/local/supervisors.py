@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from scheduler.devices.lease import Lease
 from scheduler.devices.model import joined_cpus
 from scheduler.devices.pool import DevicePool
 from scheduler.executors.local import wire
-from scheduler.executors.local.handles import Spawner, SupervisorHandle
+from scheduler.executors.local.handles import PreparingSupervisor, Spawner, SupervisorHandle
 from scheduler.executors.local.mps import Mps
-from scheduler.executors.local.preload.loaded import LoadedParent, ParentGone
+from scheduler.executors.local.preload.loaded import ForkedProcess, LoadedParent, ParentGone
 from scheduler.executors.worker_process import worker_environment
 
 KEEP_IDLE = 1.0  # seconds after which a supervisor without work gives its device back
@@ -75,6 +76,7 @@ class SupervisorPool:
         part: bool = False,
         parent: LoadedParent | None = None,
         failed: Callable[[ParentGone], None],
+        prepared: PreparingSupervisor | None = None,
     ) -> Seat:
         """Return a supervisor on these devices that has no work, started now if there is none.
 
@@ -83,6 +85,7 @@ class SupervisorPool:
             part: it has a part of each, not all of it.
             parent: from which it is to be forked; None: from none.
             failed: told that it could not be; then it is started as a program.
+            prepared: take this one, which waits for devices.
 
         Raises:
             DeviceHeld: one of them, or a part of it, cannot be had now.
@@ -90,12 +93,13 @@ class SupervisorPool:
         """
         wanted = set(devices)
         for seat in [s for s in self._seats if s.idle_since is not None]:
-            if (seat.devices, seat.part, seat.parent) == (devices, part, parent):
+            same = (seat.devices, seat.part, seat.parent) == (devices, part, parent)
+            if same and prepared is None:
                 return seat
             if not wanted.isdisjoint(seat.devices):
                 # It has them with others, or parts where the whole is wanted, or starts workers otherwise.
                 self._release(seat)
-        return self._start(devices, part, parent, failed)
+        return self._start(devices, part, parent, failed, prepared)
 
     def _start(
         self,
@@ -103,6 +107,7 @@ class SupervisorPool:
         part: bool,
         parent: LoadedParent | None,
         failed: Callable[[ParentGone], None],
+        prepared: PreparingSupervisor | None,
     ) -> Seat:
         on = [self._devices[device] for device in devices]
         leases = self._devices.lease(devices, part=part)
@@ -119,12 +124,9 @@ class SupervisorPool:
                 environment |= self.mps.environment
                 heirloom = self.mps.heirloom
             setup = wire.Setup(environment, list(cpus))
-            try:
-                supervisor = SupervisorHandle(leases, setup, parent or self._spawn, heirloom)
-            except ParentGone as why:
-                failed(why)
+            supervisor = self._supervisor(leases, setup, parent, failed, prepared, heirloom)
+            if not isinstance(supervisor.process, ForkedProcess):
                 parent = None
-                supervisor = SupervisorHandle(leases, setup, self._spawn, heirloom)
         except OSError:
             for lease in leases:
                 lease.release()
@@ -133,6 +135,34 @@ class SupervisorPool:
         self._seats.append(seat)
         self._selector.register(supervisor, selectors.EVENT_READ, seat)
         return seat
+
+    def _supervisor(
+        self,
+        leases: Sequence[Lease],
+        setup: wire.Setup,
+        parent: LoadedParent | None,
+        failed: Callable[[ParentGone], None],
+        prepared: PreparingSupervisor | None,
+        heirloom: Sequence[int],
+    ) -> SupervisorHandle:
+        """Return one that has these leases: prepared, else forked, else a program.
+
+        Raises:
+            OSError: no process could be started.
+        """
+        if prepared is not None:
+            try:
+                prepared.hand_over(leases, setup)
+            except OSError:  # it was killed
+                prepared.release()
+            else:
+                return prepared
+        if parent is not None:
+            try:
+                return SupervisorHandle(leases, setup, parent, heirloom)
+            except ParentGone as why:
+                failed(why)
+        return SupervisorHandle(leases, setup, self._spawn, heirloom)
 
     def cpus_in_use(self) -> set[int]:
         """Return the CPUs that attempts are bound to."""

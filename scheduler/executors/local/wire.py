@@ -31,6 +31,20 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Have a worker prepare for this command, before it is known where and when it is to run."""
+
+    command: list[str]
+    environment: dict[str, str]
+    # Where it prepares.
+    cpus: list[int]
+
+    def as_line(self) -> bytes:
+        """Return it as it is sent."""
+        return _line("prepare", self)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Run an attempt; see `StartRequest` for what is meant by its parts."""
 
@@ -98,7 +112,14 @@ class RunFailed:
         return OSError(self.errno, self.error, self.file)
 
 
-Answer = WorkerStarted | WorkerEnded | RunRefused | RunFailed
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A worker is prepared, and waits; or, with ``why``, it cannot be."""
+
+    why: str | None = None
+
+
+Answer = WorkerStarted | WorkerEnded | RunRefused | RunFailed | Prepared
 
 
 def parse(line: bytes) -> Answer:
@@ -113,6 +134,8 @@ def parse(line: bytes) -> Answer:
             return WorkerStarted(pid, at)
         case {"type": "ended", "end": {} as content} if (end := EndLine.parse(content)) is not None:
             return WorkerEnded(end)
+        case {"type": "prepared", "why": str() | None as why}:
+            return Prepared(why)
         case {"type": "refused", "reason": str(reason)}:
             return RunRefused(Refusal(reason))
         case {"type": "failed", "errno": int(errno), "error": str(error), "file": file}:
@@ -120,6 +143,6 @@ def parse(line: bytes) -> Answer:
     raise ValueError(f"not a supervisor's answer: {message!r}")
 
 
-def _line(kind: str, order: Setup | Run) -> bytes:
+def _line(kind: str, order: Setup | Prepare | Run) -> bytes:
     content = {"type": kind, **{name: getattr(order, name) for name in order.__slots__}}
     return json.dumps(content).encode() + b"\n"

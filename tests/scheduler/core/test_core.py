@@ -160,3 +160,21 @@ def test_a_queued_attempt_can_be_stopped():
     assert isinstance(stop, ev.Stop)
     core.handle(ev.AttemptExited("a"), 3.0)
     assert core.state("a").name == "JUDGING"
+
+
+def test_what_starts_next_is_told_before_there_is_a_device():
+    core = Core(
+        [InitialTask(name) for name in "abc"], Policy(RetrySettings(backoff=0.0)), Limits(), 0.0
+    )
+    assert core.next_start() == ev.Start("a", 1, (), 0)
+    core.handle(ev.DeviceIdle("gpu0"), 0.0)
+    assert core.next_start() == ev.Start("b", 1, (), 0)
+    core.handle(ev.AttemptExited("a"), 1.0)
+    core.handle(ev.AttemptJudged("a", attempt(Kind.FAILED)), 1.0)
+    core.handle(ev.Tick(), 2.0)
+    assert core.next_start() == ev.Start("a", 2, (), 0)  # what was tried before goes first
+    assert core.next_start() == core.next_start()  # asking changes nothing
+    core.handle(ev.PauseAsked(), 2.0)
+    assert core.next_start() is None
+    core.handle(ev.ResumeAsked(), 2.0)
+    assert core.handle(ev.DeviceIdle("gpu0"), 2.0) == [ev.Start("a", 2, ("gpu0",), 0)]

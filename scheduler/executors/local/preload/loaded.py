@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from scheduler.executors.local.preload.command import Loading
 from scheduler.executors.local.preload.shown import ROOM, ROOM_VARIABLE
@@ -47,6 +49,17 @@ class ForkedProcess:
         os.close(self._pidfd)
 
 
+class _HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+def has_said(what: _HasFileno) -> bool:
+    """Say whether something can be read now, or is over."""
+    poll = select.poll()
+    poll.register(what, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class LoadedParent:
     """A process that loads a worker's modules, and forks supervisors once it has said to be ready."""
 
@@ -70,6 +83,8 @@ class LoadedParent:
         Raises:
             OSError: no process could be started.
         """
+        # Whether workers can prepare for a task before its device is known.
+        self.prepares = False
         self._orders, its_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._orders.settimeout(PATIENCE)
         variables = {
@@ -116,20 +131,30 @@ class LoadedParent:
         except OSError:
             message = None
         match message:
-            case {"type": "ready"}:
+            case {"type": "ready", "prepares": bool(prepares)}:
+                self.prepares = prepares
                 return None
             case {"type": "unusable", "why": str(why)}:
                 return why
         return "the process ended"
 
-    def __call__(self, orders: int, answers: int, inherited: Sequence[int]) -> ForkedProcess:
+    def __call__(
+        self, orders: int, answers: int, inherited: Sequence[int], *, prepares: bool = False
+    ) -> ForkedProcess:
         """Have a supervisor forked; see `handles.Starter`.
+
+        Args:
+            orders: that it gets.
+            answers: that it gives.
+            inherited: by it, and by its workers.
+            prepares: it has a worker prepare, and gets its devices by the first descriptor that it inherits.
 
         Raises:
             ParentGone: it cannot fork any more.
         """
         try:
-            socket.send_fds(self._orders, [b"{}"], [orders, answers, *inherited])
+            order = json.dumps({"prepares": prepares}).encode()
+            socket.send_fds(self._orders, [order], [orders, answers, *inherited])
             data, descriptors, _, _ = socket.recv_fds(self._orders, 1 << 16, 1)
         except OSError as error:  # a time limit, too
             raise ParentGone(error.errno or 0, error.strerror or "it does not answer") from error

@@ -24,9 +24,9 @@ import sys
 TYPE_CHECKING = False  # as typing's, which takes long to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
     from typing import Any, NoReturn
 
-    from scheduler.executors.local.preload.forked import Main
     from scheduler.executors.local.preload.shown import Shown
 
 _PR_SET_PDEATHSIG = 1
@@ -41,9 +41,11 @@ class Unusable(Exception):  # noqa: N818  # what is loaded, not this program, is
 class Parent:
     """Forks supervisors as it is asked to."""
 
-    def __init__(self, orders: socket.socket, main: Main, own_words: int, shown: Shown) -> None:
+    def __init__(
+        self, orders: socket.socket, module: ModuleType, own_words: int, shown: Shown
+    ) -> None:
         self._orders = orders
-        self._main = main
+        self._module = module
         self._own_words = own_words
         self._shown = shown
         # Of supervisors that were not reaped yet, by their pidfds.
@@ -75,7 +77,7 @@ class Parent:
             os._exit(0)
         try:
             check_threads()
-            pid = self._fork(cpus, descriptors)
+            pid = self._fork(cpus, descriptors, prepares=json.loads(message)["prepares"])
         except (OSError, Unusable) as error:
             answer(self._orders, "failed", why=str(error))
             return
@@ -87,18 +89,20 @@ class Parent:
         self._poll.register(pidfd, select.POLLIN)
         answer(self._orders, "forked", [pidfd], pid=pid)
 
-    def _fork(self, cpus: Sequence[int], descriptors: Sequence[int]) -> int:
+    def _fork(self, cpus: Sequence[int], descriptors: Sequence[int], *, prepares: bool) -> int:
         pid = os.fork()
         if pid == 0:
             try:
-                self._become_supervisor(cpus, descriptors)
+                self._become_supervisor(cpus, descriptors, prepares=prepares)
             except BaseException:  # noqa: BLE001  # whatever it is, it is not to go on as the parent
                 sys.excepthook(*sys.exc_info())
             finally:
                 os._exit(1)
         return pid
 
-    def _become_supervisor(self, cpus: Sequence[int], descriptors: Sequence[int]) -> NoReturn:
+    def _become_supervisor(
+        self, cpus: Sequence[int], descriptors: Sequence[int], *, prepares: bool
+    ) -> NoReturn:
         from scheduler.executors.local.preload.forked import ForkedSupervisor
 
         os.setsid()
@@ -111,10 +115,11 @@ class Parent:
         os.dup2(answers, 1)
         os.close(orders)
         os.close(answers)
+        way = socket.socket(fileno=inherited.pop(0)) if prepares else None
         for descriptor in inherited:
             os.set_inheritable(descriptor, True)
         self._shown.show_words([sys.executable, "-m", "scheduler.executors.local.supervisor"])
-        ForkedSupervisor(self._main, self._own_words, self._shown).serve()
+        ForkedSupervisor(self._module, self._own_words, self._shown, way).serve()
         os._exit(0)
 
 
@@ -141,21 +146,21 @@ def check_threads() -> None:
         )
 
 
-def load(module: str, shown: Shown) -> Main:
-    """Import what attempts need; return the function that runs one.
+def load(name: str, shown: Shown) -> ModuleType:
+    """Import what attempts need; return the module by whose function main they run.
 
     Raises:
         Unusable: this process cannot fork attempts.
     """
     if not shown.is_known:
         raise Unusable("this kernel does not say where a process keeps its command line")
-    main: Main | None = getattr(importlib.import_module(module), "main", None)
-    if not callable(main):
+    module = importlib.import_module(name)
+    if not callable(getattr(module, "main", None)):
         raise Unusable("it has no function main")
     check_threads()
     gc.collect()
     gc.freeze()  # or the first collection in each child would copy all of it
-    return main
+    return module
 
 
 def main() -> None:
@@ -183,7 +188,7 @@ def main() -> None:
     sys.path[0] = folder
     sys.argv[1:] = []
     try:
-        entry = load(name, shown)
+        module = load(name, shown)
     except Unusable as why:
         answer(orders, "unusable", why=str(why))
         os._exit(1)
@@ -193,8 +198,8 @@ def main() -> None:
         os._exit(1)
     sys.stdout.flush()
     sys.stderr.flush()
-    answer(orders, "ready")
-    Parent(orders, entry, int(own_words), shown).serve(allowed)
+    answer(orders, "ready", prepares=callable(getattr(module, "prepare", None)))
+    Parent(orders, module, int(own_words), shown).serve(allowed)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scheduler.core import journal_events as je
 from scheduler.executors.local.preload.command import Loading
-from scheduler.executors.local.preload.loaded import LoadedParent
+from scheduler.executors.local.preload.loaded import LoadedParent, has_said
 from scheduler.executors.source_files import SourceFiles
 
 LONGEST_LOADING = 300.0  # seconds
@@ -78,7 +78,7 @@ class Preload:
             worth_it = True
         if self._parent is None and worth_it and version != self._useless:
             self._load(version)
-        return self._parent if self._is_ready else None
+        return self.ready
 
     def _code_of(self, loading: Loading, words: Sequence[str]) -> dict[str, str]:
         if (files := self._sources.get(loading)) is None:
@@ -98,6 +98,15 @@ class Preload:
         self._parent = parent
         self._selector.register(parent, selectors.EVENT_READ, self)
 
+    @property
+    def ready(self) -> LoadedParent | None:
+        """The parent, if it is ready."""
+        return self._parent if self._is_ready else None
+
+    def not_prepared(self, why: str) -> None:
+        """Tell that no worker can prepare for its task."""
+        self._tell(why=why, prepares=False)
+
     def failed(self, why: OSError) -> None:
         """The parent did not fork what it was to; the next one may."""
         self._died(why.strerror or str(why))
@@ -110,8 +119,9 @@ class Preload:
         self._to_tell.clear()
 
     def hear(self) -> None:
-        """Take in what the parent says: that it is ready, or why it never will be, or by its end."""
-        assert self._parent is not None
+        """Take in what the parent has said: that it is ready, or why it never will be, or by its end."""
+        if self._parent is None or not has_said(self._parent):  # it was another that had
+            return
         why, was_ready = self._parent.said(), self._is_ready
         if why is None:
             self._is_ready = True
@@ -133,9 +143,11 @@ class Preload:
         self._useless = self._version
         self.end()
 
-    def _tell(self, *, seconds: float | None = None, why: str | None = None) -> None:
+    def _tell(
+        self, *, seconds: float | None = None, why: str | None = None, prepares: bool = True
+    ) -> None:
         assert self._version is not None
-        self._to_tell.append(je.Preloaded(self._version[0].module, seconds, why))
+        self._to_tell.append(je.Preloaded(self._version[0].module, seconds, why, prepares))
 
     @property
     def _limit(self) -> float:

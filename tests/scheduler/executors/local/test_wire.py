@@ -11,10 +11,11 @@ import pytest
 
 from scheduler.executors.base import Refusal
 from scheduler.executors.local import attempt_files, supervisor, wire
+from scheduler.executors.local.preload import forked, prepared
 
 NODES = [
     node
-    for module in (attempt_files, supervisor)
+    for module in (attempt_files, supervisor, forked)
     for node in ast.walk(ast.parse(Path(module.__file__).read_text()))
 ]
 
@@ -41,7 +42,7 @@ def calls_of(name: str) -> list[ast.Call]:
 
 
 def test_the_supervisor_reads_all_of_an_order_and_nothing_else() -> None:
-    run = {field.name for field in fields(wire.Run)}
+    run = {field.name for field in (*fields(wire.Run), *fields(wire.Prepare))}
     setup = {field.name for field in fields(wire.Setup)}
     assert subscripts_of("order") == {"type"} | run | setup
 
@@ -59,6 +60,14 @@ def test_every_answer_of_the_supervisor_is_understood() -> None:
         "refused": {field.name for field in fields(wire.RunRefused)},
         "failed": {field.name for field in fields(wire.RunFailed)},
     }
+
+
+def test_what_a_worker_says_that_is_prepared_is_understood() -> None:
+    for why in (None, "it cannot be"):
+        ours, its = os.pipe()
+        prepared.answer_prepared(its, why)
+        assert wire.parse(os.read(ours, 1000)) == wire.Prepared(why)
+        os.close(ours)
 
 
 def test_every_reason_of_a_refusal_is_known() -> None:

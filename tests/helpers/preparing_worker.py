@@ -1,0 +1,24 @@
+"""The scripted worker, which can prepare: it logs that it does, and prints a line.
+
+It waits for ever where a file ``prepare waits`` lies in its folder, and fails where ``prepare fails`` does.
+"""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+from preloaded_worker import main  # noqa: F401  # the other half of what the scheduler calls
+
+
+def prepare(argv):
+    folder, task = argv[:2]
+    cpus, device = sorted(os.sched_getaffinity(0)), os.environ["CUDA_VISIBLE_DEVICES"]
+    line = {"what": "prepare", "task": task, "pid": os.getpid(), "cpus": cpus, "device": device}
+    with Path(folder, "event_log.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    print("prepared for", task)
+    if Path(folder, "prepare fails").exists():
+        raise ValueError("as asked")
+    if Path(folder, "prepare waits").exists():
+        signal.pause()

@@ -1,0 +1,276 @@
+"""The worker that prepares for the next task while every device is in use."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scheduler.executors.local.preload.memory import available
+from tests.helpers.sweep_runner import FORKED, PATIENCE, Running, SweepRunner
+from tests.helpers.waiting import readable
+
+PREPARING = {**FORKED, "preload": "preparing_worker"}
+LOADED = "is loaded, which took"
+
+
+@pytest.fixture
+def three(runner: SweepRunner, tmp_path: Path) -> SweepRunner:
+    """A sweep of tasks a, b and c, one at a time, each of which waits at its gate."""
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 99999999 kB\nMemAvailable: 88888888 kB\n")
+    runner.environment["SCHEDULER_MEMINFO"] = str(meminfo)
+    runner.write(dict.fromkeys("abc", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
+    return runner
+
+
+def second_runs(runner: SweepRunner) -> tuple[Running, Callable[[], None]]:
+    """Start the sweep and let a through; return the run, and what lets b through."""
+    running = runner.start()
+    running.wait_for(LOADED)
+    runner.open_gate("a")
+    return running, runner.reach_gate("b")
+
+
+def prepared(runner: SweepRunner, task: str) -> int:
+    """Wait until a worker has told that it is prepared for a task; return its process id."""
+    runner.wait_for_log("prepare", task)
+    pid = int(runner.logged("prepare", task)[-1]["pid"])
+    patience = time.monotonic() + PATIENCE
+    while any("pipe:" in target for target in descriptors(pid)):
+        assert time.monotonic() < patience, "it never told"
+        time.sleep(0.01)
+    return pid
+
+
+def descriptors(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    found = []
+    for name in os.listdir(folder):
+        try:
+            found.append(os.readlink(f"{folder}/{name}"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process is gone, whether it is there or not."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    assert readable(pidfd, PATIENCE), "it lives on"
+    os.close(pidfd)
+
+
+def launches(runner: SweepRunner) -> list[str | None]:
+    return [event["launch"] for event in runner.journal("attempt_started")]
+
+
+def supervisor_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_the_next_task_runs_where_it_was_prepared_for(three: SweepRunner) -> None:
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    [told] = three.logged("prepare")
+    assert (len(told["cpus"]), told["device"]) == (1, "")
+    assert not three.paths.attempts("c").exists() and not three.paths.log("c").exists()
+    through()
+    through = three.reach_gate("c")
+    [start] = three.logged("start", "c")
+    assert start["pid"] == pid
+    assert start["environment"]["SWEEP_TASK"] == "c"
+    assert start["cpus"] == sorted(os.sched_getaffinity(0))
+    assert Path(f"/proc/{pid}/stat").read_text().split()[5] == str(pid)
+    assert b"SWEEP_TASK=c\0" in Path(f"/proc/{pid}/environ").read_bytes()
+    assert not [one for one in descriptors(pid) if one.startswith(("pipe:", "socket:"))]
+    assert (
+        Path(f"/proc/{pid}/oom_score_adj").read_text()
+        == Path("/proc/self/oom_score_adj").read_text()
+    )
+    running.kill()
+    os.kill(three.attempt("c")["supervisor"], 0)  # both outlive the dispatcher
+    again = three.start()
+    again.wait_for("c: attempt 1 still runs on cpu:0; taken over")
+    through()
+    assert again.end().code == 0
+    assert three.log("c").splitlines()[0] == "prepared for c"
+    assert launches(three) == [None, "forked", "standby"]
+    assert three.done("c")["attempts"][0]["launch"] == "standby"
+    assert three.starts("c") == 1
+
+
+@pytest.mark.parametrize("whom", ["worker", "supervisor"])
+@pytest.mark.parametrize("when", ["it is prepared", "its task starts"])
+def test_one_that_is_killed_costs_nothing(three: SweepRunner, whom: str, when: str) -> None:
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    victim = pid if whom == "worker" else supervisor_of(pid)
+    if when == "its task starts":  # and the dispatcher has no time to see it
+        running.process.send_signal(signal.SIGSTOP)
+        through()
+        three.wait_for_log("end", "b")
+    os.kill(victim, signal.SIGKILL)
+    wait_for_end(pid)
+    if when == "its task starts":
+        running.process.send_signal(signal.SIGCONT)
+    else:
+        through()
+    three.open_gate("c")
+    assert running.end().code == 0
+    assert three.starts("c") == 1
+    assert three.done("c")["attempts"][0]["code"] == 0
+
+
+@pytest.mark.parametrize("state", ["prepares", "is prepared"])
+def test_nothing_of_it_outlives_its_dispatcher(three: SweepRunner, state: str) -> None:
+    if state == "prepares":
+        (three.folder / "prepare waits").touch()
+    running, through = second_runs(three)
+    three.wait_for_log("prepare", "c")
+    pid = three.logged("prepare")[0]["pid"] if state == "prepares" else prepared(three, "c")
+    supervisor = supervisor_of(pid)
+    running.kill()
+    wait_for_end(pid)
+    wait_for_end(supervisor)
+    assert not three.paths.attempts("c").exists() and not three.paths.log("c").exists()
+    (three.folder / "prepare waits").unlink(missing_ok=True)
+    through()
+    again = three.start()
+    three.open_gate("c")
+    assert again.end().code == 0
+    assert three.starts("c") == 1
+
+
+def pause(runner: SweepRunner, running: Running) -> None:
+    assert runner.run("pause", runner.file).code == 0
+    running.wait_for("paused by hand")
+
+
+def reload_without_it(runner: SweepRunner, running: Running) -> None:
+    text = runner.file.read_text()
+    runner.file.write_text(text.replace("  - c\n", ""))
+    assert runner.run("reload", runner.file).code == 0
+    running.wait_for("the sweep file was read again")
+
+
+def interrupt(runner: SweepRunner, running: Running) -> None:
+    running.send(signal.SIGINT)
+    running.wait_for("interrupted")
+
+
+@pytest.mark.parametrize("happens", [pause, reload_without_it, interrupt])
+@pytest.mark.parametrize("state", ["prepares", "is prepared"])
+def test_it_is_ended_when_its_task_is_next_no_more(
+    three: SweepRunner, happens: Callable[[SweepRunner, Running], None], state: str
+) -> None:
+    if state == "prepares":
+        (three.folder / "prepare waits").touch()
+    running, through = second_runs(three)
+    three.wait_for_log("prepare", "c")
+    pid = three.logged("prepare")[0]["pid"] if state == "prepares" else prepared(three, "c")
+    happens(three, running)
+    wait_for_end(pid)
+    through()
+    three.wait_for_log("end", "b")
+    assert not three.paths.attempts("c").exists()
+
+
+def test_another_task_that_comes_before_it_takes_its_place(three: SweepRunner) -> None:
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    three.script({"d": "gate; ok"} | dict.fromkeys("abc", "gate; ok"))
+    three.file.write_text(three.file.read_text().replace("- c\n", "- d\n  - c\n"))
+    assert three.run("reload", three.file).code == 0
+    wait_for_end(pid)
+    pid = prepared(three, "d")
+    through()
+    through = three.reach_gate("d")
+    assert three.logged("start", "d")[0]["pid"] == pid
+    through()
+    three.open_gate("c")
+    assert running.end().code == 0
+    assert [three.starts(task) for task in "abcd"] == [1, 1, 1, 1]
+
+
+def test_a_worker_that_still_prepares_is_not_waited_for(three: SweepRunner) -> None:
+    (three.folder / "prepare waits").touch()
+    running, through = second_runs(three)
+    three.wait_for_log("prepare", "c")
+    through()
+    three.open_gate("c")
+    assert running.end().code == 0
+    wait_for_end(three.logged("prepare")[0]["pid"])
+    assert launches(three) == [None, "forked", "forked"]
+
+
+def test_what_cannot_prepare_is_said_once(three: SweepRunner) -> None:
+    three.write(dict.fromkeys("abcd", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
+    (three.folder / "prepare fails").touch()
+    running, through = second_runs(three)
+    running.wait_for("worker.preload: preparing_worker: prepare: ValueError: as asked; nothing is")
+    through()
+    three.open_gate("c")
+    three.open_gate("d")
+    assert running.end().code == 0
+    assert launches(three) == [None, "forked", "forked", "forked"]
+    assert len(three.logged("prepare")) == 1
+
+
+def test_there_is_one_at_most_and_none_where_memory_is_short(three: SweepRunner) -> None:
+    script: dict[str, Any] = dict.fromkeys("abcdef", "gate; ok")
+    three.write(script, worker=PREPARING, devices={"cpu_slots": 2})
+    running = three.start()
+    running.wait_for(LOADED)
+    three.open_gate("a")
+    gates = [three.reach_gate(task) for task in "bc"]
+    prepared(three, "d")
+    Path(three.environment["SCHEDULER_MEMINFO"]).write_text("MemAvailable: 1000000 kB\n")
+    gates.pop()()
+    gates.append(three.reach_gate("d"))
+    for gate in gates:
+        gate()
+    three.open_gate("e")
+    three.open_gate("f")
+    assert running.end().code == 0
+    assert [event["task"] for event in three.logged("prepare")] == ["d"]
+
+
+@pytest.mark.parametrize(
+    ("files", "room"),
+    [
+        ({}, 4000 * 1024),
+        ({"g/memory.max": "max", "memory.max": "5000000", "memory.current": "2000000"}, 3000000),
+        (
+            {
+                "g/memory.max": "1000",
+                "g/memory.current": "900",
+                "g/memory.stat": "inactive_file 50",
+            },
+            150,
+        ),
+        ({"g/memory.max": "1000", "g/memory.current": "2000"}, 0),
+        ({"g/memory.max": "x", "g/memory.current": ""}, 4000 * 1024),
+    ],
+)
+def test_memory_is_what_the_least_of_kernel_and_cgroups_leaves(
+    tmp_path: Path, files: dict[str, str], room: int
+) -> None:
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable:    4000 kB\n")
+    (tmp_path / "groups").write_text("0::/g\n")
+    root = tmp_path / "cgroup"
+    (root / "g").mkdir(parents=True)
+    for name, text in files.items():
+        (root / name).write_text(text + "\n")
+    assert available(tmp_path / "meminfo", root, tmp_path / "groups") == room
+    assert available(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
+    assert re.search("MemAvailable", Path("/proc/meminfo").read_text())
