@@ -219,9 +219,9 @@ class SlurmLab:
         """Have Slurm take a node for failed whose daemon is dead: at once, not after SlurmdTimeout."""
         self.call("scontrol", "update", f"NodeName=n{number + 1}", "State=DOWN", "Reason=failed")
 
-    def power_off(self, job: int) -> None:
-        """Kill all that a job runs, as when its machine loses power; its daemon is dead already."""
-        daemon = step_daemon(job)
+    def power_off(self, worker: int) -> None:
+        """Kill all that a worker's job runs, as when its machine loses power; its daemon is dead already."""
+        daemon = step_daemon(worker)
         pids = [daemon, *descendants(daemon)]
         for number in (signal.SIGSTOP, signal.SIGKILL):  # none is to see another's end
             for pid in pids:
@@ -248,13 +248,22 @@ def the_lab() -> SlurmLab:
     return lab
 
 
-def step_daemon(job: int) -> int:
-    """Return the process id of slurmstepd for a job's batch script."""
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            if f"slurmstepd: [{job}.batch]".encode() in (entry / "cmdline").read_bytes():
-                return int(entry.name)
-    raise AssertionError(f"job {job} has no slurmstepd")
+def parent(pid: int) -> int:
+    """Return the parent of a process.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def step_daemon(worker: int) -> int:
+    """Return the process id of the slurmstepd that a worker's job runs below."""
+    while worker > 1:
+        worker = parent(worker)
+        if b"slurmstepd" in Path(f"/proc/{worker}/cmdline").read_bytes():
+            return worker
+    raise AssertionError("it runs below no slurmstepd")
 
 
 def wait_until(holds: Callable[[], object], patience: float = PATIENCE) -> None:

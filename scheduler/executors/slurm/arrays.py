@@ -87,6 +87,14 @@ class Arrays:
         """Return what Slurm last said of an element; None: it lists none such."""
         return self._lines.get(element) or self._rest.get(element.array)
 
+    def without_order(self) -> list[Element]:
+        """Return the elements that Slurm says run, and that have taken no order."""
+        return [
+            Element(token, number)
+            for token, array in self._arrays.items()
+            for number in array.coming - array.queued
+        ]
+
     def name(self, element: Element) -> str | None:
         """Return what Slurm's commands call an element; None: that is not known."""
         array = self._arrays.get(element.array)

@@ -33,6 +33,7 @@ from scheduler.storage.paths import SweepPaths
 LOOK = 0.5  # seconds between two looks at the files of attempts
 POLL = 4.0  # seconds between two questions to Slurm, and between two arrays unless most orders lack one
 TO_END = 12.0  # seconds in which Slurm hears of a job's end
+TO_BEGIN = 20.0  # seconds in which a job that runs takes an order, if ever
 SOON = 1.0  # seconds between two arrays at least
 _TOGETHER = 0.1  # seconds; orders that are so close together are for one array
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until Slurm is asked again whether it takes jobs
@@ -315,12 +316,17 @@ class Engine(threading.Thread):
     def _end_what_lingers(self, now: float) -> None:
         """Cancel jobs that Slurm has for alive though their attempts are over."""
         busy = {job.element for job in self._jobs.values()}
+        for (
+            element
+        ) in self._arrays.without_order():  # its attempt's dispatcher has seen that end, perhaps
+            self._ended.setdefault(element, now + TO_BEGIN)
         for element, since in list(self._ended.items()):
             line, name = self._arrays.line(element), self._arrays.name(element)
             state = understood(None if line is None else line.state)
             if element in busy or state not in (JobState.QUEUED, JobState.LIVES):
                 del self._ended[element]
             elif since + TO_END < now and name is not None:
+                self._arrays.ended(element)
                 self._unwanted.append(name)
         self._cancel_unwanted()
 

@@ -90,7 +90,7 @@ def test_what_died_with_its_node_is_tried_elsewhere_and_not_charged(
     place = sweep.attempt("a")["place"]
     node = node_of(sweep, "a")
     lab.nodes[node].end()
-    lab.power_off(place["job"])
+    lab.power_off(sweep.logged("start", "a")[-1]["pid"])
     lab.fail_node(node)
     running.wait_for("a: completed")
     assert running.end().code == 0
@@ -142,17 +142,21 @@ def test_a_requeue_by_an_administrator_runs_nothing_twice(
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("who", ["its dispatcher", "the next one"])
 def test_a_job_whose_end_slurm_has_not_heard_of_gives_its_gpus_back(
-    sweep: SweepRunner, lab: SlurmLab
+    sweep: SweepRunner, lab: SlurmLab, who: str
 ) -> None:
     write(sweep, {"a": "gate; ok", "b": "gate; ok"})
     running = sweep.start()
     go_on = sweep.reach_gate("a")
     number = sweep.attempt("a")["place"]["job"]
-    teller = step_daemon(number)
+    teller = step_daemon(sweep.logged("start", "a")[-1]["pid"])
     os.kill(teller, signal.SIGSTOP)
     go_on()
     sweep.wait_for_journal("completed", "a")
+    if who == "the next one":
+        running.kill()
+        running = sweep.start()
     assert lab.jobs()[str(number)] == "RUNNING"
     wait_until(lambda: lab.jobs().get(str(number)) != "RUNNING")
     os.kill(teller, signal.SIGCONT)

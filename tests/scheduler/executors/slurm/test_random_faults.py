@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.slurm import Daemon, SlurmLab, wait_until
+from tests.helpers.slurm import Daemon, SlurmLab, parent, wait_until
 from tests.helpers.sweep_runner import Running, SweepRunner
 
 TASKS = [f"t{number:02}" for number in range(24)]
@@ -177,7 +177,7 @@ class Round:
         task, pid = self.chance.choice(workers)
         with contextlib.suppress(OSError):
             for _ in range(above):
-                pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+                pid = parent(pid)
             os.kill(pid, signal.SIGKILL)
         return task
 
@@ -214,7 +214,8 @@ class Round:
         assert not list(self.sweep.paths.jobs.iterdir())
         begun = self.sweep.starts()
         self.lab.mend()
-        wait_until(lambda: not self.lab.jobs_of_attempts())
+        for node in ("n1", "n2"):  # what it was sent before has then begun, too
+            self.lab.call("srun", "-t", "1", "-w", node, "true")
         assert self.sweep.starts() == begun, "and none of a task beside another"
         for task in TASKS:
             assert 1 <= self.sweep.starts(task) <= len(self.sweep.done(task)["attempts"])
