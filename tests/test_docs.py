@@ -22,7 +22,7 @@ MAP = ROOT / "docs/architecture.md"
 READERS_OWN = {"sweeps/real.yaml"}  # files that a page lets its reader make
 UNDERSTAND = {
     "scheduler": scheduler_program._understand,
-    "worker": worker_program._understand,
+    "worker": worker_program.understand,
 }
 
 

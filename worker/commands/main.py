@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     try:
         try:
-            arguments = _understand(list(sys.argv[1:] if argv is None else argv))
+            arguments = understand(list(sys.argv[1:] if argv is None else argv))
         except SystemExit:
             sys.stdout.flush()  # what --help printed
             raise
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _understand(words: list[str]) -> argparse.Namespace:
+def understand(words: list[str]) -> argparse.Namespace:
     """Return what the command was given, and in ``run`` what carries it out.
 
     Raises:

@@ -27,14 +27,14 @@ _MODULES = (
     *("torchmetrics.functional.image.lpips", "torchmetrics.functional.image.ssim"),
     *("torchmetrics.image.fid", "torchvision.models"),
     *("worker.commands.main", "worker.commands.search"),
-    *("worker.measure.adaptive.task", "worker.measure.task"),
+    *("worker.measure.adaptive.task", "worker.measure.staged.stages", "worker.measure.task"),
 )
 # What is read when it is used: by CUDA at its first call, by this package, or here. All other variables
 # count as read at import (HF_HOME, HF_HUB_OFFLINE, TRANSFORMERS_*, DIFFUSERS_*, TORCHINDUCTOR_*,
 # PYTORCH_CUDA_ALLOC_CONF, LD_LIBRARY_PATH, PYTHONPATH, PYTHONHASHSEED and hundreds more are).
 _READ_WHEN_USED = (
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MPS_", "NVIDIA_VISIBLE_DEVICES"),
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
     *("PYTHONUNBUFFERED", "PYTORCH_NVML_BASED_CUDA_CHECK"),
     *("SWEEP_", "DIFFUSION_SWEEPS_"),
 )
@@ -115,6 +115,63 @@ def main(argv: Sequence[str]) -> int:
     from worker.commands.main import main as run
 
     return run(argv)
+
+
+def prepare(argv: Sequence[str]) -> None:
+    """Load what an attempt will need into host memory, before its device is known.
+
+    ``main`` takes what is still what it needs, whatever else has changed. Weights that are drawn at
+    random are drawn on their device, and not loaded here.
+
+    Args:
+        argv: as for ``main``.
+
+    Raises:
+        SystemExit: they are no arguments of ``search``.
+        WorkerError: something cannot be loaded.
+    """
+    import torch
+
+    from worker.commands.main import understand
+    from worker.commands.search import request_of
+    from worker.measure.settings import settings_of
+    from worker.metrics import clip
+    from worker.models.loading import load_ahead
+    from worker.models.prompts import COCO, load_coco_ahead
+    from worker.search.studies import Study
+
+    _set_threads()
+    # asked otherwise, CUDA would remember that there is no device
+    with _environment({"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}):
+        request = request_of(understand(list(argv)))
+        own = Study("", request.num_samples, request.batch_size, seed=request.seed)
+        settings = settings_of(request, own, _probable_device())
+        if settings.captions == COCO:
+            load_coco_ahead()
+        if settings.clip is not None:
+            clip.load_ahead(*settings.clip)
+        if settings.weights == "pretrained":
+            load_ahead(
+                request.task.pipe,
+                request.task.sched,
+                source=settings.source,
+                dtype=getattr(torch, settings.dtype),
+                image_size=request.search.image_size,
+            )
+
+
+def _probable_device() -> str:
+    """Return which kind of device an attempt on this machine will have, by its driver alone."""
+    import pynvml
+    import torch
+
+    if torch.version.cuda is None:
+        return "cpu"
+    try:
+        pynvml.nvmlInit()
+        return "cuda" if pynvml.nvmlDeviceGetCount() else "cpu"
+    except pynvml.NVMLError:
+        return "cpu"
 
 
 def differing_from_import(environment: Mapping[str, str]) -> list[str]:

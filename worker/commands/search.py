@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from worker.commands.options import number
 from worker.config.bounded import parse_json, read_regular
@@ -17,6 +17,9 @@ from worker.config.yaml_file import read_mapping
 from worker.errors import ConfigurationError, WorkerError
 from worker.models.catalogue import PIPES, SCHEDS, find_pipe, find_sched
 from worker.search.section import Search, read_search
+
+if TYPE_CHECKING:
+    from worker.measure.settings import TaskRequest
 
 _EXAMPLE = """example:
   python -m worker search --pipe TINY_SD15 --sched DDIM --steps 10 --num-samples 8 --batch-size 4
@@ -65,11 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker.models.task import Task
-
-    task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
-    task.sched.check_steps(task.steps)
-    search = read_section(arguments.search)
+    request = request_of(arguments)
+    task = request.task
 
     from worker.results.file import ResultsFile
 
@@ -78,22 +78,11 @@ def _run(arguments: argparse.Namespace) -> int:
     for notice in results.notices:
         _say(notice)
 
-    from worker.measure.settings import TaskRequest
     from worker.measure.staged.stages import run_timed_stage
     from worker.measure.task import run as run_task
     from worker.metrics.device import choose_device
 
     device = choose_device()
-    request = TaskRequest(
-        task=task,
-        search=search,
-        num_samples=arguments.num_samples,
-        batch_size=arguments.batch_size,
-        seed=arguments.seed,
-        confirm=arguments.confirm,
-        stage=_stage(),
-        command=_command(arguments),
-    )
     name = os.environ.get("SWEEP_TASK") or f"{task.pipe.name} {task.sched.name} {task.steps}"
     _say(f"task {name} on {device}, results in {path}")
     if request.stage == "timed" and run_timed_stage(request, results, device, _say):
@@ -103,6 +92,29 @@ def _run(arguments: argparse.Namespace) -> int:
     _say(f"summary: {json.dumps(summary.as_json(), ensure_ascii=False)}")
     _say("Successfully completed")
     return 0
+
+
+def request_of(arguments: argparse.Namespace) -> TaskRequest:
+    """Return what the arguments and the search section ask for.
+
+    Raises:
+        WorkerError: there is no such task, or no such section.
+    """
+    from worker.measure.settings import TaskRequest
+    from worker.models.task import Task
+
+    task = Task(find_pipe(arguments.pipe), find_sched(arguments.sched), arguments.steps)
+    task.sched.check_steps(task.steps)
+    return TaskRequest(
+        task=task,
+        search=read_section(arguments.search),
+        num_samples=arguments.num_samples,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+        confirm=arguments.confirm,
+        stage=_stage(),
+        command=_command(arguments),
+    )
 
 
 def _say(line: str) -> None:

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
+from worker.models.ahead import files_below, keep, taken_or
 from worker.models.sources import local_source, prefer_cache_without_network, was_unreachable
-from worker.types import Tensor
+from worker.models.transfer import make_resident, to_device
+from worker.types import Module, Tensor
+
+_KIND = "scorer"
 
 
 class ClipScorer:
@@ -32,24 +36,16 @@ class ClipScorer:
     def __init__(self, model: str, pretrained: str | None, device: str) -> None:
         import open_clip
         import torch
-        from safetensors import SafetensorError
 
         name = _open_clip_name(model)
         _check_names(name, pretrained)
-        if pretrained and not pretrained.endswith(".safetensors"):
-            _fetch(name, pretrained)
-        built_on = device if pretrained is None else "cpu"
-        try:
-            with torch.device(built_on):
-                self._model = open_clip.create_model(
-                    name, pretrained or None, device=device, weights_only=True
-                )
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            if is_out_of_memory(error):
-                raise
-            raise ConfigurationError(
-                f"search.clip: {model} {pretrained or ''} cannot be loaded: {first_line(error)}"
-            ) from error
+        if pretrained is None:
+            with torch.device(device):
+                self._model = _create(model, pretrained, device)
+        else:
+            key = _key(name, pretrained)
+            self._model = taken_or(_KIND, key, lambda: _create(model, pretrained, device))
+            to_device([self._model], device)
         self._model.eval()
         self._tokenize = open_clip.get_tokenizer(name)
         self._device = device
@@ -96,6 +92,47 @@ class ClipScorer:
                 antialias=True,
             ).clamp(0, 1)
             return self._model.encode_image((pixels - self._mean) / self._std, normalize=True)
+
+
+def load_ahead(model: str, pretrained: str) -> None:
+    """Load a CLIP model into host memory, for ``ClipScorer`` to take; no GPU is touched.
+
+    Raises:
+        ConfigurationError, TryAgainLaterError: as there.
+    """
+    name = _open_clip_name(model)
+    _check_names(name, pretrained)
+    key, loaded = _key(name, pretrained), _create(model, pretrained, "cpu")
+    make_resident([loaded])
+    keep(_KIND, key, loaded)
+
+
+def _key(name: str, pretrained: str) -> tuple[object, ...]:
+    """Return everything that a model in host memory depends on."""
+    return (name, pretrained, files_below(name.partition(":")[2] or pretrained))
+
+
+def _create(model: str, pretrained: str | None, device: str) -> Module:
+    """Return open_clip's model on a device.
+
+    Raises:
+        ConfigurationError: it cannot be loaded.
+        TryAgainLaterError: the weights cannot be fetched.
+    """
+    import open_clip
+    from safetensors import SafetensorError
+
+    name = _open_clip_name(model)
+    if pretrained and not pretrained.endswith(".safetensors"):
+        _fetch(name, pretrained)
+    try:
+        return open_clip.create_model(name, pretrained or None, device=device, weights_only=True)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise ConfigurationError(
+            f"search.clip: {model} {pretrained or ''} cannot be loaded: {first_line(error)}"
+        ) from error
 
 
 def scores(images: Tensor, captions: Tensor) -> list[float]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
+from worker.models.ahead import files_below, keep, taken_or
 from worker.models.catalogue import Sched
 from worker.models.families.base import Config, Family, Pipe
 from worker.models.families.registry import family_of
@@ -24,7 +25,10 @@ from worker.models.sources import (
     was_unreachable,
 )
 from worker.models.suitability import check_configs, check_folder
+from worker.models.transfer import make_resident, to_device
 from worker.types import Dtype, Module, Pipeline
+
+_KIND = "pipeline"
 
 
 def load_pipeline(
@@ -63,12 +67,48 @@ def load_pipeline(
         pipeline = random_pipeline(pipe.architecture.name, device, dtype)
         set_sched(pipeline, sched)
     else:
-        pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
-        _check_parts(pipeline, pipe, source)
+        pipeline, config = taken_or(
+            _KIND,
+            _key(pipe, sched, source, dtype, image_size),
+            lambda: _on_host(pipe, sched, source, dtype, image_size),
+        )
+        to_device(modules_of(pipeline).values(), device)
         pipeline = pipeline.to(device)
         tell_not_taken(not_taken(sched, config))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def load_ahead(
+    pipe: Pipe, sched: Sched, *, source: str, dtype: Dtype, image_size: int | None = None
+) -> None:
+    """Load a pipeline into host memory, for ``load_pipeline`` to take; no GPU is touched.
+
+    Raises:
+        ConfigurationError, TryAgainLaterError: as there.
+    """
+    _hush_libraries()
+    key = _key(pipe, sched, source, dtype, image_size)
+    pipeline, config = _on_host(pipe, sched, source, dtype, image_size)
+    make_resident(modules_of(pipeline).values())
+    keep(_KIND, key, (pipeline, config))
+
+
+def _key(
+    pipe: Pipe, sched: Sched, source: str, dtype: Dtype, image_size: int | None
+) -> tuple[object, ...]:
+    """Return everything that a pipeline in host memory depends on."""
+    place = local_source(source)
+    files = files_below(place) if names_folder(place) else ()
+    return (pipe.name, sched.name, place, dtype, image_size, files)
+
+
+def _on_host(
+    pipe: Pipe, sched: Sched, source: str, dtype: Dtype, image_size: int | None
+) -> tuple[Pipeline, Mapping[str, Any]]:
+    pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
+    _check_parts(pipeline, pipe, source)
+    return pipeline, config
 
 
 def _hush_libraries() -> None:

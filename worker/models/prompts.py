@@ -9,7 +9,9 @@ from pathlib import Path
 
 from worker.config.bounded import parse_json, read_regular
 from worker.errors import ConfigurationError, TryAgainLaterError
+from worker.models.ahead import keep, taken_or
 from worker.models.sources import local_source, prefer_cache_without_network, refuse_shadow
+from worker.types import Opaque
 
 COCO = "coco2017"
 _MOST_BYTES = 2**30  # of a file of captions
@@ -114,7 +116,22 @@ def _json_lines(path: Path, text: str) -> Iterator[str]:
         yield value.strip()
 
 
+def load_coco_ahead() -> None:
+    """Load the data set for ``load_captions`` to take.
+
+    Raises:
+        ConfigurationError, TryAgainLaterError: as there.
+    """
+    keep("captions", COCO, _load_coco())
+
+
 def _coco(count: int) -> list[str]:
+    rows = taken_or("captions", COCO, _load_coco)
+    captions = rows[: min(count, len(rows))]["captions"]
+    return [str(options[0]).strip() for options in captions]
+
+
+def _load_coco() -> Opaque:
     refuse_shadow(_COCO_ON_THE_HUB)
     prefer_cache_without_network()
     import datasets
@@ -122,7 +139,7 @@ def _coco(count: int) -> list[str]:
     datasets.disable_progress_bars()
     try:
         # without streaming, images or not, the whole set's annotations are fetched first
-        rows = datasets.load_dataset(_COCO_ON_THE_HUB, split="validation")
+        return datasets.load_dataset(_COCO_ON_THE_HUB, split="validation")
     except datasets.exceptions.DatasetNotFoundError as error:
         raise ConfigurationError(
             f"the data set {_COCO_ON_THE_HUB} is not on the hub; give search.captions a local file"
@@ -132,5 +149,3 @@ def _coco(count: int) -> list[str]:
             f"the data set {_COCO_ON_THE_HUB} is not in the local cache and the hub could not be "
             "reached; try again, or give search.captions a local file"
         ) from error
-    captions = rows[: min(count, len(rows))]["captions"]
-    return [str(options[0]).strip() for options in captions]

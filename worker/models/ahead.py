@@ -1,0 +1,56 @@
+"""What was loaded into host memory before its device was known; each thing can be taken once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from worker.types import Opaque
+
+T = TypeVar("T")
+
+
+class _Kept(NamedTuple):
+    key: Hashable
+    thing: Opaque
+
+
+# by kind: of each there is one at most
+_kept: dict[str, _Kept] = {}
+
+
+def keep(kind: str, key: Hashable, thing: object) -> None:
+    """Keep what was loaded.
+
+    Args:
+        kind: ``pipeline``, ``scorer`` or ``captions``.
+        key: everything that it depends on.
+        thing: the object.
+    """
+    _kept[kind] = _Kept(key, thing)
+
+
+def taken_or(kind: str, key: Hashable, load: Callable[[], T]) -> T:
+    """Return what was loaded ahead if it is the same, else load it.
+
+    It is not kept any longer, whichever it was: one that is not asked for would only take memory.
+    """
+    kept = _kept.pop(kind, None)
+    if kept is not None and kept.key == key:
+        thing: T = kept.thing
+        return thing
+    del kept
+    return load()
+
+
+def files_below(place: str) -> tuple[tuple[str, int, int], ...]:
+    """Return path, size and time of change of each file: what a key says of a folder, or of a file."""
+    root = Path(place).expanduser()
+    found = []
+    for path in sorted([root, *root.rglob("*")]):
+        with suppress(OSError):  # if it is gone, loading will say so
+            status = path.stat()
+            found.append((str(path), status.st_size, status.st_mtime_ns))
+    return tuple(found)
