@@ -15,10 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from scheduler.config.printable import printable
-from scheduler.config.sweep import SlurmSettings
 from scheduler.config.units import format_duration
+
+if TYPE_CHECKING:  # a job, which starts often, does without what reads sweep files
+    from scheduler.config.sweep import SlurmSettings
 
 PATIENCE = 30.0  # seconds for one command; with its controller down, each takes about 10
 _SCRIPT = Path(__file__).with_name("job.sh")

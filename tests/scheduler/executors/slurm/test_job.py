@@ -207,3 +207,11 @@ def test_slurm_knows_better_than_the_clock_why_it_ends_a_job(node: Node, lab: Sl
     lab.call("scancel", number)
     assert node.end()["stopped"]
     assert "out_of_time" not in node.end()
+
+
+def test_a_job_starts_without_what_reads_sweep_files() -> None:
+    """Each attempt pays for it, on its node."""
+    look = (
+        f"import sys, {main.__module__}; sys.exit(bool({{'pydantic', 'yaml'}} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", look], cwd=REPOSITORY, check=False).returncode == 0

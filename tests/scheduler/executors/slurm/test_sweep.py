@@ -278,3 +278,45 @@ def test_what_waits_is_one_array_and_no_more_run_than_may(
         sweep.reach_gate(task)()
     assert running.end().code == 130
     wait_until(lambda: "PENDING" not in lab.jobs().values())
+
+
+@pytest.fixture
+def small_slurm(lab: SlurmLab) -> Iterator[SlurmLab]:
+    """A Slurm of its own, which takes arrays of four, and eight jobs of ours at a time."""
+    small = SlurmLab("MaxArraySize=4\nMaxJobCount=16\n")
+    try:
+        small.start()
+        yield small
+    finally:
+        small.stop()
+
+
+def test_what_slurm_takes_at_most_is_kept_to(runner: SweepRunner, small_slurm: SlurmLab) -> None:
+    runner.environment |= small_slurm.environment
+    write(runner, {f"t{n}": "ok" for n in range(12)}, queue=50)
+    small_slurm.call("scontrol", "update", "PartitionName=main", "State=DOWN")
+    running = runner.start()
+    running.wait_for("is in Slurm's queue")
+    elements = small_slurm.call("squeue", "-h", "-t", "PENDING", "-o", "%K").split()
+    assert [each.partition("%")[0] for each in elements] == ["0-3", "0-3"]
+    small_slurm.call("scontrol", "update", "PartitionName=main", "State=UP")
+    assert running.end().code == 0
+    assert runner.starts() == 12
+
+
+def test_elements_that_somebody_cancels_in_the_queue_are_replaced(
+    sweep: SweepRunner, lab: SlurmLab, closed: Callable[[], None]
+) -> None:
+    """One of them, of which Slurm keeps no record, and then all that are left."""
+    write(sweep, {f"t{n}": "ok" for n in range(4)})
+    running = sweep.start()
+    number = running.wait_for(r"job (\d+) is in Slurm's queue")[1]
+    lab.call("scancel", f"{number}_2")
+    pending = ("squeue", "-h", "-t", "PENDING", "-o", "%K")
+    wait_until(lambda: len(lab.call(*pending).split()) == 2)
+    lab.call("scancel", number)
+    for _ in range(3):
+        running.wait_for("was CANCELLED before its attempt began")
+    closed()
+    assert running.end().code == 0
+    assert sweep.starts() == 4
