@@ -3,7 +3,8 @@
     python benchmarks/tasks_per_hour.py --out tasks-per-hour --batch-size 1 --seconds 560
 
 Tasks of SD1.5 at full size (random weights, kept in a folder as downloaded ones would be), 32 images of each
-configuration, under the real dispatcher on one idle GPU, in two ways, one after the other:
+of three configurations, wall time alone (no energy, no profile of the device), under the real dispatcher on
+one idle GPU, in two ways, one after the other:
 
 * before: each worker is started when its GPU is free, and has it alone from its first import to its end;
 * after: workers are forked from a loaded parent, the next one stands by with its weights in memory
@@ -35,7 +36,7 @@ CONFIGURATIONS = [{"deepcache": {"cache_interval": 3}}, {"tgate": {"gate_step": 
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 SHARE = {"memory": "12GiB", "at_most": 3, "mps": True}
 WAYS = {
-    "before": ({}, {}),
+    "before": ({"preload": "off"}, {}),
     "after": ({}, {"share": SHARE}),
 }
 MAKE_FOLDER = """
@@ -67,6 +68,7 @@ def sweep_of(name: str, arguments: argparse.Namespace, tasks: int, images: int) 
             "clip": {"model": "built:tiny-clip", "pretrained": ""},
             "configurations": CONFIGURATIONS,
             "controls": NO_CONTROLS,
+            "timing": {"energy": False, "device_time": False},
         },
         "devices": {"idle_for": "1s", "only": [0]} | devices,
         "retries": {"max_attempts": 1},
