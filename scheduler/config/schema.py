@@ -24,7 +24,8 @@ from pydantic import (
 
 from scheduler.config import sweep as plain
 from scheduler.config.cluster.ray import RaySection
-from scheduler.config.cluster.slurm import ExecutorSection, given
+from scheduler.config.cluster.slurm import ExecutorSection
+from scheduler.config.cluster.values import given
 from scheduler.config.hours import AtMost, Hours, SomeHours, hours_of, read_zone
 from scheduler.config.matrix.axes import AXES, STRICT, Axis, Value, keys_of
 from scheduler.config.matrix.values import Scalar as MatrixScalar

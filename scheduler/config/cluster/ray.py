@@ -6,14 +6,12 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, StrictInt
+from pydantic import BaseModel, BeforeValidator, PlainValidator
 
-from scheduler.config.cluster.slurm import given
+from scheduler.config.cluster.values import Count, Memory
 from scheduler.config.matrix.axes import STRICT
 from scheduler.config.sweep import RaySettings
-from scheduler.config.units import parse_duration, parse_size
-
-_MOST = 4096  # attempts at once, cores of one
+from scheduler.config.units import parse_duration
 
 
 def _address(value: object) -> str:
@@ -43,20 +41,10 @@ def _lease(value: object) -> float:
     return seconds
 
 
-def _memory(value: object) -> int:
-    size = parse_size(value)
-    if size <= 0:
-        raise ValueError("must be more than nothing: what one attempt needs of a node, as in 64GiB")
-    return size
-
-
 def _scratch(value: object) -> str:
     if isinstance(value, str) and PurePosixPath(value).is_absolute():
         return value
     raise ValueError("must be an absolute path of a folder that every node has, as in /tmp")
-
-
-_Count = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST)] | None, BeforeValidator(given)]
 
 
 class RaySection(BaseModel):
@@ -64,9 +52,9 @@ class RaySection(BaseModel):
     kind: Literal["ray"]
     address: Annotated[str, PlainValidator(_address)]
     gpus: Annotated[float, PlainValidator(_gpus)] = RaySettings("").gpus
-    cpus: _Count = None
-    memory: Annotated[int | None, BeforeValidator(_memory)] = None
-    at_most: _Count = None
+    cpus: Count = None
+    memory: Memory = None
+    at_most: Count = None
     lease: Annotated[float, BeforeValidator(_lease)] = RaySettings("").lease
     scratch: Annotated[str, PlainValidator(_scratch)] = RaySettings("").scratch
 

@@ -7,11 +7,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, StrictInt, StrictStr
 
+from scheduler.config.cluster.values import MOST, Count, Memory, given
 from scheduler.config.matrix.axes import STRICT
 from scheduler.config.sweep import SlurmSettings
-from scheduler.config.units import parse_duration, parse_size
-
-_MOST = 4096  # jobs at once, or in the queue; cores of one
+from scheduler.config.units import parse_duration
 
 
 def _kind(value: object) -> object:
@@ -42,23 +41,8 @@ def _lease(value: object) -> float:
     return seconds
 
 
-def _memory(value: object) -> int:
-    size = parse_size(value)
-    if size <= 0:
-        raise ValueError("must be more than nothing: what one attempt needs of a node, as in 64GiB")
-    return size
-
-
-def given(value: object) -> object:
-    """Let pass anything but an empty key, which an optional one would take for its absence."""
-    if value is None:
-        raise ValueError
-    return value
-
-
 _Word = Annotated[Annotated[StrictStr, Field(pattern=r"^[^\s,]+$")] | None, BeforeValidator(given)]
 _Text = Annotated[Annotated[StrictStr, Field(min_length=1)] | None, BeforeValidator(given)]
-_Count = Annotated[Annotated[StrictInt, Field(ge=1, le=_MOST)] | None, BeforeValidator(given)]
 
 
 class ExecutorSection(BaseModel):
@@ -70,10 +54,10 @@ class ExecutorSection(BaseModel):
     account: _Word = None
     qos: _Word = None
     constraint: _Text = None
-    cpus: _Count = None
-    memory: Annotated[int | None, BeforeValidator(_memory)] = None
-    at_most: _Count = None
-    queue: Annotated[Annotated[StrictInt, Field(ge=0, le=_MOST)] | None, BeforeValidator(given)] = (
+    cpus: Count = None
+    memory: Memory = None
+    at_most: Count = None
+    queue: Annotated[Annotated[StrictInt, Field(ge=0, le=MOST)] | None, BeforeValidator(given)] = (
         None
     )
     lease: Annotated[float, BeforeValidator(_lease)] = SlurmSettings(60).lease

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import os
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from scheduler.config.units import format_duration, format_size
 from scheduler.devices.model import Device
 from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found
 from scheduler.executors.ray.link import words
+from scheduler.executors.ray.versions import differences, installed_here
 from scheduler.storage.json_files import parse_object
 
 _TO_CONNECT = 5.0  # seconds
@@ -43,6 +45,7 @@ def find_slots(settings: RaySettings) -> Found:
     room = sum(_room(node, settings) for node in nodes)
     if not room:
         raise ClusterUnusable(_no_room(nodes, settings))
+    _require_alike(nodes)
     number = settings.at_most or min(room, MOST_SLOTS)
     where = f"Ray at {settings.address}: {number} attempt(s) at once, each with {_words(settings)}"
     return Found(slots(number, settings), where, remark_on_models(nodes, settings))
@@ -57,7 +60,7 @@ def slots(number: int, settings: RaySettings) -> list[Device]:
 
 def remark_on_models(nodes: Sequence[Mapping[str, Any]], settings: RaySettings) -> str | None:
     """Say so if attempts would run on GPUs of several models."""
-    models = sorted({model for node in nodes for model in node["models"]})
+    models = sorted({m for node in nodes for m in (node["installed"] or {}).get("models", ())})
     if not settings.on_gpus or len(models) < 2:
         return None
     return (
@@ -98,6 +101,27 @@ def _nodes(address: str) -> list[dict[str, Any]]:
         f"executor.address: Ray at {address} cannot be used from here: {said.get('why')} (this machine must "
         "be a node of it: ray start --address, with --num-gpus=0 if it is to run nothing)"
     )
+
+
+def _require_alike(nodes: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that what runs attempts has the same installed as this machine.
+
+    Raises:
+        ClusterUnusable: some node has not; with a sentence for each.
+    """
+    folder = os.getcwd()
+    here = installed_here(folder)
+    unlike = [
+        f"executor: Ray's node {node['address']} {'; it '.join(found)}"
+        for node in nodes
+        if node["installed"] is not None
+        and (found := list(differences(here, node["installed"], folder)))
+    ]
+    if unlike:
+        raise ClusterUnusable(
+            "\n".join(dict.fromkeys(unlike))
+            + "; install the same there, or take it out of the cluster"
+        )
 
 
 def _is_public(address: str) -> bool:

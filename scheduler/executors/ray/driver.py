@@ -38,12 +38,13 @@ from scheduler.executors.ray.keys import NAMESPACE, Keys
 from scheduler.executors.ray.messages import as_line
 from scheduler.executors.ray.node import Attempt, look_after
 from scheduler.executors.ray.node_files import News
+from scheduler.executors.ray.versions import installed_here
 from scheduler.storage.attempts_file import EndLine
 
 WAIT = 10.0  # seconds for which an actor may have nothing to tell
 _LOOK = 0.5  # seconds between two looks at what is in doubt
 _PAUSE = 1.0  # seconds until something is tried again
-_TO_CLEAR = 5.0  # seconds
+_TO_LOOK = 45.0  # seconds until a node has told what is installed there
 
 
 @dataclass(slots=True)
@@ -229,7 +230,7 @@ class Driver:
         try:
             news = done.result()
         except ActorDiedError as error:
-            self._gone(watched, str(error))
+            self._gone(watched, _last_words(error))
         except RayError:  # it cannot be reached for now, or its actor is about to be taken for dead
             watched.ask_at = time.monotonic() + _PAUSE
         else:
@@ -250,6 +251,9 @@ class Driver:
             if news.over:
                 watched.home.complete(news, partial(self._fetch, watched))
         except (OSError, RayError):  # a full disk must not cost finished work
+            if watched.stopping and news.over:
+                self._end(watched, "lost")
+                return False
             watched.ask_at = time.monotonic() + _PAUSE
             return False
         watched.heard += len(news.answers)
@@ -310,11 +314,7 @@ class Driver:
         """An attempt's actor is dead, or so Ray says; its processes may live on."""
         watched.actor = None
         if not watched.home.begun and watched.keys.withdraw():  # now it never begins
-            said = [line.strip() for line in why.splitlines() if line.strip()]
-            end = EndLine(
-                ended=time.time(),
-                not_started=f"Ray could not begin the attempt: {printable(said[-1], ' ')}",
-            )
+            end = EndLine(ended=time.time(), not_started=f"Ray could not begin the attempt: {why}")
             self._end(watched, "ended", end=end.as_json())
             return
         watched.keys.revoke()
@@ -418,26 +418,48 @@ def main() -> int:
     try:
         connect(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        said = [line for line in str(error).splitlines() if line.strip()]
-        driver.tell(type="error", why=printable(said[0] if said else repr(error), " "))
+        driver.tell(type="error", why=_last_words(error))
         return 3
     if mode == "nodes":
-        driver.tell(type="nodes", nodes=[_node(node) for node in ray.nodes() if node["Alive"]])
+        driver.tell(type="nodes", nodes=look_at_nodes(os.getcwd()))
         return 0
     driver.tell(type="up")
     driver.serve()
     os._exit(0)  # attempts are none of Ray's cleaning up
 
 
-def _node(node: dict[str, Any]) -> dict[str, Any]:
+def look_at_nodes(folder: str) -> list[dict[str, Any]]:
+    """Return what the cluster's nodes have, and what is installed on those that can run anything."""
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    asked = {}
+    for node in nodes:
+        if node["Resources"].get("CPU"):
+            on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            look = ray.remote(installed_here).options(
+                num_cpus=0, max_retries=0, scheduling_strategy=on
+            )
+            asked[node["NodeID"]] = look.remote(folder)
+    return [_node(node, _installed(asked.get(node["NodeID"]))) for node in nodes]
+
+
+def _installed(asked: Any) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] | None = None if asked is None else ray.get(asked, timeout=_TO_LOOK)
+    except RayError as error:
+        return {"error": _last_words(error)}
+    return found
+
+
+def _last_words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return printable(lines[-1] if lines else repr(error), " ")
+
+
+def _node(node: dict[str, Any], installed: dict[str, Any] | None) -> dict[str, Any]:
     resources = node["Resources"]
     names = {"gpus": "GPU", "cpus": "CPU", "memory": "memory"}
     return {
         "address": node["NodeManagerAddress"],
         **{key: resources.get(name, 0.0) for key, name in names.items()},
-        "models": sorted(
-            name.removeprefix("accelerator_type:")
-            for name in resources
-            if name.startswith("accelerator_type:")
-        ),
+        "installed": installed,
     }

@@ -18,12 +18,12 @@ from scheduler.core.journal_events import DeviceState
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.cluster.files import JobFiles, left_behind
 from scheduler.executors.cluster.slots import FIRST_PAUSE, SlotExecutor, does_for
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.ray.link import Link
-from scheduler.executors.slurm.files import JobFiles, left_behind
 from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 from scheduler.storage.paths import SweepPaths

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from scheduler.executors.cluster.guard import OneOrder, fork_supervisor, guard
-from scheduler.executors.slurm.place import find_place, node_environment
+from scheduler.executors.cluster.place import gpus_here, node_environment
 from scheduler.executors.worker_process import words_to_start
 
 _TO_END = 5.0  # seconds in which what was killed is gone, and its end recorded
@@ -59,8 +59,7 @@ def main() -> int:
     os.chdir(order["folder"])
     run, of_node = order["run"], dict(os.environ)
     terms = Terms(order["lease"], run["grace"])
-    place = {**find_place(of_node), **order["place"]}
-    del place["job"]  # it is Slurm's
+    place = {**order["place"], **gpus_here(of_node["CUDA_VISIBLE_DEVICES"])}
     environment = node_environment(order["environment"], of_node, place)
     run["command"] = words_to_start(run["command"], environment.get("PATH")) or run["command"]
     run["start"]["place"] = place

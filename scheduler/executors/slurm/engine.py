@@ -22,11 +22,11 @@ from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent
+from scheduler.executors.cluster.files import JobFiles, begun, untaken
 from scheduler.executors.local import wire
 from scheduler.executors.slurm.arrays import Arrays, Element
 from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
-from scheduler.executors.slurm.files import JobFiles, begun, untaken
 from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
 

@@ -18,13 +18,13 @@ from scheduler.core.events import Queued
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import Refusal, StartRequest
+from scheduler.executors.cluster.files import JobFiles, left_behind
 from scheduler.executors.cluster.slots import SlotExecutor, does_for
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.engine import Engine, Job, Submitter
-from scheduler.executors.slurm.files import JobFiles, left_behind
 from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths

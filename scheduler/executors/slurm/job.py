@@ -27,12 +27,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scheduler.executors.cluster.files import JobFiles, orders
 from scheduler.executors.cluster.guard import OneOrder, fork_supervisor, guard
+from scheduler.executors.cluster.place import gpus_here, node_environment
 from scheduler.executors.local.liveness import cpu_time
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.commands import SlurmError
-from scheduler.executors.slurm.files import JobFiles, orders
-from scheduler.executors.slurm.place import find_place, node_environment
 from scheduler.executors.worker_process import words_to_start
 
 RENEW = 5.0  # seconds between two signs of life, at most
@@ -177,7 +177,12 @@ def _name(of_node: Mapping[str, str]) -> str | None:
 
 def _told(order: dict[str, Any], of_node: Mapping[str, str]) -> bytes:
     """Return what the supervisor is told, completed by what is only known on the node."""
-    place = find_place(of_node)
+    number = of_node.get("SLURM_JOB_ID", "")
+    place = {
+        "node": of_node.get("SLURMD_NODENAME"),
+        "job": int(number) if number.isdecimal() else None,
+        **gpus_here(of_node.get("CUDA_VISIBLE_DEVICES", "")),
+    }
     environment = node_environment(order["environment"], of_node, place)
     run = order["run"]
     run["command"] = words_to_start(run["command"], environment.get("PATH")) or run["command"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scheduler.executors.slurm.files import JobFiles, untaken
+from scheduler.executors.cluster.files import JobFiles, untaken
 from scheduler.executors.slurm.job import main
 from scheduler.storage.attempts_file import is_locked, read_attempts
 from tests.helpers.slurm import SlurmLab, wait_until

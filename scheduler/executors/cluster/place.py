@@ -1,4 +1,4 @@
-"""Where on a cluster an attempt runs, as its node sees it: the job, the node, its GPUs and their driver."""
+"""Where on a cluster an attempt runs, as its node sees it: its GPUs and their driver, its environment."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ _OF_THE_NODE = frozenset(
 )
 
 
-def find_place(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the place of the job that this process is in.
+def gpus_here(visible: str) -> dict[str, Any]:
+    """Return the GPUs that a node has given to an attempt.
 
     Args:
-        environment: of the job.
+        visible: the value of CUDA_VISIBLE_DEVICES there.
 
     Returns:
-        ``node``, ``job`` (its number), ``gpus`` (each with ``uuid`` and ``name``) and ``driver`` (its
-        version); without NVIDIA's driver there are no GPUs, and no version.
+        ``gpus`` (each with ``uuid`` and ``name``) and ``driver`` (its version); without NVIDIA's driver there
+        are no GPUs, and no version.
     """
-    job = environment.get("SLURM_JOB_ID", "")
-    place: dict[str, Any] = {
-        "node": environment.get("SLURMD_NODENAME"),
-        "job": int(job) if job.isdecimal() else None,
-        "gpus": [],
-    }
-    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     if not visible:
-        return place
+        return {"gpus": []}
     try:
         driver, here = within(_PATIENCE, _look)
     except NvmlUnavailable:
-        return place
+        return {"gpus": []}
     gpus = visible_to_cuda(here, visible)
-    return place | {"gpus": [{"uuid": d.id, "name": d.name} for d in gpus], "driver": driver}
+    return {"gpus": [{"uuid": d.id, "name": d.name} for d in gpus], "driver": driver}
+
+
+def models_here() -> list[str]:
+    """Return the names of the models of GPU that this node has."""
+    try:
+        return sorted({device.name for device in within(_PATIENCE, _look)[1]})
+    except NvmlUnavailable:
+        return []
 
 
 def _look() -> tuple[str | None, list[Device]]:
