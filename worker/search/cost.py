@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 # enough for text, UNet, noise scheduler and decoder to act together, and for little time
 _STEPS_TO_COMPARE = 2
+_ACCELERATED = (
+    0.6  # of a call's time, about the mean of what is recorded in benchmarks/acceleration-results
+)
+_START = 16.0  # seconds from a worker's start to its first image
 _COMPARED = 2  # times for each block, before and behind it
 
 
@@ -140,7 +144,7 @@ class TaskCost:
 
     cost: Cost
     work: float
-    """Its time goes with it: calls of the denoiser for one image each, in those of SD15."""
+    """About so many seconds on an H100; on another device its time goes with that."""
 
 
 def costs_of_tasks(
@@ -179,6 +183,13 @@ def costs_of_tasks(
         least = costs if search.strategy == "grid" else costs_of_first_look
         has = (kept or {}).get(name, ())
         left = [baseline, *(item for item in others if item.key not in has)]
-        cost = sum(least(left, task, study, search.timing), Cost(0, 0))
-        found[name] = TaskCost(cost, cost.denoiser_calls * size * task.pipe.call_cost)
+        each = least(left, task, study, search.timing)
+        cost = sum(each, Cost(0, 0))
+        calls = sum(
+            one.denoiser_calls * (_ACCELERATED if item.role == "candidate" else 1.0)
+            for item, one in zip(left, each, strict=True)
+        )
+        generating = calls * size * task.pipe.call_seconds
+        work = _START + generating + cost.images * task.pipe.image_seconds
+        found[name] = TaskCost(cost, work)
     return found

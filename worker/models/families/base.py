@@ -59,9 +59,11 @@ class Pipe:
     and an empty string."""
     captions: str = "coco2017"
     """Default captions: ``coco2017``, or ``package:FILE``."""
-    call_cost: float = 1.0
-    """How long a call of the denoiser takes for one image, beside SD15's: benchmarks/acceleration-results, on
-    an H100, DDIM, 50 steps, batches of the shipped sweeps."""
+    call_seconds: float = 0.001
+    """About how long a call of the denoiser takes for one image, by benchmarks/acceleration-results: on an
+    H100, in batches of the shipped sweeps."""
+    image_seconds: float = 0.01
+    """The same of all else that an image takes: its text, its decoding."""
 
     @property
     def is_published(self) -> bool:

