@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from scheduler.config.sweep import MOST_SHARERS
 from scheduler.core.events import SetAside
@@ -84,8 +85,7 @@ class Device:
         return memory is None or self.total_memory is None or self.total_memory * MOST_FREE > memory
 
 
-def _by_attempts(device: Device) -> float:
-    return device.attempts
+_by_attempts = attrgetter("attempts")
 
 
 def _by_memory(device: Device) -> float:
@@ -94,6 +94,7 @@ def _by_memory(device: Device) -> float:
 
 class Fleet:
     """All devices; what concerns attempts that have one device alone costs O(log devices) or less.
+
     Tasks that want several devices, or a part of one, have them on one machine: they are looked at in turn.
     """
 

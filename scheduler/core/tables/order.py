@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 _HALVINGS = 12  # of the span in which the best capacity is looked for
 _BETTER = 0.99  # of the time that the longest first would take: only then another order is worth it
+_LEAST_GAIN = 1e-6  # of the time, for which tasks are exchanged
 _LEAST_LEFT = 0.05  # of what a task was expected to take, as long as it has not ended
 
 
@@ -132,53 +133,99 @@ def planned_starts(seconds: Sequence[float], free_in: Sequence[float]) -> list[f
     The longest first, each on the device that is free first, may take a third longer than it must, above all
     where there are two or three tasks for each device. So MULTIFIT (Coffman, Garey and Johnson, 1978; at most
     2/11 longer, by Yue, 1990) looks by halving for the least time in which all fit, the longest first, each
-    on the first device that has room for it. The better of the two is taken.
+    on the first device that has room for it. In both plans tasks are then exchanged as long as that makes the
+    last device end sooner, and the better one is taken.
 
     Args:
         seconds: that each takes, the longest first.
         free_in: how long each device is still in use, at least one.
     """
-    starts, longest_first = _each_where_free_first(seconds, free_in)
-    most = _BETTER * longest_first
-    least = max((sum(seconds) + sum(free_in)) / len(free_in), seconds[0] + min(free_in))
-    for _ in range(_HALVINGS if least < most else 0):
+    simple = _each_where_free_first(seconds, free_in)
+    end = max(_ends(seconds, free_in, simple))
+    plans = [_exchanged(seconds, free_in, simple)]
+    least, most = max((sum(seconds) + sum(free_in)) / len(free_in), seconds[0] + min(free_in)), end
+    fitting = None
+    for _ in range(_HALVINGS if least < _BETTER * end else 0):
         capacity = (least + most) / 2
-        fitting = _each_where_it_fits(seconds, free_in, capacity)
-        if fitting is None:
+        if (found := _each_where_it_fits(seconds, free_in, capacity)) is None:
             least = capacity
         else:
-            starts, most = fitting, capacity
+            fitting, most = found, capacity
+    if fitting is not None:
+        plans.append(_exchanged(seconds, free_in, fitting))
+    best = min(plans, key=lambda plan: max(_ends(seconds, free_in, plan)))
+    chosen = best if max(_ends(seconds, free_in, best)) < _BETTER * end else simple
+    free, starts = list(free_in), []
+    for took, device in zip(seconds, chosen, strict=True):
+        starts.append(free[device])
+        free[device] += took
     return starts
 
 
-def _each_where_free_first(
-    seconds: Sequence[float], free_in: Sequence[float]
-) -> tuple[list[float], float]:
-    """Return when each task starts, and when all are done."""
-    devices = list(free_in)
-    heapq.heapify(devices)
-    starts = []
+def _ends(
+    seconds: Sequence[float], free_in: Sequence[float], devices: Sequence[int]
+) -> list[float]:
+    """Return when each device is done with its tasks."""
+    ends = list(free_in)
+    for took, device in zip(seconds, devices, strict=True):
+        ends[device] += took
+    return ends
+
+
+def _each_where_free_first(seconds: Sequence[float], free_in: Sequence[float]) -> list[int]:
+    """Return the device of each task."""
+    free = [(at, device) for device, at in enumerate(free_in)]
+    heapq.heapify(free)
+    devices = []
     for took in seconds:
-        starts.append(devices[0])
-        heapq.heapreplace(devices, devices[0] + took)
-    return starts, max(devices)
+        at, device = free[0]
+        devices.append(device)
+        heapq.heapreplace(free, (at + took, device))
+    return devices
 
 
 def _each_where_it_fits(
     seconds: Sequence[float], free_in: Sequence[float], capacity: float
-) -> list[float] | None:
-    """Return when each task starts, or None if they do not all fit."""
-    devices = sorted(free_in, reverse=True)
-    starts = []
+) -> list[int] | None:
+    """Return the device of each task, or None if they do not all fit."""
+    free = list(free_in)
+    in_turn = sorted(range(len(free)), key=lambda device: -free[device])
+    devices = []
     for took in seconds:
-        for number, start in enumerate(devices):
-            if start + took <= capacity:
-                starts.append(start)
-                devices[number] += took
-                break
-        else:
+        found = next((device for device in in_turn if free[device] + took <= capacity), None)
+        if found is None:
             return None
-    return starts
+        free[found] += took
+        devices.append(found)
+    return devices
+
+
+def _exchanged(
+    seconds: Sequence[float], free_in: Sequence[float], devices: Sequence[int]
+) -> list[int]:
+    """Return the plan with tasks of the device that ends last moved, or exchanged for shorter ones."""
+    devices, ends = list(devices), _ends(seconds, free_in, devices)
+    for _ in seconds:
+        last = max(range(len(ends)), key=ends.__getitem__)
+        best, pair = ends[last] * (1.0 - _LEAST_GAIN), None
+        # With whom each is exchanged: another task, or none, on its device.
+        others = [(other, seconds[other], d) for other, d in enumerate(devices) if d != last]
+        others += [(-1, 0.0, device) for device in range(len(ends)) if device != last]
+        for task in [task for task, device in enumerate(devices) if device == last]:
+            for other, took, device in others:
+                gain = seconds[task] - took
+                end = max(ends[last] - gain, ends[device] + gain)
+                if end < best:
+                    best, pair = end, (task, other, device, gain)
+        if pair is None:
+            break
+        task, other, device, gain = pair
+        devices[task] = device
+        if other >= 0:
+            devices[other] = last
+        ends[last] -= gain
+        ends[device] += gain
+    return devices
 
 
 def learned(
