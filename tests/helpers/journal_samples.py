@@ -66,7 +66,7 @@ SAMPLES: list[je.JournalEvent] = [
         durations=[3.0],
         devices={"GPU-a": DeviceView("a GPU", "0", tasks=["a"])},
         tasks={
-            "a": TaskView(RUNNING, 1, ("GPU-a",), 5.0),
+            "a": TaskView(RUNNING, 1, ("GPU-a",), started=5.0),
             "b": TaskView(WAITING, 1, waits=HALVES, not_before=3.0),
         },
         told=["failed"],

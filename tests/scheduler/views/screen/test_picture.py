@@ -22,7 +22,9 @@ EVENTS = [f"12:00:{n:02} event {n}" for n in range(50)]
 def progress_on(devices: int) -> SweepProgress:
     """Return a sweep with a task on half of the devices, two completed, one failed."""
     names = [f"SDXL_DPMSolverMultistep_{n:02}" for n in range(devices)]
-    tasks = {name: TaskView(RUNNING, 2, (f"d{n}",), 1000.0) for n, name in enumerate(names[::2])}
+    tasks = {
+        name: TaskView(RUNNING, 2, (f"d{n}",), started=1000.0) for n, name in enumerate(names[::2])
+    }
     tasks |= {"unsure": TaskView(DONE, summary={**BEST, "within": False, "speedup": 9.0})}
     tasks |= {"sure": TaskView(DONE, summary=BEST), "bad": TaskView(FAILED, cause="exit \x1b[2J3")}
     tasks |= {"waits": TaskView()}
