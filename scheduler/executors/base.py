@@ -164,9 +164,13 @@ class Ahead:
         """Return the task that starts next, alone on whichever device falls free; None: there is none."""
         return None
 
-    def next_command(self) -> Sequence[str]:
-        """Return the command by which that task starts."""
-        return ()
+    def next_request(self) -> StartRequest:
+        """Return what will be asked for when that task starts, but on another device.
+
+        Raises:
+            LookupError: there is none.
+        """
+        raise LookupError("nothing is to come")
 
 
 class Executor(ABC):

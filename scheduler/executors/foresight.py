@@ -9,7 +9,7 @@ from scheduler.config.sweep import Sweep, Task
 from scheduler.core.core import Core
 from scheduler.core.states import State
 from scheduler.devices.model import Device
-from scheduler.executors.base import Ahead
+from scheduler.executors.base import Ahead, StartRequest
 from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
 from scheduler.storage.paths import SweepPaths
@@ -52,11 +52,11 @@ class Foresight(Ahead):
         alone = start is not None and start.alone and self._sweep().devices_of(start.task) == 1
         return start.task if start is not None and alone else None
 
-    def next_command(self) -> Sequence[str]:
+    def next_request(self) -> StartRequest:
         start = self._core.next_start()
         assert start is not None
         device = self._devices[0]  # as any
-        request = build_request(
+        return build_request(
             self._sweep(),
             self._tasks()[start.task],
             replace(start, devices=(device.id,)),
@@ -65,4 +65,3 @@ class Foresight(Ahead):
             free_memory={},
             source=self._source,
         )
-        return request.command

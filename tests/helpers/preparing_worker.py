@@ -14,7 +14,16 @@ from preloaded_worker import main  # noqa: F401  # the other half of what the sc
 def prepare(argv):
     folder, task = argv[:2]
     cpus, device = sorted(os.sched_getaffinity(0)), os.environ["CUDA_VISIBLE_DEVICES"]
-    line = {"what": "prepare", "task": task, "pid": os.getpid(), "cpus": cpus, "device": device}
+    spec = json.loads(Path(os.environ["SWEEP_SPEC"]).read_text())
+    line = {
+        "what": "prepare",
+        "spec": spec["task"],
+        "results": os.environ["SWEEP_RESULTS"],
+        "task": task,
+        "pid": os.getpid(),
+        "cpus": cpus,
+        "device": device,
+    }
     with Path(folder, "event_log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     print("prepared for", task)

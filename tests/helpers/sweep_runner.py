@@ -301,9 +301,10 @@ class SweepRunner:
 
 
 def end_processes_of(folder: Path) -> None:
-    """Kill the processes, workers above all, whose command line names a folder."""
+    """Kill the processes, workers above all, whose command line names a folder, or that run there."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                if os.fsencode(folder) in (entry / "cmdline").read_bytes():
+                named = os.fsencode(folder) in (entry / "cmdline").read_bytes()
+                if named or os.path.samefile(entry / "cwd", folder):
                     os.kill(int(entry.name), signal.SIGKILL)

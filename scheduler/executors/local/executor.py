@@ -114,6 +114,7 @@ class LocalExecutor(Executor):
         self._standby = Standby(
             self._selector,
             worker_environment([], self._devices.threads, own, environment),
+            paths.spec(".next"),
             self._cpus_aside,
             self._words_of,
             self._preload.not_prepared,

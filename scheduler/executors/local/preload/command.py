@@ -34,13 +34,14 @@ class Loading:
         if setting == "off" or len(words) < 2:
             return None
         script = folder / words[1]
+        if (
+            script.parts[-2:] == _OWN_PROGRAM
+        ):  # this project's worker, or that of a copy of the code
+            root, module = script.parent.parent, OWN_PRELOAD if setting == "auto" else setting
+            there = root.joinpath(*OWN_PRELOAD.split(".")).with_suffix(".py").is_file()
+            return cls(words[0], module, str(root), 2) if there else None
         if setting == "auto":
-            # This project's worker, or that of a copy of the code.
-            if script.parts[-2:] != _OWN_PROGRAM:
-                return None
-            root = script.parent.parent
-            file = root.joinpath(*OWN_PRELOAD.split(".")).with_suffix(".py")
-            return cls(words[0], OWN_PRELOAD, str(root), 2) if file.is_file() else None
+            return None
         if words[1] == "-m":
             return cls(words[0], setting, str(folder), 3) if len(words) > 2 else None
         if words[1].startswith("-"):

@@ -150,11 +150,13 @@ class ForkedSupervisor(Supervisor):
         redirect(streams)
         return run_to_end(self._module.main, argv)
 
-    def _appear(self, command: Sequence[str], environment: Mapping[str, str]) -> list[str]:
+    def _appear(
+        self, command: Sequence[str], environment: Mapping[str, str], *, of_attempt: bool = True
+    ) -> list[str]:
         """Have the environment and the words of a command; return those that are its arguments."""
         os.environ.clear()  # one by one, so that the C library has none of the old ones
         os.environ.update(environment)
-        self._shown.show_variables(environment)
+        self._shown.show_variables(environment, of_attempt=of_attempt)
         self._shown.show_words(command)
         sys.argv[:] = command[self._own_words - 1 :]
         return list(command[self._own_words :])
@@ -170,7 +172,7 @@ class ForkedSupervisor(Supervisor):
         answers, output = os.dup(1), os.memfd_create("output")  # there is no log yet
         null, copy_of_it = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), os.dup(output)
         redirect((null, copy_of_it, copy_of_it))
-        argv = self._appear(order["command"], order["environment"])
+        argv = self._appear(order["command"], order["environment"], of_attempt=False)
         bind(order["cpus"])
         be_first_for_the_oom_killer()
         try:

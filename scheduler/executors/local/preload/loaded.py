@@ -22,7 +22,7 @@ from scheduler.storage.regular_files import open_own
 PROGRAM = Path(__file__).with_name("parent.py")
 PATIENCE = 5.0  # seconds for an answer, which takes milliseconds
 # It loads no faster with more, and each would be a thread.
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class ParentGone(OSError):  # noqa: N818  # a state of affairs

@@ -41,9 +41,15 @@ class Shown:
         """Show a command line."""
         _write(self._words, [os.fsencode(word) for word in words])
 
-    def show_variables(self, environment: Mapping[str, str]) -> None:
-        """Show an environment. Nothing that the C library has of its own may lie there any more."""
-        names = sorted(environment, key=lambda name: not name.startswith(_FIRST))
+    def show_variables(self, environment: Mapping[str, str], *, of_attempt: bool = True) -> None:
+        """Show an environment. Nothing that the C library has of its own may lie there any more.
+
+        Args:
+            environment: of this process.
+            of_attempt: an attempt runs here, and is to be found by its variables.
+        """
+        shown = [name for name in environment if of_attempt or not name.startswith("SWEEP_")]
+        names = sorted(shown, key=lambda name: not name.startswith(_FIRST))
         _write(self._variables, [os.fsencode(f"{name}={environment[name]}") for name in names])
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import selectors
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from scheduler.executors.base import Ahead
+from scheduler.executors.base import Ahead, StartRequest
 from scheduler.executors.local import wire
 from scheduler.executors.local.handles import PreparingSupervisor
 from scheduler.executors.local.preload.loaded import LoadedParent, has_said
 from scheduler.executors.local.preload.memory import available
+from scheduler.executors.worker_process import TOKEN
+from scheduler.storage.regular_files import overwrite
 
 RESERVE = 2**31  # bytes of main memory that are to be left beside what it will take
 
@@ -37,6 +41,7 @@ class Standby:
         self,
         selector: selectors.BaseSelector,
         environment: Mapping[str, str],
+        spec_file: Path,
         cpus: Callable[[], Sequence[int]],
         words: Callable[[Sequence[str]], list[str]],
         give_up: Callable[[str], None],
@@ -47,6 +52,7 @@ class Standby:
         Args:
             selector: where it is registered, with this object as data.
             environment: of the worker while it prepares.
+            spec_file: where is written what its task is.
             cpus: tells where it may without disturbing an attempt.
             words: tells by which words a command is started.
             give_up: told once why nothing can be prepared.
@@ -54,6 +60,7 @@ class Standby:
         """
         self._selector = selector
         self._environment = environment
+        self._spec_file = spec_file
         self._cpus = cpus
         self._words = words
         self._give_up = give_up
@@ -79,17 +86,24 @@ class Standby:
             return
         room, most = self._memory(), needed()
         if room is not None and most is not None and room >= most + RESERVE:
-            self._begin(task, self._words(ahead.next_command()), parent)
+            self._begin(ahead.next_request(), parent)
 
-    def _begin(self, task: str, words: list[str], parent: LoadedParent) -> None:
-        order = wire.Prepare(words, dict(self._environment), list(self._cpus()))
+    def _begin(self, request: StartRequest, parent: LoadedParent) -> None:
+        environment = {
+            **self._environment,
+            **{name: value for name, value in request.environment.items() if name != TOKEN},
+            "SWEEP_SPEC": str(self._spec_file),
+        }
+        words, cpus = self._words(request.command), list(self._cpus())
+        order = wire.Prepare(words, environment, cpus)
         try:
+            overwrite(self._spec_file, json.dumps(request.spec).encode())
             supervisor = PreparingSupervisor(partial(parent, prepares=True), order)
         except OSError as error:
             self._is_given_up = True
             self._give_up(error.strerror or str(error))
             return
-        self._one = _Preparing(task, supervisor, parent)
+        self._one = _Preparing(request.task, supervisor, parent)
         self._selector.register(supervisor, selectors.EVENT_READ, self)
 
     def hear(self) -> None:

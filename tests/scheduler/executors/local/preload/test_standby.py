@@ -83,6 +83,8 @@ def test_the_next_task_runs_where_it_was_prepared_for(three: SweepRunner) -> Non
     pid = prepared(three, "c")
     [told] = three.logged("prepare")
     assert (len(told["cpus"]), told["device"]) == (1, "")
+    assert (told["spec"], told["results"]) == ("c", str(three.paths.results("c")))
+    assert "still runs" not in three.run(three.file, "--dry-run").out  # none of it does
     assert not three.paths.attempts("c").exists() and not three.paths.log("c").exists()
     through()
     through = three.reach_gate("c")
