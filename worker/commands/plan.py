@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from worker.search.cost import Cost, blocks, costs, most_of_confirmation, most_o
 if TYPE_CHECKING:
     from worker.models.task import Task
     from worker.search.configuration import Configuration
+    from worker.search.plan import Plan
     from worker.search.section import Search
     from worker.search.studies import Study
 
@@ -85,22 +87,20 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigurationError(": ".join(refused))
         own = Study("", num_samples, batch_size)
         is_grid = search.strategy == "grid"
-        found = (costs if is_grid else most_of_search)(
-            plan.configurations, task, own, search.timing
-        )
+        found = (costs if is_grid else most_of_search)(plan.expected, task, own, search.timing)
         about = "about" if is_grid else "at most about"
-        time = _time_in_words(about, plan.configurations, found, task, own, arguments.measured)
+        time = _time_in_words(about, plan.expected, found, task, own, arguments.measured)
     except WorkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     again = list(confirmation(own, prompts_to_confirm(search, num_samples, confirm)))
-    count = len(plan.configurations)
+    count = len(plan.expected)
     if is_grid:
         again += stability(own, search.stability)
         print(f"{count} configurations are measured:")
     else:
         print(f"{count} configurations are searched adaptively, each for at most:")
-    for line in _in_words(plan.configurations, found):
+    for line in (*_in_words(plan.configurations, found), *_proposals_in_words(plan, found)):
         print(line)
     total = f"{_cost_in_words(sum(found, Cost(0, 0)))}, in batches of {batch_size}"
     for line in (
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         all_of_it = (
             sum(costs(plan.configurations, task, study, search.timing), Cost(0, 0))
             if is_grid
-            else most_of_confirmation(plan.configurations, task, study, search, confirm)
+            else most_of_confirmation(plan.expected, task, study, search, confirm)
         )
         bound = "at most" if search.timing.precision is None else "of all of it at least"
         print(f"{study.name}: what proves worth it again, {bound} {_cost_in_words(all_of_it)}")
@@ -126,8 +126,16 @@ def run(arguments: argparse.Namespace) -> int:
 def _in_words(configurations: Sequence[Configuration], found: Sequence[Cost]) -> Iterator[str]:
     """Yield a line for each configuration with what it costs."""
     width = max(len(item.label) for item in configurations)
-    for item, cost in zip(configurations, found, strict=True):
+    for item, cost in zip(configurations, found, strict=False):
         yield f"  {item.role:<10} {item.label:<{width}}  {_cost_in_words(cost)}"
+
+
+def _proposals_in_words(plan: Plan, found: Sequence[Cost]) -> Iterator[str]:
+    """Yield what each of those that are proposed costs, and of how many, if there are any."""
+    if plan.proposals:
+        size = sum(entry.size for entry in plan.entries)
+        of = "a continuous space" if math.isinf(size) else f"{size:,.0f}"
+        yield f"  {plan.proposals} candidates that are proposed of {of}, each {_cost_in_words(found[-1])}"
 
 
 def _grid_in_words(total: str, count: int, search: Search) -> Iterator[str]:

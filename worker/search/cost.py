@@ -177,7 +177,7 @@ def costs_of_tasks(
             )
             study = Study("", samples, size)
             assert search is not None
-            baseline, *others = make_plan(task, search).configurations
+            baseline, *others = make_plan(task, search).expected
         except (WorkerError, KeyError, TypeError, ValueError):
             continue
         least = costs if search.strategy == "grid" else costs_of_first_look

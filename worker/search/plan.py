@@ -6,7 +6,6 @@ be right are left out with the reason. Both happen before any device is touched:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +20,7 @@ from worker.search.configuration import BASELINE, Configuration
 from worker.search.incompatible import incompatibility
 from worker.search.section import ConfigurationGrid, Search
 from worker.search.simplify import effect, simplify
+from worker.search.space import MOST_RACED, Entry, Point, proposals_wanted
 
 _NAMED_TWICE = "it is named more than once"
 
@@ -33,16 +33,82 @@ class LeftOut:
     reason: str
 
 
-@dataclass(frozen=True)
 class Plan:
-    """What to measure, the baseline first, and what is left out."""
+    """What to measure, the baseline first, and what is left out; it grows by what is proposed.
 
-    configurations: tuple[Configuration, ...]
-    left_out: tuple[LeftOut, ...]
+    Args:
+        task: the task.
+        search: its section.
+        guided: whether the pipeline computes classifier-free guidance.
+    """
+
+    def __init__(self, task: Task, search: Search, guided: bool) -> None:
+        self._task = task
+        self._search = search
+        self._guided = guided
+        self._chosen = {effect(BASELINE, task, guided): BASELINE}
+        self._left_out: list[LeftOut] = []
+        grids = _grids(task, search)
+        self.entries = tuple(map(Entry.of, grids))
+        """What is chosen from."""
+        is_grid = search.strategy == "grid"
+        self.proposals = 0 if is_grid else proposals_wanted(grids, search.proposals)
+        """How many candidates are proposed; 0 where all are in the plan."""
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """What is measured, in order: baseline, controls, candidates."""
+        return tuple(self._chosen.values())
+
+    @property
+    def expected(self) -> tuple[Configuration, ...]:
+        """The same with one that stands for each of those that are to be proposed."""
+        proposed = sum(item.role == "candidate" for item in self.configurations)
+        more = max(0, self.proposals - proposed)
+        return (*self.configurations, *[Configuration("candidate")] * more)
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What is not measured, and why."""
+        return tuple(self._left_out)
+
+    def propose(self, point: Point) -> Configuration | None:
+        """Add a configuration; return as which one it is measured, None where it is left out."""
+        return self.add(_configuration(point, self._task), [])
+
+    def add(self, configuration: Configuration, already: Sequence[str]) -> Configuration | None:
+        """Add a configuration; return as which one it is measured, None where it is left out.
+
+        Args:
+            configuration: one to measure.
+            already: how it came about, where it is not as it was given.
+        """
+        task, guided = self._task, self._guided
+        impossible = incompatibility(
+            configuration.accelerators, task.pipe.architecture, self._search.settings, task
+        )
+        if impossible is not None:
+            self._left_out.append(LeftOut(configuration.label, impossible))
+            return None
+        simplest, because = simplify(configuration, task, guided)
+        does = effect(simplest, task, guided)
+        same = self._chosen.get(does)
+        if same is None:
+            self._chosen[does] = simplest
+            return simplest
+        if same != simplest:
+            clauses = [specs()[name].same_effect for name in simplest.accelerators]
+            because.append(" and ".join(dict.fromkeys(clauses)))
+        because = because or list(already) or [_NAMED_TWICE]
+        reason = "; ".join([*because, f"so it is measured as {same.label!r}"])
+        self._left_out.append(LeftOut(configuration.label, reason))
+        return same
 
 
 def make_plan(task: Task, search: Search, denoiser: Config | None = None) -> Plan:
     """Return the configurations to measure, in order: baseline, controls, candidates.
+
+    Candidates that an adaptive search proposes are not in it yet.
 
     Args:
         task: the task.
@@ -58,31 +124,13 @@ def make_plan(task: Task, search: Search, denoiser: Config | None = None) -> Pla
     if denoiser is None:
         denoiser = _denoiser_in_folder(task.pipe, search)
     family = family_of(task.pipe.architecture)
-    guided = family.guided(guidance_scale(task.pipe, search), denoiser)
-    chosen = {effect(BASELINE, task, guided): BASELINE}
-    left_out: list[LeftOut] = []
-    nothing: list[str] = []
-    candidates = ((item, nothing) for item in _candidates(task, search))
-    for configuration, already in itertools.chain(_controls(task, search), candidates):
-        impossible = incompatibility(
-            configuration.accelerators, task.pipe.architecture, search.settings, task
-        )
-        if impossible is not None:
-            left_out.append(LeftOut(configuration.label, impossible))
-            continue
-        simplest, because = simplify(configuration, task, guided)
-        does = effect(simplest, task, guided)
-        same = chosen.get(does)
-        if same is None:
-            chosen[does] = simplest
-        else:
-            if same != simplest:
-                clauses = [specs()[name].same_effect for name in simplest.accelerators]
-                because.append(" and ".join(dict.fromkeys(clauses)))
-            because = because or already or [_NAMED_TWICE]
-            reason = "; ".join([*because, f"so it is measured as {same.label!r}"])
-            left_out.append(LeftOut(configuration.label, reason))
-    return Plan(tuple(chosen.values()), tuple(left_out))
+    plan = Plan(task, search, family.guided(guidance_scale(task.pipe, search), denoiser))
+    for configuration, already in _controls(task, search):
+        plan.add(configuration, already)
+    for entry in () if plan.proposals else plan.entries:
+        for point in entry.points():
+            plan.propose(point)
+    return plan
 
 
 def captions_source(pipe: Pipe, search: Search) -> str:
@@ -124,7 +172,10 @@ def impossible_grids(
     """
     for index, grid in enumerate(search.configurations or ()):
         found: dict[str, None] = {}
-        for point in _expand(grid):
+        entry = Entry.of(grid)
+        # of millions, most of which are never tried, the corners tell
+        is_proposed = search.strategy == "adaptive" and entry.size > MOST_RACED
+        for point in entry.corners() if is_proposed else entry.points():
             answers = [incompatibility(point, unet, search.settings) for unet in architectures]
             reasons = [reason for reason in answers if reason is not None]
             if reasons and len(reasons) == len(answers):
@@ -151,28 +202,12 @@ def _controls(task: Task, search: Search) -> Iterator[tuple[Configuration, list[
                 yield Configuration.accelerated({name: values}), []
 
 
-def _candidates(task: Task, search: Search) -> Iterator[Configuration]:
+def _grids(task: Task, search: Search) -> Sequence[ConfigurationGrid]:
     grids = search.configurations
-    for grid in default_grids(task.pipe.architecture) if grids is None else grids:
-        for accelerators in _expand(grid):
-            yield Configuration.accelerated(
-                {name: specs()[name].in_calls(item, task) for name, item in accelerators.items()}
-            )
+    return default_grids(task.pipe.architecture) if grids is None else grids
 
 
-def _expand(grid: ConfigurationGrid) -> Iterator[dict[str, dict[str, Any]]]:
-    """Yield every combination of a grid's values, as accelerators with parameters."""
-    axes = [
-        [(name, key, value) for value in (values if isinstance(values, list) else [values])]
-        for name, section in grid
-        if section is not None
-        for key, values in section
-        if values is not None
-    ]
-    for point in itertools.product(*axes):
-        accelerators: dict[str, dict[str, Any]] = {
-            name: {} for name, section in grid if section is not None
-        }
-        for name, key, value in point:
-            accelerators[name][key] = value
-        yield {name: specs()[name].reduced(item) for name, item in accelerators.items()}
+def _configuration(point: Point, task: Task) -> Configuration:
+    return Configuration.accelerated(
+        {name: specs()[name].in_calls(item, task) for name, item in point.items()}
+    )

@@ -12,8 +12,11 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SerializerFunctionWrapHandler,
+    TypeAdapter,
     ValidationError,
+    WrapValidator,
     create_model,
     field_serializer,
     model_validator,
@@ -30,6 +33,7 @@ from worker.accelerators.spec import (
     Kind,
     Number,
     Parameter,
+    StepCount,
 )
 from worker.config.settings import (
     Clip,
@@ -42,6 +46,7 @@ from worker.config.settings import (
     time_to_measure,
     timing_section,
 )
+from worker.config.span import Span, as_written, span_or
 from worker.errors import nearest
 from worker.models.families.base import Pipe
 
@@ -70,7 +75,11 @@ def _whole_number(value: object) -> object:
 def _field(parameter: Parameter) -> tuple[Any, Any]:
     """Return a parameter's annotation and default, as pydantic's ``create_model`` takes them."""
     generic: Any = OneOrMany
-    values = generic[_annotation(parameter.kind)]
+    one = _annotation(parameter.kind)
+    values = generic[one]
+    if isinstance(parameter.kind, (Integer, Number, StepCount)):
+        read_end = TypeAdapter(one, config={"strict": True}).validate_python
+        values = Annotated[values, WrapValidator(span_or(read_end)), PlainSerializer(as_written)]
     return (values | None if parameter.default is None else values), parameter.default
 
 
@@ -131,6 +140,7 @@ class Search(Section):
     keep_images: Annotated[int, Field(ge=0, le=64)] = 2
     max_loss: Annotated[float, Field(gt=0, lt=1)] = 0.05
     strategy: Literal["grid", "adaptive"] = "grid"
+    proposals: Annotated[int, Field(ge=1, le=100_000)] | None = None
     target_speedup: Annotated[float, Field(gt=1)] | None = None
     budget: Annotated[float, BeforeValidator(time_to_measure)] | None = None
 
@@ -142,6 +152,13 @@ class Search(Section):
                 raise ValueError(
                     f"{name} ends an adaptive search: set strategy: adaptive, or leave it out"
                 )
+        if not adaptive and self.proposals is not None:
+            raise ValueError("proposals are an adaptive search's: set strategy: adaptive")
+        if not adaptive and (key := self._range()) is not None:
+            raise ValueError(
+                f"configurations.{key} is a range, of which an adaptive search proposes values: set "
+                "strategy: adaptive, or name the values"
+            )
         if adaptive and self.timing.is_off:
             raise ValueError("strategy: adaptive goes by speed, which timing: off does not measure")
         if adaptive and self.weights == "random":
@@ -156,6 +173,18 @@ class Search(Section):
         if adaptive and self.configurations == []:
             raise ValueError("strategy: adaptive has nothing to choose from: name configurations")
         return self
+
+    def _range(self) -> str | None:
+        """Return the key of the first range under ``configurations``, None where there is none."""
+        found = (
+            f"{number}.{name}.{key}"
+            for number, grid in enumerate(self.configurations or ())
+            for name, section in grid
+            if section is not None
+            for key, values in section
+            if isinstance(values, Span)
+        )
+        return next(found, None)
 
     @property
     def wants(self) -> Wants:

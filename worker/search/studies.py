@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Literal
 
 from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.config.settings import Stability
 from worker.search.section import Search
+from worker.search.space import proposals_wanted
 
 Length = Literal["as given", "short", "long"]
 
@@ -123,6 +125,11 @@ def unfit_to_search(search: Search, num_samples: int, confirm: int) -> tuple[str
         return "search.strategy", (
             f"an adaptive search needs {_FEWEST_TO_CONFIRM} prompts or more, since fewer decide "
             f"nothing: raise num_samples, which is {num_samples}"
+        )
+    if proposals_wanted(search.configurations or (), search.proposals) and not find_spec("optuna"):
+        return "search.configurations", (
+            "an adaptive search of so many is proposed to by Optuna, which is not installed: pip "
+            "install 'diffusion-sweeps[adaptive]', or name fewer configurations, and no ranges"
         )
     prompts = prompts_to_confirm(search, num_samples, confirm)
     if search.fid is not None and prompts < FEWEST_IMAGES_FOR_FID:

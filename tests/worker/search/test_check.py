@@ -11,6 +11,7 @@ from worker.commands.main import main
 from worker.errors import ConfigurationError
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.loading import load_pipeline
+from worker.search import studies
 from worker.search.check import find_problems
 
 TINY = "package:captions/tiny.txt"
@@ -270,3 +271,34 @@ def test_what_it_can_do_is_not_refused(tmp_path, monkeypatch, args, section):
     (tmp_path / "captions.txt").write_text("a\n" * 2100)
     section = {"strategy": "adaptive", "captions": "captions.txt", **section}
     assert find_problems([GOOD], args, section) == []
+
+
+@pytest.mark.parametrize(
+    ("configuration", "named"),
+    [
+        ({"deepcache": {"cache_interval": {"from": 2, "to": 9}}}, None),
+        ({"deepcache": {"cache_interval": list(range(2, 402))}}, None),
+        ({"deepcache": {"cache_interval": [2, 3]}}, 2),
+    ],
+)
+def test_proposals_need_optuna_and_it_is_said_before_anything_runs(
+    monkeypatch, configuration, named
+):
+    section = {"strategy": "adaptive", "configurations": [configuration], "proposals": named}
+    assert find_problems([GOOD], {}, section) == []
+    monkeypatch.setattr(studies, "find_spec", lambda _name: None)
+    ((key, sentence),) = find_problems([GOOD], {}, section)
+    assert key == "search.configurations"
+    assert "pip install 'diffusion-sweeps[adaptive]'" in sentence
+    few = {"strategy": "adaptive", "configurations": [{"deepcache": {"cache_interval": 2}}]}
+    assert find_problems([GOOD], {}, few) == []
+
+
+def test_a_range_has_to_be_possible_at_both_ends_and_millions_are_looked_at_by_their_corners():
+    branches = {"cache_interval": 2, "cache_branch_id": {"from": 0, "to": 40}}
+    section = {"strategy": "adaptive", "configurations": [{"deepcache": branches}]}
+    ((key, _),) = find_problems([GOOD], {}, section)
+    assert key == "search.configurations.0"
+    many = {"cache_interval": list(range(2, 3000)), "center": list(range(1, 3000))}
+    section = {"strategy": "adaptive", "configurations": [{"deepcache": many}]}
+    assert find_problems([GOOD], {}, section) == []

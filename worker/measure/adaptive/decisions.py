@@ -9,7 +9,7 @@ from typing import Any, Literal
 from worker.results.statistics import Estimate
 from worker.search.section import Wants
 
-What = Literal["asked", "dropped", "stopped", "confirmed", "not confirmed"]
+What = Literal["proposed", "asked", "dropped", "stopped", "confirmed", "not confirmed"]
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,11 @@ class Race:
         """Made so far, the baseline's included."""
         self.decisions: list[Decision] = []
 
+    def add(self, names: Sequence[str]) -> None:
+        """Have further configurations take part."""
+        self._runners |= {name: _Runner(name) for name in names}
+        self._note("proposed", ", ".join(names))
+
     @property
     def dropped(self) -> list[str]:
         """Names of those that are out, or were left behind."""

@@ -11,6 +11,7 @@ from worker.measure.adaptive.confirming import Verdict, verdict
 from worker.measure.adaptive.decisions import Ask, Goal
 from worker.measure.adaptive.outcome import Outcome, row_of
 from worker.measure.adaptive.pooling import pooled
+from worker.measure.adaptive.proposing import Figures, Proposals
 from worker.measure.adaptive.race import Race, Scores
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
@@ -99,14 +100,13 @@ class _Search:
         self._again = again
         self._say = say
         self._goal = goal_of(search)
-        self._configurations = {item.label: item for item in plan.configurations}
         self._timed = task.with_timing(quick(search.timing))
         self._scored = task.with_timing(NoTiming())
         self._careful = task
         candidates = [item.label for item in plan.configurations if item.role == "candidate"]
         self._first = first_look(request.num_samples, request.batch_size)
         self._race = Race(candidates, self._goal, request.num_samples, self._first)
-        self._looks: dict[str, list[Row]] = {label: [] for label in self._configurations}
+        self._looks: dict[str, list[Row]] = {}
         self._seen: dict[str, Row] = {}
         # Of all looks before this one, and what this one asks for.
         self._images_seen = 0
@@ -118,6 +118,8 @@ class _Search:
     def run(self) -> Outcome:
         """Race, and confirm what comes out, until that is confirmed or none is left to be."""
         self._say(f"looking for {self._goal.in_words()}")
+        if self._plan.proposals:
+            self._propose()
         self._race_on()
         while (chosen := self._race.found().best) is not None:
             if not self._confirm(chosen):
@@ -138,6 +140,24 @@ class _Search:
             self._confirmed,
             self._verdicts,
         )
+
+    @property
+    def _configurations(self) -> dict[str, Configuration]:
+        return {item.label: item for item in self._plan.configurations}
+
+    def _propose(self) -> None:
+        """Have configurations proposed by the first looks at those before, until there are enough."""
+        proposals = Proposals(self._plan, self._goal, self._request.seed)
+        while new := proposals.next():
+            self._race.add([item.label for item in new])
+            ask = self._race.ask()
+            assert ask is not None and ask.what == "speed", "their speeds are not known"
+            if not self._answer(ask):
+                self._stop_for_budget()
+                break
+            self._say_decisions()
+            proposals.tell({label: _seen_first(parts) for label, parts in self._looks.items()})
+        self._say_decisions()
 
     def _race_on(self) -> None:
         """Measure what the race asks for, until it is over or the time is spent."""
@@ -210,7 +230,11 @@ class _Search:
         wanted = [self._configurations[name] for name in ask.names]
         if ask.what == "speed":
             # controls as well: they are what candidates are held against
-            rows = self._measure(self._timed, 0, self._first, self._plan.configurations[1:])
+            controls = [item for item in self._plan.configurations if item.role == "control"]
+            is_first = not self._looks
+            rows = self._measure(
+                self._timed, 0, self._first, [*controls, *wanted] if is_first else wanted
+            )
             if rows is None:
                 return False
             told = {name: _known(rows[name].value_of("speedup"), rows[name]) for name in ask.names}
@@ -243,8 +267,9 @@ class _Search:
         measured = run.measure(study, configurations)
         rows = {item.label: row for item, row in zip(configurations, measured, strict=True)}
         for label, row in rows.items():
-            if row not in self._looks[label]:
-                self._looks[label].append(row)
+            parts = self._looks.setdefault(label, [])
+            if row not in parts:
+                parts.append(row)
         self._images_seen += count * len(configurations)
         return rows
 
@@ -259,6 +284,9 @@ class _Search:
         if self._race.stopped is None:
             assert self._asked is not None, "a look is asked for"
             ahead += self._race.images_left - look.wanted * (1 + len(self._asked.names))
+            ahead += self._request.num_samples * (
+                len(self._plan.expected) - len(self._plan.configurations)
+            )
             best = self._race.found().best
             ahead += self._again.count * (len(self._to_confirm(best)) + (best is None))
             seen += self._again.count * len(self._confirmed)
@@ -276,8 +304,6 @@ class _Search:
         """Return, and append, one row for each configuration: all looks at it together."""
         rows = []
         for label, parts in self._looks.items():
-            if not parts:
-                continue
             measured = pooled(parts, label, self._loss(label))
             seen = sum(len(row.samples.clip_score) for row in parts)
             study = Study("", max(1, seen), self._request.batch_size, seed=self._request.seed)
@@ -288,6 +314,12 @@ class _Search:
         """Return a candidate's loss as the race knows it."""
         is_in_race = self._configurations[label].role == "candidate"
         return self._race.loss_of(label) if is_in_race else None
+
+
+def _seen_first(parts: Sequence[Row]) -> Figures | None:
+    """Return the speed-up and loss of a first look; None where it failed."""
+    speedup, loss = map(parts[0].value_of, ("speedup", "quality_loss"))
+    return None if speedup is None or loss is None else (speedup, loss)
 
 
 def _known(speedup: float | None, row: Row) -> float | None:

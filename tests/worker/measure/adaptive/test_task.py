@@ -34,6 +34,10 @@ SECTION = {
 OPEN = {"max_loss": 0.055, "configurations": [{"deepcache": {"cache_interval": [2, 4]}}]}
 
 
+def interval(value):
+    return {"configurations": [{"deepcache": {"cache_interval": value}}]}
+
+
 def search(path, say=lambda _line: None, **changes):
     torch.set_num_threads(1)
     task = Task(find_pipe("SHAPES_SDXL"), find_sched("DDIM"), 4)
@@ -186,6 +190,26 @@ def test_too_few_prompts_are_refused(tmp_path):
         (SECTION | {"weights": "random"}, "search", "mean nothing with weights: random"),
         (SECTION | {"stability": {"num_samples": 4}}, "search", "leave stability out, or set"),
         (SECTION | {"configurations": []}, "search", "nothing to choose from"),
+        ({"proposals": 8}, "search", "proposals are an adaptive search's"),
+        (
+            interval({"from": 2, "to": 9}),
+            "search",
+            "configurations.0.deepcache.cache_interval is a range",
+        ),
+        *(
+            (
+                SECTION | interval(value),
+                "search.configurations.0.deepcache.cache_interval",
+                sentence,
+            )
+            for value, sentence in (
+                ({"from": 9, "to": 2}, "to is to be more than from"),
+                ({"from": 2}, "expected a value, a list, or {from: …, to: …}"),
+                ({"from": 0, "to": 2}, "greater than or equal to 1"),
+                ({"from": 2, "to": 2.5}, "should be a valid integer"),
+                ({"from": True, "to": 5}, "expected a number, found True"),
+            )
+        ),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(section, key, sentence):
