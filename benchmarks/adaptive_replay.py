@@ -8,6 +8,9 @@ the fastest within 0.5, 1, 2 and 5 %. What all the grid's prompts say is the tru
 the worker spends them in batches of four: untimed and timed rounds, checks, the baseline beside each block
 of eight, and the confirmation, of which a recording has no prompts left to tell.
 
+The same race has some of the configurations proposed to it by Optuna (--proposals), as where there are too
+many to try each, by the entries of `record_grid.py` and the first looks; for the frontier alone.
+
 Beside it, each with a tenth of the grid's images: random search, successive halving, and Optuna's
 samplers (the extra `benchmarks`), which see each configuration on all prompts. Speed-ups are told with noise
 (--speed-noise): 0.3 % is what the device's own time has, 1 % more than that. Exit code 1: with the first
@@ -17,10 +20,12 @@ noise the race spends more than a tenth of the images on the frontier, or finds 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -29,15 +34,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import record_grid
 
-from worker.measure.adaptive.decisions import Goal
+from worker.measure.adaptive.decisions import Ask, Goal
 from worker.measure.adaptive.frontier import frontier, hypervolume
+from worker.measure.adaptive.proposing import Proposals
 from worker.measure.adaptive.race import Race
+from worker.models.catalogue import find_pipe, find_sched
+from worker.models.task import Task
+from worker.search.configuration import Configuration
+from worker.search.looks import FIRST_LOOK
+from worker.search.plan import Plan, make_plan
+from worker.search.section import Search
 
 RECORDINGS = Path(__file__).resolve().parent / "grid-recordings"
 MAX_LOSS = 0.05
 BOUNDS = (0.005, 0.01, 0.02, 0.05)
 # a first look in batches of four: one untimed call and two timed ones, and the check of integrity
 QUICK, CHECK, BLOCK = 12, 8, 8
+# as recorded
+STEPS = 20
 # what successive halving stops at: enough for a frontier
 SURVIVORS = 8
 DEMANDED_SHARE, DEMANDED_VOLUME, DEMANDED_RUNS, NEARLY = 0.10, 0.99, 0.95, 0.98
@@ -59,9 +73,12 @@ class Grid:
     """Shape [candidates, prompts]."""
     baseline: Array
     """Shape [prompts]."""
+    numbers: dict[str, int]
+    """Of each by its accelerators with their parameters, as JSON."""
 
     @classmethod
     def read(cls, path: Path) -> Grid:
+        """Read the recording of a pipe that is named as the file is."""
         read = record_grid.read(path)
         speedups = read.speedups
         kept = [
@@ -79,6 +96,10 @@ class Grid:
             speedups[kept],
             read.scores[kept].astype(float),
             read.scores[0].astype(float),
+            {
+                json.dumps(item["configuration"]["accelerators"], sort_keys=True): number
+                for number, item in enumerate(told)
+            },
         )
 
     @property
@@ -127,33 +148,102 @@ class Tried:
 
 def race(grid: Grid, goal: Goal, seed: int, noise: float) -> Tried:
     """Replay the adaptive search."""
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(grid.baseline))
-    told = grid.speedups * np.exp(generator.normal(0, noise, len(grid.labels)))
-    numbers = {label: number for number, label in enumerate(grid.labels)}
-    run = Race(grid.labels, goal, len(order))
-    while (ask := run.ask()) is not None:
-        wanted = [numbers[name] for name in ask.names]
+    replayed = Replayed(grid, goal, seed, noise)
+    replayed.race.add(grid.labels)
+    replayed.go_on()
+    return replayed.tried()
+
+
+def proposed(grid: Grid, goal: Goal, seed: int, noise: float, count: int) -> Tried:
+    """Replay the adaptive search that has so many configurations proposed to it."""
+    replayed = Replayed(grid, goal, seed, noise)
+    proposals = Proposals(plan_of(grid, count), goal, seed)
+    while new := proposals.next():
+        # what could not be recorded fails
+        numbers = {item.label: replayed.number_of(item) for item in new}
+        replayed.race.add([label for label, number in numbers.items() if number is not None])
+        replayed.answer(replayed.race.ask())
+        proposals.tell({label: replayed.first_look(number) for label, number in numbers.items()})
+    replayed.go_on()
+    return replayed.tried()
+
+
+def plan_of(grid: Grid, count: int) -> Plan:
+    """Return the plan of the search that was recorded, with so many proposals."""
+    section = record_grid.grid(grid.name, tiny=False)
+    section |= {"strategy": "adaptive", "proposals": count}
+    task = Task(find_pipe(grid.name), find_sched("DDIM"), STEPS)
+    return make_plan(task, Search.model_validate(section))
+
+
+class Replayed:
+    """A race that is told what was recorded.
+
+    Args:
+        grid: the recording.
+        goal: what is to be found.
+        seed: of the order of its prompts, and of the noise.
+        noise: of a speed-up, as a share.
+    """
+
+    def __init__(self, grid: Grid, goal: Goal, seed: int, noise: float) -> None:
+        generator = np.random.default_rng(seed)
+        self._grid = grid
+        self._order = generator.permutation(len(grid.baseline))
+        self._told = grid.speedups * np.exp(generator.normal(0, noise, len(grid.labels)))
+        self._numbers = {label: number for number, label in enumerate(grid.labels)}
+        self.race = Race([], goal, len(self._order))
+
+    def number_of(self, configuration: Configuration) -> int | None:
+        """Return the number of a candidate, None where it was not recorded."""
+        key = json.dumps(configuration.as_json()["accelerators"], sort_keys=True)
+        number = self._grid.numbers.get(key)
+        if number is not None:
+            self._numbers[configuration.label] = number
+        return number
+
+    def first_look(self, number: int | None) -> tuple[float, float] | None:
+        """Return what the first look at a candidate tells: speed-up and loss."""
+        if number is None:
+            return None
+        return float(self._told[number]), float(self._grid.losses(self._order[:FIRST_LOOK])[number])
+
+    def go_on(self) -> None:
+        """Tell the race all that it asks for."""
+        while (ask := self.race.ask()) is not None:
+            self.answer(ask)
+
+    def answer(self, ask: Ask | None) -> None:
+        """Tell the race what it asks for."""
+        if ask is None:
+            return
+        grid, wanted = self._grid, [self._numbers[name] for name in ask.names]
         blocks = math.ceil(len(wanted) / BLOCK)
         if ask.what == "speed":
-            speeds = {name: float(told[numbers[name]]) for name in ask.names}
-            run.tell_speed(speeds, QUICK * (len(wanted) + blocks) + CHECK * blocks)
-            continue
-        prompts = order[ask.first : ask.first + ask.count]
+            speeds = {name: float(self._told[self._numbers[name]]) for name in ask.names}
+            self.race.tell_speed(speeds, QUICK * (len(wanted) + blocks) + CHECK * blocks)
+            return
+        prompts = self._order[ask.first : ask.first + ask.count]
         # the first were made when speeds were taken
         made = 0 if ask.first == 0 else ask.count * (len(wanted) + blocks) + CHECK * blocks
-        run.tell_scores(
-            {
-                name: (grid.baseline[prompts], grid.scores[numbers[name]][prompts])
-                for name in ask.names
-            },
-            made,
-        )
-    found = run.found()
-    names = found.frontier if goal.wants == "frontier" else [found.chosen]
-    chosen = [numbers[name] for name in names if name is not None]
-    # the chosen one and the baseline, on a quarter as many prompts again
-    return Tried(run.images + 2 * (len(order) // 4), chosen)
+        scores = {
+            name: (grid.baseline[prompts], grid.scores[self._numbers[name]][prompts])
+            for name in ask.names
+        }
+        self.race.tell_scores(scores, made)
+
+    def tried(self) -> Tried:
+        """Return what the search came to."""
+        found = self.race.found()
+        is_frontier = self.race.goal.wants == "frontier"
+        names = found.frontier if is_frontier else [found.chosen]
+        chosen = [self._numbers[name] for name in names if name is not None]
+        # the chosen one and the baseline, on a quarter as many prompts again
+        return Tried(self.race.images + 2 * (len(self._order) // 4), chosen)
+
+
+def race_with(grid: Grid, noise: float, goal: Goal, seed: int) -> Tried:
+    return race(grid, goal, seed, noise)
 
 
 Estimates = dict[int, float]
@@ -257,7 +347,7 @@ class Line:
     volume: float
     least_volume: float
     reached: dict[float, float]
-    """Share of runs that find the best within each bound."""
+    """Share of runs that find the best within each bound, where one was searched for."""
     shares: dict[float, float]
     """Of the grid's images, to find it."""
 
@@ -272,21 +362,22 @@ class Line:
             f"{100 * self.volume:.1f} % ({100 * self.least_volume:.1f} %)",
             *(
                 f"{100 * self.reached[bound]:.0f} % ({100 * self.shares[bound]:.1f} %)"
+                if bound in self.reached
+                else "–"
                 for bound in BOUNDS
             ),
         ]
         return f"| {self.method} | {' | '.join(cells)} |"
 
 
-def line_of_race(grid: Grid, seeds: int, noise: float) -> Line:
-    whole = [race(grid, Goal("frontier", MAX_LOSS), seed, noise) for seed in range(seeds)]
+def line_of_race(name: str, search: Callable[[Goal, int], Tried], grid: Grid, seeds: int) -> Line:
+    whole = [search(Goal("frontier", MAX_LOSS), seed) for seed in range(seeds)]
     bounded = {
-        bound: [race(grid, Goal("fastest", bound), seed, noise) for seed in range(seeds)]
-        for bound in BOUNDS
+        bound: [search(Goal("fastest", bound), seed) for seed in range(seeds)] for bound in BOUNDS
     }
     volumes = [grid.volume(tried.found) for tried in whole]
     return Line(
-        f"adaptive, noise {100 * noise:g} %",
+        name,
         float(np.median([tried.images for tried in whole])) / grid.images,
         float(np.median(volumes)),
         min(volumes),
@@ -300,6 +391,16 @@ def line_of_race(grid: Grid, seeds: int, noise: float) -> Line:
             bound: float(np.median([run.images for run in runs])) / grid.images
             for bound, runs in bounded.items()
         },
+    )
+
+
+def line_of_proposals(grid: Grid, seeds: int, noise: float, count: int) -> Line:
+    goal = Goal("frontier", MAX_LOSS)
+    runs = [proposed(grid, goal, seed, noise, count) for seed in range(seeds)]
+    volumes = [grid.volume(tried.found) for tried in runs]
+    share = float(np.median([tried.images for tried in runs])) / grid.images
+    return Line(
+        f"adaptive, {count} proposed", share, float(np.median(volumes)), min(volumes), {}, {}
     )
 
 
@@ -372,6 +473,13 @@ def main() -> int:
         default=[0.003, 0.01],
         help="of a speed-up, as a share",
     )
+    add(
+        "--proposals",
+        type=int,
+        nargs="*",
+        default=[32, 64, 96],
+        help="so many of the grid's configurations are proposed (Optuna) and raced",
+    )
     add("--alone", action="store_true", help="without other searches beside it")
     add("--write", type=Path, help="write what was found to this page")
     arguments = parser.parse_args()
@@ -382,7 +490,20 @@ def main() -> int:
     grids = [Grid.read(file) for file in files]
     found = {}
     for grid in grids:
-        lines = [line_of_race(grid, arguments.seeds, noise) for noise in arguments.speed_noise]
+        lines = [
+            line_of_race(
+                f"adaptive, noise {100 * noise:g} %",
+                partial(race_with, grid, noise),
+                grid,
+                arguments.seeds,
+            )
+            for noise in arguments.speed_noise
+        ]
+        lines += [
+            line_of_proposals(grid, arguments.seeds, arguments.speed_noise[0], count)
+            for count in arguments.proposals
+            if grid.name in record_grid.PIPES
+        ]
         if not arguments.alone:
             lines += [
                 line_of(name, search, grid, arguments.seeds, arguments.speed_noise[0])
