@@ -237,6 +237,8 @@ class LivenessProperties:
                 self._reload(event)
             case ev.Interrupt():
                 self._interrupts += 1
+            case ev.TimeShort(stop=stop):
+                self._interrupts = max(self._interrupts, 2 if stop else 1)
 
     def _stop_asked(self, task: _Task, event: ev.StopAsked) -> None:
         task.to_stop |= task.stage is Stage.RUNNING and not task.stopped

@@ -154,8 +154,10 @@ class SafetyProperties:
     def check_finish(self, shell: Shell, finish: ev.Finish) -> None:
         """Check that the exit code says what the files say."""
         world = self._world
-        if finish.exit_code == 130:
+        if finish.exit_code in (75, 130):
             demand("130 only after Ctrl-C", world.interrupts > 0, finish)
+            asks_for_another = finish.exit_code == 75
+            demand("75 where time was short", asks_for_another == world.time_short, finish)
             alone = not shell.attempts or world.interrupts > 2
             demand("nothing runs at the end, unless that was not waited for", alone, finish)
             return

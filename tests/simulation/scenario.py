@@ -143,8 +143,13 @@ def disturb(world: World, rng: Random) -> None:
         case 4 | 5 | 6:
             world.start_dispatcher(adopt=rng.random() < 0.9)
         case 7:
-            for _ in range(rng.choice((1, 2))):
-                world.interrupt()
+            times = rng.choice((1, 2))
+            lent = Random(f"lent until {world.now}").random() < 0.3
+            for time in range(times):
+                if lent:
+                    world.run_out_of_time(stop=time > 0)
+                else:
+                    world.interrupt()
         case 8:
             world.cut_power()
         case 9:

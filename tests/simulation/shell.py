@@ -274,6 +274,11 @@ class Shell:
         self.turn()
         self.handle(ev.Interrupt())
 
+    def run_out_of_time(self, *, stop: bool) -> None:
+        """See that the time of lent devices is nearly over."""
+        self.turn()
+        self.handle(ev.TimeShort("its time is over", stop))
+
     def _carry_out(self, action: ev.Action) -> None:
         promises = self.world.promises
         match action:

@@ -62,6 +62,7 @@ class World(Model):
         self.told_to_fail: set[tuple[str, int]] = set()
         self.taken_out: dict[str, int] = {}  # of the sweep file: tasks and their settings
         self.interrupts = 0
+        self.time_short = False  # which the first of them was
         self.exit_code: int | None = None  # of the sweep, once it is over
         self._kill_in: int | None = None  # actions until the dispatcher dies
         self.broken = False  # a promise is, and nothing more can be learnt
@@ -136,7 +137,7 @@ class World(Model):
         if self.shell is not None and self.shell.exit_code is not None:
             self.note("--- the dispatcher ends with", self.shell.exit_code)
             left = any(self.shell.core.state(task) is State.WAITING for task in self.shell.file)
-            if self.shell.exit_code != 130 and not (self.shell.braked and left):
+            if self.shell.exit_code not in (75, 130) and not (self.shell.braked and left):
                 self.exit_code = self.shell.exit_code
             self._bury()
 
@@ -187,7 +188,7 @@ class World(Model):
         """Start a dispatcher, if none lives and the sweep is not over."""
         if self.shell is None and self.exit_code is None:
             self.note("--- a dispatcher starts")
-            self.interrupts = 0
+            self.interrupts, self.time_short = 0, False
             self.shell = self.make_shell(self, adopt=adopt)
             self._live(self.shell.begin)
 
@@ -205,7 +206,15 @@ class World(Model):
         """Press Ctrl-C."""
         if self.shell is not None:
             self.interrupts += 1
+            self.time_short = False
             self._live(self.shell.interrupt)
+
+    def run_out_of_time(self, *, stop: bool) -> None:
+        """Have the time of lent devices nearly over, or over."""
+        if self.shell is not None:
+            self.time_short |= not self.interrupts
+            self.interrupts = max(self.interrupts, 2 if stop else 1)
+            self._live(lambda: self.shell.run_out_of_time(stop=stop))  # type: ignore[union-attr]
 
     def ask(self, wish: ev.PauseAsked | ev.ResumeAsked | ev.StopAsked | ev.DrainAsked) -> None:
         """Ask for something from another shell; a dispatcher that lives sees it a little later."""

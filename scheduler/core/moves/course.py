@@ -88,7 +88,7 @@ class Course:
         self._leaving: set[int] = set()  # not in the sweep file any more, but under way
         self._to_fail: set[int] = set()  # by hand, and no .failed is durable yet
         self._interrupts = 0
-        self._time_short = False  # which was no wish of the user's
+        self._time_short = False  # which was no wish of the user's: there was no interrupt
         self._finished = False
         for name, memory in (devices or {}).items():
             self._fleet.know(self._fleet[name], memory)

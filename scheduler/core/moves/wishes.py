@@ -49,6 +49,7 @@ class Wishes(Course):
 
     def _interrupt(self) -> None:
         self._interrupts += 1
+        self._time_short = False
         if self._interrupts == 1:
             self._actions.append(ev.Draining())
             self._stop_queued("stopped by the user")
@@ -56,7 +57,7 @@ class Wishes(Course):
             self._stop_all("stopped by the user")
 
     def _time_is_short(self, event: ev.TimeShort) -> None:
-        """Do as at the user's first interrupt, or at the second; who leaves so is to be started again."""
+        """Do as at the first interrupt, or at the second; but the exit code asks for another run."""
         if not self._interrupts:
             self._time_short = True
             self._actions.append(ev.Draining(event.why))

@@ -85,11 +85,13 @@ def test_lent_devices_are_left_in_two_steps():
     assert finish == ev.Finish(75)
 
 
-def test_who_interrupts_wants_no_other_try():
+@pytest.mark.parametrize("first", [True, False])
+def test_who_interrupts_wants_no_other_try(first):
     core = Core([InitialTask("a"), InitialTask("b")], Policy(), Limits(log=None), 0.0)
     core.handle(ev.DeviceIdle("gpu0"), 0.0)
-    core.handle(ev.Interrupt(), 1.0)
-    core.handle(ev.TimeShort("now", stop=True), 2.0)
+    events = [ev.Interrupt(), ev.TimeShort("soon")]
+    for event in events if first else reversed(events):
+        core.handle(event, 1.0)
     core.handle(ev.AttemptExited("a"), 3.0)
     judged = JudgedAttempt(Verdict(Kind.STOPPED, "now"), ("gpu0",), 3.0)
     assert core.handle(ev.AttemptJudged("a", judged), 3.0)[-1] == ev.Finish(130)
