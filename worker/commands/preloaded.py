@@ -15,6 +15,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from worker.accelerators.compiled_code import VARIABLE
+
 # Some libraries start threads as they are loaded: numpy's BLAS one for each core, pyarrow's allocator one
 # that gives memory back.
 _WITHOUT_THREADS = {
@@ -85,10 +87,14 @@ def _import_everything() -> None:
 _before = dict(os.environ)
 with _environment(_WITHOUT_THREADS):
     _import_everything()
-# some of the libraries set variables as they are loaded
+# some of the libraries set variables as they are loaded; this one a task may set itself
 _set_by_libraries = {
-    name: value for name, value in os.environ.items() if _before.get(name) != value
+    name: value
+    for name, value in os.environ.items()
+    if _before.get(name) != value and name != VARIABLE
 }
+if VARIABLE not in _before:
+    os.environ.pop(VARIABLE, None)
 
 
 def main(argv: Sequence[str]) -> int:

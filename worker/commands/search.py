@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from worker.accelerators.compiled_code import keep_compiled
 from worker.commands.options import number
 from worker.config.bounded import parse_json, read_regular
 from worker.config.numbers import TASK_NUMBERS
@@ -77,6 +78,11 @@ def _run(arguments: argparse.Namespace) -> int:
     results = ResultsFile.open(path)
     for notice in results.notices:
         _say(notice)
+
+    if request.search.settings.compile:
+        why = keep_compiled(path.parent / ".compiled")
+        if why is not None:
+            _say(why)
 
     from worker.measure.staged.stages import run_timed_stage
     from worker.measure.task import run as run_task
