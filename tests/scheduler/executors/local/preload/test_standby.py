@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from scheduler.executors.local.preload.memory import available
+from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.sweep_runner import FORKED, PATIENCE, Running, SweepRunner
 from tests.helpers.waiting import readable
 
@@ -276,3 +277,27 @@ def test_memory_is_what_the_least_of_kernel_and_cgroups_leaves(
     assert available(tmp_path / "meminfo", root, tmp_path / "groups") == room
     assert available(tmp_path / "none", tmp_path / "none", tmp_path / "none") is None
     assert re.search("MemAvailable", Path("/proc/meminfo").read_text())
+
+
+def test_on_a_gpu_forked_and_prepared_workers_hold_its_lease(
+    three: SweepRunner, fake_nvml: FakeNvml
+) -> None:
+    fake_nvml.gpus(1)
+    leases = three.folder / "leases"
+    three.environment |= fake_nvml.environment({}) | {"SCHEDULER_LEASES": str(leases)}
+    on_gpu = {"idle_for": "0s", "min_free_memory": "1MiB"}
+    three.write(dict.fromkeys("abc", "gate; ok"), worker=PREPARING, devices={"only": [0], **on_gpu})
+    running, through = second_runs(three)
+    [b] = three.logged("start", "b")
+    [lease] = [path for path in map(str, leases.iterdir()) if "part" not in path]
+    assert lease in descriptors(b["pid"])
+    pid = prepared(three, "c")
+    assert lease not in descriptors(pid) + descriptors(supervisor_of(pid))
+    through()
+    through = three.reach_gate("c")
+    [c] = three.logged("start", "c")
+    assert (c["pid"], three.attempt("c")["launch"]) == (pid, "standby")
+    assert c["environment"]["CUDA_VISIBLE_DEVICES"] == three.attempt("c")["device"] != ""
+    assert lease in descriptors(pid) and lease in descriptors(supervisor_of(pid))
+    through()
+    assert running.end().code == 0
