@@ -408,11 +408,11 @@ SCENARIOS = {
         within=["go_on"],
     ),
     "forked": Scenario(
-        ["first", "ok"],
-        [(OK, [0])] * 2,
+        ["first", "ok", "ok"],
+        [(OK, [0])] * 3,
         0,
-        sections={"worker": FORKED_WORKER, "devices": {"cpu_slots": 1}},
-        only=r".*/(preload|loaded)\.py",
+        sections={"worker": FORKED_WORKER, "devices": ONE_GPU},
+        only=r".*(/(preload|loaded)\.py|__call__$)",
     ),
     "lease removed": Scenario(
         ["unleases"],
