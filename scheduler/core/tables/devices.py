@@ -95,7 +95,7 @@ def _by_memory(device: Device) -> float:
 class Fleet:
     """All devices; what concerns attempts that have one device alone costs O(log devices) or less.
 
-    Tasks that want several devices, or a part of one, have them on one machine: they are looked at in turn.
+    Tasks that want several, or a part of one, have them on one machine: these are looked at in turn.
     """
 
     def __init__(self, alike: Collection[str] = (), most_sharers: int | None = None) -> None:
@@ -129,8 +129,7 @@ class Fleet:
 
     def __getitem__(self, name: str) -> Device:
         """Return the device of that name, which becomes known by being asked for."""
-        device = self._by_name.get(name)
-        if device is None:
+        if (device := self._by_name.get(name)) is None:
             device = self._by_name[name] = Device(name, len(self._by_ordinal))
             self._by_ordinal.append(device)
             self._totals[None, False] += 1
@@ -304,7 +303,7 @@ class Fleet:
             and device.aside_until <= now
             and (retry is None or self.suits(device, retry, now, in_time=True))
         ]
-        fitting.sort(key=lambda device: device.attempts)
+        fitting.sort(key=_by_attempts)
         return frozenset(device.ordinal for device in closest(fitting, need.devices))
 
     def _first(
@@ -312,7 +311,7 @@ class Fleet:
     ) -> Device | None:
         """Return the first device that has room for an attempt; it stays queued until that begins."""
         above = None if retry is None else retry.above_memory
-        ranking = self._open if above is None else self._by_memory(now)
+        ranking = self._open if above is None else self._ranked_by_memory(now)
         for device in ranking.in_turn(now):
             none_behind = (
                 need.alone and device.attempts if above is None else not device.has_more_than(above)
@@ -325,7 +324,7 @@ class Fleet:
                 return device
         return None
 
-    def _by_memory(self, now: float) -> Ranking[Device]:
+    def _ranked_by_memory(self, now: float) -> Ranking[Device]:
         if self._roomy is None:
             self._roomy = Ranking(_by_memory, self._is_open)
             for device in self._open.all(now):
@@ -434,10 +433,9 @@ class Fleet:
         return self._judge(device, now)
 
     def _judge(self, device: Device, now: float) -> SetAside | None:
-        failures = device.failures
-        guilty = failures.has_own_errors or (
-            failures.is_grave and self._completed_elsewhere(device) >= failures.since
-        )
+        failures, (name, at) = device.failures, self._last_completion
+        elsewhere = self._last_elsewhere if name == device.name else at
+        guilty = failures.has_own_errors or (failures.is_grave and elsewhere >= failures.since)
         if not guilty or device.aside_until > now:
             return None
         device.aside_until = now + min(MAX_ASIDE, ASIDE * 2.0**device.times_aside)
@@ -445,8 +443,3 @@ class Fleet:
         failures.clear()
         heapq.heappush(self._asides, (device.aside_until, device.ordinal))
         return SetAside(device.name, device.aside_until, failures.last_cause)
-
-    def _completed_elsewhere(self, device: Device) -> float:
-        """Return when a task was last completed on another device."""
-        name, at = self._last_completion
-        return self._last_elsewhere if name == device.name else at
