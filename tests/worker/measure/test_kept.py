@@ -73,13 +73,9 @@ def test_a_file_that_is_gone_keeps_nothing(tmp_path: Path) -> None:
     assert count_kept(MATRIX, ARGS, SEARCH, tmp_path / "none.jsonl") == (0, 3)
 
 
-def test_the_question_is_answered_without_torch() -> None:
-    question = {
-        "tasks": [{"id": "t", "matrix": MATRIX}],
-        "args": ARGS,
-        "search": SEARCH,
-        "results": {"t": str(RESULTS), "unknown": "x"},
-    }
+def asked(**more: Any) -> str:
+    """Ask the worker, without torch, about one task; return the answer."""
+    question = {"tasks": [{"id": "t", "matrix": MATRIX}], "args": ARGS, "search": SEARCH, **more}
     program = (
         "import sys; sys.argv = ['worker', 'check']; from worker.__main__ import main; code = main();"
         "print('torch' in sys.modules, code)"
@@ -88,5 +84,18 @@ def test_the_question_is_answered_without_torch() -> None:
         [sys.executable, "-c", program], input=json.dumps(question), capture_output=True, text=True
     )
     answer, torch = done.stdout.splitlines()
-    assert json.loads(answer) == {"problems": [], "kept": {"t": [3, 3]}}
     assert torch == "False 0", done.stderr
+    return answer
+
+
+def test_what_is_kept_is_told_without_torch() -> None:
+    answer = asked(results={"t": str(RESULTS), "unknown": "x"})
+    assert json.loads(answer) == {"problems": [], "kept": {"t": [3, 3]}}
+
+
+def test_what_is_kept_is_not_ahead() -> None:
+    whole = json.loads(asked(ahead=True))["ahead"]["t"]
+    left = json.loads(asked(ahead=True, results={"t": str(RESULTS)}))["ahead"]["t"]
+    assert 0 < left["work"] < whole["work"]
+    # The baseline is measured beside whatever is left.
+    assert 3 * left["counts"]["images"] == whole["counts"]["images"]
