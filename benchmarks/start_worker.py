@@ -1,0 +1,92 @@
+"""The worker of start.py: this project's own, which notes when each part of its start is over.
+
+As a program it imports as the plain worker does, when it is to; as a module (``worker.preload``) before.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+IS_PROGRAM = __name__ == "__main__"
+if not IS_PROGRAM:
+    from worker.commands import preloaded
+
+    prepare = preloaded.prepare
+
+marks: dict[str, float] = {}
+
+
+def note(name: str) -> None:
+    """Note the time of something that happens once."""
+    marks.setdefault(name, time.time())
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run an attempt; the last line of its log are the times, in seconds of the day's clock."""
+    note("entered")
+    if IS_PROGRAM:
+        # all of these are imported anyway, bit by bit
+        import diffusers
+        import transformers
+
+        import worker.measure.task
+
+        for name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
+            getattr(diffusers, name)
+        transformers.CLIPTextModel  # noqa: B018  # imported as it is asked for
+        assert worker.measure.task
+    note("imported")
+    _watch()
+    if IS_PROGRAM:
+        from worker.commands.main import main as run
+    else:
+        run = preloaded.main
+    code = run(argv)
+    print(f"marks: {json.dumps(marks)}", flush=True)
+    return code
+
+
+def _watch() -> None:
+    """Have times noted where weights are moved, a denoiser is called, the device has finished."""
+    import torch
+
+    from worker.measure.memory import Memory
+    from worker.models import loading
+
+    move, wait = loading.to_device, Memory.wait
+
+    def moving(modules, device):
+        modules = list(modules)
+        note("loaded")
+        torch.zeros(1, device=device)
+        note("context")
+        move(modules, device)
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+        note("moved")
+        for module in modules:
+            if type(module).__name__.startswith("UNet"):
+                hooks.append(module.register_forward_hook(stepped))
+
+    def stepped(_module, _given, found):
+        hooks.pop().remove()
+        if found[0].is_cuda:
+            torch.cuda.synchronize()
+        note("stepped")
+
+    def waited(memory):
+        wait(memory)
+        marks["last"] = time.time()
+
+    hooks: list = []
+    loading.to_device, Memory.wait = moving, waited
+
+
+if IS_PROGRAM:
+    sys.exit(main(sys.argv[1:]))
