@@ -111,9 +111,9 @@ class Cluster:
     def __init__(self, folder: str) -> None:
         from ray.cluster_utils import Cluster as Rays
 
-        self._folder = folder
         common = {"include_dashboard": False, "include_log_monitor": False}
-        head = {**common, "num_cpus": 0, "num_gpus": 0, "object_store_memory": _STORE}
+        nothing = {"num_cpus": 0, "num_gpus": 0, "object_store_memory": _STORE}
+        head = {**common, **nothing, "temp_dir": folder}
         self._rays = Rays(initialize_head=True, head_node_args=head)
         self.nodes = [self._rays.add_node(**self._node(), wait=False) for _ in range(NODES)]
         self._rays.wait_for_nodes()
