@@ -34,7 +34,7 @@ TASKS = 48
 SECONDS = (0, 2, 5)  # that a command takes
 WAITING = 5_000
 # What each takes, in seconds, and what its section says: how many wait in Slurm's queue.
-SWEEPS: tuple[tuple[float, dict[str, int]], ...] = ((2, {}), (30, {}), (2, {"queue": 4000}))
+SWEEPS: tuple[tuple[float, dict[str, int]], ...] = ((2, {}), (30, {}), (2, {"queue": 1000}))
 MINUTES = 3
 LOOK = 0.5
 COMMANDS = ("sbatch", "squeue", "scancel", "scontrol", "sinfo")

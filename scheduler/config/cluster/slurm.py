@@ -7,10 +7,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, StrictInt, StrictStr
 
-from scheduler.config.cluster.values import MOST, Count, Memory, given
+from scheduler.config.cluster.values import Count, Memory, given
 from scheduler.config.matrix.axes import STRICT
 from scheduler.config.sweep import SlurmSettings
 from scheduler.config.units import parse_duration
+
+_MOST_QUEUED = 1000
 
 
 def _kind(value: object) -> object:
@@ -57,9 +59,9 @@ class ExecutorSection(BaseModel):
     cpus: Count = None
     memory: Memory = None
     at_most: Count = None
-    queue: Annotated[Annotated[StrictInt, Field(ge=0, le=MOST)] | None, BeforeValidator(given)] = (
-        None
-    )
+    queue: Annotated[
+        Annotated[StrictInt, Field(ge=0, le=_MOST_QUEUED)] | None, BeforeValidator(given)
+    ] = None
     lease: Annotated[float, BeforeValidator(_lease)] = SlurmSettings(60).lease
 
     def settings(self) -> SlurmSettings:

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StrictInt
 
 from scheduler.config.units import parse_size
 
-MOST = 4096  # attempts at once, or in a queue; cores of one
+MOST = 4096  # attempts at once, cores of one
 
 
 def given(value: object) -> object:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # a job, which starts often, does without what reads sweep fi
     from scheduler.config.sweep import SlurmSettings
 
 PATIENCE = 30.0  # seconds for one command; with its controller down, each takes about 10
+_TO_SUBMIT = (
+    12.0  # of a full controller sbatch asks for minutes, and we look after attempts meanwhile
+)
 _SCRIPT = Path(__file__).with_name("job.sh")
 # Of our environment, what the commands go by: a job of ours gets the rest by its order. The variables of
 # an allocation that this process may run in are none of a new job's.
@@ -117,7 +120,7 @@ def submit(
     options = [f"--comment={mark}", f"--job-name={mark.sweep}", *_options(settings)]
     if at_once is not None:
         options.append(f"--array=0-{size - 1}%{at_once}")
-    said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *words])
+    said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *words], _TO_SUBMIT)
     number = re.match(r"\d+", said)
     if number is None:
         raise SlurmError(f"sbatch said {printable(said)!r} in place of a job's number")

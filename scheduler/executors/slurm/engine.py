@@ -123,7 +123,7 @@ class Engine(threading.Thread):
         self._slurm = slurm
         self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
         self._jobs: dict[str, Job] = {}
-        self._arrays = Arrays(settings.at_most)
+        self.arrays = Arrays(settings.at_most)
         self._limits: Limits | None = None
         self._next_poll = 0.0
         self._next_look = 0.0
@@ -179,7 +179,7 @@ class Engine(threading.Thread):
     # --- the thread ----------------------------------------------------------------------------
 
     def run(self) -> None:
-        while self._carry_out():
+        while self.carry_out():
             now = time.monotonic()
             if now >= self._next_look:
                 self._next_look = now + LOOK
@@ -190,9 +190,9 @@ class Engine(threading.Thread):
         self._give_back()
 
     def _is_concerned(self) -> bool:
-        return bool(self._jobs or self._arrays.coming or self._ended)
+        return bool(self._jobs or self.arrays.coming or self._ended)
 
-    def _carry_out(self) -> bool:
+    def carry_out(self) -> bool:
         """Carry out all orders that there are; wait a while for the first. Say whether to go on."""
         patience = None
         if self._is_concerned():
@@ -225,14 +225,15 @@ class Engine(threading.Thread):
             if now < min(first + SOON, last + _TOGETHER):
                 return
             self._gathering = None
-        spacing = POLL if 2 * self._arrays.coming > len(waiting) else SOON
+        spacing = POLL if 2 * self.arrays.coming > len(waiting) else SOON
         due = max(self._last_array + spacing, self._next_array)
-        if now < due or len(waiting) <= self._arrays.coming:
+        lacking = len(waiting) - self.arrays.coming
+        if now < due or lacking <= 0 or 4 * lacking < len(waiting):  # a few can wait for more
             return
         try:
             self._submit_for(len(waiting))
         except SlurmError as error:
-            self._not_taken(waiting[self._arrays.coming :], str(error))
+            self._not_taken(waiting[self.arrays.coming :], str(error))
         self._last_array = time.monotonic()
 
     def _submit_for(self, orders: int) -> None:
@@ -244,8 +245,8 @@ class Engine(threading.Thread):
         if self._limits is None:
             self._limits = self._slurm.limits()
         if not self._polled:  # another dispatcher may have left some
-            self._take_listed(self._slurm.jobs(self._folder))
-        while (batch := self._arrays.lacking(orders, self._limits, self._largest)) is not None:
+            self.take_listed(self._slurm.jobs(self._folder))
+        while (batch := self.arrays.lacking(orders, self._limits, self._largest)) is not None:
             token = uuid.uuid4().hex
             mark = Mark(token, self._folder, self._sweep)
             try:
@@ -255,7 +256,7 @@ class Engine(threading.Thread):
                     raise
                 self._largest = 1  # a limit of its user's, perhaps: less may do
                 continue
-            self._arrays.submitted(token, number, batch)
+            self.arrays.submitted(token, number, batch)
             self._largest = min(1 << 20, 2 * self._largest)
             self._pause = 0.0
 
@@ -274,7 +275,7 @@ class Engine(threading.Thread):
 
     def _give_back(self) -> None:
         """Cancel what no order waits for."""
-        if names := self._arrays.surplus(len(self._waiting())):
+        if names := self.arrays.surplus(len(self._waiting())):
             with contextlib.suppress(SlurmError):  # they find no order, and end
                 self._slurm.cancel(names, waiting=True)
 
@@ -289,25 +290,25 @@ class Engine(threading.Thread):
         job.taken = True
         self._find_element(job)
         job.files.revoke()
-        if job.element is not None and (name := self._arrays.name(job.element)) is not None:
+        if job.element is not None and (name := self.arrays.name(job.element)) is not None:
             self._unwanted.append(name)
 
     def _poll(self) -> None:
         """Ask Slurm for all jobs; where it does not answer, nothing follows."""
         with contextlib.suppress(SlurmError):
             asked = time.monotonic()
-            self._take_listed(self._slurm.jobs(self._folder))
+            self.take_listed(self._slurm.jobs(self._folder))
             shared = Counter(job.element for job in self._jobs.values())
             for job in list(self._jobs.values()):
                 if job.taken:
                     self._judge(job, shared[job.element] == 1, asked)
-            if (line := self._arrays.waits()) is not None:
+            if (line := self.arrays.waits()) is not None:
                 for job in self._waiting():
                     self._wait(job, f"job {line.base} is in Slurm's queue: {line.reason}")
-            for number, at_once in self._arrays.throttles():
+            for number, at_once in self.arrays.throttles():
                 self._slurm.allow(number, at_once)
             self._end_what_lingers(asked)
-            too_many = len(self._waiting()) < self._arrays.coming
+            too_many = len(self._waiting()) < self.arrays.coming
             if too_many and (self._too_many or not self._jobs):
                 self._give_back()
             self._too_many = too_many
@@ -318,29 +319,30 @@ class Engine(threading.Thread):
         busy = {job.element for job in self._jobs.values()}
         for (
             element
-        ) in self._arrays.without_order():  # its attempt's dispatcher has seen that end, perhaps
+        ) in self.arrays.without_order():  # its attempt's dispatcher has seen that end, perhaps
             self._ended.setdefault(element, now + TO_BEGIN)
         for element, since in list(self._ended.items()):
-            line, name = self._arrays.line(element), self._arrays.name(element)
+            line, name = self.arrays.line(element), self.arrays.name(element)
             state = understood(None if line is None else line.state)
             if element in busy or state not in (JobState.QUEUED, JobState.LIVES):
                 del self._ended[element]
             elif since + TO_END < now and name is not None:
-                self._arrays.ended(element)
+                self.arrays.ended(element)
                 self._unwanted.append(name)
         self._cancel_unwanted()
 
-    def _take_listed(self, lines: Sequence[Listed]) -> None:
+    def take_listed(self, lines: Sequence[Listed]) -> None:
         """Take what squeue says; an order goes with each element that should have taken it, and never did."""
         self._polled = True
+        self._look()  # what has ended by now may have taken an order since the last look
         busy = {job.element for job in self._jobs.values() if job.element is not None}
         ours = {job.files.token for job in self._jobs.values()}
         for files in begun(self._paths.jobs):  # what runs of others is not to be waited for
             if files.token not in ours and (found := files.taken_by()) is not None:
                 busy.add(Element(*found))
-        for line in self._arrays.listed(lines, busy):
+        for line in self.arrays.listed(lines, busy):
             waiting = self._waiting()
-            if len(waiting) > self._arrays.coming and waiting[-1].files.withdraw():
+            if len(waiting) > self.arrays.coming and waiting[-1].files.withdraw():
                 why = f"Slurm's job {line.number} was {line.state} before its attempt began"
                 end = EndLine(ended=time.time(), not_started=f"{why} (reason: {line.reason})")
                 self._over(waiting[-1], base.Ended(waiting[-1].task, end))
@@ -355,7 +357,7 @@ class Engine(threading.Thread):
             asked: when it was asked.
         """
         known = job.element is not None and only_one
-        line = self._arrays.line(job.element) if job.element is not None and known else None
+        line = self.arrays.line(job.element) if job.element is not None and known else None
         state = understood(None if line is None else line.state)
         job.out_of_time = line is not None and line.state == "TIMEOUT"
         if state in (JobState.QUEUED, JobState.LIVES):
@@ -379,7 +381,7 @@ class Engine(threading.Thread):
             return
         if (found := job.files.taken_by()) is not None:
             job.element = Element(*found)
-            self._arrays.took(job.element)
+            self.arrays.took(job.element)
 
     def _decide(self, job: Job) -> None:
         """See whether an attempt that may be over is."""
@@ -430,7 +432,7 @@ class Engine(threading.Thread):
     def _over(self, job: Job, event: base.AttemptEvent) -> None:
         del self._jobs[job.task]
         if job.element is not None:
-            self._arrays.ended(job.element)
+            self.arrays.ended(job.element)
             self._ended[job.element] = time.monotonic()
         job.files.remove()
         self._post(event)

@@ -320,3 +320,19 @@ def test_elements_that_somebody_cancels_in_the_queue_are_replaced(
     closed()
     assert running.end().code == 0
     assert sweep.starts() == 4
+
+
+@pytest.mark.long
+def test_a_full_controller_is_waited_for(runner: SweepRunner, small_slurm: SlurmLab) -> None:
+    """Eleven jobs of others' leave room for fewer than are ours: sbatch itself asks again and again."""
+    runner.environment |= small_slurm.environment
+    others = ("--hold", "--comment=others", "--output=/dev/null", "--wrap=true")
+    for _ in range(11):
+        small_slurm.call("sbatch", *others)
+    write(runner, {f"t{n}": "ok" for n in range(8)}, queue=50)
+    running = runner.start()
+    said = running.wait_for("Slurm takes no job now: (.*)")[1]
+    assert "temporarily unable to accept job" in said
+    small_slurm.call("scancel", "--state=PENDING", "--user=root")
+    assert running.end().code == 0
+    assert runner.starts() == 8
