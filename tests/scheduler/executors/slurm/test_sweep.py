@@ -270,7 +270,8 @@ def test_what_waits_is_one_array_and_no_more_run_than_may(
     number = running.wait_for(r"job (\d+) is in Slurm's queue")[1]
     assert lab.call("squeue", "-h", f"--jobs={number}", "-o", "%K").strip() == "0-19%2"
     closed()
-    wait_until(lambda: sweep.starts() == 2)
+    for _ in range(2):
+        running.wait_for("attempt 1 started on")
     running.send(signal.SIGINT)
     wait_until(lambda: list(sweep.paths.jobs.glob("*.order")) == [])
     assert sweep.starts() == 2
