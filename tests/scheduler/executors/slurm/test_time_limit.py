@@ -32,7 +32,7 @@ def time_is_up(sweep: SweepRunner, lab: SlurmLab) -> None:
     sweep.wait_for_log("hangs", "a")
     wait_until(lambda: sweep.paths.attempts("a").stat().st_size)
     number = sweep.attempt("a")["place"]["job"]
-    lab.call("scontrol", "update", f"JobId={number}", "EndTime=now")
+    lab.call("scontrol", "update", f"JobId={number}", "EndTime=now+2")  # not before it began
 
 
 @pytest.mark.long
