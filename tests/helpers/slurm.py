@@ -26,6 +26,7 @@ NODES, GPUS = 2, 4
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 # Each daemon listens at the address that its machine's name has: it is to be loopback's.
 _NAMED_LOCALHOST = ("unshare", "-u", "sh", "-c", 'hostname localhost; exec "$@"', "sh")
+_HIDDEN = 'mount -t tmpfs none "$0" && exec "$@"'
 _CONF = """\
 ClusterName=lab
 SlurmctldHost=localhost(127.0.0.1)
@@ -84,10 +85,17 @@ class Daemon:
         return self._process is not None and not self._paused
 
     def start(self) -> None:
+        self._start()
+
+    def _start(self, *before: str) -> None:
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            [*_NAMED_LOCALHOST, *self._command], stdin=quiet, stdout=quiet, stderr=quiet
+            [*before, *_NAMED_LOCALHOST, *self._command], stdin=quiet, stdout=quiet, stderr=quiet
         )
+
+    def start_without(self, folder: Path) -> None:
+        """Start it where nothing of a folder is to be seen; so does what it starts."""
+        self._start("unshare", "-m", "sh", "-c", _HIDDEN, str(folder))
 
     def start_if_dead(self) -> None:
         if self._process is None:

@@ -66,6 +66,7 @@ class Steps:
         words: Sequence[str],
         size: int,
         at_once: int | None,
+        exclude: Sequence[str] = (),
     ) -> int:
         """Start a step, which begins when its part of the job is free; return its number here.
 
@@ -77,6 +78,7 @@ class Steps:
         gres = settings.gres or "none"
         options = ["--exact", "--nodes=1", "--ntasks=1", "--mem=0", f"--gres={gres}", "--chdir=/"]
         options += [f"--cpus-per-task={settings.cpus or 1}", f"--job-name={mark.array}"]
+        options += [f"--exclude={','.join(exclude)}"] if exclude else []
         try:
             process = subprocess.Popen(
                 ["srun", "--quiet", *options, "--input=none", "--output=/dev/null", *words],
@@ -92,6 +94,9 @@ class Steps:
         self._count += 1
         self._steps[self._count] = _Step(mark.array, process, said)
         return self._count
+
+    def exclude(self, number: int, nodes: Sequence[str]) -> None:
+        """Do nothing: a step that finds that its node lacks something ends."""
 
     def cancel(self, names: Sequence[str], *, waiting: bool = False) -> None:
         """Do nothing: srun and scancel kill a step without giving it time to end.

@@ -88,11 +88,15 @@ class Arrays:
         return self._lines.get(element) or self._rest.get(element.array)
 
     def without_order(self) -> list[Element]:
-        """Return the elements that Slurm says run, and that have taken no order."""
+        """Return the elements that Slurm says run, and that have taken no order.
+
+        Of what is no array that is not known: steps of a job count as running while they wait.
+        """
         return [
             Element(token, number)
             for token, array in self._arrays.items()
             for number in array.coming - array.queued
+            if not array.single
         ]
 
     def name(self, element: Element) -> str | None:
@@ -180,6 +184,12 @@ class Arrays:
                 line = self.line(element)
                 if line is not None and element not in busy:
                     yield line
+
+    def refused(self, element: Element) -> list[int]:
+        """Take note of an element that takes no order; return the numbers of arrays that still wait."""
+        self.took(element)
+        self.ended(element)
+        return [array.base for array in self._arrays.values() if array.queued]
 
     # --- what follows --------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 
 from scheduler.config.suggest import nearest
@@ -21,6 +22,7 @@ _FOR_NOW = re.compile(
 )
 # Slurm says so, too, when nodes that have all of it are down, or have not yet answered a new controller.
 _NO_NODE = "node configuration is not available"
+_TO_SETTLE = 8.0  # seconds
 
 
 class SlurmUnusable(ClusterUnusable):
@@ -48,24 +50,40 @@ def find_slots(settings: SlurmSettings) -> Found:
     room = sum(group.nodes * _room(group, settings) for group in nodes)
     if not room:
         raise SlurmUnusable(_no_room(partition, nodes, settings))
-    try:
-        commands.test_submission(settings)
-    except SlurmError as error:
-        for_now = _FOR_NOW.search(str(error)) is not None
-        if not (for_now or (_NO_NODE in str(error) and _some_absent(partition, nodes, settings))):
-            raise SlurmUnusable(
-                f"executor: Slurm takes no such job in partition {partition}: {error}"
-            ) from None
+    refused = _refusal(settings)
+    if refused is not None and not _is_for_now(refused, partition, nodes, settings):
+        raise SlurmUnusable(
+            f"executor: Slurm takes no such job in partition {partition}: {refused}"
+        )
     number = settings.at_most or min(room, MOST_SLOTS)
     ahead = min(number, MOST_SLOTS) if settings.queue is None else settings.queue
     where = f"Slurm, partition {partition}: {number} job(s) at once, each with {_words(settings)}"
     return Found(slots(number + ahead, settings), where, remark_on_models(nodes, settings.gres))
 
 
-def _some_absent(
-    partition: str | None, before: Sequence[NodeGroup], settings: SlurmSettings
+def _refusal(settings: SlurmSettings) -> str | None:
+    """Return why Slurm would not take such a job; None: it would.
+
+    A controller that has just begun says for some seconds that no node can take it, and lists all as idle.
+    """
+    until = time.monotonic() + _TO_SETTLE
+    while True:
+        try:
+            commands.test_submission(settings)
+        except SlurmError as error:
+            if _NO_NODE not in str(error) or time.monotonic() >= until:
+                return str(error)
+            time.sleep(1.0)
+        else:
+            return None
+
+
+def _is_for_now(
+    error: str, partition: str | None, before: Sequence[NodeGroup], settings: SlurmSettings
 ) -> bool:
-    """Say whether a node that such a job could run on is down: it was before the refusal, or is now."""
+    """Say whether jobs wait in the queue for what Slurm refuses now, as for nodes that are down."""
+    if _NO_NODE not in error:
+        return _FOR_NOW.search(error) is not None
     try:
         now = _nodes_of(partition, commands.node_groups())
     except SlurmError:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
@@ -102,8 +102,37 @@ class NodeGroup:
     up: bool
 
 
+class Submitter(Protocol):
+    """What takes jobs: the functions of this module, or what stands for them."""
+
+    def submit(
+        self,
+        settings: SlurmSettings,
+        mark: Mark,
+        words: Sequence[str],
+        size: int,
+        at_once: int | None,
+        exclude: Sequence[str] = (),
+    ) -> int: ...
+
+    def exclude(self, number: int, nodes: Sequence[str]) -> None: ...
+
+    def cancel(self, names: Sequence[str], *, waiting: bool = False) -> None: ...
+
+    def jobs(self, folder: str) -> list[Listed]: ...
+
+    def limits(self) -> Limits: ...
+
+    def allow(self, number: int, at_once: int) -> None: ...
+
+
 def submit(
-    settings: SlurmSettings, mark: Mark, words: Sequence[str], size: int, at_once: int | None
+    settings: SlurmSettings,
+    mark: Mark,
+    words: Sequence[str],
+    size: int,
+    at_once: int | None,
+    exclude: Sequence[str] = (),
 ) -> int:
     """Have Slurm run these words as often as an array has elements; return the array's number.
 
@@ -113,6 +142,7 @@ def submit(
         words: the command line.
         size: how many elements it has.
         at_once: how many of them may run at a time; None: it is one job, and no array.
+        exclude: nodes on which none may run.
 
     Raises:
         SlurmError: Slurm does not take it now. In rare cases it is in the queue all the same.
@@ -120,6 +150,8 @@ def submit(
     options = [f"--comment={mark}", f"--job-name={mark.sweep}", *_options(settings)]
     if at_once is not None:
         options.append(f"--array=0-{size - 1}%{at_once}")
+    if exclude:
+        options.append(f"--exclude={','.join(exclude)}")
     said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *words], _TO_SUBMIT)
     number = re.match(r"\d+", said)
     if number is None:
@@ -156,6 +188,15 @@ def allow(number: int, at_once: int) -> None:
         SlurmError: it could not be changed.
     """
     _call(["scontrol", "update", f"JobId={number}", f"ArrayTaskThrottle={at_once}"])
+
+
+def exclude(number: int, nodes: Sequence[str]) -> None:
+    """Have none of an array that waits run on these nodes.
+
+    Raises:
+        SlurmError: it could not be changed.
+    """
+    _call(["scontrol", "update", f"JobId={number}", f"ExcNodeList={','.join(nodes)}"])
 
 
 def limits() -> Limits:

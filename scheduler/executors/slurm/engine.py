@@ -16,16 +16,17 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from scheduler.config.printable import printable
 from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent
 from scheduler.executors.cluster.files import JobFiles, begun, untaken
 from scheduler.executors.local import wire
-from scheduler.executors.slurm.arrays import Arrays, Element
-from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError
+from scheduler.executors.slurm import node_check
+from scheduler.executors.slurm.arrays import Arrays, Batch, Element
+from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError, Submitter
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
 from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
@@ -65,27 +66,6 @@ class Job:
     # Why it waits, as was last told, and when (monotonic).
     reason: str = ""
     told: float = 0.0
-
-
-class Submitter(Protocol):
-    """What takes jobs: Slurm's commands, or what stands for them; see commands.py."""
-
-    def submit(
-        self,
-        settings: SlurmSettings,
-        mark: Mark,
-        words: Sequence[str],
-        size: int,
-        at_once: int | None,
-    ) -> int: ...
-
-    def cancel(self, names: Sequence[str], *, waiting: bool = False) -> None: ...
-
-    def jobs(self, folder: str) -> list[Listed]: ...
-
-    def limits(self) -> Limits: ...
-
-    def allow(self, number: int, at_once: int) -> None: ...
 
 
 class Engine(threading.Thread):
@@ -143,6 +123,8 @@ class Engine(threading.Thread):
         # Elements whose attempt is over, and since when (monotonic): the word that one has ended can be lost,
         # and it keeps its GPUs.
         self._ended: dict[Element, float] = {}
+        # Nodes that lack what attempts need, and what each lacks.
+        self._excluded: dict[str, str] = {}
         # What Slurm's commands call the jobs that are to be cancelled.
         self._unwanted: list[str] = []
 
@@ -250,7 +232,7 @@ class Engine(threading.Thread):
             token = uuid.uuid4().hex
             mark = Mark(token, self._folder, self._sweep)
             try:
-                number = self._slurm.submit(self._settings, mark, [*self._words, token], *batch)
+                number = self._submit(mark, batch)
             except SlurmError:
                 if batch.elements == 1:
                     raise
@@ -259,6 +241,31 @@ class Engine(threading.Thread):
             self.arrays.submitted(token, number, batch)
             self._largest = min(1 << 20, 2 * self._largest)
             self._pause = 0.0
+
+    def _submit(self, mark: Mark, batch: Batch) -> int:
+        words, nodes = [*self._words, mark.array], list(self._excluded)
+        try:
+            return self._slurm.submit(self._settings, mark, words, *batch, nodes)
+        except SlurmError as error:
+            without = "; ".join(self._excluded.values())
+            raise SlurmError(f"{error}; {without}" if without else str(error)) from None
+
+    def _leave_alone(self) -> None:
+        """Have Slurm leave nodes alone that lack what attempts need; tell of each once."""
+        for array, index, told in node_check.unfit(self._paths.jobs):
+            waiting = self.arrays.refused(Element(array, index))
+            node = str(told["node"])
+            if node in self._excluded:
+                continue
+            why = printable(
+                f"node {node} is not used: {told.get('why')} there; install what this machine has"
+            )
+            self._excluded[node] = why
+            for number in waiting:
+                with contextlib.suppress(SlurmError):  # then its elements there find that out
+                    self._slurm.exclude(number, list(self._excluded))
+            for job in self._waiting()[:1]:
+                self._wait(job, why)
 
     def _not_taken(self, lacking: Sequence[Job], why: str) -> None:
         self._pause = min(LONGEST_PAUSE, 2 * self._pause or FIRST_PAUSE)
@@ -367,6 +374,7 @@ class Engine(threading.Thread):
 
     def _look(self) -> None:
         """Look at the files of all attempts: at each that was taken, and at all others by one listing."""
+        self._leave_alone()
         waiting = untaken(self._paths.jobs) if any(self._waiting()) else set()
         for job in list(self._jobs.values()):
             job.taken = job.taken or job.files.token not in waiting

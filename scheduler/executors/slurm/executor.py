@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -23,8 +24,9 @@ from scheduler.executors.cluster.slots import SlotExecutor, does_for
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
-from scheduler.executors.slurm import commands
-from scheduler.executors.slurm.engine import Engine, Job, Submitter
+from scheduler.executors.slurm import commands, node_check
+from scheduler.executors.slurm.commands import Submitter
+from scheduler.executors.slurm.engine import Engine, Job
 from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths
@@ -35,7 +37,8 @@ _PACKAGE = Path(__file__).resolve().parents[3]
 # Neither the current folder nor a PYTHONPATH counts, should they have a module of that name.
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from scheduler.executors.slurm.job import main; sys.exit(main())"
+    "from scheduler.executors.slurm.node_check import is_fit\n"
+    "if is_fit(): from scheduler.executors.slurm.job import main; sys.exit(main())"
 )
 
 
@@ -86,6 +89,8 @@ class SlurmExecutor(SlotExecutor):
             for files, content in left_behind(paths.jobs)
             if isinstance(content.get("task"), str)
         }
+        with contextlib.suppress(OSError):  # no job fares worse for it than without
+            node_check.want(paths.jobs)
         words = [sys.executable, "-I", "-c", _PROGRAM, str(_PACKAGE), str(paths.jobs.absolute())]
         happened = self._happened, self._waits
         self._engine = Engine(settings, paths, sweep.name, words, *happened, slurm)
@@ -186,6 +191,8 @@ class SlurmExecutor(SlotExecutor):
     def close(self) -> None:
         self._engine.finish()
         self._engine.join(_TO_GIVE_BACK)
+        if not self._jobs:
+            node_check.forget(self._paths.jobs)
 
     def _waits(self, job: Job, why: str) -> None:
         self._post(partial(self._show, job.task, why))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
+from scheduler.executors.slurm import node_check
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.slurm import SlurmLab
-from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
 
@@ -31,3 +35,53 @@ def test_a_sweep_over_gpus_of_several_models_is_told_so(
     said = "tasks ran on devices of 2 models: GPU X (1), GPU Y (1); their times do not compare"
     assert said in ended.out
     assert said in sweep.run("status", sweep.file).out
+
+
+@pytest.fixture
+def hide(lab: SlurmLab) -> Iterator[Callable[[Path], None]]:
+    """Hides a folder from the first node, which Slurm prefers."""
+
+    def begin(folder: Path) -> None:
+        lab.nodes[0].end()
+        lab.nodes[0].start_without(folder)
+        lab.mend()
+
+    yield begin
+    lab.nodes[0].end()
+    lab.mend()
+
+
+@pytest.mark.parametrize(
+    ("what", "says"),
+    [
+        ("project", "node n1 is not used: the folder of this project is not there"),
+        ("diffusers", r"node n1 is not used: diffusers .*, not 99\.0 there; install"),
+    ],
+)
+def test_a_node_that_lacks_something_is_told_of_and_left_alone(
+    sweep: SweepRunner, hide: Callable[[Path], None], tmp_path: Path, what: str, says: str
+) -> None:
+    newer = tmp_path / "newer" / "diffusers-99.0.dist-info"
+    newer.mkdir(parents=True)
+    (newer / "METADATA").write_text("Metadata-Version: 2.1\nName: diffusers\nVersion: 99.0\n")
+    sweep.environment["PYTHONPATH"] += f":{newer.parent}"
+    hide(REPOSITORY / "scheduler" if what == "project" else newer.parent)
+    tasks = [f"t{number}" for number in range(6)]
+    sweep.write(dict.fromkeys(tasks, "ok"), executor=SLURM, devices={"idle_for": "0s"})
+    running = sweep.start()
+    running.wait_for(says)
+    assert running.end().code == 0
+    for task in tasks:
+        [attempt] = sweep.done(task)["attempts"]
+        assert attempt["place"]["node"] == "n2"
+    assert not list(sweep.paths.jobs.iterdir())
+
+
+def test_what_a_node_must_have_is_what_the_dispatchers_machine_has() -> None:
+    here = {"python": "3.11.2", "diffusers": "0.31.0", "torch": "2.5.1", "tomesd": None}
+    assert not list(node_check.differences(here, here))
+    there = {"python": "3.9.1", "diffusers": "0.31.0", "torch": None, "tomesd": "0.1.3"}
+    assert list(node_check.differences(there, here)) == [
+        "python 3.9.1, not 3.11.2",
+        "no torch (2.5.1)",
+    ]
