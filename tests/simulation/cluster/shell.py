@@ -48,6 +48,8 @@ class ClusterShell(Shell):
     def __init__(self, world: ClusterWorld, *, adopt: bool) -> None:
         super().__init__(world, adopt=adopt)
         self._doubts: dict[Job, fate.Doubt] = {}
+        # Jobs of its own that the core knows to run; it takes the others for queued.
+        self.told_begun: set[Job] = set()
         # The engine takes no job: for how long it is let alone, and whether it will be asked again.
         self._pause = 0.0
         self._asks = False
@@ -85,7 +87,12 @@ class ClusterShell(Shell):
 
     def began(self, job: Job) -> None:
         """Hear that an attempt runs."""
-        self.post(lambda: self._is_ours(job) and self.handle(ev.Began(job.task)))
+        self.post(partial(self._begins, job))
+
+    def _begins(self, job: Job) -> None:
+        if self._is_ours(job):
+            self.told_begun.add(job)
+            self.handle(ev.Began(job.task))
 
     def not_taken(self, job: Job) -> None:
         """Hear that the engine takes no job now: wait, less and less often."""

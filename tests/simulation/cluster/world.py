@@ -33,6 +33,12 @@ class ClusterSafety(SafetyProperties):
         demand("an attempt is judged before the next", start.task not in shell.unjudged, start)
         demand("a slot is given once", not shell.views[start.devices[0]].supervisors, start)
 
+    def check_stop(self, shell: ClusterShell, stop: ev.Stop) -> None:
+        job = shell.attempts.get(stop.task)
+        # What stands in the queue may be taken back, though it begins in that moment.
+        if job in shell.told_begun or job in shell.adopted:
+            super().check_stop(shell, stop)
+
     def worker_began(self, task: str, record: Record) -> None:
         cluster = self._cluster
         demand("a completed task is never run again", task not in cluster.done, task)
