@@ -50,7 +50,7 @@ def test_a_question_that_is_none():
 def test_which_tasks_measure_speed(section, timed):
     tasks = [{"id": "a", "matrix": GOOD}, {"id": "b", "matrix": GOOD}]
     done = check(json.dumps({"tasks": tasks, "args": {}, "search": section}))
-    assert json.loads(done.stdout) == {"problems": [], "timed": timed}
+    assert json.loads(done.stdout) == {"problems": [], "timed": timed, "staged": []}
 
 
 def test_every_problem_at_once_and_each_once():
