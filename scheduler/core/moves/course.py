@@ -307,8 +307,13 @@ class Course:
     def _look_at_order(self) -> None:
         """Put the tasks that were never tried in the order in which they are started, where it may change."""
         if (order := self._waiting.order) is not None:
-            tasks = self._waiting.never_tried()
-            self._waiting.follow(order.sequence(tasks, self._free_in(order)))
+            waiting, free_in = self._waiting.never_tried(), self._free_in(order)
+            # Those whose start is refused come back; where there is a plan they are a part of it already.
+            started = [task for task in self._running if task not in self._history]
+            planned = order.sequence(waiting, free_in) if free_in else None
+            self._waiting.follow(
+                order.sequence([*waiting, *started]) if planned is None else [*started, *planned]
+            )
 
     def _devices_to_plan_for(self) -> list[Device]:
         """Return the devices, if few tasks are left for each, so that a plan pays and costs little."""
