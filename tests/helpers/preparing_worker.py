@@ -1,11 +1,13 @@
 """The scripted worker, which can prepare: it logs that it does, and prints a line.
 
-It waits for ever where a file ``prepare waits`` lies in its folder, and fails where ``prepare fails`` does.
+A thread of it stays, as those of libraries do. It waits for ever where a file ``prepare waits`` lies in its
+folder, and fails where ``prepare fails`` does.
 """
 
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 from preloaded_worker import main  # noqa: F401  # the other half of what the scheduler calls
@@ -27,6 +29,7 @@ def prepare(argv):
     with Path(folder, "event_log.jsonl").open("a") as file:
         file.write(json.dumps(line) + "\n")
     print("prepared for", task)
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
     if Path(folder, "prepare fails").exists():
         raise ValueError("as asked")
     if Path(folder, "prepare waits").exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -77,7 +78,10 @@ class Go:
         os.close(self.log)
         for descriptor in self._inherited:
             os.set_inheritable(descriptor, True)
-        os.sched_setaffinity(0, self._cpus)
+        # Threads that the preparation left behind are to have the new cores as well.
+        for thread in os.listdir("/proc/self/task"):
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), self._cpus)
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
         _set_oom_score(-_MORE)
         orders.send(b"!")

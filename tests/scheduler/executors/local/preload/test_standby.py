@@ -93,6 +93,9 @@ def test_the_next_task_runs_where_it_was_prepared_for(three: SweepRunner) -> Non
     assert start["pid"] == pid
     assert start["environment"]["SWEEP_TASK"] == "c"
     assert start["cpus"] == sorted(os.sched_getaffinity(0))
+    threads = [int(name) for name in os.listdir(f"/proc/{pid}/task")]
+    assert len(threads) == 2
+    assert all(os.sched_getaffinity(thread) == os.sched_getaffinity(0) for thread in threads)
     assert Path(f"/proc/{pid}/stat").read_text().split()[5] == str(pid)
     assert b"SWEEP_TASK=c\0" in Path(f"/proc/{pid}/environ").read_bytes()
     assert not [one for one in descriptors(pid) if one.startswith(("pipe:", "socket:"))]
