@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,7 +61,9 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
 
 def _import_everything() -> None:
     for name in _MODULES:
-        import_module(name)
+        # a library that is not installed, the task that needs it tells of
+        with suppress(ModuleNotFoundError):
+            import_module(name)
     import diffusers
     import transformers
     from PIL import Image
