@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 
 from scheduler.config.suggest import nearest
@@ -22,7 +21,6 @@ _FOR_NOW = re.compile(
 )
 # Slurm says so, too, when nodes that have all of it are down, or have not yet answered a new controller.
 _NO_NODE = "node configuration is not available"
-_TO_SETTLE = 8.0  # seconds
 
 
 class SlurmUnusable(ClusterUnusable):
@@ -51,7 +49,7 @@ def find_slots(settings: SlurmSettings) -> Found:
     if not room:
         raise SlurmUnusable(_no_room(partition, nodes, settings))
     refused = _refusal(settings)
-    if refused is not None and not _is_for_now(refused, partition, nodes, settings):
+    if refused is not None and not _is_for_now(refused, nodes, settings):
         raise SlurmUnusable(
             f"executor: Slurm takes no such job in partition {partition}: {refused}"
         )
@@ -62,33 +60,24 @@ def find_slots(settings: SlurmSettings) -> Found:
 
 
 def _refusal(settings: SlurmSettings) -> str | None:
-    """Return why Slurm would not take such a job; None: it would.
+    """Return why Slurm would not take such a job; None: it would."""
+    try:
+        commands.test_submission(settings)
+    except SlurmError as error:
+        return str(error)
+    return None
 
-    A controller that has just begun says for some seconds that no node can take it, and lists all as idle.
+
+def _is_for_now(error: str, nodes: Sequence[NodeGroup], settings: SlurmSettings) -> bool:
+    """Say whether jobs wait in the queue for what Slurm refuses now, as for nodes that are down.
+
+    That some nodes have all that is asked for is known by now, but for features that stand together.
     """
-    until = time.monotonic() + _TO_SETTLE
-    while True:
-        try:
-            commands.test_submission(settings)
-        except SlurmError as error:
-            if _NO_NODE not in str(error) or time.monotonic() >= until:
-                return str(error)
-            time.sleep(1.0)
-        else:
-            return None
-
-
-def _is_for_now(
-    error: str, partition: str | None, before: Sequence[NodeGroup], settings: SlurmSettings
-) -> bool:
-    """Say whether jobs wait in the queue for what Slurm refuses now, as for nodes that are down."""
     if _NO_NODE not in error:
         return _FOR_NOW.search(error) is not None
-    try:
-        now = _nodes_of(partition, commands.node_groups())
-    except SlurmError:
-        return True  # its controller has just gone away
-    return any(_room(group, settings) for group in (*before, *now) if not group.up)
+    return settings.constraint is None or any(
+        _room(group, settings) for group in nodes if not group.up
+    )
 
 
 def remark_on_models(nodes: Sequence[NodeGroup], gres: str) -> str | None:

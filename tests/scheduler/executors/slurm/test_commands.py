@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from scheduler.config.sweep import SlurmSettings
-from scheduler.executors.slurm.check import SlurmUnusable, find_slots, parse_gres, remark_on_models
+from scheduler.executors.slurm.check import (
+    PROGRAMS,
+    SlurmUnusable,
+    find_slots,
+    parse_gres,
+    remark_on_models,
+)
 from scheduler.executors.slurm.commands import (
     Limits,
     Listed,
@@ -83,3 +89,31 @@ def test_without_slurm_one_sentence_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SlurmUnusable, match="there is no program sbatch on the PATH"):
         find_slots(SlurmSettings(60.0))
+
+
+@pytest.mark.parametrize(
+    ("constraint", "state", "is_refused"),
+    [(None, "idle", False), ("a&b", "idle", True), ("a&b", "down", False)],
+)
+def test_what_nodes_have_by_sinfo_is_waited_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    constraint: str | None,
+    state: str,
+    is_refused: bool,
+) -> None:
+    """A controller that has just begun lists nodes as idle, and says of each job that none can take it."""
+    says = {
+        "sinfo": f'[ "$3" = %P ] && echo "main*" || printf "main\\t2\\t16\\t2000\\tgpu:4\\t{state}\\n"'
+    }
+    says["sbatch"] = "echo 'Requested node configuration is not available' >&2; exit 1"
+    for program in PROGRAMS:
+        (tmp_path / program).write_text(f"#!/bin/sh\n{says.get(program, 'exit 1')}\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    settings = SlurmSettings(60.0, constraint=constraint)
+    if is_refused:
+        with pytest.raises(SlurmUnusable, match="takes no such job in partition main"):
+            find_slots(settings)
+    else:
+        assert len(find_slots(settings).slots) == 16
