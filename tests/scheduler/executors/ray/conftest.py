@@ -30,19 +30,19 @@ class RaySweep:
         self.lab = lab
         self.scratch = runner.folder / "on the nodes"
         self.scratch.mkdir()
+        self.executor = {
+            "kind": "ray",
+            "address": lab.address,
+            "lease": "5s",
+            "scratch": str(self.scratch),
+        }
 
     def write(self, script: dict[str, Any], **settings: Any) -> None:
         self.write_with({"idle_for": "0s"}, script, **settings)
 
     def write_with(self, devices: dict[str, Any], script: dict[str, Any], **settings: Any) -> None:
         """Write a sweep, with keys of its section devices."""
-        executor = {
-            "kind": "ray",
-            "address": self.lab.address,
-            "lease": "5s",
-            "scratch": str(self.scratch),
-        }
-        self.runner.write(script, executor={**executor, **settings}, devices=devices)
+        self.runner.write(script, executor={**self.executor, **settings}, devices=devices)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.slurm import wait_until
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.tiny_sweep import assert_same_as_here
 from tests.scheduler.executors.ray.conftest import RaySweep
 
 # --- what is refused before anything is started --------------------------------------------------
@@ -236,40 +237,8 @@ def test_an_attempt_that_waits_is_not_begun_twice_after_a_crash(
     assert [runner.starts(task) for task in ("a", "b", "c")] == [1, 1, 1]
 
 
-TINY = """\
-name: runner
-matrix: {pipe: [TINY_SD15], sched: [DDIM], steps: [3, 4]}
-worker: {args: {num_samples: 2, batch_size: 2}, env: {OMP_NUM_THREADS: 1}}
-devices: {cpu_slots: 2}
-search:
-  keep_images: 2
-  configurations: [{deepcache: {cache_interval: 2}}]
-  controls: {fewer_steps: [], guidance_off: [], null_arm: false}
-  timing: {repeats: 1}
-"""
-
-
 @pytest.mark.long
 def test_the_worker_that_ships_makes_the_same_as_on_one_machine(
-    on_ray: RaySweep, runner: SweepRunner, tmp_path: Path
+    on_ray: RaySweep, runner: SweepRunner
 ) -> None:
-    runner.environment["DIFFUSION_SWEEPS_CACHE"] = str(tmp_path / "models")
-    made = []
-    for where in ("local", "ray"):
-        settings = {
-            "kind": "ray",
-            "address": on_ray.lab.address,
-            "gpus": "none",
-            "scratch": str(on_ray.scratch),
-        }
-        runner.write_text(f"{TINY}executor: {json.dumps(settings)}\n")
-        ended = runner.run(runner.file, "--executor", where)
-        assert ended.code == 0, ended.out + ended.err
-        folder = runner.paths.checkpoints
-        pictures = {path.name: path.read_bytes() for path in folder.glob("*.images/*")}
-        made.append((sorted(path.name for path in folder.glob("*.done")), pictures))
-        runner.root.rename(runner.root.with_name(where))
-        runner.root.mkdir()
-    assert made[0] == made[1]
-    assert len(made[0][0]) == 2
-    assert made[0][1]
+    assert_same_as_here(runner, {**on_ray.executor, "gpus": "none"})

@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.slurm import SlurmLab, wait_until
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.tiny_sweep import assert_same_as_here
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
 
@@ -337,3 +338,8 @@ def test_a_full_controller_is_waited_for(runner: SweepRunner, small_slurm: Slurm
     small_slurm.call("scancel", "--state=PENDING", "--user=root")
     assert running.end().code == 0
     assert runner.starts() == 8
+
+
+@pytest.mark.long
+def test_the_worker_that_ships_makes_the_same_as_on_one_machine(sweep: SweepRunner) -> None:
+    assert_same_as_here(sweep, {**SLURM, "gres": "none"})
