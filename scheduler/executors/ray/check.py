@@ -15,7 +15,7 @@ from scheduler.config.units import format_duration, format_size
 from scheduler.devices.model import Device
 from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found
 from scheduler.executors.ray.link import words
-from scheduler.executors.ray.versions import differences, installed_here
+from scheduler.executors.ray.node_check import differences, installed_here
 from scheduler.storage.json_files import parse_object
 
 _TO_CONNECT = 5.0  # seconds

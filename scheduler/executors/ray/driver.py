@@ -37,8 +37,8 @@ from scheduler.executors.ray.home import Home
 from scheduler.executors.ray.keys import NAMESPACE, Keys
 from scheduler.executors.ray.messages import as_line
 from scheduler.executors.ray.node import Attempt, look_after
+from scheduler.executors.ray.node_check import installed_here
 from scheduler.executors.ray.node_files import News
-from scheduler.executors.ray.versions import installed_here
 from scheduler.storage.attempts_file import EndLine
 
 WAIT = 10.0  # seconds for which an actor may have nothing to tell

@@ -10,44 +10,20 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import sys
 import uuid
 from pathlib import Path
 
-TYPE_CHECKING = (
-    False  # as typing's; importing that, or importlib.metadata, would hold up each job's start
-)
+from scheduler.executors.cluster.versions import differences, installed
+
+TYPE_CHECKING = False  # as typing's; importing that would hold up each job's start
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
     from typing import Any
 
-# Ours, by its name as a package; what it needs is what the worker imports.
-_PROJECT = "diffusion-sweeps"
 _WANTED = "installed"
 _UNFIT = ".unfit"
 _OF_OWNER = 0o600
-
-
-def installed(path: Sequence[str]) -> dict[str, str | None]:
-    """Return the versions of this Python, of this project and of what it needs, by name.
-
-    Args:
-        path: where packages are looked for, as in ``sys.path``.
-
-    Returns:
-        the versions; None: it is not there.
-    """
-    from importlib.metadata import distributions
-
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    project = next(iter(distributions(name=_PROJECT, path=list(path))), None)
-    needed = [] if project is None else project.requires or []
-    names = [re.split(r"[^\w.-]", text)[0] for text in needed if "extra ==" not in text]
-    for name in (_PROJECT, *names):
-        known = next(iter(distributions(name=name, path=list(path))), None)
-        found[name] = None if known is None else known.version
-    return found
 
 
 def want(folder: Path) -> None:
@@ -85,18 +61,6 @@ def is_fit() -> bool:
     index = os.environ.get("SLURM_ARRAY_TASK_ID", "0")
     _write(folder / f"{array}.{index}{_UNFIT}", json.dumps({"node": node, "why": ", ".join(why)}))
     return False
-
-
-def differences(there: Mapping[str, str | None], wanted: Mapping[str, str | None]) -> Iterator[str]:
-    """Yield a phrase for each thing of which a node has another version, or none.
-
-    Args:
-        there: what the node has.
-        wanted: what the dispatcher's machine has; what that lacks no attempt needs.
-    """
-    for name, version in wanted.items():
-        if version is not None and (found := there.get(name)) != version:
-            yield f"no {name} ({version})" if found is None else f"{name} {found}, not {version}"
 
 
 def unfit(folder: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from scheduler.executors.local.attempt_files import Refused
 from scheduler.executors.ray.home import Home
+from scheduler.executors.ray.node_check import differences, installed_here
 from scheduler.executors.ray.node_files import PIECE, NodeFiles
-from scheduler.executors.ray.versions import differences, installed_here
 
 START = {"attempt": 2, "device": "ray:0", "task": "a", "token": "t"}
 END = {"ended": 1.0, "code": 0, "signal": None}
@@ -141,10 +142,11 @@ def test_how_a_node_differs_is_said(tmp_path: Path) -> None:
     here = installed_here(str(tmp_path))
     assert list(differences(here, here, str(tmp_path))) == []
     there = installed_here(str(tmp_path / "none"))
-    there["versions"] = {**there["versions"], "torch": "0.1"}
+    there["versions"] = {**there["versions"], "torch": "0.1", "tomesd": None}
     assert list(differences(here, there, "/none")) == [
         "has no folder /none, in which attempts start",
-        f"has torch 0.1, and this machine {here['versions']['torch']}",
+        "has other versions than this machine: "
+        f"torch 0.1, not {version('torch')}, no tomesd ({version('tomesd')})",
     ]
     assert list(differences(here, {"error": "No module"}, "/none")) == [
         "cannot start this program: No module"

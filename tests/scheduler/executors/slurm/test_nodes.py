@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.executors.slurm import node_check
 from tests.helpers.fake_nvml import FakeNvml
 from tests.helpers.slurm import SlurmLab
 from tests.helpers.sweep_runner import REPOSITORY, SweepRunner
@@ -75,13 +74,3 @@ def test_a_node_that_lacks_something_is_told_of_and_left_alone(
         [attempt] = sweep.done(task)["attempts"]
         assert attempt["place"]["node"] == "n2"
     assert not list(sweep.paths.jobs.iterdir())
-
-
-def test_what_a_node_must_have_is_what_the_dispatchers_machine_has() -> None:
-    here = {"python": "3.11.2", "diffusers": "0.31.0", "torch": "2.5.1", "tomesd": None}
-    assert not list(node_check.differences(here, here))
-    there = {"python": "3.9.1", "diffusers": "0.31.0", "torch": None, "tomesd": "0.1.3"}
-    assert list(node_check.differences(there, here)) == [
-        "python 3.9.1, not 3.11.2",
-        "no torch (2.5.1)",
-    ]
