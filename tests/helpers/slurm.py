@@ -167,7 +167,8 @@ class SlurmLab:
         for daemon in (*self.nodes, self.controller):
             daemon.end()
         with contextlib.suppress(OSError, ValueError):
-            os.kill(int((self.folder / "munge.pid").read_text()), signal.SIGTERM)
+            # At any other it writes its seed on its way out, into the folder that is being removed.
+            os.kill(int((self.folder / "munge.pid").read_text()), signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def call(self, *words: str, **variables: str) -> str:
