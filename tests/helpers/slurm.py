@@ -16,8 +16,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from scheduler.executors.local.process_tree import descendants
 
@@ -48,7 +49,7 @@ SlurmdParameters=config_overrides
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 SchedulerParameters=sched_min_interval=1000,sched_interval=1,batch_sched_delay=0,defer_batch
-GresTypes=gpu
+GresTypes={kinds}
 ReturnToService=2
 KillWait=12
 MinJobAge=20
@@ -125,16 +126,26 @@ class Daemon:
 class SlurmLab:
     """A cluster; `environment` is what its commands need."""
 
-    def __init__(self, extra: str = "") -> None:
+    def __init__(self, extra: str = "", parts: Mapping[str, int] = MappingProxyType({})) -> None:
+        """Write its configuration.
+
+        Args:
+            extra: more lines of it.
+            parts: what GPUs are given out by beside whole ones, `mps` or `shard`; how much a node has.
+        """
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-lab-"))
         port = _free_ports(NODES + 1)
         self.conf = self.folder / "slurm.conf"
         ports = {"port": port, "first": port + 1, "last": port + NODES}
-        node = f"CPUs=16 RealMemory=2000 Gres=gpu:{GPUS}"
+        gres = ",".join(f"{name}:{count}" for name, count in {"gpu": GPUS, **parts}.items())
+        node = f"CPUs=16 RealMemory=2000 Gres={gres}"
+        kinds = ",".join(("gpu", *parts))
         self.conf.write_text(
-            _CONF.format(folder=self.folder, nodes=NODES, node=node, **ports) + extra
+            _CONF.format(folder=self.folder, nodes=NODES, node=node, kinds=kinds, **ports) + extra
         )
-        (self.folder / "gres.conf").write_text(f"Name=gpu File={self.folder}/gpu[0-{GPUS - 1}]\n")
+        lines = [f"Name=gpu File={self.folder}/gpu[0-{GPUS - 1}]\n"]
+        lines += [f"Name={name} Count={count}\n" for name, count in parts.items()]
+        (self.folder / "gres.conf").write_text("".join(lines))
         for number in range(GPUS):  # major 240: for local use
             os.mknod(self.folder / f"gpu{number}", 0o20600, os.makedev(240, number))
         for name in ("state", "spool"):
