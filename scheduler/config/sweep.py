@@ -99,6 +99,10 @@ class DeviceSettings:
     demands: tuple[str, ...] = ()
 
 
+# What Slurm calls parts of a GPU: hundredths for NVIDIA's MPS, and parts that nothing enforces.
+PARTS_OF_GPUS = ("mps", "shard")
+
+
 @dataclass(frozen=True, slots=True)
 class SlurmSettings:
     """The sweep's ``executor`` section: what each of its jobs asks Slurm for; None: Slurm's default."""
@@ -123,8 +127,13 @@ class SlurmSettings:
 
     @property
     def on_gpus(self) -> bool:
-        """Whether its attempts run on GPUs."""
-        return self.gres.partition(":")[0] == "gpu"
+        """Whether its attempts run on GPUs, or on parts of them."""
+        return self.on_parts or self.gres.partition(":")[0] == "gpu"
+
+    @property
+    def on_parts(self) -> bool:
+        """Whether each attempt has a part of a GPU, beside others."""
+        return self.gres.partition(":")[0] in PARTS_OF_GPUS
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +156,13 @@ class RaySettings:
 
     @property
     def on_gpus(self) -> bool:
-        """Whether its attempts run on GPUs."""
+        """Whether its attempts run on GPUs, or on parts of them."""
         return self.gpus > 0
+
+    @property
+    def on_parts(self) -> bool:
+        """Whether each attempt has a part of a GPU, beside others."""
+        return 0 < self.gpus < 1
 
 
 ClusterSettings = SlurmSettings | RaySettings
@@ -217,6 +231,7 @@ NOT_OF_THE_FILE = (
     "untimed",
     "staged",
     "on_cluster",
+    "on_parts",
 )
 # Sweeps that leave them at their defaults have the fingerprint that they had before there were any.
 _LATER = ("spelling", "notify", "order", "timed", "priority", "executor", "track", "preload")
@@ -252,6 +267,8 @@ class Sweep:
     runs_on: Literal["GPU", "CPU"] | None = None
     # Its attempts are jobs of a cluster's scheduler; none shares a device.
     on_cluster: bool = False
+    # What it runs on gives each attempt a part of a GPU: none may measure speed.
+    on_parts: bool = False
     # The file gives the name; else it is the file's own, without its ending.
     is_named: bool = True
     # How axes and args become words; None: as by default, and axes only for the default command.

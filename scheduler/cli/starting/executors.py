@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from scheduler.cli.common import UserError
 from scheduler.cli.devices import open_devices
@@ -13,7 +14,7 @@ from scheduler.config.sweep import ClusterSettings, RaySettings, SlurmSettings, 
 from scheduler.devices.finding import FoundDevices
 from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.base import Executor
-from scheduler.executors.cluster.found import ClusterUnusable, Found
+from scheduler.executors.cluster.found import ClusterUnusable, Found, why_not_on_parts
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.ray.executor import RayExecutor
@@ -60,6 +61,7 @@ def open_executor(
         staged = sweep.staged if len({device.name for device in found.all}) == 1 else frozenset()
         sweep = replace(sweep, runs_on="GPU" if found.on_gpus else "CPU", staged=staged)
         return sweep, None, found
+    _check_parts(sweep, settings, file)
     try:
         found_slots = _find_slots(settings)
     except ClusterUnusable as error:
@@ -70,7 +72,8 @@ def open_executor(
         print(f"{file}: {found_slots.remark}", file=sys.stderr)
     if unused:
         print(f"{file}: {', '.join(unused)}: not used on a cluster", file=sys.stderr)
-    sweep = replace(sweep, runs_on="GPU" if settings.on_gpus else "CPU", on_cluster=True)
+    kind: Literal["GPU", "CPU"] = "GPU" if settings.on_gpus else "CPU"
+    sweep = replace(sweep, runs_on=kind, on_cluster=True, on_parts=settings.on_parts)
     return sweep, settings, FoundDevices(found_slots.slots, found_slots.where, None)
 
 
@@ -87,12 +90,37 @@ def _find_slots(settings: ClusterSettings) -> Found:
     return find_slots_of_ray(settings)
 
 
+def _check_parts(sweep: Sweep, settings: ClusterSettings, file: Path) -> None:
+    """Make sure that a part of a GPU is enough for each task, where each has one.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not settings.on_parts:
+        return
+    asked = (
+        f"gres: {settings.gres}"
+        if isinstance(settings, SlurmSettings)
+        else f"gpus: {settings.gpus:g}"
+    )
+    what = f"{file}: executor.{asked} is a part of a GPU"
+    for task in sweep.tasks:
+        if (devices := sweep.devices_of(task.id)) != 1:
+            raise UserError(
+                f"{what}, and {task.id} has {devices} whole devices (devices.per_task); remove one of the two"
+            )
+    if (why := why_not_on_parts(sweep)) is not None:
+        raise UserError(f"{what}, and {why}")
+
+
 def _check_gpus(sweep: Sweep, settings: ClusterSettings, file: Path) -> None:
     """Make sure that each job has as many GPUs as its task is to have, if the sweep says that of tasks.
 
     Raises:
         UserError: it has not.
     """
+    if settings.on_parts:
+        return
     if isinstance(settings, SlurmSettings):
         key, each = "gres", float(parse_gres(settings.gres)[2] if settings.on_gpus else 1)
     else:

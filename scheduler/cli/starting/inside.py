@@ -21,6 +21,7 @@ from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.allocation.lent import LEAST, MARGIN, LentExecutor, time_to_start
 from scheduler.executors.allocation.steps import Steps, look_at_nodes, room_for_steps
 from scheduler.executors.base import Executor
+from scheduler.executors.cluster.found import why_not_on_parts
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.check import slots
@@ -30,6 +31,8 @@ from scheduler.executors.slurm.fate import JobState, understood
 from scheduler.storage.paths import SweepPaths, size_of
 
 FLAG = "--inside-slurm"
+# What Slurm sets for a job that has a part of a GPU.
+_OF_PARTS = ("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "SLURM_SHARDS_ON_NODE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +252,10 @@ def open_place(
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Slurm need not have said so
     sweep, settings, found = open_executor(sweep, "local", arguments.sweep)
     inside.check_numbers(found, os.environ)
+    if found.on_gpus and not os.environ.keys().isdisjoint(_OF_PARTS):
+        if (why := why_not_on_parts(sweep)) is not None:
+            raise UserError(f"{FLAG}: job {inside.job} has a part of a GPU, and {why}")
+        sweep = replace(sweep, on_parts=True)
     return inside, sweep, settings, found
 
 

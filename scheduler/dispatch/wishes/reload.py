@@ -36,6 +36,7 @@ from scheduler.dispatch.recovery import Done, Failed, Recovered, SweepFiles, cla
 from scheduler.dispatch.repairs import set_right
 from scheduler.dispatch.wishes.files import Asked
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
+from scheduler.executors.cluster.found import why_not_on_parts
 from scheduler.executors.worker_process import WorkerAnswer, WorkerCheckError, ask_worker
 from scheduler.storage.paths import SweepPaths
 
@@ -284,10 +285,14 @@ def read_anew(
     except NoSuchTask as error:
         raise CannotReload(f"--only: {error.problems[0]}") from None
     sweep = whole.limited_to(chosen) if only else whole
-    if sweep.devices.share is not None:
+    if sweep.devices.share is not None or today.on_parts:
         answer = _answer(sweep)
         sweep = sweep.with_timed(answer.timed, answer.staged)
-    sweep = replace(sweep, runs_on=today.runs_on, on_cluster=today.on_cluster)
+    if today.on_parts and (why := why_not_on_parts(sweep)) is not None:
+        raise CannotReload(f"its attempts have a part of a GPU each, and {why}")
+    sweep = replace(
+        sweep, runs_on=today.runs_on, on_cluster=today.on_cluster, on_parts=today.on_parts
+    )
     return whole, replace(sweep, order=today.order)
 
 

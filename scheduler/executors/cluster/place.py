@@ -17,6 +17,8 @@ _OF_THE_NODE = frozenset(
         *("HOSTNAME", "TMPDIR"),
     }
 )
+# NVIDIA's MPS: what a part of a GPU is, and where the node's daemon is.
+_PREFIXES_OF_THE_NODE = ("SLURM_", "SLURMD_", "CUDA_MPS_")
 
 
 def gpus_here(visible: str) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def node_environment(
     own = {
         name: value
         for name, value in node.items()
-        if name in _OF_THE_NODE or name.startswith(("SLURM_", "SLURMD_"))
+        if name in _OF_THE_NODE or name.startswith(_PREFIXES_OF_THE_NODE)
     }
     gpus = ",".join(gpu["uuid"] for gpu in place["gpus"])
     return {**order, **own, "CUDA_VISIBLE_DEVICES": gpus or node.get("CUDA_VISIBLE_DEVICES", "")}

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 
 from scheduler.config.suggest import nearest
-from scheduler.config.sweep import SlurmSettings
+from scheduler.config.sweep import PARTS_OF_GPUS, SlurmSettings
 from scheduler.config.units import format_size
 from scheduler.devices.model import Device
 from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found
@@ -50,8 +50,10 @@ def find_slots(settings: SlurmSettings) -> Found:
         raise SlurmUnusable(_no_room(partition, nodes, settings))
     refused = _refusal(settings)
     if refused is not None and not _is_for_now(refused, nodes, settings):
+        parts = settings.on_parts and _NO_NODE in refused
+        note = " (a part must be of one GPU)" if parts else ""
         raise SlurmUnusable(
-            f"executor: Slurm takes no such job in partition {partition}: {refused}"
+            f"executor: Slurm takes no such job in partition {partition}: {refused}{note}"
         )
     number = settings.at_most or min(room, MOST_SLOTS)
     ahead = min(number, MOST_SLOTS) if settings.queue is None else settings.queue
@@ -75,6 +77,8 @@ def _is_for_now(error: str, nodes: Sequence[NodeGroup], settings: SlurmSettings)
     """
     if _NO_NODE not in error:
         return _FOR_NOW.search(error) is not None
+    if settings.on_parts and not any(_of_one_gpu(group, settings.gres) for group in nodes):
+        return False
     return settings.constraint is None or any(
         _room(group, settings) for group in nodes if not group.up
     )
@@ -149,12 +153,26 @@ def _room(group: NodeGroup, settings: SlurmSettings) -> int:
 
 
 def _has(group: NodeGroup, gres: str) -> int:
-    """Return how often a node of the group has a gres."""
-    name, kind, count = parse_gres(gres)
-    there = sum(
-        n for other, type_, n in _parts(group.gres) if other == name and kind in ("", type_)
-    )
-    return there // count
+    """Return how often a node of the group has a gres; of parts of a GPU at least once, if it has so much."""
+    name, _, count = parse_gres(gres)
+    often = _number(group, gres) // count
+    return max(min(often, 1), _of_one_gpu(group, gres)) if name in PARTS_OF_GPUS else often
+
+
+def _of_one_gpu(group: NodeGroup, gres: str) -> int:
+    """Return how often a node has a part that is of one GPU, taken that all its GPUs have equally much.
+
+    sinfo does not say which GPU has how much.
+    """
+    _, kind, count = parse_gres(gres)
+    gpus = max(1, _number(group, f"gpu:{kind}" if kind else "gpu"))
+    return _number(group, gres) // gpus // count * gpus
+
+
+def _number(group: NodeGroup, gres: str) -> int:
+    """Return how much of a gres a node of the group has, whatever number is asked for."""
+    name, kind, _ = parse_gres(gres)
+    return sum(n for other, type_, n in _parts(group.gres) if other == name and kind in ("", type_))
 
 
 def _parts(gres: str) -> Iterator[tuple[str, str, int]]:

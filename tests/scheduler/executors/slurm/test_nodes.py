@@ -1,4 +1,4 @@
-"""What nodes have: GPUs of which models, parts of GPUs."""
+"""What nodes have: GPUs of which models, and what is installed there."""
 
 from __future__ import annotations
 

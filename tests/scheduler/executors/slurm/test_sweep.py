@@ -37,6 +37,8 @@ def write(sweep: SweepRunner, script: dict[str, Any], **settings: Any) -> None:
         ({"partition": "mian"}, "executor.partition: Slurm has no partition 'mian'; did you mean main?"),
         ({"gres": "gpu:h100:1"}, "executor.gres: no node of partition main has gpu:h100:1; its nodes have"),
         ({"gres": "gpu:5"}, "executor.gres: no node of partition main has gpu:5"),
+        ({"gres": "mps:50"}, "executor.gres: no node of partition main has mps:50; its nodes have gpu:4"),
+        ({"gres": "shard:1"}, "executor.gres: no node of partition main has shard:1; its nodes have gpu:4"),
         ({"gres": "none", "cpus": 17}, "executor.cpus: no node of partition main has 17; the largest has 16"),
         ({"constraint": "nofeature"}, "executor: Slurm takes no such job in partition main: Invalid feature"),
         ({"memory": "1TiB"}, "executor.memory: no node of partition main has so much"),
