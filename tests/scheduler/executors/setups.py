@@ -7,6 +7,7 @@ another process, by its name and its folder, and is the same setup there: that p
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import sys
@@ -188,7 +189,7 @@ class ForkedSetup(LocalSetup):
     """Two CPU slots of this machine, and a process from which attempts are forked."""
 
     text = SWEEP.replace("worker: {", f"worker: {{preload: {SHELL.stem}, ").replace(
-        "[sh, -c", f"[python, '{SHELL}'"
+        "[sh, -c", f"[python, {json.dumps(str(SHELL))}"
     )
 
     def executor(self) -> Executor:
