@@ -39,7 +39,7 @@ def hanging(on_ray: RaySweep, runner: SweepRunner) -> Running:
     on_ray.write({"a": ["print first; hang", "print second; ok"]})
     running = runner.start()
     runner.wait_for_log("hangs", "a")
-    wait_until(lambda: runner.paths.attempts("a").exists() and "first" in runner.log("a"))
+    wait_until(lambda: runner.paths.log("a").exists() and "first" in runner.log("a"))
     return running
 
 
