@@ -75,7 +75,7 @@ class Arrays:
         self._lines: dict[Element, Listed] = {}
         # Of each array, what Slurm says of the elements that it does not list one by one.
         self._rest: dict[str, Listed] = {}
-        # Elements whose attempt is over, while Slurm may still list them as running.
+        # Elements whose attempt is over, or that are cancelled, while Slurm may still list them.
         self._spent: set[Element] = set()
 
     @property
@@ -210,12 +210,18 @@ class Arrays:
         return Batch(elements, at_once if limits.array_size else None)
 
     def surplus(self, orders: int) -> list[str]:
-        """Return what Slurm's commands call the queued elements that are not needed, the last ones."""
+        """Return what Slurm's commands call the queued elements that are not needed, the last ones.
+
+        They are to be cancelled, and no order that comes meanwhile is left to them.
+        """
         over, names = self.coming - orders, []
-        for array in reversed(self._arrays.values()):
+        for token, array in reversed(self._arrays.items()):
             if (last := sorted(array.queued)[-over:]) and over > 0:
                 over -= len(last)
                 names.append(array.name(f"[{_spans(last)}]"))
+                array.coming.difference_update(last)
+                array.queued.difference_update(last)
+                self._spent.update(Element(token, number) for number in last)
         return names
 
     def throttles(self) -> list[tuple[int, int]]:

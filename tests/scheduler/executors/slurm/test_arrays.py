@@ -105,7 +105,20 @@ def test_the_last_ones_in_the_queue_are_too_many() -> None:
     arrays.listed([listed("0", "RUNNING"), listed("1 2 3 5 6 9")], set())
     assert arrays.surplus(7) == []
     assert arrays.surplus(4) == ["7_[5-6,9]"]
-    assert arrays.surplus(0) == ["7_[1-3,5-6,9]"], "what runs finds that there is nothing to do"
+    assert arrays.surplus(0) == ["7_[1-3]"], "what runs finds that there is nothing to do"
+
+
+def test_no_order_is_left_to_what_is_cancelled() -> None:
+    arrays = ten()
+    arrays.listed([listed("0 1 2 3 4 5 6 7 8 9")], set())
+    arrays.surplus(1)
+    assert arrays.coming == 1
+    assert arrays.lacking(3, LIMITS, ANY) == Batch(2, 3)
+    assert (
+        arrays.listed([listed("0"), listed("1 2 3 4 5 6 7 8"), listed("9", "CANCELLED")], set())
+        == []
+    )
+    assert arrays.coming == 1, "of those that Slurm still lists none is counted again"
 
 
 def test_no_more_run_at_once_than_may() -> None:
