@@ -292,6 +292,13 @@ class Driver:
         self.seen: list[ExecutorEvent] = []
         # Those that `until` has returned, or passed over.
         self.past = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the executor, once."""
+        if not self._closed:
+            self._closed = True
+            self.executor.close()
 
     def turn(self, handle: Callable[[ExecutorEvent], None] | None = None) -> None:
         """Wait for the executor to have something to say, and hear all of it."""

@@ -60,7 +60,7 @@ def new(setup: LocalSetup) -> Iterator[Callable[[], Driver]]:
 
     yield make
     for driver in drivers:
-        driver.executor.close()
+        driver.close()
 
 
 @pytest.fixture
@@ -361,6 +361,7 @@ def test_a_task_that_others_run_ran_or_completed_is_refused(
     assert second.until(Refused) == Refused("a", Refusal.RUNNING)
     open_gate(gate, 1)
     first.until(Ended)
+    first.close()  # of two at a time one would cancel what the other's attempts wait for
     second.executor.start(early)
     assert second.until(Refused) == Refused("a", Refusal.CHANGED)
     setup.paths.done("a").write_text("{}")
