@@ -96,3 +96,17 @@ def unexpanded(text: str) -> str | None:
     rest = _VARIABLE.sub(lambda match: " " * len(match[0]), text)
     found = _OF_SHELLS.search(rest)
     return text[found.start() :] if found else None
+
+
+def texts_in(value: Any) -> list[str]:
+    """Return the texts that an argument is, or that its list holds."""
+    return [
+        part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)
+    ]
+
+
+def filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return an argument with placeholders and home folders filled in, also those in its lists."""
+    if isinstance(value, list | tuple):
+        return [filled(part, values) for part in value]
+    return fill(expand_home(value), values) if isinstance(value, str) else value

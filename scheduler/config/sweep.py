@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal
 
+from scheduler.config.cluster.settings import ClusterSettings
 from scheduler.config.differences import without_logins, without_secrets
 from scheduler.config.hours import Hours
 from scheduler.config.matrix.values import Scalar, Value
@@ -18,7 +19,9 @@ from scheduler.config.placeholders import (
     expand_home,
     expand_variables,
     fill,
+    filled,
     names_in,
+    texts_in,
 )
 from scheduler.config.spelling import Spelling
 from scheduler.config.strict_yaml import with_numbers
@@ -97,75 +100,6 @@ class DeviceSettings:
     at_most: int | Hours | None = None
     # The keys of the section that demand something of a GPU: all but cpu_slots, cores, at_most, zone.
     demands: tuple[str, ...] = ()
-
-
-# What Slurm calls parts of a GPU: hundredths for NVIDIA's MPS, and parts that nothing enforces.
-PARTS_OF_GPUS = ("mps", "shard")
-
-
-@dataclass(frozen=True, slots=True)
-class SlurmSettings:
-    """The sweep's ``executor`` section: what each of its jobs asks Slurm for; None: Slurm's default."""
-
-    # Seconds that one attempt may take.
-    time: float
-    partition: str | None = None
-    # As sbatch has it; empty: no GPU.
-    gres: str = "gpu:1"
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    cpus: int | None = None
-    memory: int | None = None  # bytes of a node's
-    # Attempts that run at once; None: as many as the partition has room for.
-    at_most: int | None = None
-    # Those that may wait in Slurm's queue beside them; None: as many again.
-    queue: int | None = None
-    # Seconds for which an attempt may run on without the shared folder; after twice as long without a
-    # sign of it, it is lost.
-    lease: float = 120.0
-
-    @property
-    def on_gpus(self) -> bool:
-        """Whether its attempts run on GPUs, or on parts of them."""
-        return self.on_parts or self.gres.partition(":")[0] == "gpu"
-
-    @property
-    def on_parts(self) -> bool:
-        """Whether each attempt has a part of a GPU, beside others."""
-        return self.gres.partition(":")[0] in PARTS_OF_GPUS
-
-
-@dataclass(frozen=True, slots=True)
-class RaySettings:
-    """The sweep's ``executor`` section: what each of its attempts asks Ray for; None: nothing of that."""
-
-    # Of the head, with its port.
-    address: str
-    # A part of one is shared with others; 0: none.
-    gpus: float = 1.0
-    cpus: int | None = None
-    memory: int | None = None  # bytes of a node's
-    # At once, running or waiting for Ray; None: as many as the cluster has room for.
-    at_most: int | None = None
-    # Seconds for which an attempt may run on without Ray's head; after twice as long without a sign of
-    # it, it is lost. Ray itself takes a node for dead after 60 s.
-    lease: float = 30.0
-    # A folder of each node's own, in which an attempt's files are while it runs.
-    scratch: str = "/tmp"  # noqa: S108  # each attempt makes a folder there that nobody can foresee
-
-    @property
-    def on_gpus(self) -> bool:
-        """Whether its attempts run on GPUs, or on parts of them."""
-        return self.gpus > 0
-
-    @property
-    def on_parts(self) -> bool:
-        """Whether each attempt has a part of a GPU, beside others."""
-        return 0 < self.gpus < 1
-
-
-ClusterSettings = SlurmSettings | RaySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -450,7 +384,7 @@ class Sweep:
             return self.axes
         if self.spelling is None:
             return ()
-        texts = (part for value in self.args.values() for part in _texts(value))
+        texts = (part for value in self.args.values() for part in texts_in(value))
         named = self._named_in_command.union(*map(names_in, texts))
         return tuple(axis for axis in self.axes if axis not in named)
 
@@ -467,7 +401,7 @@ class Sweep:
     def _filled_args(
         self, overrides: Mapping[str, Any], values: Mapping[str, Any]
     ) -> dict[str, Any]:
-        return {name: _filled(value, values) for name, value in {**self.args, **overrides}.items()}
+        return {name: filled(value, values) for name, value in {**self.args, **overrides}.items()}
 
     def spec(
         self, task: Task, overrides: Mapping[str, Any], results: str, spec: str
@@ -493,18 +427,6 @@ class Sweep:
 
     def _values(self, task: Task, results: str, spec: str) -> dict[str, Value]:
         return {**self.matrix(task), "task": task.id, "results": results, "spec": spec}
-
-
-def _texts(value: Any) -> list[str]:
-    return [
-        part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str)
-    ]
-
-
-def _filled(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, list | tuple):
-        return [_filled(part, values) for part in value]
-    return fill(expand_home(value), values) if isinstance(value, str) else value
 
 
 def _given(section: Any) -> Any:

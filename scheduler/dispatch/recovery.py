@@ -311,13 +311,7 @@ class Recovered:
         names: Sequence[str] = list(self.standings)
         if sweep.order is not None and sweep.order.kind == "random":
             names = shuffled(names, sweep.order.seed or 0)
-        return [
-            replace(
-                _initial_task(name, self.standings[name], clock, Need.of(sweep, name)),
-                untimed=Need.of_untimed_stage(sweep, name),
-            )
-            for name in names
-        ]
+        return [_initial_task(name, self.standings[name], clock, sweep) for name in names]
 
     def longest_first(self, sweep: Sweep, paths: SweepPaths) -> LongestFirst | None:
         """Return the order by tasks' work and by what completed ones took, if the sweep asks for it."""
@@ -425,14 +419,15 @@ def _doubts(
     return doubts
 
 
-def _initial_task(task: str, standing: Standing, clock: Clock, need: Need) -> InitialTask:
+def _initial_task(task: str, standing: Standing, clock: Clock, sweep: Sweep) -> InitialTask:
+    need, untimed = Need.of(sweep, task), Need.of_untimed_stage(sweep, task)
     match standing:
         case Done():
             return InitialTask(task, State.DONE)
         case Failed():
             return InitialTask(task, State.FAILED)
         case Waiting():
-            return InitialTask(task, State.WAITING, standing.history, need)
+            return InitialTask(task, State.WAITING, standing.history, need, untimed)
         case Running():
             begun = standing.attempt.started
             return InitialTask(
@@ -440,6 +435,7 @@ def _initial_task(task: str, standing: Standing, clock: Clock, need: Need) -> In
                 State.RUNNING,
                 standing.history,
                 need,
+                untimed,
                 devices=begun.devices,
                 has=Need(memory=begun.share, alone=begun.share is None),
                 started=clock.started(begun),

@@ -10,7 +10,8 @@ from typing import Literal
 
 from scheduler.cli.common import UserError
 from scheduler.cli.devices import open_devices
-from scheduler.config.sweep import ClusterSettings, RaySettings, SlurmSettings, Sweep
+from scheduler.config.cluster.settings import ClusterSettings, RaySettings, SlurmSettings
+from scheduler.config.sweep import Sweep
 from scheduler.devices.finding import FoundDevices
 from scheduler.dispatch.recovery import Recovered
 from scheduler.executors.base import Executor

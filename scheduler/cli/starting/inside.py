@@ -11,7 +11,8 @@ from pathlib import Path
 
 from scheduler.cli.common import UserError
 from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
-from scheduler.config.sweep import ClusterSettings, SlurmSettings, Sweep
+from scheduler.config.cluster.settings import ClusterSettings, SlurmSettings
+from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_duration
 from scheduler.core.core import OUT_OF_TIME
 from scheduler.core.progress import SweepProgress

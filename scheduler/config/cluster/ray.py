@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, PlainValidator
 
+from scheduler.config.cluster.settings import RaySettings
 from scheduler.config.cluster.values import Count, Memory
 from scheduler.config.matrix.axes import STRICT
-from scheduler.config.sweep import RaySettings
 from scheduler.config.units import parse_duration
 
 

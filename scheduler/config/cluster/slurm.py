@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, StrictInt, StrictStr
 
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.config.cluster.values import Count, Memory, given
 from scheduler.config.matrix.axes import STRICT
-from scheduler.config.sweep import SlurmSettings
 from scheduler.config.units import parse_duration
 
 _MOST_QUEUED = 1000

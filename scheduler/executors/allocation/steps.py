@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
-from scheduler.config.sweep import SlurmSettings
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError, phrase
 
 _KEPT = 60.0  # seconds for which a step that has ended is listed

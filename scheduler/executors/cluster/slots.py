@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
+from scheduler.config.sweep import Sweep
 from scheduler.core.events import Began, DeviceBusy, DeviceIdle, Queued
 from scheduler.core.journal_events import DeviceState
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import Executor, ExecutorEvent, Refusal, StartRequest
+from scheduler.executors.code_copy import CodeCopy
+from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import StartLine
 
 # Of a start line, what a job in the queue must share with a request to do in its place.
 _SAME = ("attempt", "task", "digest", "halvings", "overrides", "settings", "source")
-FIRST_PAUSE, LONGEST_PAUSE = (
-    5.0,
-    60.0,
-)  # seconds until a cluster is asked again whether it takes a job
+# Seconds until a cluster is asked again whether it takes a job.
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 
 
 class SlotExecutor(Executor):
@@ -155,6 +158,41 @@ class SlotExecutor(Executor):
             self._told.discard(slot)
             yield DeviceState(slot, True, "free")
         yield DeviceIdle(slot)
+
+
+def environment_of_workers(
+    sweep: Sweep,
+    environment: Mapping[str, str],
+    of_engine: tuple[str, ...],
+    threads: int | None,
+    copy: CodeCopy | None,
+) -> tuple[Callable[[Sequence[Device]], dict[str, str]], Path]:
+    """Return what tells the environment of a worker on certain slots, and the folder that workers run in.
+
+    Args:
+        sweep: for the environment that it gives workers.
+        environment: what they inherit,
+        of_engine: but for variables that begin with these words.
+        threads: how many each attempt is told to compute with; None: it is not told.
+        copy: the copy of the code that they run from; None: from the current folder.
+    """
+    own = sweep.own_environment(environment)
+    inherited = {n: v for n, v in environment.items() if not n.startswith(of_engine)}
+    if copy is not None:
+        own, inherited = copy.environment(own), copy.environment(inherited)
+    told = partial(worker_environment, threads=threads, own=own, inherited=inherited)
+    return told, copy.folder if copy is not None else Path.cwd()
+
+
+def require_folders(request: StartRequest) -> None:
+    """Make sure of the folders that an attempt's files are to be in: a job could tell of that only later.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    for path in (request.log_file, request.attempts_file):
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
 
 def does_for(begun: StartLine, request: StartRequest) -> bool:

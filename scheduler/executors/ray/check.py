@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scheduler.config.sweep import RaySettings
+from scheduler.config.cluster.settings import RaySettings
 from scheduler.config.units import format_duration, format_size
 from scheduler.devices.model import Device
 from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found

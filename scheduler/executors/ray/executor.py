@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +10,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scheduler.config.sweep import RaySettings, Sweep
+from scheduler.config.cluster.settings import RaySettings
+from scheduler.config.sweep import Sweep
 from scheduler.core.events import DeviceBusy, Queued
 from scheduler.core.journal_events import DeviceState
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent, Refusal, StartRequest
 from scheduler.executors.cluster.files import JobFiles, left_behind
-from scheduler.executors.cluster.slots import FIRST_PAUSE, SlotExecutor, does_for
+from scheduler.executors.cluster.slots import (
+    FIRST_PAUSE,
+    SlotExecutor,
+    does_for,
+    environment_of_workers,
+    require_folders,
+)
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.ray.link import Link
-from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way
@@ -75,14 +79,9 @@ class RayExecutor(SlotExecutor):
         self._paths = paths
         self._settings = settings
         self._sweep = sweep.name
-        own = sweep.own_environment(environment)
-        inherited = {n: v for n, v in environment.items() if not n.startswith("RAY_")}
-        if copy is not None:
-            own, inherited = copy.environment(own), copy.environment(inherited)
-        self._environment = partial(
-            worker_environment, threads=settings.cpus, own=own, inherited=inherited
+        self._environment, self._folder = environment_of_workers(
+            sweep, environment, ("RAY_",), settings.cpus, copy
         )
-        self._folder = copy.folder if copy is not None else Path.cwd()
         self._jobs: dict[str, Job] = {}
         self._lives: dict[str, Life] = {}
         # Of dispatchers that died, by task: attempts that wait for Ray, or run.
@@ -130,7 +129,7 @@ class RayExecutor(SlotExecutor):
         job = Job(self._order(request), before=left)
         try:
             make_way(request.attempts_file)
-            _require_folders(request)
+            require_folders(request)
             JobFiles(self._paths.jobs, job.order["token"]).write_order(job.order)
         except OSError as error:
             self._post(partial(self._over, base.Failed(task, error)))
@@ -280,14 +279,3 @@ class RayExecutor(SlotExecutor):
         if job is not None:
             JobFiles(self._paths.jobs, job.order["token"]).remove()
         return super()._forget(task)
-
-
-def _require_folders(request: StartRequest) -> None:
-    """Make sure of the folders that the attempt's files come home to.
-
-    Raises:
-        FileNotFoundError: one is not there.
-    """
-    for path in (request.log_file, request.attempts_file):
-        if not path.parent.is_dir():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))

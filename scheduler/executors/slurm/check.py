@@ -6,8 +6,8 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 
+from scheduler.config.cluster.settings import PARTS_OF_GPUS, SlurmSettings
 from scheduler.config.suggest import nearest
-from scheduler.config.sweep import PARTS_OF_GPUS, SlurmSettings
 from scheduler.config.units import format_size
 from scheduler.devices.model import Device
 from scheduler.executors.cluster.found import MOST_SLOTS, ClusterUnusable, Found

@@ -21,7 +21,7 @@ from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 
 if TYPE_CHECKING:  # a job, which starts often, does without what reads sweep files
-    from scheduler.config.sweep import SlurmSettings
+    from scheduler.config.cluster.settings import SlurmSettings
 
 PATIENCE = 30.0  # seconds for one command; with its controller down, each takes about 10
 _TO_SUBMIT = (

@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.config.printable import printable
-from scheduler.config.sweep import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent

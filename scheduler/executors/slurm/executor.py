@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,20 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from scheduler.config.sweep import SlurmSettings, Sweep
+from scheduler.config.cluster.settings import SlurmSettings
+from scheduler.config.sweep import Sweep
 from scheduler.core.events import Queued
 from scheduler.devices.model import Device
 from scheduler.executors import base
 from scheduler.executors.base import Refusal, StartRequest
 from scheduler.executors.cluster.files import JobFiles, left_behind
-from scheduler.executors.cluster.slots import SlotExecutor, does_for
+from scheduler.executors.cluster.slots import (
+    SlotExecutor,
+    does_for,
+    environment_of_workers,
+    require_folders,
+)
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.slurm import commands, node_check
 from scheduler.executors.slurm.commands import Submitter
 from scheduler.executors.slurm.engine import Engine, Job
-from scheduler.executors.worker_process import worker_environment
 from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite
@@ -71,16 +74,9 @@ class SlurmExecutor(SlotExecutor):
         super().__init__(found)
         self._paths = paths
         self._settings = settings
-        own = sweep.own_environment(environment)
-        inherited = {
-            n: v for n, v in environment.items() if not n.startswith(("SLURM_", "SBATCH_"))
-        }
-        if copy is not None:
-            own, inherited = copy.environment(own), copy.environment(inherited)
-        self._environment = partial(
-            worker_environment, threads=settings.cpus, own=own, inherited=inherited
+        self._environment, self._folder = environment_of_workers(
+            sweep, environment, ("SLURM_", "SBATCH_"), settings.cpus, copy
         )
-        self._folder = copy.folder if copy is not None else Path.cwd()
         self._jobs: dict[str, Job] = {}
         self._lives: dict[str, Life] = {}
         # Of dispatchers that died, by task: attempts in Slurm's queue, or running.
@@ -123,7 +119,7 @@ class SlurmExecutor(SlotExecutor):
         try:
             overwrite(request.spec_file, json.dumps(request.spec).encode())
             make_way(request.attempts_file)
-            self._require_folders(request)
+            require_folders(request)
             files.write_order(self._order(request))
         except OSError as error:
             self._post(partial(self._over, base.Failed(task, error)))
@@ -158,16 +154,6 @@ class SlurmExecutor(SlotExecutor):
         self._jobs[job.task] = job
         self._lives[job.task] = Life(self._paths.log(job.task), job.files.cpu_time)
         self._engine.watch(job)
-
-    def _require_folders(self, request: StartRequest) -> None:
-        """Make sure of the folders that the job writes into: it could tell of their absence only later.
-
-        Raises:
-            FileNotFoundError: one is not there.
-        """
-        for path in (request.log_file, request.attempts_file):
-            if not path.parent.is_dir():
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
 
     def _order(self, request: StartRequest) -> dict[str, Any]:
         """Return what a job is told."""
