@@ -30,6 +30,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.sharing import NOT_ALL, Found, environment, most_at_once, read
+from benchmarks.start import folder_of
 from scheduler.storage.paths import SweepPaths
 
 CONFIGURATIONS = [{"deepcache": {"cache_interval": 3}}, {"tgate": {"gate_step": 0.4}}]
@@ -39,20 +40,14 @@ WAYS = {
     "before": ({"preload": "off"}, {}),
     "after": ({}, {"share": SHARE}),
 }
-MAKE_FOLDER = """
-import sys, torch
-from worker.models.random_weights import cache_folder, random_pipeline
-folder = cache_folder() / "sd15-full-size"
-if not folder.is_dir():
-    random_pipeline("sd15", "cpu", torch.float16).save_pretrained(folder)
-print(folder)
-"""
 
 
 def sweep_of(name: str, arguments: argparse.Namespace, tasks: int, images: int) -> dict:
     """Return the sweep file of a way."""
     worker, devices = WAYS[name.split("-", maxsplit=1)[0]]
-    full_size = {"dtype": "float16", "models": {"SD15": arguments.folder}}
+    full_size = {}
+    if not arguments.tiny:
+        full_size = {"dtype": "float16", "models": {"SD15": folder_of("SD15", arguments)}}
     return {
         "name": name,
         "matrix": {
@@ -63,7 +58,7 @@ def sweep_of(name: str, arguments: argparse.Namespace, tasks: int, images: int) 
         },
         "worker": worker | {"args": {"num_samples": images, "batch_size": arguments.batch_size}},
         "search": {
-            **(full_size if arguments.folder else {}),
+            **full_size,
             "captions": "package:captions/tiny.txt",
             "clip": {"model": "built:tiny-clip", "pretrained": ""},
             "configurations": CONFIGURATIONS,
@@ -125,16 +120,6 @@ def main() -> int:
     arguments.out = arguments.out.absolute()
     arguments.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + arguments.seconds
-    arguments.folder = None
-    if not arguments.tiny:
-        made = subprocess.run(
-            [sys.executable, "-c", MAKE_FOLDER],
-            env=environment(arguments),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        arguments.folder = made.stdout.split("\n")[-2]
     results = arguments.out / "found.json"
     found = read(results)
     wanted = [f"{way}-{arguments.batch_size}" for way in WAYS]

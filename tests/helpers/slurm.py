@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import pytest
+
 from scheduler.executors.local.process_tree import descendants
 
 PATIENCE = 60.0  # seconds; only a test that fails waits so long
@@ -265,6 +267,16 @@ def the_lab() -> SlurmLab:
     lab = SlurmLab()
     atexit.register(lab.stop)
     lab.start()
+    return lab
+
+
+def lab_of_test(monkeypatch: pytest.MonkeyPatch) -> SlurmLab:
+    """Return the Slurm of this test process, whose commands the test finds by the environment, or skip it."""
+    if (why := why_no_slurm()) is not None:
+        pytest.skip(why)
+    lab = the_lab()
+    for name, value in lab.environment.items():
+        monkeypatch.setenv(name, value)
     return lab
 
 

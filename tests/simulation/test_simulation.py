@@ -4,6 +4,7 @@ import pytest
 
 from scheduler.core.verdict import Kind
 from tests.simulation.scenario import build, live_through
+from tests.simulation.seeds import live_through_all
 
 SEEDS = 2000
 GROUPS = 20
@@ -11,15 +12,7 @@ GROUPS = 20
 
 @pytest.mark.parametrize("group", range(GROUPS))
 def test_every_promise_holds_whatever_happens(group):
-    for seed in range(group, SEEDS, GROUPS):
-        world = build(seed)
-        try:
-            live_through(world, seed)
-        except Exception as error:
-            pytest.fail(
-                f"seed {seed}: {error!r}\n{world.tell_story()}\n"
-                f"replay: python -m tests.simulation --seed {seed} --verbose"
-            )
+    live_through_all(range(group, SEEDS, GROUPS), "tests.simulation", build, live_through)
 
 
 def test_a_seed_replays_exactly():

@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from scheduler.config.cluster.settings import RaySettings, SlurmSettings
 from scheduler.config.loader import read_sweep
-from scheduler.config.sweep import RaySettings, SlurmSettings
 from scheduler.core.events import Start
 from scheduler.core.journal_events import Preloaded
 from scheduler.devices.finding import FoundDevices, cpu_slots

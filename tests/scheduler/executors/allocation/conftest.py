@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, the_lab, wait_until, why_no_slurm
+from tests.helpers.slurm import SlurmLab, lab_of_test, wait_until
 from tests.helpers.sweep_runner import SweepRunner
 
 RUN = "exec python -m scheduler runner.yaml --root root --inside-slurm"
@@ -64,12 +64,7 @@ class Jobs:
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> SlurmLab:
     """The cluster; its commands find it by the environment."""
-    if (why := why_no_slurm()) is not None:
-        pytest.skip(why)
-    lab = the_lab()
-    for name, value in lab.environment.items():
-        monkeypatch.setenv(name, value)
-    return lab
+    return lab_of_test(monkeypatch)
 
 
 @pytest.fixture

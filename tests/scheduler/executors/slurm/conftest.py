@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, the_lab, why_no_slurm
+from tests.helpers.slurm import SlurmLab, lab_of_test
 
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> SlurmLab:
     """The cluster; its commands find it by the environment."""
-    if (why := why_no_slurm()) is not None:
-        pytest.skip(why)
-    lab = the_lab()
-    for name, value in lab.environment.items():
-        monkeypatch.setenv(name, value)
-    return lab
+    return lab_of_test(monkeypatch)

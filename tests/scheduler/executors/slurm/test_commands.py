@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler.config.sweep import SlurmSettings
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.executors.slurm.check import (
     PROGRAMS,
     SlurmUnusable,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scheduler.config.sweep import SlurmSettings
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.core.events import Queued
 from scheduler.executors.base import ExecutorEvent
 from scheduler.executors.cluster.files import JobFiles

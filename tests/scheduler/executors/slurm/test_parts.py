@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.config.loader import read_sweep
-from scheduler.config.sweep import SlurmSettings
 from scheduler.dispatch.wishes.reload import CannotReload, read_anew
 from scheduler.executors.cluster.place import node_environment
 from scheduler.executors.slurm.check import PROGRAMS, SlurmUnusable, find_slots
