@@ -5,7 +5,8 @@
 Short tasks of SD1.5 and SDXL at full size (random weights, kept in a folder as downloaded ones would be),
 one after the other on one idle GPU under the real dispatcher, in three ways: ``worker.preload: off``; forked
 from a loaded parent; the same with the next task standing by. Each task notes when a part of its start is
-over; the table has the medians, and the seconds from a task's last kernel to the next one's first step.
+over; the table has the medians, the seconds from a task's last kernel to the next one's first step, and how
+many processes NVML listed on the GPU at a time while the way ran, at most: a standby is to be none of them.
 
 Each way is a sweep of its own; what is done is on disk, and a later call goes on behind it. Exit code 75:
 there was no time for all of it; 1: tasks were not done. --tiny tries it all on a CPU with miniatures and a
@@ -22,7 +23,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+import pynvml
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -30,10 +34,20 @@ from benchmarks.sharing import NOT_ALL, environment
 from scheduler.storage.paths import SweepPaths
 
 WORKER = Path(__file__).resolve().with_name("start_worker.py")
+BETWEEN_LOOKS = 0.02  # seconds
 # what loads the worker ahead, and seconds that a task takes at the first guess
 WAYS = {"cold": ("off", 30.0), "forked": ("start_forked", 20.0), "standby": ("start_worker", 20.0)}
-PARTS = ("entered", "imported", "loaded", "context", "moved", "stepped", "last")
-TITLES = "start | imports | load | context | to the GPU | first step | measuring | end"
+PARTS = {
+    "entered": "start",
+    "imported": "imports",
+    "context": "CUDA",
+    "scored": "scorer",
+    "loaded": "load",
+    "moved": "to the GPU",
+    "prompted": "prompt",
+    "stepped": "first step",
+    "last": "measuring",
+}
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 MAKE_FOLDER = """
 import sys, torch
@@ -95,8 +109,24 @@ def run(pipe: str, way: str, arguments: argparse.Namespace) -> bool:
     file = arguments.out / f"{sweep['name']}.yaml"
     file.write_text(json.dumps(sweep, indent=1))
     command = [sys.executable, "-m", "scheduler", str(file), "--root", str(arguments.out)]
-    subprocess.run([*command, "--plain"], env=environment(arguments), check=False)
+    run = subprocess.Popen([*command, "--plain"], env=environment(arguments))
+    most, looks = 0, 0
+    with suppress(pynvml.NVMLError):
+        pynvml.nvmlInit()
+        gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
+        while run.poll() is None:
+            most = max(most, len(pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)))
+            looks += 1
+            time.sleep(BETWEEN_LOOKS)
+    run.wait()
+    if looks:
+        (arguments.out / f"{sweep['name']}.seen").write_text(json.dumps([most, looks]))
     return len(tasks_of(pipe, way, arguments)) == arguments.tasks
+
+
+def most_on_the_gpu(seen: Path) -> str:
+    """Return how many processes NVML listed on the GPU at most, and in how many looks."""
+    return "{} in {}".format(*json.loads(seen.read_text())) if seen.exists() else "-"
 
 
 def tasks_of(pipe: str, way: str, arguments: argparse.Namespace) -> list[dict]:
@@ -114,10 +144,11 @@ def tasks_of(pipe: str, way: str, arguments: argparse.Namespace) -> list[dict]:
 
 def table(arguments: argparse.Namespace) -> Iterator[str]:
     """Yield the table of what was found."""
-    yield f"| pipe | way | tasks | {TITLES} | last kernel to first step |"
-    yield "|---" * 12 + "|"
+    titles = (*PARTS.values(), "end", "last kernel to first step", "processes on the GPU")
+    yield f"| pipe | way | tasks | {' | '.join(titles)} |"
+    yield "|---" * (3 + len(titles)) + "|"
     for pipe in arguments.pipes:
-        for way in WAYS:
+        for way in arguments.ways:
             tasks = tasks_of(pipe, way, arguments)
             # the first tasks of a sweep start as programs, since nothing is loaded yet
             meant = [n for n, task in enumerate(tasks) if (task.get("launch") or "cold") == way]
@@ -127,7 +158,8 @@ def table(arguments: argparse.Namespace) -> Iterator[str]:
             if gaps:
                 parts = zip(*(parts_of(tasks[n]) for n in meant), strict=True)
                 figures = [*map(statistics.median, parts), statistics.median(gaps)]
-                words = (pipe, way, str(len(meant)), *(f"{figure:.2f}" for figure in figures))
+                words = [pipe, way, str(len(meant)), *(f"{figure:.2f}" for figure in figures)]
+                words.append(most_on_the_gpu(arguments.out / f"{pipe}-{way}.seen"))
                 yield "| " + " | ".join(words) + " |"
 
 
@@ -152,6 +184,7 @@ def main() -> int:
     add("--out", type=Path, default=Path("start-results"), help="where it is kept")
     add("--seconds", type=float, default=480.0, help="how long a call may take")
     add("--pipes", nargs="+", choices=("SD15", "SDXL"), default=["SD15", "SDXL"])
+    add("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS))
     add("--tasks", type=int, default=5, help="of each way")
     add("--images", type=int, default=4, help="of each task")
     add("--steps", type=int, default=20)
@@ -161,9 +194,10 @@ def main() -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + arguments.seconds
     for pipe in arguments.pipes:
-        for way, (_, seconds) in WAYS.items():
+        for way in arguments.ways:
+            seconds = WAYS[way][1]
             left = arguments.tasks - len(tasks_of(pipe, way, arguments))
-            if not left:
+            if left <= 0:
                 continue
             if not arguments.tiny and time.monotonic() + left * seconds > end:
                 print("\n".join(table(arguments)))

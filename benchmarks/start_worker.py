@@ -53,31 +53,52 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _watch() -> None:
-    """Have times noted where weights are moved, a denoiser is called, the device has finished."""
+    """Have times noted where CUDA is begun with, models are moved, a denoiser is called, all is done."""
     import torch
 
     from worker.measure.memory import Memory
+    from worker.metrics.clip import ClipScorer
     from worker.models import loading
+    from worker.results import environment
 
+    describe, encode = environment.describe, ClipScorer.encode
     move, wait = loading.to_device, Memory.wait
+
+    def finish(device):
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
+
+    def describing(device):
+        described = describe(device)
+        torch.zeros(1, device=device)
+        note("context")
+        return described
+
+    def encoding(scorer, *given):
+        encoded = encode(scorer, *given)
+        finish(encoded.device)
+        note("scored")
+        return encoded
 
     def moving(modules, device):
         modules = list(modules)
         note("loaded")
-        torch.zeros(1, device=device)
-        note("context")
         move(modules, device)
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize()
+        finish(device)
         note("moved")
         for module in modules:
             if type(module).__name__.startswith("UNet"):
+                hooks.append(module.register_forward_pre_hook(stepping))
                 hooks.append(module.register_forward_hook(stepped))
 
+    def stepping(_module, given):
+        finish(given[0].device)
+        note("prompted")
+
     def stepped(_module, _given, found):
-        hooks.pop().remove()
-        if found[0].is_cuda:
-            torch.cuda.synchronize()
+        while hooks:
+            hooks.pop().remove()
+        finish(found[0].device)
         note("stepped")
 
     def waited(memory):
@@ -85,6 +106,7 @@ def _watch() -> None:
         marks["last"] = time.time()
 
     hooks: list = []
+    environment.describe, ClipScorer.encode = describing, encoding
     loading.to_device, Memory.wait = moving, waited
 
 
