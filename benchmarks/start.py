@@ -47,6 +47,7 @@ PARTS = {
     "prompted": "prompt",
     "stepped": "first step",
     "last": "measuring",
+    "returned": "rows",
 }
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
 MAKE_FOLDER = """

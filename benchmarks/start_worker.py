@@ -48,6 +48,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         run = preloaded.main
     code = run(argv)
+    note("returned")
     print(f"marks: {json.dumps(marks)}", flush=True)
     return code
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
 from typing_extensions import Self
@@ -19,7 +22,7 @@ from worker.metrics.fid import Fid
 from worker.metrics.host import HostMeter
 from worker.metrics.lpips import Lpips
 from worker.models.families.registry import family_of
-from worker.models.loading import apply_settings, load_pipeline
+from worker.models.loading import apply_settings, is_on_host, load_pipeline
 from worker.models.prompts import load_captions
 from worker.models.task import Task
 from worker.search.studies import Study
@@ -90,8 +93,9 @@ class Session:
         with must_fit(f"{self._task.pipe.name} with its scorer"):
             meter = self._load_meter()  # before anything uses the device
             prompts = self.prompts(settings.captions, study)
-            quality = self._load_quality_metrics(settings, prompts)
-            pipeline, memory = self._load_pipeline(settings)
+            with self._on_its_way(settings) as loading:
+                quality = self._load_quality_metrics(settings, prompts)
+            pipeline, memory = loading()
         family = family_of(self._task.pipe.architecture)
         return EvaluationContext(
             settings=settings,
@@ -105,6 +109,20 @@ class Session:
             memory=memory,
             scheduler_not_taken=self._not_taken,
         )
+
+    @contextmanager
+    def _on_its_way(
+        self, settings: MeasurementSettings
+    ) -> Iterator[Callable[[], tuple[AcceleratedPipeline, Memory]]]:
+        """Have weights that wait in host memory go to the device while something else is loaded.
+
+        Yields what returns the pipeline; where there are no such weights, it loads it then.
+        """
+        if self._pipeline is not None or not is_on_host():
+            yield partial(self._load_pipeline, settings)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(self._load_pipeline, settings).result
 
     def _load_meter(self) -> Meter:
         if self._meter is None:

@@ -32,6 +32,11 @@ def keep(kind: str, key: Hashable, thing: object) -> None:
     _kept[kind] = _Kept(key, thing)
 
 
+def is_kept(kind: str) -> bool:
+    """Say whether something of a kind was loaded ahead and not taken yet."""
+    return kind in _kept
+
+
 def taken_or(kind: str, key: Hashable, load: Callable[[], T]) -> T:
     """Return what was loaded ahead if it is the same, else load it.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from worker.config.settings import PipelineSettings
 from worker.errors import ConfigurationError, TryAgainLaterError, first_line, is_out_of_memory
-from worker.models.ahead import files_below, keep, taken_or
+from worker.models.ahead import files_below, is_kept, keep, taken_or
 from worker.models.catalogue import Sched
 from worker.models.families.base import Config, Family, Pipe
 from worker.models.families.registry import family_of
@@ -92,6 +92,11 @@ def load_ahead(
     pipeline, config = _on_host(pipe, sched, source, dtype, image_size)
     make_resident(modules_of(pipeline).values())
     keep(_KIND, key, (pipeline, config))
+
+
+def is_on_host() -> bool:
+    """Say whether a pipeline was loaded ahead, so that what remains is its way to the device."""
+    return is_kept(_KIND)
 
 
 def _key(
