@@ -18,6 +18,10 @@ from scheduler.cli.command_line.commands import COMMANDS, OVERVIEW
 from scheduler.config.suggest import nearest
 from scheduler.views.streams import discard_output, open_streams, reader_may_leave
 
+# Words that are values, not options, be they good ones or not: -5%, -1e3. By itself argparse knows -5 and
+# -0.5 alone, and says of the others that the argument is missing.
+_NEGATIVE = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -78,6 +82,7 @@ def _parser(command: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     COMMANDS[command].add_arguments(parser)
+    parser._negative_number_matcher = _NEGATIVE
     return parser
 
 

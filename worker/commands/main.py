@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ COMMANDS = {
     "evaluate": "measure what a code file builds, with and without its accelerators",
     "judge": "judge one case: a folder with gt.py, gen.py and perhaps target.yaml",
 }
+# Values, not options, be they good ones or not: -5%, -1e3. By itself argparse knows -5 and -0.5 alone.
+_NEGATIVE = re.compile(r"-(\.?\d|inf|nan)", re.IGNORECASE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +63,7 @@ def understand(words: list[str]) -> argparse.Namespace:
         if command == chosen:  # only this one: some load what takes seconds
             module = importlib.import_module(f"worker.commands.{command}")
             module.add_arguments(subparser)
+            subparser._negative_number_matcher = _NEGATIVE
             subparser.set_defaults(run=module.run)
             own = subparser
     arguments, unknown = parser.parse_known_args(words)

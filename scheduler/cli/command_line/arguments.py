@@ -19,7 +19,7 @@ def _add_root(arguments: Arguments) -> None:
     arguments.add_argument(
         "--root",
         metavar="DIR",
-        type=Path,
+        type=_path,
         help="where checkpoints/ and logs/ lie (default: the current folder)",
     )
 
