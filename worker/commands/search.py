@@ -124,8 +124,9 @@ def request_of(arguments: argparse.Namespace) -> TaskRequest:
 
 
 def _say(line: str) -> None:
-    # a file's name need not be text
-    print(line.encode(errors="backslashreplace").decode(), flush=True)
+    # a file's name need not be text; with its end in one piece, since two threads may have a word
+    sys.stdout.write(f"{line.encode(errors='backslashreplace').decode()}\n")
+    sys.stdout.flush()
 
 
 def _stage() -> Literal["timed", "untimed"] | None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.helpers.tiny_task import COMMAND
 from worker.accelerators.compiled_code import VARIABLE, keep_compiled
 
 _COMPILE = """
@@ -50,6 +51,39 @@ def compiled_in(folder):
         [sys.executable, "-c", _COMPILE, str(folder)], capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def compiled_files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.long  # compiles a UNet, which takes a minute
+def test_the_next_task_compiles_nothing_of_the_unet_again(tmp_path):
+    section = {
+        "settings": {"compile": True},
+        "configurations": [],
+        "controls": {"fewer_steps": [], "guidance_off": [], "null_arm": False},
+        "timing": "off",
+    }
+    (tmp_path / "search.yaml").write_text(json.dumps(section))
+    flags = ["--pipe", "SHAPES_SD15", "--sched", "DDIM", "--steps", "4", "--num-samples", "2"]
+    found = []
+    for seed in ("0", "1000"):
+        results = tmp_path / f"{seed}.jsonl"
+        own = ["--seed", seed, "--search", str(tmp_path / "search.yaml"), "--results", str(results)]
+        done = subprocess.run(
+            [*COMMAND, *flags, *own],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        assert "is not kept" not in done.stdout
+        assert results.stat().st_size
+        found.append(compiled_files(tmp_path / ".compiled"))
+    assert any(path.parent.parent.parent.name == "fxgraph" for path in found[0])
+    # what is compiled anew is written anew
+    assert found[1] == found[0]
 
 
 def test_a_second_process_compiles_nothing_again(folder):
