@@ -59,6 +59,7 @@ from scheduler.executors.worker_process import (
 from scheduler.storage.attempts_file import AttemptRecord, is_locked
 from scheduler.storage.checkpoints import CheckpointFolder
 from scheduler.storage.paths import SweepPaths
+from scheduler.storage.regular_files import what_is_there
 from scheduler.storage.sweep_record import SweepRecord
 from scheduler.views.console import WideConsole
 from scheduler.views.display import RunDisplay, make_display
@@ -160,10 +161,12 @@ def with_metrics(
         raise UserError(
             "--metrics-file needs prometheus_client: pip install 'diffusion-sweeps[metrics]'"
         ) from None
-    if path.is_dir():
-        raise UserError(f"--metrics-file: {path} is a folder; name a file in it")
+    # Where a link leads to, and not in its place.
+    target = Path(os.path.realpath(path))
+    if (what := what_is_there(target)) is not None:
+        raise UserError(f"--metrics-file: {path} is {what}; name a file")
     try:
-        return MetricsFile(display, sweep.name, progress, path)
+        return MetricsFile(display, sweep.name, progress, target)
     except OSError as error:
         raise UserError(f"--metrics-file: {path}: {error.strerror}") from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,19 +78,13 @@ def read_sweep(path: Path) -> plain.Sweep:
 
 def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise SweepError(path, [f"is larger than {_LARGEST // 2**20} MiB; no sweep is"])
-        content, problems = strict_yaml.load(data, _WORDS)
+        content, problems = strict_yaml.load(_data(path), _WORDS)
     except FileNotFoundError:
         near = difflib.get_close_matches(
             path.name, [p.name for p in path.parent.glob("*.y*ml")], n=1
         )
         hint = f"; did you mean {path.parent / near[0]}?" if near else ""
         raise SweepError(path, [f"there is no such file{hint}"]) from None
-    except IsADirectoryError:
-        raise SweepError(path, ["is a folder; a sweep is a YAML file"]) from None
     except OSError as error:
         raise SweepError(path, [f"cannot be read: {error.strerror}"]) from None
     except strict_yaml.YamlError as error:
@@ -103,6 +99,25 @@ def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
     # Keys for what others refer to with YAML's anchors.
     rest = {k: v for k, v in content.items() if k != "shared" and not k.startswith("x-")}
     return rest, problems
+
+
+def _data(path: Path) -> bytes:
+    """Return what stands in a regular file; nothing is waited for, be it a FIFO by now.
+
+    Raises:
+        SweepError: it is something else, or too large.
+        OSError: it cannot be read.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise SweepError(path, ["is a folder; a sweep is a YAML file"])
+    if not stat.S_ISREG(mode):
+        raise SweepError(path, ["is a FIFO, a socket or a device; a sweep is a YAML file"])
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise SweepError(path, [f"is larger than {_LARGEST // 2**20} MiB; no sweep is"])
+    return data
 
 
 def _has_unusable(content: object) -> bool:

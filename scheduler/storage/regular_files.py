@@ -44,7 +44,7 @@ def open_descriptor(path: Path | str, flags: int = os.O_RDONLY) -> int:
     except FileNotFoundError:
         raise
     except OSError:
-        if (what := _what_is_there(path)) is not None:
+        if (what := what_is_there(path)) is not None:
             raise _not_regular(what, path) from None
         raise
     mode = os.fstat(descriptor).st_mode
@@ -159,12 +159,12 @@ def make_way(path: Path) -> None:
     Raises:
         OSError: it cannot be renamed.
     """
-    if _what_is_there(path) is not None:
+    if what_is_there(path) is not None:
         set_aside(path)
 
 
-def _what_is_there(path: Path | str) -> str | None:
-    """Return what stands at a path, or None if that is a regular file or nothing."""
+def what_is_there(path: Path | str) -> str | None:
+    """Return what stands at a path (a folder, a link, …), or None if that is a regular file or nothing."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:

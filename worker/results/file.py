@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.config.bounded import open_regular, parse_json, read_regular
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 
 Line = dict[str, Any]
 """One JSON object; see worker/results/row.py for those that are measurements."""
@@ -36,13 +36,14 @@ class ResultsFile:
         """Read what an earlier attempt measured. A line that is cut off is passed over.
 
         Raises:
+            ConfigurationError: something else than a file is there.
             WorkerError: the file or its folder cannot be read.
         """
         results = cls(path)
         try:
             # Not through a link: others may have put one there.
             if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
-                raise WorkerError(f"the results file {path} is not a file; name another")
+                raise ConfigurationError(f"the results file {path} is not a file; name another")
             path.parent.mkdir(parents=True, exist_ok=True)
             content = read_regular(path, links=False) if path.exists() else b""
         except OSError as error:

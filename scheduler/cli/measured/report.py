@@ -20,6 +20,7 @@ from scheduler.report.page import LibraryMissingError, page_of
 from scheduler.report.pictures.embedding import pictures_of
 from scheduler.report.tables import as_csv, as_parquet
 from scheduler.storage.atomic import write_bytes_durably
+from scheduler.storage.regular_files import what_is_there
 from scheduler.views.answers import answers_of
 
 
@@ -56,10 +57,11 @@ def _write(path: Path, content: bytes) -> None:
         UserError: it could not be written; what was there still is.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder of that name is there")
         # Where a link leads to, and not in its place.
-        write_bytes_durably(Path(os.path.realpath(path)), content)
+        target = Path(os.path.realpath(path))
+        if (what := what_is_there(target)) is not None:
+            raise FileExistsError(errno.EEXIST, f"{what} of that name is there")
+        write_bytes_durably(target, content)
     except OSError as error:
         raise UserError(
             f"{shown(path)} cannot be written: {error.strerror}; give another place with --output"

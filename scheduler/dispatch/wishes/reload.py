@@ -270,8 +270,6 @@ def read_anew(
     Raises:
         CannotReload: it is broken, is not what was checked, or changes what cannot change.
     """
-    if file.exists() and not file.is_file():
-        raise CannotReload("it is no file that can be read a second time")
     try:
         whole = read_sweep(file)
     except SweepError as error:

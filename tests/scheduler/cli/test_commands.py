@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -357,6 +358,34 @@ def test_usage_errors_end_with_2(runner: SweepRunner, words: list[str], said: st
         "runner.yaml",
         "script.json",
     ]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "socket", "device"])
+def test_no_command_waits_for_what_is_no_file(runner: SweepRunner, kind: str) -> None:
+    """Each in its turn, by one process that must come to its end."""
+    sweep = runner.folder / "odd.yaml"
+    if kind == "socket":
+        os.mknod(sweep, stat.S_IFSOCK | 0o600)
+    elif kind == "device":
+        sweep.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(runner.folder / "fifo" if kind == "link" else sweep)
+        if kind == "link":
+            sweep.symlink_to("fifo")
+    words = {"tail": ["a"], "stop": ["a"], "drain": ["0"]}
+    calls = [[command, "odd.yaml", *words.get(command, [])] for command in COMMANDS]
+    code = f"from scheduler.cli.main import main; print(*map(main, {calls}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=runner.folder,
+        env=runner.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    said = "odd.yaml: is a FIFO, a socket or a device; a sweep is a YAML file\n"
+    assert done.stderr == said * len(COMMANDS)
+    assert done.stdout.split() == ["2"] * len(COMMANDS)
 
 
 @pytest.mark.parametrize("command", ["run", "status", "tail", "retry", "devices", "--help"])

@@ -476,8 +476,9 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").touch()
     with pytest.raises(SweepError, match=r"there is no such file; did you mean .*/tiny\.yaml\?"):
         read_sweep(tmp_path / "tinny.yaml")
-    with pytest.raises(SweepError, match="/dev/zero: is larger than 64 MiB"):
-        read_sweep(Path("/dev/zero"))
+    os.truncate(tmp_path / "tiny.yaml", 65 << 20)
+    with pytest.raises(SweepError, match=r"tiny\.yaml: is larger than 64 MiB"):
+        read_sweep(tmp_path / "tiny.yaml")
     with pytest.raises(SweepError, match="is a folder; a sweep is a YAML file"):
         read_sweep(tmp_path)
 

@@ -216,12 +216,12 @@ def test_a_file_that_changed_since_it_was_checked_is_not_taken_in(runner: SweepR
     assert runner.starts("b") == 0
 
 
-def test_a_pipe_cannot_be_read_a_second_time(runner: SweepRunner) -> None:
+def test_a_fifo_in_the_files_place_is_not_taken_in(runner: SweepRunner) -> None:
     running, open_gate = one_at_its_gate(runner, {"a": "gate; ok"})
     runner.file.unlink()
     os.mkfifo(runner.file)
     ask(runner.paths, ev.ReloadAsked("any"))
-    running.wait_for("not taken in .*: it is no file that can be read a second time")
+    running.wait_for("not taken in .*: is a FIFO, a socket or a device; a sweep is a YAML file")
     open_gate()
     assert running.end().code == 0
 

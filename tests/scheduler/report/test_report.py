@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import resource
 import shutil
 from pathlib import Path
@@ -99,6 +100,14 @@ def test_a_folder_in_its_place_stays(report: Path, capsys: pytest.CaptureFixture
     assert main(["report", "one.yaml", "--output", "taken.html"]) == 2
     assert "taken.html cannot be written: a folder of that name is there" in capsys.readouterr().err
     assert (report.parent / "taken.html").is_dir()
+
+
+def test_a_fifo_where_a_link_leads_stays(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(report.parent / "fifo")
+    (report.parent / "link.html").symlink_to("fifo")
+    assert main(["report", "one.yaml", "--output", "link.html"]) == 2
+    assert "link.html cannot be written: a FIFO of that name is there" in capsys.readouterr().err
+    assert (report.parent / "fifo").is_fifo()
 
 
 def test_rows_of_a_large_file_are_not_lost(report: Path) -> None:

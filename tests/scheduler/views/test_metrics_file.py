@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,23 @@ def test_where_it_cannot_be_written_nothing_starts(runner: SweepRunner) -> None:
     assert ended.err.startswith("--metrics-file: ")
     assert ended.err.endswith("x.prom: No such file or directory\n")
     ended = runner.run(runner.file, "--metrics-file", ".")
-    said = "--metrics-file: . is a folder; name a file in it\n"
+    said = "--metrics-file: . is a folder; name a file\n"
     assert (ended.code, ended.err, runner.starts()) == (2, said, 0)
+
+
+def test_it_takes_no_fifos_place_and_is_written_where_a_link_leads(runner: SweepRunner) -> None:
+    runner.write({"a": "ok"})
+    fifo, link = runner.folder / "fifo.prom", runner.folder / "link.prom"
+    os.mkfifo(fifo)
+    link.symlink_to(fifo.name)
+    for path in (fifo, link):
+        ended = runner.run(runner.file, "--metrics-file", path)
+        assert ended.err == f"--metrics-file: {path} is a FIFO; name a file\n"
+        assert (ended.code, fifo.is_fifo()) == (2, True)
+    fifo.unlink()
+    assert runner.run(runner.file, "--metrics-file", link).code == 0
+    assert link.is_symlink()
+    assert samples(fifo)["diffusion_sweeps_tasks", "completed"] == 1
 
 
 def test_a_missing_package_is_one_sentence(runner: SweepRunner, tmp_path: Path) -> None:

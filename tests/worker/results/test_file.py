@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.errors import WorkerError
+from worker.errors import ConfigurationError, WorkerError
 from worker.results.file import ResultsFile
 
 
@@ -55,7 +55,7 @@ def test_a_name_that_no_file_can_have(tmp_path):
 
 
 def test_a_folder_in_its_place(tmp_path):
-    with pytest.raises(WorkerError, match="is not a file"):
+    with pytest.raises(ConfigurationError, match="is not a file"):
         ResultsFile.open(tmp_path)
 
 
