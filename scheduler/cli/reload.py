@@ -16,7 +16,7 @@ from scheduler.config.sweep import Sweep
 from scheduler.core import events as ev
 from scheduler.core.journal_events import ReloadRefused, SweepReloaded
 from scheduler.dispatch.wishes.files import ask
-from scheduler.dispatch.wishes.reload import cannot_change
+from scheduler.dispatch.wishes.settings import cannot_change
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths

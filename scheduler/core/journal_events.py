@@ -381,6 +381,8 @@ class SweepReloaded:
     removed: int
     # Of the sweep from now on; None: an earlier version does not say.
     priority: int | None = None
+    # What else differs, each as ``priority: 0 → 5``; None: an earlier version does not say.
+    settings: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

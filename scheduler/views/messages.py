@@ -173,10 +173,13 @@ def limit_text(limit: Limit) -> str:
 
 
 def counted_changes(event: je.SweepReloaded) -> str:
-    """Return how many tasks are new, changed, or gone."""
+    """Return how many tasks are new, changed, or gone, and which settings were taken over."""
     counts = {"new": event.new, "changed": event.changed, "no longer in it": event.removed}
     said = [f"{count} {what}" for what, count in counts.items() if count]
-    return f"tasks: {', '.join(said)}" if said else "its tasks are the same"
+    tasks = f"tasks: {', '.join(said)}" if said else "its tasks are the same"
+    if event.settings is not None and not said and not event.settings:
+        return "its tasks and its settings are the same"
+    return "; ".join([tasks, *(event.settings or ())])
 
 
 def in_doubt(tasks: Sequence[str], state: str, why: str) -> str:

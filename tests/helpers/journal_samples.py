@@ -52,7 +52,7 @@ SAMPLES: list[je.JournalEvent] = [
     je.ResumeAsked("ada"),
     je.DrainAsked("GPU-a", on=True, by="ada"),
     je.AtMost(2, 1_800_000_000.0, "Europe/Berlin"),
-    je.SweepReloaded("ada", 3, 0, 1),
+    je.SweepReloaded("ada", 3, 0, 1, settings=["priority: 0 → 5"]),
     je.ReloadRefused("ada", "limits cannot change while it runs"),
     je.TaskWithdrawn("a"),
     je.WishIgnored("pause.json", "is user eve's"),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from scheduler.config.loader import SweepError, read_sweep
 from scheduler.config.matrix.choice import NoSuchTask, choose
 from scheduler.config.matrix.shuffle import shuffled
 from scheduler.config.matrix.values import value_text
-from scheduler.config.sweep import NOT_OF_THE_FILE, Sweep, Task
+from scheduler.config.sweep import Sweep, Task
 from scheduler.config.units import format_duration
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
@@ -35,36 +35,13 @@ from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.recovery import Done, Failed, Recovered, SweepFiles, classify
 from scheduler.dispatch.repairs import set_right
 from scheduler.dispatch.wishes.files import Asked
+from scheduler.dispatch.wishes.settings import cannot_change, taken_over, unchangeable
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.executors.cluster.found import why_not_on_parts
 from scheduler.executors.worker_process import WorkerAnswer, WorkerCheckError, ask_worker
 from scheduler.storage.paths import SweepPaths
 
 LONGEST_READING = 60.0  # seconds; nothing is started meanwhile
-# What a running dispatcher takes in: the tasks, what they run, when they are tried again or ended.
-_MAY_CHANGE = frozenset(
-    {
-        *NOT_OF_THE_FILE,
-        *(
-            "axes",
-            "command",
-            "check",
-            "args",
-            "search",
-            "spelling",
-            "retries",
-            "limits",
-            "priority",
-        ),
-    }
-)
-# The keys of the others, where they are not called like the field.
-_KEYS = {
-    "env": "worker.env",
-    "preload": "worker.preload",
-    "reuses_results": "worker.reuses_results",
-    "rules": "validate",
-}
 
 
 class CannotReload(Exception):  # noqa: N818  # nothing failed: the file is not taken in
@@ -230,6 +207,7 @@ class Reloader:
             changed=len(here),
             removed=sum(task.id not in today for task in self._use.now.tasks),
             priority=sweep.priority,
+            settings=taken_over(self._use.now, sweep),
         )
         begun = [name for name in recovered.open_attempts if name not in running]
         return News(whole, sweep, recovered, begun, event, told)
@@ -310,27 +288,6 @@ def _answer(sweep: Sweep) -> WorkerAnswer:
     if answer.problems:
         raise CannotReload(answer.problems[0])
     return answer
-
-
-def unchangeable(before: Sweep, now: Sweep) -> list[str]:
-    """Return the keys that differ and that no running dispatcher takes in."""
-    if before.order is not None and now.order is not None and now.order.seed is None:
-        now = replace(now, order=replace(now.order, seed=before.order.seed))
-    # The one key of its section that a running dispatcher takes in.
-    now = replace(now, devices=replace(now.devices, at_most=before.devices.at_most))
-    return [
-        _KEYS.get(f.name, f.name)
-        for f in fields(Sweep)
-        if f.name not in _MAY_CHANGE and getattr(before, f.name) != getattr(now, f.name)
-    ]
-
-
-def cannot_change(keys: Sequence[str]) -> str:
-    """Return in a sentence that settings cannot change under a running dispatcher."""
-    return (
-        f"{', '.join(keys)} cannot change while it runs: put the file back, or end the dispatcher and start "
-        "it again"
-    )
 
 
 def in_short(error: SweepError) -> str:

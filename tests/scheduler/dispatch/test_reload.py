@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.wishes import reload
 from scheduler.dispatch.wishes.files import Asked, ask, read_wishes
+from scheduler.dispatch.wishes.settings import taken_over
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from tests.helpers.sweep_runner import PATIENCE, Running, SweepRunner
 from tests.helpers.waiting import readable
@@ -148,7 +150,11 @@ def test_retries_and_limits_are_taken_over(runner: SweepRunner) -> None:
     running, _ = one_at_its_gate(runner, {"a": ["gate", "exit 1"]}, retries={"max_attempts": 3})
     sections = {"retries": {"max_attempts": 1}, "limits": {"timeout": "1ms"}}
     edit(runner, {"a": ["gate", "exit 1"]}, **sections)
-    assert "its tasks are the same" in hand(runner, "reload")
+    said = hand(runner, "reload")
+    assert said.endswith(
+        "file in: its tasks are the same; retries.max_attempts: 3 → 1; limits.timeout: – → 0.001 s\n"
+    )
+    running.wait_for(r"was read again .*; retries.max_attempts: 3 → 1")
     assert running.end().code == 1
     assert runner.failed("a")["cause"].startswith("still running after")
     assert runner.starts() == 1
@@ -159,14 +165,57 @@ def test_a_priority_is_taken_over_and_shown(runner: SweepRunner) -> None:
     assert "; priority -3" in running.wait_for("1 tasks.*").string
     edit(runner, {"a": "gate; ok"}, priority=5)
     assert runner.status()["priority"] == -3
-    hand(runner, "reload")
+    assert hand(runner, "reload").endswith("its tasks are the same; priority: -3 → 5\n")
     assert runner.status()["priority"] == 5
+    assert hand(runner, "reload").endswith("its tasks and its settings are the same\n")
     said = "its priority among the sweeps that wait for devices is 5"
     assert said in runner.run("status", runner.file).out
     said = "priority: 5, among the sweeps that wait for devices of this machine"
     assert said in runner.run(runner.file, "--dry-run").out
     open_gate()
     assert running.end().code == 0
+
+
+HOURS = '[{from: "08:00", to: "20:00", gpus: 2}, {gpus: 8}]'
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ("", "", []),
+        ("x-a: 1", "x-a: 2 # a remark", []),
+        ("devices: {at_most: 2}", "", ["devices.at_most: 2 → –"]),
+        (
+            "devices: {at_most: 2}",
+            f"devices: {{at_most: {HOURS}, zone: UTC}}",
+            [
+                "devices.at_most: 2 → 2 from 08:00 to 20:00, 8 at all other hours",
+                "devices.zone: – → UTC",
+            ],
+        ),
+        (
+            f"devices: {{at_most: {HOURS}, zone: UTC}}",
+            f"devices: {{at_most: {HOURS}, zone: Asia/Tokyo}}",
+            ["devices.zone: UTC → Asia/Tokyo"],
+        ),
+        ("", "retries: {stop_after: none}", ["retries.stop_after: 10 → –"]),
+        (
+            "retries: {backoff: 60s}",
+            "retries: {backoff: 60.01s}",
+            ["retries.backoff: 60 s → 60.01 s"],
+        ),
+        ("", "limits: {log: 2GiB}", ["limits.log: 1024 MiB → 2048 MiB"]),
+        ("", "exclude: [{case: b}]", []),
+        ("", "matrix: {case: [c, a, b, d]}", ["its tasks stand in another order"]),
+    ],
+)
+def test_what_is_taken_over_is_told(tmp_path: Path, before: str, now: str, told: list[str]) -> None:
+    sweeps = []
+    for text in (before, now):
+        matrix = "" if "matrix" in text else "matrix: {case: [a, b, c]}\n"
+        (tmp_path / "s.yaml").write_text(f"{matrix}{text}\nworker: {{command: [x]}}\n")
+        sweeps.append(read_sweep(tmp_path / "s.yaml"))
+    assert taken_over(*sweeps) == told
 
 
 @pytest.mark.parametrize(
