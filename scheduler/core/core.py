@@ -61,7 +61,7 @@ class Core(Wishes):
         return wanted(self._waiting, self._fleet, self._now) if self._may_start() else Wanted()
 
     def next_start(self) -> ev.Start | None:
-        """Return how the task starts that is next on any device, none named yet; None: none is."""
+        """Return how the task starts that is next on any device, none named yet; None: none can be."""
         found = (
             Matching(self._waiting, self._fleet, self._now).first() if self._may_start() else None
         )

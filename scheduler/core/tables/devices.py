@@ -216,6 +216,11 @@ class Fleet:
         """Say whether so many devices may be in use at once."""
         return self.at_most is None or need.devices <= self.at_most
 
+    def may_come_free(self, need: Need, now: float) -> bool:
+        """Say whether it would be given devices once nobody uses them, as far as they are known."""
+        usable = sum(not d.drained and d.aside_until <= now for d in self._by_ordinal)
+        return self.allows(need) and (not self._by_ordinal or need.devices <= usable)
+
     @property
     def full(self) -> bool:
         """Whether as many devices are in use as may be."""

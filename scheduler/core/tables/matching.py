@@ -55,9 +55,17 @@ class Matching:
                 no_room.append(line)
 
     def first(self) -> tuple[int, Need] | None:
-        """Return the task that is next on any device that falls free, which stays where it waits."""
-        line = self._waiting.first_line(self._may_wait)
-        return None if line is None else (self._waiting.first_of(line), line.need)
+        """Return the task that is next on any device that falls free, which stays where it waits.
+
+        What tasks have left when their speed is measured is passed over: it fills a device now and then, and
+        the others have the next.
+        """
+        passed: list[Line] = []
+        while (line := self._waiting.first_line(self._may_wait, passed)) is not None:
+            if not line.need.later and self._fleet.may_come_free(line.need, self._now):
+                return self._waiting.first_of(line), line.need
+            passed.append(line)
+        return None
 
     def _may_wait(self, line: Line) -> bool:
         """Say whether a line's tasks leave a device to others, until they fill one."""

@@ -6,7 +6,7 @@ from scheduler.config.sweep import Limits, RetrySettings
 from scheduler.core import events as ev
 from scheduler.core.core import Core
 from scheduler.core.retry import JudgedAttempt, Policy
-from scheduler.core.states import InitialTask
+from scheduler.core.states import InitialTask, Need
 from scheduler.core.tables.devices import Fleet
 from scheduler.core.tables.watches import OUTPUT_CHECK
 from scheduler.core.verdict import Kind, Verdict
@@ -180,3 +180,34 @@ def test_what_starts_next_is_told_before_there_is_a_device():
     assert core.next_start() is None
     core.handle(ev.ResumeAsked(), 2.0)
     assert core.handle(ev.DeviceIdle("gpu0"), 2.0) == [ev.Start("a", 2, ("gpu0",), 0)]
+
+
+def test_nothing_starts_next_where_no_device_may_be_used() -> None:
+    core = Core([InitialTask("a"), InitialTask("b")], Policy(), Limits(), 0.0)
+    for device in ("gpu0", "gpu1"):
+        core.handle(ev.DeviceIdle(device), 0.0)
+    core.handle(ev.AttemptExited("a"), 1.0)
+    core.handle(ev.AttemptJudged("a", attempt(Kind.STOPPED)), 1.0)
+    assert core.next_start() is not None
+    for forbids, allows in [
+        (ev.AtMost(0), ev.AtMost(1)),
+        (ev.DrainAsked("gpu1"), ev.DrainAsked("gpu1", on=False)),
+    ]:
+        core.handle(ev.DrainAsked("gpu0"), 2.0)
+        core.handle(forbids, 2.0)
+        assert core.next_start() is None
+        core.handle(allows, 2.0)
+        assert core.next_start() is not None
+
+
+def test_what_starts_next_is_the_first_for_which_there_are_devices() -> None:
+    tasks = [InitialTask("both", need=Need(2)), InitialTask("one"), InitialTask("last")]
+    core = Core(tasks, Policy(), Limits(), 0.0)
+    for device in ("gpu0", "gpu1"):
+        core.handle(ev.DrainAsked(device), 0.0)
+        core.handle(ev.DeviceIdle(device), 0.0)
+    core.handle(ev.DrainAsked("gpu1", on=False), 0.0)  # where one starts
+    assert core.next_start() == ev.Start("last", 1, (), 0)
+    core.handle(ev.DrainAsked("gpu0", on=False), 0.0)
+    start = core.next_start()
+    assert start is not None and start.task == "both"

@@ -45,6 +45,21 @@ def test_untimed_stages_wait_until_they_fill_a_device() -> None:
     assert see(core) == []  # t3 is timed: it waits until all three are gone
 
 
+def test_the_timed_stage_that_is_next_is_told_though_others_fill_a_device_before_it() -> None:
+    core = staged(5)
+    for number in range(3):
+        see(core)
+        end(core, f"t{number}")
+        start = core.next_start()
+        assert start is not None
+        assert (start.task, start.stage, start.alone) == (f"t{number + 1}", "timed", True)
+    see(core)
+    assert core.next_start() == start
+    see(core, "gpu1")
+    start = core.next_start()
+    assert start is not None and start.task == "t4"
+
+
 def test_what_is_left_at_the_end_does_not_wait() -> None:
     core = staged(1)
     see(core)

@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -169,12 +170,34 @@ def reload_without_it(runner: SweepRunner, running: Running) -> None:
     running.wait_for("the sweep file was read again")
 
 
+def drain(runner: SweepRunner, running: Running) -> None:
+    assert runner.run("drain", runner.file, "cpu:0").code == 0
+    running.wait_for("cpu:0: drained")
+
+
+def no_device_at_this_hour(runner: SweepRunner, running: Running) -> None:
+    now, hour = datetime.now(timezone.utc), timedelta(hours=1)
+    span = f"from: '{now - hour:%H:%M}', to: '{now + hour:%H:%M}'"
+    hours = f"cpu_slots: 1\n  zone: UTC\n  at_most: [{{{span}, gpus: 0}}, {{gpus: 1}}]"
+    runner.file.write_text(runner.file.read_text().replace("cpu_slots: 1", hours))
+    assert runner.run("reload", runner.file).code == 0
+    running.wait_for("the sweep file was read again")
+
+
+def stop_and_fail(runner: SweepRunner, running: Running) -> None:
+    assert runner.run("stop", runner.file, "c", "--fail").code == 0
+    running.wait_for("c: failed")
+
+
 def interrupt(runner: SweepRunner, running: Running) -> None:
     running.send(signal.SIGINT)
     running.wait_for("interrupted")
 
 
-@pytest.mark.parametrize("happens", [pause, reload_without_it, interrupt])
+@pytest.mark.parametrize(
+    "happens",
+    [pause, reload_without_it, interrupt, drain, no_device_at_this_hour, stop_and_fail],
+)
 @pytest.mark.parametrize("state", ["prepares", "is prepared"])
 def test_it_is_ended_when_its_task_is_next_no_more(
     three: SweepRunner, happens: Callable[[SweepRunner, Running], None], state: str
@@ -189,6 +212,36 @@ def test_it_is_ended_when_its_task_is_next_no_more(
     through()
     three.wait_for_log("end", "b")
     assert not three.paths.attempts("c").exists()
+
+
+def test_a_stop_of_its_task_which_does_not_run_leaves_it(three: SweepRunner) -> None:
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    assert three.run("stop", three.file, "c").code == 0
+    through()
+    through = three.reach_gate("c")
+    assert three.logged("start", "c")[0]["pid"] == pid
+    assert three.run("stop", three.file, "c", "--fail").code == 0  # and of one that does, it is any
+    assert running.end().code == 1
+    assert [attempt["verdict"] for attempt in three.failed("c")["attempts"]] == ["stopped"]
+    assert launches(three) == [None, "forked", "standby"]
+
+
+def test_it_is_there_again_once_its_task_is_next_again(three: SweepRunner) -> None:
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    drain(three, running)
+    wait_for_end(pid)
+    assert three.run("drain", three.file, "cpu:0", "--undo").code == 0
+    patience = time.monotonic() + PATIENCE
+    while len(three.logged("prepare", "c")) < 2:
+        assert time.monotonic() < patience, "nothing was prepared again"
+        time.sleep(0.01)
+    pid = prepared(three, "c")
+    through()
+    three.open_gate("c")
+    assert running.end().code == 0
+    assert three.logged("start", "c")[0]["pid"] == pid
 
 
 def test_another_task_that_comes_before_it_takes_its_place(three: SweepRunner) -> None:
