@@ -17,12 +17,8 @@ from scheduler.config.hours import Hours
 from scheduler.config.matrix.expansion import Expansion, check_file_name
 from scheduler.config.matrix.values import value_text
 from scheduler.config.placeholders import as_text, names_in, unexpanded
-from scheduler.config.schema import (
-    SweepSection,
-    hides_the_worker,
-    sentences,
-    without_faults,
-)
+from scheduler.config.schema.faults import hides_the_worker, sentences, without_faults
+from scheduler.config.schema.sections import SweepSection
 from scheduler.config.spelling import Spelling
 from scheduler.config.suggest import nearest
 from scheduler.config.sweep import Rules

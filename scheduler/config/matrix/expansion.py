@@ -15,7 +15,7 @@ from scheduler.config.matrix.ranges import logarithmic, stepped
 from scheduler.config.matrix.values import Value, is_meant, task_id, templated_id, value_text
 from scheduler.config.placeholders import expand_home, names_in
 from scheduler.config.printable import printable
-from scheduler.config.schema import SweepSection
+from scheduler.config.schema.sections import SweepSection
 from scheduler.config.suggest import nearest
 
 MOST_TASKS = 1_000_000  # what the core was measured with, and what fits into memory
