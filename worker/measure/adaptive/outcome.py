@@ -107,9 +107,10 @@ class Outcome:
         return next(item for item in self.plan.configurations if item.label == label)
 
     def _figures(self, configuration: Configuration) -> dict[str, str | None]:
+        judged = next(item for item in self.verdicts if item.best.label == configuration.label)
         return {
             "searched": _in_words(row_of(self.rows, configuration)),
-            "confirmed": _in_words(row_of(self.confirmed, configuration)),
+            "confirmed": judged.figures,
         }
 
 

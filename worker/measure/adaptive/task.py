@@ -198,7 +198,7 @@ class _Search:
             chosen,
             row_of(self._confirmed, self._configurations[chosen]),
             NullArm.of(self._confirmed),
-            self._goal.max_loss,
+            self._goal,
             len(self._verdicts),
         )
         self._verdicts.append(judged)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from worker.measure.adaptive.sequential import loss_interval, t_quantile
+from worker.measure.adaptive.sequential import loss_interval, skewed_interval, t_quantile
 from worker.search.looks import looks
 
 RUNS = 2000
@@ -70,3 +70,46 @@ def test_looking_naively_is_wrong_more_often():
         for d in lost
     )
     assert wrong / RUNS > 1.8 * ERROR / 2
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "some fall apart"])
+@pytest.mark.parametrize("prompts", [32, 128])
+def test_the_worse_end_is_wrong_in_no_more_than_its_share_of_runs(kind, prompts):
+    """It is what confirms: one that loses exactly the bound is confirmed so often at most."""
+    wrong = wrongly_within(skewed_interval, kind, prompts)
+    most = ERROR / 2
+    assert wrong <= most + 3 * math.sqrt(most * (1 - most) / RUNS)
+
+
+def test_without_regard_to_skewness_it_is_wrong_more_often():
+    assert wrongly_within(loss_interval, "some fall apart", 32) > 4 * ERROR / 2
+
+
+def wrongly_within(interval, kind, prompts):
+    """Return in which share of runs what loses 2 % is said to lose less."""
+    generator = np.random.default_rng(0)
+    base = 90 + generator.normal(0, 4, (RUNS, prompts))
+    lost = draw(kind, generator, prompts)
+    pairs = zip(base, lost, strict=True)
+    return sum(interval(b, b - 90 * d, ERROR).high <= 0.02 for b, d in pairs) / RUNS
+
+
+@pytest.mark.parametrize(
+    ("baseline", "scores"),
+    [
+        ([90.0], [89.0]),
+        ([90.0, 91.0], [89.0, 91.0]),
+        ([90.0, 91.0, 92.0], [90.0, 91.0, 92.0]),
+        ([-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]),
+        ([-20.0, -21.0, -20.5, -20.0], [-20.0, -21.0, -20.5, -60.0]),
+    ],
+)
+def test_of_few_prompts_or_none_that_differ_it_is_the_plain_one_or_wider(baseline, scores):
+    plain, skewed = (
+        interval(np.array(baseline), np.array(scores), ERROR)
+        for interval in (loss_interval, skewed_interval)
+    )
+    assert skewed.value == plain.value or math.isnan(plain.value)
+    assert skewed.low == plain.low
+    assert (skewed.high is None) == (plain.high is None)
+    assert skewed.high is None or skewed.high >= plain.high
