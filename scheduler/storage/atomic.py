@@ -52,6 +52,19 @@ class Draft:
             raise
         self._close()
 
+    def publish_if_none(self) -> bool:
+        """Give it its name and say True, unless something of that name is there; then nothing is left."""
+        try:
+            os.link(self._temporary, self._path)
+        except OSError:  # it is there; or the file system knows no second names
+            if not os.path.lexists(self._path):
+                self.publish()
+                return True
+            self._discard()
+            return False
+        self._discard()
+        return True
+
     def _discard(self) -> None:
         with contextlib.suppress(OSError):
             self._temporary.unlink()

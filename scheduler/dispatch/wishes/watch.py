@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 from scheduler.core import events as ev
 from scheduler.core import journal_events as je
 from scheduler.dispatch.inbox import Inbox
-from scheduler.dispatch.wishes.files import Asked, Wish, Wishes, name_of, read_wishes
+from scheduler.dispatch.wishes.files import Asked, Wish, Wishes, forget, name_of, read_wishes
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.storage.paths import RELOAD_WISH, SweepPaths
 
@@ -45,7 +45,9 @@ class WishWatch:
     def begin_watching(self) -> None:
         """Tell of the wishes that stand, and from now on of those that come."""
         first = read_wishes(self._paths)
-        self._tell(Wishes({n: a for n, a in first.asked.items() if _wants(a.wish)}, first.ignored))
+        standing = {n: replace(a, earlier=()) for n, a in first.asked.items() if _wants(a.wish)}
+        self._tell(Wishes(standing, first.ignored))
+        self._told = first  # a resume of before is none of this dispatcher's
         self._thread.start()
 
     def finish(self) -> None:
@@ -63,9 +65,8 @@ class WishWatch:
         self._forget(RELOAD_WISH)
 
     def _forget(self, name: str) -> None:
-        if read_wishes(self._paths).asked.get(name) == self._told.asked.get(name):
-            with suppress(OSError):
-                self._paths.wish(name).unlink()
+        if (told := self._told.asked.get(name)) is not None:
+            forget(self._paths, name, told)
 
     def _watch(self) -> None:
         seen = self._told
@@ -97,9 +98,14 @@ class WishWatch:
 
 
 def _changed(before: Wishes, now: Wishes) -> Iterator[tuple[str, Asked]]:
-    """Yield the wishes that are new; one whose file was removed by hand counts as taken back."""
+    """Yield the wishes that are new, each after those that its file had between two looks.
+
+    One whose file was removed by hand counts as taken back.
+    """
     for name, asked in now.asked.items():
-        if before.asked.get(name) != asked:
+        told = before.asked.get(name)
+        if told != asked:
+            yield from ((name, one) for one in asked.unseen(told))
             yield name, asked
     for name, asked in before.asked.items():
         if name not in now.asked and _wants(asked.wish):

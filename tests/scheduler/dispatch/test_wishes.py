@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from scheduler.core import events as ev
 from scheduler.devices.processes import user_name
-from scheduler.dispatch.wishes.files import ask, read_wishes
+from scheduler.dispatch.wishes.files import ask, forget, read_wishes
 from scheduler.storage.paths import PAUSE_WISH, SweepPaths
 from tests.helpers.sweep_runner import Running, SweepRunner
 from tests.scheduler.dispatch.test_stopping import alive
@@ -161,6 +162,42 @@ def test_a_paused_sweep_can_be_left(runner: SweepRunner) -> None:
     assert runner.run().code == 0
 
 
+def test_what_is_taken_back_between_two_looks_is_told_as_it_happened(runner: SweepRunner) -> None:
+    """The dispatcher does not look while it is stopped; with drain it is the same."""
+    running, open_gate = one_at_its_gate(runner)
+    for command in ("pause", "resume"):
+        hand(runner, command)
+        running.wait_for(f"{command}d by hand")
+    pid = running.process.pid
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+    for words in ("pause", "resume", "pause --now", "drain cpu:0", "drain cpu:0 --undo"):
+        hand(runner, *words.split())
+    os.kill(pid, signal.SIGCONT)
+    running.wait_for("a: will be tried again")
+    hand(runner, "resume")
+    open_gate()
+    ended = running.end()
+    assert ended.code == 0
+    told = re.findall(r"(paused|resumed) by hand \(", ended.out)
+    assert told == ["paused", "resumed"] * 3
+    assert [event["now"] for event in runner.journal("pause_asked")] == [False, False, True]
+    assert [event["on"] for event in runner.journal("drain_asked")] == [True, False]
+
+
+def test_a_resume_of_before_is_not_told_by_the_next_dispatcher(runner: SweepRunner) -> None:
+    runner.write({"a": "gate; ok"})
+    for command in ("pause", "resume"):
+        hand(runner, command)
+    running = runner.start()
+    open_gate = runner.reach_gate("a")
+    hand(runner, "drain", "cpu:0")
+    running.wait_for("cpu:0: drained")  # so it has looked again
+    open_gate()
+    assert running.end().code == 0
+    assert not runner.journal("resume_asked")
+
+
 # --- drain ---------------------------------------------------------------------------------------
 
 
@@ -212,6 +249,56 @@ def test_a_wish_to_fail_is_not_replaced_by_one_that_wants_less(paths: SweepPaths
     ask(paths, ev.StopAsked("a"))
     (asked,) = read_wishes(paths).asked.values()
     assert asked.wish == ev.StopAsked("a", fail=True)
+
+
+def test_a_wish_to_fail_that_is_written_at_the_same_moment_stands(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just after it was looked for, by the one that wants less."""
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        monkeypatch.undo()
+        ask(paths, ev.StopAsked("a", fail=True))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    ask(paths, ev.StopAsked("a"))
+    (asked,) = read_wishes(paths).asked.values()
+    assert asked.wish == ev.StopAsked("a", fail=True)
+    assert len(list(paths.wishes.iterdir())) == 1
+
+
+@pytest.mark.parametrize("others_too", [False, True])
+def test_a_wish_that_takes_the_place_of_an_obeyed_one_stands(
+    paths: SweepPaths, monkeypatch: pytest.MonkeyPatch, others_too: bool
+) -> None:
+    """Just after the obeyed one was looked at; and a third one comes while its file is moved away."""
+    ask(paths, ev.StopAsked("a"))
+    (obeyed,) = read_wishes(paths).asked.values()
+    real = os.rename
+
+    def rename(source: Path, target: Path) -> None:
+        monkeypatch.undo()
+        ask(paths, ev.StopAsked("a", fail=True))
+        real(source, target)
+        if others_too:
+            ask(paths, ev.StopAsked("a"))
+
+    monkeypatch.setattr(os, "rename", rename)
+    forget(paths, "stop.a.json", obeyed)
+    (asked,) = read_wishes(paths).asked.values()
+    assert asked.wish == ev.StopAsked("a", fail=True)
+    assert len(list(paths.wishes.iterdir())) == 1
+    forget(paths, "stop.a.json", asked)
+    assert not list(paths.wishes.iterdir())
+
+
+def test_a_stop_replaces_what_is_not_believed(paths: SweepPaths) -> None:
+    ask(paths, ev.StopAsked("a"))
+    paths.wish("stop.a.json").write_text("{}")
+    ask(paths, ev.StopAsked("a"))
+    assert [asked.wish for asked in read_wishes(paths).asked.values()] == [ev.StopAsked("a")]
 
 
 @pytest.mark.parametrize("where", ["folder", "file"])
