@@ -269,20 +269,21 @@ def with_cost(row: M, images: int, seconds: float) -> M:
 def with_costs(
     measured: Sequence[Measurement], made: Sequence[int], seconds: float
 ) -> list[Measurement]:
-    """Return measurements with what they cost; the seconds evenly, of failed ones nothing.
+    """Return measurements with what they cost; the seconds evenly over those that did not fail.
 
     Args:
         measured: what is written of a block.
         made: images of each; those of any beyond, of which nothing is written, and of failed ones
-            count with the first that did not fail.
+            count with the first that did not fail, or with the first where all did.
         seconds: for which the whole block had the device.
     """
     good = [number for number, row in enumerate(measured) if row.status == MEASURED]
-    costs = {number: made[number] for number in good}
-    if good:
-        costs[good[0]] += sum(made) - sum(costs.values())
+    bearers = good or range(len(measured))[:1]
+    costs = {number: made[number] for number in bearers}
+    if bearers:
+        costs[bearers[0]] += sum(made) - sum(costs.values())
     return [
-        with_cost(row, costs[number], seconds / len(good)) if number in costs else row
+        with_cost(row, costs[number], seconds / len(bearers)) if number in costs else row
         for number, row in enumerate(measured)
     ]
 

@@ -158,8 +158,8 @@ def summarise(rows: Sequence[Measurement], max_loss: float) -> Summary:
     null = NullArm.of(rows)
     compared = any(row.role == "candidate" or row.is_null_arm for row in rows)
     return Summary(
-        images_generated=sum(row.images_generated for row in measured),
-        gpu_seconds=gpu_seconds(measured),
+        images_generated=sum(row.images_generated for row in rows),
+        gpu_seconds=gpu_seconds(rows),
         configurations=Counts(planned=len(rows), measured=len(rows)),
         out_of_memory=[row.label for row in rows if row.status == OUT_OF_MEMORY],
         non_finite=[row.label for row in rows if row.status == NON_FINITE],

@@ -19,6 +19,7 @@ from tests.helpers.tiny_task import (
     measure,
     read,
     replace_accelerator,
+    value,
 )
 from worker.errors import OutOfMemoryError
 from worker.measure.settings import TaskRequest
@@ -42,6 +43,20 @@ def test_one_configuration_out_of_memory_does_not_stop_the_next(tmp_path, monkey
     text = path.read_text() + "\n".join(said)
     assert "CUDA out of memory" not in text
     assert "RuntimeError" not in text
+
+
+def test_what_was_made_beside_one_that_failed_counts(tmp_path, monkeypatch):
+    """Of a block in which all failed its baseline's images were made, and have no row of their own."""
+    replace_accelerator(monkeypatch, "tome", TooLarge)
+    timing = {"repeats": 1, "warmup": 1, "block": 1, "energy": False}
+    section = SECTION | {"controls": NO_CONTROLS, "timing": timing}
+    summary = measure(tmp_path / "t.jsonl", section=section)
+    rows = {row["label"]: row for row in read(tmp_path / "t.jsonl") if "label" in row}
+    # three prompts in batches of two: an untimed one and two timed, and two to see the pipeline as it was
+    assert value(rows["ToMe 0.5/1"], "images_generated") >= (1 + 2 + 2) * 2
+    assert value(rows["ToMe 0.5/1"], "gpu_seconds") > 0
+    made = sum(value(row, "images_generated") for row in rows.values())
+    assert summary.images_generated == made
 
 
 class NoRoomForCudnn(TooLarge):

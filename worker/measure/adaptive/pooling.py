@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from worker.results import statistics
@@ -17,7 +17,8 @@ _OF_IMAGES: tuple[tuple[str, str, Better], ...] = (
     ("lpips", "", "lower"),
 )
 _JOINED = (*(name for name, _, _ in _OF_IMAGES), "baseline_clip_score")
-_SUMMED = ("images", "images_scored", "images_generated", "gpu_seconds")
+_COSTS = ("images_generated", "gpu_seconds")
+_SUMMED = ("images", "images_scored", *_COSTS)
 _OF_QUALITY = {*(name for name, _, _ in _OF_IMAGES), "quality_loss", "efficiency", *_SUMMED}
 
 
@@ -32,7 +33,9 @@ def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measureme
     first = parts[0]
     failed = [row for row in parts if row.status != MEASURED]
     if failed:
-        update = {"label": label, "status": failed[0].status, "metrics": [], "samples": Figures()}
+        update: dict[str, Any] = {"label": label, "status": failed[0].status, "samples": Figures()}
+        # what it cost until then was spent all the same
+        update["metrics"] = list(_sums(parts, _COSTS))
         return Measurement(**dict(_plain(first)) | update)
     joined = {
         name: [value for row in parts for value in getattr(row.samples, name)] for name in _JOINED
@@ -41,7 +44,11 @@ def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measureme
     update = {
         "label": label,
         "samples": first.samples.model_copy(update=joined),
-        "metrics": [*kept, *_sums(parts), *_quality(joined, loss, first.value_of("speedup"))],
+        "metrics": [
+            *kept,
+            *_sums(parts, _SUMMED),
+            *_quality(joined, loss, first.value_of("speedup")),
+        ],
     }
     return Measurement(**dict(_plain(first)) | update)
 
@@ -51,8 +58,8 @@ def _plain(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Measurement.model_fields}
 
 
-def _sums(parts: Sequence[Row]) -> Iterator[Metric]:
-    for name in _SUMMED:
+def _sums(parts: Sequence[Row], names: Iterable[str]) -> Iterator[Metric]:
+    for name in names:
         found = [row.metric(name) for row in parts]
         known = [item for item in found if item is not None and item.value is not None]
         if known:
