@@ -174,6 +174,7 @@ def as_json(
                 "task": task,
                 "state": view.state,
                 "attempts": view.attempts,
+                "timed_stage_attempts": view.stage_attempts or None,
                 "device": view.devices[0] if view.devices else None,
                 "devices": list(view.devices),
                 "started": view.started,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scheduler.core import journal_events as je
+from scheduler.core.retry import RetryCode
 from scheduler.core.snapshot import (
     DONE,
     ENDED,
@@ -77,6 +78,8 @@ class SweepProgress:
     # Lines of the journal that could not be read.
     unread_lines: int = 0
     _last: float = 0.0
+    # How long attempts took that are being judged, by task.
+    _took: dict[str, float] = field(default_factory=dict)
     # Heap: until when tasks must not start.
     _backoffs: list[float] = field(default_factory=list)
 
@@ -296,6 +299,8 @@ class SweepProgress:
                 device.free_since = None
         view = self.move(event.task, RUNNING)
         if view is not None:
+            if event.attempt <= view.stage_attempts:  # it begins anew
+                view.stage_attempts, view.stage_seconds = 0, 0.0
             view.attempts, view.devices = event.attempt, event.devices
             view.started, view.waits = event.started, None
 
@@ -309,7 +314,9 @@ class SweepProgress:
             device.free_since = since
             if device.index.startswith("cpu:"):
                 device.idle = True
-        self.move(event.task, ENDED)
+        view = self.move(event.task, ENDED)
+        if view is not None and view.started is not None:
+            self._took[event.task] = max(0.0, event.ended - view.started)
 
     def _attempt_failed(self, event: je.AttemptFailed) -> None:
         if event.verdict != Kind.STOPPED.value:
@@ -320,7 +327,10 @@ class SweepProgress:
 
     def _waits(self, event: je.TaskWaits, at: float) -> None:
         view = self.move(event.task, WAITING)
+        took = self._took.pop(event.task, 0.0)
         if view is not None:
+            if event.reason.code is RetryCode.STAGE_DONE:
+                view.stage_attempts, view.stage_seconds = view.attempts, took
             view.not_before, view.waits = event.not_before, event.reason
             if view.not_before > at:
                 heapq.heappush(self._backoffs, view.not_before)

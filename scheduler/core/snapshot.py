@@ -27,8 +27,12 @@ class TaskView:
     # The model of the GPU, or GPUs, that it was completed on, where its checkpoint tells.
     model: str | None = None
     started: float | None = None
-    # Of the attempt that completed it.
+    # Of the attempt that completed it, with the one that did the timed stage before it.
     seconds: float | None = None
+    # Of a task in two stages, once the timed one is done: how many attempts that took, and the seconds of the
+    # one that did it.
+    stage_attempts: int = 0
+    stage_seconds: float = 0.0
     # Of the last failure.
     cause: str | None = None
     # Why it is to be tried again, if it is.
@@ -47,6 +51,17 @@ class TaskView:
     source: Mapping[str, Any] | None = None
     # What of it is not that of the newest attempt: paths, or one empty name for the commit.
     other_code: tuple[str, ...] = ()
+
+    @property
+    def attempts_text(self) -> str:
+        """How many attempts there were, of a task in two stages those of each: ``1 + 1``; nothing if none."""
+        if not self.stage_attempts:
+            return str(self.attempts or "")
+        return f"{self.stage_attempts} + {self.attempts - self.stage_attempts}"
+
+    def ran_for(self, now: float) -> float | None:
+        """Return how long a task that runs has run, in seconds, with its timed stage if that is done."""
+        return None if self.started is None else now - self.started + self.stage_seconds
 
 
 @dataclass(slots=True)

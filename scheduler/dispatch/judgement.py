@@ -76,16 +76,19 @@ class Judgement:
     @property
     def seconds(self) -> float:
         """How long the attempt took, with the one that did the timed stage before it."""
-        seconds = 0.0
-        for attempt in self.attempts:
-            ended = attempt.ended.ended if attempt.ended is not None else None
-            if attempt is self.attempts[-1]:
-                ended = self.ended
-            elif not _did_a_stage(attempt):
-                continue
-            if attempt.started.started is not None and ended is not None:
-                seconds += max(0.0, ended - attempt.started.started)
-        return seconds
+        stages = (attempt for attempt in self.attempts[:-1] if _did_a_stage(attempt))
+        before = (_took(stage, stage.ended.ended) for stage in stages if stage.ended is not None)
+        return sum(before) + self.own_seconds
+
+    @property
+    def own_seconds(self) -> float:
+        """How long the attempt took alone."""
+        return _took(self.attempts[-1], self.ended) if self.attempts else 0.0
+
+
+def _took(attempt: AttemptRecord, ended: float | None) -> float:
+    began = attempt.started.started
+    return 0.0 if began is None or ended is None else max(0.0, ended - began)
 
 
 def _did_a_stage(attempt: AttemptRecord) -> bool:

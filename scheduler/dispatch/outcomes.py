@@ -105,7 +105,7 @@ class Outcomes:
                     record.started.devices,
                     verdict.kind.value,
                     verdict.cause,
-                    judgement.seconds,
+                    judgement.own_seconds,
                     foreign=record.foreign is not None,
                 )
             )

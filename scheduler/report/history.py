@@ -14,8 +14,10 @@ from scheduler.core.journal_events import (
     AttemptFailed,
     AttemptStarted,
     DispatcherStarted,
+    TaskWaits,
 )
 from scheduler.core.progress import SweepProgress
+from scheduler.core.retry import RetryCode
 from scheduler.core.snapshot import FAILED
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.json_files import as_number
@@ -36,6 +38,8 @@ class Ran:
     started: float
     ended: float | None = None
     cause: str = ""
+    # Of a task in two stages: which of them it was, if the timed one was done by then.
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,21 @@ def read_history(sweep: str, paths: SweepPaths) -> tuple[list[Ran], list[Gap]]:
     """Return what ran by the journal, and when its devices ran nothing, the longest gaps first."""
     found: dict[tuple[str, int, str], Ran] = {}
     starts: list[float] = []
+    # By task: its newest attempt, on each of its devices; and the attempt that did its timed stage.
+    newest: dict[str, list[Ran]] = {}
+    staged: dict[str, int] = {}
     for entry in JournalReader(paths.journal):
         event = entry.event
         if isinstance(event, AttemptStarted):
             for device in event.devices:
                 key = (event.task, event.attempt, device)
                 found[key] = Ran(sweep, event.task, event.attempt, device, event.started)
+                if event.attempt > staged.get(event.task, event.attempt):
+                    found[key].stage = "untimed stage"
+            newest[event.task] = [found[event.task, event.attempt, d] for d in event.devices]
+        elif isinstance(event, TaskWaits) and event.reason.code is RetryCode.STAGE_DONE:
+            for one in newest.get(event.task, ()):
+                staged[event.task], one.stage = one.attempt, "timed stage"
         elif isinstance(event, AttemptEnded | AttemptFailed):
             keys = ((event.task, event.attempt, device) for device in event.devices)
             for one in (found[key] for key in keys if key in found):

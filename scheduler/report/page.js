@@ -273,7 +273,7 @@
     const bars = (label, color, own) => ({
       name: label, type: "bar", orientation: "h", marker: { color }, y: own.map((one) => category((data.sweeps.length > 1 ? one.sweep + ": " : "") + one.device)),
       base: own.map((one) => new Date(1000 * one.started).toISOString()), x: own.map((one) => 1000 * Math.max(1, (one.ended || last) - one.started)),
-      text: own.map((one) => escaped(one.task + ", attempt " + one.attempt + (one.cause ? ": " + one.cause : ""))),
+      text: own.map((one) => escaped(one.task + ", attempt " + one.attempt + (one.stage ? " (" + one.stage + ")" : "") + (one.cause ? ": " + one.cause : ""))),
       textposition: "none", hovertemplate: "%{text}<extra></extra>",
     });
     Plotly.react("devices", [

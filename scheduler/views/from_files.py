@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from scheduler.config.sweep import Sweep
 from scheduler.core import journal_events as je
 from scheduler.core.progress import SweepProgress
+from scheduler.core.retry import is_timed_stage_done
 from scheduler.core.snapshot import (
     DONE,
     FAILED,
@@ -33,7 +35,12 @@ from scheduler.dispatch.recovery import (
     classify,
 )
 from scheduler.dispatch.wishes.files import Wishes, read_wishes
-from scheduler.storage.attempts_file import is_locked, read_attempts, supervisor_of
+from scheduler.storage.attempts_file import (
+    AttemptRecord,
+    is_locked,
+    read_attempts,
+    supervisor_of,
+)
 from scheduler.storage.checkpoints import CheckpointFolder, folder_entries, kind_of_device
 from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
@@ -48,6 +55,9 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     progress = SweepProgress(
         {task: TaskView(_state(standing)) for task, standing in recovered.standings.items()}
     )
+    for task, standing in recovered.standings.items():
+        if isinstance(standing, Running | Waiting) and is_timed_stage_done(standing.history):
+            _show_stage(progress.tasks[task], read_attempts(paths.attempts(task)))
     # Of dispatchers before this one: how long tasks took them, to estimate by.
     before = SweepProgress({})
     for entry in JournalReader(paths.journal, recent=True):
@@ -197,6 +207,7 @@ def _show_left_running(progress: SweepProgress, paths: SweepPaths) -> None:
             begun = attempts[-1].started
             view.attempts, view.devices = begun.attempt, begun.devices
             view.started = begun.started
+            _show_stage(view, attempts)
         for name in view.devices:
             if name in progress.devices:
                 progress.devices[name].tasks.append(task)
@@ -208,9 +219,23 @@ def _show_attempts_so_far(progress: SweepProgress, paths: SweepPaths) -> None:
     for name, view in progress.tasks.items():
         if view.state != WAITING:
             continue
-        view.attempts, view.cause = 0, None
+        view.attempts, view.cause, view.stage_attempts = 0, None, 0
         view.devices, view.started, view.seconds, view.summary = (), None, None, None
         if name in tried and (attempts := read_attempts(paths.attempts(name))):
             last = attempts[-1]
             view.attempts = last.started.attempt
-            view.cause = last.verdict.verdict.cause if last.verdict is not None else None
+            _show_stage(view, attempts)
+            if last.verdict is not None and view.stage_attempts != view.attempts:
+                view.cause = last.verdict.verdict.cause
+
+
+def _show_stage(view: TaskView, attempts: Sequence[AttemptRecord]) -> None:
+    """Show which attempt did the timed stage of a task in two stages, if one has."""
+    for attempt in attempts:
+        begun, end, verdict = attempt.started, attempt.ended, attempt.verdict
+        if verdict is not None and verdict.verdict.kind is Kind.STAGE_DONE:
+            view.stage_attempts = begun.attempt
+            ended = end.ended if end is not None else None
+            if ended is not None and begun.started is not None:
+                view.stage_seconds = max(0.0, ended - begun.started)
+            return

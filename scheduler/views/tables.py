@@ -18,6 +18,7 @@ from scheduler.config.printable import printable
 from scheduler.config.units import format_duration
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE, FAILED, RUNNING, WAITING, TaskView
+from scheduler.core.verdict import Kind
 from scheduler.storage.attempts_file import devices_in
 from scheduler.storage.json_files import as_number, read_object
 from scheduler.storage.paths import SweepPaths
@@ -47,7 +48,8 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         usual = paths.done(name) if view.state == DONE else paths.failed(name)
         content = read_object(Path(view.checkpoint) if view.checkpoint else usual) or {}
         attempts = content.get("attempts")
-        view.attempts = len(attempts) if isinstance(attempts, list) else view.attempts
+        if isinstance(attempts, list):
+            view.attempts, view.stage_attempts = len(attempts), _stage_attempts(attempts)
         view.seconds = as_number(content.get("seconds"))
         view.devices = devices_in(content)
         view.model = _model(content)
@@ -56,6 +58,13 @@ def fill_from_checkpoints(progress: SweepProgress, paths: SweepPaths, tasks: Ite
         view.started = _last_start(content)
         if view.state == FAILED:
             view.cause = str(content.get("cause") or view.cause or "")
+
+
+def _stage_attempts(attempts: Sequence[object]) -> int:
+    """Return how many of a checkpoint's attempts it took to do the timed stage; 0: it was not done."""
+    verdicts = [one.get("verdict") if isinstance(one, dict) else None for one in attempts]
+    done = Kind.STAGE_DONE.value
+    return verdicts.index(done) + 1 if done in verdicts else 0
 
 
 def _model(content: Mapping[str, Any]) -> str | None:
@@ -175,13 +184,13 @@ def task_table(progress: SweepProgress, paths: SweepPaths, now: float) -> TaskTa
 
 def _cells(view: TaskView, progress: SweepProgress, now: float) -> list[Text]:
     if view.state == WAITING:  # where and how long it ran before is no part of how it stands
-        return [Text(view.state), Text(str(view.attempts or "")), *[Text("")] * 5]
+        return [Text(view.state), Text(view.attempts_text), *[Text("")] * 5]
     style = {DONE: "green", FAILED: "bold red", RUNNING: "cyan"}.get(view.state, "")
-    seconds = now - view.started if view.state == RUNNING and view.started else view.seconds
+    seconds = view.ran_for(now) if view.state == RUNNING else view.seconds
     speedup, loss = speedup_and_loss(view.summary or {})
     return [
         Text(view.state, style=style),
-        Text(str(view.attempts or "")),
+        Text(view.attempts_text),
         Text(labels(view.devices, progress)),
         Text(format_duration(seconds) if seconds is not None else ""),
         Text(best_of(view.summary or {})),

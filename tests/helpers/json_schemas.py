@@ -47,7 +47,9 @@ class StatusDevice(TypedDict):
 class StatusTask(TypedDict):
     task: str
     state: Literal["waiting", "running", "being judged", "completed", "failed"]
+    # Of both stages, where it has two; of these, those that the timed one took, once that is done.
     attempts: int
+    timed_stage_attempts: int | None
     device: str | None
     devices: list[str]
     started: float | None

@@ -32,7 +32,7 @@ class _Row:
     device: DeviceView
     gauges: Gauges
     task: str | None
-    # Its attempt's number, and the time of day at which that began.
+    # Its attempt's number, in its stage if it has two, and the time of day at which that began.
     attempt: int
     started: float | None
     log: LogGlance
@@ -63,7 +63,7 @@ def device_rows(
                     device,
                     gauges.get(name, UNKNOWN),
                     task,
-                    view.attempts if view is not None else 0,
+                    view.attempts - view.stage_attempts if view is not None else 0,
                     view.started if view is not None else None,
                     logs.get(task, LogGlance()) if task is not None else LogGlance(),
                     _typical(progress),

@@ -68,7 +68,7 @@ class Estimator:
         ahead /= max(1, len(sample))
         running = [
             _left_of_one(
-                projected.get(name), self._expected(name, typical), now - (view.started or now)
+                projected.get(name), self._expected(name, typical), view.ran_for(now) or 0.0
             )
             for name, view in progress.tasks.items()
             if view.state == RUNNING

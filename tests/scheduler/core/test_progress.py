@@ -101,3 +101,18 @@ def test_a_defect_of_ours_is_not_taken_for_a_damaged_line(monkeypatch: pytest.Mo
     monkeypatch.setattr(SweepProgress, "_waits", defect)
     with pytest.raises(KeyError, match="a mistake"):
         progress(begins(100.0), (110.0, BACKS_OFF))
+
+
+def test_the_time_of_a_task_that_runs_is_that_of_both_its_stages() -> None:
+    stage_done = je.TaskWaits("a", 0.0, RetryReason(RetryCode.STAGE_DONE))
+    seen = progress(
+        begins(100.0),
+        (100.0, starts("a", 100.0)),
+        (130.0, ends("a", 130.0)),
+        (130.0, stage_done),
+        (140.0, je.AttemptStarted("a", 2, ("GPU-a",), 140.0)),
+    )
+    view = seen.tasks["a"]
+    assert (view.attempts_text, view.ran_for(145.0)) == ("1 + 1", 35.0)
+    seen.apply(je.Entry(150.0, starts("a", 150.0)))
+    assert (view.attempts_text, view.ran_for(155.0)) == ("1", 5.0), "it began anew"
