@@ -27,16 +27,15 @@ from scheduler.core import journal_events as je
 from scheduler.core import retry
 from scheduler.core.core import Core
 from scheduler.core.progress import SweepProgress
-from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.devices.fairness.claims import Demand
-from scheduler.dispatch.attempts import RunningAttempts
+from scheduler.dispatch.attempts.lifecycle import AttemptLifecycle
+from scheduler.dispatch.attempts.outcomes import Outcomes
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
 from scheduler.dispatch.notify.others import Others
 from scheduler.dispatch.notify.records import record_of, start_of
-from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.recovery import Recovered
-from scheduler.dispatch.repairs import make_way, told_of_checkpoints
+from scheduler.dispatch.repairs import told_of_checkpoints
 from scheduler.dispatch.wishes.hours import HourWatch
 from scheduler.dispatch.wishes.reload import News, Reloader, follow
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
@@ -45,14 +44,12 @@ from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.executors import base as ex
 from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.foresight import Foresight
-from scheduler.executors.request import build_request
 from scheduler.executors.source_version import SourceReader
-from scheduler.storage.attempts_file import AttemptRecord, EndLine, ForeignLine, supervisor_of
-from scheduler.storage.checkpoints import why_not_there
+from scheduler.storage.attempts_file import supervisor_of
 from scheduler.storage.journal import Journal
 from scheduler.storage.json_files import read_object
 from scheduler.storage.locks import SweepLock
-from scheduler.storage.paths import SweepPaths, size_of
+from scheduler.storage.paths import SweepPaths
 from scheduler.storage.sweep_record import claim
 
 SNAPSHOT_EVERY = 2000  # events; no view ever reads more
@@ -88,20 +85,12 @@ class Dispatcher:
         self._paths = paths
         self._sweep_lock = lock
         self._executor = executor
-        self._devices = {device.id: device for device in executor.devices}
         self._recovered = recovered
-        # What they left is in the way of tasks that start anew; of each only once.
-        self._to_make_way = dict(recovered.standings)
         self._progress = progress
         self._display = display
         self._file = file
         self._clock = Clock()
         self._journal = Journal(paths.journal)
-        self._attempts = RunningAttempts(paths)
-        # Attempts that ended in this turn of the loop, to be judged when their devices have work again.
-        self._unjudged: list[tuple[str, AttemptRecord]] = []
-        # Of the devices as they were last offered, in bytes.
-        self._free_memory: dict[str, int | None] = {}
         self._copy = copy
         self._source = SourceReader.of(sweep, paths, os.environ, copy)
         self._inbox = Inbox()
@@ -113,6 +102,10 @@ class Dispatcher:
         self._outcomes = Outcomes(
             self._use, paths, self._clock, self._writer, self._readers, self._handle, self._emit
         )
+        self._attempts = AttemptLifecycle(
+            self._use, paths, executor, self._source, recovered.standings, self._outcomes,
+            self._handle, self._emit, self._must_leave,
+        )  # fmt: skip
         self._core = Core(
             recovered.initial_tasks(self._clock, sweep),
             retry.Policy.of(sweep),
@@ -131,8 +124,9 @@ class Dispatcher:
             self._use, file, only, paths, self._clock, self._core, self._inbox,
             self._take_in, self._refuse,
         )  # fmt: skip
+        devices = [device.id for device in executor.devices]
         self._wishes = WishWatch(
-            self._use, paths, self._devices, self._inbox, self._handle, self._emit, reloader.ask
+            self._use, paths, devices, self._inbox, self._handle, self._emit, reloader.ask
         )
         self._hours = HourWatch(self._use, progress, self._handle, self._emit)
         self._emitted_events = 0
@@ -148,7 +142,7 @@ class Dispatcher:
                 self._begin()
                 self._writer.start()
                 for task, record in self._recovered.open_attempts.items():
-                    self._take_over(task, record.started.devices, record, adopt=adopt)
+                    self._attempts.take_over(task, record.started.devices, record, adopt=adopt)
                 self._hours.look()
                 self._wishes.begin_watching()
                 self._executor.foresee(self._foresight())
@@ -181,7 +175,7 @@ class Dispatcher:
                 if (why := self._executor.ends_with_us) is not None:
                     self._handle(ev.TimeShort(why, stop=True))
                 self._detached = why is None  # what runs goes on, for the next dispatcher
-        self._hear()
+        self._attempts.hear()
         self._inbox.call_all()
         self._reloader.go_on(interrupted=self._progress.draining)
 
@@ -230,31 +224,6 @@ class Dispatcher:
         for task in self._recovered.unlisted:
             self._emit(je.UnlistedTask(task, supervisor_of(self._paths.attempts(task))))
 
-    def _take_over(
-        self,
-        task: str,
-        devices: tuple[str, ...],
-        known: AttemptRecord | None = None,
-        *,
-        adopt: bool = True,
-    ) -> None:
-        """Have an attempt of another dispatcher adopted, or judged; ``known``: should its file be gone."""
-        record = self._attempts.last_on_file(task, known)
-        if not self._executor.adopt(task, devices, record) or record is None:
-            self._attempts.vanish(task, devices, record)
-            return
-        at = record.started.started
-        attempt = self._attempts.adopt(task, devices, record)
-        started = time.time() if at is None else at
-        share = record.started.share
-        self._emit(je.AttemptAdopted(task, attempt.number, devices, started, share))
-        if not adopt:
-            self._stop(task, Verdict(Kind.STOPPED, "not adopted (--no-adopt)"))
-        elif record.started.digest != self._use.digest(task):
-            self._stop(task, Verdict(Kind.STOPPED, SWEEP_CHANGED))
-        elif (why := why_not_there(devices[0], self._use.now.runs_on)) is not None:
-            self._stop(task, Verdict(Kind.STOPPED, why))
-
     def _end(self) -> None:
         self._executor.close()
         self._wishes.finish()
@@ -263,7 +232,7 @@ class Dispatcher:
         self._inbox.call_all()  # what the writer finished last
         self._display.refresh()
         self._others.finish(self._exit_code, self._journal.flush)
-        self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.tasks())))
+        self._emit(je.DispatcherEnded(self._exit_code, sorted(self._attempts.running.tasks())))
         self._flush()
 
     def _take_in(self, news: News) -> None:
@@ -272,7 +241,7 @@ class Dispatcher:
             claim(news.whole, self._file, self._paths)
         self._sweep_lock.tell(fingerprint=news.whole.fingerprint, left_out=len(news.sweep.left_out))
         self._use.take_in(news.sweep)
-        self._to_make_way |= news.recovered.standings
+        self._attempts.to_make_way |= news.recovered.standings
         self._emit(news.told)
         self._hours.look()
         for told in told_of_checkpoints(news.recovered):
@@ -282,7 +251,7 @@ class Dispatcher:
         self._handle(news.event)
         for task in news.begun:
             record = news.recovered.open_attempts[task]
-            self._take_over(task, record.started.devices, record)
+            self._attempts.take_over(task, record.started.devices, record)
 
     def _refuse(self, refused: je.ReloadRefused) -> None:
         self._emit(refused)
@@ -296,13 +265,14 @@ class Dispatcher:
             return
         match action:
             case ev.Start():
-                self._start(action)
+                if not self._detached:
+                    self._attempts.start(action)
             case ev.Stop():
-                self._stop(action.task, action.verdict)
+                self._attempts.stop(action.task, action.verdict)
             case ev.WriteCheckpoint():
                 self._outcomes.write(action)
             case ev.CheckActivity() | ev.CheckOutput():
-                self._look_at(action)
+                self._attempts.look_at(action)
             case ev.CheckDisk():
                 self._outcomes.check_disk()
             case ev.Obeyed():
@@ -312,60 +282,7 @@ class Dispatcher:
             case ev.Finish():
                 self._exit_code = action.exit_code
             case _:
-                self._emit(record_of(action, self._clock, len(self._attempts)))
-
-    def _look_at(self, action: ev.CheckActivity | ev.CheckOutput) -> None:
-        task = action.task
-        if self._attempts.get(task) is None:
-            return
-        if isinstance(action, ev.CheckActivity):
-            self._handle(ev.Activity(task, self._executor.last_sign_of_life(task)))
-        else:
-            log, results = self._paths.log(task), self._paths.results(task)
-            self._handle(ev.Output(task, size_of(log), size_of(results)))
-
-    def _start(self, action: ev.Start) -> None:
-        if self._detached:
-            return
-        task, devices = self._use.tasks[action.task], [self._devices[d] for d in action.devices]
-        free, use = self._free_memory, self._use.now
-        try:
-            for told in make_way(task, self._to_make_way.get(task.id), use, self._paths):
-                self._emit(told)
-            self._to_make_way.pop(task.id, None)
-        except OSError as error:
-            self._handle(ev.StartRefused(task.id))
-            self._outcomes.files_in_trouble(error)  # first, so that nothing is started now
-            for device in devices if action.alone else ():  # still idle; one that is shared is told
-                total, known = device.total_memory, free.get(device.id)
-                self._handle(ev.DeviceIdle(device.id, known, total))
-            return
-        request = build_request(
-            use,
-            task,
-            action,
-            devices,
-            self._paths,
-            free_memory=free,
-            source=self._source,
-            scratch=self._executor.scratch,
-        )
-        # Read after the size that the executor will compare; most tasks were never tried.
-        last = self._attempts.last_on_file(task.id) if request.attempts_size else None
-        if last is not None and last.verdict is None and last.started.attempt >= action.number:
-            self._take_over(task.id, action.devices)  # the last order of a dispatcher that died
-            return
-        self._attempts.request(request)
-        self._executor.start(request)
-
-    def _stop(self, task: str, verdict: Verdict) -> None:
-        """Record why, then stop: whoever judges the attempt must know, should this process die now."""
-        attempt = self._attempts.get(task)
-        if attempt is None:
-            return
-        self._attempts.stop(attempt, verdict)
-        self._emit(je.AttemptStopping(task, attempt.number, verdict.cause))
-        self._executor.stop(task)
+                self._emit(record_of(action, self._clock, len(self._attempts.running)))
 
     def _must_leave(self) -> bool:
         """Say whether another dispatcher has the sweep, since somebody removed the lock file: it judges."""
@@ -375,84 +292,3 @@ class Dispatcher:
             self._exit_code = 3
             self._emit(je.SweepLost())
         return True
-
-    # --- what the executor tells ---------------------------------------------------------------
-
-    def _hear(self) -> None:
-        for event in self._executor.events():
-            self._heard(event)
-        # Only now: the devices of those that ended have work again, while their logs are read.
-        for task, record in self._unjudged:
-            self._outcomes.judge(task, record)
-        self._unjudged.clear()
-
-    def _heard(self, event: ex.ExecutorEvent) -> None:
-        match event:
-            case ev.DeviceIdle():
-                self._free_memory[event.device] = event.free_memory
-                self._handle(event)
-            case ev.DeviceBusy() | ev.DeviceGone() | ev.Queued() | ev.Began() | ev.TimeShort():
-                self._handle(event)
-            case je.DeviceState() | je.MoreTaken() | je.ShareAsked() | je.Preloaded():
-                self._emit(event)
-            case je.OthersCame():
-                self._others_came(event)
-            case ex.Started():
-                self._started(event)
-            case ex.Ended():
-                self._over(event.task, event)
-            case ex.Lost():
-                self._over(event.task, None)
-            case ex.Refused():
-                self._refused(event)
-            case ex.Failed():
-                self._attempts.withdraw(event.task)
-                self._handle(ev.StartRefused(event.task))
-                self._outcomes.files_in_trouble(event.error)
-
-    def _others_came(self, event: je.OthersCame) -> None:
-        """Record that others came to a device of attempts of ours, and who."""
-        attempts = self._attempts.on(event.device)
-        if not attempts:  # its supervisor was killed: these are its own processes, being ended
-            return
-        line = ForeignLine(event.processes, event.hidden_memory)
-        for attempt in attempts:
-            self._attempts.others_came(attempt, line)
-        self._emit(event)
-
-    def _started(self, event: ex.Started) -> None:
-        attempt = self._attempts.begin(event)
-        seat = (event.task, attempt.number, attempt.devices)
-        share = attempt.record.started.share
-        self._emit(je.AttemptStarted(*seat, event.at, event.pid, share, event.launch))
-
-    def _refused(self, event: ex.Refused) -> None:
-        attempt = self._attempts.withdraw(event.task)
-        match event.reason:
-            case ex.Refusal.DEVICE_HELD:
-                self._handle(ev.StartRefused(event.task))
-            case ex.Refusal.COMPLETED:
-                self._outcomes.found_done(event.task, attempt.devices)
-            case ex.Refusal.RUNNING | ex.Refusal.CHANGED:  # a dispatcher that died got there first
-                self._take_over(event.task, attempt.devices)
-
-    def _over(self, task: str, told: ex.Ended | None) -> None:
-        """An attempt is over, with an end that is known or not: offer its device, then read its log."""
-        if self._must_leave():
-            return
-        devices, record = self._attempts.end(task, None if told is None else told.end)
-        if record is None:
-            verdict = Verdict(Kind.NOT_STARTED, "its supervisor ended before the attempt began")
-            past = retry.JudgedAttempt(verdict, devices, time.monotonic())
-            self._handle(ev.AttemptJudged(task, past))
-            return
-        if told is not None:
-            record.least_free = told.least_free
-            record.taken, record.crowded = told.taken, told.crowded
-        number, ended = record.started.attempt, record.ended or EndLine()
-        at = time.time() if ended.ended is None else ended.ended
-        self._emit(
-            je.AttemptEnded(task, number, devices, at, ended.code, ended.signal, ended.leftovers)
-        )
-        self._handle(ev.AttemptExited(task))
-        self._unjudged.append((task, record))

@@ -26,8 +26,10 @@ import scheduler
 from scheduler.cli import main as commandline
 from scheduler.cli import run as _preload  # noqa: F401  # imported once, before the forks
 from scheduler.core import core
-from scheduler.core.verdict import Kind, Verdict
+from scheduler.core import events as ev
+from scheduler.core.verdict import Kind
 from scheduler.dispatch import dispatcher
+from scheduler.dispatch.attempts.running import RunningAttempt
 from scheduler.executors.local import handles as processes
 from scheduler.executors.local import supervisor
 from scheduler.executors.local.preload import loaded
@@ -143,7 +145,7 @@ def fork_dispatcher(
         os.setsid()
         os.chdir(output.parent)
         core.DISK_CHECK = 0.05  # a pause is to be got over, not waited out
-        dispatcher.Dispatcher._stop = patient(dispatcher.Dispatcher._stop)  # type: ignore[method-assign]
+        dispatcher.Dispatcher._carry_out = patient(dispatcher.Dispatcher._carry_out)  # type: ignore[method-assign]
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
@@ -163,30 +165,35 @@ def fork_dispatcher(
         os._exit(code)
 
 
-def patient(stop: Callable[..., None]) -> Callable[..., None]:
+CarryOut = Callable[[dispatcher.Dispatcher, ev.Action], None]
+
+
+def patient(carry_out: CarryOut) -> CarryOut:
     """Have a time limit wait for the attempt's worker, which a loaded machine may start after it.
 
     And for the dispatcher to know that the attempt has begun: only then does it record why it stops it.
     """
 
-    @functools.wraps(stop)
-    def stop_when_started(self: dispatcher.Dispatcher, task: str, verdict: Verdict) -> None:
-        attempt = self._attempts.get(task)
-        limit = attempt is not None and verdict.kind is Kind.TIMEOUT
-        if limit and not (attempt.begun and _logged().count(f"start {task}") >= attempt.number):
-            threading.Timer(0.005, try_again, [self, attempt, verdict]).start()
+    @functools.wraps(carry_out)
+    def when_started(self: dispatcher.Dispatcher, action: ev.Action) -> None:
+        limit = isinstance(action, ev.Stop) and action.verdict.kind is Kind.TIMEOUT
+        attempt = self._attempts.running.get(action.task) if limit else None
+        if attempt is None or (
+            attempt.begun and _logged().count(f"start {attempt.task}") >= attempt.number
+        ):
+            carry_out(self, action)
         else:
-            stop(self, task, verdict)
+            threading.Timer(0.005, try_again, [self, attempt, action]).start()
 
-    def try_again(self: dispatcher.Dispatcher, attempt: Any, verdict: Verdict) -> None:
+    def try_again(self: dispatcher.Dispatcher, attempt: RunningAttempt, action: ev.Action) -> None:
         def unless_over() -> None:
-            if self._attempts.get(attempt.task) is attempt:
-                stop_when_started(self, attempt.task, verdict)
+            if self._attempts.running.get(attempt.task) is attempt:
+                when_started(self, action)
 
         self._inbox._callbacks.put(unless_over)
         _write(self._inbox._wake_in, b"\0")
 
-    return stop_when_started
+    return when_started
 
 
 def _logged() -> list[str]:

@@ -288,7 +288,7 @@ SCENARIOS = {
         [(OK, [0])] * 2,
         0,
         leave_one_running,
-        within=["_take_over", "_adopted_ended"],
+        within=["take_over", "_adopted_ended"],
     ),
     "not adopted": Scenario(
         ["waits"],
@@ -354,7 +354,7 @@ SCENARIOS = {
         [(OK + OK, [0, 0]), (FAILS, [1, 1])],
         1,
         after(["ok", "fails"], {"validate": NO_SUCCESS}),
-        within=["set_right", "_take_over"],
+        within=["set_right", "take_over"],
     ),
     "judged again, failed": Scenario(
         ["ok"],
@@ -362,11 +362,11 @@ SCENARIOS = {
         1,
         after(["ok"], {}),
         sections={"validate": NO_SUCCESS},
-        within=["set_right", "_take_over"],
+        within=["set_right", "take_over"],
         failed=True,
     ),
     "judged again between attempts": Scenario(
-        ["ok"], [(OK, [0])], 0, leave_between_attempts, within=["set_right", "_take_over"]
+        ["ok"], [(OK, [0])], 0, leave_between_attempts, within=["set_right", "take_over"]
     ),
     "stopped by hand": Scenario(
         ["waits", "ok"],

@@ -18,9 +18,9 @@ import pytest
 
 from scheduler.config.loader import read_sweep
 from scheduler.core.verdict import Kind
+from scheduler.dispatch.attempts.outcomes import Outcomes
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
-from scheduler.dispatch.outcomes import Outcomes
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.dispatch.writer import CheckpointWriter, Readers
 from scheduler.storage.attempts_file import AttemptRecord, EndLine, StartLine
