@@ -20,7 +20,7 @@ _PACKAGE = Path(__file__).resolve().parents[3]
 # Neither the current folder nor a PYTHONPATH counts, should they have a module of that name.
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from scheduler.executors.ray.driver import main; sys.exit(main())"
+    "from scheduler.executors.ray.driver.main import main; sys.exit(main())"
 )
 
 

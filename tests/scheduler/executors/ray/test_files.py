@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler.executors.local.attempt_files import Refused
-from scheduler.executors.ray.home import Home
+from scheduler.executors.ray.driver.home import Home
 from scheduler.executors.ray.node_check import differences, installed_here
 from scheduler.executors.ray.node_files import PIECE, NodeFiles
 

@@ -1,8 +1,7 @@
-"""The process that speaks to Ray for a dispatcher: a driver, in Ray's words.
+"""Looks after attempts that Ray's actors run: carries out orders, and tells what becomes of them.
 
-It is a process of its own since Ray ends a driver whose head has gone; and since it outlives its dispatcher,
-as a supervisor does: as long as attempts run, it holds the locks on their files and brings home what is new.
-The next dispatcher's driver asks it to leave.
+It outlives its dispatcher: as long as attempts run, it holds the locks on their files and brings home what is
+new. The next dispatcher's driver asks it to leave.
 
 Orders come as JSON lines on standard input, each with a ``do``: run, watch or stop. What it tells goes to
 standard output, as such lines, each with the attempt's ``token`` and a ``type``. It ends where Ray raises
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import queue
 import signal
@@ -22,63 +20,31 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from scheduler.config.printable import printable
 from scheduler.executors.local.attempt_files import Refused
-from scheduler.executors.ray.home import Home
+from scheduler.executors.ray.driver.home import Home
+from scheduler.executors.ray.driver.watched import (
+    Watched,
+    ask_to_leave,
+    is_in_the_way,
+    name_of,
+    owner_file,
+)
 from scheduler.executors.ray.keys import NAMESPACE, Keys
-from scheduler.executors.ray.messages import as_line
+from scheduler.executors.ray.messages import as_line, last_words
 from scheduler.executors.ray.node import Attempt, look_after
-from scheduler.executors.ray.node_check import installed_here
 from scheduler.executors.ray.node_files import News
 from scheduler.storage.attempts_file import EndLine
 
 WAIT = 10.0  # seconds for which an actor may have nothing to tell
 _LOOK = 0.5  # seconds between two looks at what is in doubt
 _PAUSE = 1.0  # seconds until something is tried again
-_TO_LOOK = 45.0  # seconds until a node has told what is installed there
-
-
-@dataclass(slots=True)
-class Watched:
-    """An attempt as this process knows it."""
-
-    order: dict[str, Any]
-    keys: Keys
-    home: Home
-    # None: its actor is gone.
-    actor: Any = None
-    # The node it is on, as Ray names it; known when it has told of itself.
-    node: str = ""
-    heard: int = 0
-    # What its supervisor said last.
-    last: bytes | None = None
-    since: float = field(default_factory=time.monotonic)
-    told_why: str = ""
-    stopping: bool = False
-    # Somebody was asked for news.
-    asked: bool = False
-    ask_at: float = 0.0
-    # The sign of life as it was last seen to change, once the actor is gone.
-    sign: bytes = b""
-
-    @property
-    def token(self) -> str:
-        """The attempt's own mark."""
-        return str(self.order["token"])
-
-
-def name_of(order: dict[str, Any]) -> str:
-    """Return the name of an attempt's actor: sweep, task, number, token."""
-    return f"{order['sweep']}/{order['task']} attempt {order['attempt']} {order['token']}"
 
 
 class Driver:
@@ -127,7 +93,7 @@ class Driver:
     def _do(self, order: dict[str, Any]) -> None:
         match order["do"]:
             case "run":
-                if _is_in_the_way(order["before"]):
+                if is_in_the_way(order["before"]):
                     token = order["order"]["token"]
                     self.tell(type="refused", token=token, reason="running")
                 else:
@@ -182,7 +148,7 @@ class Driver:
 
     def _watch(self, order: dict[str, Any]) -> None:
         watched = Watched(order, Keys(order["token"]), Home(order))
-        if not watched.home.lock_again(partial(_ask_to_leave, _owner_file(order))):
+        if not watched.home.lock_again(partial(ask_to_leave, owner_file(order))):
             self._tell(watched, "refused", reason="running")
             return
         self._note_owner(watched)
@@ -199,7 +165,7 @@ class Driver:
 
     def _note_owner(self, watched: Watched) -> None:
         with contextlib.suppress(OSError):
-            _owner_file(watched.order).write_text(str(os.getpid()))
+            owner_file(watched.order).write_text(str(os.getpid()))
 
     def _stop(self, token: str) -> None:
         if (watched := self._watched.get(token)) is None:
@@ -230,7 +196,7 @@ class Driver:
         try:
             news = done.result()
         except ActorDiedError as error:
-            self._gone(watched, _last_words(error))
+            self._gone(watched, last_words(error))
         except RayError:  # it cannot be reached for now, or its actor is about to be taken for dead
             watched.ask_at = time.monotonic() + _PAUSE
         else:
@@ -294,7 +260,7 @@ class Driver:
         self._watched.pop(watched.token, None)
         watched.keys.remove()
         with contextlib.suppress(OSError):
-            _owner_file(watched.order).unlink()
+            owner_file(watched.order).unlink()
         watched.home.close()
         if watched.actor is not None:
             if watched.heard or watched.node:
@@ -364,102 +330,3 @@ class Driver:
             return
         with contextlib.suppress(RayError, TaskUnschedulableError):
             self._take(watched, done.result())
-
-
-def _is_in_the_way(before: dict[str, Any] | None) -> bool:
-    """Say whether an attempt that a dispatcher had begun, and nobody asks for, has to end first.
-
-    One that has not begun never does.
-    """
-    if before is None:
-        return False
-    keys = Keys(before["token"])
-    if not keys.withdraw():
-        return keys.is_running()
-    with contextlib.suppress(ValueError):
-        ray.kill(ray.get_actor(name_of(before), namespace=NAMESPACE))
-    return False
-
-
-def _owner_file(order: dict[str, Any]) -> Path:
-    return Path(order["home"]["owner"])
-
-
-def _ask_to_leave(owner: Path) -> None:
-    """Ask the driver that looks after an attempt to let go of it; it does if its dispatcher is gone."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int(owner.read_text())
-        if b"scheduler.executors.ray.driver" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            os.kill(pid, signal.SIGTERM)
-
-
-def connect(address: str) -> None:
-    """Connect to a Ray cluster.
-
-    Raises:
-        ConnectionError: it does not answer.
-        RuntimeError: it has another version of Ray or Python, or this machine is none of its nodes.
-    """
-    ray.init(
-        address=address,
-        namespace=NAMESPACE,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
-
-
-def main() -> int:
-    """Tell of the nodes (``nodes``), or serve a dispatcher (``serve``)."""
-    mode, address = sys.argv[2:4]
-    # What Ray prints is none of what is told here.
-    answers = os.dup(1)
-    os.dup2(2, 1)
-    driver = Driver(answers)
-    try:
-        connect(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        driver.tell(type="error", why=_last_words(error))
-        return 3
-    if mode == "nodes":
-        driver.tell(type="nodes", nodes=look_at_nodes(os.getcwd()))
-        return 0
-    driver.tell(type="up")
-    driver.serve()
-    os._exit(0)  # attempts are none of Ray's cleaning up
-
-
-def look_at_nodes(folder: str) -> list[dict[str, Any]]:
-    """Return what the cluster's nodes have, and what is installed on those that can run anything."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    asked = {}
-    for node in nodes:
-        if node["Resources"].get("CPU"):
-            on = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            look = ray.remote(installed_here).options(
-                num_cpus=0, max_retries=0, scheduling_strategy=on
-            )
-            asked[node["NodeID"]] = look.remote(folder)
-    return [_node(node, _installed(asked.get(node["NodeID"]))) for node in nodes]
-
-
-def _installed(asked: Any) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] | None = None if asked is None else ray.get(asked, timeout=_TO_LOOK)
-    except RayError as error:
-        return {"error": _last_words(error)}
-    return found
-
-
-def _last_words(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return printable(lines[-1] if lines else repr(error), " ")
-
-
-def _node(node: dict[str, Any], installed: dict[str, Any] | None) -> dict[str, Any]:
-    resources = node["Resources"]
-    names = {"gpus": "GPU", "cpus": "CPU", "memory": "memory"}
-    return {
-        "address": node["NodeManagerAddress"],
-        **{key: resources.get(name, 0.0) for key, name in names.items()},
-        "installed": installed,
-    }
