@@ -16,6 +16,7 @@ from scheduler.config.printable import printable
 from scheduler.config.sweep import Sweep
 from scheduler.core.snapshot import FAILED
 from scheduler.storage.checkpoints import logs_by_task
+from scheduler.storage.locks import is_held
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import NotRegular, open_binary
 from scheduler.views.logs.ends import go_to_last
@@ -100,6 +101,7 @@ def follow(paths: SweepPaths, tasks: Sequence[str], lines: int | None) -> None:
         )
         for task in tasks
     ]
+    told = False
     while followers:
         for follower, data in look_at_all(followers, paths):
             _show(texts[follower.task], follower.task, data, alone=len(tasks) == 1)
@@ -108,9 +110,21 @@ def follow(paths: SweepPaths, tasks: Sequence[str], lines: int | None) -> None:
         sys.stdout.flush()
         over = [follower for follower in followers if follower.ended is not None]
         followers = [follower for follower in followers if follower.ended is None]
+        if not (told or over or any(follower.begun for follower in followers)):
+            print(_waits_for(paths, tasks), file=sys.stderr, flush=True)
+        told = True
         _say_over(over, texts, last=not followers)
         if followers:
             time.sleep(LOOK_AGAIN)
+
+
+def _waits_for(paths: SweepPaths, tasks: Sequence[str]) -> str:
+    """Return what is waited for where none of the tasks has a log."""
+    whose = "the task" if len(tasks) == 1 else f"one of these {len(tasks)} tasks"
+    alone = "" if is_held(paths.lock) else "; no dispatcher runs"
+    return (
+        f"{shown(paths.log(tasks[0]))}: there is no log yet; waits for {whose} to be started{alone}"
+    )
 
 
 def _show(text: LogText, task: str, data: bytes | None, *, alone: bool) -> None:

@@ -37,7 +37,7 @@ class Follower:
         self._passed = max(_numbers(logs), default=0)
         self._file: BinaryIO | None = None
         # A log of it was opened.
-        self._begun = False
+        self.begun = False
 
     def look(self, logs: Sequence[Path], *, alone: bool) -> Iterator[bytes | None]:
         """Yield what is new, `NEXT_ATTEMPT` between two logs; ``ended`` is set if nothing can follow.
@@ -61,7 +61,7 @@ class Follower:
             while self._file is not None and (chunk := self._file.read(_BLOCK)):
                 yield chunk
             if news:
-                begun = self._begun
+                begun = self.begun
                 news = self._open_next()
                 if news and begun:
                     yield NEXT_ATTEMPT
@@ -70,7 +70,7 @@ class Follower:
             self._close()
 
     def _has_news(self, logs: Sequence[Path]) -> bool:
-        if not self._begun:
+        if not self.begun:
             return bool(logs)
         later = [number for number in _numbers(logs) if number > self._passed]
         if later:
@@ -98,7 +98,7 @@ class Follower:
             go_to_last(following, self._lines)
             self._lines = None
         self._close()  # only now: as long as it is open, no other file gets its inode
-        self._file, self._begun = following, True
+        self._file, self.begun = following, True
         return True
 
     def _later(self) -> list[int]:

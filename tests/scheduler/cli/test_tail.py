@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
-from tests.helpers.sweep_runner import SweepRunner
+import pytest
+
+from scheduler.cli.locate import shown
+from tests.helpers.sweep_runner import PATIENCE, SweepRunner
 
 
 def test_tail(runner: SweepRunner) -> None:
@@ -36,10 +41,33 @@ def test_tail_follows_across_attempts(runner: SweepRunner) -> None:
     tail.wait_for("^Successfully completed$")
     assert running.end().code == 0
     ended = tail.end()
-    assert (ended.code, ended.err) == (
-        0,
-        "a has completed and no dispatcher runs: nothing follows\n",
+    assert ended.code == 0
+    assert ended.err.endswith("a has completed and no dispatcher runs: nothing follows\n")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "whose"), [(["a"], "the task"), (["a", "b"], "one of these 2 tasks")]
+)
+def test_tail_says_once_what_it_waits_for(
+    runner: SweepRunner, tasks: list[str], whose: str
+) -> None:
+    runner.write({"a": "gate; print one; ok", "b": "ok"}, devices={"cpu_slots": 1})
+    tail = subprocess.Popen(
+        [sys.executable, "-m", "scheduler", "tail", runner.file, *tasks, "-f"],
+        cwd=runner.root,
+        env=runner.environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    assert tail.stderr is not None
+    said = f"there is no log yet; waits for {whose} to be started; no dispatcher runs\n"
+    assert tail.stderr.readline() == f"{shown(runner.paths.log('a'))}: {said}"
+    runner.start()
+    runner.reach_gate("a")()
+    out, err = tail.communicate(timeout=PATIENCE)
+    assert "one" in out
+    assert "no log yet" not in err
 
 
 def test_tail_ends_where_nothing_can_follow(runner: SweepRunner) -> None:
@@ -112,7 +140,8 @@ def test_several_are_followed_each_line_after_its_name(runner: SweepRunner) -> N
     assert running.end().code == 0
     ended = tail.end()
     assert (ended.code, "sea" in ended.out) == (0, False)
-    assert ended.err == "all of them have ended and no dispatcher runs: nothing follows\n"
+    said = "all of them have ended and no dispatcher runs: nothing follows\n"
+    assert ended.err.endswith(said)
 
 
 def test_the_ends_of_those_that_failed(runner: SweepRunner) -> None:
