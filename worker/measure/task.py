@@ -183,6 +183,12 @@ class TaskRun:
         digest = str(written["digest"])
         return not self._kept.missing(wanted, digest, self._request.search.timing)
 
+    def measured(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
+        """Return the rows of those that have one."""
+        _, written = self._settings(study)
+        digest = str(written["digest"])
+        return self._kept.rows([item for item in wanted if self._kept.holds(item, digest)], digest)
+
     def add_pooled(self, measurement: Measurement, study: Study, part: Row) -> Row:
         """Append what several studies say together of a configuration, unless it is there.
 
@@ -226,8 +232,19 @@ class TaskRun:
         pipeline = self._session.context(settings, own).pipeline
         return make_plan(task, search, pipeline.denoiser_config)
 
-    def measure(self, study: Study, wanted: Sequence[Configuration]) -> list[Row]:
+    def measure(
+        self,
+        study: Study,
+        wanted: Sequence[Configuration],
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> list[Row]:
         """Return a row for each configuration, measuring those that have none yet.
+
+        Args:
+            study: on what.
+            wanted: the configurations.
+            is_over: asked before each block; where it says so, only those that have one by then
+                get their row.
 
         Raises:
             WorkerError: models or captions cannot be had, or the row not be written.
@@ -257,6 +274,8 @@ class TaskRun:
                 written["stopping"] = settings.timing.stopping
             others = [item for item in missing if item.role != "baseline"]
             for block in blocks(others, self._request.search.timing):
+                if is_over():
+                    break
                 ahead = self._kept.missing(wanted, digest, self._request.search.timing)
                 # the baseline gets its row with the first block
                 measuring = len(block) + any(item.role == "baseline" for item in ahead)
@@ -273,7 +292,7 @@ class TaskRun:
                             study=study.name or None,
                         )
                     )
-        return self._kept.rows(wanted, digest)
+        return self.measured(study, wanted)
 
     def profile(self, own: Study, wanted: Sequence[Configuration]) -> list[Row]:
         """Return the rows of the task itself, with the device's time in those that await it.

@@ -111,6 +111,9 @@ class Race:
         self.images = 0
         """Made so far, the baseline's included."""
         self.decisions: list[Decision] = []
+        self.unmeasured: tuple[str, ...] = ()
+        """Names of those whose speed there was no time to measure."""
+        self._no_time: str | None = None
 
     def add(self, names: Sequence[str]) -> None:
         """Have further configurations take part."""
@@ -151,6 +154,20 @@ class Race:
                 self._drop(runner, f"{speedup:.2f}×: too slow for {least:g}×")
             elif speedup * (1 - _SPEED_OFF) <= 1:
                 self._drop(runner, f"{speedup:.2f}×: not told to be faster than the baseline")
+
+    def leave(self, names: Sequence[str], why: str) -> None:
+        """Have the others go on without those whose speed there is no time to measure.
+
+        Args:
+            names: of the configurations.
+            why: there is none.
+        """
+        self.unmeasured += tuple(names)
+        self._no_time = why
+        for name in names:
+            self._runners[name].is_out = True
+        many = f"{len(names)} configurations are" if len(names) > 1 else f"{names[0]} is"
+        self._note("dropped", f"{many} not measured: {why}")
 
     def tell_scores(self, scores: Mapping[str, tuple[Scores, Scores] | None], images: int) -> None:
         """Take in scores for the prompts that were asked for; None where a configuration failed.
@@ -231,6 +248,8 @@ class Race:
 
     def would_ask(self) -> Ask | None:
         """Return what it would have measured next, whether it is over or not."""
+        if self.unmeasured and self.stopped == self._no_time:
+            return Ask("speed", self.unmeasured)
         unknown = [item.name for item in self._in_race() if item.speedup is None]
         if unknown:
             return Ask("speed", tuple(unknown))
@@ -368,6 +387,9 @@ class Race:
 
     def _why_over(self) -> str:
         found = self.found()
+        # of those that are not measured one may be better, but a target is met all the same
+        if self._no_time is not None and (self.goal.wants != "target" or found.sure is None):
+            return self._no_time
         if self.goal.wants == "frontier" and found.frontier:
             return "no further image could move the frontier by more than " + percent(_TOLERANCE)
         if self.goal.wants != "frontier" and found.sure is not None:

@@ -152,16 +152,17 @@ class _Search:
             self._race.add([item.label for item in new])
             ask = self._race.ask()
             assert ask is not None and ask.what == "speed", "their speeds are not known"
-            if not self._answer(ask):
-                self._stop_for_budget()
-                break
+            self._answer(ask)
             self._say_decisions()
+            if self._race.unmeasured:
+                break
             proposals.tell({label: _seen_first(parts) for label, parts in self._looks.items()})
         self._say_decisions()
 
     def _race_on(self) -> None:
         """Measure what the race asks for, until it is over or the time is spent."""
         while (ask := self._race.ask()) is not None:
+            self._say_decisions()
             if not self._answer(ask):
                 self._stop_for_budget()
             self._say_decisions()
@@ -173,16 +174,24 @@ class _Search:
             self._say(f"{item.what}: {about}{item.why} ({item.images} images so far)")
         self._said = len(self._race.decisions)
 
-    def _stop_for_budget(self) -> None:
-        why = f"the budget of {self._request.search.budget:g} s is spent"
-        if self._race.stopped != why:
-            self._race.stop(why)
+    @property
+    def _spent(self) -> str:
+        return f"the budget of {self._request.search.budget:g} s is spent"
 
-    def _is_spent(self) -> bool:
-        """Say whether there is no time left, by the rows, so that those of earlier attempts count too."""
+    def _stop_for_budget(self) -> None:
+        if self._race.stopped != self._spent:
+            self._race.stop(self._spent)
+
+    def _is_spent(self, further: Sequence[Row] = ()) -> bool:
+        """Say whether there is no time left, by the rows, so that those of earlier attempts count too.
+
+        Args:
+            further: what is measured of a look that is not over.
+        """
         budget = self._request.search.budget
         rows = [row for parts in self._looks.values() for row in parts]
-        return budget is not None and (gpu_seconds([*rows, *self._confirmed]) or 0.0) >= budget
+        each = {(row.digest, row.key): row for row in (*rows, *self._confirmed, *further)}
+        return budget is not None and (gpu_seconds([*each.values()]) or 0.0) >= budget
 
     def _confirm(self, chosen: str) -> bool:
         """Measure what was chosen on other prompts and tell the race.
@@ -225,7 +234,7 @@ class _Search:
         ]
 
     def _answer(self, ask: Ask) -> bool:
-        """Measure what is asked for and tell the race; False where there is no time for it."""
+        """Measure what is asked for and tell the race; False where there is no time for any of it."""
         self._asked = ask
         wanted = [self._configurations[name] for name in ask.names]
         if ask.what == "speed":
@@ -235,23 +244,22 @@ class _Search:
             rows = self._measure(
                 self._timed, 0, self._first, [*controls, *wanted] if is_first else wanted
             )
-            if rows is None:
-                return False
-            told = {name: _known(rows[name].value_of("speedup"), rows[name]) for name in ask.names}
+            names = [name for name in ask.names if name in rows]
+            told = {name: _known(rows[name].value_of("speedup"), rows[name]) for name in names}
             self._race.tell_speed(told, self._cost(rows.values()))
+            if len(names) < len(ask.names):
+                self._race.leave([name for name in ask.names if name not in rows], self._spent)
             return True
         run = self._timed if ask.first == 0 else self._scored
         rows = self._measure(run, ask.first, ask.count, wanted)
-        if rows is None:
-            return False
-        pairs = {name: _pair(rows[name]) for name in ask.names}
+        pairs = {name: _pair(rows[name]) for name in ask.names if name in rows}
         self._race.tell_scores(pairs, self._cost(rows.values()))
-        return True
+        return bool(pairs)
 
     def _measure(
         self, run: TaskRun, first: int, count: int, wanted: Sequence[Configuration]
-    ) -> Mapping[str, Row] | None:
-        """Return a row of each by its label, the baseline's too; None where the time is spent."""
+    ) -> Mapping[str, Row]:
+        """Return a row of each by its label, the baseline's too; only of some where the time is spent."""
         own = self._request
         study = Study(
             f"prompts {first + 1} to {first + count}",
@@ -262,15 +270,20 @@ class _Search:
             is_part=True,
         )
         configurations = [BASELINE, *(item for item in wanted if item.role != "baseline")]
-        if self._is_spent() and not run.is_measured(study, configurations):
-            return None
-        measured = run.measure(study, configurations)
-        rows = {item.label: row for item, row in zip(configurations, measured, strict=True)}
+        measured = run.measured(study, configurations)
+        if len(measured) < len(configurations) and not self._is_spent(measured):
+            measured = run.measure(
+                study,
+                configurations,
+                lambda: self._is_spent(run.measured(study, configurations)),
+            )
+        labels = {item.key: item.label for item in configurations}
+        rows = {labels[row.key]: row for row in measured}
         for label, row in rows.items():
             parts = self._looks.setdefault(label, [])
             if row not in parts:
                 parts.append(row)
-        self._images_seen += count * len(configurations)
+        self._images_seen += count * len(rows)
         return rows
 
     def _how_far(self, look: Standing) -> str:

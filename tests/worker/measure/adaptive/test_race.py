@@ -182,3 +182,28 @@ def test_a_gain_of_quality_lets_no_slower_one_stand():
     points = {"slow": (1.2, -0.01), "fast": (2.0, 0.0), "wild": (3.0, 0.2)}
     assert frontier(points, 0.05) == ["fast"]
     assert hypervolume(points.values(), 0.05) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("goal", "stopped", "following"),
+    [
+        (Goal("fastest", 0.02), "no time", "the speed of c1"),
+        (Goal("frontier", 0.02), "no time", "the speed of c1"),
+        (Goal("target", 0.02, 1.5), "found one that is 1.5× as fast within a loss of 2%: c0", None),
+    ],
+)
+def test_it_goes_on_without_those_that_there_is_no_time_for(goal, stopped, following):
+    grid = make(0, [2.0, 3.0], [0.0, 0.0])
+    race = Race(list(grid.speedups), goal, PROMPTS)
+    assert race.ask() is not None
+    race.tell_speed({"c0": 2.0}, images=10)
+    race.leave(["c1"], "no time")
+    grid.go_on(race)
+    assert race.stopped == stopped
+    assert race.found().best == "c0"
+    assert race.dropped == ["c1"]
+    assert [item.why for item in race.decisions if item.what == "dropped"] == [
+        "c1 is not measured: no time"
+    ]
+    wanted = race.would_ask()
+    assert (None if wanted is None else wanted.in_words()) == following

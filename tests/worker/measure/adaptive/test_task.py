@@ -17,6 +17,8 @@ from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.results.statistics import Estimate
+from worker.results.summary import Counts
+from worker.search import looks
 from worker.search.section import Search, read_search
 
 SECTION = {
@@ -74,9 +76,9 @@ def test_the_summary_tells_what_was_found_why_it_ended_and_what_it_cost(finished
     assert summary["best"] == summary["search"]["chosen"]["label"]
     assert "on 16 prompts" in summary["search"]["chosen"]["confirmed"]
     found = [line for line in read(path) if "role" in line]
-    looks = [row for row in found if str(row.get("study")).startswith("prompts")]
+    seen = [row for row in found if str(row.get("study")).startswith("prompts")]
     confirmed = [row for row in found if row.get("study") == "confirmation"]
-    counted = [value(row, "images_generated") for row in (*looks, *confirmed)]
+    counted = [value(row, "images_generated") for row in (*seen, *confirmed)]
     assert summary["images_generated"] == sum(counted)
 
 
@@ -92,8 +94,8 @@ def test_each_configuration_has_one_row_of_all_its_looks(finished):
         "ToMe 0.5/2",
     }
     for label, row in own.items():
-        looks = [item for item in found if item["label"].startswith(f"{label} (prompts")]
-        scores = [score for item in looks for score in item["samples"]["clip_score"]]
+        seen = [item for item in found if item["label"].startswith(f"{label} (prompts")]
+        scores = [score for item in seen for score in item["samples"]["clip_score"]]
         assert row["samples"]["clip_score"] == scores
         assert row["settings"]["num_samples"] == value(row, "images_scored") == len(scores)
 
@@ -115,6 +117,12 @@ def test_the_log_stands_beside_the_results(finished):
     assert {"label", "prompts", "why", "images"} <= next(
         item.keys() for item in decisions if item["what"] == "dropped"
     )
+
+
+@pytest.mark.usefixtures("finished")
+def test_what_is_asked_is_said_before_it_is_measured(said):
+    asked = said.index("asked: the speed of 3 configurations (0 images so far)")
+    assert asked < said.index("  round 1 of 2")
 
 
 @pytest.mark.usefixtures("finished")
@@ -236,6 +244,27 @@ def quiet():
             lambda samples, *_others: Estimate(known.get(samples.configuration.label, 1.0)),
         )
         yield
+
+
+def test_a_budget_that_is_spent_in_the_middle_of_a_look_ends_it_there(quiet, tmp_path, monkeypatch):
+    """Of the first look one block is measured in any case, of this size: the null arm and a candidate."""
+    monkeypatch.setattr(looks, "_BLOCK", 2)
+    path, said = tmp_path / "t.jsonl", []
+    summary = search(path, said.append, budget="1ms")
+    rows = [row for row in read(path) if row.get("study") == "prompts 1 to 8"]
+    assert [row["label"].partition(" (")[0] for row in rows] == [
+        "baseline",
+        "baseline, other seeds",
+        "DeepCache 2/0",
+    ]
+    spent = "the budget of 0.001 s is spent"
+    assert any(f"dropped: 2 configurations are not measured: {spent}" in line for line in said)
+    assert summary.search["stopped"] == spent
+    assert summary.search["next"] == "the speed of 2 configurations"
+    assert summary.configurations == Counts(planned=5, measured=3, dropped=2)
+    before = [line for line in read(path) if "role" in line]
+    assert search(path, budget="1ms") == summary
+    assert [line for line in read(path) if "role" in line] == before
 
 
 @pytest.fixture(scope="module")
