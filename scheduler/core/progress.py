@@ -60,6 +60,8 @@ class SweepProgress:
     priority: int = 0
     # It waits for devices that other sweeps use, and has asked them for its share.
     asks_for_share: bool = False
+    # How much work tasks are, in any unit, where the worker was asked when the dispatcher started.
+    work: Mapping[str, float] = field(default_factory=dict)
     # Of tasks that have several devices at once: how many.
     device_counts: Mapping[str, int] = field(default_factory=dict)
     # The sweep file is not as the running dispatcher read it.

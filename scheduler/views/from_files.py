@@ -55,6 +55,7 @@ def initial_progress(recovered: Recovered, paths: SweepPaths) -> SweepProgress:
     progress = SweepProgress(
         {task: TaskView(_state(standing)) for task, standing in recovered.standings.items()}
     )
+    progress.work = recovered.work
     for task, standing in recovered.standings.items():
         if isinstance(standing, Running | Waiting) and is_timed_stage_done(standing.history):
             _show_stage(progress.tasks[task], read_attempts(paths.attempts(task)))

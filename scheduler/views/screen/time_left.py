@@ -28,6 +28,10 @@ class Estimator:
 
     So a sweep over pipes and steps learns what each pipe costs, and each number of steps. As long as no task
     is completed, those that run and tell how far they are stand for all.
+
+    A pipe, or a number of steps, that no completed task had yet tells nothing so: by bare seconds its tasks
+    would take what the others took, and where the longest go first that is far too much. Where the worker
+    has said how much work each task is, seconds for a unit of work are learned, and those differ less.
     """
 
     def __init__(self, values: Mapping[str, Sequence[str]]) -> None:
@@ -52,12 +56,11 @@ class Estimator:
             for name, view in progress.tasks.items()
             if name in self._numbers and view.state == DONE and (seconds := view.seconds)
         }
-        if self._by is None or not self._known <= len(took) <= self._known * 1.05:
-            self._by, self._known = learned(self._values, took), len(took)
         projected = _projected(progress, shares, now)
         typical, basis = _typical(progress, took, projected)
         if typical is None:
             return None
+        self._learn(progress, took, projected)
         waiting = [
             name
             for name, view in progress.tasks.items()
@@ -68,13 +71,37 @@ class Estimator:
         ahead /= max(1, len(sample))
         running = [
             _left_of_one(
-                projected.get(name), self._expected(name, typical), view.ran_for(now) or 0.0
+                projected.get(name),
+                self._expected(name, typical),
+                # At first its pace is that of loading: what is expected by its work is nearer.
+                shares.get(name, 0.0) if took and progress.work else 1.0,
+                view.ran_for(now) or 0.0,
             )
             for name, view in progress.tasks.items()
             if view.state == RUNNING
         ]
         at_once = max(1.0, _at_once(progress), len(running))
+        basis += ", and the work of each" if progress.work else ""
         return TimeLeft(max([(ahead + sum(running)) / at_once, *running]), basis)
+
+    def _learn(
+        self, progress: SweepProgress, took: Mapping[int, float], projected: Mapping[str, float]
+    ) -> None:
+        """Learn from completed tasks, anew whenever there are some more; before, from those that run."""
+        seen = took
+        if not took and not progress.durations:
+            numbers = self._numbers
+            seen = {
+                numbers[name]: all_of_it for name, all_of_it in projected.items() if name in numbers
+            }
+        elif self._by is not None and self._known <= len(took) <= self._known * 1.05:
+            return
+        work = {
+            self._numbers[name]: amount
+            for name, amount in progress.work.items()
+            if name in self._numbers
+        }
+        self._by, self._known = learned(self._values, seen, work), len(took)
 
     def _expected(self, task: str, typical: float) -> float:
         number = self._numbers.get(task)
@@ -119,9 +146,10 @@ def _typical(
     return None, ""
 
 
-def _left_of_one(projected: float | None, expected: float, age: float) -> float:
+def _left_of_one(projected: float | None, expected: float, trust: float, age: float) -> float:
+    """Return the seconds that are left of a task, by its pace as far as that is to be trusted (0 to 1)."""
     if projected is not None:
-        return max(0.0, projected - age)
+        return max(0.0, trust * projected + (1.0 - trust) * expected - age)
     return max(expected * _LEAST_LEFT, expected - age)
 
 
