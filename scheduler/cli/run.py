@@ -24,11 +24,12 @@ from scheduler.cli.locate import (
 )
 from scheduler.cli.measured.ahead import ahead_in_words
 from scheduler.cli.measured.track import refuse_missing_tracker
+from scheduler.cli.starting.executors import make_executor
 from scheduler.cli.starting.inside import (
     Yield,
-    make_executor_of,
     open_place,
     refuse_what_runs_elsewhere,
+    submitter_of,
 )
 from scheduler.cli.starting.kept import tell_recovered
 from scheduler.cli.starting.work import with_work
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
         copy = copy_code(paths, arguments.sweep) if arguments.snapshot else None
         recovered = recover(sweep, paths, Clock())
         refuse_what_runs_elsewhere(inside, recovered, cluster)
-        executor = make_executor_of(inside, sweep, paths, cluster, devices, copy)
+        executor = make_executor(sweep, paths, cluster, devices, copy, submitter_of(inside))
         recovered = set_right(recovered, sweep, paths)
         if cluster is None:
             recovered = recovered.with_survivors(survivors(recovered, paths))

@@ -20,6 +20,7 @@ from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.local.executor import LocalExecutor
 from scheduler.executors.ray.executor import RayExecutor
 from scheduler.executors.slurm.check import find_slots, parse_gres
+from scheduler.executors.slurm.commands import Submitter
 from scheduler.executors.slurm.executor import SlurmExecutor
 from scheduler.storage.paths import SweepPaths
 
@@ -140,8 +141,9 @@ def make_executor(
     settings: ClusterSettings | None,
     found: FoundDevices,
     copy: CodeCopy | None,
+    slurm: Submitter,
 ) -> Executor:
-    """Return the executor of what was found.
+    """Return the executor of what was found; ``slurm`` takes its jobs, should they be Slurm's.
 
     Raises:
         LeaseFolderError: GPUs of this machine cannot be leased.
@@ -150,7 +152,7 @@ def make_executor(
         return LocalExecutor(sweep, paths, found, os.environ, copy)
     if isinstance(settings, RaySettings):
         return RayExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy)
-    return SlurmExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy)
+    return SlurmExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy, slurm)
 
 
 def refuse_other_executor(recovered: Recovered, settings: ClusterSettings | None) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scheduler.cli.common import UserError
-from scheduler.cli.starting.executors import make_executor, open_executor, refuse_other_executor
+from scheduler.cli.starting.executors import open_executor, refuse_other_executor
 from scheduler.config.cluster.settings import ClusterSettings, SlurmSettings
 from scheduler.config.sweep import Sweep
 from scheduler.config.units import format_duration
@@ -23,11 +23,9 @@ from scheduler.executors.allocation.lent import LEAST, MARGIN, LentExecutor, tim
 from scheduler.executors.allocation.steps import Steps, look_at_nodes, room_for_steps
 from scheduler.executors.base import Executor
 from scheduler.executors.cluster.found import why_not_on_parts
-from scheduler.executors.code_copy import CodeCopy
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.check import slots
-from scheduler.executors.slurm.commands import SlurmError
-from scheduler.executors.slurm.executor import SlurmExecutor
+from scheduler.executors.slurm.commands import SlurmError, Submitter
 from scheduler.executors.slurm.fate import JobState, understood
 from scheduler.storage.paths import SweepPaths, size_of
 
@@ -274,20 +272,6 @@ def refuse_what_runs_elsewhere(
         inside.refuse_living(recovered)
 
 
-def make_executor_of(
-    inside: Inside | None,
-    sweep: Sweep,
-    paths: SweepPaths,
-    settings: ClusterSettings | None,
-    found: FoundDevices,
-    copy: CodeCopy | None,
-) -> Executor:
-    """Return the executor of what was found.
-
-    Raises:
-        LeaseFolderError: GPUs of this machine cannot be leased.
-    """
-    if inside is None or not isinstance(settings, SlurmSettings):
-        return make_executor(sweep, paths, settings, found, copy)
-    steps = Steps(inside.job, os.environ)
-    return SlurmExecutor(sweep, paths, settings, (found.all, found.where), os.environ, copy, steps)
+def submitter_of(inside: Inside | None) -> Submitter:
+    """Return what takes jobs of Slurm's: Slurm itself or, inside a job, the job, as its steps."""
+    return commands if inside is None else Steps(inside.job, os.environ)

@@ -14,8 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, NamedTuple
 
-from scheduler.config.cluster.settings import SlurmSettings
-from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError, phrase
+from scheduler.executors.slurm.commands import Limits, Listed, SlurmError, Submission, phrase
 
 _KEPT = 60.0  # seconds for which a step that has ended is listed
 _PATIENCE = 60.0  # seconds for the nodes of a job to answer
@@ -59,29 +58,22 @@ class Steps:
     _steps: dict[int, _Step] = field(default_factory=dict)
     _count: int = 0
 
-    def submit(
-        self,
-        settings: SlurmSettings,
-        mark: Mark,
-        words: Sequence[str],
-        size: int,
-        at_once: int | None,
-        exclude: Sequence[str] = (),
-    ) -> int:
+    def submit(self, asked: Submission) -> int:
         """Start a step, which begins when its part of the job is free; return its number here.
 
         Raises:
             SlurmError: srun cannot be started.
         """
-        assert (size, at_once) == (1, None)
+        assert (asked.elements, asked.at_once) == (1, None)
+        settings = asked.settings
         said = tempfile.TemporaryFile()  # noqa: SIM115  # until the step is forgotten
         gres = settings.gres or "none"
         options = ["--exact", "--nodes=1", "--ntasks=1", "--mem=0", f"--gres={gres}", "--chdir=/"]
-        options += [f"--cpus-per-task={settings.cpus or 1}", f"--job-name={mark.array}"]
-        options += [f"--exclude={','.join(exclude)}"] if exclude else []
+        options += [f"--cpus-per-task={settings.cpus or 1}", f"--job-name={asked.mark.array}"]
+        options += [f"--exclude={','.join(asked.exclude)}"] if asked.exclude else []
         try:
             process = subprocess.Popen(
-                ["srun", "--quiet", *options, "--input=none", "--output=/dev/null", *words],
+                ["srun", "--quiet", *options, "--input=none", "--output=/dev/null", *asked.words],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=said,
@@ -92,7 +84,7 @@ class Steps:
             said.close()
             raise SlurmError(f"srun cannot be started: {error.strerror}") from None
         self._count += 1
-        self._steps[self._count] = _Step(mark.array, process, said)
+        self._steps[self._count] = _Step(asked.mark.array, process, said)
         return self._count
 
     def exclude(self, number: int, nodes: Sequence[str]) -> None:

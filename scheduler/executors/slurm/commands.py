@@ -102,18 +102,27 @@ class NodeGroup:
     up: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Words that are to run as often as an array has elements."""
+
+    # What each element asks for.
+    settings: SlurmSettings
+    # The array's.
+    mark: Mark
+    # The command line.
+    words: Sequence[str]
+    elements: int
+    # How many of them may run at a time; None: it is one job, and no array.
+    at_once: int | None
+    # Nodes on which none may run.
+    exclude: Sequence[str] = ()
+
+
 class Submitter(Protocol):
     """What takes jobs: the functions of this module, or what stands for them."""
 
-    def submit(
-        self,
-        settings: SlurmSettings,
-        mark: Mark,
-        words: Sequence[str],
-        size: int,
-        at_once: int | None,
-        exclude: Sequence[str] = (),
-    ) -> int: ...
+    def submit(self, asked: Submission) -> int: ...
 
     def exclude(self, number: int, nodes: Sequence[str]) -> None: ...
 
@@ -126,33 +135,19 @@ class Submitter(Protocol):
     def allow(self, number: int, at_once: int) -> None: ...
 
 
-def submit(
-    settings: SlurmSettings,
-    mark: Mark,
-    words: Sequence[str],
-    size: int,
-    at_once: int | None,
-    exclude: Sequence[str] = (),
-) -> int:
-    """Have Slurm run these words as often as an array has elements; return the array's number.
-
-    Args:
-        settings: what each element asks for.
-        mark: the array's.
-        words: the command line.
-        size: how many elements it has.
-        at_once: how many of them may run at a time; None: it is one job, and no array.
-        exclude: nodes on which none may run.
+def submit(asked: Submission) -> int:
+    """Have Slurm queue an array; return its number.
 
     Raises:
         SlurmError: Slurm does not take it now. In rare cases it is in the queue all the same.
     """
-    options = [f"--comment={mark}", f"--job-name={mark.sweep}", *_options(settings)]
-    if at_once is not None:
-        options.append(f"--array=0-{size - 1}%{at_once}")
-    if exclude:
-        options.append(f"--exclude={','.join(exclude)}")
-    said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *words], _TO_SUBMIT)
+    mark = asked.mark
+    options = [f"--comment={mark}", f"--job-name={mark.sweep}", *_options(asked.settings)]
+    if asked.at_once is not None:
+        options.append(f"--array=0-{asked.elements - 1}%{asked.at_once}")
+    if asked.exclude:
+        options.append(f"--exclude={','.join(asked.exclude)}")
+    said = _call(["sbatch", "--parsable", *options, str(_SCRIPT), *asked.words], _TO_SUBMIT)
     number = re.match(r"\d+", said)
     if number is None:
         raise SlurmError(f"sbatch said {printable(said)!r} in place of a job's number")

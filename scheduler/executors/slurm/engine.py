@@ -26,7 +26,14 @@ from scheduler.executors.cluster.files import JobFiles, begun, untaken
 from scheduler.executors.local import wire
 from scheduler.executors.slurm import node_check
 from scheduler.executors.slurm.arrays import Arrays, Batch, Element
-from scheduler.executors.slurm.commands import Limits, Listed, Mark, SlurmError, Submitter
+from scheduler.executors.slurm.commands import (
+    Limits,
+    Listed,
+    Mark,
+    SlurmError,
+    Submission,
+    Submitter,
+)
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
 from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
@@ -245,7 +252,7 @@ class Engine(threading.Thread):
     def _submit(self, mark: Mark, batch: Batch) -> int:
         words, nodes = [*self._words, mark.array], list(self._excluded)
         try:
-            return self._slurm.submit(self._settings, mark, words, *batch, nodes)
+            return self._slurm.submit(Submission(self._settings, mark, words, *batch, nodes))
         except SlurmError as error:
             without = "; ".join(self._excluded.values())
             raise SlurmError(f"{error}; {without}" if without else str(error)) from None
