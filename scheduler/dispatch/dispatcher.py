@@ -32,8 +32,10 @@ from scheduler.dispatch.attempts.lifecycle import AttemptLifecycle
 from scheduler.dispatch.attempts.outcomes import Outcomes
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
+from scheduler.dispatch.notify.notifier import Notifier
 from scheduler.dispatch.notify.others import Others
 from scheduler.dispatch.notify.records import record_of, start_of
+from scheduler.dispatch.notify.tracking import Tracking
 from scheduler.dispatch.recovery import Recovered
 from scheduler.dispatch.repairs import told_of_checkpoints
 from scheduler.dispatch.wishes.hours import HourWatch
@@ -118,7 +120,10 @@ class Dispatcher:
             groups={d.id: d.node for d in executor.devices if d.node is not None},
             lone=[device.id for device in executor.devices if device.kind == "mig"],
         )
-        self._others = Others(sweep, file, paths, progress, self._inbox, self._emit)
+        self._others = Others(
+            Notifier(sweep, file, paths, progress, self._inbox, self._emit),
+            Tracking(sweep, file, paths, self._inbox, self._emit),
+        )
         only = lock.holder.get("only", ())
         reloader = self._reloader = Reloader(
             self._use, file, only, paths, self._clock, self._core, self._inbox,
