@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,8 @@ def load_pipeline(
         pipeline = random_pipeline(pipe.architecture.name, device, dtype)
         set_sched(pipeline, sched)
     else:
-        pipeline, config = taken_or(
-            _KIND,
-            _key(pipe, sched, source, dtype, image_size),
-            lambda: _on_host(pipe, sched, source, dtype, image_size),
-        )
+        wanted = _Wanted(pipe, sched, source, dtype, image_size)
+        pipeline, config = taken_or(_KIND, wanted.key(), wanted.load)
         to_device(modules_of(pipeline).values(), device)
         pipeline = pipeline.to(device)
         tell_not_taken(not_taken(sched, config))
@@ -88,8 +86,9 @@ def load_ahead(
         ConfigurationError, TryAgainLaterError: as there.
     """
     _hush_libraries()
-    key = _key(pipe, sched, source, dtype, image_size)
-    pipeline, config = _on_host(pipe, sched, source, dtype, image_size)
+    wanted = _Wanted(pipe, sched, source, dtype, image_size)
+    key = wanted.key()  # before: a file that changes meanwhile is to be seen
+    pipeline, config = wanted.load()
     make_resident(modules_of(pipeline).values())
     keep(_KIND, key, (pipeline, config))
 
@@ -99,21 +98,30 @@ def is_on_host() -> bool:
     return is_kept(_KIND)
 
 
-def _key(
-    pipe: Pipe, sched: Sched, source: str, dtype: Dtype, image_size: int | None
-) -> tuple[object, ...]:
-    """Return everything that a pipeline in host memory depends on."""
-    place = local_source(source)
-    files = files_below(place) if names_folder(place) else ()
-    return (pipe.name, sched.name, place, dtype, image_size, files)
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A pipeline in host memory, and the noise scheduler that it is to have."""
 
+    pipe: Pipe
+    sched: Sched
+    # A hub id or a folder.
+    source: str
+    dtype: Dtype
+    image_size: int | None
 
-def _on_host(
-    pipe: Pipe, sched: Sched, source: str, dtype: Dtype, image_size: int | None
-) -> tuple[Pipeline, Mapping[str, Any]]:
-    pipeline, config = _from_pretrained(pipe, sched, local_source(source), dtype, image_size)
-    _check_parts(pipeline, pipe, source)
-    return pipeline, config
+    def key(self) -> tuple[object, ...]:
+        """Return everything that the pipeline depends on."""
+        place = local_source(self.source)
+        files = files_below(place) if names_folder(place) else ()
+        return (self.pipe.name, self.sched.name, place, self.dtype, self.image_size, files)
+
+    def load(self) -> tuple[Pipeline, Mapping[str, Any]]:
+        """Return it, and the model's own scheduler configuration."""
+        pipeline, config = _from_pretrained(
+            self.pipe, self.sched, local_source(self.source), self.dtype, self.image_size
+        )
+        _check_parts(pipeline, self.pipe, self.source)
+        return pipeline, config
 
 
 def _hush_libraries() -> None:
