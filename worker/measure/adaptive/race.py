@@ -393,7 +393,18 @@ class Race:
         if self.goal.wants == "frontier" and found.frontier:
             return "no further image could move the frontier by more than " + percent(_TOLERANCE)
         if self.goal.wants != "frontier" and found.sure is not None:
-            return f"found {self.goal.in_words()}: {found.sure}"
+            return f"found {self.goal.in_words()}: {found.sure}{self._open_beside(found.sure)}"
         if self.goal.wants != "frontier" and found.chosen is not None:
             return f"{found.chosen} may be {self.goal.in_words()}: all {self._looks[-1]} prompts were seen"
-        return f"nothing is {self.goal.in_words()}"
+        seen = [item.lost.value for item in self._in_race() if item.loss is not None]
+        if seen and not any(map(math.isfinite, seen)):
+            return "the baseline's scores have a mean of zero, of which no share can be lost"
+        return f"found nothing; looked for {self.goal.in_words()}"
+
+    def _open_beside(self, sure: str) -> str:
+        """Return in words what is faster than the one that surely will do, and may do as well."""
+        faster = [item.name for item in self._fastest_first() if item.loss is not None]
+        open_ = ", ".join(faster[: faster.index(sure)])
+        if not open_ or self.goal.wants != "fastest":
+            return ""
+        return f"; faster, and perhaps within it after all {self._looks[-1]} prompts: {open_}"

@@ -102,7 +102,7 @@ def test_a_target_ends_the_search_at_the_first_that_meets_it():
 
 def test_a_target_that_nothing_reaches_is_said_to_be_out_of_reach():
     race = large(0).run(Goal("target", 0.02, target_speedup=9.0))
-    assert race.stopped == "nothing is one that is 9× as fast within a loss of 2%"
+    assert race.stopped == "found nothing; looked for one that is 9× as fast within a loss of 2%"
     assert {item.look for item in race.decisions} == {0}
 
 
@@ -207,3 +207,26 @@ def test_it_goes_on_without_those_that_there_is_no_time_for(goal, stopped, follo
     ]
     wanted = race.would_ask()
     assert (None if wanted is None else wanted.in_words()) == following
+
+
+def test_it_says_which_faster_ones_are_open_where_the_fastest_sure_one_is_found():
+    # c0 loses what is allowed: no number of prompts tells on which side it is
+    grid = make(0, [3.0, 2.0, 1.5], [0.02, 0.0, 0.0])
+    race = grid.run(Goal("fastest", 0.02))
+    assert race.found().sure == "c1"
+    assert race.stopped == (
+        "found the fastest within a loss of 2%: c1; faster, and perhaps within it after all 512 prompts: c0"
+    )
+
+
+def test_of_a_baseline_that_scores_nothing_no_share_is_lost():
+    race = Race(["c0"], Goal("fastest", 0.02), 16)
+    while (ask := race.ask()) is not None:
+        if ask.what == "speed":
+            race.tell_speed({"c0": 2.0}, images=10)
+        else:
+            race.tell_scores({"c0": ([-1.0, 1.0] * (ask.count // 2), [1.0] * ask.count)}, 10)
+    assert race.found().best is None
+    assert (
+        race.stopped == "the baseline's scores have a mean of zero, of which no share can be lost"
+    )
