@@ -37,6 +37,7 @@ class Session:
         device: a torch device.
         say: called with a line for the log before each model is loaded.
         pipeline: one that is loaded already, with the task's noise scheduler; None: the task's.
+        captions: as many as its studies need, where they are not to be read.
     """
 
     def __init__(
@@ -45,11 +46,12 @@ class Session:
         device: str,
         say: Callable[[str], None],
         pipeline: Pipeline | None = None,
+        captions: Sequence[str] = (),
     ) -> None:
         self._task = task
         self._device = device
         self._say = say
-        self._captions: Sequence[str] = ()
+        self._captions = captions
         self._meter: Meter | None = None
         self._scorer: ClipScorer | None = None
         self._lpips: Lpips | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,11 @@ from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.results.summary import Summary
 from worker.search.section import read_search
-from worker.types import Pipeline
+from worker.search.studies import prompts_to_confirm, unfit_to_search
+from worker.types import Module, Pipeline
 
+# what stands for captions that are in no file
+_GIVEN = "given"
 _LOADED = "the pipeline is loaded already"
 # what a search section may say and a given pipeline has settled
 _OF_THE_PIPELINE = {
@@ -67,7 +71,7 @@ def find(
     *,
     max_loss: float = 0.05,
     target_speedup: float | None = None,
-    captions: str | Sequence[str] | None = None,
+    captions: str | Path | Sequence[str] | None = None,
     steps: int = 50,
     num_samples: int = 128,
     batch_size: int = 4,
@@ -88,8 +92,8 @@ def find(
         steps: inference steps of a call.
         num_samples: prompts at most for one configuration.
         batch_size: images at once.
-        results: a file in which measurements are kept, so that a search goes on behind them; give each
-            pipeline its own. None: nothing is kept.
+        results: a file in which measurements are kept, so that a search goes on behind them. Those of
+            other weights of the denoiser do not count. None: nothing is kept.
         say: called with each line of the log.
         search: further keys of a search section (``configurations``, ``clip``, ``budget``, …).
 
@@ -106,15 +110,16 @@ def find(
     counts = {"steps": steps, "num_samples": num_samples, "batch_size": batch_size}
     for name, count in counts.items():
         try:
-            TASK_NUMBERS[name](count)
+            counts[name] = TASK_NUMBERS[name](count)
         except ValueError as error:
             raise ConfigurationError(f"{name}: {error}") from error
+    given = _given(captions)
     with tempfile.TemporaryDirectory() as folder:
         section = {
             "strategy": "adaptive",
             "max_loss": max_loss,
             "target_speedup": target_speedup,
-            "captions": _captions(captions, Path(folder)),
+            "captions": _GIVEN if given is not None else captions and str(captions),
             "dtype": str(pipe.dtype).removeprefix("torch."),
             **search,
         }
@@ -124,14 +129,18 @@ def find(
         if read is None:
             raise ConfigurationError("; ".join(f"{key}: {said}" for key, said in problems))
         sched = find_sched(type(pipe.scheduler).__name__)
-        sched.check_steps(steps)
-        task = Task(_pipe(pipe, family), sched, steps)
-        request = TaskRequest(task, read, num_samples, batch_size, command="find()")
+        sched.check_steps(counts["steps"])
+        task = Task(_pipe(pipe, family), sched, counts["steps"])
+        request = TaskRequest(
+            task, read, counts["num_samples"], counts["batch_size"], command="find()"
+        )
+        if given is not None:
+            _must_suffice(given, request)
         file = ResultsFile.open(Path(folder, "results.jsonl") if results is None else Path(results))
         bar = getattr(pipe, "_progress_bar_config", {})
         pipe.set_progress_bar_config(disable=True)
         try:
-            summary = run_adaptive(request, file, str(pipe.device), say, pipe)
+            summary = run_adaptive(request, file, str(pipe.device), say, pipe, given or ())
         finally:
             pipe.set_progress_bar_config(**bar)
     best = summary.best
@@ -170,14 +179,44 @@ def _pipe(pipe: Pipeline, family: Family) -> Pipe:
         raise ConfigurationError(f"its {family.denoiser_title} {error}") from error
     name = type(pipe).__name__
     size = denoiser.config.sample_size * pipe.vae_scale_factor
-    return Pipe(name, architecture, f"given/{name}", size)
+    return Pipe(name, architecture, f"given/{name}-{_fingerprint(denoiser)}", size)
 
 
-def _captions(captions: str | Sequence[str] | None, folder: Path) -> str | None:
-    """Return where the captions are read from; given ones are written down first."""
-    if captions is None or isinstance(captions, str):
-        return captions
-    lines = [" ".join(caption.split()) for caption in captions]
-    file = folder / "captions.txt"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return str(file)
+def _fingerprint(denoiser: Module) -> str:
+    """Return a text that differs where weights do, by some values of each tensor."""
+    digest = hashlib.sha256()
+    for name, tensor in denoiser.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        # where weights are moved in for each call there are none now
+        if not tensor.is_meta:
+            values = tensor.detach().reshape(-1)
+            digest.update(str([*values[:8].tolist(), *values[-8:].tolist()]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _given(captions: str | Path | Sequence[str] | None) -> list[str] | None:
+    """Return captions that were given as such, each in one line; None where they are to be read.
+
+    Raises:
+        ConfigurationError: they are no texts.
+    """
+    if captions is None or isinstance(captions, (str, Path)):
+        return None
+    if not all(isinstance(caption, str) for caption in captions):
+        raise ConfigurationError("captions: expected texts, or the name of a file that has them")
+    return [line for caption in captions if (line := " ".join(caption.split()))]
+
+
+def _must_suffice(captions: Sequence[str], request: TaskRequest) -> None:
+    """Refuse fewer captions than a search looks at.
+
+    Raises:
+        ConfigurationError: there are fewer.
+    """
+    refused = unfit_to_search(request.search, request.num_samples, request.confirm)
+    needed = request.num_samples + prompts_to_confirm(request.search, request.num_samples, 0)
+    if refused is None and len(captions) < needed:
+        raise ConfigurationError(
+            f"captions: {len(captions)} are given, but the search needs {needed}, the confirmation's "
+            "included; lower num_samples, or give more"
+        )

@@ -42,6 +42,7 @@ def run_adaptive(
     device: str,
     say: Say,
     pipeline: Pipeline | None = None,
+    captions: Sequence[str] = (),
 ) -> Summary:
     """Search, confirm what was found, append all of it, and return the task's summary.
 
@@ -51,6 +52,7 @@ def run_adaptive(
         device: a torch device.
         say: called with each line for the log.
         pipeline: a loaded one to search for, instead of the task's.
+        captions: of all prompts, where they are not to be read.
 
     Raises:
         WorkerError: the task cannot be run (see its subclasses), or the results not be written.
@@ -63,7 +65,7 @@ def run_adaptive(
     own = Study("", request.num_samples, request.batch_size, seed=request.seed)
     (again,) = confirmation(own, confirm)
     asked = replace(request.task, image_size=request.search.image_size)
-    with Session(asked, device, say, pipeline) as session:
+    with Session(asked, device, say, pipeline, captions) as session:
         session.prompts(settings_of(request, own, device).captions, again)
         task = TaskRun(request, results, device, session, say)
         plan = task.plan(own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -68,13 +69,48 @@ def test_the_best_is_found_and_the_pipeline_is_left_as_it_was(load):
         ({"dtype": "float16"}, "search.dtype: the pipeline is loaded already"),
         ({"strategy": "grid"}, "search.strategy: what find() does is an adaptive search"),
         ({"stability": {}}, "leave stability out"),
-        ({"captions": ["one"]}, "captions.txt has 1 captions, but the task needs"),
+        ({"captions": ["one", " "]}, "captions: 1 are given, but the search needs 160"),
+        ({"captions": []}, "captions: 0 are given, but the search needs 160"),
+        ({"captions": [1, 2]}, "captions: expected texts, or the name of a file that has them"),
+        ({"captions": Path("none.txt")}, "none.txt cannot be read"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_sentence(load, changes, sentence):
     with pytest.raises(ConfigurationError) as raised:
         find(load("SHAPES_SDXL"), **{"captions": CAPTIONS, "steps": 4} | changes)
     assert sentence in str(raised.value)
+
+
+def test_it_goes_on_behind_what_is_kept_of_the_same_weights(load, tmp_path):
+    pipe, path = load("SHAPES_SDXL"), tmp_path / "t.jsonl"
+
+    def measured() -> int:
+        before = path.read_text().count('"role"') if path.exists() else 0
+        find(
+            pipe,
+            max_loss=0.5,
+            captions=load_captions(local_source(CAPTIONS), 32),
+            steps=2,
+            num_samples="16",
+            batch_size=16,
+            say=lambda _line: None,
+            results=path,
+            clip=SCORER,
+            configurations=[{"deepcache": {"cache_interval": 2}}],
+            controls=NO_CONTROLS,
+            timing={"repeats": 1, "warmup": 0, "energy": False},
+        )
+        return path.read_text().count('"role"') - before
+
+    assert measured() > 0
+    assert measured() == 0
+    bias = pipe.unet.conv_in.bias
+    before = bias.detach().clone()
+    try:
+        bias.data += 0.01
+        assert measured() > 0
+    finally:
+        bias.data = before  # other tests have the pipeline as well
 
 
 def test_another_kind_of_pipeline_is_refused():
