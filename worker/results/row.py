@@ -90,6 +90,14 @@ class Figures(_Record):
     device_seconds: list[float | None] = []
     baseline_device_seconds: list[float | None] = []
 
+    def score_pairs(self) -> list[tuple[float, float]]:
+        """Return the CLIP scores of the baseline and of its own for each prompt that has both."""
+        return [
+            (beside, own)
+            for beside, own in zip(self.baseline_clip_score, self.clip_score, strict=False)
+            if beside is not None and own is not None
+        ]
+
     @model_serializer
     def _as_json(self) -> dict[str, Sequence[object]]:
         return {name: values for name, values in self if values}

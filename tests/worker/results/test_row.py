@@ -70,3 +70,9 @@ def test_a_metric_is_found_by_its_name():
     assert row().value_of("psnr") is None
     assert row().metric("timed_batches") == Metric(name="timed_batches", value=7)
     assert row().estimate_of("speedup").low is None
+
+
+def test_scores_are_paired_by_prompt():
+    """One that is not known takes the other of its prompt with it, and no other."""
+    figures = Figures(baseline_clip_score=[1.0, None, 3.0, 4.0], clip_score=[None, 2.0, 3.5, 4.5])
+    assert figures.score_pairs() == [(3.0, 3.5), (4.0, 4.5)]

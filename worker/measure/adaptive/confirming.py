@@ -113,12 +113,7 @@ def best_of(verdicts: Sequence[Verdict]) -> Best:
 
 def _widened(row: Row, number: int) -> Estimate | None:
     """Return a loss with the interval that is left for one that so many were judged before."""
-    figures = row.samples
-    pairs = [
-        (beside, own)
-        for beside, own in zip(figures.baseline_clip_score, figures.clip_score, strict=True)
-        if beside is not None and own is not None
-    ]
+    pairs = row.samples.score_pairs()
     if not pairs:
         return None
     baseline, scores = np.asarray(pairs, float).T

@@ -87,14 +87,7 @@ def measure_untimed(
 
 def _loss(looks: Sequence[Row]) -> Estimate | None:
     """Return the loss on the images of all looks, each beside the baseline's of its prompt."""
-    pairs = [
-        (beside, its)
-        for row in looks
-        for beside, its in zip(
-            row.samples.baseline_clip_score, row.samples.clip_score, strict=False
-        )
-        if beside is not None and its is not None
-    ]
+    pairs = [pair for row in looks for pair in row.samples.score_pairs()]
     baseline = [beside for beside, _ in pairs]
     if sum(baseline) == 0:  # of a mean score of zero no share can be lost
         return None
