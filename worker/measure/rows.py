@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from worker.config.numbers import FEWEST_IMAGES_FOR_FID
@@ -33,6 +33,13 @@ _OF_SPEED = (
     "mean_power",
     "idle_power",
 )
+# What each image has: its unit, and which is better.
+OF_IMAGES: Mapping[str, tuple[str, Better]] = {
+    "clip_score": ("", "higher"),
+    "psnr": ("dB", "higher"),
+    "ssim": ("", "higher"),
+    "lpips": ("", "lower"),
+}
 
 
 def make_measurement(
@@ -186,9 +193,7 @@ def _against(samples: Samples, baseline: Samples, precision: float | None) -> It
     # of a mean score of zero no share can be lost
     if samples.clip and sum(baseline.clip) != 0:
         loss = statistics.relative_loss(baseline.clip, samples.clip)
-        yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
-        if gain is not None:
-            yield metric("efficiency", gain.value / (1 + loss.value), "", "higher")
+        yield from of_loss(loss, None if gain is None else gain.value)
     if samples.features:
         yield metric("fid", fid.distance(samples.features, baseline.features), "", "lower")
 
@@ -208,18 +213,29 @@ def _quality(samples: Samples) -> Iterator[Metric]:
         yield metric("images_scored", len(samples.clip), "", None)
     if samples.contrast.blank:
         yield metric("images_without_contrast", samples.contrast.blank, "", "lower")
-    yield from _mean_with_interval("clip_score", samples.clip, "", better="higher")
-    yield from _mean_with_interval("psnr", samples.psnr, "dB", better="higher")
-    yield from _mean_with_interval("ssim", samples.ssim, "", better="higher")
-    yield from _mean_with_interval("lpips", samples.lpips, "", better="lower")
+    yield from of_images(
+        {
+            "clip_score": samples.clip,
+            "psnr": samples.psnr,
+            "ssim": samples.ssim,
+            "lpips": samples.lpips,
+        }
+    )
 
 
-def _mean_with_interval(
-    name: str, values: Sequence[float], unit: str, better: Better
-) -> Iterator[Metric]:
-    if values:
-        mean = statistics.mean(values)
-        yield metric(name, mean.value, unit, better, low=mean.low, high=mean.high)
+def of_images(values: Mapping[str, Sequence[float]]) -> Iterator[Metric]:
+    """Yield the mean of each metric of images, with its interval, from one value for each image."""
+    for name, (unit, better) in OF_IMAGES.items():
+        if values[name]:
+            mean = statistics.mean(values[name])
+            yield metric(name, mean.value, unit, better, low=mean.low, high=mean.high)
+
+
+def of_loss(loss: statistics.Estimate, speedup: float | None) -> Iterator[Metric]:
+    """Yield a relative loss of CLIP score, and the efficiency: the speed-up divided by 1 + loss."""
+    yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
+    if speedup is not None:
+        yield metric("efficiency", speedup / (1 + loss.value), "", "higher")
 
 
 def absent(settings: MeasurementSettings) -> dict[str, str]:

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from worker.results import statistics
-from worker.results.row import MEASURED, Better, Figures, Measurement, Metric, Row, metric
+from worker.measure.rows import OF_IMAGES, of_images, of_loss
+from worker.results.row import MEASURED, Figures, Measurement, Metric, Row, metric
 from worker.results.statistics import Estimate
 
-# of each image, with unit and which is better
-_OF_IMAGES: tuple[tuple[str, str, Better], ...] = (
-    ("clip_score", "", "higher"),
-    ("psnr", "dB", "higher"),
-    ("ssim", "", "higher"),
-    ("lpips", "", "lower"),
-)
-_JOINED = (*(name for name, _, _ in _OF_IMAGES), "baseline_clip_score")
+_JOINED = (*OF_IMAGES, "baseline_clip_score")
 _COSTS = ("images_generated", "gpu_seconds")
 _SUMMED = ("images", "images_scored", *_COSTS)
-_OF_QUALITY = {*(name for name, _, _ in _OF_IMAGES), "quality_loss", "efficiency", *_SUMMED}
+_OF_QUALITY = {*OF_IMAGES, "quality_loss", "efficiency", *_SUMMED}
 
 
 def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measurement:
@@ -47,7 +40,8 @@ def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measureme
         "metrics": [
             *kept,
             *_sums(parts, _SUMMED),
-            *_quality(joined, loss, first.value_of("speedup")),
+            *of_images({name: _known(joined[name]) for name in OF_IMAGES}),
+            *(() if loss is None else of_loss(loss, first.value_of("speedup"))),
         ],
     }
     return Measurement(**dict(_plain(first)) | update)
@@ -67,15 +61,5 @@ def _sums(parts: Sequence[Row], names: Iterable[str]) -> Iterator[Metric]:
             yield metric(name, total, known[0].unit, known[0].better)
 
 
-def _quality(
-    joined: dict[str, list[float | None]], loss: Estimate | None, speedup: float | None
-) -> Iterator[Metric]:
-    for name, unit, better in _OF_IMAGES:
-        values = [value for value in joined[name] if value is not None]
-        if values:
-            mean = statistics.mean(values)
-            yield metric(name, mean.value, unit, better, low=mean.low, high=mean.high)
-    if loss is not None:
-        yield metric("quality_loss", loss.value, "", "lower", low=loss.low, high=loss.high)
-        if speedup is not None:
-            yield metric("efficiency", speedup / (1 + loss.value), "", "higher")
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
