@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from worker.config.settings import Timing
 from worker.errors import OutOfMemoryError
@@ -102,24 +103,18 @@ def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Su
             from worker.measure.staged.stages import measure_untimed
 
             measured = measure_untimed(task, parts, own, plan.configurations)
-        summary = summarise(measured, request.search.max_loss)
         best = _worth_repeating(plan, measured)
-        others: list[Row] = []
-        for study in again:
-            confirmed = task.measure(study, _with_controls(plan, best))
-            others += confirmed
-            summary = replace(summary, confirmation=summarise(confirmed, request.search.max_loss))
-        if varied:
-            found = {study.name: task.measure(study, best) for study in varied}
-            others += [row for part in found.values() for row in part]
-            summary = replace(summary, stability=spread(found))
+        arms = _with_controls(plan, best)
+        confirmed = [row for study in again for row in task.measure(study, arms)]
+        repeated = {study.name: task.measure(study, best) for study in varied}
         if parts is None:
             measured = task.profile(own, plan.configurations)
-    everything = [*measured, *others]
+    everything = [*measured, *confirmed, *chain.from_iterable(repeated.values())]
+    max_loss = request.search.max_loss
     summary = replace(
-        summarise(measured, request.search.max_loss),
-        confirmation=summary.confirmation,
-        stability=summary.stability,
+        summarise(measured, max_loss),
+        confirmation=summarise(confirmed, max_loss) if again else None,
+        stability=spread(repeated) if varied else None,
         images_generated=sum(row.images_generated for row in everything),
         gpu_seconds=gpu_seconds(everything),
         overhead=None if parts or request.search.timing.is_off else task.overhead,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from worker.models.families.registry import families
 from worker.models.task import Task
 from worker.results.file import ResultsFile
 from worker.results.summary import Summary
-from worker.search.section import read_search
+from worker.search.section import Search, read_search
 from worker.search.studies import prompts_to_confirm, unfit_to_search
 from worker.types import Module, Pipeline
 
@@ -101,18 +102,9 @@ def find(
         WorkerError: something asked for is not possible (see its subclasses), in one sentence.
     """
     family = _family_of(pipe)
-    for key in search:
-        if key in _OF_THE_PIPELINE:
-            raise ConfigurationError(
-                f"search.{key}: {_OF_THE_PIPELINE[key]}: leave it out, and give find() the pipeline "
-                "as it is to be"
-            )
-    counts = {"steps": steps, "num_samples": num_samples, "batch_size": batch_size}
-    for name, count in counts.items():
-        try:
-            counts[name] = TASK_NUMBERS[name](count)
-        except ValueError as error:
-            raise ConfigurationError(f"{name}: {error}") from error
+    counts = _checked(
+        search, {"steps": steps, "num_samples": num_samples, "batch_size": batch_size}
+    )
     given = _given(captions)
     with tempfile.TemporaryDirectory() as folder:
         section = {
@@ -123,26 +115,16 @@ def find(
             "dtype": str(pipe.dtype).removeprefix("torch."),
             **search,
         }
-        read, problems = read_search(
-            {name: value for name, value in section.items() if value is not None}
-        )
-        if read is None:
-            raise ConfigurationError("; ".join(f"{key}: {said}" for key, said in problems))
-        sched = find_sched(type(pipe.scheduler).__name__)
-        sched.check_steps(counts["steps"])
-        task = Task(_pipe(pipe, family), sched, counts["steps"])
+        read = _read(section)
+        task = _task(pipe, family, counts["steps"])
         request = TaskRequest(
             task, read, counts["num_samples"], counts["batch_size"], command="find()"
         )
         if given is not None:
             _must_suffice(given, request)
         file = ResultsFile.open(Path(folder, "results.jsonl") if results is None else Path(results))
-        bar = getattr(pipe, "_progress_bar_config", {})
-        pipe.set_progress_bar_config(disable=True)
-        try:
+        with _without_progress_bar(pipe):
             summary = run_adaptive(request, file, str(pipe.device), say, pipe, given or ())
-        finally:
-            pipe.set_progress_bar_config(**bar)
     best = summary.best
     assert best is not None and summary.search is not None, "an adaptive search says so"
     return Acceleration(
@@ -154,6 +136,61 @@ def find(
         summary.search["stopped"],
         summary,
     )
+
+
+def _checked(search: Mapping[str, Any], counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts as whole numbers; refuse them, or keys of a section, where they cannot be.
+
+    Raises:
+        ConfigurationError: a key is settled by the pipeline, or no task can have such a number.
+    """
+    for key in search:
+        if key in _OF_THE_PIPELINE:
+            raise ConfigurationError(
+                f"search.{key}: {_OF_THE_PIPELINE[key]}: leave it out, and give find() the pipeline "
+                "as it is to be"
+            )
+    checked = {}
+    for name, count in counts.items():
+        try:
+            checked[name] = TASK_NUMBERS[name](count)
+        except ValueError as error:
+            raise ConfigurationError(f"{name}: {error}") from error
+    return checked
+
+
+def _read(section: Mapping[str, Any]) -> Search:
+    """Return a search section of these keys, less those that are None.
+
+    Raises:
+        ConfigurationError: with all that is wrong with it.
+    """
+    given = {name: value for name, value in section.items() if value is not None}
+    read, problems = read_search(given)
+    if read is None:
+        raise ConfigurationError("; ".join(f"{key}: {said}" for key, said in problems))
+    return read
+
+
+def _task(pipe: Pipeline, family: Family, steps: int) -> Task:
+    """Return the task that a pipeline with its noise scheduler stands for.
+
+    Raises:
+        ConfigurationError: it cannot be accelerated, or its scheduler makes no images in so many steps.
+    """
+    sched = find_sched(type(pipe.scheduler).__name__)
+    sched.check_steps(steps)
+    return Task(_pipe(pipe, family), sched, steps)
+
+
+@contextmanager
+def _without_progress_bar(pipe: Pipeline) -> Iterator[None]:
+    bar = getattr(pipe, "_progress_bar_config", {})
+    pipe.set_progress_bar_config(disable=True)
+    try:
+        yield
+    finally:
+        pipe.set_progress_bar_config(**bar)
 
 
 def _family_of(pipe: Pipeline) -> Family:
