@@ -47,6 +47,19 @@ def pooled(parts: Sequence[Row], label: str, loss: Estimate | None) -> Measureme
     return Measurement(**dict(_plain(first)) | update)
 
 
+def scores_of(row: Row) -> tuple[Sequence[float], Sequence[float]] | str:
+    """Return the scores of the baseline and of a configuration, image by image; or why there are none."""
+    if row.status != MEASURED:
+        return row.status
+    figures = row.samples
+    own = [value for value in figures.clip_score if value is not None]
+    beside = [value for value in figures.baseline_clip_score if value is not None]
+    # one without a score would pair each that follows with another prompt's
+    if not len(own) == len(beside) == len(figures.clip_score) > 0:
+        return "some of its images, or of the baseline's, have no score"
+    return beside, own
+
+
 def _plain(row: Row) -> dict[str, Any]:
     """Return a row without what it depends on."""
     return {name: getattr(row, name) for name in Measurement.model_fields}

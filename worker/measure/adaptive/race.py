@@ -136,8 +136,8 @@ class Race:
         unseen = [self._looks[-1] - item.seen for item in self._in_race() if not item.is_aside]
         return sum(unseen) + max(unseen, default=0)
 
-    def tell_speed(self, speedups: Mapping[str, float | None], images: int) -> None:
-        """Take in how much faster than the baseline configurations are; None where one failed.
+    def tell_speed(self, speedups: Mapping[str, float | str], images: int) -> None:
+        """Take in how much faster than the baseline configurations are, or why one has failed.
 
         Args:
             speedups: by name.
@@ -147,10 +147,11 @@ class Race:
         least = self.goal.target_speedup or 1.0
         for name, speedup in speedups.items():
             runner = self._runners[name]
+            if isinstance(speedup, str):
+                self._drop(runner, f"it failed: {speedup}")
+                continue
             runner.speedup = speedup
-            if speedup is None:
-                self._drop(runner, "it failed")
-            elif self.goal.wants == "target" and speedup * (1 + _SPEED_OFF) < least:
+            if self.goal.wants == "target" and speedup * (1 + _SPEED_OFF) < least:
                 self._drop(runner, f"{speedup:.2f}×: too slow for {least:g}×")
             elif speedup * (1 - _SPEED_OFF) <= 1:
                 self._drop(runner, f"{speedup:.2f}×: not told to be faster than the baseline")
@@ -169,8 +170,8 @@ class Race:
         many = f"{len(names)} configurations are" if len(names) > 1 else f"{names[0]} is"
         self._note("dropped", f"{many} not measured: {why}")
 
-    def tell_scores(self, scores: Mapping[str, tuple[Scores, Scores] | None], images: int) -> None:
-        """Take in scores for the prompts that were asked for; None where a configuration failed.
+    def tell_scores(self, scores: Mapping[str, tuple[Scores, Scores] | str], images: int) -> None:
+        """Take in scores for the prompts that were asked for, or why a configuration has failed.
 
         Args:
             scores: the baseline's and the configuration's, by name.
@@ -179,8 +180,8 @@ class Race:
         self.images += images
         for name, pair in scores.items():
             runner = self._runners[name]
-            if pair is None:
-                self._drop(runner, "it failed")
+            if isinstance(pair, str):
+                self._drop(runner, f"it failed: {pair}")
                 continue
             runner.baseline.extend(pair[0])
             runner.scores.extend(pair[1])
@@ -240,7 +241,8 @@ class Race:
         slower = [other for other in self._runners.values() if other.behind is runner]
         for other in slower:
             other.behind, other.is_out = None, False
-        again = f"; {len(slower)} that were slower race again" if slower else ""
+        many = f"{len(slower)} slower ones race" if len(slower) > 1 else "a slower one races"
+        again = f"; {many} again" if slower else ""
         self._note("not confirmed", why + again, runner)
         if self.goal.wants == "fastest":
             self._drop_slower_than_sure()

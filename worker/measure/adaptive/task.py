@@ -10,9 +10,9 @@ from worker.errors import ConfigurationError
 from worker.measure.adaptive.confirming import Verdict, verdict
 from worker.measure.adaptive.decisions import Ask, Goal
 from worker.measure.adaptive.outcome import Outcome, row_of
-from worker.measure.adaptive.pooling import pooled
+from worker.measure.adaptive.pooling import pooled, scores_of
 from worker.measure.adaptive.proposing import Figures, Proposals
-from worker.measure.adaptive.race import Race, Scores
+from worker.measure.adaptive.race import Race
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
 from worker.measure.task import Standing, TaskRun
@@ -247,14 +247,14 @@ class _Search:
                 self._timed, 0, self._first, [*controls, *wanted] if is_first else wanted
             )
             names = [name for name in ask.names if name in rows]
-            told = {name: _known(rows[name].value_of("speedup"), rows[name]) for name in names}
+            told = {name: _speed(rows[name]) for name in names}
             self._race.tell_speed(told, self._cost(rows.values()))
             if len(names) < len(ask.names):
                 self._race.leave([name for name in ask.names if name not in rows], self._spent)
             return True
         run = self._timed if ask.first == 0 else self._scored
         rows = self._measure(run, ask.first, ask.count, wanted)
-        pairs = {name: _pair(rows[name]) for name in ask.names if name in rows}
+        pairs = {name: scores_of(rows[name]) for name in ask.names if name in rows}
         self._race.tell_scores(pairs, self._cost(rows.values()))
         return bool(pairs)
 
@@ -337,15 +337,9 @@ def _seen_first(parts: Sequence[Row]) -> Figures | None:
     return None if speedup is None or loss is None else (speedup, loss)
 
 
-def _known(speedup: float | None, row: Row) -> float | None:
-    return speedup if row.status == MEASURED else None
-
-
-def _pair(row: Row) -> tuple[Scores, Scores] | None:
-    """Return the scores of the baseline and of a configuration; None where it failed."""
-    figures = row.samples
-    own = [value for value in figures.clip_score if value is not None]
-    beside = [value for value in figures.baseline_clip_score if value is not None]
-    if row.status != MEASURED or not own or len(own) != len(beside):
-        return None
-    return beside, own
+def _speed(row: Row) -> float | str:
+    """Return the speed-up, or why there is none."""
+    if row.status != MEASURED:
+        return row.status
+    speedup = row.value_of("speedup")
+    return "its speed is not known" if speedup is None else speedup

@@ -116,11 +116,14 @@ def test_what_failed_is_dropped_and_the_others_go_on():
     grid = make(0, [2.0, 1.5, 1.8], [0.0, 0.0, 0.0])
     race = Race(list(grid.speedups), Goal("fastest", 0.02), PROMPTS)
     race.ask()
-    race.tell_speed({"c0": 2.0, "c1": 1.5, "c2": None}, images=4)
+    race.tell_speed({"c0": 2.0, "c1": 1.5, "c2": "out of memory"}, images=4)
     ask = race.ask()
     assert "c0" in ask.names and "c2" not in ask.names
-    race.tell_scores(dict.fromkeys(ask.names), images=16)
-    assert {item.why for item in race.decisions if item.what == "dropped"} == {"it failed"}
+    race.tell_scores(dict.fromkeys(ask.names, "not numbers"), images=16)
+    assert {item.why for item in race.decisions if item.what == "dropped"} == {
+        "it failed: out of memory",
+        "it failed: not numbers",
+    }
 
 
 def test_told_the_same_it_decides_the_same():
