@@ -37,7 +37,7 @@ from run_log import RunLog
 
 from worker.errors import WorkerError
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile

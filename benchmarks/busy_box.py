@@ -36,7 +36,7 @@ import busy_box_report
 
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest
-from worker.measure.task import TaskRun
+from worker.measure.task.task_run import TaskRun
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile

@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile

@@ -35,12 +35,12 @@ def main(argv: Sequence[str]) -> int:
         import diffusers
         import transformers
 
-        import worker.measure.task
+        import worker.measure.task.run
 
         for name in ("StableDiffusionPipeline", "StableDiffusionXLPipeline"):
             getattr(diffusers, name)
         transformers.CLIPTextModel  # noqa: B018  # imported as it is asked for
-        assert worker.measure.task
+        assert worker.measure.task.run
     note("imported")
     _watch()
     if IS_PROGRAM:

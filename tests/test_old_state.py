@@ -24,7 +24,7 @@ from scheduler.storage.journal import JournalReader
 from scheduler.storage.paths import SweepPaths
 from scheduler.views.from_files import progress_from_files
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results import environment

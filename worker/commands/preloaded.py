@@ -28,8 +28,7 @@ _MODULES = (
     *("datasets", "open_clip", "pynvml", "torch.profiler"),
     *("torchmetrics.functional.image.lpips", "torchmetrics.functional.image.ssim"),
     *("torchmetrics.image.fid", "torchvision.models"),
-    *("worker.commands.main", "worker.commands.search"),
-    *("worker.measure.adaptive.task", "worker.measure.staged.stages", "worker.measure.task"),
+    *("worker.commands.main", "worker.commands.search", "worker.measure.task.run"),
 )
 # What is read when it is used: by CUDA at its first call, by this package, or here. All other variables
 # count as read at import (HF_HOME, HF_HUB_OFFLINE, TRANSFORMERS_*, DIFFUSERS_*, TORCHINDUCTOR_*,

@@ -85,7 +85,7 @@ def _run(arguments: argparse.Namespace) -> int:
             _say(why)
 
     from worker.measure.staged.stages import run_timed_stage
-    from worker.measure.task import run as run_task
+    from worker.measure.task.run import run as run_task
     from worker.metrics.device import choose_device
 
     device = choose_device()

@@ -14,7 +14,7 @@ from tests.helpers.guidance_embedding import guidance_embedding
 from tests.helpers.tiny_task import NO_CONTROLS, labels, measure, read, request
 from worker.commands.main import main
 from worker.measure import task as measuring
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_sched
 from worker.models.random_weights import tiny_pipeline
 from worker.results.file import ResultsFile

@@ -23,7 +23,7 @@ from tests.helpers.tiny_task import (
 )
 from worker.errors import OutOfMemoryError
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.metrics.clip import ClipScorer
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task

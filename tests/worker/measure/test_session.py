@@ -17,7 +17,7 @@ from tests.helpers.tiny_task import (
     request,
 )
 from worker.errors import ConfigurationError
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.random_weights import tiny_pipeline
 from worker.models.sources import local_source

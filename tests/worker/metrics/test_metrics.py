@@ -18,7 +18,7 @@ from worker.config.numbers import FEWEST_IMAGES_FOR_FID
 from worker.errors import ConfigurationError
 from worker.measure import rows
 from worker.measure.settings import TaskRequest, settings_of
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.metrics import fid
 from worker.metrics.clip import ClipScorer, scores
 from worker.metrics.device import Meter, Reading

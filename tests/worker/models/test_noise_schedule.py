@@ -13,7 +13,7 @@ from tests.helpers.model_folders import UNET, config, renamed, shapes
 from tests.helpers.tiny_task import NO_CONTROLS, read
 from worker.errors import ConfigurationError
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import SCHEDS, find_pipe, find_sched
 from worker.models.loading import load_pipeline
 from worker.models.noise_schedule import effective_config, make_scheduler, not_taken, try_out

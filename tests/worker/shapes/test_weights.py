@@ -8,7 +8,7 @@ import torch
 from worker.accelerators.compose import Accelerated
 from worker.accelerators.deepcache import branches, same_branch
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.sources import local_source
 from worker.models.task import Task

@@ -15,7 +15,7 @@ from worker.measure.adaptive.proposing import Figures, Proposals
 from worker.measure.adaptive.race import Race
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
-from worker.measure.task import Standing, TaskRun
+from worker.measure.task.task_run import Standing, TaskRun
 from worker.results.file import ResultsFile
 from worker.results.null_arm import NullArm
 from worker.results.row import MEASURED, Row

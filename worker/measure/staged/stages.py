@@ -10,7 +10,7 @@ from worker.errors import WorkerError
 from worker.measure.adaptive.pooling import pooled
 from worker.measure.session import Session
 from worker.measure.settings import TaskRequest, settings_of
-from worker.measure.task import TaskRun
+from worker.measure.task.task_run import TaskRun
 from worker.results import statistics
 from worker.results.file import ResultsFile
 from worker.results.row import MEASURED, Row

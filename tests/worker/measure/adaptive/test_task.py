@@ -12,7 +12,7 @@ from tests.helpers.tiny_task import NO_CONTROLS, read, value
 from worker.errors import ConfigurationError
 from worker.measure import rows
 from worker.measure.settings import TaskRequest
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.models.catalogue import find_pipe, find_sched
 from worker.models.task import Task
 from worker.results.file import ResultsFile

@@ -9,7 +9,7 @@ from tests.helpers.tiny_task import NO_CONTROLS, SECTION, labels, measure, read,
 from worker.commands.main import main
 from worker.errors import WorkerError
 from worker.measure.staged.stages import run_timed_stage
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.results.file import ResultsFile
 from worker.search.check import tasks_in_stages
 from worker.search.studies import Stability

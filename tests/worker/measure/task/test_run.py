@@ -24,7 +24,7 @@ from tests.helpers.tiny_task import (
 )
 from worker.accelerators import compose
 from worker.measure.rounds import call
-from worker.measure.task import run
+from worker.measure.task.run import run
 from worker.results.file import ResultsFile
 from worker.results.statistics import relative_loss, speedup
 from worker.search.section import Search

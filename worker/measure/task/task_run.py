@@ -1,4 +1,4 @@
-"""One task: configurations in, measurements out."""
+"""One attempt at a task: which rows hold, and how those that are missing are measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from worker.config.settings import Timing
 from worker.errors import OutOfMemoryError
@@ -28,14 +27,11 @@ from worker.models.sources import local_source
 from worker.models.suitability import denoiser_config
 from worker.results import device_time, environment
 from worker.results.file import ResultsFile
-from worker.results.frontier import frontier
 from worker.results.row import OUT_OF_MEMORY, Measurement, Row
-from worker.results.summary import Summary, gpu_seconds, in_words, spread, summarise
 from worker.search.configuration import BASELINE, Configuration
 from worker.search.cost import blocks
-from worker.search.incompatible import check_task
 from worker.search.plan import Plan, make_plan
-from worker.search.studies import Study, confirmation, stability, stages
+from worker.search.studies import Study
 
 Say = Callable[[str], None]
 
@@ -49,11 +45,11 @@ class Standing:
     done: int
     """Configurations that are measured."""
     configurations: int
-    """That there are."""
+    """Of the study, all together."""
     measuring: int = 0
     """Configurations that are measured together now."""
     images: int = 0
-    """That each of these has."""
+    """That each of these has so far."""
     wanted: int = 0
     """Images that each configuration is to have."""
 
@@ -63,66 +59,6 @@ class Standing:
             f"{self.done} of {self.configurations} configurations, "
             f"{self.images} of {self.wanted} images"
         )
-
-
-def run(request: TaskRequest, results: ResultsFile, device: str, say: Say) -> Summary:
-    """Measure what is not measured yet, append it, and return the task's summary.
-
-    Args:
-        request: the task.
-        results: what an earlier attempt measured; rows and the summary are appended.
-        device: a torch device.
-        say: called with each line for the log.
-
-    Raises:
-        WorkerError: the task cannot be run (see its subclasses), or the results not be written.
-        OutOfMemoryError: the pipeline or its baseline does not fit on the device.
-    """
-    check_task(request.task, request.search)
-    results.check_writable()
-    if request.search.strategy == "adaptive":
-        from worker.measure.adaptive.task import run_adaptive
-
-        return run_adaptive(request, results, device, say)
-    own = Study("", request.num_samples, request.batch_size, seed=request.seed)
-    parts = stages(request.search, own, request.confirm) if request.stage == "untimed" else None
-    again = list(confirmation(own, request.confirm))
-    varied = list(stability(own, request.search.stability))
-    asked = replace(request.task, image_size=request.search.image_size)
-    with Session(asked, device, say) as session:
-        task = TaskRun(request, results, device, session, say)
-        # a file that is too short for the last study is to fail before the first
-        source = settings_of(request, own, device).captions
-        session.prompts(source, max((own, *again, *varied), key=lambda study: study.end))
-        plan = task.plan(own)
-        for item in plan.left_out:
-            say(f"left out: {item.label}: {item.reason}")
-        if parts is None:
-            measured = task.measure(own, plan.configurations)
-        else:
-            from worker.measure.staged.stages import measure_untimed
-
-            measured = measure_untimed(task, parts, own, plan.configurations)
-        best = _worth_repeating(plan, measured)
-        arms = _with_controls(plan, best)
-        confirmed = [row for study in again for row in task.measure(study, arms)]
-        repeated = {study.name: task.measure(study, best) for study in varied}
-        if parts is None:
-            measured = task.profile(own, plan.configurations)
-    everything = [*measured, *confirmed, *chain.from_iterable(repeated.values())]
-    max_loss = request.search.max_loss
-    summary = replace(
-        summarise(measured, max_loss),
-        confirmation=summarise(confirmed, max_loss) if again else None,
-        stability=spread(repeated) if varied else None,
-        images_generated=sum(row.images_generated for row in everything),
-        gpu_seconds=gpu_seconds(everything),
-        overhead=None if parts or request.search.timing.is_off else task.overhead,
-    )
-    results.append({"summary": summary.as_json()})
-    for line in in_words(summary):
-        say(line)
-    return summary
 
 
 class TaskRun:
@@ -384,16 +320,3 @@ class TaskRun:
             row = row.model_copy(update={"label": f"{row.label} ({row.study})"})
         self._kept.add(row)
         self._say(rows.in_words(row, self._request.search.timing.precision))
-
-
-def _worth_repeating(plan: Plan, measured: Sequence[Row]) -> list[Configuration]:
-    """Return the baseline and what lies on the frontier (everything, where there is none)."""
-    best = {row.label for row in frontier(measured)} or {row.label for row in measured}
-    return [item for item in plan.configurations if item.role == "baseline" or item.label in best]
-
-
-def _with_controls(plan: Plan, best: Sequence[Configuration]) -> list[Configuration]:
-    """Return the best, and what judges them: all controls with fewer steps, and the null arm."""
-    return [
-        item for item in plan.configurations if item in best or item.steps is not None or item.seeds
-    ]

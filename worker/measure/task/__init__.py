@@ -1,0 +1,1 @@
+"""One task: what is measured of it, and in which order."""
