@@ -11,8 +11,9 @@ from scheduler.cli.locate import load, shown
 from scheduler.config.sweep import Sweep
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import judge_attempt
-from scheduler.dispatch.recovery import Done, Running, recover
+from scheduler.dispatch.recovery import recover
 from scheduler.dispatch.results_files import put_results_away
+from scheduler.dispatch.standings import Done, Running
 from scheduler.executors.local.survivors import find_survivors
 from scheduler.storage.atomic import append_line, write_durably
 from scheduler.storage.attempts_file import StartLine, is_locked

@@ -46,8 +46,9 @@ from scheduler.devices.lease import LeaseFolderError
 from scheduler.devices.processes import start_ticks
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.dispatcher import Dispatcher
-from scheduler.dispatch.recovery import Recovered, Running, Waiting, recover
+from scheduler.dispatch.recovery import recover
 from scheduler.dispatch.repairs import set_right
+from scheduler.dispatch.standings import Recovered, Running, Waiting
 from scheduler.dispatch.wishes.hours import limit_at
 from scheduler.executors.code_copy import CodeCopy, TooLarge, take
 from scheduler.executors.local.survivors import find_survivors

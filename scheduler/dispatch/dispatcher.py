@@ -36,8 +36,8 @@ from scheduler.dispatch.notify.notifier import Notifier
 from scheduler.dispatch.notify.others import Others
 from scheduler.dispatch.notify.records import record_of, start_of
 from scheduler.dispatch.notify.tracking import Tracking
-from scheduler.dispatch.recovery import Recovered
 from scheduler.dispatch.repairs import told_of_checkpoints
+from scheduler.dispatch.standings import Recovered
 from scheduler.dispatch.wishes.hours import HourWatch
 from scheduler.dispatch.wishes.reload import News, Reloader, follow
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse

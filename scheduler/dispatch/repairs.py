@@ -20,7 +20,9 @@ from scheduler.core import journal_events as je
 from scheduler.core.journal_events import TaskCompleted
 from scheduler.core.verdict import Exit, Kind, judge
 from scheduler.dispatch.judgement import attempts_in, forget_attempts, judge_attempt
-from scheduler.dispatch.recovery import (
+from scheduler.dispatch.results_files import put_results_in_place
+from scheduler.dispatch.settings_files import SettingsFiles
+from scheduler.dispatch.standings import (
     HOLDS,
     Done,
     Failed,
@@ -30,8 +32,6 @@ from scheduler.dispatch.recovery import (
     Running,
     Standing,
 )
-from scheduler.dispatch.results_files import put_results_in_place
-from scheduler.dispatch.settings_files import SettingsFiles
 from scheduler.dispatch.writer import write_together
 from scheduler.executors.local.attempt_files import rotate
 from scheduler.storage.atomic import append_line, sync_folder, write_durably

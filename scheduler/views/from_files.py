@@ -23,16 +23,15 @@ from scheduler.core.snapshot import (
 )
 from scheduler.core.verdict import Kind, Verdict
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.recovery import (
+from scheduler.dispatch.recovery import SweepFiles, classify
+from scheduler.dispatch.standings import (
     Done,
     Failed,
     JudgedAgain,
     Recovered,
     Running,
     Standing,
-    SweepFiles,
     Waiting,
-    classify,
 )
 from scheduler.dispatch.wishes.files import Wishes, read_wishes
 from scheduler.storage.attempts_file import (

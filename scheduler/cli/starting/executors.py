@@ -13,7 +13,7 @@ from scheduler.cli.devices import open_devices
 from scheduler.config.cluster.settings import ClusterSettings, RaySettings, SlurmSettings
 from scheduler.config.sweep import Sweep
 from scheduler.devices.finding import FoundDevices
-from scheduler.dispatch.recovery import Recovered
+from scheduler.dispatch.standings import Recovered
 from scheduler.executors.base import Executor
 from scheduler.executors.cluster.found import ClusterUnusable, Found, why_not_on_parts
 from scheduler.executors.code_copy import CodeCopy

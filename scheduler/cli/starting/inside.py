@@ -18,7 +18,7 @@ from scheduler.core.core import OUT_OF_TIME
 from scheduler.core.progress import SweepProgress
 from scheduler.core.snapshot import DONE
 from scheduler.devices.finding import FoundDevices
-from scheduler.dispatch.recovery import Recovered
+from scheduler.dispatch.standings import Recovered
 from scheduler.executors.allocation.lent import LEAST, MARGIN, LentExecutor, time_to_start
 from scheduler.executors.allocation.steps import Steps, look_at_nodes, room_for_steps
 from scheduler.executors.base import Executor

@@ -10,7 +10,7 @@ from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.sweep import Sweep
 from scheduler.core.progress import SweepProgress
 from scheduler.core.verdict import SWEEP_CHANGED
-from scheduler.dispatch.recovery import Recovered, Waiting
+from scheduler.dispatch.standings import Recovered, Waiting
 from scheduler.executors.worker_process import ask_what_is_kept
 from scheduler.storage.paths import SweepPaths
 

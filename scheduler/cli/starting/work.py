@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from scheduler.config.placeholders import UnsetVariable
 from scheduler.config.sweep import Sweep
-from scheduler.dispatch.recovery import Recovered
+from scheduler.dispatch.standings import Recovered
 from scheduler.executors.worker_process import ask_what_is_ahead
 from scheduler.storage.paths import SweepPaths
 

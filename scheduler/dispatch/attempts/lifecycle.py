@@ -15,8 +15,8 @@ from scheduler.core import retry
 from scheduler.core.verdict import SWEEP_CHANGED, Kind, Verdict
 from scheduler.dispatch.attempts.outcomes import Outcomes
 from scheduler.dispatch.attempts.running import RunningAttempts
-from scheduler.dispatch.recovery import Standing
 from scheduler.dispatch.repairs import make_way
+from scheduler.dispatch.standings import Standing
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse
 from scheduler.executors import base as ex
 from scheduler.executors.request import build_request

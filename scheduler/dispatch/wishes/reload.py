@@ -32,8 +32,9 @@ from scheduler.core.snapshot import DONE, FAILED
 from scheduler.core.states import State
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.inbox import Inbox
-from scheduler.dispatch.recovery import Done, Failed, Recovered, SweepFiles, classify
+from scheduler.dispatch.recovery import SweepFiles, classify
 from scheduler.dispatch.repairs import set_right
+from scheduler.dispatch.standings import Done, Failed, Recovered
 from scheduler.dispatch.wishes.files import Asked
 from scheduler.dispatch.wishes.settings import cannot_change, taken_over, unchangeable
 from scheduler.dispatch.wishes.sweep_in_use import SweepInUse

@@ -27,8 +27,9 @@ from scheduler.core.states import State
 from scheduler.core.verdict import Kind
 from scheduler.dispatch.clock import Clock
 from scheduler.dispatch.judgement import Judgement, checkpoint_content, judge_attempt
-from scheduler.dispatch.recovery import Done, Recovered, Waiting, recover
+from scheduler.dispatch.recovery import recover
 from scheduler.dispatch.repairs import set_right
+from scheduler.dispatch.standings import Done, Recovered, Waiting
 from scheduler.executors.local.handles import AdoptedSupervisor
 from scheduler.storage.atomic import Draft, as_lines
 from scheduler.storage.attempts_file import read_attempts

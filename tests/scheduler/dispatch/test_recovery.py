@@ -13,16 +13,9 @@ from scheduler.config.sweep import Sweep
 from scheduler.core.states import State
 from scheduler.core.verdict import SWEEP_CHANGED, Kind
 from scheduler.dispatch.clock import Clock
-from scheduler.dispatch.recovery import (
-    Done,
-    Failed,
-    Recovered,
-    Rejected,
-    Running,
-    Waiting,
-    recover,
-)
+from scheduler.dispatch.recovery import recover
 from scheduler.dispatch.repairs import set_right
+from scheduler.dispatch.standings import Done, Failed, Recovered, Rejected, Running, Waiting
 from scheduler.storage.paths import SweepPaths
 
 START = {"attempt": 1, "device": "cpu:0", "halvings": 2, "started": 5.0}
