@@ -15,14 +15,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from scheduler.config.cluster.settings import SlurmSettings
 from scheduler.config.printable import printable
 from scheduler.core.events import Queued
 from scheduler.executors import base
 from scheduler.executors.base import ExecutorEvent
-from scheduler.executors.cluster.files import JobFiles, begun, untaken
+from scheduler.executors.cluster.files import begun, untaken
 from scheduler.executors.local import wire
 from scheduler.executors.slurm import node_check
 from scheduler.executors.slurm.arrays import Arrays, Batch, Element
@@ -35,7 +34,8 @@ from scheduler.executors.slurm.commands import (
     Submitter,
 )
 from scheduler.executors.slurm.fate import Doubt, JobState, understood
-from scheduler.storage.attempts_file import EndLine, StartLine, is_locked, latest, read_attempts
+from scheduler.executors.slurm.jobs import Job
+from scheduler.storage.attempts_file import EndLine, is_locked, latest, read_attempts
 from scheduler.storage.paths import SweepPaths
 
 LOOK = 0.5  # seconds between two looks at the files of attempts
@@ -48,31 +48,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until Slurm is asked again whe
 _REASON_FOR = 60.0  # seconds for which why an attempt waits is told once
 # Orders: from an executor's thread to this one.
 Order = Callable[[], None]
-
-
-@dataclass(slots=True)
-class Job:
-    """An attempt that a job of Slurm's is to take, or has taken; only the engine's thread changes it."""
-
-    task: str
-    start: StartLine | None
-    files: JobFiles
-    # Another dispatcher began it.
-    adopted: bool = False
-    # Its order was taken.
-    taken: bool = False
-    # By whom, where that is known.
-    element: Element | None = None
-    # What it has told.
-    begun: bool = False
-    # So many bytes of its answers have been heard.
-    heard: int = 0
-    # Slurm has ended it for its time limit.
-    out_of_time: bool = False
-    doubt: Doubt | None = None
-    # Why it waits, as was last told, and when (monotonic).
-    reason: str = ""
-    told: float = 0.0
 
 
 class Engine(threading.Thread):

@@ -30,7 +30,8 @@ from scheduler.executors.local import wire
 from scheduler.executors.local.liveness import Life
 from scheduler.executors.slurm import commands, node_check
 from scheduler.executors.slurm.commands import Submitter
-from scheduler.executors.slurm.engine import Engine, Job
+from scheduler.executors.slurm.engine import Engine
+from scheduler.executors.slurm.jobs import Job
 from scheduler.storage.attempts_file import AttemptRecord, StartLine
 from scheduler.storage.paths import SweepPaths
 from scheduler.storage.regular_files import make_way, overwrite

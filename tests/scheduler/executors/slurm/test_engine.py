@@ -11,7 +11,8 @@ from scheduler.executors.cluster.files import JobFiles
 from scheduler.executors.slurm import commands
 from scheduler.executors.slurm.arrays import Batch
 from scheduler.executors.slurm.commands import Listed
-from scheduler.executors.slurm.engine import Engine, Job
+from scheduler.executors.slurm.engine import Engine
+from scheduler.executors.slurm.jobs import Job
 from scheduler.storage.paths import SweepPaths
 
 
