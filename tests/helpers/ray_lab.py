@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -146,7 +147,27 @@ class Cluster:
     def status(self, _: int) -> dict[str, Any]:
         return self.say()
 
+    def clear(self, _: int) -> dict[str, Any]:
+        """End all actors; return what is in use all the same, after all the patience."""
+        import ray
+        from ray.util import list_named_actors
+
+        if not ray.is_initialized():
+            ray.init(address=self._rays.address, log_to_driver=False)
+        end = time.monotonic() + PATIENCE
+        while (free := ray.available_resources()) != ray.cluster_resources():
+            if time.monotonic() > end:
+                return free
+            for actor in list_named_actors(all_namespaces=True):
+                with contextlib.suppress(ValueError):  # it has ended
+                    ray.kill(ray.get_actor(**actor))
+            time.sleep(0.05)
+        return {}
+
     def stop(self) -> None:
+        import ray
+
+        ray.shutdown()  # the head does not go while somebody is connected by way of it
         self._rays.shutdown()
 
 

@@ -84,9 +84,9 @@ class Running:
             try:
                 line = self._lines.get(timeout=patience)
             except queue.Empty:
-                raise AssertionError(f"{pattern!r} did not come; {self._said()}") from None
+                raise AssertionError(f"{pattern!r} did not come; {self.said()}") from None
             if line is None:
-                raise AssertionError(f"it ended without {pattern!r}; {self._said()}")
+                raise AssertionError(f"it ended without {pattern!r}; {self.said()}")
             if found := re.search(pattern, line):
                 return found
 
@@ -96,11 +96,11 @@ class Running:
         A Python that is still starting dies of a signal, of Ctrl-C with a traceback. And of two signals
         with the same number that are pending at the same time, the process sees only one.
         """
-        assert self._begun.wait(PATIENCE), f"no line came that shows it to be up; {self._said()}"
+        assert self._begun.wait(PATIENCE), f"no line came that shows it to be up; {self.said()}"
         self.process.send_signal(number)
         patience = time.monotonic() + PATIENCE
         while self.process.poll() is None and self._is_pending(number):
-            assert time.monotonic() < patience, f"signal {number} never reached it; {self._said()}"
+            assert time.monotonic() < patience, f"signal {number} never reached it; {self.said()}"
             time.sleep(0.001)
 
     def _is_pending(self, number: int) -> bool:
@@ -118,14 +118,15 @@ class Running:
         try:
             code = self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it does not end; {self._said()}") from None
+            raise AssertionError(f"it does not end; {self.said()}") from None
         for reader in self._readers:
             reader.join(PATIENCE)
         ended = Ended(code, "".join(self._out), "".join(self._err))
         assert "Traceback" not in ended.out + ended.err, ended.out + ended.err
         return ended
 
-    def _said(self) -> str:
+    def said(self) -> str:
+        """Return what it has printed, for who asks why something did not come."""
         return f"it said:\n{''.join(self._out)}{''.join(self._err)}"
 
 
@@ -210,7 +211,8 @@ class SweepRunner:
         try:
             gate = opened.get(timeout=PATIENCE)
         except queue.Empty:
-            raise AssertionError(f"no worker of {task} came to its gate") from None
+            said = "\n".join(running.said() for running in self._running)
+            raise AssertionError(f"no worker of {task} came to its gate; {said}") from None
         self._gates.append(os.fdopen(gate, "wb", buffering=0))
         return self._gates[-1].close
 

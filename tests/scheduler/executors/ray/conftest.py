@@ -13,15 +13,14 @@ from tests.helpers.sweep_runner import SweepRunner
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest) -> Iterator[RayLab]:
-    """The cluster; the test and what it starts are in its network.
-
-    Two of them at the same time on few cores are too slow for the patience of some tests.
-    """
+    """The cluster, with nothing in use; the test and what it starts are in its network."""
     if not request.config.getoption("--long"):
-        pytest.skip("takes long; run by pytest -n 0 --long tests/scheduler/executors/ray")
+        pytest.skip("takes long; run by pytest --long tests/scheduler/executors/ray")
     if (why := why_no_ray()) is not None:
         pytest.skip(why)
     lab = the_ray()
+    # an attempt that nobody takes over holds what it has
+    assert lab.ask("clear") == {}
     leave = lab.enter()
     yield lab
     leave()

@@ -224,6 +224,8 @@ def test_an_attempt_that_waits_is_not_begun_twice_after_a_crash(
     on_ray.write({"a": "gate; ok", "b": "gate; ok", "c": "ok"}, at_most=3, gpus=4)
     first = runner.start()
     gates = [runner.reach_gate(task) for task in ("a", "b")]
+    # else the next takes over what it does not know to have begun, and says that it starts
+    wait_until(lambda: all(runner.paths.attempts(task).stat().st_size for task in ("a", "b")))
     first.wait_for("its actor waits")
     drivers = {path.read_text() for path in runner.paths.jobs.glob("*.driver")}
     first.kill()
