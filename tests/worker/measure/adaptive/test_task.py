@@ -48,13 +48,26 @@ def search(path, say=lambda _line: None, **changes):
 
 
 @pytest.fixture(scope="module")
+def quiet():
+    """Have speed-ups be what they are on a quiet machine: two rounds on a busy one may say anything."""
+    known = {"DeepCache 4/0": 1.9, "DeepCache 2/0": 1.4}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            rows,
+            "_gain",
+            lambda samples, *_others: Estimate(known.get(samples.configuration.label, 1.0)),
+        )
+        yield
+
+
+@pytest.fixture(scope="module")
 def said():
     """Return what the search of `finished` says."""
     return []
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, said):
+def finished(tmp_path_factory, said, quiet):
     """Return the results file of a search, and its summary."""
     path = tmp_path_factory.mktemp("finished") / "t.jsonl"
     summary = search(path, said.append)
@@ -231,19 +244,6 @@ def test_a_search_is_reproduced_with_the_bound_that_was_named():
     request = TaskRequest(task, Search.model_validate(SECTION), 16, 8)
     again = Search.model_validate(json.loads(json.dumps(request.reproduction()["search"])))
     assert "max_loss" in again.model_fields_set
-
-
-@pytest.fixture(scope="module")
-def quiet():
-    """Have speed-ups be what they are on a quiet machine: two rounds on a busy one may say anything."""
-    known = {"DeepCache 4/0": 1.9, "DeepCache 2/0": 1.4}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            rows,
-            "_gain",
-            lambda samples, *_others: Estimate(known.get(samples.configuration.label, 1.0)),
-        )
-        yield
 
 
 def test_a_budget_that_is_spent_in_the_middle_of_a_look_ends_it_there(quiet, tmp_path, monkeypatch):
