@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
             settings = read_sweep(arguments.sweep).devices
         except SweepError as error:
             raise UserError(str(error)) from None
-    devices, where, nvml, _ = open_devices(settings)
+    devices, where, nvml, *_ = open_devices(settings)
     if nvml is None:
         print(where.replace("; using ", "; a sweep would use "))
         for device in devices:

@@ -55,6 +55,8 @@ class Preloaded:
     why: str | None = None
     # False: attempts are forked, but no worker prepares for its task before it has a device.
     prepares: bool = True
+    # Without it, for whose worker alone that is so.
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

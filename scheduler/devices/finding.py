@@ -35,6 +35,8 @@ class FoundDevices(NamedTuple):
     nvml: Nvml | None
     # With how many threads an attempt is told to compute; None: it is not told.
     threads: int | None = None
+    # The CPUs of attempts on this machine's other devices.
+    cpus_of_others: tuple[int, ...] = ()
 
     @property
     def on_gpus(self) -> bool:
@@ -138,7 +140,7 @@ def _with_cores(found: FoundDevices, here: list[Device], settings: DeviceSetting
         for device in found.all
     ]
     where = f"{found.where}, {shares.summary}" if shares.summary else found.where
-    return FoundDevices(devices, where, found.nvml, shares.threads)
+    return FoundDevices(devices, where, found.nvml, shares.threads, shares.others)
 
 
 def _instead_of_gpus(settings: DeviceSettings, why: str, *, driver: bool = True) -> FoundDevices:

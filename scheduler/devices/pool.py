@@ -71,7 +71,7 @@ class DevicePool:
         Raises:
             LeaseFolderError: leases cannot be kept where they are needed; the message says what to do.
         """
-        self.all, self.where, self._nvml, self.threads = found
+        self.all, self.where, self._nvml, self.threads, self._cpus_of_others = found
         self._settings = settings
         # Process ids of what attempts compute by, other than their own processes.
         self.servers: Collection[int] = ()
@@ -108,6 +108,15 @@ class DevicePool:
     def room(self, device: str) -> int:
         """Return into how many parts a device is divided."""
         return room(self._by_id[device], self._settings)
+
+    def cpus_of_others(self) -> set[int]:
+        """Return the CPUs that attempts of another sweep may be bound to."""
+        cpus = set(self._cpus_of_others)
+        for device, view in self._views.items():
+            is_idle = view.shown is not None and view.shown[0]
+            if self._nvml is not None and not view.attempts and not is_idle:
+                cpus.update(self._by_id[device].cpus)
+        return cpus
 
     def is_exclusive(self, device: str) -> bool:
         """Say whether a device takes no more than one process, by its compute mode."""

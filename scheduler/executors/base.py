@@ -160,8 +160,11 @@ class Ahead:
         """Return how many tasks wait."""
         return 0
 
-    def next_task(self) -> str | None:
-        """Return the task that starts next, alone on whichever device falls free; None: there is none."""
+    def next_task(self) -> tuple[str, str] | None:
+        """Return the task that starts next, alone on whichever device falls free, and its digest.
+
+        None: there is none.
+        """
         return None
 
     def next_request(self) -> StartRequest:

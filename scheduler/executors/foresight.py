@@ -47,10 +47,11 @@ class Foresight(Ahead):
     def waiting(self) -> int:
         return self._core.count(State.WAITING)
 
-    def next_task(self) -> str | None:
-        start = self._core.next_start()
-        alone = start is not None and start.alone and self._sweep().devices_of(start.task) == 1
-        return start.task if start is not None and alone else None
+    def next_task(self) -> tuple[str, str] | None:
+        start, sweep = self._core.next_start(), self._sweep()
+        if start is None or not start.alone or sweep.devices_of(start.task) != 1:
+            return None
+        return start.task, sweep.digest(self._tasks()[start.task])
 
     def next_request(self) -> StartRequest:
         start = self._core.next_start()

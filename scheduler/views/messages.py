@@ -57,7 +57,8 @@ def _text(  # noqa: C901, PLR0912, PLR0915  # one case for each kind of event
         case je.Preloaded():
             if event.why is not None:
                 then = "attempts start without it" if event.prepares else "nothing is prepared"
-                return f"worker.preload: {event.module}: {event.why}; {then}"
+                of_task = f" for {event.task}" if event.task is not None else ""
+                return f"worker.preload: {event.module}: {event.why}; {then}{of_task}"
             took = format_duration(event.seconds or 0.0)
             return f"{event.module} is loaded, which took {took}; from now on attempts are forked from it"
         case je.CheckpointRejected():

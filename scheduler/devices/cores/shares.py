@@ -33,6 +33,8 @@ class Shares:
     threads: int | None
     # How many cores each has, and what else a user should know of it; empty: nothing.
     summary: str = ""
+    # The CPUs of attempts on the devices that the sweep may not use.
+    others: tuple[int, ...] = ()
 
 
 def share_out(
@@ -79,7 +81,8 @@ def share_out(
         summary += f" (too few for all {len(here)} devices: a sweep on others may get the same)"
     if len(machine.cores) < len(among):
         summary = f"{len(among)} devices share {len(machine.cores)} core(s)"
-    return Shares(cpus, divided, threads, summary)
+    others = [core for d in among if d.id not in cpus for core in dealt[d.id]]
+    return Shares(cpus, divided, threads, summary, _cpus(others))
 
 
 def _cpus(cores: Sequence[Core]) -> tuple[int, ...]:

@@ -9,11 +9,12 @@ import selectors
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from scheduler.config.sweep import Sweep
-from scheduler.config.units import format_cpus
+from scheduler.config.units import format_cpus, parse_cpus
 from scheduler.devices.fairness.claims import Demand
 from scheduler.devices.finding import FoundDevices
 from scheduler.devices.model import Device, Reading
@@ -115,9 +116,9 @@ class LocalExecutor(Executor):
             self._selector,
             worker_environment([], self._devices.threads, own, environment),
             paths.spec(".next"),
-            self._cpus_aside,
+            self._cpus_left,
             self._words_of,
-            self._preload.not_prepared,
+            (self._preload.not_prepared, self._preload.failed),
         )
         # Bytes of main memory that an attempt has taken, at most; None: none has ended or lasted yet.
         self._taken: int | None = None
@@ -199,7 +200,7 @@ class LocalExecutor(Executor):
         words = self._words_of(request.command)
         more_to_come = self._ahead.waiting() >= len(self.devices)
         parent = self._preload.parent_for(words, worth_it=more_to_come)
-        prepared = None if part else self._standby.take(words, parent)
+        prepared = None if part else self._standby.take(request, words, parent)
         try:
             seat = self._supervisors.on(
                 devices, part=part, parent=parent, failed=self._preload.failed, prepared=prepared
@@ -284,12 +285,26 @@ class LocalExecutor(Executor):
         lasting = [peak(a.worker) for a in self._supervised.values() if a.has_lasted]
         return max([self._taken or 0, *lasting]) or None
 
+    def _cpus_left(self) -> list[int]:
+        """Return all CPUs on which no attempt is, of any sweep; if there are none, one as below."""
+        taken = self._cpus_in_use() | self._devices.cpus_of_others()
+        return sorted(os.sched_getaffinity(0) - taken) or self._cpus_aside()
+
     def _cpus_aside(self) -> list[int]:
         """Return a CPU that no attempt is bound to, if there is one."""
         dealt_out = {cpu for device in self.devices for cpu in device.cpus}
-        used = self._supervisors.cpus_in_use()
+        used = self._cpus_in_use()
         rank = {cpu: (cpu in used, cpu in dealt_out, -cpu) for cpu in os.sched_getaffinity(0)}
         return [min(rank, key=rank.__getitem__)]
+
+    def _cpus_in_use(self) -> set[int]:
+        """Return the CPUs that attempts run on; one that is bound to none runs on all."""
+        cpus: set[int] = set()
+        for attempt in self._supervised.values():
+            cores = attempt.start.cores
+            with suppress(ValueError):  # the file of one that was taken over was damaged
+                cpus |= os.sched_getaffinity(0) if cores is None else parse_cpus(cores)
+        return cpus
 
     def _post(self, tell: Callable[[], Iterator[ExecutorEvent]]) -> None:
         """Have something told by `events`; safe from any thread."""
@@ -305,7 +320,9 @@ class LocalExecutor(Executor):
         answers, alive = supervisor.receive()
         for answer in answers:
             attempt = self._attempt_of(supervisor)
-            if attempt is not None:
+            # Its worker had ended before it was to run: then it starts another.
+            is_late = isinstance(answer, wire.Prepared)
+            if attempt is not None and not is_late:
                 yield from self._answered(attempt, answer)
         if not alive:
             self._supervisors.bury(seat)

@@ -125,7 +125,7 @@ class SupervisorHandle:
         """Return the descriptor to wait on for `receive`."""
         return self._answers
 
-    def order(self, order: wire.Setup | wire.Prepare | wire.Run) -> None:
+    def order(self, order: wire.Setup | wire.Prepare | wire.Bind | wire.Run) -> None:
         """Send an order; a supervisor that is gone shows in `receive`."""
         data = memoryview(order.as_line())
         with contextlib.suppress(BrokenPipeError):

@@ -164,10 +164,6 @@ class SupervisorPool:
                 failed(why)
         return SupervisorHandle(leases, setup, self._spawn, heirloom)
 
-    def cpus_in_use(self) -> set[int]:
-        """Return the CPUs that attempts are bound to."""
-        return {cpu for seat in self._seats if seat.idle_since is None for cpu in seat.cpus}
-
     def has(self, device: str) -> bool:
         """Say whether a supervisor is on the device."""
         return any(device in seat.devices for seat in self._seats)

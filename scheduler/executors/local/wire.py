@@ -45,6 +45,17 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Bind:
+    """Have the worker that prepares do so on these CPUs from now on."""
+
+    cpus: list[int]
+
+    def as_line(self) -> bytes:
+        """Return it as it is sent."""
+        return _line("bind", self)
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Run an attempt; see `StartRequest` for what is meant by its parts."""
 
@@ -143,6 +154,6 @@ def parse(line: bytes) -> Answer:
     raise ValueError(f"not a supervisor's answer: {message!r}")
 
 
-def _line(kind: str, order: Setup | Prepare | Run) -> bytes:
+def _line(kind: str, order: Setup | Prepare | Bind | Run) -> bytes:
     content = {"type": kind, **{name: getattr(order, name) for name in order.__slots__}}
     return json.dumps(content).encode() + b"\n"

@@ -81,6 +81,10 @@ class ForkedSupervisor(Supervisor):
             its_orders.close()
             self._prepared = PreparedWorker(pid, orders, order["command"])
             return
+        if order["type"] == "bind":
+            if self._prepared is not None:
+                self._prepared.bind(order["cpus"])
+            return
         if self._way is not None:
             self._leases = socket.recv_fds(self._way, 1, MOST_DESCRIPTORS)[1]
             for descriptor in self._leases:
@@ -88,6 +92,14 @@ class ForkedSupervisor(Supervisor):
             self._way.close()
             self._way = None
         super()._prepare(order)
+
+    def _wait(self, timeout: float | None, worker: int | None = None) -> bool:
+        ended = super()._wait(timeout, worker)
+        if self._prepared is not None and (why := self._prepared.has_ended()) is not None:
+            self._prepared.close()
+            self._prepared = None
+            self._answer("prepared", why=why)
+        return ended
 
     def _spawn(self, command: list[str], environment: dict[str, str], record: int, log: int) -> int:
         prepared, self._prepared = self._prepared, None
@@ -105,10 +117,11 @@ class ForkedSupervisor(Supervisor):
             os.close(null)
 
     def _end_prepared(self) -> None:
-        """End a worker that never got anything to do."""
+        """End a worker that never got anything to do, and what it has started."""
         if self._prepared is not None:
             self._prepared.close()
-            self._end_leftovers(0.0)
+            self._prepared = None
+        self._end_leftovers(0.0)
 
     def _fork(self, be: Callable[[], int]) -> int:
         """Have a child in a session of its own be something, and exit with the code that this returns."""
@@ -178,7 +191,7 @@ class ForkedSupervisor(Supervisor):
         try:
             self._module.prepare(argv)
         except BaseException as error:
-            answer_prepared(answers, f"prepare: {type(error).__name__}: {error}")
+            answer_prepared(answers, f"{type(error).__name__}: {error}")
             raise
         answer_prepared(answers, None)
         go = Go.receive(orders)

@@ -103,9 +103,9 @@ class Preload:
         """The parent, if it is ready."""
         return self._parent if self._is_ready else None
 
-    def not_prepared(self, why: str) -> None:
-        """Tell that no worker can prepare for its task."""
-        self._tell(why=why, prepares=False)
+    def not_prepared(self, why: str, task: str | None) -> None:
+        """Tell that no worker can prepare for a task; None: for any."""
+        self._tell(why=why, prepares=False, task=task)
 
     def failed(self, why: OSError) -> None:
         """The parent did not fork what it was to; the next one may."""
@@ -144,10 +144,15 @@ class Preload:
         self.end()
 
     def _tell(
-        self, *, seconds: float | None = None, why: str | None = None, prepares: bool = True
+        self,
+        *,
+        seconds: float | None = None,
+        why: str | None = None,
+        prepares: bool = True,
+        task: str | None = None,
     ) -> None:
         assert self._version is not None
-        self._to_tell.append(je.Preloaded(self._version[0].module, seconds, why, prepares))
+        self._to_tell.append(je.Preloaded(self._version[0].module, seconds, why, prepares, task))
 
     @property
     def _limit(self) -> float:

@@ -52,6 +52,20 @@ class PreparedWorker:
         self.close()
         return self._pid if goes else None
 
+    def bind(self, cpus: Sequence[int]) -> None:
+        """Have all its threads run on these CPUs."""
+        _bind_threads(self._pid, cpus)
+
+    def has_ended(self) -> str | None:
+        """Return how it has ended, though nobody asked it to; None: it has not."""
+        pid, status = os.waitpid(self._pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        code = os.waitstatus_to_exitcode(status)
+        return (
+            f"it ended with exit code {code}" if code >= 0 else f"it was killed by signal {-code}"
+        )
+
     def close(self) -> None:
         """Have nothing more to say to it."""
         self._orders.close()
@@ -78,14 +92,18 @@ class Go:
         os.close(self.log)
         for descriptor in self._inherited:
             os.set_inheritable(descriptor, True)
-        # Threads that the preparation left behind are to have the new cores as well.
-        for thread in os.listdir("/proc/self/task"):
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), self._cpus)
+        _bind_threads(os.getpid(), self._cpus)  # those that the preparation left behind as well
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
         _set_oom_score(-_MORE)
         orders.send(b"!")
         orders.close()
+
+
+def _bind_threads(pid: int, cpus: Sequence[int]) -> None:
+    """Keep all threads of a process on these CPUs."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cpus)
 
 
 _MORE = 500

@@ -59,6 +59,7 @@ def test_every_answer_of_the_supervisor_is_understood() -> None:
         "ended": {field.name for field in fields(wire.WorkerEnded)},
         "refused": {field.name for field in fields(wire.RunRefused)},
         "failed": {field.name for field in fields(wire.RunFailed)},
+        "prepared": {field.name for field in fields(wire.Prepared)},
     }
 
 

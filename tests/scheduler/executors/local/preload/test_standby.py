@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from scheduler.executors.local.preload.memory import available
 from tests.helpers.fake_nvml import FakeNvml
@@ -272,17 +273,82 @@ def test_a_worker_that_still_prepares_is_not_waited_for(three: SweepRunner) -> N
     assert launches(three) == [None, "forked", "forked"]
 
 
-def test_what_cannot_prepare_is_said_once(three: SweepRunner) -> None:
+@pytest.mark.parametrize(
+    ("file", "why"),
+    [
+        ("c fails", "prepare: ValueError: as asked"),
+        ("c exits", "prepare: it ended with exit code 3"),
+    ],
+)
+def test_one_that_cannot_prepare_costs_its_task_nothing_and_no_other(
+    three: SweepRunner, file: str, why: str
+) -> None:
     three.write(dict.fromkeys("abcd", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
-    (three.folder / "prepare fails").touch()
+    (three.folder / file).touch()
     running, through = second_runs(three)
-    running.wait_for("worker.preload: preparing_worker: prepare: ValueError: as asked; nothing is")
+    running.wait_for(f"worker.preload: preparing_worker: {why}; nothing is prepared for c")
     through()
-    three.open_gate("c")
+    through = three.reach_gate("c")
+    pid = prepared(three, "d")
+    through()
     three.open_gate("d")
     assert running.end().code == 0
-    assert launches(three) == [None, "forked", "forked", "forked"]
-    assert len(three.logged("prepare")) == 1
+    assert three.logged("start", "d")[0]["pid"] == pid
+    assert launches(three) == [None, "forked", "forked", "standby"]
+    assert len(three.logged("prepare", "c")) == 1
+
+
+def test_where_none_can_prepare_it_is_given_up(three: SweepRunner) -> None:
+    three.write(dict.fromkeys("abcdef", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
+    (three.folder / "prepare fails").touch()
+    running, through = second_runs(three)
+    for task in "cd":
+        running.wait_for(f"prepare: ValueError: as asked; nothing is prepared for {task}")
+        through()
+        through = three.reach_gate(task)
+    running.wait_for("prepare: ValueError: as asked, 3 times by now; nothing is prepared$")
+    through()
+    for task in "ef":
+        three.open_gate(task)
+    assert running.end().code == 0
+    assert launches(three) == [None] + 5 * ["forked"]
+    assert [event["task"] for event in three.logged("prepare")] == ["c", "d", "e"]
+
+
+def test_what_it_has_started_ends_with_it(three: SweepRunner) -> None:
+    (three.folder / "c has a child").touch()
+    running, _ = second_runs(three)
+    prepared(three, "c")
+    child = three.logged("child", "c")[0]["child"]
+    running.kill()
+    wait_for_end(child)
+
+
+def test_it_prepares_for_its_task_as_that_is_now(three: SweepRunner) -> None:
+    second_runs(three)
+    pid = prepared(three, "c")
+    content = yaml.safe_load(three.file.read_text())
+    content["search"] = {"anything": "else"}  # of which the command line tells nothing
+    three.file.write_text(yaml.safe_dump(content))
+    assert three.run("reload", three.file).code == 0
+    wait_for_end(pid)
+
+
+def test_a_parent_that_was_killed_costs_no_standby_for_good(three: SweepRunner) -> None:
+    three.write(dict.fromkeys("abcd", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
+    running, through = second_runs(three)
+    pid = prepared(three, "c")
+    parent = supervisor_of(supervisor_of(pid))
+    os.kill(parent, signal.SIGKILL)
+    wait_for_end(pid)
+    through()
+    running.wait_for(LOADED)
+    through = three.reach_gate("c")
+    pid = prepared(three, "d")
+    through()
+    three.open_gate("d")
+    assert running.end().code == 0
+    assert three.logged("start", "d")[0]["pid"] == pid
 
 
 def test_there_is_one_at_most_and_none_where_memory_is_short(three: SweepRunner) -> None:
@@ -292,8 +358,9 @@ def test_there_is_one_at_most_and_none_where_memory_is_short(three: SweepRunner)
     running.wait_for(LOADED)
     three.open_gate("a")
     gates = [three.reach_gate(task) for task in "bc"]
-    prepared(three, "d")
+    pid = prepared(three, "d")
     Path(three.environment["SCHEDULER_MEMINFO"]).write_text("MemAvailable: 1000000 kB\n")
+    wait_for_end(pid)  # it is had sooner than memory of an attempt
     gates.pop()()
     gates.append(three.reach_gate("d"))
     for gate in gates:
