@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
@@ -50,12 +51,25 @@ def taken_or(kind: str, key: Hashable, load: Callable[[], T]) -> T:
     return load()
 
 
-def files_below(place: str) -> tuple[tuple[str, int, int], ...]:
-    """Return path, size and time of change of each file: what a key says of a folder, or of a file."""
+def files_below(place: str) -> tuple[tuple[object, ...], ...]:
+    """Return what tells each file from one that takes its place: what a key says of a folder, or of a file.
+
+    Links are followed. A file that was put in place of another, with its size and its time, has another
+    inode; one that was written over has another time of change, which nobody can set.
+    """
     root = Path(place).expanduser()
+    paths, seen = [root], set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        paths += [Path(folder, name) for name in names]
     found = []
-    for path in sorted([root, *root.rglob("*")]):
+    for path in sorted(paths):
         with suppress(OSError):  # if it is gone, loading will say so
             status = path.stat()
-            found.append((str(path), status.st_size, status.st_mtime_ns))
+            of_file = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+            found.append((str(path), *of_file))
     return tuple(found)

@@ -34,3 +34,20 @@ def test_a_file_that_was_written_anew_is_another(tmp_path):
     os.utime(file, ns=(1, 1))
     assert before != ahead.files_below(str(tmp_path))
     assert ahead.files_below(str(file)) != ()
+
+
+def test_a_file_that_took_the_place_of_another_is_another(tmp_path):
+    kept, folder = tmp_path / "kept", tmp_path / "model"
+    kept.mkdir()
+    folder.mkdir()
+    (folder / "unet").symlink_to(kept)
+    (kept / "back").symlink_to(folder)
+    for name in ("weights", "others"):
+        (kept / name).write_text(name[:6])
+        os.utime(kept / name, ns=(1, 1))
+    before = ahead.files_below(str(folder))
+    assert before == ahead.files_below(str(folder))
+    (kept / "others").replace(kept / "weights")
+    (kept / "others").touch()
+    assert {entry[0] for entry in before} == {entry[0] for entry in ahead.files_below(str(folder))}
+    assert before != ahead.files_below(str(folder))
