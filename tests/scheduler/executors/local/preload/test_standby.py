@@ -334,6 +334,29 @@ def test_it_prepares_for_its_task_as_that_is_now(three: SweepRunner) -> None:
     wait_for_end(pid)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two attempts share one core")
+def test_it_prepares_where_no_attempt_is_any_more(three: SweepRunner) -> None:
+    three.write(dict.fromkeys("abcd", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 2})
+    running = three.start()
+    running.wait_for(LOADED)
+    (three.folder / "prepare waits").touch()
+    three.open_gate("a")
+    through = {task: three.reach_gate(task) for task in "bc"}
+    three.wait_for_log("prepare", "d")
+    pid = three.logged("prepare", "d")[0]["pid"]
+    cores = {task: set(three.logged("start", task)[0]["cpus"]) for task in "bc"}
+    # of both slots, the one on whose core it does not prepare yet
+    ends, slot = ("b", "cpu:1") if os.sched_getaffinity(pid) == cores["c"] else ("c", "cpu:0")
+    assert three.run("drain", three.file, slot).code == 0
+    running.wait_for(f"{slot}: drained")
+    through[ends]()
+    running.wait_for(f"{ends}: completed")
+    patience = time.monotonic() + PATIENCE
+    while os.sched_getaffinity(pid) != cores[ends]:
+        assert time.monotonic() < patience, f"it prepares on {os.sched_getaffinity(pid)}"
+        time.sleep(0.01)
+
+
 def test_a_parent_that_was_killed_costs_no_standby_for_good(three: SweepRunner) -> None:
     three.write(dict.fromkeys("abcd", "gate; ok"), worker=PREPARING, devices={"cpu_slots": 1})
     running, through = second_runs(three)
