@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.sharing import environment
 from benchmarks.standby_beside_worker import NOTES
-from benchmarks.start import NO_CONTROLS, folder_of
+from benchmarks.start import BASELINE_UNTIMED, folder_of
 
 WORKER = Path(__file__).resolve().with_name("standby_beside_worker.py")
 STATES = ("preparing", "standing by")
@@ -75,14 +75,7 @@ def sweep_of(arguments: argparse.Namespace) -> dict:
             "args": {"steps": arguments.steps, "batch_size": 1},
             "preload": WORKER.stem,
         },
-        "search": model
-        | {
-            "captions": str(captions(arguments)),
-            "clip": {"model": "built:tiny-clip", "pretrained": ""},
-            "configurations": [],
-            "controls": NO_CONTROLS,
-            "timing": "off",
-        },
+        "search": {**model, **BASELINE_UNTIMED, "captions": str(captions(arguments))},
         "devices": {"idle_for": "1s", "only": [0]},
         "retries": {"max_attempts": 1},
     }

@@ -50,6 +50,12 @@ PARTS = {
     "returned": "rows",
 }
 NO_CONTROLS = {"fewer_steps": [], "guidance_off": [], "null_arm": False}
+BASELINE_UNTIMED = {
+    "clip": {"model": "built:tiny-clip", "pretrained": ""},
+    "configurations": [],
+    "controls": NO_CONTROLS,
+    "timing": "off",
+}
 MAKE_FOLDER = """
 import sys, torch
 from worker.models.random_weights import cache_folder, random_pipeline
@@ -79,14 +85,7 @@ def sweep_of(pipe: str, way: str, arguments: argparse.Namespace) -> dict:
             "args": {"steps": arguments.steps, "num_samples": arguments.images, "batch_size": 1},
             "preload": WAYS[way][0],
         },
-        "search": model
-        | {
-            "captions": "package:captions/tiny.txt",
-            "clip": {"model": "built:tiny-clip", "pretrained": ""},
-            "configurations": [],
-            "controls": NO_CONTROLS,
-            "timing": "off",
-        },
+        "search": {**model, **BASELINE_UNTIMED, "captions": "package:captions/tiny.txt"},
         "devices": {"idle_for": "1s", "only": [0]},
         "retries": {"max_attempts": 1},
     }
