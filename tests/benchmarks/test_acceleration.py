@@ -241,9 +241,9 @@ def test_a_job_that_cannot_be_measured_says_why_in_one_sentence_and_is_tried_aga
     for _ in range(2):
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 1
-        assert done.stdout.startswith("SD15-again: failed with code 1 after ")
+        assert done.stdout.startswith("SD15-again: failed with code 2 after ")
         (sentence,) = done.stderr.splitlines()
-        assert sentence.startswith("error: the results file")
+        assert sentence.endswith("SD15-again.jsonl is not a file; name another")
 
 
 def test_a_job_is_stopped_when_the_budget_ends(acceleration, tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from tests.helpers.guidance_embedding import guidance_embedding
 from tests.helpers.tiny_task import NO_CONTROLS, labels, measure, read, request
 from worker.commands.main import main
-from worker.measure import task as measuring
+from worker.measure.task import task_run
 from worker.measure.task.run import run
 from worker.models.catalogue import find_sched
 from worker.models.random_weights import tiny_pipeline
@@ -71,12 +71,12 @@ def test_where_no_file_tells_the_loaded_pipeline_decides(
 ) -> None:
     """As of a model on the hub that is not in its cache yet."""
     asked: list[object] = []
-    monkeypatch.setattr(measuring, "denoiser_config", lambda *_: None)
-    monkeypatch.setattr(measuring, "make_plan", _told(asked))
+    monkeypatch.setattr(task_run, "denoiser_config", lambda *_: None)
+    monkeypatch.setattr(task_run, "make_plan", _told(asked))
     results = tmp_path / "r.jsonl"
     wanted = replace(request(section(folder)), num_samples=1, batch_size=1)
     said: list[str] = []
-    measuring.run(wanted, ResultsFile.open(results), "cpu", said.append)
+    run(wanted, ResultsFile.open(results), "cpu", said.append)
     assert labels(results) == MEASURED
     assert any(line.startswith(f"left out: {LEFT_OUT}") for line in said)
     assert [getattr(config, "get", dict)("time_cond_proj_dim") for config in asked] == [None, 256]
@@ -84,7 +84,7 @@ def test_where_no_file_tells_the_loaded_pipeline_decides(
 
 def _told(asked: list[object]) -> Callable[..., object]:
     """Return ``make_plan`` that plans for any model where it is not told of this one."""
-    make_plan = measuring.make_plan
+    make_plan = task_run.make_plan
 
     def planned(task: Any, search: Any, denoiser: Any) -> object:
         asked.append(denoiser or {})

@@ -8,9 +8,10 @@ import pytest
 
 from tests.helpers.tiny_task import NO_CONTROLS, measure, read, value
 from worker.errors import OutOfMemoryError, UnknownFigureError
-from worker.measure import session, task
+from worker.measure import session
 from worker.measure.rounds import untimed
 from worker.measure.rounds.call import Batch
+from worker.measure.task import task_run
 from worker.metrics import device_time, energy
 from worker.metrics.device import Meter, Reading
 from worker.metrics.host import Disturbance, HostMeter, HostReading
@@ -159,7 +160,7 @@ def profiled(monkeypatch):
         calls.append(call())
         return calls[-1] / 2
 
-    monkeypatch.setattr(task, "why_not", lambda _device: None)
+    monkeypatch.setattr(task_run, "why_not", lambda _device: None)
     monkeypatch.setattr(device_time, "device_seconds", device_seconds)
     return calls
 
