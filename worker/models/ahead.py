@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from pathlib import Path
@@ -54,20 +53,13 @@ def taken_or(kind: str, key: Hashable, load: Callable[[], T]) -> T:
 def files_below(place: str) -> tuple[tuple[object, ...], ...]:
     """Return what tells each file from one that takes its place: what a key says of a folder, or of a file.
 
-    Links are followed. A file that was put in place of another, with its size and its time, has another
-    inode; one that was written over has another time of change, which nobody can set.
+    Looked at is what a model is read from: a folder's files and those of its folders. Links are followed. A
+    file that was put in place of another, with its size and its time, has another inode; one that was written
+    over has another time of change, which nobody can set.
     """
     root = Path(place).expanduser()
-    paths, seen = [root], set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:  # a link that leads back
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        paths += [Path(folder, name) for name in names]
     found = []
-    for path in sorted(paths):
+    for path in sorted([root, *root.glob("*"), *root.glob("*/*")]):
         with suppress(OSError):  # if it is gone, loading will say so
             status = path.stat()
             of_file = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
