@@ -15,16 +15,15 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 
 from scheduler.executors.local.process_tree import descendants
+from tests.helpers.waiting import PATIENCE, wait_until
 
-PATIENCE = 60.0  # seconds; only a test that fails waits so long
 NODES, GPUS = 2, 4
 _PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 # Each daemon listens at the address that its machine's name has: it is to be loopback's.
@@ -296,14 +295,6 @@ def step_daemon(worker: int) -> int:
         if b"slurmstepd" in Path(f"/proc/{worker}/cmdline").read_bytes():
             return worker
     raise AssertionError("it runs below no slurmstepd")
-
-
-def wait_until(holds: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Wait for something outside that nothing tells of."""
-    until = time.monotonic() + patience
-    while not holds():
-        assert time.monotonic() < until, "it never came to that"
-        time.sleep(0.05)
 
 
 def _free_ports(number: int) -> int:

@@ -43,8 +43,8 @@ from scheduler.executors.source_version import SourceReader
 from scheduler.storage.attempts_file import AttemptRecord, read_attempts
 from scheduler.storage.paths import SweepPaths
 from tests.helpers.ray_lab import the_ray, why_no_ray
-from tests.helpers.slurm import the_lab, wait_until, why_no_slurm
-from tests.helpers.waiting import readable
+from tests.helpers.slurm import the_lab, why_no_slurm
+from tests.helpers.waiting import readable, wait_until
 
 SHELL = Path(__file__).parents[2] / "helpers" / "preloaded_shell.py"
 PATIENCE = 60.0  # seconds; only a test that fails waits so long

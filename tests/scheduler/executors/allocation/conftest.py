@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, lab_of_test, wait_until
+from tests.helpers.slurm import SlurmLab, lab_of_test
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.waiting import wait_until
 
 RUN = "exec python -m scheduler runner.yaml --root root --inside-slurm"
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.fake_nvml import FakeNvml
-from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.slurm import SlurmLab
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.waiting import wait_until
 from tests.scheduler.executors.allocation.conftest import RUN, Jobs
 
 ONE = {"idle_for": "0s", "cpu_slots": 1}

@@ -17,8 +17,8 @@ import pytest
 
 from scheduler.devices.processes import read_stat
 from tests.helpers.ray_lab import RayLab, why_no_ray
-from tests.helpers.slurm import wait_until
 from tests.helpers.sweep_runner import Running, SweepRunner
+from tests.helpers.waiting import wait_until
 from tests.scheduler.executors.ray.conftest import RaySweep
 
 NOTICED = (

@@ -14,7 +14,7 @@ import pytest
 
 from scheduler.executors.ray.guarded import main
 from scheduler.storage.attempts_file import read_attempts
-from tests.helpers.slurm import wait_until
+from tests.helpers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[4]
 PROGRAM = f"import sys; from {main.__module__} import main; sys.exit(main())"

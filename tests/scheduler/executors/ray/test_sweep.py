@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.helpers.fake_nvml import FakeNvml
-from tests.helpers.slurm import wait_until
 from tests.helpers.sweep_runner import SweepRunner
 from tests.helpers.tiny_sweep import assert_same_as_here
+from tests.helpers.waiting import wait_until
 from tests.scheduler.executors.ray.conftest import RaySweep
 
 # --- what is refused before anything is started --------------------------------------------------

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, step_daemon, wait_until
+from tests.helpers.slurm import SlurmLab, step_daemon
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.waiting import wait_until
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
 

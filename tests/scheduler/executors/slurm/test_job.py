@@ -16,7 +16,8 @@ import pytest
 from scheduler.executors.cluster.files import JobFiles, untaken
 from scheduler.executors.slurm.job import main
 from scheduler.storage.attempts_file import is_locked, read_attempts
-from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.slurm import SlurmLab
+from tests.helpers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[4]
 JOB = f"import sys; from {main.__module__} import main; sys.exit(main())"

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.slurm import Daemon, SlurmLab, parent, wait_until
+from tests.helpers.slurm import Daemon, SlurmLab, parent
 from tests.helpers.sweep_runner import Running, SweepRunner
+from tests.helpers.waiting import wait_until
 
 TASKS = [f"t{number:02}" for number in range(24)]
 LONGEST_PAUSE = 1.5  # seconds between two faults

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.helpers.fake_nvml import FakeNvml
-from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.slurm import SlurmLab
 from tests.helpers.sweep_runner import SweepRunner
 from tests.helpers.tiny_sweep import assert_same_as_here
+from tests.helpers.waiting import wait_until
 
 SLURM = {"kind": "slurm", "time": "5m", "lease": "10s"}
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.slurm import SlurmLab, wait_until
+from tests.helpers.slurm import SlurmLab
 from tests.helpers.sweep_runner import SweepRunner
+from tests.helpers.waiting import wait_until
 
 WHY = "the time that its job had was over (executor.time)"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,8 +15,8 @@ import yaml
 
 from scheduler.executors.local.preload.memory import available
 from tests.helpers.fake_nvml import FakeNvml
-from tests.helpers.sweep_runner import FORKED, PATIENCE, Running, SweepRunner
-from tests.helpers.waiting import readable
+from tests.helpers.sweep_runner import FORKED, Running, SweepRunner
+from tests.helpers.waiting import PATIENCE, readable, wait_until
 
 PREPARING = {**FORKED, "preload": "preparing_worker"}
 LOADED = "is loaded, which took"
@@ -45,10 +44,7 @@ def prepared(runner: SweepRunner, task: str) -> int:
     """Wait until a worker has told that it is prepared for a task; return its process id."""
     runner.wait_for_log("prepare", task)
     pid = int(runner.logged("prepare", task)[-1]["pid"])
-    patience = time.monotonic() + PATIENCE
-    while any("pipe:" in target for target in descriptors(pid)):
-        assert time.monotonic() < patience, "it never told"
-        time.sleep(0.01)
+    wait_until(lambda: not any("pipe:" in target for target in descriptors(pid)))
     return pid
 
 
@@ -71,6 +67,16 @@ def wait_for_end(pid: int) -> None:
         return
     assert readable(pidfd, PATIENCE), "it lives on"
     os.close(pidfd)
+
+
+def assert_one_stands_by_for_d(runner: SweepRunner, running: Running) -> None:
+    """Let c through while a worker prepares for d, which is the last."""
+    through = runner.reach_gate("c")
+    pid = prepared(runner, "d")
+    through()
+    runner.open_gate("d")
+    assert running.end().code == 0
+    assert runner.logged("start", "d")[0]["pid"] == pid
 
 
 def launches(runner: SweepRunner) -> list[str | None]:
@@ -234,10 +240,7 @@ def test_it_is_there_again_once_its_task_is_next_again(three: SweepRunner) -> No
     drain(three, running)
     wait_for_end(pid)
     assert three.run("drain", three.file, "cpu:0", "--undo").code == 0
-    patience = time.monotonic() + PATIENCE
-    while len(three.logged("prepare", "c")) < 2:
-        assert time.monotonic() < patience, "nothing was prepared again"
-        time.sleep(0.01)
+    wait_until(lambda: len(three.logged("prepare", "c")) >= 2)
     pid = prepared(three, "c")
     through()
     three.open_gate("c")
@@ -288,12 +291,7 @@ def test_one_that_cannot_prepare_costs_its_task_nothing_and_no_other(
     running, through = second_runs(three)
     running.wait_for(f"worker.preload: preparing_worker: {why}; nothing is prepared for c")
     through()
-    through = three.reach_gate("c")
-    pid = prepared(three, "d")
-    through()
-    three.open_gate("d")
-    assert running.end().code == 0
-    assert three.logged("start", "d")[0]["pid"] == pid
+    assert_one_stands_by_for_d(three, running)
     assert launches(three) == [None, "forked", "forked", "standby"]
     assert len(three.logged("prepare", "c")) == 1
 
@@ -351,10 +349,7 @@ def test_it_prepares_where_no_attempt_is_any_more(three: SweepRunner) -> None:
     running.wait_for(f"{slot}: drained")
     through[ends]()
     running.wait_for(f"{ends}: completed")
-    patience = time.monotonic() + PATIENCE
-    while os.sched_getaffinity(pid) != cores[ends]:
-        assert time.monotonic() < patience, f"it prepares on {os.sched_getaffinity(pid)}"
-        time.sleep(0.01)
+    wait_until(lambda: os.sched_getaffinity(pid) == cores[ends])
 
 
 def test_a_parent_that_was_killed_costs_no_standby_for_good(three: SweepRunner) -> None:
@@ -366,12 +361,7 @@ def test_a_parent_that_was_killed_costs_no_standby_for_good(three: SweepRunner) 
     wait_for_end(pid)
     through()
     running.wait_for(LOADED)
-    through = three.reach_gate("c")
-    pid = prepared(three, "d")
-    through()
-    three.open_gate("d")
-    assert running.end().code == 0
-    assert three.logged("start", "d")[0]["pid"] == pid
+    assert_one_stands_by_for_d(three, running)
 
 
 def test_there_is_one_at_most_and_none_where_memory_is_short(three: SweepRunner) -> None:
